@@ -1,0 +1,163 @@
+"""The model card: what a version is, may be used for and was shown to do; it computes no metric itself.
+
+Sections follow Mitchell et al., "Model Cards for Model Reporting" (2019); the header is the metadata block
+that Hugging Face reads.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import yaml
+
+from registry.errors import CardError
+from registry.gate import Verdict
+from registry.paired import exact_bounds
+
+INTERVAL_TAIL = 0.025
+MARKS = {True: "passed", False: "failed", None: "not settled"}
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """One data set and its role: train, validation, golden, feedback."""
+
+    role: str
+    name: str
+    digest: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class FeedbackUse:
+    """The people's labels that went into training: how many, and which, as a digest over their ids."""
+
+    count: int
+    digest: str
+
+    @classmethod
+    def of(cls, feedback_ids: Iterable[str]) -> "FeedbackUse":
+        ids = sorted(set(feedback_ids))
+        return cls(len(ids), sha256("\n".join(ids).encode()).hexdigest())
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """How one class did on the golden set; `correct` of `rows` were found."""
+
+    name: str
+    rows: int
+    correct: int
+    precision: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything a card says. `details` and `metrics` are shown as tables in their own order."""
+
+    name: str
+    summary: str
+    license: str
+    tags: tuple[str, ...]
+    details: Mapping[str, str]
+    intended_use: str
+    factors: str
+    metrics: Mapping[str, float]
+    metrics_note: str
+    training_data: tuple[DataUse, ...]
+    feedback: FeedbackUse
+    evaluation_data: tuple[DataUse, ...]
+    classes: tuple[ClassLine, ...]
+    verdict: Verdict
+    ethics: str
+    caveats: str
+
+
+def render(card: Card) -> str:
+    """The card as Markdown; CardError names every section that would be empty."""
+    sections = {
+        "Model details": _pairs(("Field", "Value"), card.details),
+        "Intended use": card.intended_use,
+        "Factors": card.factors,
+        "Metrics": _joined(
+            card.metrics_note,
+            _pairs(("Metric", "Value"), {name: f"{value:.4f}" for name, value in card.metrics.items()}),
+        ),
+        "Training data": _joined(_data(card.training_data), _feedback(card.feedback)),
+        "Evaluation data": _data(card.evaluation_data),
+        "Quantitative analyses": _classes(card.classes),
+        "Gate verdict": _verdict(card.verdict),
+        "Ethical considerations": card.ethics,
+        "Caveats and recommendations": card.caveats,
+    }
+    empty = [title for title, body in {"Summary": card.summary, **sections}.items() if not body.strip()]
+    if empty:
+        raise CardError(f"The card of {card.name!r} has nothing under: {', '.join(empty)}. Fill these in.")
+    parts = [_header(card), f"# {card.name}", card.summary.strip()]
+    parts += [f"## {title}\n\n{body.strip()}" for title, body in sections.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(card: Card) -> str:
+    golden = card.evaluation_data[0].name if card.evaluation_data else "none"
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": golden, "type": golden},
+        "metrics": [{"type": name, "value": round(value, 6)} for name, value in card.metrics.items()],
+    }
+    header = {
+        "license": card.license,
+        "tags": list(card.tags),
+        "model-index": [{"name": card.name, "results": [result]}],
+    }
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
+
+
+def _data(uses: Sequence[DataUse]) -> str:
+    rows = [(use.role, use.name, str(use.rows), f"`{use.digest[:16]}`") for use in uses]
+    return _table(("Role", "Data set", "Rows", "sha256"), rows)
+
+
+def _feedback(feedback: FeedbackUse) -> str:
+    if not feedback.count:
+        return "No labelled feedback was used."
+    return f"Labelled feedback used: {feedback.count} answers, sha256 of their ids `{feedback.digest[:16]}`."
+
+
+def _classes(lines: Sequence[ClassLine]) -> str:
+    header = ("Class", "Rows", "Recall", "95 % interval", "Precision", "F1")
+    return _table(header, [_class_row(line) for line in lines])
+
+
+def _class_row(line: ClassLine) -> tuple[str, ...]:
+    low, high = exact_bounds(line.correct, line.rows, INTERVAL_TAIL)
+    recall = f"{line.correct / line.rows:.3f}" if line.rows else "no rows"
+    interval = f"{low:.3f} to {high:.3f}"
+    return (line.name, str(line.rows), recall, interval, f"{line.precision:.3f}", f"{line.f1:.3f}")
+
+
+def _verdict(verdict: Verdict) -> str:
+    reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    checks = [(check.name, MARKS[check.passed], check.detail) for check in verdict.checks]
+    return _joined(f"**{verdict.outcome}**", reasons, _table(("Check", "Result", "Finding"), checks))
+
+
+def _pairs(header: tuple[str, str], values: Mapping[str, str]) -> str:
+    return _table(header, list(values.items()))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.replace("|", "\\|").split())
+
+
+def _joined(*parts: str) -> str:
+    """The parts as paragraphs; empty when any of them is, so that no half section passes."""
+    return "\n\n".join(parts) if all(part.strip() for part in parts) else ""

@@ -1,0 +1,226 @@
+"""The registered versions of a model and the aliases that point at them; it loads no model and promotes none.
+
+Moving an alias is last-writer-wins in MLflow: whoever promotes must hold a lease of its own first.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
+from registry.package import MODEL_FILE, SHA256_TAG, model_digest
+from registry.runs import Tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+READY_SECONDS = 30
+DESCRIPTION_LIMIT = 5000
+CUT_NOTICE = "\n\n*Cut here: the whole card is an artifact of the run.*\n"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version as it stood when it was read."""
+
+    name: str
+    version: int
+    run_id: str
+    created_at: datetime
+    tags: Mapping[str, str]
+    description: str
+    aliases: tuple[str, ...]
+    source: str
+
+
+class Catalog:
+    """The model registry of one store."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._connection = tracking.connection
+
+    def register(
+        self,
+        name: str,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> int:
+        """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready."""
+        if not MODEL_NAME.fullmatch(name):
+            raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
+        with self._connection.speaking() as client:
+            logged = client.get_logged_model(model_uri.removeprefix("models:/"))
+            digest = logged.tags.get(SHA256_TAG)
+            if digest is None:
+                raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
+            self._ensure_model(client, name)
+            made = client.create_model_version(
+                name,
+                source=logged.artifact_location,
+                run_id=run_id,
+                tags={**(tags or {}), SHA256_TAG: digest},
+                description=_fitting(description),
+                await_creation_for=READY_SECONDS,
+                model_id=logged.model_id,
+            )
+        return int(made.version)
+
+    def version(self, name: str, version: int) -> Version:
+        """One version; UnknownVersionError names those that exist."""
+        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            return _record(client.get_model_version(name, str(version)))
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """All versions, newest first; empty when the model was never registered."""
+        if not MODEL_NAME.fullmatch(name):
+            return ()
+        found: list[Version] = []
+        token: str | None = None
+        with self._connection.speaking() as client:
+            while token != "":
+                page = client.search_model_versions(f"name = '{name}'", page_token=token)
+                found += [_record(item) for item in page]
+                token = page.token or ""
+        aliases = self._aliases(name) if found else {}
+        named = [replace(item, aliases=_pointing_at(item.version, aliases)) for item in found]
+        return tuple(sorted(named, key=lambda item: item.version, reverse=True))
+
+    def alias(self, name: str, alias: str) -> int | None:
+        """The version an alias points at, None when nothing carries it."""
+        return self._aliases(name).get(alias)
+
+    def champion(self, name: str) -> Version:
+        """The trusted version; NoChampionError before the first promotion."""
+        version = self.alias(name, CHAMPION)
+        if version is None:
+            raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
+        return self.version(name, version)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version, taking it from any other."""
+        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one changes nothing."""
+        if alias in self._aliases(name):
+            with self._connection.speaking() as client:
+                client.delete_registered_model_alias(name, alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        """Add or replace one tag of a version."""
+        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            client.set_model_version_tag(name, str(version), key, value)
+
+    def set_description(self, name: str, version: int, text: str) -> None:
+        """Show the model card on the version's page, cut to what MLflow's column holds."""
+        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            client.update_model_version(name, str(version), _fitting(text))
+
+    def download(self, name: str, version: int, target: Path) -> Path:
+        """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
+
+        It appears whole or not at all, also when two processes fetch it at once; its model file has the
+        sha256 noted at registration, otherwise CorruptModelError.
+        """
+        record = self.version(name, version)
+        folder = target / name / str(version)
+        if _intact(folder, record):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=folder.parent) as temporary:
+            fetched = self._fetch(record, Path(temporary))
+            _swap(fetched, folder, Path(temporary, "old"), record)
+        return folder
+
+    def _fetch(self, record: Version, parent: Path) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        uri = self._connection.uri
+        with self._connection.speaking() as client:
+            location = client.get_model_version_download_uri(record.name, str(record.version))
+            folder = Path(download_artifacts(location, dst_path=str(parent), tracking_uri=uri, registry_uri=uri))
+        if not (folder / MODEL_FILE).is_file():
+            raise CorruptModelError(f"{_title(record)} has no {MODEL_FILE}: register it again from a new run")
+        found, noted = model_digest(folder), record.tags.get(SHA256_TAG)
+        if found != noted:
+            raise CorruptModelError(
+                f"{_title(record)} should have sha256 {noted}, its file has {found}: "
+                "do not serve it, roll back to another version"
+            )
+        return folder
+
+    def _aliases(self, name: str) -> dict[str, int]:
+        absent = UnknownVersionError(name)
+        try:
+            with self._connection.speaking(lambda: absent) as client:
+                aliases: dict[str, str] = client.get_registered_model(name).aliases
+        except UnknownVersionError:
+            return {}
+        return {alias: int(version) for alias, version in aliases.items()}
+
+    def _ensure_model(self, client: "MlflowClient", name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _unknown(self, name: str, version: int) -> UnknownVersionError:
+        known = ", ".join(str(item.version) for item in self.versions(name)) or "none"
+        return UnknownVersionError(f"Model {name!r} has no version {version}; registered: {known}")
+
+
+def _record(found: "ModelVersion") -> Version:
+    return Version(
+        name=found.name,
+        version=int(found.version),
+        run_id=found.run_id or "",
+        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        tags=dict(found.tags),
+        description=found.description or "",
+        aliases=tuple(sorted(found.aliases)),
+        source=found.source,
+    )
+
+
+def _pointing_at(version: int, aliases: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, target in aliases.items() if target == version))
+
+
+def _fitting(text: str) -> str:
+    if len(text) <= DESCRIPTION_LIMIT:
+        return text
+    return text[: DESCRIPTION_LIMIT - len(CUT_NOTICE)] + CUT_NOTICE
+
+
+def _title(record: Version) -> str:
+    return f"Version {record.version} of {record.name!r}"
+
+
+def _intact(folder: Path, record: Version) -> bool:
+    return (folder / MODEL_FILE).is_file() and model_digest(folder) == record.tags.get(SHA256_TAG)
+
+
+def _swap(fetched: Path, folder: Path, attic: Path, record: Version) -> None:
+    """Put `fetched` in the place of `folder`; when another process was faster, its equal copy stays."""
+    if folder.exists() and not _intact(folder, record):
+        shutil.move(folder, attic)
+    try:
+        fetched.rename(folder)
+    except OSError:
+        if not _intact(folder, record):
+            raise

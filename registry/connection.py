@@ -1,0 +1,144 @@
+"""The line to one MLflow store, and its failures in this room's words; it knows no run and no version."""
+
+import re
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from registry.errors import RegistryError, RegistryUnavailableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CONNECT_SECONDS = 3.0
+SQLITE_MAGIC = b"SQLite format 3\x00"
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+REFUSED = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_CONFLICT",
+    "UNAUTHENTICATED",
+}
+
+
+def masked(uri: str) -> str:
+    """`uri` without user, password and query, fit for messages and logs."""
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        return uri.split("?", 1)[0]
+    netloc = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{netloc}{parts.path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a `sqlite:///` URI, None for every other kind."""
+    return Path(unquote(urlsplit(uri).path[1:])) if uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def mlflow_hushed() -> Iterator[None]:
+    """Import parts of MLflow without the warnings they raise about MLflow's own source."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
+        warnings.filterwarnings("ignore", r".*Any type hint is inferred as AnyType", UserWarning)
+        yield
+
+
+class Connection:
+    """One lazily opened MLflow client bound to a URI, sharing no process-wide setting."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """The client; opening it creates or upgrades the tables of a database URI."""
+        self._knock()
+        try:
+            with mlflow_hushed():
+                from mlflow import MlflowClient
+
+                return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        except Exception as error:  # a process edge: SQLAlchemy's errors belong to a library of another room
+            raise self._unavailable(error) from error
+
+    @contextmanager
+    def speaking(self, missing: Callable[[], RegistryError] | None = None) -> Iterator["MlflowClient"]:
+        """Lend the client; what it raises leaves as RegistryError, an absent record as `missing()`."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield self.client
+        except MlflowException as error:
+            if missing is not None and error.error_code == MISSING:
+                raise missing() from error
+            if error.error_code in REFUSED or error.error_code == MISSING:
+                raise RegistryError(f"{masked(self.uri)} refused: {self._reason(error)}") from error
+            raise self._unavailable(error) from error
+        except RegistryError:
+            raise
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def check(self) -> None:
+        """Ask the store one small question, so that silence is noticed now and a cold store is warm."""
+        with self.speaking() as client:
+            client.search_experiments(max_results=1)
+
+    def _knock(self) -> None:
+        """Fail at once where MLflow would retry opening a database for 100 seconds."""
+        scheme = urlsplit(self.uri).scheme.partition("+")[0]
+        path = sqlite_path(self.uri)
+        try:
+            if path is not None:
+                _open_sqlite(path)
+            elif scheme in DATABASE_PORTS:
+                _dial(self.uri, DATABASE_PORTS[scheme])
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: BaseException) -> RegistryUnavailableError:
+        return RegistryUnavailableError(
+            f"The model registry at {masked(self.uri)} did not answer: {self._reason(_root(error))}. "
+            "Check that its server or database is running and that the address is right."
+        )
+
+    def _reason(self, error: BaseException) -> str:
+        text = str(error).strip() or type(error).__name__
+        secret = urlsplit(self.uri).password
+        if secret:
+            text = text.replace(secret, "***").replace(unquote(secret), "***")
+        return re.sub(r"\s+", " ", text)[:300].rstrip(". ")
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first failure of a chain, which says in few words what the last one says in many."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
+
+
+def _open_sqlite(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        file.seek(0)
+        head = file.read(len(SQLITE_MAGIC))
+    if head not in (b"", SQLITE_MAGIC):
+        raise OSError(f"{path.name} is not a SQLite database")
+
+
+def _dial(uri: str, default_port: int) -> None:
+    parts = urlsplit(uri)
+    if parts.hostname is None:
+        return
+    with socket.create_connection((parts.hostname, parts.port or default_port), CONNECT_SECONDS):
+        pass

@@ -1,0 +1,38 @@
+"""What can go wrong in the registry room, and nothing about how a caller reports it.
+
+RegistryError
+├── RegistryUnavailableError (ConnectionError)   the database, server or artifact store did not answer
+├── UnknownVersionError (LookupError)            no such version of that model
+├── NoChampionError (LookupError)                nothing carries the champion alias yet
+├── CorruptModelError (ValueError)               the downloaded file is not the one that was registered
+├── CardError (ValueError)                       a model card that would say nothing
+└── GateError (ValueError)                       evidence or policy that cannot be judged
+"""
+
+
+class RegistryError(Exception):
+    """Any failure of the registry room."""
+
+
+class RegistryUnavailableError(RegistryError, ConnectionError):
+    """The tracking database, server or artifact store did not answer."""
+
+
+class UnknownVersionError(RegistryError, LookupError):
+    """The asked version of a model is not registered."""
+
+
+class NoChampionError(RegistryError, LookupError):
+    """No version of the model carries the champion alias."""
+
+
+class CorruptModelError(RegistryError, ValueError):
+    """A downloaded model file differs from the one that was registered."""
+
+
+class CardError(RegistryError, ValueError):
+    """A model card with an empty section."""
+
+
+class GateError(RegistryError, ValueError):
+    """Evidence or a policy that the gate cannot judge."""

@@ -1,0 +1,75 @@
+"""A model as a folder of files, written by MLflow and free of pickles; it knows no store and no version."""
+
+from collections.abc import Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.connection import mlflow_hushed
+from registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+MODEL_FILE = "data/model.pt2"
+SHA256_TAG = "model_sha256"
+
+
+def model_digest(folder: Path) -> str:
+    """The sha256 of the model file inside a saved or downloaded folder."""
+    with (folder / MODEL_FILE).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def save_package(
+    folder: Path,
+    module: object,
+    input_example: "np.ndarray",
+    output_example: "np.ndarray",
+    requirements: Sequence[str],
+    classes: Sequence[str],
+    identity: "LoggedModel | None" = None,
+) -> None:
+    """Export a torch module into `folder` with signature, input example and exactly these requirements.
+
+    The first axis of both examples is the batch. Its size stays free, for which torch needs an example of
+    two rows or more. `identity` is the MLflow logged model the folder will belong to.
+    """
+    if len(input_example) < 2:
+        raise RegistryError(f"input_example has {len(input_example)} row(s): give two or more of any content")
+    with mlflow_hushed():
+        import mlflow.pyfunc
+        import mlflow.pytorch
+        from mlflow.models import Model
+    owner = {} if identity is None else _owner(identity)
+    mlflow.pytorch.save_model(
+        module,
+        path=str(folder),
+        mlflow_model=Model(metadata={"classes": list(classes)}, **owner),
+        serialization_format="pt2",
+        signature=_signature(input_example, output_example),
+        input_example=input_example,
+        pip_requirements=list(requirements),
+    )
+
+
+def _owner(logged: "LoggedModel") -> dict[str, str]:
+    return {
+        "artifact_path": logged.artifact_location,
+        "model_id": logged.model_id,
+        "model_uuid": logged.model_id,
+        "run_id": logged.source_run_id,
+    }
+
+
+def _signature(input_example: "np.ndarray", output_example: "np.ndarray") -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    def schema(example: "np.ndarray") -> "Schema":
+        return Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))])
+
+    return ModelSignature(schema(input_example), schema(output_example))

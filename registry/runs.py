@@ -1,0 +1,205 @@
+"""A training run as MLflow keeps it: settings, numbers, evidence, one model; it knows not which is trusted.
+
+Importing this module is cheap: MLflow is imported by the first call that needs it. No process-wide MLflow
+setting is read or changed, so one process may speak to several stores.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlsplit
+
+from registry.connection import Connection
+from registry.errors import RegistryError
+from registry.package import SHA256_TAG, model_digest, save_package
+from registry.provenance import provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DIGEST_LENGTH = 32
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracking:
+    """One MLflow store, and where its experiments keep their files.
+
+    `artifact_root` is a folder or URI that every client of the store reaches under the same address; give
+    it for a database URI, and leave it out when an MLflow server decides.
+    """
+
+    def __init__(self, uri: str, artifact_root: str | None = None) -> None:
+        self.uri = uri
+        self.artifact_root = artifact_root
+        self.connection = Connection(uri)
+
+    def check(self) -> None:
+        """Ask the store one small question; RegistryUnavailableError when it stays silent."""
+        self.connection.check()
+
+    @contextmanager
+    def start_run(
+        self,
+        experiment: str,
+        run_name: str,
+        tags: Mapping[str, str] | None = None,
+        stops: tuple[type[Exception], ...] = (),
+    ) -> Iterator["Run"]:
+        """Open a run and close it by how the block ends: FINISHED, FAILED on an error, KILLED on a stop.
+
+        A stop is a `KeyboardInterrupt`, a `SystemExit` or one of `stops`. A failure to close the run never
+        hides the error that ended the block.
+        """
+        run = self._open_run(experiment, run_name, tags or {})
+        try:
+            yield run
+        except Exception as error:
+            self._try_close(run.id, "KILLED" if isinstance(error, stops) else "FAILED")
+            raise
+        except BaseException:
+            self._try_close(run.id, "KILLED")
+            raise
+        self.close_run(run.id, "FINISHED")
+
+    def close_run(self, run_id: str, status: RunStatus) -> None:
+        """End a run, for example one whose process died; an unknown run is a RegistryError."""
+        with self.connection.speaking() as client:
+            client.set_terminated(run_id, status=status)
+
+    def read_text(self, run_id: str, name: str) -> str | None:
+        """A text file kept under a run by `Run.log_text`; None when the run keeps no such file."""
+        with self.connection.speaking() as client:
+            files = [item.path for item in client.list_artifacts(run_id)]
+            if name not in files:
+                return None
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+
+    def _try_close(self, run_id: str, status: RunStatus) -> None:
+        try:
+            self.close_run(run_id, status)
+        except RegistryError as error:
+            logging.getLogger(__name__).warning("Run %s stays open, not %s: %s", run_id, status, error)
+
+    def _open_run(self, experiment: str, run_name: str, tags: Mapping[str, str]) -> "Run":
+        experiment_id = self._experiment_id(experiment)
+        with self.connection.speaking() as client:
+            run = client.create_run(experiment_id, run_name=run_name, tags={**provenance(), **tags})
+        return Run(self.connection, experiment_id, run.info.run_id)
+
+    def _experiment_id(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        with self.connection.speaking() as client:
+            found = client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            try:
+                return str(client.create_experiment(name, artifact_location=self._location(name)))
+            except MlflowException as error:
+                other = client.get_experiment_by_name(name)
+                if error.error_code != "RESOURCE_ALREADY_EXISTS" or other is None:
+                    raise
+                return str(other.experiment_id)
+
+    def _location(self, experiment: str) -> str | None:
+        if self.artifact_root is None:
+            return None
+        root = self.artifact_root
+        if not urlsplit(root).scheme:
+            root = Path(root).resolve().as_uri()
+        return f"{root.rstrip('/')}/{quote(experiment, safe='')}"
+
+
+class Run:
+    """An open run: everything logged here shows on its page in the MLflow UI."""
+
+    def __init__(self, connection: Connection, experiment_id: str, run_id: str) -> None:
+        self.id = run_id
+        self.experiment_id = experiment_id
+        self._connection = connection
+
+    def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
+        """Record the settings of the run; a value logged once cannot change."""
+        from mlflow.entities import Param
+
+        with self._connection.speaking() as client:
+            client.log_batch(self.id, params=[Param(name, str(value)) for name, value in params.items()])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at one step (an epoch), in one request."""
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
+        now = get_current_time_millis()
+        rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        with self._connection.speaking() as client:
+            client.log_batch(self.id, metrics=rows)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Add or replace tags of the run."""
+        from mlflow.entities import RunTag
+
+        with self._connection.speaking() as client:
+            client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def log_figure(self, name: str, png: bytes) -> None:
+        """Keep a PNG as `figures/<name>.png`."""
+        with tempfile.TemporaryDirectory() as folder, self._connection.speaking() as client:
+            file = Path(folder, f"{name}.png")
+            file.write_bytes(png)
+            client.log_artifact(self.id, str(file), "figures")
+
+    def log_text(self, name: str, text: str) -> None:
+        """Keep a text file under the run, for example `card.md`."""
+        with self._connection.speaking() as client:
+            client.log_text(self.id, text, name)
+
+    def log_json(self, name: str, value: object) -> None:
+        """Keep a JSON file under the run, for example `verdict.json`."""
+        self.log_text(name, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str, rows: int) -> None:
+        """Record which data the run used; `context` is its role, for example train, validation, golden.
+
+        MLflow keeps 36 characters of a digest, so it is cut; the profile holds it whole.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = json.dumps({"num_rows": rows, "digest": digest})
+        source_json = json.dumps({"uri": source})
+        dataset = Dataset(name, digest[:DIGEST_LENGTH], "local", source_json, profile=profile)
+        tag = InputTag("mlflow.data.context", context)
+        with self._connection.speaking() as client:
+            client.log_inputs(self.id, datasets=[DatasetInput(dataset, [tag])])
+
+    def log_model(
+        self,
+        module: object,
+        input_example: "np.ndarray",
+        output_example: "np.ndarray",
+        requirements: Sequence[str],
+        classes: Sequence[str],
+        name: str = "model",
+    ) -> str:
+        """Keep a torch module as a pickle-free graph (see `save_package`); returns its `models:/<id>` URI."""
+        from mlflow.entities import LoggedModelOutput
+
+        with self._connection.speaking() as client, tempfile.TemporaryDirectory() as temporary:
+            logged = client.create_logged_model(self.experiment_id, name, source_run_id=self.id)
+            folder = Path(temporary, "model")
+            try:
+                save_package(folder, module, input_example, output_example, requirements, classes, logged)
+                client.log_model_artifacts(logged.model_id, str(folder))
+            except BaseException:
+                client.finalize_logged_model(logged.model_id, "FAILED")
+                raise
+            client.set_logged_model_tags(logged.model_id, {SHA256_TAG: model_digest(folder)})
+            client.finalize_logged_model(logged.model_id, "READY")
+            client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
+        return f"models:/{logged.model_id}"

@@ -1,0 +1,89 @@
+"""The line to one MLflow store, and its failures."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from registry.connection import Connection, masked, sqlite_path
+from registry.errors import RegistryError, RegistryUnavailableError, UnknownVersionError
+from registry.runs import Tracking
+from tests.registry.conftest import free_port
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql+psycopg://me:pw@db:5432/mlflow?password=x", "postgresql+psycopg://***@db:5432/mlflow"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:///data/m.db", "sqlite:///data/m.db"),
+    ],
+)
+def test_masking_hides_who_and_keeps_where(uri: str, shown: str) -> None:
+    assert masked(uri) == shown
+
+
+def test_a_sqlite_uri_has_a_path_and_others_have_none() -> None:
+    assert sqlite_path("sqlite:////data/m.db") == Path("/data/m.db")
+    assert sqlite_path("http://127.0.0.1") is None
+
+
+def test_a_refused_server_is_reported_at_once() -> None:
+    started = time.monotonic()
+    with pytest.raises(RegistryUnavailableError, match="refused"):
+        Connection(f"http://127.0.0.1:{free_port()}").check()
+    assert time.monotonic() - started < 5
+
+
+def test_a_silent_server_is_reported_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(RegistryUnavailableError, match="timed out"):
+            Connection(f"http://127.0.0.1:{silent.getsockname()[1]}").check()
+    assert time.monotonic() - started < 5
+
+
+def test_a_refused_database_is_reported_without_the_password() -> None:
+    started = time.monotonic()
+    with pytest.raises(RegistryUnavailableError, match=r"\*\*\*@127\.0\.0\.1") as caught:
+        Connection(f"postgresql+psycopg://me:hunter2@127.0.0.1:{free_port()}/mlflow").check()
+    assert "hunter2" not in str(caught.value)
+    assert time.monotonic() - started < 5
+
+
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "m.db"
+    file.write_text("not a database")
+    with pytest.raises(RegistryUnavailableError, match=r"m\.db is not a SQLite database"):
+        Connection(f"sqlite:///{file}").check()
+
+
+def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RegistryUnavailableError, match="taken"):
+        Connection(f"sqlite:///{tmp_path / 'taken' / 'm.db'}").check()
+
+
+def test_an_address_that_is_no_store_is_reported() -> None:
+    with pytest.raises(RegistryError, match="gopher"):
+        Connection("gopher://nowhere").check()
+
+
+def test_an_absent_record_becomes_the_error_the_caller_names(tracking: Tracking) -> None:
+    connection = tracking.connection
+    with pytest.raises(UnknownVersionError), connection.speaking(lambda: UnknownVersionError("x")) as client:
+        client.get_registered_model("absent")
+    with pytest.raises(RegistryError, match="absent"), connection.speaking() as client:
+        client.get_registered_model("absent")
+
+
+def test_importing_the_room_does_not_import_mlflow() -> None:
+    rooms = "registry.runs, registry.catalog, registry.gate, registry.card, registry.server"
+    code = f"import sys, {rooms}; sys.exit(bool({{'mlflow', 'torch', 'pandas'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
