@@ -1,0 +1,188 @@
+"""The life of one alert, pending to resolved, as pure steps; it never stores, sends or reads a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from monitors.detect import Finding
+from monitors.errors import AlertError
+from monitors.rules import Rule, Severity
+
+AlertState = Literal["pending", "firing", "acknowledged", "resolved", "superseded"]
+Kind = Literal["firing", "resolved", "repeat"]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule broken by one version, for one key; numbers are those of the last finding that had any."""
+
+    id: str
+    rule: str
+    key: str
+    model: str
+    version: int
+    severity: Severity
+    state: AlertState
+    opened_at: datetime
+    since: datetime
+    fired_at: datetime | None = None
+    last_notified_at: datetime | None = None
+    notices: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    threshold: float = 0.0
+    n: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("pending", "firing", "acknowledged")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of an alert's history."""
+
+    from_state: AlertState | None
+    to_state: AlertState
+    reason: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """The alert after a step, and what the caller now owes the world."""
+
+    alert: Alert | None
+    change: Change | None = None
+    notify: Kind | None = None
+    act: bool = False
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nobody is told about matching alerts until a moment; actions still run and states still change.
+
+    A notice suppressed by a silence is not made up for later: while the alert fires, the next reminder goes.
+    """
+
+    rule: str
+    until: datetime
+    key: str = "*"
+    reason: str = ""
+
+    def covers(self, alert: Alert, now: datetime) -> bool:
+        return now < self.until and fnmatchcase(alert.rule, self.rule) and fnmatchcase(alert.key, self.key)
+
+
+def step(alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
+    """What a finding does to the alert of its rule, key and version.
+
+    Only a breach opens or fires, only "ok" closes: a suspicion, too few samples or no data change nothing,
+    except that reminders of a firing alert go on.
+    """
+    _check_same(alert, finding, rule)
+    if alert is None or not alert.is_open:
+        return _open(finding, rule, now, new_id) if finding.state == "breach" else Step(alert)
+    current = _refreshed(_not_in_the_future(alert, now), finding, rule)
+    if finding.state == "ok":
+        return _close(current, finding, now)
+    if current.state == "pending":
+        due = finding.state == "breach" and now - current.since >= rule.for_
+        return _fire(current, finding.sentence, rule, now) if due else Step(current)
+    return _remind(current, rule.repeat, now)
+
+
+def acknowledge(alert: Alert, now: datetime) -> Step:
+    """Somebody has taken a firing alert on; it reminds no more. Doing so twice changes nothing."""
+    if alert.state == "acknowledged":
+        return Step(alert)
+    if alert.state != "firing":
+        raise AlertError(f"alert {alert.id} is {alert.state}; only a firing alert can be acknowledged")
+    return _move(alert, "acknowledged", now, "acknowledged")
+
+
+def supersede(alert: Alert, now: datetime) -> Step:
+    """A new version serves: the open alert of the old one ends without a notice; a closed one stays."""
+    if not alert.is_open:
+        return Step(alert)
+    return _move(alert, "superseded", now, f"version {alert.version} no longer serves")
+
+
+def _check_same(alert: Alert | None, finding: Finding, rule: Rule) -> None:
+    if finding.rule != rule.name:
+        raise AlertError(f"a finding of rule {finding.rule} was given with rule {rule.name}; pass its own rule")
+    if alert is None:
+        return
+    mine = (alert.rule, alert.key, alert.model, alert.version)
+    theirs = (finding.rule, finding.key, finding.model, finding.version)
+    if mine != theirs:
+        raise AlertError(f"alert {alert.id} is about {mine}, the finding about {theirs}; supersede or open another")
+
+
+def _not_in_the_future(alert: Alert, now: datetime) -> Alert:
+    """After the clock was set back, waits start again instead of lasting until the old time returns."""
+    notified = alert.last_notified_at
+    return replace(alert, since=min(alert.since, now), last_notified_at=min(notified, now) if notified else None)
+
+
+def _refreshed(alert: Alert, finding: Finding, rule: Rule) -> Alert:
+    if finding.state in ("insufficient", "no-data"):
+        return replace(alert, severity=rule.severity)
+    return replace(
+        alert,
+        severity=rule.severity,
+        value=finding.value,
+        low=finding.low,
+        high=finding.high,
+        baseline=finding.baseline,
+        threshold=finding.threshold,
+        n=finding.n,
+    )
+
+
+def _open(finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
+    bare = Alert(
+        id=new_id(),
+        rule=rule.name,
+        key=finding.key,
+        model=finding.model,
+        version=finding.version,
+        severity=rule.severity,
+        state="pending",
+        opened_at=now,
+        since=now,
+    )
+    alert = _refreshed(bare, finding, rule)
+    if rule.for_ > timedelta(0):
+        return Step(alert, Change(None, "pending", finding.sentence))
+    fired = _fire(alert, finding.sentence, rule, now)
+    return replace(fired, change=Change(None, "firing", finding.sentence))
+
+
+def _fire(alert: Alert, reason: str, rule: Rule, now: datetime) -> Step:
+    told = replace(_noticed(alert, now), fired_at=now)
+    return replace(_move(told, "firing", now, reason), notify="firing", act=rule.action != "none")
+
+
+def _close(alert: Alert, finding: Finding, now: datetime) -> Step:
+    if alert.state == "pending":
+        return _move(alert, "resolved", now, finding.sentence)
+    return replace(_move(_noticed(alert, now), "resolved", now, finding.sentence), notify="resolved")
+
+
+def _remind(alert: Alert, repeat: timedelta, now: datetime) -> Step:
+    told = alert.last_notified_at
+    if alert.state == "firing" and (told is None or now - told >= repeat):
+        return Step(_noticed(alert, now), None, "repeat")
+    return Step(alert)
+
+
+def _noticed(alert: Alert, now: datetime) -> Alert:
+    return replace(alert, last_notified_at=now, notices=alert.notices + 1)
+
+
+def _move(alert: Alert, state: AlertState, now: datetime, reason: str) -> Step:
+    return Step(replace(alert, state=state, since=now), Change(alert.state, state, reason))

@@ -1,0 +1,156 @@
+"""The places an alert can be sent to, as written in alerts.yaml; does not know how anything is sent."""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+
+
+def _web_address(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text:
+        return SecretStr("")
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        sound = False
+    if not sound or any(character.isspace() for character in text):
+        raise ValueError("is not a web address; write https://host/path, or leave it empty to switch the channel off")
+    return SecretStr(text)
+
+
+def _mail_address(value: str) -> str:
+    if value and not _ADDRESS.fullmatch(value):
+        raise ValueError("is not an email address; write name@host")
+    return value
+
+
+def _mail_addresses(value: object) -> object:
+    """Accept one comma-separated text (an environment variable) as well as a list; drop empty entries."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        return value
+    return [item.strip() if isinstance(item, str) else item for item in items if item not in ("", " ")]
+
+
+def signing_key(secret: str) -> bytes:
+    """The key bytes of a Standard Webhooks secret: whsec_ followed by base64 of 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValueError("is not a webhook secret; write whsec_ followed by the base64 of 24 to 64 random bytes")
+    return key
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        signing_key(value.get_secret_value())
+    return value
+
+
+def _not_a_truth_value(value: object) -> object:
+    """YAML reads "yes" as true, and Python counts true as 1."""
+    if isinstance(value, bool):
+        raise ValueError("is not a number; write digits")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
+WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+MailAddresses = Annotated[
+    tuple[MailAddress, ...],
+    BeforeValidator(_mail_addresses),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
+]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+
+
+class Strict(BaseModel):
+    """A frozen part of alerts.yaml: unknown keys are errors, and no value is repeated in an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SlackChannel(Strict):
+    """A Slack incoming webhook."""
+
+    type: Literal["slack"]
+    url: WebAddress
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.url.get_secret_value())
+
+
+class EmailChannel(Strict):
+    """An SMTP server and the people who read."""
+
+    type: Literal["email"]
+    to: MailAddresses
+    sender: MailAddress
+    host: str
+    port: Port = 587
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    starttls: bool = True
+
+    @model_validator(mode="after")
+    def _credentials_come_in_pairs(self) -> Self:
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("is incomplete: username and password go together; give both or neither")
+        return self
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.host and self.sender and self.to)
+
+
+class WebhookChannel(Strict):
+    """Any address that takes a POST signed after Standard Webhooks."""
+
+    type: Literal["webhook"]
+    url: WebAddress
+    secret: Annotated[SecretStr, AfterValidator(_webhook_secret)]
+
+    @model_validator(mode="after")
+    def _a_used_webhook_is_signed(self) -> Self:
+        if self.url.get_secret_value() and not self.secret.get_secret_value():
+            raise ValueError(
+                "is unsigned: a webhook with a url needs a secret: whsec_ and the base64 of 24 to 64 bytes"
+            )
+        return self
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.url.get_secret_value())
+
+
+Channel = Annotated[SlackChannel | EmailChannel | WebhookChannel, Field(discriminator="type")]
+CHANNEL_TYPES: dict[str, type[Strict]] = {
+    "email": EmailChannel,
+    "slack": SlackChannel,
+    "webhook": WebhookChannel,
+}
+
+
+def is_secret(key: str | int) -> bool:
+    """Whether a key of alerts.yaml holds something that must never be printed."""
+    return key in ("url", "secret", "password", "username")

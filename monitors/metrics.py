@@ -1,0 +1,143 @@
+"""The metrics of a window and their HTML evidence, computed by Evidently; it decides nothing.
+
+Heavy: importing this module imports Evidently and pandas, several seconds. The warnings of numpy, sklearn and
+scipy about Evidently's inside say nothing about the rows; they are silenced around it, and only there.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from monitors.errors import MetricsError
+from monitors.window import Measured, Row, Window
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pandas as pd
+    from evidently import BinaryClassification, DataDefinition, Dataset, MulticlassClassification, Report
+    from evidently.metrics import (
+        Accuracy,
+        F1ByLabel,
+        MeanValue,
+        QuantileValue,
+        RecallByLabel,
+        RowCount,
+        ValueDrift,
+    )
+
+MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
+
+
+def to_frame(rows: Sequence[Row], sources: Collection[str]) -> pd.DataFrame:
+    """The rows as a table; a truth from another source than these counts as not known."""
+    known = [row.truth is not None and row.truth_source in sources for row in rows]
+    columns = {
+        "label": pd.Series([row.label for row in rows], dtype=object),
+        "truth": pd.Series([row.truth if k else None for row, k in zip(rows, known, strict=True)], dtype=object),
+        "correct": pd.Series(
+            [float(row.correct) if k else None for row, k in zip(rows, known, strict=True)], dtype="float64"
+        ),
+        "confidence": pd.Series([row.confidence for row in rows], dtype="float64"),
+        "latency_ms": pd.Series([row.latency_ms for row in rows], dtype="float64"),
+    }
+    return pd.DataFrame(columns)
+
+
+def measure(
+    window: Window, sources: Collection[str], report_path: Path | None = None, max_rows: int = MAX_ROWS
+) -> Measured:
+    """Compute the metrics of the newest rows, and write the report if asked for and if there are rows."""
+    frame = to_frame(window.rows[-max_rows:], sources)
+    sampled = len(window.rows) > max_rows
+    if frame.empty:
+        return Measured(0, 0, None, {}, None, sampled)
+    labelled = int(frame["truth"].notna().sum())
+    wanted: dict[str, Any] = {"p95": QuantileValue(column="latency_ms", quantile=0.95), "rows": RowCount()}
+    if labelled:
+        wanted |= {"accuracy": Accuracy(), "recall": RecallByLabel()}
+    with _evidently_at_work():
+        snapshot = Report(list(wanted.values())).run(_dataset(frame), None)
+        found = dict(zip(wanted, (metric["value"] for metric in snapshot.dict()["metrics"]), strict=True))
+        if report_path is not None:
+            _write(snapshot, report_path)
+    return Measured(
+        n_predictions=int(found["rows"]),
+        n_labelled=labelled,
+        accuracy=float(found["accuracy"]) if labelled else None,
+        class_recall={str(name): float(value) for name, value in found.get("recall", {}).items()},
+        latency_p95_ms=float(found["p95"]),
+        sampled=sampled,
+    )
+
+
+def html_report(
+    current: Window, reference: Window, sources: Collection[str], report_path: Path, max_rows: int = MAX_ROWS
+) -> None:
+    """Write the comparison of a window with an earlier one, newest rows of each."""
+    now, before = (to_frame(window.rows[-max_rows:], sources) for window in (current, reference))
+    if now.empty or before.empty:
+        empty = current if now.empty else reference
+        raise MetricsError(f"the window from {empty.start} to {empty.end} has no rows; compare windows with traffic")
+    wanted: list[Any] = [
+        RowCount(),
+        MeanValue(column="confidence"),
+        QuantileValue(column="latency_ms", quantile=0.95),
+    ]
+    wanted += [ValueDrift(column=name) for name in ("label", "confidence", "latency_ms")]
+    seen_now, seen_before = _labels(now), _labels(before)
+    if seen_now and seen_before:
+        wanted.insert(0, MeanValue(column="correct"))
+    if min(len(seen_now), len(seen_before)) > 2:
+        wanted += [Accuracy(), RecallByLabel(), F1ByLabel()]
+    with _evidently_at_work():
+        _write(Report(wanted).run(_dataset(now), _dataset(before)), report_path)
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    labelled = frame[frame["truth"].notna()]
+    return sorted({*labelled["truth"], *labelled["label"]})
+
+
+def _dataset(frame: pd.DataFrame) -> Dataset:
+    seen = _labels(frame)
+    task: BinaryClassification | MulticlassClassification
+    if len(seen) == 2:  # Evidently takes any two labels for a binary task and then asks which one is positive
+        task = BinaryClassification(target="truth", prediction_labels="label", pos_label=seen[0])
+    else:
+        task = MulticlassClassification(target="truth", prediction_labels="label")
+    definition = DataDefinition(
+        classification=[task] if seen else None,
+        categorical_columns=["truth", "label"] if seen else ["label"],
+        numerical_columns=["latency_ms", "confidence", *(["correct"] if seen else [])],
+    )
+    return Dataset.from_pandas(frame if seen else frame.drop(columns=["truth", "correct"]), data_definition=definition)
+
+
+@contextmanager
+def _evidently_at_work() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ArithmeticError, KeyError, IndexError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise MetricsError(
+                f"Evidently could not compute this window ({reason}); the exact counts remain"
+            ) from error
+
+
+def _write(snapshot: Any, path: Path) -> None:  # noqa: ANN401 - Evidently's snapshot is untyped
+    """Write the report beside its place and move it there whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".html")
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        snapshot.save_html(name)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

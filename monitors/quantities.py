@@ -1,0 +1,52 @@
+"""Durations and thresholds as people write them ("6h", "0.5 points"); knows nothing of rules or files."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final, Literal
+
+Metric = Literal["accuracy_drop", "latency_ratio", "class_error"]
+
+_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST = timedelta(days=3653)
+_DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
+_THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%)")
+
+DURATION_PATTERN = r"^\s*\d{1,9}\s*[smhdw]\s*$"
+THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%)\s*$"
+EXAMPLES: Final[Mapping[Metric, str]] = {
+    "accuracy_drop": '"0.5 points" (or "0.5 %", both mean percentage points)',
+    "latency_ratio": '"2 x"',
+    "class_error": '"10 %"',
+}
+_UNITS: Final[Mapping[Metric, tuple[str, ...]]] = {
+    "accuracy_drop": ("points", "%"),
+    "latency_ratio": ("x",),
+    "class_error": ("%",),
+}
+
+
+def parse_duration(text: object) -> timedelta:
+    """Turn "30s", "5m", "6h", "1d" or "2w" into a timedelta of at most ten years."""
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("is not a duration; write a whole number and a unit, like 30s, 5m, 6h, 1d or 2w")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("is longer than ten years; write a shorter duration")
+    return timedelta(seconds=seconds)
+
+
+def parse_threshold(text: object, metric: Metric) -> float:
+    """Turn "0.5 points" into 0.005, "10 %" into 0.1, "2 x" into 2.0; the unit must fit the metric."""
+    match = _THRESHOLD.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or match[2] not in _UNITS[metric]:
+        raise ValueError(f"does not fit metric {metric}; write for example {EXAMPLES[metric]}")
+    number = float(match[1])
+    if metric == "latency_ratio":
+        if number < 1:
+            raise ValueError("would fire on a healthy server; a latency ratio must be at least 1 x")
+        return number
+    if number >= 100:
+        raise ValueError(f"can never be exceeded; a threshold for {metric} must be below 100 %")
+    return number / 100

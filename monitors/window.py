@@ -1,0 +1,113 @@
+"""The joined rows of one model version between two moments, and what they are held against; no store."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitors.errors import WindowError
+
+
+def _aware(name: str, moment: datetime) -> None:
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise WindowError(f"{name} {moment.isoformat()} has no time zone; pass an aware datetime, such as UTC")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer of the model, with the truth where it has become known."""
+
+    prediction_id: str
+    at: datetime
+    label: str
+    confidence: float
+    latency_ms: float
+    truth: str | None = None
+    truth_source: str | None = None
+
+    def __post_init__(self) -> None:
+        _aware(f"time of prediction {self.prediction_id}", self.at)
+        if not 0 <= self.confidence <= 1:
+            raise WindowError(
+                f"prediction {self.prediction_id}: confidence {self.confidence} is not in 0..1; check the row"
+            )
+        if not (math.isfinite(self.latency_ms) and self.latency_ms >= 0):
+            raise WindowError(f"prediction {self.prediction_id}: latency {self.latency_ms} ms cannot be; check the row")
+        if (self.truth is None) != (self.truth_source is None):
+            raise WindowError(
+                f"prediction {self.prediction_id}: a truth and its source go together; give both or neither"
+            )
+
+    @property
+    def correct(self) -> bool:
+        return self.truth == self.label
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows with start <= at < end, in the order of time."""
+
+    model: str
+    version: int
+    classes: tuple[str, ...]
+    start: datetime
+    end: datetime
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        _aware("window start", self.start)
+        _aware("window end", self.end)
+        if self.start >= self.end:
+            raise WindowError(f"window {self.start} to {self.end} is empty; start must be before end")
+        known = frozenset(self.classes)
+        if len(known) != len(self.classes) or not known:
+            raise WindowError(f"classes {self.classes} must be given, each once")
+        for row in self.rows:
+            self._check(row, known)
+        object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.at)))
+
+    def _check(self, row: Row, known: frozenset[str]) -> None:
+        if not self.start <= row.at < self.end:
+            raise WindowError(
+                f"prediction {row.prediction_id} at {row.at} lies outside the window; select rows by time"
+            )
+        strange = {row.label, row.truth or row.label} - known
+        if strange:
+            remedy = f"pass the classes of version {self.version}"
+            raise WindowError(f"prediction {row.prediction_id}: {sorted(strange)} not in {self.classes}; {remedy}")
+
+    def labelled(self, sources: Collection[str]) -> tuple[Row, ...]:
+        """The rows whose truth came from one of these sources."""
+        return tuple(row for row in self.rows if row.truth is not None and row.truth_source in sources)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the version did when it was promoted: counts on the golden set, latency on the serving host."""
+
+    accuracy_correct: int
+    accuracy_total: int
+    latency_p95_ms: float | None = None
+    latency_calls: int = 0
+    host_class: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accuracy_correct <= self.accuracy_total:
+            counts = f"{self.accuracy_correct} correct of {self.accuracy_total}"
+            raise WindowError(f"baseline of {counts} cannot be; pass the counts of the golden set")
+        if self.latency_p95_ms is not None and not (math.isfinite(self.latency_p95_ms) and self.latency_p95_ms > 0):
+            raise WindowError(f"baseline latency {self.latency_p95_ms} ms cannot be; measure it again or pass None")
+        if self.latency_calls < 0:
+            raise WindowError(f"{self.latency_calls} baseline calls cannot be; pass how many were measured")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics computed on a window; `sampled` when only its newest rows were used."""
+
+    n_predictions: int
+    n_labelled: int
+    accuracy: float | None
+    class_recall: Mapping[str, float]
+    latency_p95_ms: float | None
+    sampled: bool = False

@@ -1,0 +1,41 @@
+"""Rules, rows and windows to test with; every one is valid until a test says otherwise."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from monitors.detect import Finding, State
+from monitors.rules import Rule
+from monitors.window import Row, Window
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DIGITS = tuple("0123456789")
+WRITTEN = {"accuracy_drop": "0.5 points", "latency_ratio": "2 x", "class_error": "10 %"}
+
+
+def rule(metric: str = "accuracy_drop", /, **written: object) -> Rule:
+    """A rule as it would be written in alerts.yaml."""
+    plain = {"name": "a-rule", "metric": metric, "above": WRITTEN[metric], "window": "24h", "min_samples": 50}
+    return Rule.model_validate({**plain, **written})
+
+
+def row(number: int, label: str = "1", truth: str | None = None, source: str = "audit", latency_ms: float = 5.0) -> Row:
+    at = NOON + timedelta(milliseconds=number)
+    return Row(f"p{number}", at, label, 0.9, latency_ms, truth, source if truth is not None else None)
+
+
+def window(rows: Sequence[Row], classes: tuple[str, ...] = DIGITS, version: int = 3) -> Window:
+    return Window("digits", version, classes, NOON, NOON + timedelta(days=1), tuple(rows))
+
+
+def labelled(correct: int, wrong: int, truth: str = "1", start: int = 0, source: str = "audit") -> list[Row]:
+    """Labelled rows of one class, wrong ones answered with the next class."""
+    other = str((int(truth) + 1) % 10)
+    answers = [truth] * correct + [other] * wrong
+    return [row(start + place, answer, truth, source) for place, answer in enumerate(answers)]
+
+
+def finding(state: State, value: float | None = 0.08, key: str = "", version: int = 3) -> Finding:
+    return Finding(
+        rule="a-rule", key=key, model="digits", version=version, state=state, sentence=f"It is {state}.",
+        threshold=0.005, n=200, value=value, low=0.04, high=0.12, baseline=0.99,
+    )  # fmt: skip

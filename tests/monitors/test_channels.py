@@ -1,0 +1,68 @@
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from monitors.channels import Channel, EmailChannel, is_secret, signing_key
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def channel(**written: object) -> Channel:
+    parsed: Channel = TypeAdapter[Channel](Channel).validate_python(written)
+    return parsed
+
+
+def test_an_empty_address_switches_a_channel_off() -> None:
+    assert not channel(type="slack", url="").configured
+    assert channel(type="slack", url="https://hooks.slack.com/services/T/B/x").configured
+    assert not channel(type="webhook", url="", secret="").configured
+    assert channel(type="webhook", url="http://127.0.0.1:9000/hook", secret=SECRET).configured
+
+
+def test_an_email_channel_needs_host_sender_and_readers() -> None:
+    full = {"type": "email", "host": "mail", "sender": "a@b.c", "to": ["d@e.f"]}
+    assert channel(**full).configured
+    for key, empty in {"host": "", "sender": "", "to": [""]}.items():
+        assert not channel(**{**full, key: empty}).configured
+
+
+def test_readers_may_be_one_text_with_commas() -> None:
+    mail = channel(type="email", host="mail", sender="a@b.c", to="d@e.f, g@h.i,", port="2525", starttls="false")
+    assert isinstance(mail, EmailChannel)
+    assert mail.to == ("d@e.f", "g@h.i")
+    assert (mail.port, mail.starttls) == (2525, False)
+
+
+@pytest.mark.parametrize("address", ["a", "a@b\nBcc: x@y", "a b@c", "<a@b>", "a@b,c@d@e"])
+def test_what_could_forge_a_header_is_not_an_email_address(address: str) -> None:
+    with pytest.raises(ValidationError, match="not an email address"):
+        channel(type="email", host="mail", sender=address, to=[])
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "hooks.slack.com", "https://", "https://[bad", "https://a b"])
+def test_what_is_not_a_web_address_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="not a web address"):
+        channel(type="slack", url=url)
+
+
+def test_a_webhook_with_an_address_must_be_signed() -> None:
+    with pytest.raises(ValidationError, match="needs a secret"):
+        channel(type="webhook", url="https://x.y", secret="")
+
+
+def test_a_user_name_without_a_password_is_refused() -> None:
+    with pytest.raises(ValidationError, match="go together"):
+        channel(type="email", host="mail", sender="a@b.c", to=[], username="me")
+
+
+@pytest.mark.parametrize("secret", ["plain", "whsec_", "whsec_!!!!", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_")])
+def test_a_weak_or_malformed_secret_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="24 to 64 random bytes"):
+        signing_key(secret)
+
+
+def test_secrets_do_not_show_when_a_channel_is_printed() -> None:
+    shown = repr(channel(type="webhook", url="https://hidden.example", secret=SECRET))
+    assert "hidden" not in shown
+    assert SECRET not in shown
+    assert is_secret("url")
+    assert not is_secret("host")

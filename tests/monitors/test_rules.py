@@ -1,0 +1,219 @@
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from monitors.errors import RulesError
+from monitors.rules import AlertsConfig, json_schema, load_rules, parse_rules
+
+SHIPPED = Path(__file__).parents[2] / "alerts.yaml"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+HEAD = "version: 1\nmodel: digits\nchannels:\n  team: {type: slack, url: '${HOOK:-}'}\nrules:\n"
+RULE = "  - {name: a, metric: accuracy_drop, above: 0.5 points, window: 1d, min_samples: 50}\n"
+
+
+def faults(text: str, env: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(RulesError) as caught:
+        parse_rules(text, "alerts.yaml", env or {})
+    return str(caught.value).splitlines()
+
+
+def rule_line(**changes: str) -> str:
+    keys = {
+        "name": "a",
+        "metric": "accuracy_drop",
+        "above": "0.5 points",
+        "window": "1d",
+        "min_samples": "50",
+    }
+    return "  - {" + ", ".join(f"{key}: {value}" for key, value in {**keys, **changes}.items()) + "}\n"
+
+
+def test_the_shipped_file_holds_the_three_rules_of_the_mission() -> None:
+    config = load_rules(SHIPPED, {})
+    found = {rule.metric: (rule.above, rule.action) for rule in config.rules}
+    assert found == {
+        "accuracy_drop": (0.005, "retrain"),
+        "latency_ratio": (2.0, "tune-serving"),
+        "class_error": (0.1, "label-audit"),
+    }
+    assert not any(channel.configured for channel in config.channels.values())
+
+
+def test_the_shipped_file_takes_its_channels_from_the_environment() -> None:
+    env = {
+        "PLATFORM_SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack",
+        "PLATFORM_SMTP_HOST": "localhost",
+        "PLATFORM_SMTP_PORT": "2525",
+        "PLATFORM_SMTP_STARTTLS": "false",
+        "PLATFORM_ALERT_EMAIL_FROM": "platform@example.org",
+        "PLATFORM_ALERT_EMAIL_TO": "a@example.org,b@example.org",
+        "PLATFORM_WEBHOOK_URL": "https://example.org/hook",
+        "PLATFORM_WEBHOOK_SECRET": SECRET,
+    }
+    config = load_rules(SHIPPED, env)
+    assert all(channel.configured for channel in config.channels.values())
+    assert "127.0.0.1:9" not in repr(config)
+    assert SECRET not in repr(config)
+
+
+def test_defaults_fill_what_a_short_rule_leaves_out() -> None:
+    config = parse_rules(HEAD + RULE, "alerts.yaml", {})
+    rule = config.rules[0]
+    assert (rule.confidence, rule.for_, rule.severity, rule.action) == (0.99, timedelta(0), "warning", "none")
+    assert rule.sources == ("audit", "delayed")
+    assert config.interval(rule) == timedelta(minutes=5)
+    assert config.retraining.cooldown == timedelta(hours=6)
+
+
+def test_a_rule_may_have_its_own_interval() -> None:
+    config = parse_rules(HEAD + rule_line(every="1m", **{"for": "10m"}), "alerts.yaml", {})
+    assert config.interval(config.rules[0]) == timedelta(minutes=1)
+    assert config.rules[0].for_ == timedelta(minutes=10)
+
+
+def test_corrections_estimate_only_where_written() -> None:
+    config = parse_rules(HEAD + rule_line(sources="[audit, correction]"), "alerts.yaml", {})
+    assert config.rules[0].sources == ("audit", "correction")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"action": "retrian"},
+            "action: 'retrian' is not allowed; allowed: label-audit, none, retrain, tune-serving",
+        ),
+        ({"severity": "loud"}, "severity: 'loud' is not allowed; allowed: critical, info, warning"),
+        (
+            {"metric": "acuracy"},
+            "metric: 'acuracy' is not allowed; allowed: accuracy_drop, class_error, latency_ratio",
+        ),
+        ({"sources": "[users]"}, "sources[0]: 'users' is not allowed; allowed: audit, correction, delayed"),
+        (
+            {"above": "2 x"},
+            "above: '2 x' does not fit metric accuracy_drop; write for example \"0.5 points\"",
+        ),
+        ({"above": "0.5"}, "above: 0.5 does not fit metric accuracy_drop"),
+        ({"window": "1 day"}, "window: '1 day' is not a duration; write a whole number and a unit"),
+        ({"window": "0s"}, "window: '0s' must be longer than zero"),
+        ({"min_samples": "0"}, "min_samples: 0 does not fit: Input should be greater than or equal to 1"),
+        ({"min_samples": "yes"}, "min_samples: True is not a number; write digits"),
+        ({"confidence": "99"}, "confidence: 99 does not fit: Input should be less than 1"),
+        ({"confidence": ".nan"}, "confidence: nan does not fit"),
+        ({"name": "My Rule"}, "name: 'My Rule' does not fit"),
+        ({"runbook": "wiki"}, "runbook: 'wiki' does not fit"),
+        ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
+        ({"widnow": "1d"}, "widnow: unknown key; allowed: above, action, confidence, every, for, metric"),
+        ({"for_": "1s"}, "for_: unknown key; allowed: above"),
+    ],
+)
+def test_a_wrong_value_gives_file_line_key_and_what_is_allowed(changes: dict[str, str], fault: str) -> None:
+    [found] = faults(HEAD + RULE.replace("name: a,", "name: b,") + rule_line(**changes))
+    assert found.startswith(f"alerts.yaml:7: rules[1].{fault}")
+
+
+def test_every_fault_is_reported_in_the_order_of_lines() -> None:
+    text = (
+        "version: 2\nmodle: digits\nschedule: {every: soon}\nretraining: {cap: 3}\n"
+        "channels:\n  a: {type: pager}\n  b: {url: x}\n  c: {type: slack}\n"
+        "rules:\n  - name: a\n    metric: class_error\n    above: 10 %\n  - 7\n"
+    )
+    found = faults(text)
+    assert [line.split(":")[1:3] for line in found] == [
+        ["1", " version"],
+        ["1", " model"],
+        ["2", " modle"],
+        ["3", " schedule.every"],
+        ["4", " retraining.cap"],
+        ["6", " channels.a.type"],
+        ["7", " channels.b.type"],
+        ["8", " channels.c.url"],
+        ["10", " rules[0].window"],
+        ["10", " rules[0].min_samples"],
+        ["13", " rules[1]"],
+    ]
+    assert found[4].endswith("unknown key; allowed: cooldown, daily_cap, min_feedback")
+    assert found[5].endswith("'pager' is not allowed; allowed: email, slack, webhook")
+
+
+def test_an_unknown_key_of_a_channel_lists_the_keys_of_its_type() -> None:
+    text = HEAD.replace("url: '${HOOK:-}'", "url: '', chanel: x") + RULE
+    assert faults(text) == ["alerts.yaml:4: channels.team.chanel: unknown key; allowed: type, url"]
+
+
+def test_two_rules_of_one_name_are_refused() -> None:
+    assert faults(HEAD + RULE + RULE) == ["alerts.yaml:7: rules[1].name: 'a' names two rules; give each its own name"]
+
+
+def test_no_rules_at_all_are_refused() -> None:
+    assert "rules: the value does not fit" in faults(HEAD.replace("rules:\n", "rules: []\n"))[0]
+
+
+def test_a_value_from_the_environment_is_never_printed() -> None:
+    env = {"HOOK": "not-an-address-hunter2", "MANY": "hunter2"}
+    found = faults(HEAD + rule_line(min_samples='"${MANY}"', action='"${MANY}"'), env)
+    assert len(found) == 3
+    assert "hunter2" not in "".join(found)
+    assert "rules[0].action: the value of ${MANY} is not allowed; allowed: label-audit" in "".join(found)
+
+
+def test_a_secret_written_into_the_file_is_not_printed_either() -> None:
+    assert "hunter2" not in faults(HEAD.replace("'${HOOK:-}'", "hunter2") + RULE)[0]
+
+
+def test_a_missing_variable_is_one_fault_not_two() -> None:
+    webhook = "{type: webhook, url: 'https://x.y', secret: '${NOPE}'}"
+    [fault] = faults(HEAD.replace("{type: slack, url: '${HOOK:-}'}", webhook) + RULE)
+    assert fault.startswith("alerts.yaml:4: channels.team.secret: environment variable NOPE is not set; set it")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just text", "a: [", "7"])
+def test_what_is_no_set_of_keys_is_one_clear_fault(text: str) -> None:
+    [fault] = faults(text)
+    assert fault.startswith("alerts.yaml:1: ")
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="No such file or directory"):
+        load_rules(tmp_path / "none.yaml", {})
+    (tmp_path / "latin.yaml").write_bytes(b"model: \xe9")
+    with pytest.raises(RulesError, match="byte 7 is not UTF-8"):
+        load_rules(tmp_path / "latin.yaml", {})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = parse_rules(HEAD + RULE, "alerts.yaml", {})
+    with pytest.raises(ValueError, match="frozen"):
+        config.rules[0].__setattr__("above", 0.5)
+    assert isinstance(config, AlertsConfig)
+
+
+def schema_faults(written: object) -> list[str]:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return [fault.message for fault in jsonschema.Draft202012Validator(schema).iter_errors(written)]
+
+
+def test_the_schema_for_editors_accepts_the_shipped_file_as_written() -> None:
+    assert schema_faults(yaml.safe_load(SHIPPED.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("action", "retrian"),
+        ("window", "1 day"),
+        ("above", 0.5),
+        ("widnow", "1d"),
+        ("min_samples", 0),
+        ("name", "A B"),
+    ],
+)
+def test_the_schema_for_editors_marks_what_parsing_would_refuse(key: str, value: object) -> None:
+    written: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    written["rules"][0][key] = value
+    assert len(schema_faults(written)) == 1
