@@ -1,0 +1,42 @@
+# One vocabulary for people, hooks and CI: demo, test, check, up, bench.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.stamp-run
+DEV_STAMP := $(VENV)/.stamp-dev
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check up bench clean
+
+demo: $(RUN_STAMP)
+	$(BIN)/platform demo
+
+up: $(RUN_STAMP)
+	$(BIN)/platform up
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layout.py
+
+bench: $(DEV_STAMP)
+	for name in loop startup; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+clean:
+	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(RUN_STAMP)

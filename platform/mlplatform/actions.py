@@ -1,0 +1,46 @@
+"""What an alert starts besides telling people: a retraining, a tuning, an audit batch; it does none of them itself."""
+
+from datetime import datetime
+from typing import assert_never
+
+from sqlalchemy import Connection
+
+from mlplatform.store import audit, joined, retrainings, tasks
+from monitors.alerts import Alert
+from monitors.detect import Finding
+from monitors.rules import Rule
+
+AUDIT_BATCH = 50
+
+
+def act(connection: Connection, rule: Rule, alert: Alert, finding: Finding, now: datetime) -> str | None:
+    """Start the rule's action inside the alert's transaction; returns the id of what was started."""
+    started: str | None = None
+    details: dict[str, object]
+    match rule.action:
+        case "retrain":
+            started, _ = retrainings.request(
+                connection,
+                pipeline=alert.model,
+                reason=f"{rule.name}: {finding.sentence}",
+                trigger="alert",
+                requested_by="watcher",
+                now=now,
+                alert_id=alert.id,
+            )
+        case "tune-serving":
+            details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
+            started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
+        case "label-audit":
+            batch = joined.suspicious(connection, alert.model, alert.version, alert.key, AUDIT_BATCH)
+            details = {
+                "class": alert.key,
+                "predictions": [{"id": key, "confidence": confidence} for key, confidence in batch],
+            }
+            started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
+        case "none":
+            return None
+        case _:
+            assert_never(rule.action)
+    audit.note(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
+    return started

@@ -1,0 +1,86 @@
+"""The edge's workshop: settings in, the parts of a process out, built once and passed by name."""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from mlplatform.champion import Champions
+from mlplatform.clock import Clock, new_id, utc_now
+from mlplatform.settings import Settings
+from mlplatform.store.database import Database
+from monitors.rules import AlertsConfig, load_rules
+from pipelines.family import Family, find_family
+from registry.catalog import Catalog
+from registry.runs import Tracking
+from registry.server import quiet_environment
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What commands and servers are made of; each part is built when first asked for."""
+
+    settings: Settings
+    clock: Clock = utc_now
+
+    @cached_property
+    def instance(self) -> str:
+        """This process among all processes: host, pid and a random end."""
+        return f"{socket.gethostname()}:{os.getpid()}:{new_id()[-6:]}"
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, its tables created or upgraded."""
+        database = Database(self.settings.store_url)
+        database.upgrade()
+        return database
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """MLflow's runs."""
+        return Tracking(self.settings.tracking_uri, self.settings.artifact_root)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """MLflow's registered versions."""
+        return Catalog(self.tracking)
+
+    @cached_property
+    def champions(self) -> Champions:
+        """Who serves, and the way to change it."""
+        return Champions(self.database, self.catalog, self.clock, self.instance)
+
+    @cached_property
+    def family(self) -> Family:
+        """The model family served, watched and retrained."""
+        return find_family(self.settings.pipeline)
+
+    @cached_property
+    def rules(self) -> AlertsConfig:
+        """alerts.yaml, checked, with `${NAME}` from the environment and `.env`."""
+        return load_rules(self.settings.alerts_file, environment())
+
+    @property
+    def model_cache(self) -> Path:
+        """Folder of downloaded model files."""
+        return self.settings.home / "models"
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment over the values of `.env`."""
+    written = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {**written, **os.environ}
+
+
+def build(settings: Settings) -> Parts:
+    """Prepare this process (quiet libraries, logging) and hand out its parts."""
+    os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for noisy in ("httpx", "alembic", "apscheduler", "mlflow", "mail.log"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return Parts(settings)

@@ -1,0 +1,30 @@
+"""The command line: commands, and the one place where an error becomes an exit code.
+
+Heavy libraries are imported inside the commands that need them, so that `platform --help` stays quick.
+"""
+
+import sys
+
+from mlplatform.cli.alerts import alerts_app
+from mlplatform.cli.exits import exit_code
+from mlplatform.cli.models import models_app
+from mlplatform.cli.root import app
+
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(models_app, name="models")
+
+__all__ = ["app", "exit_code", "main"]
+
+
+def main() -> None:
+    """Run the command line; known errors become one line on stderr and a documented exit code."""
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"platform: {error}", file=sys.stderr)  # noqa: T201 - this is the command line
+        sys.exit(code)

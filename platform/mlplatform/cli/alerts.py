@@ -1,0 +1,74 @@
+"""`platform alerts`: list, ack, silence, schema."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+alerts_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
+By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
+
+
+@alerts_app.command("list")
+def list_alerts(
+    everything: Annotated[bool, typer.Option("--all", help="Also the closed ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Open alerts, or all of them."""
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+    from mlplatform.store import alerts
+    from mlplatform.views import plain
+
+    with build(load_settings()).database.read() as connection:
+        rows = plain(alerts.listed(connection, everything=everything))
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("id", "rule", "key", "model_version", "state", "severity", "since", "sentence")
+        print_table("alerts", rows, columns, "none")
+
+
+@alerts_app.command("ack")
+def acknowledge(alert_id: str, by: By = "cli", as_json: AsJson = False) -> None:
+    """Take a firing alert on: it reminds no more."""
+    from mlplatform.build import build
+    from mlplatform.people import acknowledge_alert
+    from mlplatform.settings import load_settings
+
+    state = acknowledge_alert(build(load_settings()), alert_id, by)
+    say({"id": alert_id, "state": state}, f"alert {alert_id} is {state}", as_json)
+
+
+@alerts_app.command("silence")
+def silence(
+    rule: Annotated[str, typer.Argument(help="Rule name or glob, such as latency or '*'.")],
+    until: Annotated[str, typer.Option("--for", help="How long: 30m, 8h, 2d.")] = "4h",
+    by: By = "cli",
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send no notices of matching rules for a while; their actions still run."""
+    from mlplatform.build import build
+    from mlplatform.people import silence_rules
+    from mlplatform.settings import load_settings
+    from monitors.quantities import parse_duration
+
+    length: timedelta = parse_duration(until)
+    made, end = silence_rules(build(load_settings()), rule, length, by, comment)
+    say(
+        {"id": made, "rule": rule, "until": end.isoformat()},
+        f"{rule} is silent until {end:%F %T %Z}",
+        as_json,
+    )
+
+
+@alerts_app.command("schema")
+def schema(as_json: AsJson = False) -> None:
+    """The JSON Schema of alerts.yaml, for editors; always JSON."""
+    from monitors.rules import json_schema
+
+    del as_json
+    print_json(json_schema())

@@ -1,0 +1,33 @@
+"""Exit codes: 0 done, 1 failed, 2 wrong usage, and those below; it prints nothing.
+
+| code | meaning |
+|---|---|
+| 0 | done; for `check`: no rule is in breach |
+| 1 | a step failed, or `doctor` found a problem |
+| 2 | wrong usage of the command line |
+| 3 | a setting, alerts.yaml or data is wrong |
+| 4 | an id, version, name or file is not known |
+| 5 | the state moved on, or the action is refused as things stand |
+| 6 | the database, MLflow or the API server cannot be reached |
+| 10 | `check`: at least one rule is in breach |
+"""
+
+FAILED, WRONG, UNKNOWN, REFUSED, AWAY, BREACH = 1, 3, 4, 5, 6, 10
+
+
+def exit_code(error: Exception) -> int | None:
+    """The code for a known error; None for one that nobody expected, which keeps its traceback."""
+    from mlplatform.errors import PlatformError
+    from monitors.errors import MonitorError
+    from pipelines.errors import PipelineError
+    from registry.errors import RegistryError
+
+    if not isinstance(error, PlatformError | MonitorError | PipelineError | RegistryError):
+        return None
+    if isinstance(error, LookupError):
+        return UNKNOWN
+    if isinstance(error, ConnectionError):
+        return AWAY
+    if isinstance(error, ValueError | FileNotFoundError):
+        return WRONG
+    return REFUSED if type(error).__name__ in ("ConflictError", "FencedError") else FAILED

@@ -1,0 +1,69 @@
+"""`platform models`: list, card, promote, rollback."""
+
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+models_app = typer.Typer(help="Registered versions and the champion.", no_args_is_help=True)
+By = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+
+
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """Versions, the champion and the newest promotions."""
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+    from mlplatform.views import models
+
+    shown = models(build(load_settings()))
+    if as_json:
+        print_json(shown)
+        return
+    rows = [row | {"gate": row["tags"].get("gate")} for row in shown["versions"]]
+    print_table(shown["model"], rows, ("version", "aliases", "gate", "created_at", "run_id"), "no version yet")
+    columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
+    print_table("promotions", shown["promotions"], columns, "none")
+
+
+@models_app.command("card")
+def card(version: int, as_json: AsJson = False) -> None:
+    """The model card of a version."""
+    from mlplatform.build import build
+    from mlplatform.people import model_card
+    from mlplatform.settings import load_settings
+
+    text = model_card(build(load_settings()), version)
+    say({"version": version, "card": text}, text, as_json)
+
+
+@models_app.command("promote")
+def promote(
+    version: int,
+    reason: Reason = "promoted by hand",
+    by: By = "cli",
+    force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version champion; refused against the gate's verdict unless forced."""
+    from mlplatform.build import build
+    from mlplatform.people import promote_version
+    from mlplatform.settings import load_settings
+    from mlplatform.views import plain
+
+    made = promote_version(build(load_settings()), version, reason, by, force=force)
+    say(plain(made), f"version {made.to_version} is champion now, after {made.from_version}", as_json)
+
+
+@models_app.command("rollback")
+def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: AsJson = False) -> None:
+    """Restore the champion before the current one."""
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+    from mlplatform.views import plain
+
+    parts = build(load_settings())
+    made = parts.champions.rollback(parts.family.name, by, reason)
+    say(plain(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)

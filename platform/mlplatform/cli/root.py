@@ -1,0 +1,175 @@
+"""The top-level commands, each: parse, build, call, print."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, console, print_json, print_table, say
+
+app = typer.Typer(
+    name="platform",
+    help="Keep a model right in production: serve, record, monitor, alert, retrain, gate, promote, reload.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+PipelineOption = Annotated[str | None, typer.Option("--pipeline", help="Model family; PLATFORM_PIPELINE otherwise.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST in IDX form.")]
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn the whole loop once, on real digits, in processes of its own."""
+    from mlplatform.demo.story import tell
+
+    result = tell(data_dir=data_dir, keep=keep, quiet=as_json)
+    if as_json:
+        print_json(result)
+
+
+@app.command()
+def up(as_json: AsJson = False) -> None:
+    """Run MLflow, the API server and the watcher on this machine until Ctrl-C."""
+    from mlplatform.up import run_platform
+
+    run_platform(as_json)
+
+
+@app.command()
+def train(
+    pipeline: PipelineOption = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe; the family's default otherwise.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; shown on the card and in MLflow.")] = "trained by hand",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a version now, in this process; the gate decides whether it becomes champion."""
+    from mlplatform.cli.work import train_now
+
+    train_now(pipeline, recipe, reason, data_dir, as_json)
+
+
+@app.command()
+def retrain(
+    reason: Annotated[str, typer.Option(help="Why; shown in the history.")] = "asked by hand",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome and show progress.")] = False,
+    pipeline: PipelineOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a retraining for the watcher, as an alert would."""
+    from mlplatform.cli.work import retrain_queued
+
+    retrain_queued(reason, wait, pipeline, as_json)
+
+
+@app.command("work-retraining", hidden=True)
+def work_retraining(retraining_id: str, owner: str) -> None:
+    """Carry out a claimed retraining (started by the watcher)."""
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+    from mlplatform.training import work
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(0 if work(build(load_settings()), retraining_id, owner) != "failed" else 1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind to; PLATFORM_HOST otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; PLATFORM_PORT otherwise.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the API server; it loads the champion and follows it."""
+    from mlplatform.serve.run import run_server
+
+    run_server(host, port, as_json)
+
+
+@app.command()
+def watch(as_json: AsJson = False) -> None:
+    """Run a watcher: monitors, alerts, notices and retraining; one among many leads."""
+    from mlplatform.build import build
+    from mlplatform.schedule import Watcher
+    from mlplatform.settings import load_settings
+
+    watcher = Watcher(build(load_settings()))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watcher.stop())
+    say({"instance": watcher.parts.instance}, f"watcher {watcher.parts.instance} is on duty", as_json)
+    watcher.run()
+
+
+@app.command()
+def mlflow(as_json: AsJson = False) -> None:
+    """Run the MLflow server of the platform on PLATFORM_MLFLOW_PORT."""
+    from mlplatform.up import run_mlflow
+
+    run_mlflow(as_json)
+
+
+@app.command()
+def check(as_json: AsJson = False) -> None:
+    """Run the monitors now; exit code 10 when a rule is in breach."""
+    from mlplatform.cli.work import check_now
+
+    check_now(as_json)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """The platform at a glance."""
+    from mlplatform.cli.work import show_status
+
+    show_status(as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a commented alerts.yaml and .env.example."""
+    from mlplatform.starter import write_starters
+
+    written = write_starters(folder, force)
+    say([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is configured, reachable and missing; exit code 1 when something must be mended."""
+    from mlplatform.doctor import examine
+    from mlplatform.settings import load_settings
+
+    findings = examine(load_settings())
+    rows = [vars(finding) for finding in findings]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("doctor", rows, ("mark", "subject", "detail"), "nothing to examine")
+    raise typer.Exit(1 if any(finding.mark == "problem" for finding in findings) else 0)
+
+
+@data_app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Data set: mnist.")],
+    folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path("var/data/mnist"),
+    as_json: AsJson = False,
+) -> None:
+    """Download a data set and check it against its known checksums."""
+    from mlplatform.cli.work import fetch_data
+
+    console_or_quiet = None if as_json else console()
+    files = fetch_data(name, folder, console_or_quiet)
+    say({"files": [str(path) for path in files]}, f"{name} is at {folder}", as_json)

@@ -1,0 +1,189 @@
+"""The longer commands: training, queueing, checking, fetching; each builds once, calls, prints."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mlplatform.build import Parts, build
+from mlplatform.cli.exits import BREACH, FAILED
+from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.errors import NotFoundError
+from mlplatform.settings import load_settings
+from mlplatform.store import leases, retrainings
+from mlplatform.views import ALIVE, LEADER, plain, status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+POLL_SECONDS = 0.5
+
+
+def train_now(pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """`platform train`."""
+    from mlplatform.training import train
+
+    parts = build(load_settings(pipeline=pipeline, data_dir=data_dir))
+    with Bar("training", quiet=as_json) as bar:
+        outcome = train(
+            parts,
+            parts.family,
+            reason,
+            "cli",
+            recipe=recipe,
+            on_epoch=lambda m: bar.at(m.epoch, m.epochs, f"validation accuracy {m.validation_accuracy:.3f}"),
+        )
+    candidate, verdict = outcome.candidate, outcome.candidate.verdict
+    promoted = outcome.promotion is not None
+    value = {
+        "model": parts.family.name,
+        "version": candidate.version,
+        "run_id": candidate.run_id,
+        "golden_accuracy": candidate.judgement.accuracy,
+        "gate": verdict.outcome,
+        "reasons": verdict.reasons,
+        "promoted": promoted,
+        "seconds": round(candidate.seconds, 1),
+    }
+    sentence = (
+        f"version {candidate.version} of {parts.family.name}: golden accuracy "
+        f"{candidate.judgement.accuracy:.2%}; gate: {verdict.outcome}; "
+        + ("it is champion now" if promoted else "it is challenger, the champion stays")
+    )
+    say(value, "\n".join([sentence, *verdict.reasons]), as_json)
+
+
+def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool) -> None:
+    """`platform retrain`."""
+    parts = build(load_settings(pipeline=pipeline))
+    now = parts.clock()
+    with parts.database.write() as connection:
+        queued, fresh = retrainings.request(
+            connection,
+            pipeline=parts.family.name,
+            reason=reason,
+            trigger="manual",
+            requested_by="cli",
+            now=now,
+        )
+        leader = leases.holder(connection, LEADER, now)
+    if not wait:
+        hint = "" if leader else "; no watcher is on duty, start `platform watch`"
+        verb = "queued" if fresh else "joins the queued"
+        say(
+            {"id": queued, "joined": not fresh, "watcher": leader},
+            f"{verb} retraining {queued}{hint}",
+            as_json,
+        )
+        return
+    if leader is None:
+        console().print("no watcher is on duty yet: waiting for `platform watch`", markup=False)
+    row = wait_for(parts, queued, quiet=as_json)
+    say(plain(row), _outcome(row), as_json)
+    raise typer.Exit(0 if row.state == "succeeded" else FAILED)
+
+
+def wait_for(parts: Parts, retraining_id: str, *, quiet: bool) -> retrainings.Retraining:
+    """Show a retraining's progress until it is closed."""
+    with Bar("retraining", quiet=quiet) as bar:
+        while True:
+            with parts.database.read() as connection:
+                row = retrainings.find(connection, retraining_id)
+            if row.state not in retrainings.OPEN:
+                return row
+            progress = row.progress or {}
+            bar.at(progress.get("epoch", 0), progress.get("epochs", 1), row.state)
+            time.sleep(POLL_SECONDS)
+
+
+def check_now(as_json: bool) -> None:
+    """`platform check`."""
+    from mlplatform.loop import turn
+
+    parts = build(load_settings())
+    made = [turn(parts, rule, parts.clock()) for rule in parts.rules.rules]
+    rows = [plain(evaluation) for evaluation in made if evaluation is not None]
+    if not rows:
+        raise NotFoundError("there is no champion to check; `platform train` makes the first one")
+    if as_json:
+        print_json(rows)
+    else:
+        shown = [
+            {"rule": row["rule"], **finding, "report": row["report"]} for row in rows for finding in row["findings"]
+        ]
+        print_table("check", shown, ("rule", "key", "state", "sentence", "report"), "no findings")
+    raise typer.Exit(BREACH if any(row["state"] == "breach" for row in rows) else 0)
+
+
+def show_status(as_json: bool) -> None:
+    """`platform status`."""
+    shown = status(build(load_settings()))
+    if as_json:
+        print_json(shown)
+        return
+    counts = ", ".join(f"{count} {noun}" for noun, count in shown["counts"].items())
+    console().print(
+        f"{shown['model']}: champion {shown['champion'] or 'none'} · leader {shown['leader'] or 'none'} · {counts}",
+        markup=False,
+    )
+    seconds = f"no sign of life for {ALIVE.total_seconds():.0f} s"
+    print_table("processes", shown["processes"], ("component", "instance", "at", "details"), seconds)
+    print_table("monitors", shown["evaluations"], ("rule", "state", "at", "report"), "no evaluation yet")
+    print_table("open alerts", shown["alerts"], ("id", "rule", "key", "state", "sentence"), "none")
+    columns = ("id", "state", "reason", "candidate_version", "promoted", "error")
+    print_table("retrainings", shown["retrainings"], columns, "none")
+    print_table("tasks", shown["tasks"], ("id", "kind", "at", "details"), "none")
+    notice_columns = ("idempotency_key", "channel", "state", "attempts", "last_error")
+    print_table("undelivered notices", shown["undelivered"], notice_columns, "none")
+
+
+def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
+    """`platform data fetch`."""
+    from pipelines.idx import MNIST_MIRRORS, fetch_mnist
+
+    if name != "mnist":
+        raise NotFoundError(f"data set {name!r} is not known; known: mnist")
+
+    def progress(file: str, state: str) -> None:
+        if shown is not None:
+            shown.print(f"{file}: {state}", markup=False)
+
+    return list(fetch_mnist(folder, MNIST_MIRRORS, progress=progress))
+
+
+def _outcome(row: retrainings.Retraining) -> str:
+    if row.state != "succeeded":
+        return f"retraining {row.id} {row.state}: {row.error or 'no candidate'}"
+    reasons = "\n".join((row.verdict or {}).get("reasons", []))
+    became = "is champion now" if row.promoted else "stays challenger"
+    return f"version {row.candidate_version} {became}\n{reasons}"
+
+
+class Bar:
+    """A progress bar on stderr, or nothing."""
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+        self._task = self._progress.add_task(title, total=1, note="")
+
+    def at(self, done: int, total: int, note: str = "") -> None:
+        """Show how far it is."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exit: Any) -> None:  # noqa: ANN401 - the protocol's types
+        self._progress.stop()

@@ -1,0 +1,111 @@
+"""Deliveries from the outbox to Slack, email and webhooks: at least once, each try the same; it composes nothing."""
+
+import email
+import email.policy
+import logging
+import smtplib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+import orjson
+from sqlalchemy import Connection
+
+from mlplatform.build import Parts
+from mlplatform.store import audit, leases, outbox
+from monitors.channels import EmailChannel, SlackChannel, WebhookChannel
+from monitors.signature import signed_headers
+
+log = logging.getLogger(__name__)
+Channel = SlackChannel | EmailChannel | WebhookChannel
+
+
+class DeliveryError(Exception):
+    """A receiver did not take a message; the message of this error holds no secret."""
+
+
+@dataclass(frozen=True)
+class Courier:
+    """Sends what is due. Given a lease, it proves it before each message: one courier among many watchers."""
+
+    parts: Parts
+    client: httpx.Client
+
+    def round(self, lease: leases.Lease | None = None) -> dict[str, int]:
+        """Try every due message once; returns how many were delivered, put off and given up."""
+        tally = {"delivered": 0, "waiting": 0, "failed": 0}
+        with self.parts.database.read() as connection:
+            due = outbox.due(connection, self.parts.clock())
+        for message in due:
+            if lease is not None:
+                with self.parts.database.write() as connection:
+                    leases.prove(connection, lease)
+            tally[self._one(message)] += 1
+        return tally
+
+    def _one(self, message: outbox.Message) -> str:
+        try:
+            self.send(message)
+        except DeliveryError as error:
+            log.warning("notice %s to %s: %s", message.idempotency_key, message.channel, error)
+            with self.parts.database.write() as connection:
+                return self._put_off(connection, message, str(error))
+        with self.parts.database.write() as connection:
+            outbox.delivered(connection, message.id, self.parts.clock())
+        return "delivered"
+
+    def _put_off(self, connection: Connection, message: outbox.Message, error: str) -> str:
+        now = self.parts.clock()
+        state = outbox.failed(connection, message, error, self.parts.settings.delivery_attempts, now)
+        if state == "failed":
+            subject = f"notice/{message.idempotency_key}"
+            audit.note(connection, "courier", "gave-up", subject, now, {"error": error[:500]})
+        return state
+
+    def send(self, message: outbox.Message) -> None:
+        """Send one message; raises DeliveryError with the receiver's answer."""
+        channel = self.parts.rules.channels.get(message.channel)
+        if channel is None or not channel.configured:
+            raise DeliveryError(f"channel {message.channel!r} is no longer configured in alerts.yaml")
+        match channel:
+            case SlackChannel():
+                self._post(channel.url.get_secret_value(), _body(message), message, {})
+            case WebhookChannel():
+                body, moment = _body(message), int(self.parts.clock().timestamp())
+                secret = channel.secret.get_secret_value()
+                headers = signed_headers(secret, message.idempotency_key, moment, body)
+                self._post(channel.url.get_secret_value(), body, message, headers)
+            case EmailChannel():
+                self._mail(channel, message.payload["message"])
+
+    def _post(self, url: str, body: bytes, message: outbox.Message, headers: Mapping[str, str]) -> None:
+        sent = {"content-type": "application/json", "idempotency-key": message.idempotency_key, **headers}
+        try:
+            answer = self.client.post(url, content=body, headers=sent)
+        except httpx.HTTPError as error:
+            raise DeliveryError(f"no answer ({type(error).__name__})") from error
+        if not answer.is_success:
+            raise DeliveryError(f"HTTP {answer.status_code}: {answer.text[:200]}")
+
+    def _mail(self, channel: EmailChannel, text: str) -> None:
+        message = email.message_from_string(text, policy=email.policy.default)
+        timeout = self.parts.settings.delivery_timeout_seconds
+        try:
+            with smtplib.SMTP(channel.host, channel.port, timeout=timeout) as server:
+                if channel.starttls:
+                    server.starttls(context=ssl.create_default_context())
+                if channel.username:
+                    server.login(channel.username, channel.password.get_secret_value())
+                server.send_message(message, channel.sender, list(channel.to))
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(f"SMTP {channel.host}:{channel.port}: {error}") from error
+
+
+def _body(message: outbox.Message) -> bytes:
+    return orjson.dumps(message.payload["body"])
+
+
+def courier(parts: Parts) -> Courier:
+    """A courier with the timeouts of the settings; it follows no redirect."""
+    return Courier(parts, httpx.Client(timeout=parts.settings.delivery_timeout_seconds))

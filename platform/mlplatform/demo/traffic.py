@@ -1,0 +1,122 @@
+"""The demo's clients: images out, answers and labels counted; they know the truth, the server does not."""
+
+import base64
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+
+from mlplatform.serve.decode import to_png
+from pipelines.data import ImageSet
+
+LABEL_BATCH = 20
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One answered image: what the server said, which version said it, and what is true."""
+
+    prediction_id: str
+    label: str
+    version: int
+    truth: str
+
+
+@dataclass
+class Tally:
+    """Requests and failures; thread-safe."""
+
+    requests: int = 0
+    failures: list[str] = field(default_factory=list)
+    versions: Counter[int] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, version: int | None, failure: str | None) -> None:
+        """One request ended."""
+        with self.lock:
+            self.requests += 1
+            if failure is not None:
+                self.failures.append(failure)
+            if version is not None:
+                self.versions[version] += 1
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Clients of one API server."""
+
+    client: httpx.Client
+    classes: tuple[str, ...]
+    tally: Tally
+    workers: int = 2
+
+    def send(self, images: ImageSet, client_id: str, on_sent: Callable[[int], None] = lambda _: None) -> list[Sent]:
+        """Send every image as a request of its own; failed requests are tallied and left out."""
+        answered: list[Sent] = []
+        with ThreadPoolExecutor(self.workers) as pool:
+            work = (
+                pool.submit(self.one, image, self.classes[label], client_id)
+                for image, label in zip(images.images, images.labels, strict=True)
+            )
+            for done, future in enumerate(list(work), start=1):
+                sent = future.result()
+                if sent is not None:
+                    answered.append(sent)
+                on_sent(done)
+        return answered
+
+    def one(self, image: np.ndarray, truth: str, client_id: str) -> Sent | None:
+        """One request; None when it failed."""
+        body = {"images": [base64.b64encode(to_png(image)).decode()], "client_id": client_id}
+        try:
+            answer = self.client.post("/v1/predict", json=body)
+            answer.raise_for_status()
+            [made] = answer.json()["predictions"]
+            sent = Sent(made["id"], made["label"], int(made["model"]["version"]), truth)
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            self.tally.count(None, repr(error))
+            return None
+        self.tally.count(sent.version, None)
+        return sent
+
+    def label(self, answers: Sequence[Sent], share: float, seed: int) -> int:
+        """Give the truth for a random share of the answers, as an audit would; returns how many."""
+        chosen = np.random.default_rng(seed).random(len(answers)) < share
+        picked = [answer for answer, take in zip(answers, chosen, strict=True) if take]
+        for first in range(0, len(picked), LABEL_BATCH):
+            batch = [
+                {"prediction_id": sent.prediction_id, "label": sent.truth, "source": "audit", "reviewer": "demo"}
+                for sent in picked[first : first + LABEL_BATCH]
+            ]
+            self.client.post("/v1/feedback", json={"feedback": batch}).raise_for_status()
+        return len(picked)
+
+    @contextmanager
+    def in_background(self, images: ImageSet, client_id: str, pause: float) -> Iterator[None]:
+        """Keep sending the images in turn until the block ends."""
+        stopping = threading.Event()
+
+        def run() -> None:
+            while True:
+                for image, label in zip(images.images, images.labels, strict=True):
+                    if stopping.wait(pause):
+                        return
+                    self.one(image, self.classes[label], client_id)
+
+        thread = threading.Thread(target=run, name="traffic", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def accuracy(answers: Sequence[Sent]) -> float:
+    """Share of answers that were right."""
+    return sum(sent.label == sent.truth for sent in answers) / max(1, len(answers))

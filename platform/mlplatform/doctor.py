@@ -1,0 +1,131 @@
+"""The doctor: what is configured, reachable and missing; it mends nothing."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from mlplatform.build import Parts, build, environment
+from mlplatform.errors import PlatformError
+from mlplatform.settings import Settings
+from mlplatform.starter import variables
+from mlplatform.store import leases, outbox, promotions
+from mlplatform.store.database import Database
+from mlplatform.views import ALIVE, LEADER
+from monitors.errors import MonitorError
+from monitors.rules import load_rules
+from pipelines.errors import PipelineError
+from registry.errors import RegistryError
+
+LOW_DISK_BYTES = 2**30
+KNOWN_ERRORS = (PlatformError, MonitorError, PipelineError, RegistryError, OSError)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination; `mark` is ok, note or problem."""
+
+    mark: str
+    subject: str
+    detail: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every finding; nothing raises, a failure is a finding."""
+    parts = build(settings)
+    findings: list[Finding] = []
+    for subject, look in CHECKS.items():
+        try:
+            findings += [Finding(mark, subject, detail) for mark, detail in look(parts)]
+        except KNOWN_ERRORS as error:
+            findings.append(Finding("problem", subject, str(error)))
+    return findings
+
+
+def _settings(parts: Parts) -> Iterator[tuple[str, str]]:
+    known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
+    given = {name for name in environment() if name.startswith("PLATFORM_")}
+    file = parts.settings.alerts_file
+    named = set(variables(file.read_text(encoding="utf-8"))) if file.is_file() else set()
+    strange = sorted(name for name in given - known - named if not name.startswith("PLATFORM_TEST_"))
+    for name in strange:
+        yield "problem", f"{name} is not a setting; the README lists them all"
+    yield "ok", f"{len(given & known)} of {len(known)} settings are set; home is {parts.settings.home.resolve()}"
+
+
+def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
+    home = parts.settings.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK):
+        yield "problem", f"{home} cannot be written; set PLATFORM_HOME to a folder of your own"
+    free = shutil.disk_usage(home).free
+    mark = "ok" if free > LOW_DISK_BYTES else "problem"
+    yield mark, f"{free / 2**30:.1f} GiB free at {home}"
+
+
+def _database(parts: Parts) -> Iterator[tuple[str, str]]:
+    database = Database(parts.settings.store_url)
+    current, newest = database.revision()
+    if current is None:
+        yield "note", f"{database.url} is empty; any command that writes creates the tables"
+    elif current != newest:
+        yield "note", f"{database.url} is at revision {current}; the next command upgrades it to {newest}"
+    else:
+        yield "ok", f"{database.url} at revision {current}"
+    if database.is_sqlite:
+        yield "note", "SQLite serves one machine; set PLATFORM_DATABASE_URL=postgresql+psycopg://... in production"
+
+
+def _mlflow(parts: Parts) -> Iterator[tuple[str, str]]:
+    parts.tracking.check()
+    yield "ok", f"MLflow {metadata.version('mlflow')} store answers"
+
+
+def _model(parts: Parts) -> Iterator[tuple[str, str]]:
+    family = parts.family
+    with parts.database.read() as connection:
+        champion = promotions.latest(connection, family.name)
+    if champion is None:
+        yield "note", f"{family.name} has no champion yet; `platform train` makes the first one"
+        return
+    alias = parts.catalog.alias(family.name, "champion")
+    mark = "ok" if alias == champion.to_version else "problem"
+    yield mark, f"{family.name}: champion is version {champion.to_version}, MLflow's alias says {alias}"
+
+
+def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
+    path: Path = parts.settings.alerts_file
+    rules = load_rules(path, environment())
+    yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
+    if rules.model != parts.family.name:
+        yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
+    for name, channel in rules.channels.items():
+        if not channel.configured:
+            yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
+
+
+def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
+    now = parts.clock()
+    with parts.database.read() as connection:
+        alive = leases.alive(connection, now - ALIVE)
+        leader = leases.holder(connection, LEADER, now)
+        stuck = [item for item in outbox.undelivered(connection) if item.state == "failed"]
+    for component in ("api", LEADER):
+        count = sum(beat.component == component for beat in alive)
+        yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
+    yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
+    if stuck:
+        yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
+
+
+CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
+    "settings": _settings,
+    "disk": _disk,
+    "database": _database,
+    "mlflow": _mlflow,
+    "rules": _rules,
+    "model": _model,
+    "processes": _processes,
+}

@@ -1,0 +1,47 @@
+"""What can go wrong in the shell, and nothing about how it is shown.
+
+PlatformError
+├── SettingsError (ValueError)          a setting or flag has a value that cannot work
+├── NotFoundError (LookupError)         an id, version or name is unknown
+├── ConflictError (RuntimeError)        the state moved on: compare-and-set failed, or the thing exists
+├── StoreUnavailableError (ConnectionError)  the database cannot be reached or is busy
+├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
+├── InvalidInputError (ValueError)      a request is well formed and still wrong
+├── TooLargeError (ValueError)          a request is over a stated limit
+├── FencedError (RuntimeError)          a lease was lost: this process must not write
+├── ProcessError (RuntimeError)         a child process ended or never became healthy
+└── DemoFailedError (RuntimeError)      a step of the demo did not happen
+"""
+
+
+class PlatformError(Exception): ...
+
+
+class SettingsError(PlatformError, ValueError): ...
+
+
+class NotFoundError(PlatformError, LookupError): ...
+
+
+class ConflictError(PlatformError, RuntimeError): ...
+
+
+class StoreUnavailableError(PlatformError, ConnectionError): ...
+
+
+class ModelUnavailableError(PlatformError, RuntimeError): ...
+
+
+class InvalidInputError(PlatformError, ValueError): ...
+
+
+class TooLargeError(PlatformError, ValueError): ...
+
+
+class FencedError(PlatformError, RuntimeError): ...
+
+
+class DemoFailedError(PlatformError, RuntimeError): ...
+
+
+class ProcessError(PlatformError, RuntimeError): ...

@@ -1,0 +1,74 @@
+"""What a decision rests on: the window, its baseline, Evidently's numbers and report; it decides nothing."""
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from mlplatform.build import Parts
+from mlplatform.store import evaluations, joined, promotions
+from monitors.rules import Rule
+from monitors.window import Baseline, Measured, Row, Window
+
+
+def window_of(
+    connection: Connection,
+    classes: tuple[str, ...],
+    rule: Rule,
+    champion: promotions.Promotion,
+    now: datetime,
+) -> Window:
+    """The champion's answers within the rule's window, with the labels that count."""
+    start = now - rule.window
+    rows = joined.window(connection, champion.model_name, champion.to_version, start, now)
+    return Window(
+        model=champion.model_name,
+        version=champion.to_version,
+        classes=classes,
+        start=start,
+        end=now,
+        rows=tuple(
+            Row(
+                prediction_id=row.prediction_id,
+                at=row.at,
+                label=row.label,
+                confidence=row.confidence,
+                latency_ms=row.latency_ms,
+                truth=None if row.truth is None else row.truth.label,
+                truth_source=None if row.truth is None else row.truth.source,
+            )
+            for row in rows
+        ),
+    )
+
+
+def baseline_of(connection: Connection, champion: promotions.Promotion) -> Baseline:
+    """The numbers pinned when the version was promoted: golden counts, and the slowest serving host class."""
+    kinds = evaluations.baselines_of(connection, champion.model_name, champion.to_version)
+    accuracy = kinds.get("accuracy", {}).get("", {"correct": 0, "total": 0})
+    hosts = kinds.get("latency", {})
+    host = max(hosts, key=lambda name: float(hosts[name]["p95_ms"]), default=None)
+    return Baseline(
+        accuracy_correct=accuracy["correct"],
+        accuracy_total=accuracy["total"],
+        latency_p95_ms=None if host is None else hosts[host]["p95_ms"],
+        latency_calls=0 if host is None else hosts[host]["calls"],
+        host_class=host,
+    )
+
+
+def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
+    """Evidently's numbers for the window, and its HTML at `report` when a path is given."""
+    from monitors.metrics import measure  # several seconds of import: only processes that judge pay it
+
+    return measure(window, rule.sources, report)
+
+
+def report_path(parts: Parts, rule: Rule, now: datetime) -> Path:
+    """Where this evaluation's report goes; the oldest reports beyond the limit are removed."""
+    folder = parts.settings.home / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime)
+    for old in kept[: max(0, len(kept) + 1 - parts.settings.reports_kept)]:
+        old.unlink(missing_ok=True)
+    return (folder / f"{rule.name}-{now:%Y%m%dT%H%M%S%f}.html").resolve()

@@ -1,0 +1,54 @@
+"""What people do to alerts, versions and cards, with their name in the audit log; it prints nothing."""
+
+from datetime import datetime, timedelta
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.errors import ConflictError
+from mlplatform.store import alerts, audit, promotions
+from monitors.alerts import acknowledge
+
+
+def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
+    """Take a firing alert on; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
+    now = parts.clock()
+    with parts.database.write() as connection:
+        moved = acknowledge(alerts.find(connection, alert_id), now)
+        if moved.change is not None and moved.alert is not None:
+            alerts.set_state(connection, moved.alert)
+            alerts.change(connection, alert_id, moved.change, actor, now)
+            audit.note(connection, actor, "acknowledge", f"alert/{alert_id}", now)
+    return "acknowledged"
+
+
+def silence_rules(parts: Parts, rule: str, length: timedelta, actor: str, comment: str) -> tuple[str, datetime]:
+    """Send no notices of matching rules for a while; returns the silence's id and end."""
+    now = parts.clock()
+    until = now + length
+    with parts.database.write() as connection:
+        made = alerts.silence(connection, rule, until, actor, comment, now)
+        audit.note(connection, actor, "silence", f"rule/{rule}", now, {"until": until.isoformat()})
+    return made, until
+
+
+def model_card(parts: Parts, version: int) -> str:
+    """The whole card of a version: the run's artifact, or MLflow's description where that is gone."""
+    found = parts.catalog.version(parts.family.name, version)
+    return parts.tracking.read_text(found.run_id, "model_card.md") or found.description
+
+
+def promote_version(parts: Parts, version: int, reason: str, actor: str, *, force: bool) -> promotions.Promotion:
+    """Make a version champion by hand; raises ConflictError against the gate's verdict unless forced."""
+    name = parts.family.name
+    gate = parts.catalog.version(name, version).tags.get("gate", "unknown")
+    current = parts.champions.current(name)
+    if current is not None and current.to_version == version:
+        raise ConflictError(f"version {version} is champion already")
+    if gate != "promote" and not force:
+        raise ConflictError(
+            f"the gate's verdict on version {version} is {gate!r}; read `platform models card {version}`, and "
+            "use --force to promote it all the same"
+        )
+    expected = None if current is None else current.to_version
+    kind: promotions.Kind = "first" if expected is None else "promote"
+    return parts.champions.promote(Change(name, version, expected, kind, actor, reason))

@@ -1,0 +1,159 @@
+"""The watcher: one leader among many, its jobs on APScheduler; it decides nothing, it only keeps time.
+
+Every watcher runs the same jobs; only the holder of the lease does anything in them. A job's transaction proves
+the lease, so a watcher that was paused past its lease writes nothing. Evaluations are keyed by schedule slot:
+whichever watcher leads, each slot is evaluated once.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from mlplatform.build import Parts
+from mlplatform.deliver import courier
+from mlplatform.errors import FencedError, PlatformError, SettingsError
+from mlplatform.govern import Governor
+from mlplatform.loop import turn
+from mlplatform.store import leases
+from mlplatform.views import LEADER
+from monitors.errors import MonitorError
+from monitors.rules import Rule
+from registry.errors import RegistryError
+
+log = logging.getLogger(__name__)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DELIVER_SECONDS = 1.0
+GOVERN_SECONDS = 1.0
+RECONCILE_SECONDS = 10.0
+
+
+def slot_of(now: datetime, every: timedelta) -> datetime:
+    """The schedule slot a moment belongs to: multiples of the interval since 1970, alike for all watchers."""
+    return EPOCH + ((now - EPOCH) // every) * every
+
+
+@dataclass
+class Watcher:
+    """One watching process. `run` blocks until `stop` is called."""
+
+    parts: Parts
+    _lease: leases.Lease | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        if self.parts.rules.model != self.parts.family.name:
+            raise SettingsError(
+                f"alerts.yaml watches model {self.parts.rules.model!r} but PLATFORM_PIPELINE is "
+                f"{self.parts.family.name!r}; make them the same"
+            )
+        self._governor = Governor(self.parts)
+        self._courier = courier(self.parts)
+
+    @property
+    def lease(self) -> leases.Lease | None:
+        """The lease while this watcher leads."""
+        return self._lease
+
+    def run(self) -> None:
+        """Keep time until stopped; on the way out the lease is given back."""
+        scheduler = self._scheduler()
+        self.lead()
+        scheduler.start()
+        try:
+            self._stopping.wait()
+        finally:
+            self._governor.close()
+            scheduler.shutdown(wait=True)
+            self._give_back()
+
+    def stop(self) -> None:
+        """Let `run` return; safe in a signal handler."""
+        self._stopping.set()
+
+    def lead(self) -> None:
+        """Take or renew the lease, and give a sign of life."""
+        life, now = timedelta(seconds=self.parts.settings.lease_seconds), self.parts.clock()
+        led = self._lease is not None
+        with self.parts.database.write() as connection:
+            if self._lease is None or not leases.renew(connection, self._lease, life, now):
+                self._lease = leases.acquire(connection, LEADER, self.parts.instance, life, now)
+            details = {"leader": self._lease is not None}
+            leases.beat(connection, LEADER, self.parts.instance, now, details)
+        if self._lease is not None and not led:
+            log.info("this watcher leads now (fence %d)", self._lease.fence)
+
+    def evaluate(self, rule: Rule) -> None:
+        """Evaluate a rule for the current slot, once among all watchers."""
+        if self._lease is not None:
+            slot = slot_of(self.parts.clock(), self.parts.rules.interval(rule))
+            evaluation = turn(self.parts, rule, slot, self._lease)
+            if evaluation is not None:
+                log.info("%s: %s", rule.name, evaluation.state)
+
+    def deliver(self) -> None:
+        """Send what the outbox holds."""
+        if self._lease is not None:
+            self._courier.round(self._lease)
+
+    def govern(self) -> None:
+        """Start, watch and close retrainings."""
+        if self._lease is not None:
+            self._governor.round(self._lease)
+        else:
+            self._governor.watch()
+
+    def reconcile(self) -> None:
+        """Make MLflow's alias agree with the history of promotions."""
+        if self._lease is not None and self.parts.champions.reconcile(self.parts.family.name):
+            log.warning("the champion alias did not agree with the history and was set right")
+
+    def _scheduler(self) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(6), "evaluate": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        renewal = self.parts.settings.lease_seconds / 3
+        for job, seconds in (
+            (self.lead, renewal),
+            (self.deliver, DELIVER_SECONDS),
+            (self.govern, GOVERN_SECONDS),
+            (self.reconcile, RECONCILE_SECONDS),
+        ):
+            scheduler.add_job(_steady(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
+        for rule in self.parts.rules.rules:
+            seconds = self.parts.rules.interval(rule).total_seconds()
+            scheduler.add_job(
+                _steady(self.evaluate),
+                IntervalTrigger(seconds=seconds, start_date=EPOCH, timezone=UTC),
+                args=(rule,),
+                name=f"evaluate {rule.name}",
+                executor="evaluate",
+                next_run_time=datetime.now(UTC),
+            )
+        return scheduler
+
+    def _give_back(self) -> None:
+        if self._lease is not None:
+            with self.parts.database.write() as connection:
+                leases.release(connection, self._lease, self.parts.clock())
+
+
+def _steady(job: Callable[..., None]) -> Callable[..., None]:
+    """The job with the world's failures logged: a database or registry that is away ends no watcher."""
+
+    def steady(*args: Rule) -> None:
+        try:
+            job(*args)
+        except FencedError as error:
+            log.warning("%s", error)
+        except (PlatformError, RegistryError, MonitorError) as error:
+            log.error("%s: %s", job.__name__, error)
+
+    return steady

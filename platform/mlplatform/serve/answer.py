@@ -1,0 +1,86 @@
+"""One prediction request from decoded pictures to answers; it knows no HTTP and writes nothing itself."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlplatform.clock import new_id
+from mlplatform.errors import InvalidInputError
+from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.decode import Grey
+from mlplatform.serve.recorder import Answer
+from mlplatform.serve.server import Server
+from mlplatform.store.predictions import Prediction
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request's content: JSON body or picture bytes, and who asks."""
+
+    body: bytes | None
+    pictures: tuple[bytes, ...]
+    client_id: str = ""
+    request_id: str = ""
+
+
+def answer(server: Server, asked: Asked) -> PredictOut:
+    """Decode, predict, queue the records, answer. Raises the typed input errors and ModelUnavailableError."""
+    begun = time.perf_counter()
+    loaded = server.holder.take()
+    images, texts = _decoded(server, asked)
+    probabilities = loaded.predictor(images)
+    spent_ms = (time.perf_counter() - begun) * 1000 / len(images)
+    request_id = texts.get("request_id") or asked.request_id or new_id()
+    client_id = texts.get("client_id") or asked.client_id
+    now = server.parts.clock()
+    rows = []
+    for image, row in zip(images, probabilities, strict=True):
+        best = int(np.argmax(row))
+        rows.append(
+            Answer(
+                Prediction(
+                    id=new_id(),
+                    at=now,
+                    model_name=loaded.name,
+                    model_version=loaded.version,
+                    image_hash="",
+                    label=loaded.predictor.classes[best],
+                    probabilities=[round(float(p), 6) for p in row],
+                    confidence=min(1.0, float(row[best])),
+                    latency_ms=spent_ms,
+                    request_id=request_id,
+                    client_id=client_id,
+                ),
+                image,
+            )
+        )
+    lost = server.recorder.put(rows)
+    server.metrics.latency.observe(spent_ms * len(images) / 1000)
+    server.metrics.predictions.labels(str(loaded.version)).inc(len(rows))
+    model = ModelName(name=loaded.name, version=loaded.version)
+    return PredictOut(
+        request_id=request_id,
+        predictions=[_shown(row.prediction, loaded.predictor.classes, model) for row in rows],
+        latency_ms=round(spent_ms * len(images), 3),
+        recorded=lost == 0,
+    )
+
+
+def _decoded(server: Server, asked: Asked) -> tuple[Grey, dict[str, str]]:
+    if asked.body is not None:
+        return server.decoder.json_body(asked.body)
+    for name in ("client_id", "request_id"):
+        if len(getattr(asked, name)) > 200:
+            raise InvalidInputError(f"{name} must be a text of at most 200 characters")
+    return server.decoder.images(asked.pictures), {}
+
+
+def _shown(row: Prediction, classes: tuple[str, ...], model: ModelName) -> PredictionOut:
+    return PredictionOut(
+        id=row.id,
+        label=row.label,
+        confidence=row.confidence,
+        probabilities=dict(zip(classes, row.probabilities, strict=True)),
+        model=model,
+    )

@@ -1,0 +1,179 @@
+"""What requests and answers look like, as frozen models and OpenAPI; they carry, they do not decide."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelName(Body):
+    """Which model made an answer."""
+
+    name: str
+    version: int
+
+
+class PredictionOut(Body):
+    """One answer. Give feedback by its `id`."""
+
+    id: str
+    label: str
+    confidence: float = Field(ge=0, le=1)
+    probabilities: dict[str, float]
+    model: ModelName
+
+
+class PredictOut(Body):
+    """Answers in the order of the images. `recorded` is false when the recorder was full."""
+
+    request_id: str
+    predictions: list[PredictionOut]
+    latency_ms: float
+    recorded: bool
+
+
+class FeedbackIn(Body):
+    """A label for one prediction. `at` is when it was given; it defaults to now."""
+
+    prediction_id: str = Field(min_length=1, max_length=64)
+    label: str = Field(min_length=1, max_length=64, description="One of the model's classes.")
+    source: Literal["audit", "correction", "delayed"] = Field(
+        "correction",
+        description="audit: drawn at random for review, estimates accuracy; delayed: truth that arrived later, "
+        "estimates accuracy; correction: a reported error, trains but never estimates.",
+    )
+    reviewer: str = Field("", max_length=200)
+    at: AwareDatetime | None = None
+
+
+class FeedbackMany(Body):
+    """Labels for many predictions: all are taken, or none."""
+
+    feedback: list[FeedbackIn] = Field(min_length=1, max_length=1000)
+
+
+def _one_or_many(body: object) -> str:
+    many = "feedback" in body if isinstance(body, dict) else isinstance(body, FeedbackMany)
+    return "many" if many else "one"
+
+
+FeedbackBody = Annotated[
+    Annotated[FeedbackIn, Tag("one")] | Annotated[FeedbackMany, Tag("many")], Discriminator(_one_or_many)
+]
+
+
+class FeedbackOut(Body):
+    """What became of each label: recorded, repeated, superseded (it replaced one) or late (kept as history)."""
+
+    id: str
+    prediction_id: str
+    outcome: Literal["recorded", "repeated", "superseded", "late"]
+
+
+class RetrainIn(Body):
+    """A wish to retrain."""
+
+    reason: str = Field("asked through the API", max_length=500)
+    requested_by: str = Field("api", max_length=200)
+
+
+class RetrainOut(Body):
+    """The queued retraining; `joined` when one was queued already."""
+
+    id: str
+    joined: bool
+
+
+class LabelOut(Body):
+    """A current label of a prediction."""
+
+    label: str
+    source: str
+    at: datetime
+
+
+class PredictionDetail(Body):
+    """A recorded prediction with its labels."""
+
+    id: str
+    at: datetime
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    latency_ms: float
+    model: ModelName
+    image_hash: str
+    request_id: str
+    client_id: str
+    labels: list[LabelOut]
+
+
+PREDICT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {
+                                "oneOf": [
+                                    {"type": "string", "description": "base64 of a PNG or JPEG"},
+                                    {
+                                        "type": "array",
+                                        "description": "rows of grey values from 0 (ground) to 255 (ink)",
+                                        "items": {
+                                            "type": "array",
+                                            "items": {"type": "number", "minimum": 0, "maximum": 255},
+                                        },
+                                    },
+                                ]
+                            },
+                        },
+                        "client_id": {"type": "string", "maxLength": 200},
+                        "request_id": {"type": "string", "maxLength": 200},
+                    },
+                }
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "client_id": {"type": "string"},
+                        "request_id": {"type": "string"},
+                    },
+                }
+            },
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+PROBLEM: dict[str, Any] = {
+    "description": "Problem details (RFC 9457)",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 409, 413, 422, 503), PROBLEM)

@@ -1,0 +1,138 @@
+"""Pictures from outside as the model's input: uint8 greys of its size; it knows no model and no HTTP.
+
+A picture of another size is converted to grey, scaled to fit and centred on black; ink is bright on dark ground,
+as in MNIST. Limits are checked on the header, before anything is decompressed.
+"""
+
+import base64
+import binascii
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mlplatform.errors import InvalidInputError, TooLargeError
+
+Grey = NDArray[np.uint8]
+BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes for a model whose input is `height` × `width` greys."""
+
+    height: int
+    width: int
+    max_images: int
+    max_pixels: float
+
+    def json_body(self, body: bytes) -> tuple[Grey, dict[str, str]]:
+        """Images (n, height, width) and the other fields of `{"images": [...], "client_id": ...}`."""
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInputError(f"the body is not JSON ({error}); NaN and Infinity are not JSON") from error
+        if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+            raise InvalidInputError('the body must be an object with a list "images"')
+        unknown = set(document) - {"images", "client_id", "request_id"}
+        if unknown:
+            raise InvalidInputError(f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id")
+        texts = {key: value for key, value in document.items() if key != "images"}
+        for key, value in texts.items():
+            if not isinstance(value, str) or len(value) > 200:
+                raise InvalidInputError(f"{key} must be a text of at most 200 characters")
+        return self.images(document["images"]), texts
+
+    def images(self, items: Sequence[object]) -> Grey:
+        """Decode picture bytes, base64 texts and pixel arrays into one (n, height, width) array."""
+        if not items:
+            raise InvalidInputError("no image was sent; send at least one")
+        if len(items) > self.max_images:
+            raise TooLargeError(f"{len(items)} images in one request; at most {self.max_images} (PLATFORM_MAX_IMAGES)")
+        return np.stack([self._one(item, f"images[{index}]") for index, item in enumerate(items)])
+
+    def _one(self, item: object, name: str) -> Grey:
+        if isinstance(item, bytes):
+            return self.picture(item, name)
+        if isinstance(item, str):
+            try:
+                return self.picture(base64.b64decode(item.split(",")[-1], validate=True), name)
+            except binascii.Error as error:
+                raise InvalidInputError(f"{name} is not base64 ({error})") from error
+        return self.pixels(item, name)
+
+    def pixels(self, item: object, name: str) -> Grey:
+        """A nested list of height × width numbers from 0 to 255."""
+        try:
+            array = np.asarray(item, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{name} is neither base64 text nor a {self.height}×{self.width} array of numbers"
+            ) from error
+        if array.shape != (self.height, self.width):
+            shape = "×".join(str(side) for side in array.shape) or "a single value"
+            raise InvalidInputError(f"{name} has shape {shape}; this model takes {self.height}×{self.width}")
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+            raise InvalidInputError(f"{name} has pixels outside 0 to 255 (or not a number)")
+        return np.rint(array).astype(np.uint8)
+
+    def picture(self, data: bytes, name: str) -> Grey:
+        """A PNG or JPEG of any size up to the limit."""
+        try:
+            with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as opened:
+                columns, rows = opened.size
+                if columns * rows > self.max_pixels:
+                    raise TooLargeError(
+                        f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
+                        "(PLATFORM_MAX_MEGAPIXELS)"
+                    )
+                opened.load()
+                return self._fit(opened)
+        except UnidentifiedImageError as error:
+            raise InvalidInputError(f"{name} is neither PNG nor JPEG ({len(data)} bytes)") from error
+        except Image.DecompressionBombError as error:
+            raise TooLargeError(f"{name} is over the limit of {self.max_pixels / 1e6:g} megapixels") from error
+        except TooLargeError:
+            raise
+        except BROKEN as error:
+            raise InvalidInputError(f"{name} is broken or truncated ({error})") from error
+
+    def _fit(self, picture: Image.Image) -> Grey:
+        grey = _on_black(picture)
+        if grey.size == (self.width, self.height):
+            return np.asarray(grey, dtype=np.uint8)
+        scale = min(self.width / grey.width, self.height / grey.height)
+        size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
+        sheet = Image.new("L", (self.width, self.height))
+        corner = ((self.width - size[0]) // 2, (self.height - size[1]) // 2)
+        sheet.paste(grey.resize(size, Image.Resampling.LANCZOS), corner)
+        return np.asarray(sheet, dtype=np.uint8)
+
+
+def _on_black(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        values = np.asarray(picture, dtype=np.uint32) // 256
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA"):
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("L")
+    return picture.convert("L")
+
+
+def to_png(image: Grey) -> bytes:
+    """One grey image as PNG: what the store keeps."""
+    out = BytesIO()
+    Image.fromarray(image).save(out, format="PNG", compress_level=3)
+    return out.getvalue()
+
+
+def from_png(png: bytes) -> Grey:
+    """The grey image a PNG of the store holds."""
+    with Image.open(BytesIO(png), formats=("PNG",)) as opened:
+        return np.asarray(opened.convert("L"), dtype=np.uint8)

@@ -1,0 +1,42 @@
+"""The model that answers now, swapped in one assignment; it knows neither registry nor HTTP."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mlplatform.errors import ModelUnavailableError
+from pipelines.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A predictor with the name and version it answers under."""
+
+    name: str
+    version: int
+    predictor: Predictor
+    loaded_at: datetime
+
+
+class Holder:
+    """Holds one loaded model. A request takes it once, so it is answered by exactly one version."""
+
+    def __init__(self) -> None:
+        self._loaded: Loaded | None = None
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The model that answers now, None before the first."""
+        return self._loaded
+
+    def take(self) -> Loaded:
+        """The model that answers now; raises ModelUnavailableError before the first."""
+        loaded = self._loaded
+        if loaded is None:
+            raise ModelUnavailableError(
+                "no champion is loaded yet: `platform train` makes the first one; the server loads it by itself"
+            )
+        return loaded
+
+    def put(self, loaded: Loaded) -> None:
+        """Swap: requests under way finish on the model they took."""
+        self._loaded = loaded

@@ -1,0 +1,71 @@
+"""Errors as RFC 9457 problem details: the one place where an error becomes an HTTP status."""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from mlplatform.errors import (
+    ConflictError,
+    InvalidInputError,
+    ModelUnavailableError,
+    NotFoundError,
+    StoreUnavailableError,
+    TooLargeError,
+)
+from pipelines.errors import DataError
+from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[Exception], tuple[int, str, str]] = {
+    InvalidInputError: (422, "invalid-input", "The input cannot be used"),
+    DataError: (422, "invalid-input", "The input cannot be used"),
+    TooLargeError: (413, "too-large", "The input is over a limit"),
+    NotFoundError: (404, "not-found", "Not known"),
+    UnknownVersionError: (404, "not-found", "Not known"),
+    ConflictError: (409, "conflict", "The state moved on"),
+    StoreUnavailableError: (503, "store-unavailable", "The database is away"),
+    RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
+    ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),
+    NoChampionError: (503, "model-unavailable", "No model is loaded"),
+}
+
+
+def problem(status: int, kind: str, title: str, detail: str) -> JSONResponse:
+    """One problem document."""
+    body = {"type": f"urn:mlplatform:problem:{kind}", "title": title, "status": status, "detail": detail}
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the app leave as a problem document."""
+    for kind in STATUS:
+        app.add_exception_handler(kind, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unknown)
+
+
+def _known(_request: Request, error: Exception) -> JSONResponse:
+    status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
+    return problem(status, kind, title, str(error))
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
+    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts))
+
+
+def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, "http", "The request cannot be answered", str(error.detail))
+
+
+def _unknown(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal", "The server failed", "the cause is in the server's log")

@@ -1,0 +1,64 @@
+"""The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
+
+from dataclasses import dataclass
+
+from mlplatform.build import Parts
+from mlplatform.serve.decode import Decoder
+from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.metrics import Metrics
+from mlplatform.serve.pool import Pool
+from mlplatform.serve.recorder import Recorder
+from mlplatform.serve.reload import Reloader
+from mlplatform.serve.tuning import Tuner
+
+WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Server:
+    """Everything an app needs, started together and closed together."""
+
+    parts: Parts
+    decoder: Decoder
+    holder: Holder
+    recorder: Recorder
+    metrics: Metrics
+    pool: Pool
+    tuner: Tuner
+    reloader: Reloader
+
+    def start(self) -> None:
+        """Look for a champion once, then keep looking in the background."""
+        self.recorder.start()
+        self.reloader.start()
+
+    def close(self) -> None:
+        """Finish what was accepted: answers first, then their records."""
+        self.reloader.close()
+        self.pool.close()
+        self.recorder.close()
+
+
+def assemble(parts: Parts) -> Server:
+    """Build a server's parts from settings; nothing runs yet."""
+    settings, family, holder = parts.settings, parts.family, Holder()
+    decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    recorder = Recorder(
+        parts.database,
+        capacity=settings.recorder_queue,
+        batch=settings.recorder_batch,
+        flush_seconds=settings.recorder_flush_ms / 1000,
+    )
+    pool = Pool(WORKERS, settings.serve_threads)
+    tuner = Tuner(parts, holder, decoder, settings.serve_threads)
+
+    def measure(loaded: Loaded) -> None:
+        tuner.pin(loaded)
+
+    def after_poll() -> None:
+        threads = tuner.threads
+        if tuner.work() and tuner.threads != threads:
+            pool.resize(tuner.threads)
+
+    reloader = Reloader(parts, holder, measure, after_poll)
+    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader)

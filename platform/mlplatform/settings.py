@@ -1,0 +1,87 @@
+"""Settings: every value a person may set through PLATFORM_* or .env, and nothing built from them."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlplatform.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Values from the environment (`PLATFORM_*`), then `.env`, then the defaults here."""
+
+    model_config = SettingsConfigDict(env_prefix="PLATFORM_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("var"), description="Folder for everything kept on disk by default.")
+    database_url: str = Field("", description="SQLAlchemy URL of the store; empty means SQLite in the home folder.")
+    mlflow_uri: str = Field("", description="MLflow tracking and registry URI; empty means SQLite in the home folder.")
+    alerts_file: Path = Field(Path("alerts.yaml"), description="Rules, schedule and channels.")
+    pipeline: str = Field("digits", description="Model family served, watched and retrained.")
+    recipe: str = Field("", description="Training recipe; empty means the family's default.")
+    data_dir: Path | None = Field(None, description="Folder with the family's data; unset means the bundled data.")
+    host: str = Field("127.0.0.1", description="Address the API server binds to.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the API server.")
+    mlflow_port: int = Field(5000, ge=0, le=65535, description="Port of the MLflow server of `platform up`.")
+    mlflow_host: str = Field("127.0.0.1", description="Address `platform mlflow` binds to.")
+    mlflow_backend_uri: str = Field(
+        "", description="Database of `platform mlflow`; empty means SQLite in the home folder."
+    )
+    mlflow_artifacts: str = Field(
+        "",
+        description="Where `platform mlflow` keeps files it receives from clients; empty means clients share its disk.",
+    )
+    mlflow_allowed_hosts: tuple[str, ...] = Field(
+        (), description="Host names (JSON list) clients use for MLflow besides localhost."
+    )
+    public_url: str = Field("", description="Address of the API server as people reach it, used in links.")
+    mlflow_public_url: str = Field("", description="Address of the MLflow UI as people reach it, for links.")
+    seed: int = Field(0, ge=0, description="Seed of trainings.")
+    gate_margin_points: float = Field(
+        2.0, gt=0, lt=100, description="Golden accuracy a candidate must surely not lose, in points."
+    )
+    poll_seconds: float = Field(2.0, gt=0, description="How often the API server asks for a new champion.")
+    serve_threads: int = Field(1, ge=1, description="Intra-op threads of one inference.")
+    baseline_calls: int = Field(200, ge=20, description="Calls that measure the latency baseline of a champion.")
+    max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")
+    max_images: int = Field(256, ge=1, description="Most images in one request.")
+    max_megapixels: float = Field(4.0, gt=0, description="Largest picture, in megapixels, before decoding.")
+    recorder_queue: int = Field(20_000, ge=1, description="Predictions waiting for the database, at most.")
+    recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
+    recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
+    lease_seconds: float = Field(15.0, gt=0, description="Life of a leader's lease without renewal.")
+    heartbeat_seconds: float = Field(2.0, gt=0, description="Interval of heartbeats.")
+    abandoned_seconds: float = Field(
+        30.0, gt=0, description="Age of a heartbeat after which a retraining counts as abandoned."
+    )
+    delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
+    delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
+    reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
+    log_level: str = Field("info", description="Log level: debug, info, warning or error.")
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, the embedded default filled in."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'platform.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's URI, the embedded default filled in."""
+        return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Folder URI for MLflow artifacts: set for the embedded default, else the server's own choice."""
+        return None if self.mlflow_uri else (self.home.resolve() / "artifacts").as_uri()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; raises SettingsError naming variable, value and what is allowed."""
+    try:
+        return Settings(**{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"PLATFORM_{'_'.join(str(part) for part in item['loc']).upper()}={item['input']!r}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise SettingsError("; ".join(lines) + ". `platform init` writes a commented .env.example.") from error

@@ -1,0 +1,121 @@
+"""Alerts with their changes and silences, as rows; what they mean is decided in monitors/alerts.py."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from mlplatform.clock import new_id
+from mlplatform.errors import NotFoundError
+from mlplatform.store.database import insert_new
+from mlplatform.store.schema import alert_changes, alerts, silences
+from monitors.alerts import Alert, Change, Silence
+
+NUMBERS = ("value", "low", "high", "baseline", "threshold", "n")
+OPEN = ("pending", "firing", "acknowledged")
+
+
+def _alert(row: RowMapping) -> Alert:
+    return Alert(
+        id=row["id"],
+        rule=row["rule"],
+        key=row["key"],
+        model=row["model_name"],
+        version=row["model_version"],
+        state=row["state"],
+        severity=row["severity"],
+        opened_at=row["opened_at"],
+        since=row["since"],
+        fired_at=row["fired_at"],
+        last_notified_at=row["last_notified_at"],
+        notices=row["notices"],
+        **{name: row["numbers"][name] for name in NUMBERS},
+    )
+
+
+def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str) -> None:
+    """Insert or update an alert row from its value."""
+    values = {
+        "state": alert.state,
+        "severity": alert.severity,
+        "since": alert.since,
+        "fired_at": alert.fired_at,
+        "last_notified_at": alert.last_notified_at,
+        "notices": alert.notices,
+        "numbers": {name: getattr(alert, name) for name in NUMBERS},
+        "sentence": sentence,
+        "evaluation_id": evaluation_id,
+    }
+    row = values | {
+        "id": alert.id,
+        "rule": alert.rule,
+        "key": alert.key,
+        "model_name": alert.model,
+        "model_version": alert.version,
+        "opened_at": alert.opened_at,
+    }
+    if not insert_new(connection, alerts, [row]):
+        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
+
+
+def set_state(connection: Connection, alert: Alert) -> None:
+    """Write the state of an alert that exists."""
+    connection.execute(update(alerts).where(alerts.c.id == alert.id).values(state=alert.state, since=alert.since))
+
+
+def change(connection: Connection, alert_id: str, change: Change, actor: str, now: datetime) -> None:
+    """Append one state change."""
+    connection.execute(
+        insert(alert_changes).values(
+            id=new_id(),
+            alert_id=alert_id,
+            at=now,
+            from_state=change.from_state,
+            to_state=change.to_state,
+            reason=change.reason,
+            actor=actor,
+        )
+    )
+
+
+def open_alerts(connection: Connection, model_name: str, *, lock: bool = False) -> list[Alert]:
+    """The open alerts of a model, oldest first; with `lock`, held until the transaction ends."""
+    query = select(alerts).where(alerts.c.model_name == model_name, alerts.c.state.in_(OPEN)).order_by(alerts.c.id)
+    if lock:
+        query = query.with_for_update()
+    return [_alert(row._mapping) for row in connection.execute(query)]
+
+
+def find(connection: Connection, alert_id: str) -> Alert:
+    """The alert of that id; raises NotFoundError."""
+    row = connection.execute(select(alerts).where(alerts.c.id == alert_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"alert {alert_id!r} is not known; `platform alerts list --all` shows every one")
+    return _alert(row._mapping)
+
+
+def listed(connection: Connection, *, everything: bool = False, limit: int = 100) -> list[dict[str, Any]]:
+    """Alert rows for people, newest first: the open ones, or all of them."""
+    query = select(alerts).order_by(alerts.c.id.desc()).limit(limit)
+    if not everything:
+        query = query.where(alerts.c.state.in_(OPEN))
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def changes_of(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
+    """The state changes of an alert, oldest first."""
+    query = select(alert_changes).where(alert_changes.c.alert_id == alert_id).order_by(alert_changes.c.id)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def silence(connection: Connection, rule: str, until: datetime, actor: str, comment: str, now: datetime) -> str:
+    """Silence the rules that match a glob until a time; returns the silence's id."""
+    fresh = new_id()
+    connection.execute(insert(silences).values(id=fresh, rule=rule, at=now, until=until, actor=actor, comment=comment))
+    return fresh
+
+
+def active_silences(connection: Connection, now: datetime) -> list[Silence]:
+    """The silences in force."""
+    rows = connection.execute(select(silences.c.rule, silences.c.until).where(silences.c.until > now))
+    return [Silence(rule=row.rule, until=row.until) for row in rows]

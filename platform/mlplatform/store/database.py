@@ -1,0 +1,136 @@
+"""The database as a pair of context managers, read and write; it knows no table."""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from mlplatform.errors import SettingsError, StoreUnavailableError
+
+BUSY_TIMEOUT_SECONDS = 15.0
+MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes of this product
+
+
+class Database:
+    """One engine on SQLite (WAL, busy timeout) or PostgreSQL; safe to share between threads.
+
+    Raises StoreUnavailableError whenever the server, the file or its lock cannot be had.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self.url = parsed.render_as_string(hide_password=True)
+            self._engine = _create(parsed.render_as_string(hide_password=False))
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise SettingsError(
+                f"PLATFORM_DATABASE_URL: {_masked(url)!r} is not a database URL that works here ({error}); use "
+                "postgresql+psycopg://user@host/database or sqlite:///path/to/file.db"
+            ) from error
+        self.is_sqlite = self._engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading: a snapshot that takes no write lock."""
+        with self._translated(), self._engine.connect() as connection:
+            yield connection.execution_options(mlplatform_readonly=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that commits at the end and rolls back on any exception."""
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    def upgrade(self) -> None:
+        """Create or migrate the tables; processes that start together wait for each other."""
+        with self.write() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def revision(self) -> tuple[str | None, str | None]:
+        """The revision the database is at, and the newest this code knows."""
+        with self.read() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        return current, ScriptDirectory.from_config(_alembic_config()).get_current_head()
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            raise self._unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise self._unavailable(error) from error
+            raise
+
+    def _unavailable(self, error: Exception) -> StoreUnavailableError:
+        first_line = str(getattr(error, "orig", error)).splitlines()[0]
+        return StoreUnavailableError(
+            f"the database {self.url} did not answer ({first_line}); check that it runs and that "
+            "PLATFORM_DATABASE_URL is right (`platform doctor`)"
+        )
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"://([^:/@]+):[^@]*@", r"://\1:***@", url)
+
+
+def _create(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5})
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below starts the transactions
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock first: a read lock upgraded later fails at once where this one waits."""
+    readonly = connection.get_execution_options().get("mlplatform_readonly", False)
+    connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose keys are not there yet; returns how many were new."""
+    if not rows:
+        return 0
+    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    return connection.execute(insert(table).on_conflict_do_nothing(), list(rows)).rowcount

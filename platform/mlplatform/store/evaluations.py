@@ -1,0 +1,90 @@
+"""Evaluations, one per rule and schedule slot, and the baselines they compare with; it judges nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.store.database import insert_new
+from mlplatform.store.schema import baselines, evaluations
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one rule found in one window. `state` is the worst of the findings' states."""
+
+    id: str
+    rule: str
+    slot: datetime
+    at: datetime
+    model_name: str
+    model_version: int
+    window_start: datetime
+    window_end: datetime
+    state: str
+    findings: list[dict[str, Any]]
+    report: str | None
+    evaluated_by: str
+
+
+def add(connection: Connection, evaluation: Evaluation) -> None:
+    """Write an evaluation; raises ConflictError when that rule and slot were evaluated before."""
+    if not insert_new(connection, evaluations, [dict(vars(evaluation))]):
+        raise ConflictError(f"rule {evaluation.rule!r} was already evaluated for slot {evaluation.slot}")
+
+
+def is_done(connection: Connection, rule: str, slot: datetime) -> bool:
+    """Whether that rule was evaluated for that slot."""
+    query = select(evaluations.c.id).where(evaluations.c.rule == rule, evaluations.c.slot == slot)
+    return connection.scalar(query) is not None
+
+
+def find(connection: Connection, evaluation_id: str) -> Evaluation:
+    """The evaluation of that id; raises NotFoundError."""
+    row = connection.execute(select(evaluations).where(evaluations.c.id == evaluation_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"evaluation {evaluation_id!r} is not known; `platform status` lists the newest")
+    return Evaluation(**row._mapping)
+
+
+def recent(connection: Connection, limit: int = 50, rule: str | None = None) -> list[Evaluation]:
+    """Evaluations, newest first, of one rule or of all."""
+    query = select(evaluations).order_by(evaluations.c.at.desc(), evaluations.c.id.desc()).limit(limit)
+    if rule is not None:
+        query = query.where(evaluations.c.rule == rule)
+    return [Evaluation(**row._mapping) for row in connection.execute(query)]
+
+
+def set_baseline(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    kind: str,
+    host_class: str,
+    numbers: Mapping[str, Any],
+    now: datetime,
+) -> bool:
+    """Pin a baseline: the first measurement stays for ever. Returns whether this was the first."""
+    row = {
+        "model_name": model_name,
+        "model_version": version,
+        "kind": kind,
+        "host_class": host_class,
+        "numbers": dict(numbers),
+        "at": now,
+    }
+    return insert_new(connection, baselines, [row]) == 1
+
+
+def baselines_of(connection: Connection, model_name: str, version: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """The pinned baselines of a version: kind → host class → numbers."""
+    query = select(baselines.c.kind, baselines.c.host_class, baselines.c.numbers).where(
+        baselines.c.model_name == model_name, baselines.c.model_version == version
+    )
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.kind, {})[row.host_class] = row.numbers
+    return found

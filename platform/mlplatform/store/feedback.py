@@ -1,0 +1,120 @@
+"""Labels people gave to predictions: append-only, idempotent, superseding; it knows no image.
+
+One (prediction, source, reviewer) has one current row. The same label again is `repeated` and writes nothing;
+another label, given later, is `superseded` (the old row stays, marked); another label given *earlier* than the
+current one but arriving late is kept as history only (`late`).
+Where several sources label one prediction, the truth is the audit's, else the delayed one, else the correction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Connection, insert, select, update
+
+from mlplatform.clock import new_id
+from mlplatform.errors import NotFoundError
+from mlplatform.store.predictions import known
+from mlplatform.store.schema import feedback
+
+Source = Literal["audit", "delayed", "correction"]
+SOURCES: tuple[Source, ...] = ("audit", "delayed", "correction")  # in order of trust
+Outcome = Literal["recorded", "repeated", "superseded", "late"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label as somebody gave it; `at` is when it was given, which may be long before it arrives."""
+
+    prediction_id: str
+    label: str
+    source: Source
+    reviewer: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a label: the id of the row that holds it, and how."""
+
+    id: str
+    prediction_id: str
+    outcome: Outcome
+
+
+def add(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[Accepted]:
+    """Take labels, all or none; raises NotFoundError naming the predictions that are not known."""
+    missing = {label.prediction_id for label in labels} - known(connection, [x.prediction_id for x in labels])
+    if missing:
+        listed = ", ".join(sorted(missing)[:5])
+        raise NotFoundError(
+            f"{len(missing)} prediction id(s) not known: {listed}; nothing was taken. "
+            "Ids come from POST /v1/predict and are recorded within a second of the answer"
+        )
+    return [_add_one(connection, label, received_at) for label in labels]
+
+
+def _add_one(connection: Connection, label: Label, received_at: datetime) -> Accepted:
+    current = connection.execute(
+        select(feedback.c.id, feedback.c.label, feedback.c.at).where(
+            feedback.c.prediction_id == label.prediction_id,
+            feedback.c.source == label.source,
+            feedback.c.reviewer == label.reviewer,
+            feedback.c.superseded_by.is_(None),
+        )
+    ).one_or_none()
+    if current is not None and current.label == label.label:
+        return Accepted(current.id, label.prediction_id, "repeated")
+    fresh = new_id()
+    late = current is not None and label.at < current.at
+    if current is not None and not late:
+        connection.execute(update(feedback).where(feedback.c.id == current.id).values(superseded_by=fresh))
+    connection.execute(
+        insert(feedback).values(
+            id=fresh,
+            prediction_id=label.prediction_id,
+            label=label.label,
+            source=label.source,
+            reviewer=label.reviewer,
+            at=label.at,
+            received_at=received_at,
+            superseded_by=current.id if current is not None and late else None,
+        )
+    )
+    return Accepted(fresh, label.prediction_id, "late" if late else "superseded" if current is not None else "recorded")
+
+
+@dataclass(frozen=True)
+class Current:
+    """A current label of a prediction."""
+
+    id: str
+    prediction_id: str
+    label: str
+    source: Source
+    at: datetime
+
+
+def truths(rows: Iterable[Current]) -> dict[str, Current]:
+    """The one label per prediction that counts: the most trusted source, then the latest."""
+    best: dict[str, Current] = {}
+    for row in rows:
+        held = best.get(row.prediction_id)
+        if held is None or _rank(row) > _rank(held):
+            best[row.prediction_id] = row
+    return best
+
+
+def _rank(row: Current) -> tuple[int, datetime, str]:
+    return (-SOURCES.index(row.source), row.at, row.id)
+
+
+def of_prediction(connection: Connection, prediction_id: str) -> list[Current]:
+    """The current labels of one prediction, oldest first."""
+    query = (
+        select(feedback.c.id, feedback.c.prediction_id, feedback.c.label, feedback.c.source, feedback.c.at)
+        .where(feedback.c.prediction_id == prediction_id, feedback.c.superseded_by.is_(None))
+        .order_by(feedback.c.id)
+    )
+    return [Current(**row._mapping) for row in connection.execute(query)]

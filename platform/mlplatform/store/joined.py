@@ -1,0 +1,115 @@
+"""Predictions joined with their labels: the rows monitors judge and retraining learns from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, and_, func, select
+
+from mlplatform.store.feedback import Current, truths
+from mlplatform.store.schema import feedback, images, predictions
+
+WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class JoinedRow:
+    """One prediction and, where one exists, the label that counts."""
+
+    prediction_id: str
+    at: datetime
+    label: str
+    confidence: float
+    latency_ms: float
+    truth: Current | None
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image with the label that counts: what a retraining learns from."""
+
+    image_hash: str
+    png: bytes
+    label: str
+    feedback_id: str
+
+
+def window(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[JoinedRow]:
+    """The newest WINDOW_LIMIT predictions of that version in [start, end), oldest first."""
+    inside = and_(
+        predictions.c.model_name == model_name,
+        predictions.c.model_version == version,
+        predictions.c.at >= start,
+        predictions.c.at < end,
+    )
+    newest = select(predictions).where(inside).order_by(predictions.c.at.desc()).limit(WINDOW_LIMIT).subquery()
+    labels = _current_labels().join(newest, newest.c.id == feedback.c.prediction_id)
+    truth = truths(Current(**row._mapping) for row in connection.execute(labels))
+    rows = connection.execute(
+        select(newest.c.id, newest.c.at, newest.c.label, newest.c.confidence, newest.c.latency_ms).order_by(
+            newest.c.at, newest.c.id
+        )
+    )
+    return [JoinedRow(row.id, row.at, row.label, row.confidence, row.latency_ms, truth.get(row.id)) for row in rows]
+
+
+def labelled_images(connection: Connection, model_name: str) -> Iterator[LabelledImage]:
+    """Every labelled image of a model once, by the label that counts, in order of arrival."""
+    labels = (
+        _current_labels()
+        .join(predictions, predictions.c.id == feedback.c.prediction_id)
+        .where(predictions.c.model_name == model_name)
+        .add_columns(predictions.c.image_hash)
+    )
+    hashes: dict[str, str] = {}
+    currents: list[Current] = []
+    for row in connection.execute(labels):
+        hashes[row.prediction_id] = row.image_hash
+        currents.append(Current(row.id, row.prediction_id, row.label, row.source, row.at))
+    by_image = truths(
+        Current(item.id, hashes[item.prediction_id], item.label, item.source, item.at)
+        for item in truths(currents).values()
+    )
+    ordered = sorted(by_image.items(), key=lambda pair: pair[1].id)
+    for first in range(0, len(ordered), CHUNK):
+        chunk = ordered[first : first + CHUNK]
+        query = select(images.c.hash, images.c.png).where(images.c.hash.in_([key for key, _ in chunk]))
+        pngs = {row.hash: bytes(row.png) for row in connection.execute(query)}
+        for key, label in chunk:
+            yield LabelledImage(key, pngs[key], label.label, label.id)
+
+
+def labels_count(connection: Connection, model_name: str) -> int:
+    """How many predictions of a model carry a current label."""
+    query = (
+        select(func.count(func.distinct(feedback.c.prediction_id)))
+        .join(predictions, predictions.c.id == feedback.c.prediction_id)
+        .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))
+    )
+    return connection.scalar(query) or 0
+
+
+def suspicious(
+    connection: Connection, model_name: str, version: int, label: str, limit: int
+) -> list[tuple[str, float]]:
+    """Unlabelled predictions of one class, least confident first: (prediction id, confidence)."""
+    labelled = select(feedback.c.prediction_id)
+    query = (
+        select(predictions.c.id, predictions.c.confidence)
+        .where(
+            predictions.c.model_name == model_name,
+            predictions.c.model_version == version,
+            predictions.c.label == label,
+            predictions.c.id.not_in(labelled),
+        )
+        .order_by(predictions.c.confidence, predictions.c.id)
+        .limit(limit)
+    )
+    return [(row.id, row.confidence) for row in connection.execute(query)]
+
+
+def _current_labels() -> Select[tuple[str, str, str, str, datetime]]:
+    return select(feedback.c.id, feedback.c.prediction_id, feedback.c.label, feedback.c.source, feedback.c.at).where(
+        feedback.c.superseded_by.is_(None)
+    )

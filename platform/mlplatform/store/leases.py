@@ -1,0 +1,89 @@
+"""Leases with fencing tokens, and heartbeats: who may act, and who lives; it knows no job.
+
+The fence grows by one whenever a lease changes hands (Kleppmann, "How to do distributed locking", 2016). A holder
+proves its lease *inside* the transaction of its write with `prove`: paused past its lease, it can no longer write.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from mlplatform.errors import FencedError
+from mlplatform.store.database import insert_new
+from mlplatform.store.schema import heartbeats, leases
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held lease: who holds it, with which fencing token."""
+
+    name: str
+    holder: str
+    fence: int
+
+
+def acquire(connection: Connection, name: str, holder: str, life: timedelta, now: datetime) -> Lease | None:
+    """Take the lease if it is free or expired, with a new fence; None while another holds it."""
+    insert_new(connection, leases, [{"name": name, "holder": "", "fence": 0, "expires_at": now}])
+    taken = connection.execute(
+        update(leases)
+        .where(leases.c.name == name, leases.c.expires_at <= now)
+        .values(holder=holder, fence=leases.c.fence + 1, expires_at=now + life)
+        .returning(leases.c.fence)
+    ).scalar_one_or_none()
+    return None if taken is None else Lease(name, holder, taken)
+
+
+def renew(connection: Connection, lease: Lease, life: timedelta, now: datetime) -> bool:
+    """Lengthen a lease that is still ours; False when another took it."""
+    renewed = connection.execute(
+        update(leases)
+        .where(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.fence == lease.fence)
+        .values(expires_at=now + life)
+    )
+    return renewed.rowcount == 1
+
+
+def release(connection: Connection, lease: Lease, now: datetime) -> None:
+    """Give the lease back; without effect when another took it."""
+    renew(connection, lease, timedelta(0), now)
+
+
+def prove(connection: Connection, lease: Lease) -> None:
+    """Raise FencedError unless the lease is still ours; holds it until the transaction ends."""
+    row = connection.execute(
+        select(leases.c.fence, leases.c.holder).where(leases.c.name == lease.name).with_for_update()
+    ).one_or_none()
+    if row is None or (row.fence, row.holder) != (lease.fence, lease.holder):
+        raise FencedError(f"lease {lease.name!r} passed from {lease.holder} on; its writes are refused")
+
+
+def holder(connection: Connection, name: str, now: datetime) -> str | None:
+    """Who holds the lease now, if anyone."""
+    return connection.scalar(select(leases.c.holder).where(leases.c.name == name, leases.c.expires_at > now))
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The last sign of life of one process."""
+
+    component: str
+    instance: str
+    at: datetime
+    details: dict[str, Any]
+
+
+def beat(connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]) -> None:
+    """Write a sign of life, one row per process."""
+    key = (heartbeats.c.component == component) & (heartbeats.c.instance == instance)
+    connection.execute(delete(heartbeats).where(key))
+    connection.execute(insert(heartbeats).values(component=component, instance=instance, at=now, details=dict(details)))
+
+
+def alive(connection: Connection, since: datetime) -> list[Heartbeat]:
+    """The processes that gave a sign of life since then."""
+    query = select(heartbeats).where(heartbeats.c.at >= since).order_by(heartbeats.c.component)
+    return [Heartbeat(**row._mapping) for row in connection.execute(query)]

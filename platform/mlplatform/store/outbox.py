@@ -1,0 +1,104 @@
+"""The outbox: notices written in the transaction that caused them, delivered at least once; it sends nothing.
+
+A notice's idempotency key is derived from its cause, so a receiver recognises a repeated delivery as the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from mlplatform.clock import new_id
+from mlplatform.store.database import insert_new
+from mlplatform.store.schema import outbox
+
+FIRST_DELAY = timedelta(seconds=2)
+LONGEST_DELAY = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One notice for one channel."""
+
+    id: str
+    idempotency_key: str
+    alert_id: str | None
+    channel: str
+    payload: dict[str, Any]
+    state: str
+    created_at: datetime
+    next_attempt_at: datetime
+    attempts: int
+    last_error: str | None
+    delivered_at: datetime | None
+
+
+def post(
+    connection: Connection,
+    *,
+    key: str,
+    channel: str,
+    payload: Mapping[str, Any],
+    alert_id: str | None,
+    now: datetime,
+) -> bool:
+    """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new."""
+    row = {
+        "id": new_id(),
+        "idempotency_key": key,
+        "alert_id": alert_id,
+        "channel": channel,
+        "payload": dict(payload),
+        "state": "waiting",
+        "created_at": now,
+        "next_attempt_at": now,
+        "attempts": 0,
+    }
+    return insert_new(connection, outbox, [row]) == 1
+
+
+def due(connection: Connection, now: datetime, limit: int = 20) -> list[Message]:
+    """Messages to send now, oldest first."""
+    query = (
+        select(outbox)
+        .where(outbox.c.state == "waiting", outbox.c.next_attempt_at <= now)
+        .order_by(outbox.c.id)
+        .limit(limit)
+    )
+    return [Message(**row._mapping) for row in connection.execute(query)]
+
+
+def delivered(connection: Connection, message_id: str, now: datetime) -> None:
+    """Mark a message as taken by its receiver."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message_id)
+        .values(state="delivered", delivered_at=now, attempts=outbox.c.attempts + 1, last_error=None)
+    )
+
+
+def failed(connection: Connection, message: Message, error: str, attempts_allowed: int, now: datetime) -> str:
+    """Plan the next try with exponential backoff, or give up visibly; returns the new state."""
+    attempts = message.attempts + 1
+    state = "failed" if attempts >= attempts_allowed else "waiting"
+    delay = min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY)
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id)
+        .values(state=state, attempts=attempts, last_error=error[:500], next_attempt_at=now + delay)
+    )
+    return state
+
+
+def undelivered(connection: Connection) -> list[Message]:
+    """Messages still waiting or given up, oldest first."""
+    query = select(outbox).where(outbox.c.state != "delivered").order_by(outbox.c.id)
+    return [Message(**row._mapping) for row in connection.execute(query)]
+
+
+def recent(connection: Connection, limit: int = 50) -> list[Message]:
+    """Messages, newest first."""
+    query = select(outbox).order_by(outbox.c.id.desc()).limit(limit)
+    return [Message(**row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,80 @@
+"""Prediction rows and their images: written once, read by id; it knows no model."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from mlplatform.errors import NotFoundError
+from mlplatform.store.database import insert_new
+from mlplatform.store.schema import feedback, images, predictions
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order."""
+
+    id: str
+    at: datetime
+    model_name: str
+    model_version: int
+    image_hash: str
+    label: str
+    probabilities: list[float]
+    confidence: float
+    latency_ms: float
+    request_id: str
+    client_id: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A prediction together with the image it was made for."""
+
+    prediction: Prediction
+    png: bytes
+
+
+def record(connection: Connection, rows: Sequence[Recorded]) -> int:
+    """Write rows and images; a prediction id seen before changes nothing. Returns how many were new."""
+    pictures = {row.prediction.image_hash: row for row in rows}
+    ordered = [pictures[key] for key in sorted(pictures)]  # one order everywhere: no deadlock between writers
+    insert_new(
+        connection,
+        images,
+        [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
+    )
+    return insert_new(connection, predictions, [asdict(row.prediction) for row in rows])
+
+
+def find(connection: Connection, prediction_id: str) -> Prediction:
+    """The prediction of that id; raises NotFoundError."""
+    row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"prediction {prediction_id!r} is not known; ids come from POST /v1/predict")
+    return Prediction(**row._mapping)
+
+
+def known(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that are recorded."""
+    wanted = sorted(set(ids))
+    return set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(wanted))))
+
+
+def image(connection: Connection, image_hash: str) -> bytes:
+    """The PNG with that content hash; raises NotFoundError."""
+    png = connection.scalar(select(images.c.png).where(images.c.hash == image_hash))
+    if png is None:
+        raise NotFoundError(f"image {image_hash!r} is not kept")
+    return bytes(png)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many predictions, images and current labels the store holds."""
+    current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
+    return {
+        "predictions": connection.scalar(select(func.count()).select_from(predictions)) or 0,
+        "images": connection.scalar(select(func.count()).select_from(images)) or 0,
+        "labels": connection.scalar(current) or 0,
+    }

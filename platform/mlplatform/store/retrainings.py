@@ -1,0 +1,299 @@
+"""Retrainings as a state machine with a heartbeat; it knows no model and starts no process.
+
+queued → running → succeeded | failed | cancelled, and running → abandoned when the heartbeat stops.
+A pipeline has at most one queued and one running; requests for a queued one join it as further causes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, select, update
+
+from mlplatform.clock import new_id
+from mlplatform.errors import FencedError, NotFoundError
+from mlplatform.store.database import insert_new
+from mlplatform.store.promotions import of_retraining
+from mlplatform.store.schema import retrainings
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
+Trigger = Literal["manual", "alert", "api"]
+OPEN: tuple[State, ...] = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One retraining; `owner` is the token of the process that may write to it while it runs."""
+
+    id: str
+    pipeline: str
+    state: State
+    reason: str
+    trigger: Trigger
+    causes: list[dict[str, Any]]
+    rerun_of: str | None
+    alert_id: str | None
+    requested_by: str
+    requested_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    finished_at: datetime | None
+    owner: str | None
+    progress: dict[str, Any] | None
+    run_id: str | None
+    candidate_version: int | None
+    verdict: dict[str, Any] | None
+    promoted: bool
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an alert's request may start; requests by people wait for neither."""
+
+    cooldown: timedelta
+    daily_cap: int
+
+
+def request(
+    connection: Connection,
+    *,
+    pipeline: str,
+    reason: str,
+    trigger: Trigger,
+    requested_by: str,
+    now: datetime,
+    alert_id: str | None = None,
+) -> tuple[str, bool]:
+    """Queue a retraining, or join the one that is queued: (id, whether it is new)."""
+    cause = {
+        "reason": reason,
+        "trigger": trigger,
+        "by": requested_by,
+        "at": now.isoformat(),
+        "alert": alert_id,
+    }
+    fresh = new_id()
+    row = _blank(fresh, pipeline, reason, trigger, requested_by, now) | {
+        "causes": [cause],
+        "alert_id": alert_id,
+    }
+    if insert_new(connection, retrainings, [row]):
+        return fresh, True
+    queued = connection.execute(
+        select(retrainings.c.id, retrainings.c.causes, retrainings.c.trigger)
+        .where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
+        .with_for_update()
+    ).one()
+    joined: dict[str, Any] = {"causes": [*queued.causes, cause]}
+    if trigger != "alert" and queued.trigger == "alert":
+        joined["trigger"] = trigger  # a person's request does not wait for the cooldown
+    connection.execute(update(retrainings).where(retrainings.c.id == queued.id).values(joined))
+    return queued.id, False
+
+
+def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now: datetime) -> Retraining | None:
+    """Start the queued retraining if there is one, none runs, and its limits allow it."""
+    queued = connection.execute(
+        select(retrainings).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
+    ).one_or_none()
+    if queued is None or waits_until(connection, pipeline, queued.trigger, limits, now) is not None:
+        return None
+    running = select(retrainings.c.id).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "running")
+    started = connection.execute(
+        update(retrainings)
+        .where(retrainings.c.id == queued.id, retrainings.c.state == "queued", ~running.exists())
+        .values(state="running", owner=owner, started_at=now, heartbeat_at=now)
+    )
+    return find(connection, queued.id) if started.rowcount else None
+
+
+def waits_until(connection: Connection, pipeline: str, trigger: str, limits: Limits, now: datetime) -> datetime | None:
+    """When cooldown and daily cap let an alert's request start; None means now."""
+    if trigger != "alert":
+        return None
+    ended = (retrainings.c.pipeline == pipeline) & retrainings.c.state.in_(("succeeded", "failed"))
+    last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
+    if last is not None and last + limits.cooldown > now:
+        return last + limits.cooldown
+    day = select(retrainings.c.started_at).where(
+        retrainings.c.pipeline == pipeline, retrainings.c.started_at > now - timedelta(days=1)
+    )
+    started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
+    if len(started) >= limits.daily_cap:
+        return started[-limits.daily_cap] + timedelta(days=1)
+    return None
+
+
+def beat(
+    connection: Connection, retraining_id: str, owner: str, now: datetime, progress: Mapping[str, Any] | None
+) -> None:
+    """A sign of life of the running training; raises FencedError when it was closed meanwhile."""
+    values: dict[str, Any] = {"heartbeat_at": now}
+    if progress is not None:
+        values["progress"] = dict(progress)
+    _update_owned(connection, retraining_id, owner, values)
+
+
+def note_run(connection: Connection, retraining_id: str, owner: str, run_id: str) -> None:
+    """Remember the MLflow run of a running retraining."""
+    _update_owned(connection, retraining_id, owner, {"run_id": run_id})
+
+
+def prove(connection: Connection, retraining_id: str, owner: str) -> None:
+    """Raise FencedError unless the retraining is still running under this owner; locks it until commit."""
+    row = connection.execute(
+        select(retrainings.c.id)
+        .where(
+            retrainings.c.id == retraining_id,
+            retrainings.c.owner == owner,
+            retrainings.c.state == "running",
+        )
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise FencedError(f"retraining {retraining_id} is no longer run by {owner}; it must not write")
+
+
+def finish(
+    connection: Connection,
+    retraining_id: str,
+    owner: str,
+    state: State,
+    now: datetime,
+    *,
+    candidate_version: int | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    promoted: bool = False,
+    error: str | None = None,
+) -> None:
+    """Close a running retraining; raises FencedError when it was closed before."""
+    _update_owned(
+        connection,
+        retraining_id,
+        owner,
+        {
+            "state": state,
+            "finished_at": now,
+            "candidate_version": candidate_version,
+            "verdict": None if verdict is None else dict(verdict),
+            "promoted": promoted,
+            "error": error,
+        },
+    )
+
+
+def close_abandoned(connection: Connection, now: datetime, age: timedelta) -> list[tuple[Retraining, str | None]]:
+    """Close runs whose heartbeat is older than `age`; each is queued again once: (closed, id of the rerun).
+
+    One that had already promoted its candidate is closed as succeeded and not run again.
+    """
+    query = (
+        select(retrainings)
+        .where(retrainings.c.state == "running", retrainings.c.heartbeat_at < now - age)
+        .with_for_update()
+    )
+    closed = []
+    for row in [Retraining(**item._mapping) for item in connection.execute(query)]:
+        promotion = of_retraining(connection, row.id)
+        values: dict[str, Any] = {"state": "abandoned", "finished_at": now, "error": "its heartbeat stopped"}
+        if promotion is not None:
+            values = {
+                "state": "succeeded",
+                "finished_at": now,
+                "promoted": True,
+                "candidate_version": promotion.to_version,
+                "verdict": promotion.verdict,
+            }
+        connection.execute(update(retrainings).where(retrainings.c.id == row.id).values(values))
+        rerun = None if promotion is not None or row.rerun_of is not None else _rerun(connection, row, now)
+        closed.append((row, rerun))
+    return closed
+
+
+def hand_back(connection: Connection, retraining_id: str, owner: str, now: datetime) -> str | None:
+    """Close a run whose watcher stops in good order, and queue its work again; None when it had ended."""
+    try:
+        prove(connection, retraining_id, owner)
+    except FencedError:
+        return None
+    row = find(connection, retraining_id)
+    values = {"state": "abandoned", "finished_at": now, "error": "its watcher stopped"}
+    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
+    return _rerun(connection, row, now)
+
+
+def queued_pipelines(connection: Connection) -> list[str]:
+    """The pipelines that have a retraining queued."""
+    query = select(retrainings.c.pipeline).where(retrainings.c.state == "queued")
+    return list(connection.scalars(query.order_by(retrainings.c.pipeline)))
+
+
+def queued_trigger(connection: Connection, pipeline: str) -> str | None:
+    """What asked for the queued retraining of a pipeline."""
+    query = select(retrainings.c.trigger).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
+    return connection.scalar(query)
+
+
+def _rerun(connection: Connection, row: Retraining, now: datetime) -> str:
+    fresh = new_id()
+    values = _blank(fresh, row.pipeline, row.reason, row.trigger, row.requested_by, now)
+    values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": row.id}
+    if insert_new(connection, retrainings, [values]):
+        return fresh
+    joined, _ = request(
+        connection,
+        pipeline=row.pipeline,
+        reason=row.reason,
+        trigger=row.trigger,
+        requested_by=row.requested_by,
+        now=now,
+        alert_id=row.alert_id,
+    )
+    return joined
+
+
+def cancel(connection: Connection, retraining_id: str, now: datetime) -> None:
+    """Close a queued or running retraining; a running one notices at its next heartbeat."""
+    done = connection.execute(
+        update(retrainings)
+        .where(retrainings.c.id == retraining_id, retrainings.c.state.in_(OPEN))
+        .values(state="cancelled", finished_at=now)
+    )
+    if done.rowcount == 0:
+        raise NotFoundError(f"retraining {retraining_id!r} is not open; `platform status` lists them")
+
+
+def find(connection: Connection, retraining_id: str) -> Retraining:
+    """The retraining of that id; raises NotFoundError."""
+    row = connection.execute(select(retrainings).where(retrainings.c.id == retraining_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"retraining {retraining_id!r} is not known; `platform status` lists them")
+    return Retraining(**row._mapping)
+
+
+def recent(connection: Connection, limit: int = 20) -> list[Retraining]:
+    """Retrainings, newest first."""
+    query = select(retrainings).order_by(retrainings.c.id.desc()).limit(limit)
+    return [Retraining(**row._mapping) for row in connection.execute(query)]
+
+
+def _update_owned(connection: Connection, retraining_id: str, owner: str, values: Mapping[str, Any]) -> None:
+    prove(connection, retraining_id, owner)
+    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
+
+
+def _blank(
+    retraining_id: str, pipeline: str, reason: str, trigger: Trigger, requested_by: str, now: datetime
+) -> dict[str, Any]:
+    return {
+        "id": retraining_id,
+        "pipeline": pipeline,
+        "state": "queued",
+        "reason": reason,
+        "trigger": trigger,
+        "requested_by": requested_by,
+        "requested_at": now,
+        "promoted": False,
+    }

@@ -1,0 +1,227 @@
+"""Trainings carried out: rows gathered from the store, a candidate made, the winner promoted; it queues nothing.
+
+Two doors: `train` by hand, and `work` for a queued retraining in a process of its own.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.errors import FencedError, PlatformError, StoreUnavailableError
+from mlplatform.serve.decode import from_png
+from mlplatform.store import joined, promotions, retrainings
+from mlplatform.views import plain
+from pipelines.data import FeedbackRows
+from pipelines.errors import PipelineError, TrainingStopped
+from pipelines.family import Family, find_family
+from pipelines.retrain import Candidate, Order, champion_of, make_candidate
+from pipelines.train import EpochMetrics
+from registry.errors import RegistryError
+from registry.gate import GatePolicy
+from registry.package import MODEL_FILE
+from registry.provenance import MANUAL, git_revision, provenance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training led to."""
+
+    candidate: Candidate
+    promotion: promotions.Promotion | None
+
+
+def train(
+    parts: Parts,
+    family: Family,
+    reason: str,
+    actor: str,
+    *,
+    recipe: str | None = None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+) -> Outcome:
+    """Make a version by hand from base data and feedback; the winner of the gate becomes champion."""
+    order, expected = _order(parts, family, reason, recipe, provenance(MANUAL, revision()))
+    candidate = make_candidate(order, parts.tracking, parts.catalog, on_epoch=on_epoch)
+    return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
+
+
+def work(parts: Parts, retraining_id: str, owner: str) -> retrainings.State:
+    """Carry out a retraining that this process owns, with a heartbeat; returns the state it ended in."""
+    pulse = Pulse(parts, retraining_id, owner)
+    pulse.start()
+    try:
+        return _carry_out(parts, retraining_id, owner, pulse)
+    except (FencedError, TrainingStopped) as error:
+        log.warning("retraining %s stops: %s", retraining_id, error)
+        return "cancelled"
+    except (PipelineError, RegistryError, PlatformError, OSError, MemoryError) as error:
+        log.exception("retraining %s failed", retraining_id)
+        _close(parts, retraining_id, owner, "failed", error=f"{type(error).__name__}: {error}")
+        return "failed"
+    finally:
+        pulse.close()
+
+
+def _carry_out(parts: Parts, retraining_id: str, owner: str, pulse: "Pulse") -> retrainings.State:
+    with parts.database.read() as connection:
+        row = retrainings.find(connection, retraining_id)
+    tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
+    family = find_family(row.pipeline)
+    order, expected = _order(parts, family, row.reason, None, tags)
+
+    def started(run_id: str) -> None:
+        with parts.database.write() as connection:
+            retrainings.note_run(connection, retraining_id, owner, run_id)
+
+    candidate = make_candidate(
+        order,
+        parts.tracking,
+        parts.catalog,
+        on_start=started,
+        on_epoch=pulse.epoch,
+        should_stop=pulse.lost.is_set,
+    )
+    promotion = _promote(parts, family, candidate, expected, f"retraining/{row.id}", row.reason, (row.id, owner))
+    _close(
+        parts,
+        retraining_id,
+        owner,
+        "succeeded",
+        candidate_version=candidate.version,
+        verdict=plain(candidate.verdict),
+        promoted=promotion is not None,
+    )
+    return "succeeded"
+
+
+def _order(
+    parts: Parts, family: Family, reason: str, recipe: str | None, tags: dict[str, str]
+) -> tuple[Order, int | None]:
+    current = parts.champions.current(family.name)
+    champion = None
+    if current is not None:
+        champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
+    order = Order(
+        family=family,
+        recipe=family.recipe(recipe or parts.settings.recipe or None),
+        split=family.load(parts.settings.data_dir),
+        feedback=feedback_rows(parts, family),
+        champion=champion,
+        seed=parts.settings.seed,
+        reason=reason,
+        tags=tags,
+        policy=GatePolicy(golden_margin=parts.settings.gate_margin_points / 100),
+    )
+    return order, None if current is None else current.to_version
+
+
+def revision() -> str | None:
+    """The git revision of this code, None where it is installed without its checkout."""
+    return git_revision(Path(__file__).parent)
+
+
+def feedback_rows(parts: Parts, family: Family) -> FeedbackRows | None:
+    """Every labelled image of the model whose label is one of its classes; None without any."""
+    with parts.database.read() as connection:
+        rows = [row for row in joined.labelled_images(connection, family.name) if row.label in family.classes]
+    if not rows:
+        return None
+    return FeedbackRows(
+        images=np.stack([from_png(row.png) for row in rows]),
+        labels=np.array([family.classes.index(row.label) for row in rows], dtype=np.int64),
+        name="feedback",
+        feedback_ids=tuple(row.feedback_id for row in rows),
+    )
+
+
+def _promote(
+    parts: Parts,
+    family: Family,
+    candidate: Candidate,
+    expected: int | None,
+    actor: str,
+    reason: str,
+    retraining: tuple[str, str] | None,
+) -> promotions.Promotion | None:
+    if candidate.verdict.outcome != "promote":
+        return None
+    kind: promotions.Kind = "first" if expected is None else "promote"
+    change = Change(
+        family.name,
+        candidate.version,
+        expected,
+        kind,
+        actor,
+        reason,
+        verdict=plain(candidate.verdict),
+        retraining=retraining,
+    )
+    return parts.champions.promote(change)
+
+
+def _close(
+    parts: Parts,
+    retraining_id: str,
+    owner: str,
+    state: retrainings.State,
+    **values: Any,  # noqa: ANN401 - passed on as they are
+) -> None:
+    try:
+        with parts.database.write() as connection:
+            retrainings.finish(connection, retraining_id, owner, state, parts.clock(), **values)
+    except FencedError as error:
+        log.warning("%s", error)
+
+
+@dataclass
+class Pulse:
+    """The heartbeat of a running retraining; ends the process when its parent died, stops when it lost its row."""
+
+    parts: Parts
+    retraining_id: str
+    owner: str
+    lost: threading.Event = field(default_factory=threading.Event)
+    _done: threading.Event = field(default_factory=threading.Event)
+    _progress: dict[str, Any] | None = None
+    _parent: int = field(default_factory=os.getppid)
+
+    def start(self) -> None:
+        """Begin beating from a thread of its own."""
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def close(self) -> None:
+        """Beat no more."""
+        self._done.set()
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Remember how far the training is; the next beat carries it."""
+        self._progress = {
+            "epoch": metrics.epoch,
+            "epochs": metrics.epochs,
+            "validation_accuracy": round(metrics.validation_accuracy, 4),
+        }
+
+    def _run(self) -> None:
+        while not self._done.wait(self.parts.settings.heartbeat_seconds):
+            if os.getppid() != self._parent:
+                log.error("the watcher that started this retraining died; ending with it")
+                os._exit(75)
+            try:
+                with self.parts.database.write() as connection:
+                    retrainings.beat(connection, self.retraining_id, self.owner, self.parts.clock(), self._progress)
+            except FencedError as error:
+                log.warning("%s", error)
+                self.lost.set()
+                return
+            except StoreUnavailableError as error:
+                log.warning("%s", error)

@@ -1,0 +1,114 @@
+"""What people are shown of the state: plain values for JSON and tables; it changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError
+from mlplatform.serve.bodies import LabelOut, ModelName, PredictionDetail
+from mlplatform.store import (
+    alerts,
+    evaluations,
+    feedback,
+    leases,
+    outbox,
+    predictions,
+    promotions,
+    retrainings,
+    tasks,
+)
+from registry.catalog import Version
+
+ALIVE = timedelta(seconds=30)
+LEADER = "watcher"
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """The value as JSON has it: dataclasses and mappings to objects, times to ISO 8601."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
+
+
+def prediction(parts: Parts, prediction_id: str) -> PredictionDetail:
+    """A recorded prediction with its labels."""
+    with parts.database.read() as connection:
+        row = predictions.find(connection, prediction_id)
+        labels = feedback.of_prediction(connection, prediction_id)
+    return PredictionDetail(
+        id=row.id,
+        at=row.at,
+        label=row.label,
+        confidence=row.confidence,
+        probabilities=dict(zip(parts.family.classes, row.probabilities, strict=True)),
+        latency_ms=row.latency_ms,
+        model=ModelName(name=row.model_name, version=row.model_version),
+        image_hash=row.image_hash,
+        request_id=row.request_id,
+        client_id=row.client_id,
+        labels=[LabelOut(label=item.label, source=item.source, at=item.at) for item in labels],
+    )
+
+
+def report(parts: Parts, evaluation_id: str) -> Path:
+    """The report file of an evaluation; raises NotFoundError when there is none or it was removed."""
+    with parts.database.read() as connection:
+        path = evaluations.find(connection, evaluation_id).report
+    folder = (parts.settings.home / "reports").resolve()
+    if path is None or not Path(path).is_file() or Path(path).resolve().parent != folder:
+        raise NotFoundError(f"evaluation {evaluation_id!r} keeps no report; reports are made when a rule is broken")
+    return Path(path)
+
+
+def models(parts: Parts) -> dict[str, Any]:
+    """Versions of the served model, its champion by history and by alias, and the newest promotions."""
+    name = parts.family.name
+    versions = parts.catalog.versions(name)
+    with parts.database.read() as connection:
+        history = promotions.history(connection, name, limit=20)
+    return {
+        "model": name,
+        "champion": history[0].to_version if history else None,
+        "versions": [_version(version) for version in versions],
+        "promotions": plain(history),
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    shown = {key: value for key, value in plain(version).items() if key not in ("description", "source")}
+    return shown | {"has_card": bool(version.description)}
+
+
+def status(parts: Parts) -> dict[str, Any]:
+    """The platform at a glance: processes, leader, champion, counts, open alerts, retrainings, outbox."""
+    now, name = parts.clock(), parts.family.name
+    with parts.database.read() as connection:
+        promotion = promotions.latest(connection, name)
+        return {
+            "model": name,
+            "champion": None if promotion is None else promotion.to_version,
+            "leader": leases.holder(connection, LEADER, now),
+            "processes": plain(leases.alive(connection, now - ALIVE)),
+            "counts": predictions.counts(connection),
+            "evaluations": plain(_newest_per_rule(evaluations.recent(connection, limit=100))),
+            "alerts": plain(alerts.listed(connection)),
+            "retrainings": plain(retrainings.recent(connection, limit=5)),
+            "tasks": plain(tasks.open_tasks(connection, name)),
+            "undelivered": plain(outbox.undelivered(connection)),
+        }
+
+
+def _newest_per_rule(rows: Sequence[evaluations.Evaluation]) -> list[evaluations.Evaluation]:
+    newest: dict[str, evaluations.Evaluation] = {}
+    for row in rows:
+        newest.setdefault(row.rule, row)
+    return list(newest.values())

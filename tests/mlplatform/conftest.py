@@ -1,0 +1,199 @@
+"""Shared stand-ins for the shell's tests: a clock, both databases, a registry in memory, a platform without processes."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.serve.decode import to_png
+from mlplatform.settings import Settings
+from mlplatform.store.database import Database
+from mlplatform.store.predictions import Prediction, Recorded, record
+from mlplatform.store.schema import metadata
+from pipelines.data import content_hash
+from registry.catalog import Catalog, Version
+from registry.errors import UnknownVersionError
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+POSTGRES = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
+
+
+class FakeClock:
+    """A clock that moves only when told."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def tick(self, **amount: float) -> datetime:
+        self.now += timedelta(**amount)
+        return self.now
+
+
+class FakeCatalog(Catalog):
+    """A model registry in memory; versions are added by `add`."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, int], Version] = {}
+        self.pointers: dict[tuple[str, str], int] = {}
+        self.away: Exception | None = None
+
+    def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> Version:
+        made = Version(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
+        self.held[name, version] = made
+        return made
+
+    def version(self, name: str, version: int) -> Version:
+        self._ask()
+        if (name, version) not in self.held:
+            raise UnknownVersionError(f"Model {name!r} has no version {version}")
+        return self.held[name, version]
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        self._ask()
+        found = [item for (owner, _), item in self.held.items() if owner == name]
+        return tuple(sorted(found, key=lambda item: -item.version))
+
+    def alias(self, name: str, alias: str) -> int | None:
+        self._ask()
+        return self.pointers.get((name, alias))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self._ask()
+        self.pointers[name, alias] = version
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._ask()
+        self.pointers.pop((name, alias), None)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        tags = {**self.version(name, version).tags, key: value}
+        self.add(name, version, tags)
+
+    def _ask(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "platform.db"
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    with database.write() as connection:
+        connection.execute(text("SELECT 1"))
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """A schema of its own on the test server, dropped at the end."""
+    if not POSTGRES:
+        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
+    schema = f"test_{new_id()[-12:]}"
+    server = Database(POSTGRES)
+    try:
+        with server.write() as connection:
+            connection.execute(text(f"CREATE SCHEMA {schema}"))
+    except ConnectionError as error:
+        pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
+    joint = "&" if "?" in POSTGRES else "?"
+    database = Database(f"{POSTGRES}{joint}options=-csearch_path%3D{schema}")
+    database.upgrade()
+    yield database
+    database.close()
+    with server.write() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """An empty store, once on SQLite and once on PostgreSQL."""
+    if request.param == "postgres":
+        shared: Database = request.getfixturevalue("postgres")
+        with shared.write() as connection:
+            names = ", ".join(table.name for table in metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        yield shared
+        return
+    path = tmp_path / "platform.db"
+    shutil.copy(sqlite_template, path)
+    made = Database(f"sqlite:///{path}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def catalog() -> FakeCatalog:
+    return FakeCatalog()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, home=tmp_path / "home", alerts_file=tmp_path / "alerts.yaml")
+
+
+@pytest.fixture
+def parts(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> Parts:
+    """A platform whose database, registry and clock are the test's."""
+    made = Parts(settings, clock)
+    made.__dict__.update(database=database, catalog=catalog)
+    return made
+
+
+def picture(seed: int) -> np.ndarray:
+    """A grey image of noise."""
+    return np.random.default_rng(seed).integers(0, 256, (28, 28), dtype=np.uint8)
+
+
+def prediction(
+    at: datetime = START,
+    *,
+    seed: int = 0,
+    label: str = "3",
+    version: int = 1,
+    confidence: float = 0.9,
+    latency_ms: float = 2.0,
+    prediction_id: str | None = None,
+) -> Recorded:
+    """A prediction ready to be recorded."""
+    image = picture(seed)
+    rest = (1 - confidence) / 9
+    probabilities = [confidence if name == label else rest for name in "0123456789"]
+    row = Prediction(
+        id=prediction_id or new_id(),
+        at=at,
+        model_name="digits",
+        model_version=version,
+        image_hash=content_hash(image),
+        label=label,
+        probabilities=probabilities,
+        confidence=confidence,
+        latency_ms=latency_ms,
+        request_id="request",
+        client_id="client",
+    )
+    return Recorded(row, to_png(image))
+
+
+def recorded(database: Database, *rows: Recorded) -> list[str]:
+    """Write predictions; returns their ids."""
+    with database.write() as connection:
+        record(connection, rows)
+    return [row.prediction.id for row in rows]
