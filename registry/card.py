@@ -99,6 +99,11 @@ def render(card: Card) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def without_header(text: str) -> str:
+    """A rendered card without its metadata block, for pages that show Markdown only."""
+    return text.split("\n---\n", 1)[-1].lstrip("\n") if text.startswith("---\n") else text
+
+
 def _header(card: Card) -> str:
     golden = card.evaluation_data[0].name if card.evaluation_data else "none"
     result = {

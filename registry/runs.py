@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 DIGEST_LENGTH = 32
+EXPERIMENT_TAGS = (("mlflow.experimentKind", "custom_model_development"),)  # the UI opens on the runs
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -100,7 +101,7 @@ class Tracking:
             if found is not None:
                 return str(found.experiment_id)
             try:
-                return str(client.create_experiment(name, artifact_location=self._location(name)))
+                return str(client.create_experiment(name, self._location(name), dict(EXPERIMENT_TAGS)))
             except MlflowException as error:
                 other = client.get_experiment_by_name(name)
                 if error.error_code != "RESOURCE_ALREADY_EXISTS" or other is None:

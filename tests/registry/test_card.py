@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from registry.card import Card, ClassLine, DataUse, FeedbackUse, render
+from registry.card import Card, ClassLine, DataUse, FeedbackUse, render, without_header
 from registry.errors import CardError
 from registry.gate import decide_first
 
@@ -91,3 +91,9 @@ def test_empty_sections_are_refused_all_at_once(card: Card) -> None:
 def test_feedback_is_one_set_whatever_the_order_and_repeats() -> None:
     assert FeedbackUse.of(["b", "a", "b"]) == FeedbackUse.of(["a", "b"])
     assert FeedbackUse.of(["a"]).digest != FeedbackUse.of(["b"]).digest
+
+
+def test_without_its_header_a_card_starts_with_its_title_and_keeps_its_tables() -> None:
+    text = "---\nlicense: x\n---\n\n# digits\n\n| a | b |\n|---|---|\n"
+    assert without_header(text) == "# digits\n\n| a | b |\n|---|---|\n"
+    assert without_header("# digits\n\n---\n\nmore") == "# digits\n\n---\n\nmore"

@@ -1,0 +1,182 @@
+"""Labelled images and their identity by content; refuses to know any file format, model or clock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipelines.errors import DataError
+
+HELD_BACK_SHARE = 1 / 3
+SIDES = ("train", "validation", "golden", "stream")
+
+
+def content_hash(image: NDArray[np.uint8]) -> str:
+    """The identity of a grey image on the whole platform: sha256 over its size and its pixels."""
+    if image.ndim != 2 or image.dtype != np.uint8:
+        raise DataError(
+            f"an image of shape {image.shape} and type {image.dtype} has no content hash; "
+            "give one grey image (height, width) of uint8"
+        )
+    height, width = image.shape
+    return hashlib.sha256(f"{height}x{width}".encode() + image.tobytes()).hexdigest()
+
+
+def bucket(content_id: str, salt: str = "") -> float:
+    """A number in [0, 1) that depends on the identity and the salt only, so that splits never move."""
+    digest = hashlib.sha256(f"{salt}{content_id}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / float(1 << 53)
+
+
+def held_back(content_id: str) -> bool:
+    """Whether feedback on this image is for the gate only, and never for training."""
+    return bucket(content_id, "gate") < HELD_BACK_SHARE
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Grey images with their labels, in a fixed order."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise DataError(
+                f"images of '{self.name}' have shape {self.images.shape} and type {self.images.dtype}; "
+                "give uint8 of shape (n, height, width)"
+            )
+        if self.labels.shape != (len(self.images),) or self.labels.dtype != np.int64:
+            raise DataError(
+                f"labels of '{self.name}' have shape {self.labels.shape} and type {self.labels.dtype}; "
+                f"give int64 of shape ({len(self.images)},)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The content hash of each image."""
+        return tuple(content_hash(image) for image in self.images)
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the whole set: sha256 over every image's identity and label, in order."""
+        lines = (f"{i}:{label}" for i, label in zip(self.ids, self.labels.tolist(), strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def take(self, indices: ArrayLike) -> Self:
+        """The rows at these positions (or where a boolean mask is true), in that order."""
+        rows = _positions(indices, len(self), self.name)
+        return type(self)(**self._rows(rows))
+
+    def without(self, ids: Collection[str]) -> Self:
+        """The rows whose image is not among these identities."""
+        unwanted = frozenset(ids)
+        return self.take(np.array([i not in unwanted for i in self.ids], dtype=bool))
+
+    @staticmethod
+    def concat(name: str, *sets: ImageSet) -> ImageSet:
+        """All rows of the sets, one set after the other; the images must have one size."""
+        if not sets:
+            raise DataError(f"'{name}' would be made of no sets; give at least one")
+        sizes = {each.images.shape[1:] for each in sets}
+        if len(sizes) > 1:
+            raise DataError(f"'{name}' would mix image sizes {sorted(sizes)}; resize them first")
+        images = np.concatenate([each.images for each in sets])
+        return ImageSet(images, np.concatenate([each.labels for each in sets]), name)
+
+    def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
+        return {"images": self.images[rows], "labels": self.labels[rows], "name": self.name}
+
+
+@dataclass(frozen=True, eq=False)
+class FeedbackRows(ImageSet):
+    """Images whose true label people or later events told us, each with the feedback it came from."""
+
+    feedback_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.feedback_ids) != len(self.labels):
+            raise DataError(
+                f"'{self.name}' has {len(self.labels)} rows but {len(self.feedback_ids)} feedback ids; "
+                "give one id per row"
+            )
+
+    def for_training(self) -> FeedbackRows:
+        """The rows that training may see."""
+        return self.take(~self._held_back())
+
+    def held_back(self) -> FeedbackRows:
+        """The rows that only the gate may see."""
+        return self.take(self._held_back())
+
+    def _held_back(self) -> NDArray[np.bool_]:
+        return np.array([held_back(i) for i in self.ids], dtype=bool)
+
+    def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
+        return super()._rows(rows) | {"feedback_ids": tuple(self.feedback_ids[i] for i in rows)}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The four sides of one data set; no image of the golden side is ever on a training side."""
+
+    train: ImageSet
+    validation: ImageSet
+    golden: ImageSet
+    stream: ImageSet
+
+    def __post_init__(self) -> None:
+        shared = set(self.golden.ids) & (set(self.train.ids) | set(self.validation.ids))
+        if shared:
+            raise DataError(
+                f"{len(shared)} golden images are also trained on, the first is {min(shared)[:12]}; "
+                "split by content hash so that copies stay on one side"
+            )
+
+
+def split_by_hash(images: ImageSet, fractions: Mapping[str, float]) -> Split:
+    """Deal the images to the sides by their identity; a side that is not named stays empty."""
+    _check_fractions(fractions)
+    buckets = np.array([bucket(i, "split") for i in images.ids], dtype=np.float64)
+    sides, low = {}, 0.0
+    for side in SIDES:
+        high = low + fractions.get(side, 0.0)
+        inside = (buckets >= low) & (buckets < high)
+        sides[side] = _renamed(images.take(inside), f"{images.name}/{side}")
+        low = high
+    return Split(**sides)
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    unknown = sorted(set(fractions) - set(SIDES))
+    if unknown:
+        raise DataError(f"unknown sides {unknown}; allowed: {', '.join(SIDES)}")
+    total = sum(fractions.values())
+    if min(fractions.values(), default=-1.0) < 0 or not 0 < total <= 1 + 1e-9:
+        raise DataError(f"fractions {dict(fractions)} sum to {total:g}; give shares >= 0 that sum to at most 1")
+
+
+def _positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
+    array = np.asarray(indices)
+    if array.dtype == bool and array.shape == (size,):
+        return np.flatnonzero(array)
+    if array.size == 0:
+        return np.zeros(0, dtype=np.intp)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= size:
+        raise DataError(f"rows {indices!r} are not in '{name}'; give positions from 0 to {size - 1}")
+    return array.astype(np.intp)
+
+
+def _renamed(images: ImageSet, name: str) -> ImageSet:
+    return ImageSet(images.images, images.labels, name)

@@ -1,0 +1,35 @@
+"""The errors of this room; they know nothing of exit codes or HTTP statuses.
+
+PipelineError
+├── DataError (ValueError)                     rows that cannot be used
+│   ├── MissingDataError (FileNotFoundError)   a data file or folder that is not there
+│   └── CorruptDataError                       a file that is not what its name says
+├── UnknownPipelineError (LookupError)         no family or recipe of that name
+├── TrainingError (RuntimeError)               a training that cannot go on
+│   └── TrainingStopped                        a training that was asked to stop
+└── ModelFormatError (ValueError)              a model that cannot be trusted or used
+"""
+
+
+class PipelineError(Exception): ...
+
+
+class DataError(PipelineError, ValueError): ...
+
+
+class MissingDataError(DataError, FileNotFoundError): ...
+
+
+class CorruptDataError(DataError): ...
+
+
+class UnknownPipelineError(PipelineError, LookupError): ...
+
+
+class TrainingError(PipelineError, RuntimeError): ...
+
+
+class TrainingStopped(TrainingError): ...  # noqa: N818 - a request that was honoured, not a fault
+
+
+class ModelFormatError(PipelineError, ValueError): ...

@@ -1,0 +1,70 @@
+"""A model family, named and described, with its data and recipes; refuses to know how models are trained."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pipelines.families
+from pipelines.data import Split
+from pipelines.errors import UnknownPipelineError
+from pipelines.recipe import Recipe
+
+CARD_KEYS = (
+    "intended_use",
+    "out_of_scope",
+    "factors",
+    "training_data",
+    "evaluation_data",
+    "ethics",
+    "caveats",
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Everything that tells one pipeline from another."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    recipes: Mapping[str, Recipe]
+    default_recipe: str
+    load: Callable[[Path | None], Split]
+    card: Mapping[str, str]
+    """Texts for the model card, one for each of CARD_KEYS."""
+
+    def __post_init__(self) -> None:
+        self.recipe(self.default_recipe)
+        missing = [key for key in CARD_KEYS if not self.card.get(key, "").strip()]
+        if missing:
+            raise UnknownPipelineError(f"family '{self.name}' has no card text for {missing}; write it")
+
+    def recipe(self, name: str | None = None) -> Recipe:
+        """The recipe of this name, or the default one."""
+        wanted = self.default_recipe if name is None else name
+        if wanted not in self.recipes:
+            known = ", ".join(sorted(self.recipes))
+            raise UnknownPipelineError(f"family '{self.name}' has no recipe '{wanted}'; known: {known}")
+        return self.recipes[wanted]
+
+
+def family_names() -> tuple[str, ...]:
+    """The families there are, found without importing them."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(pipelines.families.__path__)))
+
+
+def find_family(name: str) -> Family:
+    """The family of this name: the value FAMILY of the module pipelines.families.<name>."""
+    if not name.isidentifier() or name not in family_names():
+        known = ", ".join(family_names())
+        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {known}")
+    family = getattr(importlib.import_module(f"pipelines.families.{name}"), "FAMILY", None)
+    if not isinstance(family, Family):
+        raise UnknownPipelineError(f"pipelines.families.{name} holds no FAMILY; define it there")
+    return family

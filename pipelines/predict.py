@@ -1,0 +1,139 @@
+"""A predictor, pixels in and probabilities out, and its file; refuses to know registries and training."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipelines import archive
+from pipelines.errors import DataError, ModelFormatError
+
+CHUNK_ROWS = 256
+
+
+class Exportable(nn.Module):
+    """The module that is registered: float32 (n, 1, h, w) from 0 to 1 in, probabilities (n, classes) out."""
+
+    def __init__(self, network: nn.Module, height: int, width: int) -> None:
+        super().__init__()
+        self.network = network
+        self.height, self.width = height, width
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Softmax over the network's logits."""
+        return torch.softmax(self.network(images), dim=1)
+
+
+class Predictor:
+    """A model ready to answer; it holds no state between calls, so threads may share it."""
+
+    def __init__(self, module: nn.Module, classes: tuple[str, ...], height: int, width: int) -> None:
+        self._module = module
+        self.classes, self.height, self.width = classes, height, width
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
+        self._check(images)
+        parts = [self._chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
+
+    def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(images.astype(np.float32)).div_(255.0).unsqueeze(1)
+            answer: NDArray[np.float32] = self._module(batch).numpy()
+        if answer.shape != (len(images), len(self.classes)):
+            raise ModelFormatError(
+                f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
+                "load it with the classes that it was trained on"
+            )
+        return answer
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
+            raise DataError(
+                f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
+                f"give uint8 of shape (n, {self.height}, {self.width})"
+            )
+
+
+def exportable(network: nn.Module, *, height: int = 28, width: int = 28) -> Exportable:
+    """The network as the module that is registered, in evaluation mode."""
+    module = Exportable(network, height, width)
+    module.eval()
+    return module
+
+
+def save(module: Exportable, path: Path) -> None:
+    """Write the module as a pt2 archive that takes any number of images at once; whole or not at all."""
+    example = torch.zeros((2, 1, module.height, module.width))
+    program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / "model.pt2"
+        torch.export.save(program, whole)
+        whole.replace(path)
+
+
+def load(path: Path, classes: tuple[str, ...]) -> Predictor:
+    """Read a pt2 archive without running any code it may hold."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFormatError(f"cannot read the model {path}: {error}; download it again") from error
+    try:
+        program = torch.export.load(archive.checked(content))
+        answers, height, width = _shapes(program)
+        module = program.module()
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{path}: {error}") from error
+    except Exception as error:  # torch raises anything on a broken graph; all mean one thing
+        raise ModelFormatError(f"{path} is not a model this platform can read: {error}; export it again") from error
+    if answers != len(classes):
+        raise ModelFormatError(f"{path} answers {answers} classes, not {len(classes)}; name the right classes")
+    return Predictor(module, classes, height, width)
+
+
+def measure_latency(
+    predictor: Predictor,
+    calls: int = 200,
+    warmup: int = 20,
+    *,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, ...]:
+    """Milliseconds of each single-image call, after some that are not counted."""
+    generator = np.random.default_rng(seed)
+    size = (calls + warmup, 1, predictor.height, predictor.width)
+    images = generator.integers(0, 256, size, dtype=np.uint8)
+    spent = []
+    for image in images:
+        begun = clock()
+        predictor(image)
+        spent.append((clock() - begun) * 1000.0)
+    return tuple(spent[warmup:])
+
+
+def _shapes(program: torch.export.ExportedProgram) -> tuple[int, int, int]:
+    """Number of answers, height and width, as the exported graph declares them."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    [given], [answered] = program.graph_signature.user_inputs, program.graph_signature.user_outputs
+    batch, channels, height, width = nodes[str(given)].meta["val"].shape
+    rows, answers = nodes[str(answered)].meta["val"].shape
+    if isinstance(batch, int) or isinstance(rows, int) or channels != 1:
+        raise ModelFormatError(
+            f"the model takes ({batch}, {channels}, {height}, {width}); "
+            "export it with a free number of images and one channel"
+        )
+    return int(answers), int(height), int(width)
+
+
+def set_threads(threads: int) -> None:
+    """Use this many intra-op threads for calls from this thread on."""
+    torch.set_num_threads(threads)

@@ -1,0 +1,49 @@
+"""The family of handwritten digits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import MissingDataError
+from pipelines.family import find_family
+from pipelines.model import build_network, parameter_count
+
+SIDES = ("train", "validation", "golden", "stream")
+
+
+def test_the_bundled_digits_are_split_without_overlap() -> None:
+    split = find_family("digits").load(None)
+    sizes = [len(getattr(split, side)) for side in SIDES]
+    assert sum(sizes) == 1797
+    assert sizes[3] >= 640
+    assert len(set().union(*(getattr(split, side).ids for side in SIDES))) == 1797
+
+
+def test_the_golden_set_is_frozen() -> None:
+    assert (
+        find_family("digits").load(None).golden.digest
+        == "c57c674d9f088b0dd8c6ffaee82b0935cb4e854faa72ea6959b7b2c7be156f93"
+    )
+
+
+def test_every_recipe_builds_a_network_of_its_family() -> None:
+    family = find_family("digits")
+    for recipe in family.recipes.values():
+        assert parameter_count(build_network(recipe, len(family.classes))) > 10_000
+
+
+def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="platform data fetch mnist"):
+        find_family("digits").load(tmp_path)
+
+
+@pytest.mark.skipif("PLATFORM_DATA_DIR" not in os.environ, reason="PLATFORM_DATA_DIR names no MNIST folder")
+def test_mnist_keeps_its_two_files_apart() -> None:
+    split = find_family("digits").load(Path(os.environ["PLATFORM_DATA_DIR"]))
+    assert len(split.train) + len(split.validation) == 60_000
+    assert len(split.golden) + len(split.stream) == 10_000
+    assert 2_800 < len(split.golden) < 3_200
+    assert not set(split.stream.ids) & set(split.train.ids)

@@ -1,0 +1,100 @@
+"""Model families and how they are found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pipelines.families
+from pipelines.errors import UnknownPipelineError
+from pipelines.evaluate import judge
+from pipelines.family import CARD_KEYS, family_names, find_family
+from pipelines.mixture import mix
+from pipelines.model import build_network
+from pipelines.predict import Predictor, exportable
+from pipelines.train import fit
+
+PARITY = '''
+"""The family of odd and even digits."""
+from dataclasses import replace
+from pipelines.data import ImageSet, Split, split_by_hash
+from pipelines.families.digits import COMPACT
+from pipelines.family import CARD_KEYS, Family
+from pipelines.optdigits import load_optdigits
+
+
+def load(folder):
+    digits = load_optdigits()
+    parity = ImageSet(digits.images, digits.labels % 2, "parity")
+    return split_by_hash(parity, {"train": 0.2, "validation": 0.1, "golden": 0.2})
+
+
+FAMILY = Family(
+    name="parity_test",
+    title="Odd or even",
+    classes=("even", "odd"),
+    height=28,
+    width=28,
+    recipes={"short": replace(COMPACT, name="short", epochs=4)},
+    default_recipe="short",
+    load=load,
+    card={key: "A test." for key in CARD_KEYS},
+)
+'''
+
+
+@pytest.fixture
+def families_folder(tmp_path: Path) -> Iterator[Path]:
+    """A second folder that family modules may live in."""
+    pipelines.families.__path__.append(str(tmp_path))
+    yield tmp_path
+    pipelines.families.__path__.remove(str(tmp_path))
+
+
+def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
+    (families_folder / "parity_test.py").write_text(PARITY)
+    assert family_names() == ("digits", "parity_test")
+    family = find_family("parity_test")
+    recipe, split = family.recipe(), family.load(None)
+    network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
+    fitted = fit(network, recipe, mix(split.train, None, recipe), split.validation, seed=0)
+    predictor = Predictor(exportable(fitted.network), family.classes, family.height, family.width)
+    judgement = judge(predictor(split.golden.images), split.golden.labels, family.classes)
+    assert judgement.accuracy > 0.8
+    assert "golden_recall_odd" in judgement.as_metrics("golden")
+
+
+def test_a_family_module_without_a_family_is_refused(families_folder: Path) -> None:
+    (families_folder / "hollow_test.py").write_text("")
+    with pytest.raises(UnknownPipelineError, match="holds no FAMILY"):
+        find_family("hollow_test")
+
+
+@pytest.mark.parametrize("name", ["letters", "", "../digits", "os.path", "digits.x"])
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UnknownPipelineError, match="known: digits"):
+        find_family(name)
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: compact, reference"):
+        find_family("digits").recipe("huge")
+
+
+def test_every_family_has_all_card_texts() -> None:
+    for name in family_names():
+        assert set(CARD_KEYS) <= set(find_family(name).card)
+
+
+def test_finding_a_family_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from pipelines.family import find_family; find_family('digits'); "
+        "import pipelines.scanner, pipelines.mixture, pipelines.evaluate; "
+        "print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib', 'PIL', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

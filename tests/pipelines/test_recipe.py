@@ -1,0 +1,49 @@
+"""The recipe of a training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.errors import TrainingError
+from pipelines.recipe import Augmentation, Recipe
+
+
+def test_params_are_flat_and_name_every_choice(tiny: Recipe) -> None:
+    params = tiny.as_params()
+    assert params["recipe"] == "tiny"
+    assert (params["channels_1"], params["channels_2"]) == (4, 8)
+    assert params["augmentation_rotation"] == 5.0
+    assert params["max_train_rows"] == "all"
+    assert all(isinstance(value, str | int | float) for value in params.values())
+
+
+def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: Recipe) -> None:
+    params, other = tiny.as_params(), replace(tiny, max_train_rows=10).as_params()
+    assert {key for key in params if params[key] != other[key]} == {"max_train_rows"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("channels", (0, 4)),
+        ("dropout", 1.0),
+        ("learning_rate", 0.0),
+        ("weight_decay", -1.0),
+        ("plateau_patience", -1),
+        ("feedback_share", 1.0),
+        ("max_train_rows", 0),
+        ("threads", 0),
+    ],
+)
+def test_a_choice_that_cannot_work_is_refused_by_name(tiny: Recipe, field: str, value: object) -> None:
+    with pytest.raises(TrainingError, match=f"recipe 'tiny': {field} is"):
+        replace(tiny, **{field: value})  # type: ignore[arg-type]
+
+
+def test_a_negative_augmentation_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"augmentation zoom is -0\.1"):
+        Augmentation(zoom=-0.1)

@@ -1,0 +1,101 @@
+"""A training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipelines.data import ImageSet
+from pipelines.errors import DataError, TrainingError, TrainingStopped
+from pipelines.model import build_network
+from pipelines.recipe import Recipe
+from pipelines.train import EpochMetrics, Fitted, fit
+
+Bars = Callable[[int, int], ImageSet]
+
+
+def trained(recipe: Recipe, bars: Bars, seed: int = 0) -> Fitted:
+    network = build_network(recipe, 2, height=12, width=12, seed=seed)
+    return fit(network, recipe, bars(120, 1), bars(40, 2), seed=seed)
+
+
+def test_a_network_learns_what_is_easy(tiny: Recipe, bars: Bars) -> None:
+    fitted = trained(replace(tiny, epochs=6), bars)
+    assert fitted.history[fitted.best_epoch - 1].validation_accuracy >= 0.95
+    assert not fitted.network.training
+
+
+def test_the_same_seed_gives_the_same_weights(tiny: Recipe, bars: Bars) -> None:
+    first = trained(tiny, bars).network.state_dict()
+    torch.rand(7)  # the global random state must not matter
+    again = trained(tiny, bars).network.state_dict()
+    other = trained(tiny, bars, seed=1).network.state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+
+
+def test_the_weights_are_those_of_the_best_epoch(tiny: Recipe, bars: Bars) -> None:
+    fitted = trained(replace(tiny, epochs=6, learning_rate=0.05), bars)
+    best = min(fitted.history, key=lambda each: each.validation_loss)
+    assert fitted.best_epoch == best.epoch
+    rows = bars(40, 2)
+    with torch.inference_mode():
+        logits = fitted.network(torch.from_numpy(rows.images).float().div(255).unsqueeze(1))
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(rows.labels))
+    assert float(loss) == pytest.approx(best.validation_loss, rel=1e-5)
+
+
+def test_every_epoch_is_told_as_it_ends(tiny: Recipe, bars: Bars) -> None:
+    told: list[EpochMetrics] = []
+    ticks = iter(range(1000))
+    network = build_network(tiny, 2, height=12, width=12)
+    fitted = fit(network, tiny, bars(40, 1), bars(20, 2), seed=0, on_epoch=told.append, clock=lambda: next(ticks))
+    assert tuple(told) == fitted.history
+    assert [each.epoch for each in told] == [1, 2, 3]
+    assert [each.seconds for each in told] == [1, 1, 1]
+    assert fitted.seconds == 7
+    assert set(told[0].as_metrics()) >= {"train_loss", "validation_accuracy", "learning_rate"}
+
+
+def test_training_ends_early_and_slows_down_when_nothing_gets_better(tiny: Recipe, bars: Bars) -> None:
+    recipe = replace(tiny, epochs=40, learning_rate=0.1, patience=4, plateau_patience=0)
+    fitted = trained(recipe, bars)
+    assert len(fitted.history) == fitted.best_epoch + 4 < 40
+    assert fitted.history[-1].learning_rate < 0.1
+
+
+def test_a_training_stops_when_it_is_asked_to(tiny: Recipe, bars: Bars) -> None:
+    asked = iter([False, False, True])
+    network = build_network(tiny, 2, height=12, width=12)
+    with pytest.raises(TrainingStopped, match="'tiny' was asked to stop"):
+        fit(network, tiny, bars(80, 1), bars(20, 2), seed=0, should_stop=lambda: next(asked))
+
+
+def test_a_training_that_diverges_is_an_error_not_a_model(tiny: Recipe, bars: Bars) -> None:
+    network = build_network(tiny, 2, height=12, width=12)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        fit(network, tiny, bars(40, 1), bars(20, 2), seed=0)
+
+
+def test_a_last_batch_of_one_row_is_joined_to_the_one_before(tiny: Recipe, bars: Bars) -> None:
+    network = build_network(tiny, 2, height=12, width=12)
+    fitted = fit(network, replace(tiny, epochs=1), bars(17, 1), bars(4, 2), seed=0)
+    assert len(fitted.history) == 1
+
+
+@pytest.mark.parametrize(("train_rows", "validation_rows"), [(1, 5), (5, 0)])
+def test_too_few_rows_are_refused(tiny: Recipe, bars: Bars, train_rows: int, validation_rows: int) -> None:
+    network = build_network(tiny, 2, height=12, width=12)
+    with pytest.raises(DataError, match="at least 2 to train on"):
+        fit(network, tiny, bars(train_rows, 1), bars(validation_rows, 2), seed=0)
+
+
+def test_the_thread_count_is_put_back(tiny: Recipe, bars: Bars) -> None:
+    before = torch.get_num_threads()
+    trained(replace(tiny, epochs=1, threads=2), bars)
+    assert torch.get_num_threads() == before
