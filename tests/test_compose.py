@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+import typer.main
 import yaml
+from typer.core import TyperGroup
 
 from mlplatform.cli import app
 from mlplatform.settings import Settings
@@ -31,7 +32,7 @@ def test_the_command_exists_and_takes_its_options(name: str) -> None:
     words = SERVICES[name]["command"]
     assert words[0] == "platform"
     group = typer.main.get_command(app)
-    assert isinstance(group, typer.main.TyperGroup)
+    assert isinstance(group, TyperGroup)
     command = group.commands[words[1]]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import typer
+import typer.main
 import yaml
+from typer.core import TyperCommand, TyperGroup
 
 from mlplatform.cli import app
 from mlplatform.settings import Settings
@@ -20,11 +21,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROOMS = ("registry", "pipelines", "monitors", "platform/mlplatform")
 
 
-def commands(group: typer.main.TyperGroup, before: str = "platform") -> list[str]:
+def commands(group: TyperGroup, before: str = "platform") -> list[str]:
     """Every visible command in full."""
     found = []
     for name, command in group.commands.items():
-        if isinstance(command, typer.main.TyperGroup):
+        if isinstance(command, TyperGroup):
             found += commands(command, f"{before} {name}")
         elif not command.hidden:
             found.append(f"{before} {name}")
@@ -33,20 +34,20 @@ def commands(group: typer.main.TyperGroup, before: str = "platform") -> list[str
 
 def test_every_command_is_in_the_readme_and_no_other() -> None:
     group = typer.main.get_command(app)
-    assert isinstance(group, typer.main.TyperGroup)
+    assert isinstance(group, TyperGroup)
     written = set(re.findall(r"^\| `(platform [a-z ]+)` \|", README, flags=re.MULTILINE))
     assert written == set(commands(group))
 
 
 def test_every_command_can_answer_in_json() -> None:
     group = typer.main.get_command(app)
-    assert isinstance(group, typer.main.TyperGroup)
+    assert isinstance(group, TyperGroup)
     for words in commands(group):
-        command: typer.main.TyperCommand | typer.main.TyperGroup = group
+        command: TyperCommand | TyperGroup = group
         for word in words.split()[1:]:
-            assert isinstance(command, typer.main.TyperGroup)
+            assert isinstance(command, TyperGroup)
             found = command.commands[word]
-            assert isinstance(found, typer.main.TyperCommand | typer.main.TyperGroup)
+            assert isinstance(found, TyperCommand | TyperGroup)
             command = found
         assert any("--json" in parameter.opts for parameter in command.params), words
 
@@ -62,10 +63,10 @@ def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
 
 def test_every_endpoint_is_in_the_readme_and_no_other() -> None:
     source = (ROOT / "platform/mlplatform/serve/app.py").read_text(encoding="utf-8")
-    routes = {f"{verb.upper()} {path}" for verb, path in re.findall(r"@app\.(get|post)\(\s*\"([^\"]+)\"", source)} | {
-        "GET /docs"
-    }
-    assert set(re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", README, flags=re.MULTILINE)) == routes
+    routes = {
+        f"{verb.upper()} {path}" for verb, path in re.findall(r"@app\.(get|post|delete)\(\s*\"([^\"]+)\"", source)
+    } | {"GET /docs"}
+    assert set(re.findall(r"^\| `((?:GET|POST|DELETE) [^`]+)` \|", README, flags=re.MULTILINE)) == routes
 
 
 def test_every_metric_is_in_the_readme_and_no_other() -> None:

@@ -81,6 +81,7 @@ def build(settings: Settings) -> Parts:
     """Prepare this process (quiet libraries, logging) and hand out its parts."""
     os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("httpx", "alembic", "apscheduler", "mlflow", "mail.log"):
+    for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a slot that is still being judged is no news
     return Parts(settings)

@@ -8,6 +8,7 @@ paused older writer, the alias is put right by `reconcile`, which every watcher 
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from registry.errors import RegistryUnavailableError
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 LEASE_LIFE = timedelta(seconds=30)
-LEASE_PATIENCE_SECONDS = 10.0
+LEASE_PATIENCE_SECONDS = 45.0  # longer than the life of a lease whose holder was killed
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Champions:
     catalog: Catalog
     clock: Clock
     holder: str
+    patience_seconds: float = LEASE_PATIENCE_SECONDS
 
     def current(self, model: str) -> promotions.Promotion | None:
         """The promotion that made the serving version."""
@@ -66,7 +68,8 @@ class Champions:
             with self.database.write() as connection:
                 leases.prove(connection, lease)
                 promotion = self._append(connection, change, version, lease)
-            self._project(promotion)
+            with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
+                self._project(promotion)
         finally:
             with self.database.write() as connection:
                 leases.release(connection, lease, self.clock())
@@ -86,11 +89,11 @@ class Champions:
         promotion = self.current(model)
         if promotion is None or self.catalog.alias(model, CHAMPION) == promotion.to_version:
             return False
-        self.catalog.set_alias(model, CHAMPION, promotion.to_version)
+        self._project(promotion)
         return True
 
     def _take_lease(self, model: str) -> leases.Lease:
-        deadline = time.monotonic() + LEASE_PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience_seconds
         while True:
             with self.database.write() as connection:
                 lease = leases.acquire(connection, f"promotion:{model}", self.holder, LEASE_LIFE, self.clock())
@@ -125,15 +128,12 @@ class Champions:
         return promotion
 
     def _project(self, promotion: promotions.Promotion) -> None:
-        try:
-            self.catalog.set_tag(promotion.model_name, promotion.to_version, "mlplatform.promotion", str(promotion.seq))
-            if self.catalog.alias(promotion.model_name, CHALLENGER) == promotion.to_version:
-                self.catalog.delete_alias(promotion.model_name, CHALLENGER)
-            newest = self.current(promotion.model_name)
-            if newest is not None and newest.seq == promotion.seq:
-                self.catalog.set_alias(promotion.model_name, CHAMPION, promotion.to_version)
-        except RegistryUnavailableError:
-            return  # the history holds it; reconcile writes the alias when MLflow is back
+        self.catalog.set_tag(promotion.model_name, promotion.to_version, "mlplatform.promotion", str(promotion.seq))
+        if self.catalog.alias(promotion.model_name, CHALLENGER) == promotion.to_version:
+            self.catalog.delete_alias(promotion.model_name, CHALLENGER)
+        newest = self.current(promotion.model_name)
+        if newest is not None and newest.seq == promotion.seq:
+            self.catalog.set_alias(promotion.model_name, CHAMPION, promotion.to_version)
 
 
 def previous(history: list[promotions.Promotion]) -> int | None:

@@ -83,7 +83,7 @@ class Courier:
         sent = {"content-type": "application/json", "idempotency-key": message.idempotency_key, **headers}
         try:
             answer = self.client.post(url, content=body, headers=sent)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last two: no such address can be
             raise DeliveryError(f"no answer ({type(error).__name__})") from error
         if not answer.is_success:
             raise DeliveryError(f"HTTP {answer.status_code}: {answer.text[:200]}")
@@ -98,7 +98,7 @@ class Courier:
                 if channel.username:
                     server.login(channel.username, channel.password.get_secret_value())
                 server.send_message(message, channel.sender, list(channel.to))
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: a host that no name can be
             raise DeliveryError(f"SMTP {channel.host}:{channel.port}: {error}") from error
 
 

@@ -48,7 +48,7 @@ def _settings(parts: Parts) -> Iterator[tuple[str, str]]:
     known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
     given = {name for name in environment() if name.startswith("PLATFORM_")}
     file = parts.settings.alerts_file
-    named = set(variables(file.read_text(encoding="utf-8"))) if file.is_file() else set()
+    named = set(variables(file.read_text(encoding="utf-8", errors="replace"))) if file.is_file() else set()
     strange = sorted(name for name in given - known - named if not name.startswith("PLATFORM_TEST_"))
     for name in strange:
         yield "problem", f"{name} is not a setting; the README lists them all"
@@ -85,6 +85,9 @@ def _mlflow(parts: Parts) -> Iterator[tuple[str, str]]:
 
 def _model(parts: Parts) -> Iterator[tuple[str, str]]:
     family = parts.family
+    if not _tables_are_current(parts):
+        yield "note", "not looked at: the database's tables are not those of this version"
+        return
     with parts.database.read() as connection:
         champion = promotions.latest(connection, family.name)
     if champion is None:
@@ -108,6 +111,9 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
 
 def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
     now = parts.clock()
+    if not _tables_are_current(parts):
+        yield "note", "not looked at: the database's tables are not those of this version"
+        return
     with parts.database.read() as connection:
         alive = leases.alive(connection, now - ALIVE)
         leader = leases.holder(connection, LEADER, now)
@@ -118,6 +124,12 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
     if stuck:
         yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
+
+
+def _tables_are_current(parts: Parts) -> bool:
+    """Whether `parts.database`, which creates and upgrades tables, would change none."""
+    current, newest = Database(parts.settings.store_url).revision()
+    return current == newest
 
 
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {

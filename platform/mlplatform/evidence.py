@@ -1,5 +1,6 @@
 """What a decision rests on: the window, its baseline, Evidently's numbers and report; it decides nothing."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from mlplatform.build import Parts
 from mlplatform.store import evaluations, joined, promotions
 from monitors.rules import Rule
 from monitors.window import Baseline, Measured, Row, Window
+
+Measure = Callable[[Window, Rule, Path | None], Measured]
 
 
 def window_of(
@@ -64,11 +67,11 @@ def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
     return measure(window, rule.sources, report)
 
 
-def report_path(parts: Parts, rule: Rule, now: datetime) -> Path:
+def report_path(parts: Parts, rule: Rule, evaluation_id: str) -> Path:
     """Where this evaluation's report goes; the oldest reports beyond the limit are removed."""
     folder = parts.settings.home / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     kept = sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime)
     for old in kept[: max(0, len(kept) + 1 - parts.settings.reports_kept)]:
         old.unlink(missing_ok=True)
-    return (folder / f"{rule.name}-{now:%Y%m%dT%H%M%S%f}.html").resolve()
+    return (folder / f"{rule.name}-{evaluation_id}.html").resolve()

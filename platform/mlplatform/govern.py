@@ -4,6 +4,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -16,44 +18,62 @@ from registry.errors import RegistryError
 log = logging.getLogger(__name__)
 
 
+def work_command(retraining_id: str, owner: str) -> list[str]:
+    """The command of the process that carries a retraining out."""
+    return [sys.executable, "-m", "mlplatform", "work-retraining", retraining_id, owner]
+
+
 @dataclass
 class Governor:
     """Claims queued retrainings, starts their process, and closes those whose process or watcher died."""
 
     parts: Parts
+    command: Callable[[str, str], list[str]] = work_command
+    patience_seconds: float = 10.0
     _children: dict[str, tuple[str, "subprocess.Popen[bytes]"]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
 
     def round(self, lease: leases.Lease) -> None:
-        """Close the abandoned, look after the running, start the next."""
-        self.watch()
-        self._close_abandoned(lease)
-        with self.parts.database.read() as connection:
-            waiting = retrainings.queued_pipelines(connection)
-        for pipeline in waiting:
-            self._start_next(pipeline, lease)
+        """Close the abandoned, look after the running, start the next; nothing after `close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._collect()
+            self._close_abandoned(lease)
+            with self.parts.database.read() as connection:
+                waiting = retrainings.queued_pipelines(connection)
+            for pipeline in waiting:
+                self._start_next(pipeline, lease)
 
     def watch(self) -> None:
         """Collect children that ended; one that died without closing its row is closed as failed."""
+        with self._lock:
+            self._collect()
+
+    def close(self) -> None:
+        """End the running children and queue their work again, for the next watcher to do.
+
+        The lock keeps a round on another thread from taking an ended child for a failed one, or starting another.
+        """
+        with self._lock:
+            self._closed = True
+            for _, child in self._children.values():
+                _end(child, self.patience_seconds)
+            while self._children:
+                retraining_id, (owner, _) = self._children.popitem()
+                with self.parts.database.write() as connection:
+                    retrainings.hand_back(connection, retraining_id, owner, self.parts.clock())
+
+    def _collect(self) -> None:
         for retraining_id, (owner, child) in list(self._children.items()):
             code = child.poll()
             if code is None:
+                self._beat(retraining_id, owner)
                 continue
-            del self._children[retraining_id]
             if code != 0:
                 self._close_failed(retraining_id, owner, code)
-
-    def close(self) -> None:
-        """End the running children and queue their work again, for the next watcher to do."""
-        for retraining_id, (owner, child) in self._children.items():
-            child.terminate()
-            try:
-                child.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            with self.parts.database.write() as connection:
-                retrainings.hand_back(connection, retraining_id, owner, self.parts.clock())
-        self._children.clear()
+            del self._children[retraining_id]
 
     def _start_next(self, pipeline: str, lease: leases.Lease) -> None:
         config, now, owner = self.parts.rules.retraining, self.parts.clock(), new_id()
@@ -67,10 +87,17 @@ class Governor:
             if row is None:
                 return
             audit.note(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})
-        command = [sys.executable, "-m", "mlplatform", "work-retraining", row.id, owner]
-        child = subprocess.Popen(command, env=os.environ | {"PLATFORM_PIPELINE": pipeline})  # noqa: S603
+        child = subprocess.Popen(self.command(row.id, owner), env=os.environ | {"PLATFORM_PIPELINE": pipeline})  # noqa: S603
         self._children[row.id] = (owner, child)
         log.info("retraining %s started in process %d: %s", row.id, child.pid, row.reason)
+
+    def _beat(self, retraining_id: str, owner: str) -> None:
+        """Vouch for a child that lives but cannot beat yet: importing torch takes seconds on a busy machine."""
+        try:
+            with self.parts.database.write() as connection:
+                retrainings.beat(connection, retraining_id, owner, self.parts.clock(), None)
+        except FencedError:
+            log.info("retraining %s was closed; its process notices by itself", retraining_id)
 
     def _close_failed(self, retraining_id: str, owner: str, code: int) -> None:
         try:
@@ -104,3 +131,12 @@ class Governor:
             self.parts.tracking.close_run(run_id, "KILLED")
         except RegistryError as error:
             log.warning("MLflow run %s stays open: %s", run_id, error)
+
+
+def _end(child: "subprocess.Popen[bytes]", patience_seconds: float) -> None:
+    child.terminate()
+    try:
+        child.wait(patience_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

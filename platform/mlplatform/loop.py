@@ -6,7 +6,7 @@ trains nothing, and knows no schedule.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError
-from mlplatform.evidence import baseline_of, measured, report_path, window_of
+from mlplatform.evidence import Measure, baseline_of, measured, report_path, window_of
 from mlplatform.notices import post_notice
 from mlplatform.store import alerts, audit, evaluations, leases, promotions
 from mlplatform.views import plain
@@ -24,10 +24,17 @@ from monitors.detect import Finding, decide
 from monitors.rules import Rule
 
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = None) -> evaluations.Evaluation | None:
-    """Evaluate one rule for one schedule slot; None when there is no champion or the slot is done.
+def turn(
+    parts: Parts,
+    rule: Rule,
+    slot: datetime,
+    lease: leases.Lease | None = None,
+    measure: Measure = measured,
+) -> evaluations.Evaluation | None:
+    """Evaluate one rule for one schedule slot; None when there is no champion, a new one, or the slot is done.
 
     Everything that follows from the findings is written in one transaction, which proves the lease (when one is
     given) and claims the slot: two watchers cannot both evaluate it, and a killed one leaves nothing half-done.
@@ -35,18 +42,18 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
     now, name = parts.clock(), parts.rules.model
     with parts.database.read() as connection:
         champion = promotions.latest(connection, name)
-        if champion is None or evaluations.is_done(connection, rule.name, slot):
+        if champion is None or evaluations.is_done(connection, name, rule.name, slot):
             return None
         window = window_of(connection, parts.family.classes, rule, champion, now)
         baseline = baseline_of(connection, champion)
-    numbers = measured(window, rule, None)
+    numbers = measure(window, rule, None)
     findings = decide(rule, window, baseline, numbers)
-    state = worst(findings)
-    path = report_path(parts, rule, now) if state in ("breach", "suspect") else None
+    state, fresh = worst(findings), new_id()
+    path = report_path(parts, rule, fresh) if state in ("breach", "suspect") else None
     if path is not None:
-        measured(window, rule, path)
+        measure(window, rule, path)
     evaluation = evaluations.Evaluation(
-        id=new_id(),
+        id=fresh,
         rule=rule.name,
         slot=slot,
         at=now,
@@ -64,10 +71,14 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
             if lease is not None:
                 leases.prove(connection, lease)
             evaluations.add(connection, evaluation)
+            _take_turns(connection, parts, champion)
             _drive_alerts(connection, parts, rule, findings, evaluation)
     except ConflictError:
         _discard(path)
         return None
+    except BaseException:
+        _discard(path)
+        raise
     return evaluation
 
 
@@ -85,6 +96,18 @@ def retire_alerts(connection: Connection, model: str, champion: int, now: dateti
             _save_move(connection, moved, now)
             retired += 1
     return retired
+
+
+def _take_turns(connection: Connection, parts: Parts, champion: promotions.Promotion) -> None:
+    """Wait for whoever drives this model's alerts now; raise ConflictError when another version serves by then.
+
+    A lease of no life is a lock until the transaction ends. `platform check` needs it: it holds no leader's lease.
+    """
+    name = champion.model_name
+    leases.acquire(connection, f"alerts:{name}", parts.instance, timedelta(0), EPOCH)
+    newest = promotions.latest(connection, name)
+    if newest is None or newest.to_version != champion.to_version:
+        raise ConflictError(f"{name} version {champion.to_version} was replaced while it was evaluated")
 
 
 def _drive_alerts(

@@ -13,7 +13,8 @@ def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
     """Take a firing alert on; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
     now = parts.clock()
     with parts.database.write() as connection:
-        moved = acknowledge(alerts.find(connection, alert_id), now)
+        alerts.open_alerts(connection, alerts.find(connection, alert_id).model, lock=True)
+        moved = acknowledge(alerts.find(connection, alert_id), now)  # read again: the watcher may just have closed it
         if moved.change is not None and moved.alert is not None:
             alerts.set_state(connection, moved.alert)
             alerts.change(connection, alert_id, moved.change, actor, now)

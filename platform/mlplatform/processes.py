@@ -47,6 +47,7 @@ class Fleet:
 
     logs: Path
     children: list[Child] = field(default_factory=list)
+    stop_seconds: float = STOP_SECONDS
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
         """Start one child in a process group of its own."""
@@ -87,7 +88,7 @@ class Fleet:
         """Ask all to end, newest first, and make sure of it."""
         for child in reversed(self.children):
             _signal_group(child, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self.stop_seconds
         for child in reversed(self.children):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.1, deadline - time.monotonic()))

@@ -68,8 +68,10 @@ class Watcher:
         try:
             self._stopping.wait()
         finally:
-            self._governor.close()
-            scheduler.shutdown(wait=True)
+            try:
+                self._governor.close()
+            finally:
+                scheduler.shutdown(wait=True)
             self._give_back()
 
     def stop(self) -> None:
@@ -90,21 +92,21 @@ class Watcher:
 
     def evaluate(self, rule: Rule) -> None:
         """Evaluate a rule for the current slot, once among all watchers."""
-        if self._lease is not None:
+        if (lease := self._lease) is not None:  # read once: another thread renews and loses it
             slot = slot_of(self.parts.clock(), self.parts.rules.interval(rule))
-            evaluation = turn(self.parts, rule, slot, self._lease)
+            evaluation = turn(self.parts, rule, slot, lease)
             if evaluation is not None:
                 log.info("%s: %s", rule.name, evaluation.state)
 
     def deliver(self) -> None:
         """Send what the outbox holds."""
-        if self._lease is not None:
-            self._courier.round(self._lease)
+        if (lease := self._lease) is not None:
+            self._courier.round(lease)
 
     def govern(self) -> None:
         """Start, watch and close retrainings."""
-        if self._lease is not None:
-            self._governor.round(self._lease)
+        if (lease := self._lease) is not None:
+            self._governor.round(lease)
         else:
             self._governor.watch()
 

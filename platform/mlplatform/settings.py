@@ -1,17 +1,37 @@
 """Settings: every value a person may set through PLATFORM_* or .env, and nothing built from them."""
 
+import json
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
 
 
-class Settings(BaseSettings):
-    """Values from the environment (`PLATFORM_*`), then `.env`, then the defaults here."""
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
-    model_config = SettingsConfigDict(env_prefix="PLATFORM_", env_file=".env", extra="ignore", frozen=True)
+
+def _from_json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('give a JSON list, e.g. ["mlflow", "mlflow:5000"]') from None
+
+
+class Settings(BaseSettings):
+    """Values from the environment (`PLATFORM_*`), then `.env`, then the defaults here; an empty one is not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PLATFORM_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+    )
 
     home: Path = Field(Path("var"), description="Folder for everything kept on disk by default.")
     database_url: str = Field("", description="SQLAlchemy URL of the store; empty means SQLite in the home folder.")
@@ -31,7 +51,7 @@ class Settings(BaseSettings):
         "",
         description="Where `platform mlflow` keeps files it receives from clients; empty means clients share its disk.",
     )
-    mlflow_allowed_hosts: tuple[str, ...] = Field(
+    mlflow_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) clients use for MLflow besides localhost."
     )
     public_url: str = Field("", description="Address of the API server as people reach it, used in links.")
@@ -57,7 +77,18 @@ class Settings(BaseSettings):
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
-    log_level: str = Field("info", description="Log level: debug, info, warning or error.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="Log level: debug, info, warning or error."
+    )
+
+    @model_validator(mode="after")
+    def _heartbeats_fit_their_limit(self) -> Self:
+        if self.abandoned_seconds < 3 * self.heartbeat_seconds:
+            raise ValueError(
+                f"abandoned_seconds {self.abandoned_seconds:g} must be at least three times heartbeat_seconds "
+                f"{self.heartbeat_seconds:g}, or living retrainings are taken for dead"
+            )
+        return self
 
     @property
     def store_url(self) -> str:
@@ -82,6 +113,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = [
             f"PLATFORM_{'_'.join(str(part) for part in item['loc']).upper()}={item['input']!r}: {item['msg']}"
+            if item["loc"]
+            else item["msg"]
             for item in error.errors()
         ]
         raise SettingsError("; ".join(lines) + ". `platform init` writes a commented .env.example.") from error

@@ -55,12 +55,14 @@ def train(
     return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
 
 
-def work(parts: Parts, retraining_id: str, owner: str) -> retrainings.State:
+def work(
+    parts: Parts, retraining_id: str, owner: str, find: Callable[[str], Family] = find_family
+) -> retrainings.State:
     """Carry out a retraining that this process owns, with a heartbeat; returns the state it ended in."""
     pulse = Pulse(parts, retraining_id, owner)
     pulse.start()
     try:
-        return _carry_out(parts, retraining_id, owner, pulse)
+        return _carry_out(parts, retraining_id, owner, pulse, find)
     except (FencedError, TrainingStopped) as error:
         log.warning("retraining %s stops: %s", retraining_id, error)
         return "cancelled"
@@ -72,11 +74,13 @@ def work(parts: Parts, retraining_id: str, owner: str) -> retrainings.State:
         pulse.close()
 
 
-def _carry_out(parts: Parts, retraining_id: str, owner: str, pulse: "Pulse") -> retrainings.State:
+def _carry_out(
+    parts: Parts, retraining_id: str, owner: str, pulse: "Pulse", find: Callable[[str], Family]
+) -> retrainings.State:
     with parts.database.read() as connection:
         row = retrainings.find(connection, retraining_id)
     tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
-    family = find_family(row.pipeline)
+    family = find(row.pipeline)
     order, expected = _order(parts, family, row.reason, None, tags)
 
     def started(run_id: str) -> None:

@@ -107,6 +107,14 @@ def status(parts: Parts) -> dict[str, Any]:
         }
 
 
+def watchers_here(parts: Parts) -> list[str]:
+    """The watchers on this host that gave a sign of life lately."""
+    host = parts.instance.partition(":")[0]
+    with parts.database.read() as connection:
+        beats = leases.alive(connection, parts.clock() - ALIVE)
+    return [beat.instance for beat in beats if beat.component == LEADER and beat.instance.startswith(f"{host}:")]
+
+
 def _newest_per_rule(rows: Sequence[evaluations.Evaluation]) -> list[evaluations.Evaluation]:
     newest: dict[str, evaluations.Evaluation] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Shared stand-ins for the shell's tests: a clock, both databases, a registry in memory, a platform without processes."""
+"""Stand-ins for the tests of the shell: a clock, both databases, a registry in memory, a platform without processes."""
 
 import os
 import shutil
@@ -128,8 +128,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Pa
     if request.param == "postgres":
         shared: Database = request.getfixturevalue("postgres")
         with shared.write() as connection:
-            names = ", ".join(table.name for table in metadata.sorted_tables)
-            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())  # much faster than TRUNCATE; sequences go on
         yield shared
         return
     path = tmp_path / "platform.db"

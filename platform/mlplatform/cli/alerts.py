@@ -54,10 +54,8 @@ def silence(
     from mlplatform.build import build
     from mlplatform.people import silence_rules
     from mlplatform.settings import load_settings
-    from monitors.quantities import parse_duration
 
-    length: timedelta = parse_duration(until)
-    made, end = silence_rules(build(load_settings()), rule, length, by, comment)
+    made, end = silence_rules(build(load_settings()), rule, _length(until), by, comment)
     say(
         {"id": made, "rule": rule, "until": end.isoformat()},
         f"{rule} is silent until {end:%F %T %Z}",
@@ -72,3 +70,12 @@ def schema(as_json: AsJson = False) -> None:
 
     del as_json
     print_json(json_schema())
+
+
+def _length(text: str) -> timedelta:
+    from monitors.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}", param_hint="--for") from error

@@ -24,10 +24,10 @@ def exit_code(error: Exception) -> int | None:
 
     if not isinstance(error, PlatformError | MonitorError | PipelineError | RegistryError):
         return None
+    if type(error).__name__ in ("AlertError", "ConflictError", "FencedError"):
+        return REFUSED
     if isinstance(error, LookupError):
         return UNKNOWN
     if isinstance(error, ConnectionError):
         return AWAY
-    if isinstance(error, ValueError | FileNotFoundError):
-        return WRONG
-    return REFUSED if type(error).__name__ in ("ConflictError", "FencedError") else FAILED
+    return WRONG if isinstance(error, ValueError | FileNotFoundError) else FAILED

@@ -23,6 +23,7 @@ def console() -> "Console":
 def print_json(value: object) -> None:
     """One JSON value on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def say(value: object, text: str, as_json: bool) -> None:
@@ -36,6 +37,7 @@ def say(value: object, text: str, as_json: bool) -> None:
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
     """Rows under the chosen columns, or a sentence when there are none."""
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         console().print(f"{title}: {empty}", markup=False)
@@ -44,5 +46,5 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+        table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in columns))
     console().print(table)

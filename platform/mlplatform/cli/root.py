@@ -96,12 +96,20 @@ def serve(
 
 
 @app.command()
-def watch(as_json: AsJson = False) -> None:
+def watch(
+    probe: Annotated[bool, typer.Option("--probe", help="Only ask: does a watcher live on this host?")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run a watcher: monitors, alerts, notices and retraining; one among many leads."""
     from mlplatform.build import build
     from mlplatform.schedule import Watcher
     from mlplatform.settings import load_settings
+    from mlplatform.views import watchers_here
 
+    if probe:
+        found = watchers_here(build(load_settings()))
+        say(found, f"{len(found)} watcher(s) alive on this host", as_json)
+        raise typer.Exit(0 if found else 1)
     watcher = Watcher(build(load_settings()))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watcher.stop())

@@ -77,7 +77,7 @@ def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool)
             as_json,
         )
         return
-    if leader is None:
+    if leader is None and not as_json:
         console().print("no watcher is on duty yet: waiting for `platform watch`", markup=False)
     row = wait_for(parts, queued, quiet=as_json)
     say(plain(row), _outcome(row), as_json)

@@ -75,10 +75,12 @@ def receivers(http_port: int, smtp_port: int) -> Iterator[Mailbox]:
     thread = threading.Thread(target=web.serve_forever, name="webhook receiver", daemon=True)
     mail = Controller(mailbox, hostname="127.0.0.1", port=smtp_port)
     thread.start()
-    mail.start()
     try:
-        yield mailbox
+        mail.start()
+        try:
+            yield mailbox
+        finally:
+            mail.stop()
     finally:
-        mail.stop()
         web.shutdown()
         web.server_close()

@@ -181,9 +181,12 @@ class _Demo:
         self._wait("a signed webhook", NOTICE_SECONDS, self._signed_webhook)
         slack = next(post.json for post in self.mailbox.posts if post.path == "/slack")
         self.stage.say(f"{accuracy(sent):.1%} of {len(sent)} answers right; the alert fired")
-        self.stage.notice("Slack", slack["text"], f"{len(slack['blocks'])} blocks")
+        facts = [field["text"].replace("*", "").replace("\n", ": ") for field in slack["blocks"][2]["fields"]]
+        self.stage.notice("Slack message", "\n".join([slack["text"], *facts]), f"{len(slack['blocks'])} blocks")
         mail = self.mailbox.mails[0]
-        self.stage.notice("Email", str(mail["Subject"]), f"Message-ID {mail['Message-ID']}")
+        body = mail.get_body(("plain",))
+        text = body.get_content() if body is not None else ""
+        self.stage.notice("Email", f"Subject: {mail['Subject']}\n\n{text.strip()}", f"to {mail['To']}")
         self.stage.say(f"alert to notices: {(utc_now() - begun).total_seconds():.0f} s after the world changed")
         return sent
 
@@ -246,6 +249,7 @@ class _Demo:
                 "golden_v2": int(golden["golden_correct"]) / int(golden["golden_total"]),
             },
             "answers": {"known": len(known), "new_before": len(changed), "new_after": len(later)},
+            "training_seconds": round(first.candidate.seconds + float(golden["train_seconds"]), 1),
             "requests": self.tally.requests,
             "failed": len(self.tally.failures),
             "versions": {str(version): count for version, count in sorted(self.tally.versions.items())},

@@ -102,7 +102,7 @@ class Traffic:
         stopping = threading.Event()
 
         def run() -> None:
-            while True:
+            while not stopping.is_set():
                 for image, label in zip(images.images, images.labels, strict=True):
                     if stopping.wait(pause):
                         return

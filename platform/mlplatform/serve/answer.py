@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlplatform.clock import new_id
-from mlplatform.errors import InvalidInputError
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.decode import Grey
+from mlplatform.serve.decode import Grey, check_text
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.server import Server
 from mlplatform.store.predictions import Prediction
@@ -68,11 +67,10 @@ def answer(server: Server, asked: Asked) -> PredictOut:
 
 
 def _decoded(server: Server, asked: Asked) -> tuple[Grey, dict[str, str]]:
+    check_text(asked.client_id, "client_id")
+    check_text(asked.request_id, "request_id")
     if asked.body is not None:
         return server.decoder.json_body(asked.body)
-    for name in ("client_id", "request_id"):
-        if len(getattr(asked, name)) > 200:
-            raise InvalidInputError(f"{name} must be a text of at most 200 characters")
     return server.decoder.images(asked.pictures), {}
 
 

@@ -3,15 +3,18 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.datastructures import UploadFile
 
 from mlplatform import views
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.answer import Asked, answer
 from mlplatform.serve.bodies import (
+    NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
     FeedbackBody,
@@ -26,10 +29,11 @@ from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
 from mlplatform.serve.server import Server
-from mlplatform.store import retrainings
+from mlplatform.store import audit, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
+PathId = Annotated[str, Path(pattern=NO_NUL)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
 
@@ -42,7 +46,13 @@ def create_app(server: Server) -> FastAPI:
         yield
         server.close()
 
-    app = FastAPI(title="mlplatform", version="1", description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)
+    app: FastAPI = FastAPIOffline(
+        title="mlplatform",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses=PROBLEMS,
+    )
     install(app)
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
     _count_requests(app, server)
@@ -56,10 +66,14 @@ def create_app(server: Server) -> FastAPI:
 def _count_requests(app: FastAPI, server: Server) -> None:
     @app.middleware("http")
     async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = request.scope.get("route")
-        server.metrics.requests.labels(getattr(route, "path", "unknown"), str(response.status_code)).inc()
-        return response
+        status = 500  # what an exception on its way out becomes
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            server.metrics.requests.labels(getattr(route, "path", "unknown"), str(status)).inc()
 
 
 def _predictions(app: FastAPI, server: Server) -> None:
@@ -70,7 +84,7 @@ def _predictions(app: FastAPI, server: Server) -> None:
         return await server.pool.run(answer, server, asked)
 
     @app.get("/v1/predictions/{prediction_id}", tags=["predict"])
-    def prediction(prediction_id: str) -> PredictionDetail:
+    def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
         server.recorder.flush(1.0)
         return views.prediction(server.parts, prediction_id)
@@ -78,16 +92,17 @@ def _predictions(app: FastAPI, server: Server) -> None:
 
 async def _asked(request: Request) -> Asked:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    request_id = request.headers.get("x-request-id", "")
     if kind in ("application/json", ""):
-        return Asked(await request.body(), ())
+        return Asked(await request.body(), (), request_id=request_id)
     if kind in ("image/png", "image/jpeg"):
-        return Asked(None, (await request.body(),), request_id=request.headers.get("x-request-id", ""))
+        return Asked(None, (await request.body(),), request_id=request_id)
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
             texts = {key: item for key, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
-            return Asked(None, pictures, texts.get("client_id", ""), texts.get("request_id", ""))
+            return Asked(None, pictures, texts.get("client_id", ""), texts.get("request_id") or request_id)
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, image/png or image/jpeg"
     )
@@ -120,10 +135,18 @@ def _models(app: FastAPI, server: Server) -> None:
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
-    def retraining(retraining_id: str) -> JSONResponse:
+    def retraining(retraining_id: PathId) -> JSONResponse:
         """A retraining: its state, progress, verdict and candidate."""
         with server.parts.database.read() as connection:
             return JSONResponse(views.plain(retrainings.find(connection, retraining_id)))
+
+    @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
+    def cancel(retraining_id: PathId) -> None:
+        """Cancel a queued or running retraining; the champion stays."""
+        now = server.parts.clock()
+        with server.parts.database.write() as connection:
+            retrainings.cancel(connection, retraining_id, "api", now)
+            audit.note(connection, "api", "cancel", f"retraining/{retraining_id}", now)
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
@@ -131,7 +154,7 @@ def _models(app: FastAPI, server: Server) -> None:
         return JSONResponse(views.models(server.parts))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
-    def report(evaluation_id: str) -> FileResponse:
+    def report(evaluation_id: PathId) -> FileResponse:
         """Evidently's HTML report of an evaluation, while it is kept."""
         path = views.report(server.parts, evaluation_id)
         return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})

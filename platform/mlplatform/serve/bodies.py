@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
+
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL's texts cannot hold the character
+EARLIEST_YEAR = 1970
+
+
+def _storable(at: datetime) -> datetime:
+    if at.year < EARLIEST_YEAR:
+        raise ValueError(f"times before {EARLIEST_YEAR} are not taken")
+    return at
 
 
 class Body(BaseModel):
@@ -39,15 +48,15 @@ class PredictOut(Body):
 class FeedbackIn(Body):
     """A label for one prediction. `at` is when it was given; it defaults to now."""
 
-    prediction_id: str = Field(min_length=1, max_length=64)
+    prediction_id: str = Field(min_length=1, max_length=64, pattern=NO_NUL)
     label: str = Field(min_length=1, max_length=64, description="One of the model's classes.")
     source: Literal["audit", "correction", "delayed"] = Field(
         "correction",
         description="audit: drawn at random for review, estimates accuracy; delayed: truth that arrived later, "
         "estimates accuracy; correction: a reported error, trains but never estimates.",
     )
-    reviewer: str = Field("", max_length=200)
-    at: AwareDatetime | None = None
+    reviewer: str = Field("", max_length=200, pattern=NO_NUL)
+    at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
 
 
 class FeedbackMany(Body):
@@ -77,8 +86,8 @@ class FeedbackOut(Body):
 class RetrainIn(Body):
     """A wish to retrain."""
 
-    reason: str = Field("asked through the API", max_length=500)
-    requested_by: str = Field("api", max_length=200)
+    reason: str = Field("asked through the API", max_length=500, pattern=NO_NUL)
+    requested_by: str = Field("api", max_length=200, pattern=NO_NUL)
 
 
 class RetrainOut(Body):

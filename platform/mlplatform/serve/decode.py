@@ -5,7 +5,6 @@ as in MNIST. Limits are checked on the header, before anything is decompressed.
 """
 
 import base64
-import binascii
 import struct
 import zlib
 from collections.abc import Sequence
@@ -45,8 +44,7 @@ class Decoder:
             raise InvalidInputError(f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id")
         texts = {key: value for key, value in document.items() if key != "images"}
         for key, value in texts.items():
-            if not isinstance(value, str) or len(value) > 200:
-                raise InvalidInputError(f"{key} must be a text of at most 200 characters")
+            check_text(value, key)
         return self.images(document["images"]), texts
 
     def images(self, items: Sequence[object]) -> Grey:
@@ -58,29 +56,30 @@ class Decoder:
         return np.stack([self._one(item, f"images[{index}]") for index, item in enumerate(items)])
 
     def _one(self, item: object, name: str) -> Grey:
-        if isinstance(item, bytes):
-            return self.picture(item, name)
         if isinstance(item, str):
             try:
-                return self.picture(base64.b64decode(item.split(",")[-1], validate=True), name)
-            except binascii.Error as error:
+                item = base64.b64decode(item.split(",")[-1], validate=True)
+            except ValueError as error:  # binascii.Error, or a text that is not ASCII
                 raise InvalidInputError(f"{name} is not base64 ({error})") from error
+        if isinstance(item, bytes):
+            return self.picture(item, name)
         return self.pixels(item, name)
 
     def pixels(self, item: object, name: str) -> Grey:
         """A nested list of height × width numbers from 0 to 255."""
+        wanted = f"a {self.height}×{self.width} array of numbers"
         try:
-            array = np.asarray(item, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                f"{name} is neither base64 text nor a {self.height}×{self.width} array of numbers"
-            ) from error
+            array = np.asarray(item)
+        except ValueError as error:
+            raise InvalidInputError(f"{name} is ragged or nested too deep; send {wanted}") from error
+        if array.dtype.kind not in "iuf" and array.size:  # numpy would read "12", true and null as numbers, too
+            raise InvalidInputError(f"{name} is neither base64 text nor {wanted}")
         if array.shape != (self.height, self.width):
             shape = "×".join(str(side) for side in array.shape) or "a single value"
             raise InvalidInputError(f"{name} has shape {shape}; this model takes {self.height}×{self.width}")
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
             raise InvalidInputError(f"{name} has pixels outside 0 to 255 (or not a number)")
-        return np.rint(array).astype(np.uint8)
+        return np.asarray(np.rint(array), dtype=np.uint8)
 
     def picture(self, data: bytes, name: str) -> Grey:
         """A PNG or JPEG of any size up to the limit."""
@@ -96,7 +95,7 @@ class Decoder:
                 return self._fit(opened)
         except UnidentifiedImageError as error:
             raise InvalidInputError(f"{name} is neither PNG nor JPEG ({len(data)} bytes)") from error
-        except Image.DecompressionBombError as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise TooLargeError(f"{name} is over the limit of {self.max_pixels / 1e6:g} megapixels") from error
         except TooLargeError:
             raise
@@ -123,6 +122,12 @@ def _on_black(picture: Image.Image) -> Image.Image:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("L")
     return picture.convert("L")
+
+
+def check_text(value: object, name: str) -> None:
+    """Refuse what no log line or database column should hold: control characters, half characters, long texts."""
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise InvalidInputError(f"{name} must be a printable text of at most 200 characters")
 
 
 def to_png(image: Grey) -> bytes:

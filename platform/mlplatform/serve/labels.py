@@ -1,6 +1,7 @@
 """Labels arriving by HTTP: checked against the classes, written once; it judges no reviewer."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy.exc import IntegrityError
 
@@ -11,17 +12,20 @@ from mlplatform.store import audit, feedback
 
 FLUSH_SECONDS = 1.0
 TRIES = 3
+CLOCK_SKEW = timedelta(minutes=5)
 
 
 def take_labels(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
     """Take all labels or none. A prediction answered a moment ago is waited for, not refused."""
-    classes = server.parts.family.classes
+    classes, latest = server.parts.family.classes, server.parts.clock() + CLOCK_SKEW
     for item in items:
         if item.label not in classes:
             raise InvalidInputError(
                 f"label {item.label!r} for prediction {item.prediction_id} is not a class; "
                 f"allowed: {', '.join(classes)}"
             )
+        if item.at is not None and item.at > latest:  # nothing given later could supersede it
+            raise InvalidInputError(f"label for prediction {item.prediction_id} is given at {item.at}, in the future")
     try:
         return _written(server, items)
     except NotFoundError:

@@ -1,13 +1,22 @@
-"""The body limit: a request that is too large is refused before it is read whole; it looks at no content."""
+"""The body limit: a request that is too large is refused before it is kept whole; it looks at no content."""
+
+import asyncio
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlplatform.errors import TooLargeError
 from mlplatform.serve.problems import problem
 
+LINGER_SECONDS = 5.0
+
 
 class BodyLimit:
-    """ASGI middleware that answers 413 once more than `limit` bytes were announced or received."""
+    """ASGI middleware that answers 413 once more than `limit` bytes were announced or received.
+
+    What a refused client still sends is thrown away for a while: closing at once would reset the connection, and
+    the client would see a broken pipe instead of the answer.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -19,21 +28,36 @@ class BodyLimit:
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limit:
-            await self._refuse(scope, receive, send)
+            await self._refuse(receive, send, more=True)
             return
-        seen = 0
+        seen, more, started = 0, True, False
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, more
             message = await receive()
             seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if seen > self._limit:
                 raise TooLargeError(self._detail)
             return message
 
-        await self._app(scope, counted, send)
+        async def unless_refused(message: Message) -> None:
+            nonlocal started
+            if started or seen <= self._limit:
+                started = True
+                await send(message)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, counted, unless_refused)
+        if not started:  # whatever the app made of the error that `counted` raised
+            await self._refuse(receive, send, more=more)
+
+    async def _refuse(self, receive: Receive, send: Send, *, more: bool) -> None:
         response = problem(413, "too-large", "The input is over a limit", self._detail)
         response.headers["Connection"] = "close"
-        await response(scope, receive, send)
+        await send({"type": "http.response.start", "status": 413, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while more:
+                    more = (await receive()).get("more_body", False)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

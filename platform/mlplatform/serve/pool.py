@@ -1,6 +1,7 @@
 """The threads that compute answers, each with a fixed number of intra-op threads; it knows no model."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -16,21 +17,27 @@ class Pool:
 
     def __init__(self, workers: int, threads: int) -> None:
         self._workers = workers
+        self._changing = threading.Lock()
+        self._retired: list[ThreadPoolExecutor] = []
         self._executor = self._make(threads)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Await `work(*args)` on one of the threads."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
+        with self._changing:  # an executor that was replaced takes no work
+            running = self._executor.submit(work, *args, **kwargs)
+        return await asyncio.wrap_future(running)
 
     def resize(self, threads: int) -> None:
         """Use this many intra-op threads per answer from now on."""
-        old, self._executor = self._executor, self._make(threads)
+        with self._changing:
+            old, self._executor = self._executor, self._make(threads)
+            self._retired.append(old)
         old.shutdown(wait=False)
 
     def close(self) -> None:
         """Let running work finish and stop."""
-        self._executor.shutdown(wait=True)
+        for executor in (*self._retired, self._executor):
+            executor.shutdown(wait=True)
 
     def _make(self, threads: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(

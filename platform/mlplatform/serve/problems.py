@@ -63,7 +63,9 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, "http", "The request cannot be answered", str(error.detail))
+    response = problem(error.status_code, "http", "The request cannot be answered", str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _unknown(request: Request, error: Exception) -> JSONResponse:

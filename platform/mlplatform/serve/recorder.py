@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.exc import SQLAlchemyError
 
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.decode import to_png
@@ -58,7 +57,7 @@ class Recorder:
         self._database = database
         self._capacity, self._batch, self._flush_seconds = capacity, batch, flush_seconds
         self._waiting: deque[Answer] = deque()
-        self._in_hand = 0
+        self._in_hand = self._in_a_hurry = 0
         self._recorded = self._dropped = self._failed = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -72,7 +71,7 @@ class Recorder:
     def put(self, answers: Sequence[Answer]) -> int:
         """Queue answers without waiting; returns how many did not fit and were dropped."""
         with self._changed:
-            room = max(0, self._capacity - len(self._waiting) - self._in_hand)
+            room = 0 if self._closing.is_set() else max(0, self._capacity - len(self._waiting) - self._in_hand)
             self._waiting.extend(answers[:room])
             lost = len(answers) - min(room, len(answers))
             self._dropped += lost
@@ -90,7 +89,12 @@ class Recorder:
         """Wait until everything queued so far is settled; False when the time ran out."""
         with self._changed:
             goal = self._recorded + self._failed + len(self._waiting) + self._in_hand
-            return self._changed.wait_for(lambda: self._recorded + self._failed >= goal, timeout)
+            self._in_a_hurry += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: self._recorded + self._failed >= goal, timeout)
+            finally:
+                self._in_a_hurry -= 1
 
     def close(self, timeout: float = 10.0) -> Counts:
         """Write what waits, at most for `timeout` seconds, and stop; what is left is counted as dropped."""
@@ -118,39 +122,40 @@ class Recorder:
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing.is_set(), timeout=1.0)
             if len(self._waiting) < self._batch and self._waiting:
                 self._changed.wait_for(
-                    lambda: len(self._waiting) >= self._batch or self._closing.is_set(), self._flush_seconds
+                    lambda: len(self._waiting) >= self._batch or self._in_a_hurry > 0 or self._closing.is_set(),
+                    self._flush_seconds,
                 )
             batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
             self._in_hand = len(batch)
             return batch
 
     def _write(self, batch: list[Answer]) -> None:
+        try:
+            self._insert(batch)
+        except Exception as refusal:  # a thread's edge: one row may fail in any way, the others are still written
+            if len(batch) == 1:
+                log.exception("prediction %s could not be recorded", batch[0].prediction.id)
+                self._settle(failed=1)
+                return
+            log.warning("a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(batch))
+            for answer in batch:
+                self._write([answer])
+
+    def _insert(self, batch: list[Answer]) -> None:
+        """Write rows together; while the store is away, wait and repeat until closed."""
         rows = [_encoded(answer) for answer in batch]
         delay = RETRY_FIRST_SECONDS
         while not self._closing.is_set():
             try:
                 with self._database.write() as connection:
                     record(connection, rows)
-                self._settle(recorded=len(rows))
-                return
             except StoreUnavailableError as error:
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST_SECONDS)
-            except SQLAlchemyError:
-                self._write_one_by_one(rows)
+            else:
+                self._settle(recorded=len(rows))
                 return
-
-    def _write_one_by_one(self, rows: list[Recorded]) -> None:
-        """A batch the store refused: keep every row it takes, count the ones it does not."""
-        for row in rows:
-            try:
-                with self._database.write() as connection:
-                    record(connection, [row])
-                self._settle(recorded=1)
-            except (SQLAlchemyError, StoreUnavailableError):
-                log.exception("prediction %s could not be recorded", row.prediction.id)
-                self._settle(failed=1)
 
     def _settle(self, *, recorded: int = 0, failed: int = 0) -> None:
         with self._changed:

@@ -12,11 +12,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from mlplatform.build import Parts
 from mlplatform.errors import PlatformError
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.store import leases
-from pipelines.errors import PipelineError
+from pipelines.errors import ModelFormatError, PipelineError
 from pipelines.predict import Predictor, load
 from registry.catalog import CHAMPION
 from registry.errors import RegistryError, RegistryUnavailableError
@@ -59,10 +61,11 @@ class Reloader:
                 return False
             loaded = self._load(version)
             self._measure(loaded)
-        except (RegistryError, PipelineError, PlatformError, OSError) as error:
+        except Exception as error:
+            surprise = not isinstance(error, RegistryError | PipelineError | PlatformError | OSError)
             if str(error) != self.error:
-                log.warning("the model stays as it is: %s", error)
-            self.error = str(error)
+                log.warning("the model stays as it is: %s", error, exc_info=surprise)
+            self.error = str(error) or type(error).__name__
             return False
         self._holder.put(loaded)
         self._remember(version)
@@ -78,6 +81,8 @@ class Reloader:
                 self._after_poll()
             except (PlatformError, RegistryError) as error:
                 log.warning("%s", error)
+            except Exception:  # a thread's edge: whatever it was, the next champion must still be followed
+                log.exception("the reloader goes on")
             self._stopping.wait(self._parts.settings.poll_seconds)
 
     def _wanted(self) -> int | None:
@@ -99,6 +104,9 @@ class Reloader:
         family = self._parts.family
         folder = self._cached(version)
         predictor: Predictor = load(folder / MODEL_FILE, family.classes)
+        blank = np.zeros((2, family.height, family.width), dtype=np.uint8)
+        if not np.isfinite(predictor(blank)).all():
+            raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         return Loaded(family.name, version, predictor, self._parts.clock())
 
     def _cached(self, version: int) -> Path:

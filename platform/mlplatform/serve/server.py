@@ -34,9 +34,9 @@ class Server:
 
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
-        self.reloader.close()
         self.pool.close()
         self.recorder.close()
+        self.reloader.close()
 
 
 def assemble(parts: Parts) -> Server:

@@ -71,6 +71,7 @@ class Tuner:
 
     def pin(self, loaded: Loaded) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
+        set_threads(self.threads)  # of the measuring thread: it starts with the library's default
         speed = measure(loaded, self.decoder, self.parts.settings.baseline_calls, self.threads)
         with self.parts.database.write() as connection:
             evaluations.set_baseline(

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from mlplatform.clock import new_id
-from mlplatform.errors import NotFoundError
+from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alert_changes, alerts, silences
 from monitors.alerts import Alert, Change, Silence
@@ -34,7 +34,7 @@ def _alert(row: RowMapping) -> Alert:
 
 
 def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str) -> None:
-    """Insert or update an alert row from its value."""
+    """Insert or update an alert row from its value; raises ConflictError when another of its kind is open."""
     values = {
         "state": alert.state,
         "severity": alert.severity,
@@ -54,8 +54,10 @@ def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str
         "model_version": alert.version,
         "opened_at": alert.opened_at,
     }
-    if not insert_new(connection, alerts, [row]):
-        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
+    if insert_new(connection, alerts, [row]):
+        return
+    if connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values)).rowcount == 0:
+        raise ConflictError(f"rule {alert.rule!r} opened another alert for key {alert.key!r} at the same moment")
 
 
 def set_state(connection: Connection, alert: Alert) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading: a snapshot that takes no write lock."""
+        """A connection for reading: one snapshot from its first query on, that takes no write lock."""
         with self._translated(), self._engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection.execution_options(mlplatform_readonly=True)
 
     @contextmanager
@@ -110,9 +113,23 @@ def _create(url: str) -> Engine:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # SQLAlchemy's begin event below starts the transactions
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Change to WAL, patiently: while others open a new file, SQLite refuses this at once where it waits elsewhere."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -133,4 +150,6 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     if not rows:
         return 0
     insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    return connection.execute(insert(table).on_conflict_do_nothing(), list(rows)).rowcount
+    statement = insert(table).on_conflict_do_nothing()
+    counted = {"preserve_rowcount": True}  # else psycopg's batches answer -1
+    return connection.execute(statement, list(rows), execution_options=counted).rowcount

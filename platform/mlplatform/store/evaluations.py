@@ -36,15 +36,19 @@ def add(connection: Connection, evaluation: Evaluation) -> None:
         raise ConflictError(f"rule {evaluation.rule!r} was already evaluated for slot {evaluation.slot}")
 
 
-def is_done(connection: Connection, rule: str, slot: datetime) -> bool:
-    """Whether that rule was evaluated for that slot."""
-    query = select(evaluations.c.id).where(evaluations.c.rule == rule, evaluations.c.slot == slot)
+def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) -> bool:
+    """Whether that rule of that model was evaluated for that slot."""
+    query = select(evaluations.c.id).where(
+        evaluations.c.model_name == model_name, evaluations.c.rule == rule, evaluations.c.slot == slot
+    )
     return connection.scalar(query) is not None
 
 
 def find(connection: Connection, evaluation_id: str) -> Evaluation:
     """The evaluation of that id; raises NotFoundError."""
-    row = connection.execute(select(evaluations).where(evaluations.c.id == evaluation_id)).one_or_none()
+    row = None
+    if "\0" not in evaluation_id:  # which PostgreSQL refuses as text
+        row = connection.execute(select(evaluations).where(evaluations.c.id == evaluation_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"evaluation {evaluation_id!r} is not known; `platform status` lists the newest")
     return Evaluation(**row._mapping)

@@ -2,7 +2,8 @@
 
 One (prediction, source, reviewer) has one current row. The same label again is `repeated` and writes nothing;
 another label, given later, is `superseded` (the old row stays, marked); another label given *earlier* than the
-current one but arriving late is kept as history only (`late`).
+current one but arriving late is kept as history only (`late`). A label with its time that was taken before, current
+or not, is `repeated` too: a batch sent twice changes nothing. Writers of one prediction wait for each other.
 Where several sources label one prediction, the truth is the audit's, else the delayed one, else the correction.
 """
 
@@ -45,7 +46,8 @@ class Accepted:
 
 def add(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[Accepted]:
     """Take labels, all or none; raises NotFoundError naming the predictions that are not known."""
-    missing = {label.prediction_id for label in labels} - known(connection, [x.prediction_id for x in labels])
+    ids = {label.prediction_id for label in labels}
+    missing = ids - known(connection, ids, lock=True)
     if missing:
         listed = ", ".join(sorted(missing)[:5])
         raise NotFoundError(
@@ -56,16 +58,17 @@ def add(connection: Connection, labels: Sequence[Label], received_at: datetime) 
 
 
 def _add_one(connection: Connection, label: Label, received_at: datetime) -> Accepted:
-    current = connection.execute(
-        select(feedback.c.id, feedback.c.label, feedback.c.at).where(
-            feedback.c.prediction_id == label.prediction_id,
-            feedback.c.source == label.source,
-            feedback.c.reviewer == label.reviewer,
-            feedback.c.superseded_by.is_(None),
-        )
-    ).one_or_none()
+    given = select(feedback.c.id, feedback.c.label, feedback.c.at).where(
+        feedback.c.prediction_id == label.prediction_id,
+        feedback.c.source == label.source,
+        feedback.c.reviewer == label.reviewer,
+    )
+    current = connection.execute(given.where(feedback.c.superseded_by.is_(None))).one_or_none()
     if current is not None and current.label == label.label:
         return Accepted(current.id, label.prediction_id, "repeated")
+    same = given.where(feedback.c.label == label.label, feedback.c.at == label.at).order_by(feedback.c.id).limit(1)
+    if (held := connection.execute(same).one_or_none()) is not None:
+        return Accepted(held.id, label.prediction_id, "repeated")
     fresh = new_id()
     late = current is not None and label.at < current.at
     if current is not None and not late:

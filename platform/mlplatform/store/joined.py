@@ -35,15 +35,23 @@ class LabelledImage:
     feedback_id: str
 
 
-def window(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[JoinedRow]:
-    """The newest WINDOW_LIMIT predictions of that version in [start, end), oldest first."""
+def window(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    limit: int = WINDOW_LIMIT,
+) -> list[JoinedRow]:
+    """The newest `limit` predictions of that version in [start, end), oldest first."""
     inside = and_(
         predictions.c.model_name == model_name,
         predictions.c.model_version == version,
         predictions.c.at >= start,
         predictions.c.at < end,
     )
-    newest = select(predictions).where(inside).order_by(predictions.c.at.desc()).limit(WINDOW_LIMIT).subquery()
+    order = (predictions.c.at.desc(), predictions.c.id.desc())
+    newest = select(predictions).where(inside).order_by(*order).limit(limit).subquery()
     labels = _current_labels().join(newest, newest.c.id == feedback.c.prediction_id)
     truth = truths(Current(**row._mapping) for row in connection.execute(labels))
     rows = connection.execute(

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from mlplatform.errors import FencedError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import heartbeats, leases
+
+FORGOTTEN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Heartbeat:
 
 
 def beat(connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]) -> None:
-    """Write a sign of life, one row per process."""
+    """Write a sign of life, one row per process; rows of processes silent for a day are removed."""
+    connection.execute(delete(heartbeats).where(heartbeats.c.at < now - FORGOTTEN))
     key = (heartbeats.c.component == component) & (heartbeats.c.instance == instance)
-    connection.execute(delete(heartbeats).where(key))
-    connection.execute(insert(heartbeats).values(component=component, instance=instance, at=now, details=dict(details)))
+    values: dict[str, Any] = {"at": now, "details": dict(details)}
+    if not insert_new(connection, heartbeats, [{"component": component, "instance": instance, **values}]):
+        connection.execute(update(heartbeats).where(key).values(values))
 
 
 def alive(connection: Connection, since: datetime) -> list[Heartbeat]:

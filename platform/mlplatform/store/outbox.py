@@ -16,6 +16,7 @@ from mlplatform.store.schema import outbox
 
 FIRST_DELAY = timedelta(seconds=2)
 LONGEST_DELAY = timedelta(minutes=15)
+DOUBLINGS = 20  # beyond them the delay is the longest anyway, and further ones would overflow
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,20 @@ def delivered(connection: Connection, message_id: str, now: datetime) -> None:
 
 
 def failed(connection: Connection, message: Message, error: str, attempts_allowed: int, now: datetime) -> str:
-    """Plan the next try with exponential backoff, or give up visibly; returns the new state."""
+    """Plan the next try with exponential backoff, or give up visibly; returns the new state.
+
+    A message that another courier delivered meanwhile stays delivered.
+    """
     attempts = message.attempts + 1
     state = "failed" if attempts >= attempts_allowed else "waiting"
-    delay = min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY)
-    connection.execute(
+    delay = min(FIRST_DELAY * 2 ** min(attempts - 1, DOUBLINGS), LONGEST_DELAY)
+    shown = error.replace("\0", "")[:500]  # a receiver's answer may hold what PostgreSQL refuses as text
+    planned = connection.execute(
         update(outbox)
-        .where(outbox.c.id == message.id)
-        .values(state=state, attempts=attempts, last_error=error[:500], next_attempt_at=now + delay)
+        .where(outbox.c.id == message.id, outbox.c.state != "delivered")
+        .values(state=state, attempts=attempts, last_error=shown, next_attempt_at=now + delay)
     )
-    return state
+    return state if planned.rowcount else "delivered"
 
 
 def undelivered(connection: Connection) -> list[Message]:

@@ -50,16 +50,21 @@ def record(connection: Connection, rows: Sequence[Recorded]) -> int:
 
 def find(connection: Connection, prediction_id: str) -> Prediction:
     """The prediction of that id; raises NotFoundError."""
-    row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+    row = None
+    if "\0" not in prediction_id:  # which PostgreSQL refuses as text
+        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"prediction {prediction_id!r} is not known; ids come from POST /v1/predict")
     return Prediction(**row._mapping)
 
 
-def known(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Those of the ids that are recorded."""
-    wanted = sorted(set(ids))
-    return set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(wanted))))
+def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
+    wanted = sorted({key for key in ids if "\0" not in key})
+    query = select(predictions.c.id).where(predictions.c.id.in_(wanted))
+    if lock:
+        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
+    return set(connection.scalars(query))
 
 
 def image(connection: Connection, image_hash: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, update
 
 from mlplatform.clock import new_id
-from mlplatform.errors import FencedError, NotFoundError
+from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.promotions import of_retraining
 from mlplatform.store.schema import retrainings
@@ -79,13 +79,15 @@ def request(
         "causes": [cause],
         "alert_id": alert_id,
     }
-    if insert_new(connection, retrainings, [row]):
-        return fresh, True
-    queued = connection.execute(
-        select(retrainings.c.id, retrainings.c.causes, retrainings.c.trigger)
-        .where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
-        .with_for_update()
-    ).one()
+    queued = None
+    while queued is None:  # the queued one may be claimed between the two statements
+        if insert_new(connection, retrainings, [row]):
+            return fresh, True
+        queued = connection.execute(
+            select(retrainings.c.id, retrainings.c.causes, retrainings.c.trigger)
+            .where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
+            .with_for_update()
+        ).one_or_none()
     joined: dict[str, Any] = {"causes": [*queued.causes, cause]}
     if trigger != "alert" and queued.trigger == "alert":
         joined["trigger"] = trigger  # a person's request does not wait for the cooldown
@@ -110,15 +112,22 @@ def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now
 
 
 def waits_until(connection: Connection, pipeline: str, trigger: str, limits: Limits, now: datetime) -> datetime | None:
-    """When cooldown and daily cap let an alert's request start; None means now."""
+    """When cooldown and daily cap let an alert's request start; None means now.
+
+    A cap of 0 never does. An abandoned run does not count: its rerun does.
+    """
     if trigger != "alert":
         return None
+    if limits.daily_cap == 0:
+        return now + timedelta(days=1)
     ended = (retrainings.c.pipeline == pipeline) & retrainings.c.state.in_(("succeeded", "failed"))
     last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
     if last is not None and last + limits.cooldown > now:
         return last + limits.cooldown
     day = select(retrainings.c.started_at).where(
-        retrainings.c.pipeline == pipeline, retrainings.c.started_at > now - timedelta(days=1)
+        retrainings.c.pipeline == pipeline,
+        retrainings.c.started_at > now - timedelta(days=1),
+        retrainings.c.state != "abandoned",
     )
     started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
     if len(started) >= limits.daily_cap:
@@ -168,20 +177,23 @@ def finish(
     promoted: bool = False,
     error: str | None = None,
 ) -> None:
-    """Close a running retraining; raises FencedError when it was closed before."""
-    _update_owned(
-        connection,
-        retraining_id,
-        owner,
-        {
-            "state": state,
-            "finished_at": now,
-            "candidate_version": candidate_version,
-            "verdict": None if verdict is None else dict(verdict),
-            "promoted": promoted,
-            "error": error,
-        },
-    )
+    """Close a running retraining; raises FencedError when it was closed before.
+
+    One that promoted its candidate and failed after that is closed as succeeded, with the error.
+    """
+    prove(connection, retraining_id, owner)
+    values = {
+        "state": state,
+        "finished_at": now,
+        "candidate_version": candidate_version,
+        "verdict": None if verdict is None else dict(verdict),
+        "promoted": promoted,
+        "error": error,
+    }
+    if state == "succeeded":
+        connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
+    else:
+        _close(connection, retraining_id, values)
 
 
 def close_abandoned(connection: Connection, now: datetime, age: timedelta) -> list[tuple[Retraining, str | None]]:
@@ -196,32 +208,25 @@ def close_abandoned(connection: Connection, now: datetime, age: timedelta) -> li
     )
     closed = []
     for row in [Retraining(**item._mapping) for item in connection.execute(query)]:
-        promotion = of_retraining(connection, row.id)
-        values: dict[str, Any] = {"state": "abandoned", "finished_at": now, "error": "its heartbeat stopped"}
-        if promotion is not None:
-            values = {
-                "state": "succeeded",
-                "finished_at": now,
-                "promoted": True,
-                "candidate_version": promotion.to_version,
-                "verdict": promotion.verdict,
-            }
-        connection.execute(update(retrainings).where(retrainings.c.id == row.id).values(values))
-        rerun = None if promotion is not None or row.rerun_of is not None else _rerun(connection, row, now)
+        values = {"state": "abandoned", "finished_at": now, "error": "its heartbeat stopped"}
+        promoted = _close(connection, row.id, values)
+        rerun = None if promoted or row.rerun_of is not None else _again(connection, row, row.id, now)
         closed.append((row, rerun))
     return closed
 
 
 def hand_back(connection: Connection, retraining_id: str, owner: str, now: datetime) -> str | None:
-    """Close a run whose watcher stops in good order, and queue its work again; None when it had ended."""
+    """Close a run whose watcher stops in good order, and queue its work again; None when it had ended.
+
+    One that had already promoted its candidate is closed as succeeded and not run again.
+    """
     try:
         prove(connection, retraining_id, owner)
     except FencedError:
         return None
     row = find(connection, retraining_id)
     values = {"state": "abandoned", "finished_at": now, "error": "its watcher stopped"}
-    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
-    return _rerun(connection, row, now)
+    return None if _close(connection, retraining_id, values) else _again(connection, row, row.rerun_of, now)
 
 
 def queued_pipelines(connection: Connection) -> list[str]:
@@ -236,33 +241,57 @@ def queued_trigger(connection: Connection, pipeline: str) -> str | None:
     return connection.scalar(query)
 
 
-def _rerun(connection: Connection, row: Retraining, now: datetime) -> str:
+def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:
+    """Close a run that did not end well, as succeeded where its promotion stands; returns whether it does."""
+    promotion = of_retraining(connection, retraining_id)
+    written = dict(values)
+    if promotion is not None:
+        written |= {
+            "state": "succeeded",
+            "promoted": True,
+            "candidate_version": promotion.to_version,
+            "verdict": promotion.verdict,
+        }
+    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(written))
+    return promotion is not None
+
+
+def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: datetime) -> str:
+    """Queue the work of a closed run, or add its causes to the one that is queued; returns the queued one's id."""
     fresh = new_id()
     values = _blank(fresh, row.pipeline, row.reason, row.trigger, row.requested_by, now)
-    values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": row.id}
+    values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": rerun_of}
     if insert_new(connection, retrainings, [values]):
         return fresh
-    joined, _ = request(
+    queued, _ = request(
         connection,
         pipeline=row.pipeline,
-        reason=row.reason,
+        reason=f"{row.reason} (again)",
         trigger=row.trigger,
         requested_by=row.requested_by,
         now=now,
         alert_id=row.alert_id,
     )
-    return joined
+    return queued
 
 
-def cancel(connection: Connection, retraining_id: str, now: datetime) -> None:
-    """Close a queued or running retraining; a running one notices at its next heartbeat."""
+def cancel(connection: Connection, retraining_id: str, actor: str, now: datetime) -> None:
+    """Close a queued or running retraining; a running one notices at its next heartbeat.
+
+    Raises NotFoundError for an unknown id, ConflictError for one that ended or has promoted its candidate.
+    """
+    row = find(connection, retraining_id)
+    if of_retraining(connection, retraining_id) is not None:
+        raise ConflictError(
+            f"retraining {retraining_id} has promoted its candidate; undo it by `platform models rollback`"
+        )
     done = connection.execute(
         update(retrainings)
         .where(retrainings.c.id == retraining_id, retrainings.c.state.in_(OPEN))
-        .values(state="cancelled", finished_at=now)
+        .values(state="cancelled", finished_at=now, error=f"cancelled by {actor}")
     )
     if done.rowcount == 0:
-        raise NotFoundError(f"retraining {retraining_id!r} is not open; `platform status` lists them")
+        raise ConflictError(f"retraining {retraining_id} is {row.state} and cannot be cancelled")
 
 
 def find(connection: Connection, retraining_id: str) -> Retraining:

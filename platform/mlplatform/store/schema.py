@@ -143,7 +143,7 @@ evaluations = Table(
     _json("findings"),
     _text("report", null=True),
     _text("evaluated_by"),
-    UniqueConstraint("rule", "slot"),
+    UniqueConstraint("model_name", "rule", "slot"),
 )
 
 alerts = Table(

@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("report", sa.Text(), nullable=True),
         sa.Column("evaluated_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluations")),
-        sa.UniqueConstraint("rule", "slot", name=op.f("uq_evaluations_rule_slot")),
+        sa.UniqueConstraint("model_name", "rule", "slot", name=op.f("uq_evaluations_model_name_rule_slot")),
     )
     with op.batch_alter_table("evaluations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_evaluations_at"), ["at"], unique=False)

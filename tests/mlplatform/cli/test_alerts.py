@@ -1,0 +1,112 @@
+"""`platform alerts`."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.clock import utc_now
+from mlplatform.loop import turn
+from mlplatform.store import alerts, evaluations, feedback, promotions
+from tests.mlplatform.cli.conftest import Command
+from tests.mlplatform.conftest import prediction, recorded
+from tests.mlplatform.loop_world import all_alerts, counting, rule
+
+
+@pytest.fixture
+def firing(store: Parts) -> str:
+    """The id of an alert that fires now."""
+    breach(store)
+    turn(store, rule(store, "accuracy-drop"), utc_now(), measure=counting)
+    return all_alerts(store)[0].id
+
+
+def breach(parts: Parts) -> None:
+    """A champion, and answers that are too often wrong."""
+    now = utc_now()
+    with parts.database.write() as connection:
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=1,
+            kind="first",
+            now=now,
+            actor="t",
+            reason="r",
+            fence=1,
+        )
+        golden = {"correct": 990, "total": 1000}
+        evaluations.set_baseline(connection, "digits", 1, "accuracy", "", golden, now)
+    before = now - timedelta(seconds=1)
+    ids = recorded(parts.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
+    with parts.database.write() as connection:
+        feedback.add(connection, [feedback.Label(key, "3", "audit", "t", before) for key in ids], before)
+
+
+def test_without_alerts_the_list_is_empty(platform: Command, store: Parts) -> None:
+    assert platform("alerts", "list", "--json").json == []
+    assert platform("alerts", "list").out == "alerts: none\n"
+
+
+def test_open_alerts_are_listed(platform: Command, firing: str) -> None:
+    [row] = platform("alerts", "list", "--json").json
+    assert (row["id"], row["rule"], row["state"], row["model_version"]) == (firing, "accuracy-drop", "firing", 1)
+    assert datetime.fromisoformat(row["since"]).tzinfo is not None
+    assert "firing" in platform("alerts", "list").out
+
+
+def test_closed_alerts_are_listed_when_all_are_asked_for(platform: Command, store: Parts, firing: str) -> None:
+    from dataclasses import replace
+
+    with store.database.write() as connection:
+        alerts.set_state(connection, replace(all_alerts(store)[0], state="resolved"))
+    assert platform("alerts", "list", "--json").json == []
+    assert [row["id"] for row in platform("alerts", "list", "--all", "--json").json] == [firing]
+
+
+def test_an_alert_is_acknowledged_once_and_for_all(platform: Command, store: Parts, firing: str) -> None:
+    for _ in range(2):
+        said = platform("alerts", "ack", firing, "--by", "ada", "--json")
+        assert (said.code, said.json) == (0, {"id": firing, "state": "acknowledged"})
+    assert all_alerts(store)[0].state == "acknowledged"
+
+
+def test_an_alert_that_is_closed_cannot_be_acknowledged(platform: Command, store: Parts, firing: str) -> None:
+    from dataclasses import replace
+
+    with store.database.write() as connection:
+        alerts.set_state(connection, replace(all_alerts(store)[0], state="superseded"))
+    said = platform("alerts", "ack", firing)
+    assert said.code == 5
+    assert "is superseded; only a firing alert can be acknowledged" in said.err
+
+
+def test_an_unknown_alert_is_exit_code_4(platform: Command, store: Parts) -> None:
+    assert platform("alerts", "ack", "nope").code == 4
+
+
+def test_a_silence_is_kept_until_its_end(platform: Command, store: Parts) -> None:
+    said = platform("alerts", "silence", "class-*", "--for", "8h", "--by", "ada", "--comment", "known", "--json")
+    assert said.code == 0
+    until = datetime.fromisoformat(said.json["until"])
+    assert timedelta(hours=7, minutes=59) < until - utc_now() <= timedelta(hours=8)
+    with store.database.read() as connection:
+        assert [silence.rule for silence in alerts.active_silences(connection, utc_now())] == ["class-*"]
+    assert "latency is silent until " in platform("alerts", "silence", "latency").out
+
+
+@pytest.mark.parametrize("length", ["nonsense", "8", "-1h", "1000000d", "8 h"])
+def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: Parts, length: str) -> None:
+    said = platform("alerts", "silence", "latency", f"--for={length}")
+    if length == "8 h":
+        assert said.code == 0
+        return
+    assert said.code == 2
+    assert length in said.err
+
+
+def test_the_schema_is_json_either_way(platform: Command) -> None:
+    plain, asked = platform("alerts", "schema"), platform("alerts", "schema", "--json")
+    assert plain.json == asked.json
+    assert plain.json["title"] == "alerts.yaml"

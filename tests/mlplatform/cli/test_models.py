@@ -1,0 +1,57 @@
+"""`platform models`, on a real registry."""
+
+from mlplatform.build import Parts
+from tests.mlplatform.cli.conftest import Command
+
+
+def test_versions_and_history_are_listed(platform: Command, registry: Parts) -> None:
+    shown = platform("models", "list", "--json").json
+    assert (shown["model"], shown["champion"]) == ("digits", 1)
+    assert [(row["version"], row["tags"]["gate"], row["has_card"]) for row in shown["versions"]] == [
+        (2, "keep", True),
+        (1, "promote", True),
+    ]
+    assert shown["versions"][1]["aliases"] == ["champion"]
+    assert [row["kind"] for row in shown["promotions"]] == ["first"]
+    out = platform("models", "list").out
+    assert "keep" in out
+    assert "because" in out
+
+
+def test_a_card_is_shown_whole(platform: Command, registry: Parts) -> None:
+    assert platform("models", "card", "1").out == "# digits, the whole card\n\n"
+    said = platform("models", "card", "2", "--json")
+    assert (said.json["version"], said.json["card"]) == (2, "# digits, the whole card\n")
+
+
+def test_an_unknown_version_is_exit_code_4(platform: Command, registry: Parts) -> None:
+    said = platform("models", "card", "9")
+    assert said.code == 4
+    assert "registered: 2, 1" in said.err
+    assert platform("models", "promote", "9").code == 4
+
+
+def test_the_gates_verdict_needs_force_and_a_rollback_undoes_it(platform: Command, registry: Parts) -> None:
+    refused = platform("models", "promote", "2")
+    assert refused.code == 5
+    assert "--force" in refused.err
+    forced = platform("models", "promote", "2", "--force", "--by", "ada", "--reason", "I know better", "--json")
+    assert (forced.json["to_version"], forced.json["actor"], forced.json["reason"]) == (2, "ada", "I know better")
+    assert registry.catalog.alias("digits", "champion") == 2
+    back = platform("models", "rollback")
+    assert (back.code, back.out) == (0, "version 1 is champion again, after 2\n")
+    assert registry.catalog.alias("digits", "champion") == 1
+
+
+def test_promoting_the_champion_is_refused(platform: Command, registry: Parts) -> None:
+    assert platform("models", "promote", "1").code == 5
+
+
+def test_there_is_nothing_to_roll_back_to_before_a_second_version(platform: Command, registry: Parts) -> None:
+    said = platform("models", "rollback", "--json")
+    assert (said.code, said.out) == (4, "")
+
+
+def test_a_registry_that_is_away_is_exit_code_6(platform: Command, store: Parts) -> None:
+    for words in (("list",), ("card", "1"), ("promote", "1")):
+        assert platform("models", *words).code == 6

@@ -1,0 +1,124 @@
+"""A small world for the tests of the loop: rules, champions, answers with labels, an Evidently that only counts."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.store import alerts, evaluations, feedback, leases, outbox, retrainings, tasks
+from monitors.alerts import Alert
+from monitors.rules import Rule
+from monitors.window import Measured, Window
+from tests.mlplatform.conftest import FakeCatalog, FakeClock, prediction, recorded
+
+SECRET = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw=="
+RULES = f"""\
+version: 1
+model: digits
+schedule: {{every: 1m}}
+retraining: {{cooldown: 1h, daily_cap: 2, min_feedback: 10}}
+channels:
+  team-slack: {{type: slack, url: "http://slack.test/hook"}}
+  mail: {{type: email, host: 127.0.0.1, port: 1, starttls: false, sender: platform@example.org, to: [a@example.org]}}
+  events: {{type: webhook, url: "http://events.test/in", secret: "{SECRET}"}}
+  nobody: {{type: slack, url: ""}}
+rules:
+  - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 20, severity: critical,
+      action: retrain, notify: [team-slack, mail, events, nobody]}}
+  - {{name: latency, metric: latency_ratio, above: 2 x, window: 5m, min_samples: 50, action: tune-serving,
+      notify: [nobody], for: 2m}}
+  - {{name: class-error, metric: class_error, above: 10 %, window: 1h, min_samples: 10, action: label-audit,
+      notify: [team-slack]}}
+"""
+
+
+def with_rules(parts: Parts, text: str = RULES) -> Parts:
+    """The same platform, watched by these rules."""
+    parts.settings.alerts_file.write_text(text, encoding="utf-8")
+    parts.__dict__.pop("rules", None)
+    return parts
+
+
+def rule(parts: Parts, name: str) -> Rule:
+    """The rule of that name."""
+    return next(rule for rule in parts.rules.rules if rule.name == name)
+
+
+def promote(parts: Parts, version: int = 1, correct: int = 990, total: int = 1000) -> None:
+    """Register a version with its golden counts and make it champion."""
+    assert isinstance(parts.catalog, FakeCatalog)
+    parts.catalog.add("digits", version, {"golden_correct": str(correct), "golden_total": str(total)})
+    current = parts.champions.current("digits")
+    expected = None if current is None else current.to_version
+    kind: str = "first" if expected is None else "promote"
+    parts.champions.promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+
+
+def answer(parts: Parts, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:
+    """Labelled answers on images of a 3, recorded now; the clock then moves on by a second."""
+    now = parts.clock()
+    labels = ["3"] * right + ["5"] * wrong
+    rows = [prediction(now, label=label, version=version, latency_ms=latency_ms) for label in labels]
+    ids = recorded(parts.database, *rows)
+    given = [feedback.Label(key, "3", "audit", "someone", now) for key in ids]
+    with parts.database.write() as connection:
+        feedback.add(connection, given, now)
+    tick(parts, seconds=1)
+    return ids
+
+
+def tick(parts: Parts, **amount: float) -> datetime:
+    """Move the platform's clock."""
+    assert isinstance(parts.clock, FakeClock)
+    return parts.clock.tick(**amount)
+
+
+def counting(window: Window, rule: Rule, report: Path | None) -> Measured:
+    """In Evidently's place: leaves the exact counts to the decision, and writes a report when asked."""
+    if report is not None:
+        report.write_text("<html>evidence</html>", encoding="utf-8")
+    return Measured(len(window.rows), len(window.labelled(rule.sources)), None, {}, None, sampled=True)
+
+
+def lease_of(parts: Parts, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
+    """The watcher's lease, taken now."""
+    with parts.database.write() as connection:
+        lease = leases.acquire(connection, "watcher", holder, life, parts.clock())
+    assert lease is not None
+    return lease
+
+
+def all_alerts(parts: Parts) -> list[Alert]:
+    """Every alert, newest first."""
+    with parts.database.read() as connection:
+        return [alerts.find(connection, row["id"]) for row in alerts.listed(connection, everything=True)]
+
+
+def all_evaluations(parts: Parts) -> list[evaluations.Evaluation]:
+    """Every evaluation, newest first."""
+    with parts.database.read() as connection:
+        return evaluations.recent(connection)
+
+
+def notices(parts: Parts) -> list[outbox.Message]:
+    """Every notice, oldest first."""
+    with parts.database.read() as connection:
+        return outbox.recent(connection)[::-1]
+
+
+def all_retrainings(parts: Parts) -> list[retrainings.Retraining]:
+    """Every retraining, oldest first."""
+    with parts.database.read() as connection:
+        return retrainings.recent(connection)[::-1]
+
+
+def open_tasks(parts: Parts) -> Sequence[tasks.Task]:
+    """The open tasks."""
+    with parts.database.read() as connection:
+        return tasks.open_tasks(connection, "digits")
+
+
+def reports(parts: Parts) -> list[Path]:
+    """The report files on disk."""
+    return sorted((parts.settings.home / "reports").glob("*"))

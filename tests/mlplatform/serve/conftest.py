@@ -1,0 +1,223 @@
+"""A whole API server around models of a few weights: each answers one class, so an answer tells who made it."""
+
+import asyncio
+import io
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from fastapi import FastAPI
+from PIL import Image
+from sqlalchemy import Connection
+from torch import nn
+
+from mlplatform.build import Parts
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.serve.app import create_app
+from mlplatform.serve.holder import Loaded
+from mlplatform.serve.server import Server, assemble
+from mlplatform.settings import Settings
+from mlplatform.store.database import Database
+from pipelines.predict import Exportable, Predictor, exportable
+from registry.errors import CorruptModelError
+from registry.package import MODEL_FILE
+from tests.mlplatform.conftest import START, FakeCatalog
+
+CLASSES = tuple("0123456789")
+NAME = "digits"
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The picture as a file's bytes."""
+    out = io.BytesIO()
+    image.save(out, format=kind, **options)
+    return out.getvalue()
+
+
+class Answers(nn.Module):
+    """Always the same class, by a softmax over ten weights; `height` × `width` is what it says it takes."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__()
+        bias = torch.zeros(10)
+        bias[label] = 4.0
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1).mean(dim=1, keepdim=True) * 0.0 + self.bias
+
+
+def module(label: int, side: int = 28) -> Exportable:
+    return exportable(Answers(label), height=side, width=side)
+
+
+def loaded(version: int, label: int | None = None) -> Loaded:
+    """Version N answers class N, unless told otherwise."""
+    return Loaded(NAME, version, Predictor(module(version % 10 if label is None else label), CLASSES, 28, 28), START)
+
+
+class Flaky(Database):
+    """A database that can go away, before a transaction or between its commit and the commit's answer."""
+
+    def __init__(self, inner: Database) -> None:
+        self.inner, self.url, self.is_sqlite = inner, inner.url, inner.is_sqlite
+        self.away = False
+        self.answers_to_lose = 0
+        self.refusals: list[Exception] = []
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self._knock()
+        with self.inner.read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self._knock()
+        with self.inner.write() as connection:
+            yield connection
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise StoreUnavailableError("the answer to the commit was lost")
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _knock(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("the database is away")
+        if self.refusals:
+            raise self.refusals.pop(0)
+
+
+class StockedCatalog(FakeCatalog):
+    """A registry whose versions can be downloaded; a version without a good file is corrupt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[int, bytes] = {}
+        self.corrupt: set[int] = set()
+
+    def stock(self, version: int, content: bytes) -> None:
+        self.add(NAME, version)
+        self.files[version] = content
+
+    def download(self, name: str, version: int, target: Path) -> Path:
+        self.version(name, version)
+        if version in self.corrupt:
+            raise CorruptModelError(f"Version {version} of {name!r} should have another sha256")
+        folder = target / name / str(version)
+        (folder / MODEL_FILE).parent.mkdir(parents=True, exist_ok=True)
+        (folder / MODEL_FILE).write_bytes(self.files[version])
+        return folder
+
+
+@pytest.fixture
+def stocked() -> StockedCatalog:
+    """Three versions, and none of them champion."""
+    made = StockedCatalog()
+    for version in (1, 2, 3):
+        made.stock(version, b"no model")
+    return made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class InProcess(httpx.BaseTransport):
+    """Requests to an app on an event loop of its own, without a socket; the app is started and stopped around them."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result(60)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        chunks = iter(request.stream)
+
+        async def body() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield chunk
+
+        passed = httpx.Request(request.method, request.url, headers=request.headers, content=body())
+        answer = await self._asgi.handle_async_request(passed)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+    @contextmanager
+    def running(self) -> Iterator[httpx.Client]:
+        self._thread.start()
+        lifespan = self._app.router.lifespan_context(self._app)
+        asyncio.run_coroutine_threadsafe(_entered(lifespan), self._loop).result(30)
+        try:
+            with httpx.Client(transport=self, base_url="http://api", timeout=60) as client:
+                yield client
+        finally:
+            asyncio.run_coroutine_threadsafe(_left(lifespan), self._loop).result(30)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+async def _entered(lifespan: Any) -> None:  # noqa: ANN401 - starlette's own type is private
+    await lifespan.__aenter__()
+
+
+async def _left(lifespan: Any) -> None:  # noqa: ANN401
+    await lifespan.__aexit__(None, None, None)
+
+
+@contextmanager
+def running(server: Server) -> Iterator[httpx.Client]:
+    """The server's app, started, behind a client; stopped and closed at the end."""
+    with InProcess(create_app(server)).running() as client:
+        yield client
+
+
+@pytest.fixture
+def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[Parts]:
+    """A platform on SQLite alone, for tests to which the kind of database means nothing."""
+    small = settings.model_copy(update={"max_images": 20, "max_body_mb": 1.0, "baseline_calls": 20})
+    settings.home.mkdir()
+    shutil.copy(sqlite_template, settings.home / "platform.db")
+    made = Parts(small)
+    made.__dict__.update(database=Flaky(Database(settings.store_url)), catalog=stocked)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def flaky(lite: Parts) -> Flaky:
+    """The database of `lite`, to send away."""
+    assert isinstance(lite.database, Flaky)
+    return lite.database
+
+
+@pytest.fixture
+def server(lite: Parts) -> Server:
+    """A server that answers with version 1 and is not started."""
+    made = assemble(lite)
+    made.holder.put(loaded(1))
+    return made
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    """The started server's client."""
+    with running(server) as client:
+        yield client

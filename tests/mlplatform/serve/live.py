@@ -1,0 +1,42 @@
+"""An API server as a process of its own, with a model of a few weights: python live.py HOME PORT."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlplatform.build import Parts
+from mlplatform.clock import utc_now
+from mlplatform.serve.holder import Loaded
+from mlplatform.serve.run import serve
+from mlplatform.serve.server import assemble
+from mlplatform.settings import Settings
+from pipelines.predict import Predictor, exportable
+from tests.mlplatform.conftest import FakeCatalog
+
+SECONDS_PER_ANSWER = 0.05
+
+
+class Slow(nn.Module):
+    """Takes its time, so that requests are under way when the process is told to end."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(SECONDS_PER_ANSWER)
+        return torch.zeros(len(images), 10)
+
+
+def main(home: str, port: str) -> None:
+    """Serve until told to end."""
+    torch.set_num_threads(1)
+    parts = Parts(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
+    parts.__dict__.update(catalog=FakeCatalog())
+    server = assemble(parts)
+    predictor = Predictor(exportable(Slow()), parts.family.classes, 28, 28)
+    server.holder.put(Loaded(parts.family.name, 1, predictor, utc_now()))
+    serve(server, "127.0.0.1", int(port))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,114 @@
+"""An answer is one version's, whole and recorded, also while models change under load."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from mlplatform.errors import InvalidInputError, ModelUnavailableError, TooLargeError
+from mlplatform.serve.answer import Asked, answer
+from mlplatform.serve.decode import to_png
+from mlplatform.serve.holder import Holder
+from mlplatform.serve.recorder import Recorder
+from mlplatform.serve.server import Server
+from mlplatform.store.schema import predictions
+from tests.mlplatform.conftest import picture
+from tests.mlplatform.serve.conftest import CLASSES, loaded, running
+
+PNG = to_png(picture(1))
+
+
+def test_an_answer_names_model_label_confidence_and_every_class(server: Server) -> None:
+    made = answer(server, Asked(None, (PNG, PNG), client_id="till", request_id="r-1"))
+    assert (made.request_id, made.recorded, len({item.id for item in made.predictions})) == ("r-1", True, 2)
+    for item in made.predictions:
+        assert (item.label, item.model.name, item.model.version) == ("1", "digits", 1)
+        assert tuple(item.probabilities) == CLASSES
+        assert item.confidence == pytest.approx(item.probabilities["1"], abs=1e-6)
+    assert server.recorder.counts().queued == 2
+    assert made.latency_ms > 0
+
+
+def test_a_request_without_an_id_gets_one(server: Server) -> None:
+    ids = {answer(server, Asked(None, (PNG,))).request_id for _ in range(3)}
+    assert len(ids) == 3
+    assert "" not in ids
+
+
+def test_the_latency_of_a_request_is_shared_by_its_images(server: Server) -> None:
+    server.recorder.start()
+    made = answer(server, Asked(None, (PNG,) * 4))
+    assert server.recorder.flush(5)
+    with server.parts.database.read() as connection:
+        spent = list(connection.scalars(select(predictions.c.latency_ms)))
+    server.recorder.close()
+    assert sum(spent) == pytest.approx(made.latency_ms, abs=0.01)
+    assert len(set(spent)) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (Asked(None, ()), InvalidInputError),
+        (Asked(None, (b"x",)), InvalidInputError),
+        (Asked(None, (PNG,) * 21), TooLargeError),
+        (Asked(None, (PNG,), client_id="x" * 201), InvalidInputError),
+        (Asked(None, (PNG,), request_id="a\0"), InvalidInputError),
+        (Asked(b'{"images": []}', (), request_id="\ud800"), InvalidInputError),
+    ],
+)
+def test_what_cannot_be_answered_is_raised_and_nothing_is_recorded(
+    server: Server, asked: Asked, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        answer(server, asked)
+    assert server.recorder.counts().queued == 0
+
+
+def test_without_a_model_the_error_says_so(server: Server) -> None:
+    with pytest.raises(ModelUnavailableError):
+        answer(replace(server, holder=Holder()), Asked(None, (PNG,)))
+
+
+def test_a_full_recorder_does_not_fail_the_answer(server: Server) -> None:
+    small = Recorder(server.parts.database, capacity=3, batch=5, flush_seconds=0)
+    full = replace(server, recorder=small)
+    made = [answer(full, Asked(None, (PNG, PNG))) for _ in range(3)]
+    assert [item.recorded for item in made] == [True, False, False]
+    assert [len(item.predictions) for item in made] == [2, 2, 2]
+    assert small.counts().dropped == 3
+
+
+def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_maker(server: Server) -> None:
+    models = [loaded(version) for version in (1, 2, 3)]
+    body = {"images": [np.zeros((28, 28), int).tolist()] * 3}
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            for model in models:
+                server.holder.put(model)
+                done.wait(0.0005)
+
+    swapping = threading.Thread(target=swap)
+    with running(server) as client:
+        swapping.start()
+        with ThreadPoolExecutor(6) as senders:
+            answers = list(senders.map(lambda _: client.post("/v1/predict", json=body), range(200)))
+        done.set()
+        swapping.join()
+        assert {item.status_code for item in answers} == {200}
+        assert server.recorder.flush(20)
+    made = [item for one in answers for item in one.json()["predictions"]]
+    for one in answers:
+        assert len({item["model"]["version"] for item in one.json()["predictions"]}) == 1
+    assert {item["label"] for item in made} == {"1", "2", "3"}
+    assert all(item["label"] == str(item["model"]["version"]) for item in made)
+    with server.parts.database.read() as connection:
+        kept = connection.execute(select(predictions.c.id, predictions.c.label, predictions.c.model_version)).all()
+    assert Counter(row.id for row in kept) == Counter(item["id"] for item in made)
+    assert all(row.label == str(row.model_version) for row in kept)

@@ -1,0 +1,258 @@
+"""Pictures from outside become greys of the model's size, or a typed error; nothing else ever comes out."""
+
+import base64
+import random
+import struct
+import zlib
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from mlplatform.errors import InvalidInputError, TooLargeError
+from mlplatform.serve.decode import Decoder, from_png, to_png
+from tests.mlplatform.conftest import picture
+from tests.mlplatform.serve.conftest import encoded
+
+DECODER = Decoder(28, 28, max_images=4, max_pixels=4e6)
+GREY = picture(1)
+
+
+def one(item: object) -> np.ndarray:
+    return np.asarray(DECODER.images([item])[0])
+
+
+def pixels(value: object = 7) -> list[list[Any]]:
+    """Zeros, with one other value in the middle."""
+    rows: list[list[Any]] = [[0] * 28 for _ in range(28)]
+    rows[13][14] = value
+    return rows
+
+
+def header(columns: int, rows: int) -> bytes:
+    """A PNG that ends after its header, whatever size the header says."""
+    return encoded(Image.new("L", (1, 1)))[:16] + _ihdr_rest(columns, rows)
+
+
+def _ihdr_rest(columns: int, rows: int) -> bytes:
+    fields = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    return fields + struct.pack(">I", zlib.crc32(b"IHDR" + fields)) + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+
+def test_pixel_arrays_keep_their_values_and_fractions_are_rounded() -> None:
+    assert np.array_equal(one(GREY.tolist()), GREY)
+    assert one(pixels(254.6))[13, 14] == 255
+    assert one(pixels(0)).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (pixels(-0.6), "outside 0 to 255"),
+        (pixels(255.5), "outside 0 to 255"),
+        (pixels(10**40), "neither base64 text nor"),
+        (pixels(float("nan")), "outside 0 to 255"),
+        (pixels(float("inf")), "outside 0 to 255"),
+        (pixels(None), "neither base64 text nor a 28×28 array of numbers"),
+        (pixels("12"), "neither base64 text nor"),
+        (pixels([1]), "ragged"),
+        (pixels()[:27], "has shape 27×28; this model takes 28×28"),
+        ([pixels()], "has shape 1×28×28"),
+        ([*pixels()[:27], [0]], "ragged"),
+        ([], "has shape 0"),
+        (5, "has shape a single value"),
+        (None, "neither base64 text nor"),
+        ({"pixels": []}, "neither base64 text nor"),
+        ([[True] * 28] * 28, "neither base64 text nor"),
+    ],
+)
+def test_pixels_that_are_no_picture_are_refused_by_name_and_reason(item: object, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"images\[1\]") as caught:
+        DECODER.images([GREY.tolist(), item])
+    assert words in str(caught.value)
+
+
+def test_a_list_nested_a_hundred_deep_is_refused() -> None:
+    nested: list[Any] = []
+    for _ in range(100):
+        nested = [nested]
+    with pytest.raises(InvalidInputError, match=r"images\[0\]"):
+        one(nested)
+
+
+@pytest.mark.parametrize("form", ["bytes", "base64", "data-url"])
+def test_a_png_of_the_right_size_keeps_its_pixels_in_every_form(form: str) -> None:
+    png = to_png(GREY)
+    text = base64.b64encode(png).decode()
+    item = {"bytes": png, "base64": text, "data-url": f"data:image/png;base64,{text}"}[form]
+    assert np.array_equal(one(item), GREY)
+
+
+def test_a_jpeg_is_read() -> None:
+    flat = np.full((28, 28), 200, np.uint8)
+    assert np.abs(one(encoded(Image.fromarray(flat), "JPEG")).astype(int) - 200).max() <= 3
+    colours = Image.merge("CMYK", [Image.fromarray(GREY)] * 4)
+    assert one(encoded(colours, "JPEG")).shape == (28, 28)
+
+
+@pytest.mark.parametrize(
+    "text", ["not base64!", "QUJD\n", "QUJ", "ÄÖÜ", "data:image/png;base64,ÄÖÜ", "✓" * 50, ""], ids=repr
+)
+def test_text_that_is_not_base64_of_a_picture_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"images\[0\] is (not base64|neither PNG nor JPEG)"):
+        one(text)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF89a", b"<svg/>", b"\x89PNG", encoded(Image.new("L", (28, 28)), "GIF")], ids=len
+)
+def test_other_formats_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInputError, match="neither PNG nor JPEG"):
+        one(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_truncated_picture_is_refused(kind: str, share: float) -> None:
+    whole = encoded(Image.fromarray(picture(2)).resize((80, 80)), kind)
+    with pytest.raises(InvalidInputError, match=r"broken or truncated|neither PNG nor JPEG"):
+        one(whole[: int(len(whole) * share)])
+
+
+def test_a_picture_over_the_limit_is_refused_by_its_header_without_decoding() -> None:
+    fifty = encoded(Image.new("1", (7100, 7100)))
+    assert len(fifty) < 100_000
+    with pytest.raises(TooLargeError, match=r"7100×7100 pixels; at most 4 megapixels \(PLATFORM_MAX_MEGAPIXELS\)"):
+        one(fifty)
+    with pytest.raises(TooLargeError, match="7100×7100"):
+        one(base64.b64encode(fifty).decode())
+
+
+@pytest.mark.parametrize("side", [9_500, 20_000, 2**31 - 1], ids=["warning", "bomb", "largest"])
+def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+    with pytest.raises(TooLargeError, match="4 megapixels"):
+        one(header(side, side))
+
+
+def test_compressed_text_that_swells_in_a_png_is_refused() -> None:
+    bomb = b"zTXt" + b"Comment\0\0" + zlib.compress(b"\0" * 50_000_000)
+    chunk = struct.pack(">I", len(bomb) - 4) + bomb + struct.pack(">I", zlib.crc32(bomb))
+    png = to_png(GREY)
+    with pytest.raises(InvalidInputError, match="broken or truncated"):
+        one(png[:33] + chunk + png[33:])
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    assert np.array_equal(one(encoded(Image.fromarray(GREY.astype(np.uint16) * 257))), GREY)
+
+
+def test_one_bit_is_black_or_white() -> None:
+    bits = Image.fromarray(GREY).point(lambda value: 255 * (value > 127), "1")
+    assert np.array_equal(one(encoded(bits)), np.where(GREY > 127, 255, 0))
+
+
+def test_transparency_shows_the_black_ground() -> None:
+    ink = Image.fromarray(np.full((28, 28), 255, np.uint8))
+    alpha = Image.fromarray(GREY)
+    half = Image.merge("RGBA", (ink, ink, ink, alpha))
+    assert np.abs(one(encoded(half)).astype(int) - GREY).max() <= 1
+    assert np.abs(one(encoded(Image.merge("LA", (ink, alpha)))).astype(int) - GREY).max() <= 1
+
+
+def test_a_palette_is_looked_up_and_its_transparent_colour_is_black() -> None:
+    drawn = Image.new("P", (28, 28), 0)
+    drawn.putpalette([255, 255, 255, 0, 255, 0])
+    drawn.paste(1, (0, 0, 28, 14))
+    grey = one(encoded(drawn))
+    assert (grey[0, 0], grey[27, 0]) == (150, 255)
+    grey = one(encoded(drawn, transparency=0))
+    assert (grey[0, 0], grey[27, 0]) == (150, 0)
+
+
+def test_a_grey_level_declared_transparent_is_black() -> None:
+    bright = Image.new("L", (28, 28), 255)
+    bright.paste(90, (0, 0, 28, 14))
+    grey = one(encoded(bright, transparency=255))
+    assert (grey[0, 0], grey[27, 0]) == (90, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "inked"),
+    [((56, 56), (28, 28)), ((14, 14), (28, 28)), ((56, 28), (14, 28)), ((10, 20), (28, 14)), ((1, 1), (28, 28))],
+)
+def test_another_size_is_scaled_to_fit_and_centred_on_black(size: tuple[int, int], inked: tuple[int, int]) -> None:
+    grey = one(encoded(Image.new("L", size, 255)))
+    rows, columns = np.flatnonzero(grey.any(axis=1)), np.flatnonzero(grey.any(axis=0))
+    assert (len(rows), len(columns)) == inked
+    assert abs(rows[0] - (27 - rows[-1])) <= 1
+    assert abs(columns[0] - (27 - columns[-1])) <= 1
+
+
+@pytest.mark.parametrize("size", [(4_000_000, 1), (1, 60_000)])
+def test_a_line_of_a_picture_does_not_vanish(size: tuple[int, int]) -> None:
+    assert one(encoded(Image.new("L", size, 255))).max() == 255
+
+
+def test_no_image_and_too_many_images_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="at least one"):
+        DECODER.images([])
+    with pytest.raises(TooLargeError, match=r"5 images in one request; at most 4 \(PLATFORM_MAX_IMAGES\)"):
+        DECODER.images([GREY.tolist()] * 5)
+
+
+def test_a_json_body_gives_images_and_texts() -> None:
+    body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1"})
+    images, texts = DECODER.json_body(body)
+    assert images.shape == (1, 28, 28)
+    assert texts == {"client_id": "till 7", "request_id": "r-1"}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"images": [[NaN]]}', "NaN and Infinity are not JSON"),
+        (b'{"images": [[-Infinity]]}', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 5000, "not JSON"),
+        (b"[]", 'an object with a list "images"'),
+        (b'{"images": "abc"}', 'an object with a list "images"'),
+        (b'{"pixels": []}', 'an object with a list "images"'),
+        (b'{"images": [], "image": 1}', "unknown field 'image'; allowed: images, client_id, request_id"),
+        (b'{"images": [[]], "client_id": 5}', "client_id must be a printable text"),
+        (b'{"images": [[]], "request_id": null}', "request_id must be a printable text"),
+        (b'{"images": [[]], "client_id": "a\\u0000b"}', "client_id must be a printable text"),
+        (b'{"images": [[]], "client_id": "\\ud800"}', "not JSON"),
+        (b'{"images": [[]], "client_id": "' + b"x" * 201 + b'"}', "at most 200 characters"),
+    ],
+)
+def test_a_json_body_that_is_not_understood_is_refused_with_the_reason(body: bytes, words: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        DECODER.json_body(body)
+    assert words in str(caught.value)
+
+
+def test_a_kept_png_gives_back_exactly_its_pixels() -> None:
+    assert np.array_equal(from_png(to_png(GREY)), GREY)
+
+
+@pytest.mark.filterwarnings("ignore:.*(EXIF|Tag data|APNG|Truncated File):UserWarning")
+def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> None:
+    colours = Image.merge("RGB", [Image.fromarray(picture(seed)) for seed in (1, 2, 3)])
+    whole = [
+        to_png(GREY),
+        encoded(colours, "JPEG"),
+        encoded(colours.quantize(7), transparency=3),
+        encoded(Image.fromarray(GREY.astype(np.uint16) * 257)),
+    ]
+    chance = random.Random(0)
+    for number in range(600):
+        data = bytearray(whole[number % len(whole)])
+        for _ in range(chance.choice((1, 3))):
+            data[chance.randrange(min(len(data), 150))] = chance.randrange(256)
+        with suppress(InvalidInputError, TooLargeError):
+            assert one(bytes(data)).shape == (28, 28)

@@ -1,0 +1,110 @@
+"""Labels are taken together, once, and waited for; what they name must exist."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from mlplatform.build import Parts
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
+from mlplatform.serve.bodies import FeedbackIn
+from mlplatform.serve.labels import take_labels
+from mlplatform.serve.server import Server, assemble
+from mlplatform.store import feedback
+from mlplatform.store.database import Database
+from mlplatform.store.schema import audit_log
+from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
+from tests.mlplatform.serve.conftest import Flaky
+from tests.mlplatform.serve.test_recorder import answer
+
+
+@pytest.fixture
+def both(parts: Parts) -> Server:
+    """A server that is not started, on either database."""
+    return assemble(parts)
+
+
+def label(prediction_id: str, name: str = "4", **changes: object) -> FeedbackIn:
+    return FeedbackIn(prediction_id=prediction_id, label=name, **changes)
+
+
+def notes(database: Database) -> int:
+    with database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(audit_log)) or 0
+
+
+def test_labels_are_written_with_a_note_each_and_repeats_with_none(both: Server, database: Database) -> None:
+    one, two = recorded(database, prediction(), prediction(seed=1))
+    labels = [label(one, reviewer="ann"), label(two, "5", source="audit")]
+    assert [item.outcome for item in take_labels(both, labels)] == ["recorded", "recorded"]
+    assert [item.outcome for item in take_labels(both, labels)] == ["repeated", "repeated"]
+    assert notes(database) == 2
+    with database.read() as connection:
+        [kept] = feedback.of_prediction(connection, one)
+    assert (kept.label, kept.source, kept.at) == ("4", "correction", START)
+
+
+def test_one_list_may_correct_itself(both: Server, database: Database, clock: FakeClock) -> None:
+    [one] = recorded(database, prediction())
+    earlier = label(one, "4", at=START - timedelta(hours=1))
+    assert [item.outcome for item in take_labels(both, [earlier, label(one, "5"), label(one, "5")])] == [
+        "recorded",
+        "superseded",
+        "repeated",
+    ]
+
+
+def test_one_wrong_label_takes_none(both: Server, database: Database) -> None:
+    [one] = recorded(database, prediction())
+    with pytest.raises(InvalidInputError, match=r"label 'x' for prediction .* allowed: 0, 1, 2"):
+        take_labels(both, [label(one), label(one, "x")])
+    with pytest.raises(NotFoundError, match=r"1 prediction id\(s\) not known: nobody; nothing was taken"):
+        take_labels(both, [label(one), label("nobody")])
+    with pytest.raises(InvalidInputError, match="in the future"):
+        take_labels(both, [label(one), label(one, at=START + timedelta(hours=1))])
+    with database.read() as connection:
+        assert feedback.of_prediction(connection, one) == []
+    assert notes(database) == 0
+
+
+def test_a_clock_a_little_ahead_is_no_reason_to_refuse(both: Server, database: Database) -> None:
+    [one] = recorded(database, prediction())
+    [taken] = take_labels(both, [label(one, at=START + timedelta(minutes=4))])
+    assert taken.outcome == "recorded"
+
+
+def test_a_prediction_on_its_way_to_the_database_is_waited_for(both: Server) -> None:
+    both.recorder.start()
+    made = answer()
+    both.recorder.put([made])
+    [taken] = take_labels(both, [label(made.prediction.id)])
+    both.recorder.close()
+    assert taken.outcome == "recorded"
+
+
+def test_reviewers_who_label_at_once_all_succeed_and_one_label_stands(both: Server, database: Database) -> None:
+    [one] = recorded(database, prediction())
+    together = threading.Barrier(6)
+
+    def give(name: str) -> str:
+        together.wait()
+        return take_labels(both, [label(one, name)])[0].outcome
+
+    with ThreadPoolExecutor(6) as people:
+        outcomes = list(people.map(give, "012012"))
+    assert outcomes.count("recorded") == 1
+    with database.read() as connection:
+        assert len(feedback.of_prediction(connection, one)) == 1
+
+
+def test_a_race_that_never_ends_is_a_conflict(server: Server, flaky: Flaky) -> None:
+    [one] = recorded(flaky, prediction())
+    refusal = IntegrityError("insert", {}, Exception("unique"))
+    flaky.refusals = [refusal] * 2
+    assert take_labels(server, [label(one, at=START)])[0].outcome == "recorded"
+    flaky.refusals = [refusal] * 3
+    with pytest.raises(ConflictError, match="send the feedback again"):
+        take_labels(server, [label(one, "5", at=START)])

@@ -1,0 +1,253 @@
+"""Predictions reach the database once each, whatever it does meanwhile; an answer never waits for them."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from sqlalchemy import make_url, select, text
+
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.serve.decode import from_png
+from mlplatform.serve.recorder import Answer, Counts, Recorder
+from mlplatform.store import predictions
+from mlplatform.store.database import Database
+from mlplatform.store.schema import predictions as table
+from pipelines.data import content_hash
+from tests.mlplatform.conftest import POSTGRES, picture, prediction
+from tests.mlplatform.serve.conftest import Flaky
+
+
+def answer(seed: int = 0, **changes: object) -> Answer:
+    row = prediction(seed=seed).prediction
+    return Answer(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
+
+
+def kept(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sorted(connection.scalars(select(table.c.id)))
+
+
+@contextmanager
+def started(database: Database, capacity: int = 1000, batch: int = 50) -> Iterator[Recorder]:
+    recorder = Recorder(database, capacity=capacity, batch=batch, flush_seconds=0.01, sleep=lambda _: time.sleep(0.005))
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.close(timeout=5)
+
+
+def test_answers_are_written_with_their_images_and_hashes(database: Database) -> None:
+    answers = [answer(seed % 3) for seed in range(120)]
+    with started(database) as recorder:
+        assert recorder.put(answers) == 0
+        assert recorder.flush(10)
+        assert recorder.counts() == Counts(recorded=120, queued=0, dropped=0, failed=0)
+    assert kept(database) == sorted(item.prediction.id for item in answers)
+    with database.read() as connection:
+        row = predictions.find(connection, answers[4].prediction.id)
+        assert row.image_hash == content_hash(picture(1))
+        assert (from_png(predictions.image(connection, row.image_hash)) == picture(1)).all()
+        assert predictions.counts(connection)["images"] == 3
+
+
+def test_threads_that_put_at_once_lose_and_double_nothing(database: Database) -> None:
+    batches = [[answer(number) for number in range(4)] for _ in range(60)]
+    with started(database) as recorder:
+        threads = [
+            threading.Thread(target=lambda part: [recorder.put(item) for item in part], args=(batches[start::6],))
+            for start in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert recorder.flush(20)
+    assert kept(database) == sorted(item.prediction.id for batch in batches for item in batch)
+
+
+def test_a_full_queue_drops_the_newest_and_counts_them(database: Database) -> None:
+    recorder = Recorder(database, capacity=3, batch=50, flush_seconds=0)
+    answers = [answer() for _ in range(5)]
+    assert recorder.put(answers) == 2
+    assert recorder.put([answer()]) == 1
+    assert recorder.counts() == Counts(recorded=0, queued=3, dropped=3, failed=0)
+    recorder.start()
+    assert recorder.flush(10)
+    recorder.close()
+    assert kept(database) == sorted(item.prediction.id for item in answers[:3])
+
+
+def test_rows_wait_while_the_database_is_away_and_are_written_once_when_it_is_back(database: Database) -> None:
+    flaky = Flaky(database)
+    answers = [answer(number) for number in range(30)]
+    with started(flaky, capacity=25, batch=10) as recorder:
+        flaky.away = True
+        begun = time.monotonic()
+        assert recorder.put(answers) == 5
+        assert time.monotonic() - begun < 2
+        assert not recorder.flush(0.05)
+        assert recorder.counts() == Counts(recorded=0, queued=25, dropped=5, failed=0)
+        flaky.away = False
+        assert recorder.flush(10)
+        assert recorder.counts() == Counts(recorded=25, queued=0, dropped=5, failed=0)
+    assert kept(database) == sorted(item.prediction.id for item in answers[:25])
+
+
+class Wire:
+    """A line to the PostgreSQL server that can be cut, with whatever is on its way."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.whole = True
+        self.lines: list[socket.socket] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self.whole = False
+        for line in self.lines:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cut()
+        self.listener.close()
+        for line in self.lines:
+            line.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(self.target)
+                self.lines += [near, far]
+                for line in (near, far):
+                    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if not self.whole:
+                    near.shutdown(socket.SHUT_RDWR)
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.postgres
+def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(postgres: Database) -> None:
+    url = make_url(POSTGRES)
+    wire = Wire((url.host or "127.0.0.1", url.port or 5432))
+    with postgres.read() as connection:
+        schema = connection.execute(text("SELECT current_schema()")).scalar_one()
+    through = url.set(host="127.0.0.1", port=wire.port).update_query_dict({"options": f"-csearch_path={schema}"})
+    cut = Database(through.render_as_string(hide_password=False))
+    answers = [answer(number % 5) for number in range(300)]
+    with started(cut, batch=5) as recorder:
+        for start in range(0, 300, 20):
+            recorder.put(answers[start : start + 20])
+            time.sleep(0.01)
+            if start % 60 == 0:
+                wire.cut()
+                time.sleep(0.02)
+                wire.whole = True
+        assert recorder.flush(20)
+        assert recorder.counts() == Counts(recorded=300, queued=0, dropped=0, failed=0)
+    cut.close()
+    wire.close()
+    assert {item.prediction.id for item in answers} <= set(kept(postgres))
+
+
+def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(database: Database) -> None:
+    flaky = Flaky(database)
+    flaky.answers_to_lose = 2
+    answers = [answer(number) for number in range(7)]
+    with started(flaky) as recorder:
+        recorder.put(answers)
+        assert recorder.flush(10)
+        assert recorder.counts() == Counts(recorded=7, queued=0, dropped=0, failed=0)
+    assert kept(database) == sorted(item.prediction.id for item in answers)
+
+
+POISON: dict[str, dict[str, object]] = {
+    "naive time": {"at": datetime(2026, 1, 1)},  # noqa: DTZ001 - what the store refuses
+    "half character": {"client_id": "\ud800"},
+    "no number": {"latency_ms": None},
+}
+
+
+@pytest.mark.parametrize("kind", POISON)
+def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(database: Database, kind: str) -> None:
+    answers = [answer(number) for number in range(9)]
+    answers[4] = answer(4, **POISON[kind])
+    with started(database) as recorder:
+        recorder.put(answers)
+        assert recorder.flush(10)
+        assert recorder.counts() == Counts(recorded=8, queued=0, dropped=0, failed=1)
+        later = answer()
+        recorder.put([later])
+        assert recorder.flush(10)
+    assert kept(database) == sorted(item.prediction.id for item in (*answers[:4], *answers[5:], later))
+
+
+def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(database: Database) -> None:
+    flaky = Flaky(database)
+    answers = [answer(number) for number in range(5)]
+    answers[2] = answer(2, client_id="\ud800")
+    recorder = Recorder(flaky, capacity=100, batch=50, flush_seconds=0, sleep=lambda _: None)
+    flaky.refusals = [ValueError("refused"), StoreUnavailableError("away"), StoreUnavailableError("away")]
+    recorder.put(answers)
+    recorder.start()
+    assert recorder.flush(10)
+    assert recorder.close() == Counts(recorded=4, queued=0, dropped=0, failed=1)
+    assert len(kept(database)) == 4
+
+
+def test_close_writes_what_waits(database: Database) -> None:
+    recorder = Recorder(database, capacity=1000, batch=7, flush_seconds=30)
+    recorder.start()
+    recorder.put([answer(number) for number in range(40)])
+    assert recorder.close() == Counts(recorded=40, queued=0, dropped=0, failed=0)
+    assert len(kept(database)) == 40
+
+
+def test_close_without_a_database_ends_in_time_and_counts_what_is_left(database: Database) -> None:
+    flaky = Flaky(database)
+    flaky.away = True
+    recorder = Recorder(flaky, capacity=1000, batch=7, flush_seconds=0)
+    recorder.start()
+    recorder.put([answer(number) for number in range(20)])
+    begun = time.monotonic()
+    assert recorder.close(timeout=0.3).dropped == 20
+    assert time.monotonic() - begun < 8
+    assert kept(database) == []
+
+
+def test_what_is_put_after_the_end_is_dropped_and_counted(database: Database) -> None:
+    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=0)
+    recorder.start()
+    recorder.close()
+    assert recorder.put([answer()]) == 1
+    assert recorder.counts() == Counts(recorded=0, queued=0, dropped=1, failed=0)
+
+
+def test_flush_does_not_wait_for_a_batch_to_fill(database: Database) -> None:
+    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=30)
+    recorder.start()
+    recorder.put([answer()])
+    assert recorder.flush(5)
+    recorder.close()
+
+
+def test_flush_of_an_empty_recorder_returns_at_once(database: Database) -> None:
+    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=0)
+    assert recorder.flush(0)

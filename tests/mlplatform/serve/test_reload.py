@@ -1,0 +1,304 @@
+"""The reloader swaps whole models in and keeps the old one whatever goes wrong with the new one."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlplatform.build import Parts
+from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.reload import Reloader
+from mlplatform.serve.server import assemble
+from mlplatform.store import evaluations, leases
+from pipelines.predict import Exportable, exportable, save
+from registry.errors import RegistryUnavailableError
+from registry.package import MODEL_FILE
+from tests.mlplatform.conftest import START
+from tests.mlplatform.serve.conftest import NAME, Flaky, StockedCatalog, loaded, module
+
+BLANK = np.zeros((1, 28, 28), np.uint8)
+AWAY = RegistryUnavailableError("the registry is away")
+
+
+class Nothing(nn.Module):
+    """Answers numbers that are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.full((10,), torch.nan))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1).mean(dim=1, keepdim=True) + self.bias
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Whole model files of versions 1 and 2, one for pictures of another size, and one without numbers."""
+    folder = tmp_path_factory.mktemp("archives")
+
+    def archive(name: str, made: Exportable) -> bytes:
+        save(made, folder / name)
+        return (folder / name).read_bytes()
+
+    return {
+        "1": archive("1", module(1)),
+        "2": archive("2", module(2)),
+        "size": archive("size", module(3, side=12)),
+        "NaN": archive("NaN", exportable(Nothing())),
+        "text": b"hello",
+    }
+
+
+@pytest.fixture
+def champion(stocked: StockedCatalog, files: dict[str, bytes]) -> StockedCatalog:
+    """A registry with good files of versions 1 and 2, version 1 champion."""
+    stocked.stock(1, files["1"])
+    stocked.stock(2, files["2"])
+    stocked.pointers[NAME, "champion"] = 1
+    return stocked
+
+
+@pytest.fixture
+def holder() -> Holder:
+    return Holder()
+
+
+def served(holder: Holder) -> tuple[int, int]:
+    """The version that answers, and the class that it answers."""
+    taken = holder.take()
+    return taken.version, int(taken.predictor(BLANK).argmax())
+
+
+@pytest.fixture
+def reloader(lite: Parts, holder: Holder, champion: StockedCatalog) -> Reloader:
+    return Reloader(lite, holder, lambda _: None)
+
+
+def test_the_champion_is_loaded_once_and_its_successor_when_the_alias_moves(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    assert [reloader.poll(), reloader.poll()] == [True, False]
+    assert served(holder) == (1, 1)
+    champion.set_alias(NAME, "champion", 2)
+    assert [reloader.poll(), reloader.poll()] == [True, False]
+    assert served(holder) == (2, 2)
+    champion.set_alias(NAME, "champion", 1)
+    assert reloader.poll()
+    assert served(holder) == (1, 1)
+    assert reloader.error is None
+
+
+def test_before_the_first_champion_nothing_is_loaded_and_nothing_is_wrong(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    champion.delete_alias(NAME, "champion")
+    assert (reloader.poll(), holder.loaded, reloader.error) == (False, None, None)
+
+
+def test_a_removed_alias_does_not_take_the_model_away(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    reloader.poll()
+    champion.delete_alias(NAME, "champion")
+    assert not reloader.poll()
+    assert served(holder) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("text", "not a whole pt2 archive"), ("size", "do not fit this model"), ("NaN", "numbers that are none")],
+)
+def test_a_candidate_that_cannot_answer_keeps_the_old_model_until_it_is_mended(
+    reloader: Reloader,
+    holder: Holder,
+    champion: StockedCatalog,
+    files: dict[str, bytes],
+    content: str,
+    words: str,
+) -> None:
+    reloader.poll()
+    champion.stock(2, files[content])
+    champion.set_alias(NAME, "champion", 2)
+    assert not reloader.poll()
+    assert words in str(reloader.error)
+    assert served(holder) == (1, 1)
+    champion.stock(2, files["2"])
+    assert reloader.poll()
+    assert (served(holder), reloader.error) == ((2, 2), None)
+
+
+def test_a_file_that_is_not_the_registered_one_keeps_the_old_model(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    reloader.poll()
+    champion.corrupt.add(2)
+    champion.set_alias(NAME, "champion", 2)
+    assert not reloader.poll()
+    assert "sha256" in str(reloader.error)
+    assert served(holder) == (1, 1)
+
+
+def test_an_alias_of_a_version_that_is_gone_keeps_the_old_model(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    reloader.poll()
+    champion.pointers[NAME, "champion"] = 9
+    assert not reloader.poll()
+    assert "no version 9" in str(reloader.error)
+    assert served(holder) == (1, 1)
+
+
+def test_the_new_model_serves_only_after_it_was_measured(lite: Parts, champion: StockedCatalog, holder: Holder) -> None:
+    seen: list[tuple[int, int | None]] = []
+
+    def measure(candidate: Loaded) -> None:
+        seen.append((candidate.version, None if holder.loaded is None else holder.loaded.version))
+
+    reloader = Reloader(lite, holder, measure)
+    reloader.poll()
+    champion.set_alias(NAME, "champion", 2)
+    reloader.poll()
+    assert seen == [(1, None), (2, 1)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a shape that torch cannot add"), AssertionError(), MemoryError()])
+def test_whatever_a_candidate_raises_while_it_is_measured_keeps_the_old_model(
+    lite: Parts, champion: StockedCatalog, holder: Holder, error: Exception
+) -> None:
+    def fail(_: Loaded) -> None:
+        raise error
+
+    holder.put(loaded(1))
+    champion.set_alias(NAME, "champion", 2)
+    reloader = Reloader(lite, holder, fail)
+    assert not reloader.poll()
+    assert reloader.error == (str(error) or type(error).__name__)
+    assert served(holder) == (1, 1)
+
+
+def test_the_registry_away_keeps_the_model_and_is_said(
+    reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    reloader.poll()
+    champion.away = AWAY
+    assert not reloader.poll()
+    assert (served(holder), reloader.error) == ((1, 1), "the registry is away")
+    champion.away = None
+    assert (reloader.poll(), reloader.error) == (False, None)
+
+
+def test_a_server_that_starts_while_the_registry_is_away_serves_the_last_champion_it_knew(
+    lite: Parts, reloader: Reloader, champion: StockedCatalog
+) -> None:
+    reloader.poll()
+    champion.set_alias(NAME, "champion", 2)
+    reloader.poll()
+    champion.away = AWAY
+    fresh = Holder()
+    again = Reloader(lite, fresh, lambda _: None)
+    assert again.poll()
+    assert served(fresh) == (2, 2)
+    assert not again.poll()
+    assert again.error == "the registry is away"
+
+
+@pytest.mark.parametrize("broken", ["nothing", "memory", "file"])
+def test_without_registry_and_memory_there_is_no_model_and_the_reason_is_said(
+    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, broken: str
+) -> None:
+    if broken != "nothing":
+        reloader.poll()
+        folder = lite.model_cache / NAME
+        if broken == "memory":
+            (folder / "champion.json").write_text('{"version": ')
+        else:
+            (folder / "1" / MODEL_FILE).unlink()
+    champion.away = AWAY
+    fresh = Holder()
+    again = Reloader(lite, fresh, lambda _: None)
+    assert (again.poll(), fresh.loaded, again.error) == (False, None, "the registry is away")
+    champion.away = None
+    assert again.poll()
+    assert served(fresh) == (1, 1)
+
+
+def test_a_champion_that_cannot_be_remembered_serves_all_the_same(
+    lite: Parts, reloader: Reloader, holder: Holder
+) -> None:
+    (lite.model_cache / NAME / "champion.json").mkdir(parents=True)
+    assert reloader.poll()
+    assert served(holder) == (1, 1)
+
+
+def test_the_first_measurement_of_a_version_is_pinned_as_its_baseline(
+    lite: Parts, champion: StockedCatalog, flaky: Flaky
+) -> None:
+    server = assemble(lite)
+    flaky.away = True
+    assert not server.reloader.poll()
+    assert "away" in str(server.reloader.error)
+    flaky.away = False
+    assert server.reloader.poll()
+    with lite.database.read() as connection:
+        [(host, numbers)] = evaluations.baselines_of(connection, NAME, 1)["latency"].items()
+    assert host.endswith("-1thread")
+    assert (numbers["calls"], numbers["threads"]) == (20, 1)
+    assert 0 < numbers["p50_ms"] <= numbers["p95_ms"]
+    server.pool.close()
+
+
+@pytest.fixture
+def impatient(lite: Parts) -> Iterator[Callable[[Holder, Callable[[], None]], Reloader]]:
+    """Starts reloaders that poll every few milliseconds."""
+    quick = Parts(lite.settings.model_copy(update={"poll_seconds": 0.01}), lambda: START)
+    quick.__dict__.update(database=lite.database, catalog=lite.catalog)
+    started: list[Reloader] = []
+
+    def start(holder: Holder, after_poll: Callable[[], None]) -> Reloader:
+        started.append(Reloader(quick, holder, lambda _: None, after_poll))
+        started[0].start()
+        return started[0]
+
+    yield start
+    for reloader in started:
+        reloader.close()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_thread_outlives_every_failure_and_follows_the_next_champion(
+    impatient: Callable[[Holder, Callable[[], None]], Reloader],
+    holder: Holder,
+    champion: StockedCatalog,
+    flaky: Flaky,
+    tmp_path: Path,
+) -> None:
+    failures = [ZeroDivisionError("unforeseen"), RegistryUnavailableError("away"), KeyError("x")]
+
+    def after_poll() -> None:
+        if failures:
+            raise failures.pop()
+
+    impatient(holder, after_poll)
+    eventually(lambda: holder.loaded is not None)
+    eventually(lambda: not failures)
+    flaky.away = True
+    time.sleep(0.05)
+    flaky.away = False
+    champion.set_alias(NAME, "champion", 2)
+    eventually(lambda: served(holder) == (2, 2))
+
+    def beat() -> dict[str, object]:
+        with flaky.read() as connection:
+            return {item.component: item.details for item in leases.alive(connection, START)}
+
+    eventually(lambda: beat() == {"api": {"model_version": 2, "error": None}})

@@ -1,0 +1,93 @@
+"""Evaluations: one per rule and slot whoever writes it; baselines: the first stays."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.store import evaluations
+from mlplatform.store.database import Database
+from mlplatform.store.evaluations import Evaluation
+from tests.mlplatform.conftest import START
+from tests.mlplatform.store.conftest import evaluation, together, writing
+
+MINUTE = timedelta(minutes=1)
+
+
+def add(database: Database, *rows: Evaluation) -> None:
+    with database.write() as connection:
+        for row in rows:
+            evaluations.add(connection, row)
+
+
+def test_an_evaluation_comes_back_as_it_was_added(database: Database) -> None:
+    row = evaluation()
+    add(database, row)
+    with database.read() as connection:
+        assert evaluations.find(connection, row.id) == row
+        assert evaluations.is_done(connection, row.model_name, row.rule, row.slot)
+        assert not evaluations.is_done(connection, row.model_name, row.rule, row.slot + MINUTE)
+        assert not evaluations.is_done(connection, row.model_name, "other", row.slot)
+        assert not evaluations.is_done(connection, "letters", row.rule, row.slot), "each model has slots of its own"
+
+
+def test_a_slot_evaluated_before_is_a_conflict_and_keeps_the_first(database: Database) -> None:
+    first = evaluation(state="ok")
+    add(database, first)
+    with pytest.raises(ConflictError, match="already evaluated for slot"):
+        add(database, evaluation(state="breach"))
+    add(database, evaluation(START + MINUTE), evaluation(rule="other"))
+    with database.read() as connection:
+        assert evaluations.find(connection, first.id).state == "ok"
+
+
+def test_of_watchers_that_evaluate_a_slot_at_once_one_writes(database: Database) -> None:
+    rows = [replace(evaluation(), evaluated_by=f"host:{n}") for n in range(5)]
+    results = together(*(writing(database, partial(evaluations.add, evaluation=row)) for row in rows))
+    assert [result for result in results if result is None] == [None]
+    assert {type(result) for result in results} == {type(None), ConflictError}
+    with database.read() as connection:
+        assert len(evaluations.recent(connection)) == 1
+
+
+def test_a_slot_is_the_same_in_every_zone(database: Database) -> None:
+    add(database, evaluation())
+    shifted = START.astimezone(tz=None)
+    with pytest.raises(ConflictError):
+        add(database, evaluation(shifted))
+
+
+def test_recent_comes_newest_first_of_all_rules_or_one(database: Database) -> None:
+    rows = [evaluation(START + n * MINUTE, rule=rule) for n, rule in enumerate(("a", "b", "a"))]
+    add(database, *rows)
+    with database.read() as connection:
+        assert evaluations.recent(connection) == rows[::-1]
+        assert evaluations.recent(connection, limit=2) == rows[:0:-1]
+        assert evaluations.recent(connection, rule="a") == [rows[2], rows[0]]
+
+
+def test_an_unknown_evaluation_is_named(database: Database) -> None:
+    with database.read() as connection:
+        for wrong in ("nosuch", "a\0b"):
+            with pytest.raises(NotFoundError, match="is not known"):
+                evaluations.find(connection, wrong)
+
+
+def test_the_first_measurement_of_a_baseline_stays(database: Database) -> None:
+    def pin(kind: str, host: str, p95: float, version: int = 1) -> bool:
+        with database.write() as connection:
+            return evaluations.set_baseline(connection, "digits", version, kind, host, {"p95_ms": p95}, START)
+
+    assert pin("latency", "8 cores", 2.0)
+    assert not pin("latency", "8 cores", 9.0)
+    assert pin("latency", "2 cores", 5.0)
+    assert pin("accuracy", "", 0.9)
+    assert pin("latency", "8 cores", 1.0, version=2)
+    with database.read() as connection:
+        assert evaluations.baselines_of(connection, "digits", 1) == {
+            "latency": {"8 cores": {"p95_ms": 2.0}, "2 cores": {"p95_ms": 5.0}},
+            "accuracy": {"": {"p95_ms": 0.9}},
+        }
+        assert evaluations.baselines_of(connection, "digits", 3) == {}

@@ -1,0 +1,131 @@
+"""The outbox: one notice per key, tried again with growing delays, given up where people see it."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection
+
+from mlplatform.store import outbox
+from mlplatform.store.database import Database
+from mlplatform.store.outbox import Message
+from tests.mlplatform.conftest import START
+from tests.mlplatform.store.conftest import saved, together, writing
+
+SECOND = timedelta(seconds=1)
+
+
+def put(database: Database, key: str, at: datetime = START, text: str = "fell") -> bool:
+    with database.write() as connection:
+        return outbox.post(
+            connection, key=key, channel="slack", payload={"body": {"text": text}}, alert_id=None, now=at
+        )
+
+
+def due(database: Database, now: datetime, limit: int = 20) -> list[Message]:
+    with database.read() as connection:
+        return outbox.due(connection, now, limit)
+
+
+def fail(database: Database, message: Message, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
+    with database.write() as connection:
+        return outbox.failed(connection, message, error, allowed, now)
+
+
+def only(database: Database) -> Message:
+    with database.read() as connection:
+        [message] = outbox.recent(connection)
+    return message
+
+
+def test_a_notice_posted_twice_is_one_and_keeps_its_first_words(database: Database) -> None:
+    assert put(database, "a-firing-1")
+    assert not put(database, "a-firing-1", START + SECOND, "other words")
+    assert only(database).payload == {"body": {"text": "fell"}}
+
+
+def test_a_notice_posted_by_many_at_once_is_one(database: Database) -> None:
+    results = together(*[lambda: put(database, "a-firing-1")] * 6)
+    assert sorted(result for result in results if isinstance(result, bool)) == [False] * 5 + [True]
+    assert only(database).idempotency_key == "a-firing-1"
+
+
+def test_a_notice_falls_with_the_transaction_that_caused_it(database: Database) -> None:
+    def crash(connection: Connection) -> None:
+        outbox.post(connection, key="k", channel="slack", payload={}, alert_id=None, now=START)
+        raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        writing(database, crash)()
+    assert due(database, START) == []
+
+
+def test_a_notice_names_its_alert(database: Database) -> None:
+    made = saved(database)
+    with database.write() as connection:
+        outbox.post(connection, key="k", channel="mail", payload={}, alert_id=made.id, now=START)
+    assert (only(database).alert_id, only(database).channel) == (made.id, "mail")
+
+
+def test_due_are_the_waiting_from_their_moment_on_oldest_first(database: Database) -> None:
+    for name in "abc":
+        put(database, name)
+    put(database, "later", START + SECOND)
+    assert [item.idempotency_key for item in due(database, START)] == ["a", "b", "c"]
+    assert [item.idempotency_key for item in due(database, START, limit=2)] == ["a", "b"]
+    assert len(due(database, START + SECOND)) == 4
+    assert due(database, START - SECOND) == []
+
+
+def test_a_delivered_notice_is_due_no_more(database: Database) -> None:
+    put(database, "a")
+    fail(database, only(database), 8, START)
+    with database.write() as connection:
+        outbox.delivered(connection, only(database).id, START + SECOND)
+    message = only(database)
+    assert (message.state, message.attempts, message.last_error) == ("delivered", 2, None)
+    assert message.delivered_at == START + SECOND
+    assert due(database, START + timedelta(days=1)) == []
+    with database.read() as connection:
+        assert outbox.undelivered(connection) == []
+
+
+def test_delays_double_up_to_the_longest_and_then_stay(database: Database) -> None:
+    put(database, "a")
+    now, delays = START, []
+    for _ in range(12):
+        assert fail(database, only(database), 100, now) == "waiting"
+        delays.append(int((only(database).next_attempt_at - now).total_seconds()))
+        now = only(database).next_attempt_at
+    assert delays == [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
+
+
+def test_the_hundredth_try_is_planned_like_the_tenth(database: Database) -> None:
+    put(database, "a")
+    assert fail(database, replace(only(database), attempts=99), 10_000, START) == "waiting"
+    assert only(database).next_attempt_at == START + outbox.LONGEST_DELAY
+
+
+def test_after_the_tries_allowed_a_notice_fails_and_stays_visible(database: Database) -> None:
+    put(database, "a")
+    assert [fail(database, only(database), 3, START) for _ in range(3)] == ["waiting", "waiting", "failed"]
+    assert due(database, START + timedelta(days=1)) == []
+    with database.read() as connection:
+        [message] = outbox.undelivered(connection)
+    assert (message.state, message.attempts, message.last_error) == ("failed", 3, "HTTP 503")
+
+
+def test_a_failure_told_after_another_courier_delivered_changes_nothing(database: Database) -> None:
+    put(database, "a")
+    message = only(database)
+    with database.write() as connection:
+        outbox.delivered(connection, message.id, START)
+    held = only(database)
+    assert fail(database, message, 1, START + SECOND) == "delivered"
+    assert only(database) == held
+
+
+def test_a_receivers_answer_of_any_length_and_bytes_is_kept_as_far_as_it_can_be(database: Database) -> None:
+    put(database, "a")
+    fail(database, only(database), 8, START, "HTTP 500: \0\0" + "x" * 1000)
+    assert only(database).last_error == "HTTP 500: " + "x" * 490

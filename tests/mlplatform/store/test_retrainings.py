@@ -1,0 +1,485 @@
+"""Retrainings: one queued and one running, requests that join, limits, owners that lost their row, reruns once."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, event
+
+from mlplatform.errors import ConflictError, FencedError, NotFoundError
+from mlplatform.store import promotions, retrainings
+from mlplatform.store.database import Database
+from mlplatform.store.retrainings import Limits, Retraining
+from tests.mlplatform.conftest import START
+from tests.mlplatform.store.conftest import NO_LIMITS, queued, running, saved, together
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
+AGE = timedelta(seconds=30)
+
+
+def found(database: Database, key: str) -> Retraining:
+    with database.read() as connection:
+        return retrainings.find(connection, key)
+
+
+def ask(database: Database, by: str, trigger: retrainings.Trigger = "manual") -> tuple[str, bool]:
+    with database.write() as connection:
+        return retrainings.request(
+            connection, pipeline="digits", reason=f"{by} asks", trigger=trigger, requested_by=by, now=START
+        )
+
+
+def claim(database: Database, owner: str, now: datetime = START, limits: Limits = NO_LIMITS) -> Retraining | None:
+    with database.write() as connection:
+        return retrainings.claim(connection, "digits", owner, limits, now)
+
+
+def finish(
+    database: Database, key: str, owner: str, now: datetime = START, state: retrainings.State = "succeeded"
+) -> None:
+    with database.write() as connection:
+        retrainings.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
+
+
+def promote(database: Database, key: str) -> None:
+    with database.write() as connection:
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=4,
+            kind="first",
+            now=START,
+            actor="retraining",
+            reason="better",
+            fence=1,
+            retraining_id=key,
+            verdict={"outcome": "promote"},
+        )
+
+
+def close(database: Database, now: datetime) -> list[tuple[Retraining, str | None]]:
+    with database.write() as connection:
+        return retrainings.close_abandoned(connection, now, AGE)
+
+
+def hand_back(database: Database, key: str, owner: str) -> str | None:
+    with database.write() as connection:
+        return retrainings.hand_back(connection, key, owner, START + MINUTE)
+
+
+# --- the queue
+
+
+def test_a_first_request_is_queued_with_its_cause(database: Database) -> None:
+    made = saved(database)
+    with database.write() as connection:
+        key, fresh = retrainings.request(
+            connection,
+            pipeline="digits",
+            reason="drift",
+            trigger="alert",
+            requested_by="watcher",
+            now=START,
+            alert_id=made.id,
+        )
+    row = found(database, key)
+    assert fresh
+    assert (row.state, row.alert_id, row.requested_at, row.owner) == ("queued", made.id, START, None)
+    assert row.causes == [
+        {"reason": "drift", "trigger": "alert", "by": "watcher", "at": START.isoformat(), "alert": made.id}
+    ]
+
+
+def test_a_request_joins_the_queued_one_as_a_further_cause(database: Database) -> None:
+    key, _ = ask(database, "ada")
+    assert ask(database, "bob", "api") == (key, False)
+    row = found(database, key)
+    assert [cause["by"] for cause in row.causes] == ["ada", "bob"]
+    assert (row.trigger, row.requested_by) == ("manual", "ada")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("alert", "manual", "manual"),
+        ("alert", "api", "api"),
+        ("alert", "alert", "alert"),
+        ("manual", "alert", "manual"),
+    ],
+)
+def test_a_person_who_joins_an_alerts_request_frees_it_from_the_limits(
+    database: Database, first: retrainings.Trigger, second: retrainings.Trigger, kept: str
+) -> None:
+    ask(database, "a", first)
+    key, _ = ask(database, "b", second)
+    assert found(database, key).trigger == kept
+    with database.read() as connection:
+        assert retrainings.queued_trigger(connection, "digits") == kept
+
+
+def test_requests_at_once_are_one_retraining_that_forgets_no_cause(database: Database) -> None:
+    names = [f"person{n}" for n in range(8)]
+    results = together(*(lambda name=name: ask(database, name) for name in names))
+    answers = [result for result in results if isinstance(result, tuple)]
+    assert sorted(fresh for _, fresh in answers) == [False] * 7 + [True]
+    [key] = {key for key, _ in answers}
+    assert sorted(cause["by"] for cause in found(database, key).causes) == names
+
+
+def test_a_request_while_one_runs_queues_the_next(database: Database) -> None:
+    first = running(database, "a")
+    key, fresh = ask(database, "bob")
+    assert fresh
+    assert key != first
+    with database.read() as connection:
+        assert retrainings.queued_pipelines(connection) == ["digits"]
+
+
+def test_a_request_whose_queued_one_is_claimed_that_very_moment_queues_the_next(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time: there is no such moment")
+    first = queued(database)
+    claimed: list[Retraining | None] = []
+
+    def claim_in_between(*_execution: object) -> None:
+        if not claimed:
+            claimed.append(claim(database, "owner"))
+
+    with database.write() as connection:
+        event.listen(connection, "after_cursor_execute", claim_in_between)
+        key, fresh = retrainings.request(
+            connection, pipeline="digits", reason="drift", trigger="api", requested_by="bob", now=START
+        )
+    assert [row.id for row in claimed if row is not None] == [first]
+    assert fresh
+    assert (found(database, first).state, found(database, key).state) == ("running", "queued")
+
+
+def test_pipelines_queue_side_by_side(database: Database) -> None:
+    with database.write() as connection:
+        for pipeline in ("letters", "digits"):
+            retrainings.request(
+                connection, pipeline=pipeline, reason="", trigger="manual", requested_by="ada", now=START
+            )
+        assert retrainings.queued_pipelines(connection) == ["digits", "letters"]
+        for pipeline in ("letters", "digits"):
+            assert retrainings.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
+        assert retrainings.queued_pipelines(connection) == []
+        assert retrainings.queued_trigger(connection, "digits") is None
+
+
+# --- the start
+
+
+def test_a_claimed_retraining_runs_under_its_owner_with_a_first_heartbeat(database: Database) -> None:
+    key = queued(database)
+    row = claim(database, "a", START + MINUTE)
+    assert row is not None
+    assert (row.id, row.state, row.owner) == (key, "running", "a")
+    assert (row.started_at, row.heartbeat_at, row.finished_at) == (START + MINUTE, START + MINUTE, None)
+
+
+def test_nothing_queued_is_nothing_to_claim(database: Database) -> None:
+    assert claim(database, "a") is None
+
+
+def test_while_one_runs_the_next_waits(database: Database) -> None:
+    first = running(database, "a")
+    second = queued(database)
+    assert claim(database, "b") is None
+    finish(database, first, "a")
+    row = claim(database, "b")
+    assert row is not None
+    assert row.id == second
+
+
+def test_of_claims_at_once_one_gets_the_retraining(database: Database) -> None:
+    for turn in range(4):
+        key = queued(database, START + turn * HOUR)
+        results = together(*(lambda name=name: claim(database, name) for name in "abcdef"))
+        [row] = [result for result in results if result is not None]
+        assert isinstance(row, Retraining)
+        assert row.id == key
+        assert found(database, key).owner == row.owner
+        finish(database, key, row.owner or "")
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
+    database: Database, state: retrainings.State
+) -> None:
+    limits = Limits(cooldown=HOUR, daily_cap=9)
+    finish(database, running(database, "a"), "a", START + MINUTE, state)
+    queued(database, trigger="alert")
+    free = START + MINUTE + HOUR
+    with database.read() as connection:
+        assert retrainings.waits_until(connection, "digits", "alert", limits, START + MINUTE) == free
+        assert retrainings.waits_until(connection, "digits", "alert", limits, free) is None
+        assert retrainings.waits_until(connection, "digits", "manual", limits, START + MINUTE) is None
+        assert retrainings.waits_until(connection, "letters", "alert", limits, START + MINUTE) is None
+    assert claim(database, "b", free - INSTANT, limits) is None
+    assert claim(database, "b", free, limits) is not None
+
+
+def test_a_cancelled_retraining_starts_no_cooldown(database: Database) -> None:
+    key = running(database, "a")
+    with database.write() as connection:
+        retrainings.cancel(connection, key, "tester", START)
+    queued(database, trigger="alert")
+    assert claim(database, "b", START, Limits(cooldown=HOUR, daily_cap=9)) is not None
+
+
+def test_the_daily_cap_holds_until_a_start_is_a_day_old(database: Database) -> None:
+    limits = Limits(cooldown=timedelta(0), daily_cap=2)
+    for hour in range(3):
+        finish(database, running(database, "a", START + hour * HOUR), "a", START + hour * HOUR)
+    queued(database, trigger="alert")
+    free = START + HOUR + timedelta(days=1)
+    with database.read() as connection:
+        assert retrainings.waits_until(connection, "digits", "alert", limits, START + 3 * HOUR) == free
+    assert claim(database, "b", free - INSTANT, limits) is None
+    assert claim(database, "b", free, limits) is not None
+
+
+def test_a_daily_cap_of_zero_lets_only_people_start(database: Database) -> None:
+    limits = Limits(cooldown=timedelta(0), daily_cap=0)
+    queued(database, trigger="alert")
+    assert claim(database, "a", START, limits) is None
+    assert claim(database, "a", START + timedelta(days=400), limits) is None
+    ask(database, "ada")
+    assert claim(database, "a", START, limits) is not None
+
+
+# --- the run
+
+
+def test_a_heartbeat_keeps_the_last_progress(database: Database) -> None:
+    key = running(database, "a")
+    with database.write() as connection:
+        retrainings.beat(connection, key, "a", START + MINUTE, {"epoch": 3})
+        retrainings.beat(connection, key, "a", START + 2 * MINUTE, None)
+        retrainings.note_run(connection, key, "a", "run-7")
+    row = found(database, key)
+    assert (row.heartbeat_at, row.progress, row.run_id) == (START + 2 * MINUTE, {"epoch": 3}, "run-7")
+
+
+def test_a_finished_retraining_holds_what_it_led_to(database: Database) -> None:
+    key = running(database, "a")
+    with database.write() as connection:
+        retrainings.finish(
+            connection,
+            key,
+            "a",
+            "succeeded",
+            START + HOUR,
+            candidate_version=2,
+            verdict={"outcome": "keep"},
+            promoted=False,
+        )
+    row = found(database, key)
+    assert (row.state, row.finished_at, row.candidate_version) == ("succeeded", START + HOUR, 2)
+    assert (row.verdict, row.promoted, row.error) == ({"outcome": "keep"}, False, None)
+
+
+def test_a_run_that_promoted_and_failed_after_that_succeeded_with_an_error(database: Database) -> None:
+    key = running(database, "a")
+    promote(database, key)
+    finish(database, key, "a", START + MINUTE, "failed")
+    row = found(database, key)
+    assert (row.state, row.promoted, row.candidate_version) == ("succeeded", True, 4)
+    assert (row.verdict, row.error) == ({"outcome": "promote"}, "what happened")
+
+
+@pytest.mark.parametrize("ending", ["finished", "cancelled", "abandoned", "never his"])
+def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: str) -> None:
+    key = running(database, "a")
+    if ending == "finished":
+        finish(database, key, "a")
+    elif ending == "cancelled":
+        with database.write() as connection:
+            retrainings.cancel(connection, key, "tester", START)
+    elif ending == "abandoned":
+        close(database, START + HOUR)
+    owner = "b" if ending == "never his" else "a"
+    before = found(database, key)
+    with database.write() as connection:
+        with pytest.raises(FencedError, match="it must not write"):
+            retrainings.beat(connection, key, owner, START + HOUR, {"epoch": 9})
+        with pytest.raises(FencedError):
+            retrainings.note_run(connection, key, owner, "run-9")
+        with pytest.raises(FencedError):
+            retrainings.finish(connection, key, owner, "failed", START + HOUR)
+        with pytest.raises(FencedError):
+            retrainings.prove(connection, key, owner)
+        assert retrainings.hand_back(connection, key, owner, START + HOUR) is None
+    assert found(database, key) == before
+
+
+# --- crashes
+
+
+def test_a_heartbeat_of_exactly_the_age_still_lives(database: Database) -> None:
+    key = running(database, "a")
+    assert close(database, START + AGE) == []
+    [(row, _)] = close(database, START + AGE + INSTANT)
+    assert row.id == key
+
+
+def test_an_abandoned_run_is_closed_and_queued_again_with_its_causes(database: Database) -> None:
+    made = saved(database)
+    with database.write() as connection:
+        retrainings.request(
+            connection,
+            pipeline="digits",
+            reason="drift",
+            trigger="alert",
+            requested_by="watcher",
+            now=START,
+            alert_id=made.id,
+        )
+    ask(database, "ada", "alert")
+    first = claim(database, "a")
+    assert first is not None
+    [(_, rerun)] = close(database, START + HOUR)
+    assert rerun is not None
+    closed, again = found(database, first.id), found(database, rerun)
+    assert (closed.state, closed.error, closed.finished_at) == (
+        "abandoned",
+        "its heartbeat stopped",
+        START + HOUR,
+    )
+    assert (again.state, again.rerun_of, again.alert_id) == ("queued", first.id, made.id)
+    assert (again.causes, again.trigger, again.reason) == (first.causes, "alert", "drift")
+
+
+def test_an_abandoned_run_is_run_again_once_and_not_for_ever(database: Database) -> None:
+    running(database, "a")
+    [(_, rerun)] = close(database, START + HOUR)
+    assert close(database, START + HOUR) == []
+    again = claim(database, "b", START + HOUR)
+    assert again is not None
+    assert again.id == rerun
+    [(row, third)] = close(database, START + 2 * HOUR)
+    assert (row.id, third) == (rerun, None)
+    with database.read() as connection:
+        assert [item.state for item in retrainings.recent(connection)] == ["abandoned", "abandoned"]
+        assert retrainings.queued_pipelines(connection) == []
+
+
+def test_of_watchers_that_find_an_abandoned_run_at_once_one_closes_it(database: Database) -> None:
+    running(database, "a")
+    results = together(*[lambda: close(database, START + HOUR)] * 4)
+    assert sorted(len(result) for result in results if isinstance(result, list)) == [0, 0, 0, 1]
+    with database.read() as connection:
+        assert [item.state for item in retrainings.recent(connection)] == ["queued", "abandoned"]
+
+
+def test_a_rerun_joins_a_request_that_is_queued_already(database: Database) -> None:
+    running(database, "a")
+    waiting, _ = ask(database, "bob")
+    [(_, rerun)] = close(database, START + HOUR)
+    assert rerun == waiting
+    assert [cause["by"] for cause in found(database, waiting).causes] == ["bob", "ada"]
+
+
+@pytest.mark.parametrize("closing", ["abandoned", "handed back"])
+def test_a_run_that_had_promoted_is_closed_as_succeeded_and_not_run_again(database: Database, closing: str) -> None:
+    key = running(database, "a")
+    promote(database, key)
+    if closing == "abandoned":
+        [(_, rerun)] = close(database, START + HOUR)
+    else:
+        rerun = hand_back(database, key, "a")
+    row = found(database, key)
+    assert rerun is None
+    assert (row.state, row.promoted, row.candidate_version, row.verdict) == (
+        "succeeded",
+        True,
+        4,
+        {"outcome": "promote"},
+    )
+    with database.read() as connection:
+        assert retrainings.queued_pipelines(connection) == []
+
+
+def test_a_rerun_is_not_held_up_by_the_cap_its_abandoned_run_used(database: Database) -> None:
+    limits = Limits(cooldown=HOUR, daily_cap=1)
+    queued(database, trigger="alert")
+    assert claim(database, "a", START, limits) is not None
+    close(database, START + MINUTE)
+    assert claim(database, "b", START + MINUTE, limits) is not None
+    close(database, START + HOUR)
+    queued(database, trigger="alert")
+    assert claim(database, "c", START + HOUR, limits) is not None
+
+
+def test_a_run_handed_back_is_queued_again_each_time(database: Database) -> None:
+    first = running(database, "a")
+    second = hand_back(database, first, "a")
+    assert second is not None
+    assert (found(database, first).state, found(database, first).error) == ("abandoned", "its watcher stopped")
+    assert claim(database, "b") is not None
+    third = hand_back(database, second, "b")
+    assert third is not None
+    assert found(database, third).rerun_of is None, "a stop in good order does not use up the one rerun of a crash"
+
+
+def test_cancelling_closes_what_is_open_and_nothing_else(database: Database) -> None:
+    runs, waits = running(database, "a"), queued(database)
+    for key in (runs, waits):
+        with database.write() as connection:
+            retrainings.cancel(connection, key, "tester", START + MINUTE)
+        assert (found(database, key).state, found(database, key).finished_at) == ("cancelled", START + MINUTE)
+    with pytest.raises(ConflictError, match="is cancelled"), database.write() as connection:
+        retrainings.cancel(connection, runs, "tester", START)
+    with pytest.raises(NotFoundError, match="nosuch"), database.write() as connection:
+        retrainings.cancel(connection, "nosuch", "tester", START)
+
+
+def test_recent_comes_newest_first_up_to_the_limit(database: Database) -> None:
+    keys = []
+    for turn in range(3):
+        keys.append(running(database, "a", START + turn * MINUTE))
+        finish(database, keys[-1], "a")
+    with database.read() as connection:
+        assert [row.id for row in retrainings.recent(connection)] == keys[::-1]
+        assert [row.id for row in retrainings.recent(connection, limit=1)] == keys[2:]
+
+
+def test_an_unknown_retraining_is_named(database: Database) -> None:
+    with pytest.raises(NotFoundError, match="'nosuch' is not known"):
+        found(database, "nosuch")
+
+
+def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(database: Database) -> None:
+    key = running(database, "a")
+
+    def promote_slowly(connection: Connection) -> None:
+        retrainings.prove(connection, key, "a")
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=4,
+            kind="first",
+            now=START,
+            actor="retraining",
+            reason="better",
+            fence=1,
+            retraining_id=key,
+        )
+
+    def run() -> list[tuple[Retraining, str | None]]:
+        with database.write() as connection:
+            promote_slowly(connection)
+        return []
+
+    results = together(run, lambda: close(database, START + HOUR))
+    row = found(database, key)
+    assert (row.state, row.promoted) in {("succeeded", True), ("abandoned", False)}
+    fenced = isinstance(results[0], FencedError)
+    assert fenced == (row.state == "abandoned")
+    with database.read() as connection:
+        assert (promotions.latest(connection, "digits") is None) == fenced

@@ -1,0 +1,69 @@
+"""Tasks: one per alert at most, closed once."""
+
+from datetime import timedelta
+
+from mlplatform.store import tasks
+from mlplatform.store.database import Database
+from tests.mlplatform.conftest import START
+from tests.mlplatform.store.conftest import saved, together
+
+HOUR = timedelta(hours=1)
+
+
+def start(
+    database: Database, kind: tasks.Kind = "label-audit", model: str = "digits", alert: str | None = None
+) -> str | None:
+    with database.write() as connection:
+        return tasks.open_task(connection, kind, model, {"class": "7"}, START, alert)
+
+
+def test_an_open_task_comes_back_as_it_was_opened(database: Database) -> None:
+    made = saved(database)
+    key = start(database, alert=made.id)
+    with database.read() as connection:
+        [task] = tasks.open_tasks(connection, "digits")
+    assert (task.id, task.kind, task.alert_id, task.model_name) == (key, "label-audit", made.id, "digits")
+    assert (task.state, task.details, task.result) == ("open", {"class": "7"}, None)
+    assert (task.at, task.finished_at) == (START, None)
+
+
+def test_an_alert_opens_one_task_also_after_it_was_closed(database: Database) -> None:
+    made = saved(database)
+    first = start(database, alert=made.id)
+    assert first is not None
+    assert start(database, alert=made.id) is None
+    with database.write() as connection:
+        assert tasks.close_task(connection, first, {}, START)
+    assert start(database, alert=made.id) is None
+
+
+def test_an_alert_that_acts_twice_at_once_opens_one_task(database: Database) -> None:
+    made = saved(database)
+    results = together(*[lambda: start(database, alert=made.id)] * 5)
+    assert sorted(type(result).__name__ for result in results) == ["NoneType"] * 4 + ["str"]
+
+
+def test_open_tasks_are_of_a_model_and_kind_oldest_first(database: Database) -> None:
+    first, second, _ = start(database), start(database, "tune-serving"), start(database, model="letters")
+    with database.read() as connection:
+        assert [task.id for task in tasks.open_tasks(connection, "digits")] == [first, second]
+        assert [task.id for task in tasks.open_tasks(connection, "digits", "tune-serving")] == [second]
+
+
+def test_of_those_who_close_a_task_at_once_one_writes_the_result(database: Database) -> None:
+    key = start(database)
+    assert key is not None
+
+    def close(name: int) -> bool:
+        with database.write() as connection:
+            return tasks.close_task(connection, key, {"threads": name}, START + HOUR)
+
+    results = together(*(lambda name=name: close(name) for name in range(4)))
+    assert sorted(result for result in results if isinstance(result, bool)) == [False, False, False, True]
+    with database.read() as connection:
+        assert tasks.open_tasks(connection, "digits") == []
+
+
+def test_an_unknown_task_is_not_closed(database: Database) -> None:
+    with database.write() as connection:
+        assert not tasks.close_task(connection, "nosuch", {}, START)

@@ -1,0 +1,111 @@
+"""What an alert starts."""
+
+from dataclasses import replace
+
+import pytest
+
+from mlplatform.actions import AUDIT_BATCH, act
+from mlplatform.build import Parts
+from mlplatform.loop import turn
+from mlplatform.store import alerts, audit
+from monitors.alerts import Alert
+from monitors.detect import Finding
+from monitors.rules import Action, Rule
+from tests.mlplatform.conftest import prediction, recorded
+from tests.mlplatform.loop_world import (
+    RULES,
+    all_alerts,
+    all_evaluations,
+    all_retrainings,
+    answer,
+    counting,
+    open_tasks,
+    promote,
+    rule,
+    with_rules,
+)
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    """A platform with one firing alert on class 3 whose rule has started nothing yet."""
+    promote(with_rules(parts, RULES.replace("label-audit", "none")))
+    answer(parts, 30, 30)
+    turn(parts, rule(parts, "class-error"), parts.clock(), measure=counting)
+    return parts
+
+
+def start(parts: Parts, action: Action, alert: Alert | None = None) -> str | None:
+    """Act on the alert as if its rule had this action."""
+    the_rule: Rule = rule(parts, "class-error").model_copy(update={"action": action})
+    finding = Finding(**all_evaluations(parts)[0].findings[0])
+    with parts.database.write() as connection:
+        return act(connection, the_rule, alert or all_alerts(parts)[0], finding, parts.clock())
+
+
+def test_retrain_queues_a_retraining_with_the_finding_as_its_reason(world: Parts) -> None:
+    started = start(world, "retrain")
+    [row] = all_retrainings(world)
+    assert (row.id, row.pipeline, row.trigger, row.requested_by) == (started, "digits", "alert", "watcher")
+    assert row.reason.startswith("class-error: Class 3: 30 of 60 labelled answers wrong")
+
+
+def test_a_second_alert_joins_the_queued_retraining(world: Parts) -> None:
+    assert start(world, "retrain") == start(world, "retrain")
+    [row] = all_retrainings(world)
+    assert len(row.causes) == 2
+
+
+def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: Parts) -> None:
+    started = start(world, "tune-serving")
+    assert start(world, "tune-serving") is None
+    [task] = open_tasks(world)
+    assert (task.id, task.kind, task.details) == (
+        started,
+        "tune-serving",
+        {"version": 1, "ratio": 0.5, "baseline_ms": None},
+    )
+
+
+def test_a_label_audit_asks_for_the_least_sure_unlabelled_answers_of_the_class(world: Parts) -> None:
+    now = world.clock()
+    sure, unsure = recorded(world.database, prediction(now, confidence=0.8), prediction(now, confidence=0.4))
+    recorded(world.database, prediction(now, label="4", confidence=0.2), prediction(now, version=2, confidence=0.2))
+    start(world, "label-audit")
+    [task] = open_tasks(world)
+    assert task.details["class"] == "3"
+    assert [item["id"] for item in task.details["predictions"]] == [unsure, sure]
+
+
+def test_a_label_audit_is_of_a_size_that_people_can_do(world: Parts) -> None:
+    recorded(world.database, *(prediction(world.clock()) for _ in range(AUDIT_BATCH + 5)))
+    start(world, "label-audit")
+    assert len(open_tasks(world)[0].details["predictions"]) == AUDIT_BATCH
+
+
+@pytest.mark.parametrize("action", ["retrain", "tune-serving", "label-audit"])
+def test_what_was_started_is_in_the_audit_log(world: Parts, action: Action) -> None:
+    started = start(world, action)
+    with world.database.read() as connection:
+        entry = audit.entries(connection)[0]
+    alert = all_alerts(world)[0]
+    assert (entry["action"], entry["subject"], entry["details"]) == (action, f"alert/{alert.id}", {"started": started})
+
+
+def test_no_action_starts_nothing_and_notes_nothing(world: Parts) -> None:
+    with world.database.read() as connection:
+        before = audit.entries(connection)
+    assert start(world, "none") is None
+    with world.database.read() as connection:
+        assert audit.entries(connection) == before
+
+
+def test_what_was_started_goes_when_the_transaction_fails(world: Parts) -> None:
+    alert = replace(all_alerts(world)[0], id="no such alert")
+    from sqlalchemy.exc import IntegrityError
+
+    with pytest.raises(IntegrityError):
+        start(world, "label-audit", alert)
+    assert open_tasks(world) == []
+    with world.database.read() as connection:
+        assert len(alerts.listed(connection)) == 1

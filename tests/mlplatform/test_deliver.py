@@ -1,0 +1,255 @@
+"""Deliveries: at least once, each try the same, visible when given up."""
+
+import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy import Connection
+
+from mlplatform.build import Parts
+from mlplatform.deliver import Courier, DeliveryError, courier
+from mlplatform.demo.receivers import Mailbox, receivers
+from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.loop import turn
+from mlplatform.processes import free_port
+from mlplatform.settings import Settings
+from mlplatform.store import audit, outbox
+from mlplatform.store.database import Database
+from monitors.signature import verify
+from tests.mlplatform.loop_world import (
+    RULES,
+    SECRET,
+    answer,
+    counting,
+    lease_of,
+    notices,
+    promote,
+    rule,
+    tick,
+    with_rules,
+)
+
+Answer = Callable[[httpx.Request], httpx.Response]
+ATTEMPTS = 4
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"delivery_attempts": ATTEMPTS, "delivery_timeout_seconds": 5.0})
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    promote(with_rules(parts))
+    return parts
+
+
+def fire(parts: Parts, channel: str) -> outbox.Message:
+    """Let the accuracy alert fire and tell one channel."""
+    the_rule = rule(parts, "accuracy-drop").model_copy(update={"notify": (channel,)})
+    answer(parts, 18, 12)
+    turn(parts, the_rule, parts.clock(), measure=counting)
+    [message] = notices(parts)
+    return message
+
+
+class Receiver:
+    """A web server in memory: it keeps the requests and answers as told."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.requests: list[httpx.Request] = []
+        self._answer = answer
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self._answer(request)
+
+
+def sends_to(parts: Parts, answer: Answer) -> tuple[Courier, Receiver]:
+    receiver = Receiver(answer)
+    return Courier(parts, httpx.Client(transport=httpx.MockTransport(receiver))), receiver
+
+
+def fine(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, text="ok")
+
+
+def broken(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(500, text="no_service")
+
+
+def silent(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("too slow", request=request)
+
+
+def test_slack_takes_a_notice_once(world: Parts) -> None:
+    fire(world, "team-slack")
+    sender, receiver = sends_to(world, fine)
+    assert sender.round() == {"delivered": 1, "waiting": 0, "failed": 0}
+    assert sender.round() == {"delivered": 0, "waiting": 0, "failed": 0}
+    [request] = receiver.requests
+    [message] = notices(world)
+    assert (str(request.url), request.headers["content-type"]) == ("http://slack.test/hook", "application/json")
+    assert request.headers["idempotency-key"] == message.idempotency_key
+    assert (message.state, message.attempts, message.delivered_at) == ("delivered", 1, world.clock())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (broken, "HTTP 500: no_service"),
+        (silent, "no answer (ReadTimeout)"),
+        (lambda _: httpx.Response(302, headers={"location": "http://elsewhere.test"}), "HTTP 302: "),
+        (lambda _: httpx.Response(500, content=b"\x00\x01 binary"), "HTTP 500: \x01 binary"),
+    ],
+)
+def test_a_receiver_that_takes_nothing_is_tried_again_later_with_its_answer_kept(
+    world: Parts, answer: Answer, error: str
+) -> None:
+    fire(world, "team-slack")
+    sender, receiver = sends_to(world, answer)
+    assert sender.round()["waiting"] == 1
+    [message] = notices(world)
+    assert (message.state, message.attempts, message.last_error) == ("waiting", 1, error)
+    assert message.next_attempt_at == world.clock() + timedelta(seconds=2)
+    assert sender.round()["waiting"] == 0  # not due yet
+    assert len(receiver.requests) == 1
+
+
+def test_the_waits_double_and_the_last_failure_is_visible(world: Parts) -> None:
+    fire(world, "team-slack")
+    sender, receiver = sends_to(world, broken)
+    for seconds in (2, 4, 8):
+        sender.round()
+        [message] = notices(world)
+        assert message.next_attempt_at - world.clock() == timedelta(seconds=seconds)
+        tick(world, seconds=seconds)
+    assert sender.round() == {"delivered": 0, "waiting": 0, "failed": 1}
+    tick(world, days=1)
+    assert sender.round() == {"delivered": 0, "waiting": 0, "failed": 0}
+    assert len(receiver.requests) == ATTEMPTS
+    with world.database.read() as connection:
+        [given_up] = outbox.undelivered(connection)
+        entry = audit.entries(connection)[0]
+    assert given_up.state == "failed"
+    assert (entry["action"], entry["subject"]) == ("gave-up", f"notice/{given_up.idempotency_key}")
+
+
+def test_every_try_of_a_webhook_is_signed_anew_and_otherwise_the_same(world: Parts) -> None:
+    fire(world, "events")
+    sender, receiver = sends_to(world, broken)
+    for _ in range(3):
+        sender.round()
+        tick(world, minutes=10)
+    times = []
+    for request in receiver.requests:
+        identity, moment = request.headers["webhook-id"], int(request.headers["webhook-timestamp"])
+        assert verify(SECRET, identity, moment, request.content, request.headers["webhook-signature"], moment)
+        times.append(moment)
+    assert [later - times[0] for later in times] == [0, 600, 1200]
+    assert len({request.content for request in receiver.requests}) == 1
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {notices(world)[0].idempotency_key}
+
+
+class DyingDatabase(Database):
+    """The same database, for a process that is killed at its first write."""
+
+    def __init__(self, database: Database) -> None:
+        self.__dict__.update(vars(database))
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with super().write() as connection:
+            yield connection
+            raise StoreUnavailableError("killed")
+
+
+def test_killed_between_sending_and_marking_it_is_sent_again_with_the_same_identity(world: Parts) -> None:
+    fire(world, "events")
+    dying = Parts(world.settings, world.clock)
+    dying.__dict__.update(database=DyingDatabase(world.database), rules=world.rules)
+    receiver = Receiver(fine)
+    client = httpx.Client(transport=httpx.MockTransport(receiver))
+    with pytest.raises(StoreUnavailableError, match="killed"):
+        Courier(dying, client).round()
+    tick(world, seconds=30)
+    assert Courier(world, client).round()["delivered"] == 1
+    first, second = receiver.requests
+    assert first.content == second.content
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+def test_a_courier_that_no_longer_leads_sends_nothing(world: Parts) -> None:
+    fire(world, "team-slack")
+    lease = lease_of(world, "paused")
+    tick(world, seconds=16)
+    lease_of(world, "next")
+    sender, receiver = sends_to(world, fine)
+    with pytest.raises(FencedError):
+        sender.round(lease)
+    assert (receiver.requests, notices(world)[0].state) == ([], "waiting")
+
+
+@pytest.mark.parametrize("text", [RULES.replace("http://slack.test/hook", ""), RULES.replace("team-slack", "team")])
+def test_a_channel_that_went_away_is_reported_and_the_others_are_served(world: Parts, text: str) -> None:
+    fire(world, "team-slack")
+    with_rules(world, text)
+    sender, receiver = sends_to(world, fine)
+    assert sender.round()["waiting"] == 1
+    assert notices(world)[0].last_error == "channel 'team-slack' is no longer configured in alerts.yaml"
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("address", ["http://slack.test:port/hook", "http://xn--/hook"])
+def test_an_address_nobody_can_have_holds_up_no_other_notice(world: Parts, address: str) -> None:
+    with_rules(world, RULES.replace("http://slack.test/hook", address))
+    answer(world, 18, 12)
+    turn(world, rule(world, "accuracy-drop"), world.clock(), measure=counting)
+    with_rules(world, world.settings.alerts_file.read_text().replace("host: 127.0.0.1", f"host: {'x' * 70}.test"))
+    sender, receiver = sends_to(world, fine)
+    assert sender.round() == {"delivered": 1, "waiting": 2, "failed": 0}
+    assert [request.url.host for request in receiver.requests] == ["events.test"]
+
+
+@pytest.fixture
+def mailbox(world: Parts) -> Iterator[Mailbox]:
+    """A real SMTP server on loopback that the email channel sends to."""
+    port = free_port()
+    with_rules(world, RULES.replace("port: 1,", f"port: {port},"))
+    with receivers(free_port(), port) as mailbox:
+        yield mailbox
+
+
+def test_an_email_arrives_whole_under_the_identity_of_its_notice(world: Parts, mailbox: Mailbox) -> None:
+    message = fire(world, "mail")
+    assert courier(world).round()["delivered"] == 1
+    assert mailbox.wait(0, 1, 10)
+    [mail] = mailbox.mails
+    assert mail["Message-ID"] == f"<{message.idempotency_key.removesuffix('-mail')}@mlplatform.invalid>"
+    assert (mail["To"], mail["From"]) == ("a@example.org", "platform@example.org")
+    assert mail["Subject"] == "[critical] firing: accuracy-drop · digits v1"
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert "Accuracy is 60.0 %" in html.get_content()
+
+
+def test_a_mail_server_that_is_away_is_tried_again(world: Parts) -> None:
+    fire(world, "mail")
+    sender, _ = sends_to(world, fine)
+    assert sender.round()["waiting"] == 1
+    error = notices(world)[0].last_error
+    assert error is not None
+    assert error.startswith("SMTP 127.0.0.1:1: ")
+
+
+def test_a_mail_server_without_tls_gets_no_mail_when_tls_is_asked_for(world: Parts, mailbox: Mailbox) -> None:
+    fire(world, "mail")
+    with_rules(world, world.settings.alerts_file.read_text().replace("starttls: false", "starttls: true"))
+    assert courier(world).round()["waiting"] == 1
+    assert mailbox.mails == []
+    with pytest.raises(DeliveryError, match="STARTTLS") as caught:
+        courier(world).send(notices(world)[0])
+    assert isinstance(caught.value.__cause__, smtplib.SMTPNotSupportedError)

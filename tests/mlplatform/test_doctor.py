@@ -1,0 +1,140 @@
+"""The doctor: what is configured, reachable and missing."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.doctor import CHECKS, examine
+from mlplatform.settings import Settings
+from mlplatform.store import leases, outbox
+from mlplatform.store.database import Database
+from registry.server import quiet_environment
+from tests.mlplatform.conftest import FakeCatalog, FakeClock
+from tests.mlplatform.loop_world import RULES, lease_of, promote, with_rules
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
+        monkeypatch.delenv(name)
+    for name, value in quiet_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clinic(settings: Settings, sqlite_template: Path) -> Iterator[Parts]:
+    """A platform in order: rules, tables, a champion, a registry that agrees."""
+    settings.home.mkdir()
+    shutil.copy(sqlite_template, settings.home / "platform.db")
+    parts = Parts(settings, FakeClock())
+    database = Database(settings.store_url)
+    parts.__dict__.update(catalog=FakeCatalog(), database=database)
+    promote(with_rules(parts))
+    yield parts
+    database.close()
+
+
+def look(parts: Parts, subject: str) -> list[tuple[str, str]]:
+    return list(CHECKS[subject](parts))
+
+
+def marks(parts: Parts, subject: str) -> list[str]:
+    return [mark for mark, _ in look(parts, subject)]
+
+
+def test_everything_is_examined_and_a_failure_is_a_finding(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"mlflow_uri": "http://127.0.0.1:9", "database_url": "postgresql+psycopg://me:secret@127.0.0.1:9/none"}
+    )
+    settings.alerts_file.write_bytes(b"\xff\xfe not UTF-8")
+    findings = examine(away)
+    assert {finding.subject for finding in findings} == set(CHECKS)
+    problems = {finding.subject: finding.detail for finding in findings if finding.mark == "problem"}
+    assert problems.keys() == {"database", "mlflow", "rules", "model", "processes"}
+    assert "not UTF-8" in problems["rules"]
+    assert not any("secret" in finding.detail for finding in findings)
+
+
+def test_it_mends_nothing(settings: Settings) -> None:
+    settings.home.mkdir()
+    findings = examine(settings.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"}))
+    details = {finding.subject: finding.detail for finding in findings if finding.mark == "note"}
+    assert "not looked at" in details["model"]
+    assert "not looked at" in details["processes"]
+    assert Database(settings.store_url).revision()[0] is None
+
+
+def test_a_variable_that_is_no_setting_is_a_problem(clinic: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_PROT", "8000")
+    monkeypatch.setenv("PLATFORM_TEST_POSTGRES_URL", "x")
+    monkeypatch.setenv("PLATFORM_PORT", "8000")
+    with_rules(clinic, RULES.replace("http://slack.test/hook", "${PLATFORM_SLACK:-}"))
+    monkeypatch.setenv("PLATFORM_SLACK", "")
+    found = look(clinic, "settings")
+    assert [mark for mark, _ in found] == ["problem", "ok"]
+    assert found[0][1].startswith("PLATFORM_PROT is not a setting")
+    assert found[1][1].startswith("1 of ")
+
+
+def test_a_variable_in_the_env_file_is_examined_too(clinic: Parts) -> None:
+    Path(".env").write_text("PLATFORM_PROT=1\n")
+    assert marks(clinic, "settings") == ["problem", "ok"]
+
+
+def test_a_home_that_can_be_written_is_fine(clinic: Parts) -> None:
+    [(mark, detail)] = look(clinic, "disk")
+    assert mark in ("ok", "problem")
+    assert detail.endswith(f"GiB free at {clinic.settings.home.resolve()}")
+
+
+def test_tables_that_are_there_are_fine_and_sqlite_is_noted(clinic: Parts) -> None:
+    assert marks(clinic, "database") == ["ok", "note"]
+
+
+def test_the_rules_tell_which_channel_is_off(clinic: Parts) -> None:
+    found = look(clinic, "rules")
+    assert [mark for mark, _ in found] == ["ok", "note"]
+    assert found[1][1].startswith("channel nobody is not configured")
+
+
+def test_rules_of_another_model_are_a_problem(clinic: Parts) -> None:
+    with_rules(clinic, RULES.replace("model: digits", "model: letters"))
+    assert "problem" in marks(clinic, "rules")
+
+
+def test_an_alias_that_disagrees_with_the_history_is_a_problem(clinic: Parts) -> None:
+    assert look(clinic, "model") == [("ok", "digits: champion is version 1, MLflow's alias says 1")]
+    clinic.catalog.set_alias("digits", "champion", 2)
+    assert marks(clinic, "model") == ["problem"]
+
+
+def test_no_champion_yet_is_a_note(settings: Settings, clinic: Parts, tmp_path: Path) -> None:
+    bare = Parts(settings.model_copy(update={"home": tmp_path / "other"}), FakeClock())
+    bare.database.close()
+    [(mark, detail)] = look(bare, "model")
+    assert (mark, "platform train" in detail) == ("note", True)
+
+
+def test_processes_and_their_leader_are_counted(clinic: Parts) -> None:
+    assert marks(clinic, "processes") == ["note", "note", "note"]
+    lease_of(clinic, "host:1:a")
+    with clinic.database.write() as connection:
+        for component in ("api", "watcher"):
+            leases.beat(connection, component, "host:1:a", clinic.clock(), {})
+    found = look(clinic, "processes")
+    assert [mark for mark, _ in found] == ["ok", "ok", "ok"]
+    assert found[2][1] == "leading watcher: host:1:a"
+
+
+def test_a_notice_that_was_given_up_is_a_problem(clinic: Parts) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        outbox.post(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
+        [message] = outbox.due(connection, now)
+        outbox.failed(connection, message, "HTTP 404", 1, now)
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")

@@ -1,0 +1,338 @@
+"""The governor: one retraining at a time, each in a process of its own, none lost and none doubled."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.govern import Governor, work_command
+from mlplatform.store import audit, retrainings
+from mlplatform.store.leases import Lease
+from registry.errors import RegistryUnavailableError
+from registry.runs import RunStatus, Tracking
+from tests.mlplatform.loop_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
+from tests.mlplatform.test_schedule import FlakyDatabase
+
+LONG = ["sleep", "60"]
+
+
+class FakeTracking(Tracking):
+    """MLflow's runs, of which only the closing is asked for."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        super().__init__("sqlite:///unused.db")
+        self.closed: list[tuple[str, RunStatus]] = []
+        self._away = away
+
+    def close_run(self, run_id: str, status: RunStatus) -> None:
+        if self._away:
+            raise RegistryUnavailableError("MLflow did not answer")
+        self.closed.append((run_id, status))
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    parts.__dict__["tracking"] = FakeTracking()
+    return with_rules(parts)
+
+
+@pytest.fixture
+def govern(world: Parts) -> Iterator[Callable[[list[str]], Governor]]:
+    """Makes governors whose children run a command of the test; ends the children afterwards."""
+    made: list[Governor] = []
+
+    def make(command: list[str]) -> Governor:
+        made.append(Governor(world, lambda _id, _owner: command))
+        return made[-1]
+
+    yield make
+    for governor in made:
+        for _, child in governor._children.values():
+            child.kill()
+            child.wait()
+
+
+def queue(parts: Parts, trigger: retrainings.Trigger = "manual", pipeline: str = "digits") -> str:
+    with parts.database.write() as connection:
+        queued, _ = retrainings.request(
+            connection, pipeline=pipeline, reason="r", trigger=trigger, requested_by="me", now=parts.clock()
+        )
+    return queued
+
+
+def states(parts: Parts) -> list[str]:
+    return [row.state for row in all_retrainings(parts)]
+
+
+def until_ended(governor: Governor) -> None:
+    """Wait for the children, as the next round would find them."""
+    for _, child in governor._children.values():
+        child.wait(20)
+    governor.watch()
+
+
+def test_the_child_is_this_product_with_the_retraining_and_its_owner() -> None:
+    assert work_command("an-id", "a-token") == [
+        sys.executable,
+        "-m",
+        "mlplatform",
+        "work-retraining",
+        "an-id",
+        "a-token",
+    ]
+
+
+def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: Parts, tmp_path: Path) -> None:
+    queued = queue(world)
+    seen = tmp_path / "seen"
+    script = f'printf "%s %s %s" "$0" "$1" "$PLATFORM_PIPELINE" > {seen}'
+    governor = Governor(world, lambda key, owner: ["sh", "-c", script, key, owner])
+    governor.round(lease_of(world))
+    [row] = all_retrainings(world)
+    assert (row.id, row.state, row.started_at) == (queued, "running", world.clock())
+    until_ended(governor)
+    assert seen.read_text() == f"{queued} {row.owner} digits"
+    with world.database.read() as connection:
+        assert audit.entries(connection)[0]["action"] == "retrain"
+
+
+def test_one_runs_at_a_time(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    governor, lease = govern(LONG), lease_of(world)
+    for _ in range(3):
+        queue(world)
+        governor.round(lease)
+    assert states(world) == ["running", "queued"]
+    assert len(governor._children) == 1
+
+
+def test_a_child_that_dies_closes_the_row_as_failed(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    queue(world)
+    governor = govern(["sh", "-c", "exit 3"])
+    governor.round(lease_of(world))
+    until_ended(governor)
+    [row] = all_retrainings(world)
+    assert (row.state, row.error, row.finished_at) == ("failed", "its process ended with code 3", world.clock())
+    until_ended(governor)
+    assert states(world) == ["failed"]
+
+
+def test_a_child_that_closed_its_row_before_it_died_is_believed(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queue(world)
+    governor = govern(["sh", "-c", "exit 1"])
+    governor.round(lease_of(world))
+    [row] = all_retrainings(world)
+    with world.database.write() as connection:
+        retrainings.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
+    until_ended(governor)
+    assert states(world) == ["succeeded"]
+
+
+def test_a_death_during_an_outage_of_the_database_is_written_after_it(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queue(world)
+    flaky = FlakyDatabase(world.database)
+    world.__dict__["database"] = flaky
+    governor = govern(["sh", "-c", "exit 3"])
+    governor.round(lease_of(world))
+    flaky.away = True
+    with pytest.raises(StoreUnavailableError):
+        until_ended(governor)
+    flaky.away = False
+    governor.watch()
+    assert states(world) == ["failed"]
+
+
+def test_too_little_feedback_makes_an_alerts_request_wait(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    governor, lease = govern(LONG), lease_of(world)
+    queue(world, "alert")
+    answer(world, 9)
+    governor.round(lease)
+    assert states(world) == ["queued"]
+    answer(world, 1)
+    governor.round(lease)
+    assert states(world) == ["running"]
+
+
+def test_a_persons_request_waits_for_no_feedback(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    queue(world, "alert")
+    queue(world, "manual")  # joins it
+    govern(LONG).round(lease_of(world))
+    assert states(world) == ["running"]
+
+
+def test_the_cooldown_makes_an_alerts_request_wait(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
+    answer(world, 20)
+    queue(world)
+    governor.round(lease)
+    until_ended(governor)
+    queue(world, "alert")
+    tick(world, minutes=59)
+    governor.round(lease)
+    assert states(world) == ["failed", "queued"]
+    tick(world, minutes=2)
+    governor.round(lease)
+    assert states(world) == ["failed", "running"]
+
+
+def test_the_daily_cap_makes_an_alerts_request_wait(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
+    answer(world, 20)
+    for _ in range(3):
+        queue(world, "alert")
+        governor.round(lease)
+        until_ended(governor)
+        tick(world, hours=2)
+    assert states(world) == ["failed", "failed", "queued"]
+    tick(world, hours=20)
+    governor.round(lease)
+    assert states(world) == ["failed", "failed", "running"]
+
+
+def test_a_daily_cap_of_zero_lets_only_people_retrain(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    with_rules(world, RULES.replace("daily_cap: 2", "daily_cap: 0"))
+    governor, lease = govern(LONG), lease_of(world)
+    answer(world, 20)
+    queue(world, "alert")
+    governor.round(lease)
+    assert states(world) == ["queued"]
+    queue(world, "manual")
+    governor.round(lease)
+    assert states(world) == ["running"]
+
+
+def test_a_governor_that_no_longer_leads_starts_nothing(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    queue(world)
+    lease = lease_of(world, "paused")
+    tick(world, seconds=16)
+    lease_of(world, "next")
+    governor = govern(LONG)
+    with pytest.raises(FencedError):
+        governor.round(lease)
+    assert (states(world), governor._children) == (["queued"], {})
+
+
+def abandoned(parts: Parts) -> tuple[str, Lease]:
+    """A retraining that a dead process left running, and the lease of the next leader."""
+    queued = queue(parts)
+    with parts.database.write() as connection:
+        retrainings.claim(
+            connection, "digits", "dead", retrainings.Limits(parts.rules.retraining.cooldown, 2), parts.clock()
+        )
+        retrainings.note_run(connection, queued, "dead", "run-7")
+    tick(parts, seconds=31)
+    return queued, lease_of(parts)
+
+
+def test_an_abandoned_retraining_is_closed_and_run_again_once(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queued, lease = abandoned(world)
+    governor = govern(LONG)
+    governor.round(lease)
+    first, rerun = all_retrainings(world)
+    assert (first.id, first.state, rerun.state, rerun.rerun_of) == (queued, "abandoned", "running", queued)
+    assert isinstance(world.tracking, FakeTracking)
+    assert world.tracking.closed == [("run-7", "KILLED")]
+    governor.round(lease)
+    assert states(world) == ["abandoned", "running"]
+
+
+def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queued, lease = abandoned(world)
+    with world.database.write() as connection:
+        retrainings.beat(connection, queued, "dead", world.clock(), None)
+    govern(LONG).round(lease)
+    assert states(world) == ["running"]
+
+
+def test_mlflow_being_away_does_not_keep_an_abandoned_retraining_open(
+    world: Parts, govern: Callable[[list[str]], Governor], caplog: pytest.LogCaptureFixture
+) -> None:
+    world.__dict__["tracking"] = FakeTracking(away=True)
+    _, lease = abandoned(world)
+    govern(LONG).round(lease)
+    assert states(world) == ["abandoned", "running"]
+    assert "run-7 stays open" in caplog.text
+
+
+def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queued = queue(world)
+    governor, lease = govern(LONG), lease_of(world)
+    governor.round(lease)
+    [(_, child)] = governor._children.values()
+    governor.close()
+    assert child.poll() is not None
+    first, again = all_retrainings(world)
+    assert (first.id, first.state, again.state, again.reason) == (queued, "abandoned", "queued", "r")
+
+
+def test_a_closed_governor_starts_nothing_more(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
+    queue(world)
+    governor, lease = govern(LONG), lease_of(world)
+    governor.close()
+    governor.round(lease)
+    assert states(world) == ["queued"]
+
+
+def test_closing_beside_a_running_round_takes_no_ended_child_for_a_failed_one(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queue(world)
+    governor, lease = govern(LONG), lease_of(world)
+    governor.round(lease)
+    stopping = threading.Event()
+
+    def watching() -> None:
+        while not stopping.is_set():
+            governor.watch()
+
+    thread = threading.Thread(target=watching)
+    thread.start()
+    time.sleep(0.05)
+    governor.close()
+    stopping.set()
+    thread.join()
+    assert states(world) == ["abandoned", "queued"]
+
+
+def test_closing_without_a_database_still_ends_every_child(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    queue(world)
+    flaky = FlakyDatabase(world.database)
+    world.__dict__["database"] = flaky
+    governor = govern(LONG)
+    governor.round(lease_of(world))
+    [(_, child)] = governor._children.values()
+    flaky.away = True
+    with pytest.raises(StoreUnavailableError):
+        governor.close()
+    assert child.poll() is not None
+
+
+def test_a_child_that_ignores_the_request_to_end_is_killed(world: Parts) -> None:
+    queue(world)
+    governor = Governor(
+        world, lambda *_: ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], patience_seconds=0.3
+    )
+    governor.round(lease_of(world))
+    [(_, child)] = governor._children.values()
+    time.sleep(0.2)
+    governor.close()
+    assert child.returncode == -9
+    assert states(world) == ["abandoned", "queued"]

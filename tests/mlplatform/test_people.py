@@ -1,0 +1,156 @@
+"""What people do, with their name on it."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.loop import turn
+from mlplatform.people import acknowledge_alert, model_card, promote_version, silence_rules
+from mlplatform.store import alerts, audit
+from monitors.alerts import Change
+from monitors.errors import AlertError
+from registry.errors import UnknownVersionError
+from registry.runs import Tracking
+from tests.mlplatform.conftest import FakeCatalog
+from tests.mlplatform.loop_world import (
+    all_alerts,
+    answer,
+    counting,
+    notices,
+    promote,
+    rule,
+    tick,
+    with_rules,
+)
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    """A platform whose accuracy alert fires."""
+    promote(with_rules(parts))
+    answer(parts, 18, 12)
+    turn(parts, rule(parts, "accuracy-drop"), parts.clock(), measure=counting)
+    return parts
+
+
+def newest_entry(parts: Parts) -> tuple[str, str, str]:
+    with parts.database.read() as connection:
+        entry = audit.entries(connection)[0]
+    return entry["actor"], entry["action"], entry["subject"]
+
+
+def test_an_acknowledged_alert_reminds_no_more_and_the_audit_log_names_who(world: Parts) -> None:
+    [alert] = all_alerts(world)
+    assert acknowledge_alert(world, alert.id, "ada") == "acknowledged"
+    assert newest_entry(world) == ("ada", "acknowledge", f"alert/{alert.id}")
+    tick(world, hours=5)
+    answer(world, 18, 12)
+    turn(world, rule(world, "accuracy-drop"), world.clock(), measure=counting)
+    [alert] = all_alerts(world)
+    assert (alert.state, len(notices(world))) == ("acknowledged", 3)
+
+
+def test_acknowledging_twice_changes_nothing(world: Parts) -> None:
+    [alert] = all_alerts(world)
+    acknowledge_alert(world, alert.id, "ada")
+    acknowledge_alert(world, alert.id, "bob")
+    assert newest_entry(world)[0] == "ada"
+    with world.database.read() as connection:
+        assert [change["actor"] for change in alerts.changes_of(connection, alert.id)] == ["watcher", "ada"]
+
+
+def test_an_unknown_alert_is_said_to_be_unknown(world: Parts) -> None:
+    with pytest.raises(NotFoundError, match="platform alerts list --all"):
+        acknowledge_alert(world, "nope", "ada")
+
+
+def test_an_alert_that_resolves_at_the_same_moment_is_not_opened_again(world: Parts) -> None:
+    [alert] = all_alerts(world)
+    refused: list[Exception] = []
+
+    def acknowledge() -> None:
+        try:
+            acknowledge_alert(world, alert.id, "ada")
+        except AlertError as error:
+            refused.append(error)
+
+    from dataclasses import replace
+
+    with world.database.write() as connection:
+        alerts.open_alerts(connection, "digits", lock=True)
+        thread = threading.Thread(target=acknowledge)
+        thread.start()
+        thread.join(0.3)
+        alerts.set_state(connection, replace(alert, state="resolved"))
+        alerts.change(connection, alert.id, Change("firing", "resolved", "well again"), "watcher", world.clock())
+    thread.join(20)
+    assert len(refused) == 1
+    assert all_alerts(world)[0].state == "resolved"
+
+
+def test_a_silence_has_an_end_and_a_name(world: Parts) -> None:
+    _, until = silence_rules(world, "latency", timedelta(hours=8), "ada", "we know")
+    assert until == world.clock() + timedelta(hours=8)
+    assert newest_entry(world) == ("ada", "silence", "rule/latency")
+    with world.database.read() as connection:
+        assert [silence.rule for silence in alerts.active_silences(connection, world.clock())] == ["latency"]
+        assert alerts.active_silences(connection, until) == []
+
+
+def catalog_of(parts: Parts) -> FakeCatalog:
+    assert isinstance(parts.catalog, FakeCatalog)
+    return parts.catalog
+
+
+def test_a_version_the_gate_passed_is_promoted(world: Parts) -> None:
+    catalog_of(world).add("digits", 2, {"gate": "promote"})
+    made = promote_version(world, 2, "looks good", "ada", force=False)
+    assert (made.kind, made.from_version, made.to_version, made.actor) == ("promote", 1, 2, "ada")
+    assert world.catalog.alias("digits", "champion") == 2
+
+
+def test_a_first_version_is_promoted_as_first(parts: Parts) -> None:
+    catalog_of(parts).add("digits", 1, {"gate": "promote"})
+    assert promote_version(parts, 1, "r", "ada", force=False).kind == "first"
+
+
+@pytest.mark.parametrize("tags", [{"gate": "keep"}, {"gate": "inconclusive"}, {}])
+def test_the_gates_verdict_is_overruled_only_by_force(world: Parts, tags: dict[str, str]) -> None:
+    catalog_of(world).add("digits", 2, tags)
+    with pytest.raises(ConflictError, match=r"platform models card 2.*--force"):
+        promote_version(world, 2, "r", "ada", force=False)
+    assert promote_version(world, 2, "r", "ada", force=True).to_version == 2
+
+
+def test_the_champion_is_not_promoted_again(world: Parts) -> None:
+    with pytest.raises(ConflictError, match="champion already"):
+        promote_version(world, 1, "r", "ada", force=True)
+
+
+def test_an_unknown_version_is_not_promoted(world: Parts) -> None:
+    with pytest.raises(UnknownVersionError):
+        promote_version(world, 9, "r", "ada", force=True)
+
+
+class Shelf(Tracking):
+    """MLflow's text files in memory."""
+
+    def __init__(self, texts: dict[tuple[str, str], str]) -> None:
+        super().__init__("sqlite:///unused.db")
+        self.texts = texts
+
+    def read_text(self, run_id: str, name: str) -> str | None:
+        return self.texts.get((run_id, name))
+
+
+def test_a_card_is_the_whole_file_of_the_run(world: Parts) -> None:
+    world.__dict__["tracking"] = Shelf({("run-1", "model_card.md"): "# the whole card"})
+    assert model_card(world, 1) == "# the whole card"
+
+
+def test_a_card_without_its_file_is_the_description(world: Parts) -> None:
+    world.__dict__["tracking"] = Shelf({})
+    assert model_card(world, 1) == "card 1"

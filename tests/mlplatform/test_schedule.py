@@ -1,0 +1,218 @@
+"""Watchers: one leads, each slot is evaluated once, a paused one writes nothing."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection
+
+from mlplatform.build import Parts
+from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
+from mlplatform.schedule import Watcher, slot_of
+from mlplatform.settings import Settings
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+from tests.mlplatform.conftest import FakeCatalog
+from tests.mlplatform.loop_world import RULES, all_evaluations, answer, promote, rule, tick, with_rules
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"lease_seconds": 15.0})
+
+
+def another(parts: Parts, database: Database | None = None) -> Parts:
+    """The parts of another process on the same store, registry and clock."""
+    made = Parts(parts.settings, parts.clock)
+    made.__dict__.update(database=database or parts.database, catalog=parts.catalog)
+    return made
+
+
+@pytest.fixture
+def pair(parts: Parts) -> tuple[Watcher, Watcher]:
+    """Two watchers of one platform."""
+    promote(with_rules(parts))
+    return Watcher(parts), Watcher(another(parts))
+
+
+@pytest.mark.parametrize(
+    ("now", "slot"),
+    [
+        (datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC), datetime(2026, 1, 1, 12, 0, tzinfo=UTC)),
+        (datetime(2026, 1, 1, 12, 4, 59, 999999, tzinfo=UTC), datetime(2026, 1, 1, 12, 0, tzinfo=UTC)),
+        (datetime(2026, 1, 1, 12, 5, 0, tzinfo=UTC), datetime(2026, 1, 1, 12, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_slot_begins_at_a_multiple_of_the_interval(now: datetime, slot: datetime) -> None:
+    assert slot_of(now, timedelta(minutes=5)) == slot
+
+
+def test_watchers_started_at_different_moments_share_their_slots(pair: tuple[Watcher, Watcher]) -> None:
+    slots = []
+    for watcher, seconds in zip(pair, (3, 47), strict=True):
+        tick(watcher.parts, seconds=seconds)
+        watcher.lead()
+        watcher.evaluate(rule(watcher.parts, "accuracy-drop"))
+        slots.append(slot_of(watcher.parts.clock(), MINUTE))
+    assert watcher.lease is not None
+    assert slots[0] == slots[1] == all_evaluations(watcher.parts)[0].slot
+    assert len(all_evaluations(watcher.parts)) == 1
+
+
+def test_one_of_two_leads_and_the_other_does_nothing(pair: tuple[Watcher, Watcher]) -> None:
+    leader, other = pair
+    leader.lead()
+    other.lead()
+    assert leader.lease is not None
+    assert other.lease is None
+    for job in (other.deliver, other.govern, other.reconcile):
+        job()
+    other.evaluate(rule(other.parts, "accuracy-drop"))
+    assert all_evaluations(other.parts) == []
+
+
+def test_every_watcher_gives_a_sign_of_life_and_says_whether_it_leads(pair: tuple[Watcher, Watcher]) -> None:
+    for watcher in pair:
+        watcher.lead()
+    with pair[0].parts.database.read() as connection:
+        beats = {beat.instance: beat.details["leader"] for beat in leases.alive(connection, pair[0].parts.clock())}
+    assert beats == {pair[0].parts.instance: True, pair[1].parts.instance: False}
+
+
+def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> None:
+    leader, other = pair
+    for _ in range(10):
+        leader.lead()
+        tick(leader.parts, seconds=14)
+        other.lead()
+    assert leader.lease is not None
+    assert leader.lease.fence == 1
+    assert other.lease is None
+
+
+def test_leadership_passes_when_the_leader_stops_renewing_and_its_late_write_is_refused(
+    pair: tuple[Watcher, Watcher],
+) -> None:
+    paused, next_one = pair
+    paused.lead()
+    tick(paused.parts, seconds=16)
+    next_one.lead()
+    assert next_one.lease is not None
+    assert next_one.lease.fence == 2
+    assert paused.lease is not None  # it does not know yet
+    with pytest.raises(FencedError):
+        paused.evaluate(rule(paused.parts, "accuracy-drop"))
+    with pytest.raises(FencedError):
+        paused.govern()
+    assert all_evaluations(paused.parts) == []
+    paused.lead()
+    assert paused.lease is None
+
+
+def test_each_slot_is_evaluated_once_whoever_leads(pair: tuple[Watcher, Watcher]) -> None:
+    the_rule = rule(pair[0].parts, "accuracy-drop")
+    for minute in range(6):
+        tick(pair[0].parts, minutes=1)
+        for watcher in pair if minute % 2 else pair[::-1]:
+            watcher.lead()
+            if watcher.lease is not None:
+                watcher.evaluate(the_rule)
+                watcher.evaluate(the_rule)
+    evaluations = all_evaluations(pair[0].parts)
+    assert len(evaluations) == len({evaluation.slot for evaluation in evaluations}) == 6
+    assert {evaluation.evaluated_by for evaluation in evaluations} == {watcher.parts.instance for watcher in pair}
+
+
+def test_the_leader_sets_the_champion_alias_right(pair: tuple[Watcher, Watcher]) -> None:
+    leader = pair[0]
+    leader.lead()
+    leader.parts.catalog.set_alias("digits", "champion", 7)
+    leader.reconcile()
+    assert leader.parts.catalog.alias("digits", "champion") == 1
+
+
+def test_rules_of_another_model_are_refused_at_once(parts: Parts) -> None:
+    with_rules(parts, RULES.replace("model: digits", "model: letters"))
+    with pytest.raises(SettingsError, match=r"'letters' but PLATFORM_PIPELINE is 'digits'"):
+        Watcher(parts)
+
+
+class FlakyDatabase(Database):
+    """The same database, away while told so."""
+
+    def __init__(self, database: Database) -> None:
+        self.__dict__.update(vars(database))
+        self.away = False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self._check()
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self._check()
+        with super().write() as connection:
+            yield connection
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("the database did not answer")
+
+
+@contextmanager
+def running(watcher: Watcher) -> Iterator[None]:
+    """The watcher's process, as a thread; stopped in good order at the end."""
+    thread = threading.Thread(target=watcher.run)
+    thread.start()
+    try:
+        yield
+        assert thread.is_alive()
+    finally:
+        watcher.stop()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return happened()
+
+
+def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: Parts) -> None:
+    promote(with_rules(parts))
+    answer(parts, 18, 12)
+    watcher = Watcher(parts)
+    with running(watcher):
+        assert eventually(lambda: len(all_evaluations(parts)) == 3)
+    assert {evaluation.rule for evaluation in all_evaluations(parts)} == {"accuracy-drop", "latency", "class-error"}
+    successor = Watcher(another(parts))
+    successor.lead()
+    assert successor.lease is not None
+
+
+def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick = Parts(parts.settings.model_copy(update={"lease_seconds": 0.3}), parts.clock)
+    flaky, catalog = FlakyDatabase(parts.database), FakeCatalog()
+    quick.__dict__.update(database=flaky, catalog=catalog)
+    watcher = Watcher(with_rules(quick))
+    with caplog.at_level(logging.ERROR), running(watcher):
+        assert eventually(lambda: watcher.lease is not None)
+        flaky.away = True
+        assert eventually(lambda: "lead: the database did not answer" in caplog.text)
+        flaky.away = False
+        done = len(caplog.records)
+        tick(parts, seconds=1)
+        assert eventually(lambda: watcher.lease is not None)
+        assert len(caplog.records) - done <= 5

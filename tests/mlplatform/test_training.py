@@ -1,0 +1,243 @@
+"""Trainings carried out for the shell, on tiny bars with a registry in memory."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.settings import Settings
+from mlplatform.store import feedback, retrainings
+from mlplatform.store.database import Database
+from mlplatform.training import Pulse, feedback_rows, revision, train, work
+from pipelines.data import content_hash
+from pipelines.errors import MissingDataError
+from pipelines.families.digits import FAMILY as DIGITS
+from pipelines.family import Family
+from pipelines.train import EpochMetrics
+from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
+from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
+
+NO_LIMITS = retrainings.Limits(timedelta(0), 10)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def family() -> Family:
+    return bars_family(bars_split(32))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[Parts]:
+    """A platform that trains into a registry in memory; which database it has does not matter here."""
+    shutil.copy(sqlite_template, tmp_path / "platform.db")
+    settings = Settings(_env_file=None, home=tmp_path, heartbeat_seconds=0.05)
+    parts, tracking = Parts(settings, FakeClock()), FakeTracking()
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    parts.__dict__.update(database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
+    yield parts
+    database.close()
+
+
+def claimed(parts: Parts, pipeline: str = "bars") -> retrainings.Retraining:
+    """A retraining that "me" has to carry out."""
+    with parts.database.write() as connection:
+        retrainings.request(
+            connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=parts.clock()
+        )
+        row = retrainings.claim(connection, pipeline, "me", NO_LIMITS, parts.clock())
+    assert row is not None
+    return row
+
+
+def now_of(parts: Parts, row: retrainings.Retraining) -> retrainings.Retraining:
+    with parts.database.read() as connection:
+        return retrainings.find(connection, row.id)
+
+
+def eventually(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return happened()
+
+
+def test_without_labels_there_is_no_feedback(parts: Parts) -> None:
+    recorded(parts.database, prediction())
+    assert feedback_rows(parts, DIGITS) is None
+
+
+def test_feedback_is_each_labelled_image_once_with_the_label_that_counts(parts: Parts) -> None:
+    first, second, strange = recorded(parts.database, prediction(seed=1), prediction(seed=2), prediction(seed=3))
+    given = [
+        feedback.Label(first, "4", "correction", "a", START),
+        feedback.Label(first, "7", "audit", "b", START),
+        feedback.Label(second, "0", "delayed", "a", START),
+        feedback.Label(strange, "letter", "audit", "a", START),
+    ]
+    with parts.database.write() as connection:
+        accepted = feedback.add(connection, given, START)
+    rows = feedback_rows(parts, DIGITS)
+    assert rows is not None
+    assert dict(zip(rows.ids, rows.labels.tolist(), strict=True)) == {
+        content_hash(picture(1)): 7,
+        content_hash(picture(2)): 0,
+    }
+    assert sorted(rows.feedback_ids) == sorted([accepted[1].id, accepted[2].id])
+    assert rows.images.dtype == np.uint8
+
+
+def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
+    shop: Parts, family: Family
+) -> None:
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
+    check_first_champion(shop, row)
+    again = train(shop, family, "the same again", "ada")
+    assert again.promotion is None
+    assert again.candidate.verdict.outcome != "promote"
+    assert (shop.catalog.alias("bars", "champion"), shop.catalog.alias("bars", "challenger")) == (1, 2)
+    assert isinstance(shop.tracking, FakeTracking)
+    assert shop.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
+
+
+def check_first_champion(shop: Parts, row: retrainings.Retraining) -> None:
+    """Row, run and promotion name each other."""
+    done, current = now_of(shop, row), shop.champions.current("bars")
+    assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
+    assert done.verdict is not None
+    assert done.verdict["outcome"] == "promote"
+    assert isinstance(shop.tracking, FakeTracking)
+    [run] = shop.tracking.runs
+    assert done.run_id == run.id
+    assert {"mlplatform.retraining": row.id, "mlplatform.trigger": "manual"}.items() <= run.tags.items()
+    assert current is not None
+    assert (current.kind, current.retraining_id, current.actor) == ("first", row.id, f"retraining/{row.id}")
+
+
+def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: Parts, family: Family) -> None:
+    def gone(_folder: Path | None) -> object:
+        raise MissingDataError("/data is not there")
+
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
+    done = now_of(shop, row)
+    assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
+
+
+def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: Parts) -> None:
+    row = claimed(shop, "letters")
+    assert work(shop, row.id, "me") == "failed"
+    assert (now_of(shop, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
+
+
+def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: Parts, family: Family) -> None:
+    row = claimed(shop)
+
+    def cancelled(_name: str) -> Family:
+        with shop.database.write() as connection:
+            retrainings.cancel(connection, row.id, "tester", shop.clock())
+        return family
+
+    assert work(shop, row.id, "me", cancelled) == "cancelled"
+    assert now_of(shop, row).state == "cancelled"
+    assert shop.catalog.versions("bars") == ()
+    assert isinstance(shop.tracking, FakeTracking)
+    assert [run.status for run in shop.tracking.runs] == ["FAILED"]
+
+
+class OvertakingCatalog(MemoryCatalog):
+    """A registry in which somebody promotes another version while a candidate is registered."""
+
+    parts: Parts
+
+    def register(
+        self,
+        name: str,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> int:
+        rival = super().register(name, "", "run-0")
+        self.parts.champions.promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
+        return super().register(name, model_uri, run_id, tags, description)
+
+
+def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Family) -> None:
+    assert isinstance(shop.tracking, FakeTracking)
+    catalog = OvertakingCatalog(shop.tracking)
+    catalog.parts = shop
+    shop.__dict__["catalog"] = catalog
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: family) == "failed"
+    assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
+    current = shop.champions.current("bars")
+    assert current is not None
+    assert current.actor == "somebody"
+
+
+@contextmanager
+def beating(parts: Parts, row: retrainings.Retraining) -> Iterator[Pulse]:
+    pulse = Pulse(parts, row.id, "me")
+    pulse.start()
+    try:
+        yield pulse
+    finally:
+        pulse.close()
+
+
+def test_the_pulse_beats_and_carries_the_progress(shop: Parts) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        pulse.epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
+        assert isinstance(shop.clock, FakeClock)
+        later = shop.clock.tick(seconds=10)
+        assert eventually(lambda: now_of(shop, row).heartbeat_at == later)
+        assert eventually(lambda: now_of(shop, row).progress is not None)
+        assert not pulse.lost.is_set()
+    assert now_of(shop, row).progress == {"epoch": 2, "epochs": 5, "validation_accuracy": 0.8765}
+
+
+def test_the_pulse_notices_that_the_row_was_taken_away(shop: Parts) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        with shop.database.write() as connection:
+            retrainings.cancel(connection, row.id, "tester", shop.clock())
+        assert pulse.lost.wait(20)
+
+
+def test_a_retraining_ends_with_the_watcher_that_started_it(shop: Parts) -> None:
+    row = claimed(shop)
+    script = (
+        "import time; from pathlib import Path; from mlplatform.build import Parts\n"
+        "from mlplatform.settings import Settings; from mlplatform.training import Pulse\n"
+        f"parts = Parts(Settings(_env_file=None, home=Path({str(shop.settings.home)!r}), heartbeat_seconds=0.05))\n"
+        f"Pulse(parts, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 75, ended.stderr.decode()
+    assert b"the watcher that started this retraining died" in ended.stderr
+    assert now_of(shop, row).state == "running"  # for the next watcher to close
+
+
+def test_the_revision_is_that_of_the_checkout() -> None:
+    found = revision()
+    assert found is None or len(found.removesuffix("-dirty")) == 40

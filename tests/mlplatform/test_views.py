@@ -1,0 +1,181 @@
+"""What people are shown: plain values only, of what the store and the registry hold."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mlplatform import views
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError
+from mlplatform.store import evaluations, feedback, leases, promotions, retrainings, tasks
+from mlplatform.store.database import Database
+from registry.errors import RegistryUnavailableError
+from tests.mlplatform.conftest import START, FakeCatalog, FakeClock, prediction, recorded
+
+
+def evaluation(name: str, rule: str = "accuracy", at: datetime = START, report: str | None = None) -> object:
+    return evaluations.Evaluation(name, rule, at, at, "digits", 1, at, at, "ok", [], report, "watcher")
+
+
+def evaluated(database: Database, *rows: object) -> None:
+    with database.write() as connection:
+        for row in rows:
+            assert isinstance(row, evaluations.Evaluation)
+            evaluations.add(connection, row)
+
+
+def promoted(database: Database, *versions: int) -> None:
+    with database.write() as connection:
+        for before, version in zip((None, *versions), versions, strict=False):
+            promotions.append(
+                connection,
+                model_name="digits",
+                expected=before,
+                to_version=version,
+                kind="first" if before is None else "promote",
+                now=START + timedelta(hours=version),
+                actor="ann",
+                reason="better",
+                fence=version,
+                verdict={"decision": "promote"},
+            )
+
+
+def test_plain_values_are_what_json_has() -> None:
+    value = {
+        1: feedback.Accepted("a", "p", "late"),
+        "at": datetime(2026, 1, 1, tzinfo=UTC),
+        "more": (1, 2.5, None, True, "text", ["x"]),
+    }
+    assert views.plain(value) == {
+        "1": {"id": "a", "prediction_id": "p", "outcome": "late"},
+        "at": "2026-01-01T00:00:00+00:00",
+        "more": [1, 2.5, None, True, "text", ["x"]],
+    }
+
+
+def test_a_prediction_is_shown_with_its_classes_and_current_labels(parts: Parts, database: Database) -> None:
+    [one] = recorded(database, prediction(label="7", confidence=0.8))
+    with database.write() as connection:
+        for name, hours in (("1", 1), ("2", 2)):
+            given = feedback.Label(one, name, "audit", "ann", START + timedelta(hours=hours))
+            feedback.add(connection, [given], START)
+    shown = views.prediction(parts, one)
+    assert (shown.id, shown.label, shown.model.version, shown.client_id) == (one, "7", 1, "client")
+    assert shown.probabilities["7"] == 0.8
+    assert tuple(shown.probabilities) == tuple("0123456789")
+    assert [(item.label, item.source) for item in shown.labels] == [("2", "audit")]
+    with pytest.raises(NotFoundError, match="'nobody' is not known"):
+        views.prediction(parts, "nobody")
+
+
+def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, database: Database) -> None:
+    folder = parts.settings.home / "reports"
+    (folder / "deeper").mkdir(parents=True)
+    for path in (folder / "r.html", folder / "deeper" / "r.html", parts.settings.home / "secret"):
+        path.write_text("x")
+    (folder / "link.html").symlink_to(parts.settings.home / "secret")
+    paths: dict[str, Path | None] = {
+        "kept": folder / "r.html",
+        "none": None,
+        "gone": folder / "gone.html",
+        "deeper": folder / "deeper" / "r.html",
+        "outside": folder / ".." / "secret",
+        "link": folder / "link.html",
+    }
+    evaluated(
+        database,
+        *(
+            evaluation(name, at=START + timedelta(minutes=number), report=None if path is None else str(path))
+            for number, (name, path) in enumerate(paths.items())
+        ),
+    )
+    assert views.report(parts, "kept") == folder / "r.html"
+    for name in ("none", "gone", "deeper", "outside", "link"):
+        with pytest.raises(NotFoundError, match="keeps no report"):
+            views.report(parts, name)
+    with pytest.raises(NotFoundError, match="'nobody' is not known"):
+        views.report(parts, "nobody")
+
+
+def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
+    parts: Parts, database: Database, catalog: FakeCatalog
+) -> None:
+    assert views.models(parts) == {"model": "digits", "champion": None, "versions": [], "promotions": []}
+    catalog.add("digits", 1, {"golden_correct": "9"})
+    catalog.add("digits", 2)
+    catalog.add("letters", 1)
+    promoted(database, 1, 2)
+    shown = views.models(parts)
+    assert json.loads(json.dumps(shown)) == shown
+    assert shown["champion"] == 2
+    assert [(item["version"], item["has_card"], item["tags"]) for item in shown["versions"]] == [
+        (2, True, {}),
+        (1, True, {"golden_correct": "9"}),
+    ]
+    assert not {"description", "source"} & set(shown["versions"][0])
+    assert [(item["from_version"], item["to_version"]) for item in shown["promotions"]] == [(1, 2), (None, 1)]
+
+
+def test_models_without_a_registry_is_the_registrys_error(parts: Parts, catalog: FakeCatalog) -> None:
+    catalog.away = RegistryUnavailableError("away")
+    with pytest.raises(RegistryUnavailableError):
+        views.models(parts)
+
+
+def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
+    assert views.status(parts) == {
+        "model": "digits",
+        "champion": None,
+        "leader": None,
+        "processes": [],
+        "counts": {"predictions": 0, "images": 0, "labels": 0},
+        "evaluations": [],
+        "alerts": [],
+        "retrainings": [],
+        "tasks": [],
+        "undelivered": [],
+    }
+
+
+def test_the_status_shows_who_lives_what_serves_and_what_is_open(
+    parts: Parts, database: Database, clock: FakeClock
+) -> None:
+    recorded(database, prediction(), prediction(seed=1))
+    promoted(database, 1, 2)
+    later = START + timedelta(minutes=5)
+    evaluated(database, evaluation("a"), evaluation("b", at=later), evaluation("c", rule="latency"))
+    with database.write() as connection:
+        leases.acquire(connection, "watcher", "host:1", timedelta(seconds=15), START)
+        leases.beat(connection, "watcher", "host:1", START, {})
+        leases.beat(connection, "api", "host:2", START - timedelta(minutes=1), {})
+        queued, _ = retrainings.request(
+            connection, pipeline="digits", reason="why", trigger="manual", requested_by="ann", now=START
+        )
+        task = tasks.open_task(connection, "label-audit", "digits", {}, START)
+    shown = views.status(parts)
+    assert json.loads(json.dumps(shown)) == shown
+    assert (shown["champion"], shown["leader"]) == (2, "host:1")
+    assert [item["instance"] for item in shown["processes"]] == ["host:1"]
+    assert shown["counts"] == {"predictions": 2, "images": 2, "labels": 0}
+    assert {item["rule"]: item["id"] for item in shown["evaluations"]} == {"accuracy": "b", "latency": "c"}
+    assert [item["id"] for item in shown["retrainings"]] == [queued]
+    assert [item["id"] for item in shown["tasks"]] == [task]
+    clock.tick(seconds=20)
+    assert views.status(parts)["leader"] is None
+
+
+def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
+    parts: Parts, database: Database, clock: FakeClock
+) -> None:
+    host = parts.instance.partition(":")[0]
+    with database.write() as connection:
+        leases.beat(connection, "watcher", f"{host}:1:a", START, {})
+        leases.beat(connection, "watcher", f"{host}:2:b", START - timedelta(minutes=1), {})
+        leases.beat(connection, "watcher", "elsewhere:1:c", START, {})
+        leases.beat(connection, "api", f"{host}:3:d", START, {})
+    assert views.watchers_here(parts) == [f"{host}:1:a"]
+    clock.tick(minutes=1)
+    assert views.watchers_here(parts) == []

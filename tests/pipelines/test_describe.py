@@ -1,0 +1,85 @@
+"""What the model card says of an order and its outcome."""
+
+import numpy as np
+import pytest
+
+from pipelines.describe import describe
+from pipelines.evaluate import Judgement, judge
+from pipelines.family import Family
+from pipelines.model import build_network
+from pipelines.retrain import Order, choose_rows
+from pipelines.train import EpochMetrics, Fitted
+from registry.card import Card, render
+from registry.gate import decide_first
+from tests.pipelines.conftest import draw_bars
+from tests.pipelines.fake_registry import EASY, bars_family, bars_split, feedback_on
+
+FIVE_WRONG = 5
+
+
+@pytest.fixture(scope="module")
+def order() -> Order:
+    split = bars_split(120)
+    feedback = feedback_on(draw_bars(60, 9))
+    return Order(bars_family(split), EASY, split, feedback, None, seed=3, reason="accuracy fell")
+
+
+@pytest.fixture(scope="module")
+def judgement(order: Order) -> Judgement:
+    labels = order.split.golden.labels
+    answers = np.where(np.arange(len(labels)) < FIVE_WRONG, 1 - labels, labels)
+    return judge(np.eye(2, dtype=np.float32)[answers], labels, order.family.classes)
+
+
+@pytest.fixture(scope="module")
+def card(order: Order, judgement: Judgement) -> Card:
+    epoch = EpochMetrics(1, 6, 0.5, 0.8, 0.4, 0.9, 0.01, 1.0)
+    fitted = Fitted(build_network(EASY, 2, height=12, width=12), (epoch,), 1, 1.0)
+    verdict = decide_first(judgement.correct, judgement.n)
+    return describe(order, choose_rows(order), fitted, judgement, verdict, "run-1", 2048)
+
+
+def test_the_card_can_be_rendered_without_a_gap(card: Card) -> None:
+    assert render(card).startswith("---\n")
+
+
+def test_the_summary_says_how_good_and_why(card: Card) -> None:
+    assert card.summary == "Bars: 95.83% of 120 golden images read right. Made because: accuracy fell."
+
+
+def test_the_numbers_are_those_of_the_golden_set_with_their_interval(card: Card, judgement: Judgement) -> None:
+    assert card.metrics["golden_accuracy"] == judgement.accuracy
+    assert f"{judgement.accuracy_low:.4f} and {judgement.accuracy_high:.4f}" in card.metrics_note
+
+
+def test_each_class_is_counted(card: Card, order: Order) -> None:
+    assert [line.name for line in card.classes] == ["upright", "lying"]
+    assert sum(line.rows for line in card.classes) == 120
+    assert sum(line.correct for line in card.classes) == 120 - FIVE_WRONG
+
+
+def test_the_data_is_named_with_its_digests(card: Card, order: Order) -> None:
+    rows = choose_rows(order)
+    assert rows.held_back is not None
+    assert [(use.role, use.digest) for use in card.training_data] == [
+        ("train", order.split.train.digest),
+        ("validation", order.split.validation.digest),
+    ]
+    assert [(use.role, use.rows) for use in card.evaluation_data] == [
+        ("golden", 120),
+        ("held-back feedback", len(rows.held_back)),
+    ]
+
+
+def test_only_feedback_that_trained_is_counted_as_used(card: Card, order: Order) -> None:
+    rows = choose_rows(order)
+    assert rows.new is not None
+    assert 0 < card.feedback.count == len(rows.new) < 60
+
+
+def test_the_details_say_how_it_was_made(card: Card, order: Order) -> None:
+    family: Family = order.family
+    assert card.details["Compared with"] == "no champion yet"
+    assert card.details["Input"] == f"one grey image of {family.height}×{family.width} pixels, from 0 to 1"
+    assert card.details["Seed"] == "3"
+    assert "2 KiB" in card.details["Network"]

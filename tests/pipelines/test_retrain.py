@@ -1,0 +1,280 @@
+"""The story of a candidate, told on tiny bars."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.data import FeedbackRows, ImageSet, Split
+from pipelines.errors import TrainingStopped
+from pipelines.family import Family
+from pipelines.predict import Predictor
+from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_rows, make_candidate, side_by_side
+from pipelines.train import EpochMetrics
+from registry.catalog import Catalog
+from registry.package import MODEL_FILE
+from registry.runs import Tracking
+from registry.server import quiet_environment
+from tests.pipelines.conftest import draw_bars
+from tests.pipelines.fake_registry import (
+    EASY,
+    FakeRun,
+    FakeTracking,
+    MemoryCatalog,
+    bars_family,
+    bars_split,
+    feedback_on,
+)
+
+
+class Always(Predictor):
+    """A model that always gives the same answer."""
+
+    def __init__(self, family: Family, answer: int) -> None:
+        self.classes, self.height, self.width = family.classes, family.height, family.width
+        self._answer = answer
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities = np.zeros((len(images), len(self.classes)), dtype=np.float32)
+        probabilities[:, self._answer] = 1.0
+        return probabilities
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return bars_split(32)
+
+
+@pytest.fixture(scope="module")
+def family(split: Split) -> Family:
+    return bars_family(split)
+
+
+def order_of(family: Family, split: Split, feedback: FeedbackRows | None = None) -> Order:
+    return Order(family, EASY, split, feedback, None, seed=3, reason="for a test", tags={"mlplatform.trigger": "alert"})
+
+
+@dataclass(frozen=True)
+class Made:
+    """One candidate and all that was kept of its making."""
+
+    order: Order
+    candidate: Candidate
+    run: FakeRun
+    catalog: MemoryCatalog
+
+
+def make(order: Order) -> Made:
+    tracking = FakeTracking()
+    catalog = MemoryCatalog(tracking)
+    return Made(order, make_candidate(order, tracking, catalog), tracking.runs[0], catalog)
+
+
+@pytest.fixture(scope="module")
+def first(family: Family, split: Split) -> Made:
+    """A first version, from base data alone."""
+    return make(order_of(family, split))
+
+
+@pytest.fixture(scope="module")
+def second(family: Family, split: Split) -> Made:
+    """A retraining with feedback, against a champion that knows one answer."""
+    order = order_of(family, split, feedback_on(draw_bars(45, 9)))
+    return make(replace(order, champion=Champion(7, Always(family, 0), 10**9)))
+
+
+def test_without_feedback_the_base_rows_train(family: Family, split: Split) -> None:
+    rows = choose_rows(order_of(family, split))
+    assert (rows.epoch.digest, rows.new, rows.held_back) == (split.train.digest, None, None)
+
+
+def test_empty_feedback_is_as_good_as_none(family: Family, split: Split) -> None:
+    rows = choose_rows(order_of(family, split, feedback_on(split.train.take([]))))
+    assert (rows.new, rows.held_back) == (None, None)
+
+
+def everything_labelled(split: Split) -> FeedbackRows:
+    """Feedback on every image there is, golden ones too, and on new ones."""
+    return feedback_on(ImageSet.concat("all", split.train, split.validation, split.golden, draw_bars(150, 8)))
+
+
+def test_golden_images_never_train_and_never_judge_as_feedback(family: Family, split: Split) -> None:
+    rows = choose_rows(order_of(family, split, everything_labelled(split)))
+    assert rows.new is not None
+    assert rows.held_back is not None
+    golden = set(split.golden.ids)
+    for side in (rows.epoch, rows.new, rows.held_back):
+        assert golden.isdisjoint(side.ids)
+
+
+def test_held_back_feedback_never_trains(family: Family, split: Split) -> None:
+    rows = choose_rows(order_of(family, split, everything_labelled(split)))
+    assert rows.held_back is not None
+    assert len(rows.held_back) > 20
+    assert set(rows.held_back.ids).isdisjoint(rows.epoch.ids)
+    assert set(rows.held_back.ids).isdisjoint(split.train.ids + split.validation.ids)
+
+
+def test_images_that_choose_the_epoch_do_not_train(family: Family, split: Split) -> None:
+    rows = choose_rows(order_of(family, split, everything_labelled(split)))
+    assert set(split.validation.ids).isdisjoint(rows.epoch.ids)
+
+
+def test_a_first_version_that_reads_well_passes_the_gate(first: Made) -> None:
+    assert first.candidate.verdict.outcome == "promote"
+    assert first.candidate.judgement.n == len(first.order.split.golden)
+    assert first.candidate.judgement.accuracy > 0.95
+
+
+def test_a_candidate_is_registered_as_challenger_with_what_a_promotion_needs(first: Made) -> None:
+    version = first.catalog.version("bars", first.candidate.version)
+    judgement = first.candidate.judgement
+    assert first.catalog.pointers == {"challenger": first.candidate.version}
+    assert version.run_id == first.candidate.run_id == first.run.id
+    expected = {
+        "golden_correct": str(judgement.correct),
+        "golden_total": str(judgement.n),
+        "gate": "promote",
+        "recipe": "tiny",
+        "mlplatform.trigger": "alert",
+    }
+    assert expected.items() <= version.tags.items()
+    assert int(version.tags["size_bytes"]) > 1000
+    assert {"mlplatform.version": "1", "mlplatform.gate": "promote"}.items() <= first.run.tags.items()
+    assert first.run.status == "FINISHED"
+
+
+def test_the_card_is_complete_and_kept_with_run_and_version(first: Made, second: Made) -> None:
+    for made in (first, second):
+        card = made.run.texts["model_card.md"]
+        described = made.catalog.version("bars", 1).description
+        assert described.strip() in card
+        for section in ("Intended use", "Training data", "Evaluation data", "Gate verdict", "Caveats"):
+            assert f"## {section}" in described
+    assert "No labelled feedback was used." in first.run.texts["model_card.md"]
+    assert "Labelled feedback used: " in second.run.texts["model_card.md"]
+
+
+def test_every_side_of_the_data_is_in_the_lineage(second: Made) -> None:
+    split, rows = second.order.split, choose_rows(second.order)
+    assert rows.new is not None
+    assert rows.held_back is not None
+    assert second.run.datasets == {
+        "train": ("bars/train", split.train.digest, 120),
+        "validation": ("bars/validation", split.validation.digest, 40),
+        "golden": ("bars/golden", split.golden.digest, 32),
+        "feedback": ("feedback/feedback", rows.new.digest, len(rows.new)),
+        "gate": ("feedback/gate", rows.held_back.digest, len(rows.held_back)),
+    }
+
+
+def test_the_lineage_names_each_feedback_and_image_on_one_side_only(second: Made) -> None:
+    sides = [json.loads(second.run.texts[f"lineage/{role}.json"]) for role in ("feedback", "gate")]
+    ids = [set(side["feedback_ids"]) for side in sides]
+    assert ids[0].isdisjoint(ids[1])
+    assert len(ids[0] | ids[1]) == 45
+    assert all(len(side["images"]) == len(side["feedback_ids"]) for side in sides)
+
+
+def test_params_are_the_same_between_runs_and_metrics_differ_only_by_the_held_back(first: Made, second: Made) -> None:
+    assert first.run.params.keys() == second.run.params.keys()
+    assert {"seed", "reason", "recipe", "learning_rate", "augmentation_shift"} <= first.run.params.keys()
+    extra = second.run.metrics.keys() - first.run.metrics.keys()
+    assert first.run.metrics.keys() <= second.run.metrics.keys()
+    assert extra
+    assert all(name.startswith("heldback_") for name in extra)
+
+
+def test_each_epoch_is_logged(first: Made) -> None:
+    epochs = len(first.run.metrics["validation_accuracy"])
+    assert 1 <= epochs <= EASY.epochs
+    assert len(first.run.metrics["train_loss"]) == epochs
+    assert len(first.run.metrics["golden_accuracy"]) == 1
+
+
+def test_the_figures_are_there(first: Made, second: Made) -> None:
+    assert first.run.figures.keys() == {"loss", "confusion_matrix", "golden_samples"}
+    assert second.run.figures.keys() == {*first.run.figures, "feedback_samples"}
+    assert all(png.startswith(b"\x89PNG") for png in second.run.figures.values())
+
+
+def test_a_better_candidate_beats_the_champion_on_the_same_rows(second: Made) -> None:
+    verdict = second.candidate.verdict
+    rows = {check.name: check.numbers for check in verdict.checks}
+    held_back = choose_rows(second.order).held_back
+    assert held_back is not None
+    assert (rows["golden"]["rows"], rows["golden"]["lost"]) == (32, 0)
+    assert rows["benefit"]["rows"] == (len(held_back) if len(held_back) >= 50 else 32 + len(held_back))
+    assert verdict.to_json() == second.run.texts["verdict.json"]
+    assert "version 7" in second.run.texts["model_card.md"]
+
+
+def test_the_seed_decides_the_weights(first: Made) -> None:
+    def first_loss(order: Order) -> float:
+        tracking, epochs = FakeTracking(), list[EpochMetrics]()
+        with pytest.raises(TrainingStopped):
+            make_candidate(
+                order,
+                tracking,
+                MemoryCatalog(tracking),
+                on_epoch=epochs.append,
+                should_stop=lambda: bool(epochs),
+            )
+        return tracking.runs[0].metrics["train_loss"][0]
+
+    assert first_loss(first.order) == first.run.metrics["train_loss"][0]
+    assert first_loss(replace(first.order, seed=4)) != first.run.metrics["train_loss"][0]
+
+
+def test_news_is_told_and_a_stop_is_obeyed(family: Family, split: Split) -> None:
+    started: list[str] = []
+    epochs: list[EpochMetrics] = []
+    tracking = FakeTracking()
+    catalog = MemoryCatalog(tracking)
+    with pytest.raises(TrainingStopped):
+        make_candidate(
+            order_of(family, split),
+            tracking,
+            catalog,
+            on_start=started.append,
+            on_epoch=epochs.append,
+            should_stop=lambda: bool(epochs),
+        )
+    assert started == [tracking.runs[0].id]
+    assert (len(epochs), tracking.runs[0].status) == (1, "KILLED")
+    assert (catalog.held, catalog.pointers) == ({}, {})
+
+
+def test_latencies_are_measured_side_by_side(family: Family) -> None:
+    champion_ms, candidate_ms = side_by_side(Always(family, 0), Always(family, 1))
+    assert 0 < champion_ms < 50
+    assert 0 < candidate_ms < 50
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in quiet_environment().items():
+            environment.setenv(name, value)
+        yield
+
+
+@pytest.mark.usefixtures("quiet")
+def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
+    family: Family, split: Split, tmp_path: Path
+) -> None:
+    tracking = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
+    catalog = Catalog(tracking)
+    candidate = make_candidate(order_of(family, split, feedback_on(draw_bars(30, 9))), tracking, catalog)
+    champion = champion_of(catalog, family, candidate.version, tmp_path / "cache", MODEL_FILE)
+    answers = champion.predictor(split.golden.images).argmax(axis=1)
+    assert int((answers == split.golden.labels).sum()) == candidate.judgement.correct
+    assert catalog.alias("bars", "challenger") == candidate.version == champion.version
+    assert int(catalog.version("bars", 1).tags["size_bytes"]) == pytest.approx(champion.size_bytes, abs=5_000)
+    card = tracking.read_text(candidate.run_id, "model_card.md")
+    assert card is not None
+    assert "# bars" in card
