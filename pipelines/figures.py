@@ -18,6 +18,7 @@ from pipelines.train import EpochMetrics
 DPI = 110
 GRID_COLUMNS = 8
 GRID_IMAGES = 64
+GRID_CAPTION = 7  # pixels above each image for its text
 
 
 def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
@@ -64,15 +65,20 @@ def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], guesses: Seque
             f"{len(images)} images, {len(labels)} labels and {len(guesses or ())} guesses make no grid; "
             "give at least one image, and as many texts as images"
         )
-    rows = -(-shown // GRID_COLUMNS)
-    figure = Figure(figsize=(GRID_COLUMNS, 1.25 * rows), layout="constrained")
-    for index, axes in enumerate(figure.subplots(rows, GRID_COLUMNS, squeeze=False).flat):
-        axes.set_axis_off()
-        if index < shown:
-            wrong = guesses is not None and guesses[index] != labels[index]
-            text = f"{labels[index]}, not {guesses[index]}" if guesses and wrong else labels[index]
-            axes.imshow(images[index], cmap="gray", vmin=0, vmax=255)
-            axes.set_title(text, fontsize=8, color="crimson" if wrong else "black")
+    height, width = images.shape[1:]
+    cell, rows = height + GRID_CAPTION, -(-shown // GRID_COLUMNS)
+    mosaic = np.full((rows * cell, GRID_COLUMNS * (width + 2)), 255, dtype=np.uint8)
+    figure = Figure(figsize=(GRID_COLUMNS, 1.25 * rows))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for index in range(shown):
+        top, left = index // GRID_COLUMNS * cell + GRID_CAPTION, index % GRID_COLUMNS * (width + 2)
+        mosaic[top : top + height, left : left + width] = images[index]
+        wrong = guesses is not None and guesses[index] != labels[index]
+        text = f"{labels[index]}, not {guesses[index]}" if guesses and wrong else labels[index]
+        ink = "crimson" if wrong else "black"
+        axes.text(left + width / 2, top - 2, text, ha="center", va="bottom", fontsize=8, color=ink)
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect="auto")
     return _png(figure)
 
 

@@ -179,7 +179,8 @@ def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, floa
 def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, model_file: str) -> Champion:
     """Fetch a registered version as the one to beat."""
     path = catalog.download(family.name, version, cache) / model_file
-    return Champion(version, load(path, family.classes), path.stat().st_size)
+    noted = catalog.version(family.name, version).tags.get("size_bytes")  # of the same export as the candidate's
+    return Champion(version, load(path, family.classes), int(noted) if noted else path.stat().st_size)
 
 
 def _paired(champion: Predictor, candidate: Predictor, rows: ImageSet, origin: str) -> Comparison:

@@ -1,5 +1,6 @@
 """What an alert starts besides telling people: a retraining, a tuning, an audit batch; it does none of them itself."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
@@ -13,7 +14,9 @@ from monitors.rules import Rule
 AUDIT_BATCH = 50
 
 
-def act(connection: Connection, rule: Rule, alert: Alert, finding: Finding, now: datetime) -> str | None:
+def act(
+    connection: Connection, classes: Sequence[str], rule: Rule, alert: Alert, finding: Finding, now: datetime
+) -> str | None:
     """Start the rule's action inside the alert's transaction; returns the id of what was started."""
     started: str | None = None
     details: dict[str, object]
@@ -32,10 +35,10 @@ def act(connection: Connection, rule: Rule, alert: Alert, finding: Finding, now:
             details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
             started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
         case "label-audit":
-            batch = joined.suspicious(connection, alert.model, alert.version, alert.key, AUDIT_BATCH)
+            batch = joined.suspicious(connection, alert.model, alert.version, classes, alert.key, AUDIT_BATCH)
             details = {
                 "class": alert.key,
-                "predictions": [{"id": key, "confidence": confidence} for key, confidence in batch],
+                "predictions": [{"id": key, "doubt": round(doubt, 4)} for key, doubt in batch],
             }
             started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
         case "none":

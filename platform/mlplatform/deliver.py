@@ -36,7 +36,7 @@ class Courier:
         """Try every due message once; returns how many were delivered, put off and given up."""
         tally = {"delivered": 0, "waiting": 0, "failed": 0}
         with self.parts.database.read() as connection:
-            due = outbox.due(connection, self.parts.clock())
+            due = outbox.due(connection, self.parts.clock(), self.parts.rules.model)
         for message in due:
             if lease is not None:
                 with self.parts.database.write() as connection:

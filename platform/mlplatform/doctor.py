@@ -13,7 +13,7 @@ from mlplatform.settings import Settings
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database
-from mlplatform.views import ALIVE, LEADER
+from mlplatform.views import ALIVE, WATCHER, leader_lease
 from monitors.errors import MonitorError
 from monitors.rules import load_rules
 from pipelines.errors import PipelineError
@@ -116,9 +116,9 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         return
     with parts.database.read() as connection:
         alive = leases.alive(connection, now - ALIVE)
-        leader = leases.holder(connection, LEADER, now)
+        leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
         stuck = [item for item in outbox.undelivered(connection) if item.state == "failed"]
-    for component in ("api", LEADER):
+    for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"

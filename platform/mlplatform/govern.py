@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +17,7 @@ from mlplatform.store import audit, joined, leases, retrainings
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
+STARTING_SECONDS = 120.0
 
 
 def work_command(retraining_id: str, owner: str) -> list[str]:
@@ -30,7 +32,8 @@ class Governor:
     parts: Parts
     command: Callable[[str, str], list[str]] = work_command
     patience_seconds: float = 10.0
-    _children: dict[str, tuple[str, "subprocess.Popen[bytes]"]] = field(default_factory=dict)
+    starting_seconds: float = STARTING_SECONDS
+    _children: dict[str, tuple[str, "subprocess.Popen[bytes]", float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
 
@@ -58,18 +61,19 @@ class Governor:
         """
         with self._lock:
             self._closed = True
-            for _, child in self._children.values():
+            for _, child, _ in self._children.values():
                 _end(child, self.patience_seconds)
             while self._children:
-                retraining_id, (owner, _) = self._children.popitem()
+                retraining_id, (owner, _, _) = self._children.popitem()
                 with self.parts.database.write() as connection:
                     retrainings.hand_back(connection, retraining_id, owner, self.parts.clock())
 
     def _collect(self) -> None:
-        for retraining_id, (owner, child) in list(self._children.items()):
+        for retraining_id, (owner, child, begun) in list(self._children.items()):
             code = child.poll()
             if code is None:
-                self._beat(retraining_id, owner)
+                if time.monotonic() - begun < self.starting_seconds:
+                    self._beat(retraining_id, owner)
                 continue
             if code != 0:
                 self._close_failed(retraining_id, owner, code)
@@ -88,7 +92,7 @@ class Governor:
                 return
             audit.note(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})
         child = subprocess.Popen(self.command(row.id, owner), env=os.environ | {"PLATFORM_PIPELINE": pipeline})  # noqa: S603
-        self._children[row.id] = (owner, child)
+        self._children[row.id] = (owner, child, time.monotonic())
         log.info("retraining %s started in process %d: %s", row.id, child.pid, row.reason)
 
     def _beat(self, retraining_id: str, owner: str) -> None:

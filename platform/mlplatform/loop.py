@@ -145,8 +145,9 @@ def _follow(
         audit.note(connection, "watcher", "alert", f"alert/{alert.id}", evaluation.at, details)
     if moved.notify is not None:
         post_notice(connection, parts, rule, alert, moved.notify, finding.sentence, evaluation)
-    if moved.act:
-        act(connection, rule, alert, finding, evaluation.at)
+    again = moved.notify == "repeat" and rule.action == "retrain"  # the last one failed, or the champion was kept
+    if moved.act or again:
+        act(connection, parts.family.classes, rule, alert, finding, evaluation.at)
 
 
 def _save_move(connection: Connection, moved: Step, now: datetime) -> None:

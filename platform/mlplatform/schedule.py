@@ -21,7 +21,7 @@ from mlplatform.errors import FencedError, PlatformError, SettingsError
 from mlplatform.govern import Governor
 from mlplatform.loop import turn
 from mlplatform.store import leases
-from mlplatform.views import LEADER
+from mlplatform.views import WATCHER, leader_lease
 from monitors.errors import MonitorError
 from monitors.rules import Rule
 from registry.errors import RegistryError
@@ -84,9 +84,11 @@ class Watcher:
         led = self._lease is not None
         with self.parts.database.write() as connection:
             if self._lease is None or not leases.renew(connection, self._lease, life, now):
-                self._lease = leases.acquire(connection, LEADER, self.parts.instance, life, now)
+                self._lease = leases.acquire(
+                    connection, leader_lease(self.parts.rules.model), self.parts.instance, life, now
+                )
             details = {"leader": self._lease is not None}
-            leases.beat(connection, LEADER, self.parts.instance, now, details)
+            leases.beat(connection, WATCHER, self.parts.instance, now, details)
         if self._lease is not None and not led:
             log.info("this watcher leads now (fence %d)", self._lease.fence)
 

@@ -23,7 +23,12 @@ from mlplatform.store import (
 from registry.catalog import Version
 
 ALIVE = timedelta(seconds=30)
-LEADER = "watcher"
+WATCHER = "watcher"
+
+
+def leader_lease(model: str) -> str:
+    """The lease that the leading watcher of a model holds."""
+    return f"{WATCHER}:{model}"
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
@@ -96,7 +101,7 @@ def status(parts: Parts) -> dict[str, Any]:
         return {
             "model": name,
             "champion": None if promotion is None else promotion.to_version,
-            "leader": leases.holder(connection, LEADER, now),
+            "leader": leases.holder(connection, leader_lease(name), now),
             "processes": plain(leases.alive(connection, now - ALIVE)),
             "counts": predictions.counts(connection),
             "evaluations": plain(_newest_per_rule(evaluations.recent(connection, limit=100))),
@@ -112,7 +117,7 @@ def watchers_here(parts: Parts) -> list[str]:
     host = parts.instance.partition(":")[0]
     with parts.database.read() as connection:
         beats = leases.alive(connection, parts.clock() - ALIVE)
-    return [beat.instance for beat in beats if beat.component == LEADER and beat.instance.startswith(f"{host}:")]
+    return [beat.instance for beat in beats if beat.component == WATCHER and beat.instance.startswith(f"{host}:")]
 
 
 def _newest_per_rule(rows: Sequence[evaluations.Evaluation]) -> list[evaluations.Evaluation]:

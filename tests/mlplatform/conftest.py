@@ -171,11 +171,12 @@ def prediction(
     confidence: float = 0.9,
     latency_ms: float = 2.0,
     prediction_id: str | None = None,
+    probabilities: Mapping[str, float] | None = None,
 ) -> Recorded:
     """A prediction ready to be recorded."""
     image = picture(seed)
     rest = (1 - confidence) / 9
-    probabilities = [confidence if name == label else rest for name in "0123456789"]
+    shares = {name: confidence if name == label else rest for name in "0123456789"} | dict(probabilities or {})
     row = Prediction(
         id=prediction_id or new_id(),
         at=at,
@@ -183,7 +184,7 @@ def prediction(
         model_version=version,
         image_hash=content_hash(image),
         label=label,
-        probabilities=probabilities,
+        probabilities=list(shares.values()),
         confidence=confidence,
         latency_ms=latency_ms,
         request_id="request",

@@ -7,6 +7,7 @@ from pathlib import Path
 from mlplatform.build import Parts
 from mlplatform.champion import Change
 from mlplatform.store import alerts, evaluations, feedback, leases, outbox, retrainings, tasks
+from mlplatform.views import leader_lease
 from monitors.alerts import Alert
 from monitors.rules import Rule
 from monitors.window import Measured, Window
@@ -84,7 +85,7 @@ def counting(window: Window, rule: Rule, report: Path | None) -> Measured:
 def lease_of(parts: Parts, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
     """The watcher's lease, taken now."""
     with parts.database.write() as connection:
-        lease = leases.acquire(connection, "watcher", holder, life, parts.clock())
+        lease = leases.acquire(connection, leader_lease("digits"), holder, life, parts.clock())
     assert lease is not None
     return lease
 

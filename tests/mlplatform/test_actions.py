@@ -40,7 +40,7 @@ def start(parts: Parts, action: Action, alert: Alert | None = None) -> str | Non
     the_rule: Rule = rule(parts, "class-error").model_copy(update={"action": action})
     finding = Finding(**all_evaluations(parts)[0].findings[0])
     with parts.database.write() as connection:
-        return act(connection, the_rule, alert or all_alerts(parts)[0], finding, parts.clock())
+        return act(connection, parts.family.classes, the_rule, alert or all_alerts(parts)[0], finding, parts.clock())
 
 
 def test_retrain_queues_a_retraining_with_the_finding_as_its_reason(world: Parts) -> None:
@@ -67,14 +67,19 @@ def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: Par
     )
 
 
-def test_a_label_audit_asks_for_the_least_sure_unlabelled_answers_of_the_class(world: Parts) -> None:
+def test_a_label_audit_asks_for_the_answers_that_may_hide_an_error_about_the_class(world: Parts) -> None:
     now = world.clock()
     sure, unsure = recorded(world.database, prediction(now, confidence=0.8), prediction(now, confidence=0.4))
-    recorded(world.database, prediction(now, label="4", confidence=0.2), prediction(now, version=2, confidence=0.2))
+    misread, other = recorded(
+        world.database,
+        prediction(now, label="4", probabilities={"4": 0.3, "3": 0.29}),
+        prediction(now, label="4", confidence=0.99),
+    )
+    recorded(world.database, prediction(now, version=2, confidence=0.2))
     start(world, "label-audit")
     [task] = open_tasks(world)
     assert task.details["class"] == "3"
-    assert [item["id"] for item in task.details["predictions"]] == [unsure, sure]
+    assert [item["id"] for item in task.details["predictions"]] == [unsure, misread, sure, other]
 
 
 def test_a_label_audit_is_of_a_size_that_people_can_do(world: Parts) -> None:

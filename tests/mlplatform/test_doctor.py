@@ -135,6 +135,6 @@ def test_a_notice_that_was_given_up_is_a_problem(clinic: Parts) -> None:
     now = clinic.clock()
     with clinic.database.write() as connection:
         outbox.post(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
-        [message] = outbox.due(connection, now)
+        [message] = outbox.due(connection, now, "digits")
         outbox.failed(connection, message, "HTTP 404", 1, now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")

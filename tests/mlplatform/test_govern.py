@@ -52,7 +52,7 @@ def govern(world: Parts) -> Iterator[Callable[[list[str]], Governor]]:
 
     yield make
     for governor in made:
-        for _, child in governor._children.values():
+        for _, child, _ in governor._children.values():
             child.kill()
             child.wait()
 
@@ -71,7 +71,7 @@ def states(parts: Parts) -> list[str]:
 
 def until_ended(governor: Governor) -> None:
     """Wait for the children, as the next round would find them."""
-    for _, child in governor._children.values():
+    for _, child, _ in governor._children.values():
         child.wait(20)
     governor.watch()
 
@@ -108,6 +108,19 @@ def test_one_runs_at_a_time(world: Parts, govern: Callable[[list[str]], Governor
         governor.round(lease)
     assert states(world) == ["running", "queued"]
     assert len(governor._children) == 1
+
+
+@pytest.mark.parametrize(("starting_seconds", "state"), [(60.0, "running"), (0.0, "abandoned")])
+def test_a_living_child_is_vouched_for_while_it_starts_and_not_for_ever(
+    world: Parts, starting_seconds: float, state: str
+) -> None:
+    queue(world)
+    governor = Governor(world, lambda _id, _owner: LONG, starting_seconds=starting_seconds)
+    governor.round(lease_of(world))
+    tick(world, minutes=5)
+    governor.round(lease_of(world, "next"))
+    assert states(world)[0] == state
+    governor.close()
 
 
 def test_a_child_that_dies_closes_the_row_as_failed(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
@@ -274,7 +287,7 @@ def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(
     queued = queue(world)
     governor, lease = govern(LONG), lease_of(world)
     governor.round(lease)
-    [(_, child)] = governor._children.values()
+    [(_, child, _)] = governor._children.values()
     governor.close()
     assert child.poll() is not None
     first, again = all_retrainings(world)
@@ -318,7 +331,7 @@ def test_closing_without_a_database_still_ends_every_child(
     world.__dict__["database"] = flaky
     governor = govern(LONG)
     governor.round(lease_of(world))
-    [(_, child)] = governor._children.values()
+    [(_, child, _)] = governor._children.values()
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
         governor.close()
@@ -331,7 +344,7 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(world: Parts) -> None
         world, lambda *_: ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], patience_seconds=0.3
     )
     governor.round(lease_of(world))
-    [(_, child)] = governor._children.values()
+    [(_, child, _)] = governor._children.values()
     time.sleep(0.2)
     governor.close()
     assert child.returncode == -9

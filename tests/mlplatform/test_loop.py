@@ -15,7 +15,7 @@ from mlplatform.errors import FencedError
 from mlplatform.evidence import Measure
 from mlplatform.loop import retire_alerts, turn, worst
 from mlplatform.people import silence_rules
-from mlplatform.store import alerts, audit, evaluations
+from mlplatform.store import alerts, audit, evaluations, retrainings
 from mlplatform.store.schema import leases
 from monitors.errors import MetricsError
 from monitors.rules import Rule
@@ -134,6 +134,20 @@ def test_a_second_turn_for_the_same_slot_does_nothing(world: Parts) -> None:
     tick(world, hours=5)  # past the repeat interval
     assert turn(world, rule(world, "accuracy-drop"), slot, measure=counting) is None
     assert written(world) == before == (1, 1, 3, 1)
+
+
+def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world: Parts) -> None:
+    answer(world, 18, 12)
+    look(world)
+    [first] = all_retrainings(world)
+    with world.database.write() as connection:
+        retrainings.cancel(connection, first.id, "tester", world.clock())
+    tick(world, minutes=10)
+    look(world)
+    assert len(all_retrainings(world)) == 1, "not before the repeat interval"
+    tick(world, hours=4)
+    look(world)
+    assert [row.state for row in all_retrainings(world)] == ["cancelled", "queued"]
 
 
 def test_two_watchers_at_once_evaluate_a_slot_once_and_keep_one_report(world: Parts) -> None:

@@ -148,7 +148,7 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     later = START + timedelta(minutes=5)
     evaluated(database, evaluation("a"), evaluation("b", at=later), evaluation("c", rule="latency"))
     with database.write() as connection:
-        leases.acquire(connection, "watcher", "host:1", timedelta(seconds=15), START)
+        leases.acquire(connection, "watcher:digits", "host:1", timedelta(seconds=15), START)
         leases.beat(connection, "watcher", "host:1", START, {})
         leases.beat(connection, "api", "host:2", START - timedelta(minutes=1), {})
         queued, _ = retrainings.request(

@@ -20,8 +20,6 @@ def main() -> None:
     """Run the command line; known errors become one line on stderr and a documented exit code."""
     try:
         app()
-    except BrokenPipeError:
-        sys.exit(0)
     except Exception as error:
         code = exit_code(error)
         if code is None:

@@ -6,7 +6,7 @@
 | 1 | a step failed, or `doctor` found a problem |
 | 2 | wrong usage of the command line |
 | 3 | a setting, alerts.yaml or data is wrong |
-| 4 | an id, version, name or file is not known |
+| 4 | an id, version or name is not known |
 | 5 | the state moved on, or the action is refused as things stand |
 | 6 | the database, MLflow or the API server cannot be reached |
 | 10 | `check`: at least one rule is in breach |

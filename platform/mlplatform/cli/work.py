@@ -12,7 +12,7 @@ from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.errors import NotFoundError
 from mlplatform.settings import load_settings
 from mlplatform.store import leases, retrainings
-from mlplatform.views import ALIVE, LEADER, plain, status
+from mlplatform.views import ALIVE, leader_lease, plain, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool)
             requested_by="cli",
             now=now,
         )
-        leader = leases.holder(connection, LEADER, now)
+        leader = leases.holder(connection, leader_lease(parts.family.name), now)
     if not wait:
         hint = "" if leader else "; no watcher is on duty, start `platform watch`"
         verb = "queued" if fresh else "joins the queued"

@@ -1,6 +1,6 @@
 """Predictions joined with their labels: the rows monitors judge and retraining learns from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from mlplatform.store.schema import feedback, images, predictions
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
 CHUNK = 500
+SUSPECTS = 5_000
 
 
 @dataclass(frozen=True)
@@ -99,22 +100,31 @@ def labels_count(connection: Connection, model_name: str) -> int:
 
 
 def suspicious(
-    connection: Connection, model_name: str, version: int, label: str, limit: int
+    connection: Connection, model_name: str, version: int, classes: Sequence[str], label: str, limit: int
 ) -> list[tuple[str, float]]:
-    """Unlabelled predictions of one class, least confident first: (prediction id, confidence)."""
-    labelled = select(feedback.c.prediction_id)
+    """Unlabelled answers that may hide an error about one class, most doubtful first: (prediction id, doubt).
+
+    Of an answer that names another class the doubt is the probability that the model gave this class: an image of
+    it that was misread. Of an answer that names this class it is what was left for the others. Among the newest
+    SUSPECTS of that version.
+    """
+    columns = (predictions.c.id, predictions.c.label, predictions.c.probabilities)
     query = (
-        select(predictions.c.id, predictions.c.confidence)
+        select(*columns)
         .where(
             predictions.c.model_name == model_name,
             predictions.c.model_version == version,
-            predictions.c.label == label,
-            predictions.c.id.not_in(labelled),
+            predictions.c.id.not_in(select(feedback.c.prediction_id)),
         )
-        .order_by(predictions.c.confidence, predictions.c.id)
-        .limit(limit)
+        .order_by(predictions.c.at.desc(), predictions.c.id.desc())
+        .limit(SUSPECTS)
     )
-    return [(row.id, row.confidence) for row in connection.execute(query)]
+    place = list(classes).index(label)
+    doubts = [
+        (row.id, 1 - row.probabilities[place] if row.label == label else row.probabilities[place])
+        for row in connection.execute(query)
+    ]
+    return sorted(doubts, key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 def _current_labels() -> Select[tuple[str, str, str, str, datetime]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import outbox
+from mlplatform.store.schema import alerts, outbox
 
 FIRST_DELAY = timedelta(seconds=2)
 LONGEST_DELAY = timedelta(minutes=15)
@@ -60,11 +60,13 @@ def post(
     return insert_new(connection, outbox, [row]) == 1
 
 
-def due(connection: Connection, now: datetime, limit: int = 20) -> list[Message]:
-    """Messages to send now, oldest first."""
+def due(connection: Connection, now: datetime, model_name: str, limit: int = 20) -> list[Message]:
+    """Messages about a model to send now, oldest first; those about no alert are anybody's to send."""
     query = (
         select(outbox)
+        .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
         .where(outbox.c.state == "waiting", outbox.c.next_attempt_at <= now)
+        .where(or_(outbox.c.alert_id.is_(None), alerts.c.model_name == model_name))
         .order_by(outbox.c.id)
         .limit(limit)
     )

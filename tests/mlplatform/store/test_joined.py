@@ -105,16 +105,18 @@ def test_a_label_counts_once_however_often_it_was_changed(database: Database) ->
         assert joined.labels_count(connection, "digits") == 1
 
 
-def test_suspicious_are_the_unlabelled_of_a_class_least_confident_first(database: Database) -> None:
-    sure, doubtful, labelled, _, _ = recorded(
+def test_suspicious_are_the_unlabelled_that_may_hide_an_error_about_the_class(database: Database) -> None:
+    sure, doubtful, labelled, misread, _ = recorded(
         database,
         prediction(seed=1, confidence=0.9),
         prediction(seed=2, confidence=0.4),
         prediction(seed=3, confidence=0.3),
-        prediction(seed=4, confidence=0.2, label="8"),
+        prediction(seed=4, label="8", probabilities={"8": 0.5, "3": 0.45}),
         prediction(seed=5, confidence=0.1, version=2),
     )
     label(database, labelled, "3")
     with database.read() as connection:
-        assert joined.suspicious(connection, "digits", 1, "3", 10) == [(doubtful, 0.4), (sure, 0.9)]
-        assert joined.suspicious(connection, "digits", 1, "3", 1) == [(doubtful, 0.4)]
+        found = joined.suspicious(connection, "digits", 1, "0123456789", "3", 10)
+        assert [key for key, _ in found] == [doubtful, misread, sure]
+        assert [round(doubt, 3) for _, doubt in found] == [0.6, 0.45, 0.1]
+        assert joined.suspicious(connection, "digits", 1, "0123456789", "3", 1) == found[:1]

@@ -24,7 +24,7 @@ def put(database: Database, key: str, at: datetime = START, text: str = "fell") 
 
 def due(database: Database, now: datetime, limit: int = 20) -> list[Message]:
     with database.read() as connection:
-        return outbox.due(connection, now, limit)
+        return outbox.due(connection, now, "digits", limit)
 
 
 def fail(database: Database, message: Message, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
