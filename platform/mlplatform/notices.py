@@ -58,7 +58,7 @@ def _links(parts: Parts, evaluation: evaluations.Evaluation) -> dict[str, str]:
     settings = parts.settings
     links = {}
     if settings.public_url:
-        links["Status"] = f"{settings.public_url.rstrip('/')}/docs"
+        links["API"] = f"{settings.public_url.rstrip('/')}/docs"
         if evaluation.report is not None:
             links["Report"] = f"{settings.public_url.rstrip('/')}/v1/evaluations/{evaluation.id}/report"
     if settings.mlflow_public_url:

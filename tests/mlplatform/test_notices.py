@@ -101,7 +101,7 @@ def test_the_webhook_gets_the_alert_as_data(world: Parts) -> None:
     body = payload(world, "events").payload["body"]
     [alert] = all_alerts(world)
     assert (body["type"], body["data"]["alert_id"], body["data"]["version"]) == ("alert.firing", alert.id, 1)
-    assert body["data"]["links"]["Status"] == "https://platform.test/docs"
+    assert body["data"]["links"]["API"] == "https://platform.test/docs"
 
 
 def test_the_email_survives_the_outbox_with_its_identity_unfolded(world: Parts) -> None:

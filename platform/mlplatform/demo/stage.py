@@ -35,6 +35,7 @@ class Stage:
         begun = time.monotonic()
         yield
         self.seconds[f"act {number}"] = round(time.monotonic() - begun, 1)
+        self.seconds.pop("total", None)
         self.seconds["total"] = round(time.monotonic() - self._begun, 1)
         self.say(f"({self.seconds[f'act {number}']} s)")
 

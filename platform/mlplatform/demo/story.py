@@ -15,7 +15,7 @@ from mlplatform.champion import CHAMPION
 from mlplatform.clock import utc_now
 from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.demo.stage import Stage
-from mlplatform.demo.traffic import Sent, Tally, Traffic, accuracy
+from mlplatform.demo.traffic import Sent, Tally, Traffic, accuracy, sample
 from mlplatform.demo.world import RULES, World, deal
 from mlplatform.errors import DemoFailedError
 from mlplatform.processes import Fleet, answers, ended_by_signals, free_port
@@ -27,6 +27,7 @@ from monitors.signature import verify
 
 KNOWN_LABELS = 0.6
 CHANGED_LABELS = 0.85
+CHUNKS = 8
 PAUSE_SECONDS = 0.05
 HEALTHY_SECONDS = 60.0
 ALERT_SECONDS = 90.0
@@ -139,7 +140,7 @@ class _Demo:
 
     def start(self, world: World) -> None:
         """Act 2."""
-        needed = int(KNOWN_LABELS * len(world.known) * 0.8 + CHANGED_LABELS * len(world.changed) * 0.9)
+        needed = _labels_to_come(world, self.settings.seed)
         rules = RULES.format(
             http_port=self.http_port, smtp_port=self.smtp_port, secret=self.secret, min_feedback=needed
         )
@@ -168,10 +169,9 @@ class _Demo:
     def changed_world(self, world: World) -> list[Sent]:
         """Act 4."""
         begun, sent = utc_now(), []
-        chunks = 8
         with self.stage.bar("traffic") as bar:
-            for part in range(chunks):
-                images = world.changed.take(range(part, len(world.changed), chunks))
+            for part in range(CHUNKS):
+                images = world.changed.take(range(part, len(world.changed), CHUNKS))
                 answered = self.traffic.send(images, "branch-2")
                 self.traffic.label(answered, CHANGED_LABELS, part)
                 sent += answered
@@ -311,6 +311,13 @@ class _Demo:
             dead = self.fleet.dead()
             _need(dead is None, f"{dead.name if dead else ''} ended by itself")
             time.sleep(0.2)
+
+
+def _labels_to_come(world: World, seed: int) -> int:
+    """How many labels acts 3 and 4 give: the retraining waits for all of them, so that every run learns the same."""
+    parts = [len(range(part, len(world.changed), CHUNKS)) for part in range(CHUNKS)]
+    changed = sum(int(sample(rows, CHANGED_LABELS, part).sum()) for part, rows in enumerate(parts))
+    return int(sample(len(world.known), KNOWN_LABELS, seed).sum()) + changed
 
 
 def _need(happened: bool, otherwise: str) -> None:

@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from mlplatform.serve.decode import to_png
 from pipelines.data import ImageSet
 
 LABEL_BATCH = 20
+
+
+def sample(rows: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which of so many rows an audit draws."""
+    return np.random.default_rng(seed).random(rows) < share
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Traffic:
 
     def label(self, answers: Sequence[Sent], share: float, seed: int) -> int:
         """Give the truth for a random share of the answers, as an audit would; returns how many."""
-        chosen = np.random.default_rng(seed).random(len(answers)) < share
+        chosen = sample(len(answers), share, seed)
         picked = [answer for answer, take in zip(answers, chosen, strict=True) if take]
         for first in range(0, len(picked), LABEL_BATCH):
             batch = [

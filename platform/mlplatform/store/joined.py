@@ -64,7 +64,7 @@ def window(
 
 
 def labelled_images(connection: Connection, model_name: str) -> Iterator[LabelledImage]:
-    """Every labelled image of a model once, by the label that counts, in order of arrival."""
+    """Every labelled image of a model once, by the label that counts, in the order of their hashes."""
     labels = (
         _current_labels()
         .join(predictions, predictions.c.id == feedback.c.prediction_id)
@@ -80,7 +80,7 @@ def labelled_images(connection: Connection, model_name: str) -> Iterator[Labelle
         Current(item.id, hashes[item.prediction_id], item.label, item.source, item.at)
         for item in truths(currents).values()
     )
-    ordered = sorted(by_image.items(), key=lambda pair: pair[1].id)
+    ordered = sorted(by_image.items())  # by hash: the order of arrival must not change a training
     for first in range(0, len(ordered), CHUNK):
         chunk = ordered[first : first + CHUNK]
         query = select(images.c.hash, images.c.png).where(images.c.hash.in_([key for key, _ in chunk]))
