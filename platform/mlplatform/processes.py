@@ -105,16 +105,20 @@ class Fleet:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, so that `finally` and context managers run."""
+    """Let SIGTERM, SIGHUP and SIGINT end this process as Ctrl-C does, so that `finally` and context managers run.
+
+    SIGINT too: a shell starts background jobs with it ignored.
+    """
 
     def end(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def free_port() -> int:

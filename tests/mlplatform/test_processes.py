@@ -113,17 +113,18 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_a_request_to_end_runs_what_is_to_be_run_on_the_way_out() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_request_to_end_runs_what_is_to_be_run_on_the_way_out(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
 
     def asked_to_end() -> None:
         with ended_by_signals():
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(5)
 
     with pytest.raises(KeyboardInterrupt):
         asked_to_end()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 def test_a_probe_says_whether_an_address_answers_well() -> None:
