@@ -7,19 +7,17 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from mlplatform.build import build
-from mlplatform.clock import new_id
 from mlplatform.people import promote_version
 from mlplatform.processes import answers, free_port
 from mlplatform.settings import Settings
 from mlplatform.store import promotions, retrainings
-from mlplatform.store.database import Database
 from mlplatform.store.schema import evaluations
 from tests.faults.conftest import World
 from tests.faults.test_api_killed import Ledger, client_of
-from tests.mlplatform.conftest import POSTGRES
+from tests.mlplatform.conftest import schema_of_its_own
 
 SECONDS = float(os.environ.get("PLATFORM_TEST_TOGETHER_SECONDS", "25"))
 
@@ -79,21 +77,12 @@ def share_the_work(world: World) -> None:
 @contextmanager
 def on_postgres(world: World) -> Iterator[World]:
     """The same platform with its store in a schema of its own, where version 1 is champion too."""
-    if not POSTGRES:
-        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    schema = f"test_{new_id()[-12:]}"
-    server = Database(POSTGRES)
-    with server.write() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    url = f"{POSTGRES}{'&' if '?' in POSTGRES else '?'}options=-csearch_path%3D{schema}"
     settings = world.parts.settings
-    parts = build(Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url))
-    promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
-    try:
-        yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, parts)
-    finally:
-        world.fleet.stop()
-        parts.database.close()
-        with server.write() as connection:
-            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-        server.close()
+    with schema_of_its_own() as url:
+        parts = build(Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url))
+        try:
+            promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, parts)
+        finally:
+            world.fleet.stop()
+            parts.database.close()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -100,26 +101,33 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Database]:
-    """A schema of its own on the test server, dropped at the end."""
+@contextmanager
+def schema_of_its_own() -> Iterator[str]:
+    """The URL of a new schema on the test server, dropped at the end; skips where no server answers."""
     if not POSTGRES:
         pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    schema = f"test_{new_id()[-12:]}"
-    server = Database(POSTGRES)
+    schema, server = f"test_{new_id()[-12:]}", Database(POSTGRES)
     try:
         with server.write() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
     except ConnectionError as error:
         pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
-    joint = "&" if "?" in POSTGRES else "?"
-    database = Database(f"{POSTGRES}{joint}options=-csearch_path%3D{schema}")
-    database.upgrade()
-    yield database
-    database.close()
-    with server.write() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    server.close()
+    try:
+        yield f"{POSTGRES}{'&' if '?' in POSTGRES else '?'}options=-csearch_path%3D{schema}"
+    finally:
+        with server.write() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """A store on the test server."""
+    with schema_of_its_own() as url:
+        database = Database(url)
+        database.upgrade()
+        yield database
+        database.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
