@@ -93,9 +93,9 @@ def _compared(drop: float) -> str:
 
 
 def _latency_ratio(rule: Rule, window: Window, baseline: Baseline, measured: Measured | None) -> Finding:
-    if not window.rows:
+    if all(row.latency_ms is None for row in window.rows):
         return _finding(rule, window, "no-data", 0, _nothing_answered(window), needed=rule.min_samples)
-    ordered = sorted(row.latency_ms for row in window.rows)
+    ordered = sorted(row.latency_ms for row in window.rows if row.latency_ms is not None)
     total = len(ordered)
     p95 = _agreed(
         "p95 latency",

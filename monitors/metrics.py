@@ -56,7 +56,9 @@ def measure(
     if frame.empty:
         return Measured(0, 0, None, {}, None, sampled)
     labelled = int(frame["truth"].notna().sum())
-    wanted: dict[str, Any] = {"p95": QuantileValue(column="latency_ms", quantile=0.95), "rows": RowCount()}
+    wanted: dict[str, Any] = {"rows": RowCount()}
+    if frame["latency_ms"].notna().any():
+        wanted |= {"p95": QuantileValue(column="latency_ms", quantile=0.95)}
     if labelled:
         wanted |= {"accuracy": Accuracy(), "recall": RecallByLabel()}
     with _evidently_at_work():
@@ -69,7 +71,7 @@ def measure(
         n_labelled=labelled,
         accuracy=float(found["accuracy"]) if labelled else None,
         class_recall={str(name): float(value) for name, value in found.get("recall", {}).items()},
-        latency_p95_ms=float(found["p95"]),
+        latency_p95_ms=float(found["p95"]) if "p95" in found else None,
         sampled=sampled,
     )
 

@@ -21,7 +21,8 @@ class Row:
     at: datetime
     label: str
     confidence: float
-    latency_ms: float
+    latency_ms: float | None
+    """Of the request; None for all but one answer of a request, whose times are one observation."""
     truth: str | None = None
     truth_source: str | None = None
 
@@ -31,7 +32,7 @@ class Row:
             raise WindowError(
                 f"prediction {self.prediction_id}: confidence {self.confidence} is not in 0..1; check the row"
             )
-        if not (math.isfinite(self.latency_ms) and self.latency_ms >= 0):
+        if self.latency_ms is not None and not (math.isfinite(self.latency_ms) and self.latency_ms >= 0):
             raise WindowError(f"prediction {self.prediction_id}: latency {self.latency_ms} ms cannot be; check the row")
         if (self.truth is None) != (self.truth_source is None):
             raise WindowError(

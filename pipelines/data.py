@@ -103,6 +103,8 @@ class FeedbackRows(ImageSet):
     """Images whose true label people or later events told us, each with the feedback it came from."""
 
     feedback_ids: tuple[str, ...]
+    trains_only: tuple[bool, ...] = ()
+    """Rows that may never judge, such as reported errors: they were picked because the champion was wrong."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,20 +113,26 @@ class FeedbackRows(ImageSet):
                 f"'{self.name}' has {len(self.labels)} rows but {len(self.feedback_ids)} feedback ids; "
                 "give one id per row"
             )
+        if self.trains_only and len(self.trains_only) != len(self.labels):
+            raise DataError(
+                f"'{self.name}' has {len(self.labels)} rows but {len(self.trains_only)} flags; give one each"
+            )
 
     def for_training(self) -> FeedbackRows:
         """The rows that training may see."""
         return self.take(~self._held_back())
 
     def held_back(self) -> FeedbackRows:
-        """The rows that only the gate may see."""
+        """The rows that only the gate may see: a fair sample, held back by hash."""
         return self.take(self._held_back())
 
     def _held_back(self) -> NDArray[np.bool_]:
-        return np.array([held_back(i) for i in self.ids], dtype=bool)
+        flags = self.trains_only or (False,) * len(self)
+        return np.array([held_back(i) and not flag for i, flag in zip(self.ids, flags, strict=True)], dtype=bool)
 
     def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
-        return super()._rows(rows) | {"feedback_ids": tuple(self.feedback_ids[i] for i in rows)}
+        flags = tuple(self.trains_only[i] for i in rows) if self.trains_only else ()
+        return super()._rows(rows) | {"feedback_ids": tuple(self.feedback_ids[i] for i in rows), "trains_only": flags}
 
 
 @dataclass(frozen=True, eq=False)

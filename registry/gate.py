@@ -182,17 +182,21 @@ def _class_check(evidence: Evidence, policy: GatePolicy) -> Check:
     parts = [(name, evidence.all_rows.of_class(label)) for label, name in enumerate(evidence.classes)]
     parts = [(name, part) for name, part in parts if part.n]
     harmed = holm([mcnemar_exact(part.gained, part.lost) for _, part in parts], policy.alpha)
-    given_up = [
-        f"{name} ({_points(-part.difference)} of {part.n} rows)"
+    losing = [
+        (f"{name} ({_points(-part.difference)} of {part.n} rows)", proven)
         for (name, part), proven in zip(parts, harmed, strict=True)
-        if proven and -part.difference > policy.class_margin
+        if -part.difference > policy.class_margin
     ]
+    given_up = [text for text, proven in losing if proven]
+    in_doubt = [text for text, proven in losing if not proven]
     numbers = {f"difference_{name}": part.difference for name, part in parts}
     limit = _points(policy.class_margin)
     detail = f"No class is shown to lose more than {limit}."
     if given_up:
         detail = f"The candidate loses more than {limit} on {', '.join(given_up)}."
-    return Check("classes", not given_up, detail, numbers)
+    elif in_doubt:
+        detail = f"The candidate may lose more than {limit} on {', '.join(in_doubt)}; these rows cannot settle it."
+    return Check("classes", False if given_up else None if in_doubt else True, detail, numbers)
 
 
 def _ratio_check(name: str, title: str, ratio: float, limit: float) -> Check:

@@ -32,16 +32,20 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
+def store_environment(backend_uri: str) -> dict[str, str]:
+    """Where the server keeps its tables: by environment, because a command line is public and this has passwords."""
+    return {"MLFLOW_BACKEND_STORE_URI": backend_uri}
+
+
 def server_command(
     host: str,
     port: int,
-    backend_uri: str,
     artifact_root: str | None = None,
     artifacts_destination: str | None = None,
     workers: int = 1,
     allowed_hosts: Sequence[str] = (),
 ) -> list[str]:
-    """The command that serves `backend_uri`; run it under `quiet_environment()`.
+    """The command of a server; run it under `quiet_environment()` and `store_environment(backend_uri)`.
 
     Without job execution off (see `quiet_environment`), MLflow adds eight helper processes and 1.3 GiB.
     Give `artifact_root` when clients and server share a disk: files are then written directly and the same
@@ -49,8 +53,8 @@ def server_command(
     then receives and hands out the files. `allowed_hosts` are the names clients use besides localhost and
     private addresses (for example a Compose service name). Health is served at `/health`.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    command += ["--backend-store-uri", backend_uri, "--workers", str(workers)]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    command += ["--workers", str(workers)]
     command += ["--uvicorn-opts", "--no-access-log --log-level warning --timeout-graceful-shutdown 3"]
     if artifact_root is not None:
         command += ["--default-artifact-root", artifact_root]

@@ -38,6 +38,7 @@ def act(
             batch = joined.suspicious(connection, alert.model, alert.version, classes, alert.key, AUDIT_BATCH)
             details = {
                 "class": alert.key,
+                "label_with_source": "correction",  # these are picked, not drawn: as audit labels they would mislead
                 "predictions": [{"id": key, "doubt": round(doubt, 4)} for key, doubt in batch],
             }
             started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)

@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -68,6 +69,10 @@ class Courier:
         channel = self.parts.rules.channels.get(message.channel)
         if channel is None or not channel.configured:
             raise DeliveryError(f"channel {message.channel!r} is no longer configured in alerts.yaml")
+        if message.payload["type"] != channel.type:
+            raise DeliveryError(
+                f"channel {message.channel!r} is {channel.type} now; this was made for {message.payload['type']}"
+            )
         match channel:
             case SlackChannel():
                 self._post(channel.url.get_secret_value(), _body(message), message, {})
@@ -86,7 +91,7 @@ class Courier:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last two: no such address can be
             raise DeliveryError(f"no answer ({type(error).__name__})") from error
         if not answer.is_success:
-            raise DeliveryError(f"HTTP {answer.status_code}: {answer.text[:200]}")
+            raise DeliveryError(f"HTTP {answer.status_code}: {_without_secrets(answer.text[:200], url)}")
 
     def _mail(self, channel: EmailChannel, text: str) -> None:
         message = email.message_from_string(text, policy=email.policy.default)
@@ -100,6 +105,13 @@ class Courier:
                 server.send_message(message, channel.sender, list(channel.to))
         except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: a host that no name can be
             raise DeliveryError(f"SMTP {channel.host}:{channel.port}: {error}") from error
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """A receiver's answer without the parts of its address that it may repeat: a webhook's path is its secret."""
+    for part in (*urlsplit(url).path.split("/"), urlsplit(url).query):
+        text = text.replace(part, "***") if len(part) > 3 else text
+    return text
 
 
 def _body(message: outbox.Message) -> bytes:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -117,11 +118,16 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
     with parts.database.read() as connection:
         alive = leases.alive(connection, now - ALIVE)
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
-        stuck = [item for item in outbox.undelivered(connection) if item.state == "failed"]
+        stuck = [
+            item for item in outbox.undelivered(connection) if item.state == "failed" and item.created_at > now - RECENT
+        ]
     for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
+    for beat in alive:
+        if beat.component == "api" and beat.details.get("error"):
+            yield "problem", f"API server {beat.instance} does not follow the champion: {beat.details['error']}"
     if stuck:
         yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
 
@@ -132,6 +138,7 @@ def _tables_are_current(parts: Parts) -> bool:
     return current == newest
 
 
+RECENT = timedelta(days=1)  # older notices that were given up are history
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "settings": _settings,
     "disk": _disk,

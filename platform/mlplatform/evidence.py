@@ -1,5 +1,6 @@
 """What a decision rests on: the window, its baseline, Evidently's numbers and report; it decides nothing."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +9,11 @@ from sqlalchemy import Connection
 
 from mlplatform.build import Parts
 from mlplatform.store import evaluations, joined, promotions
+from monitors.errors import MetricsError
 from monitors.rules import Rule
 from monitors.window import Baseline, Measured, Row, Window
 
+log = logging.getLogger(__name__)
 Measure = Callable[[Window, Rule, Path | None], Measured]
 
 
@@ -60,6 +63,17 @@ def baseline_of(connection: Connection, champion: promotions.Promotion) -> Basel
     )
 
 
+def attempted(measure: Measure, window: Window, rule: Rule, report: Path | None) -> Measured | None:
+    """The numbers, or None when they cannot be had: a full disk or a fault in Evidently must not silence an alert."""
+    try:
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+        return measure(window, rule, report)
+    except (OSError, MetricsError) as error:
+        log.error("rule %s is decided from the exact counts alone: %s", rule.name, error)
+        return None
+
+
 def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
     """Evidently's numbers for the window, and its HTML at `report` when a path is given."""
     from monitors.metrics import measure  # several seconds of import: only processes that judge pay it
@@ -68,10 +82,16 @@ def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
 
 
 def report_path(parts: Parts, rule: Rule, evaluation_id: str) -> Path:
-    """Where this evaluation's report goes; the oldest reports beyond the limit are removed."""
-    folder = parts.settings.home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime)
-    for old in kept[: max(0, len(kept) + 1 - parts.settings.reports_kept)]:
-        old.unlink(missing_ok=True)
-    return (folder / f"{rule.name}-{evaluation_id}.html").resolve()
+    """Where this evaluation's report goes."""
+    return (parts.settings.home / "reports" / f"{rule.name}-{evaluation_id}.html").resolve()
+
+
+def prune_reports(parts: Parts) -> int:
+    """Remove the oldest reports beyond the limit, but none that an open alert rests on; returns how many."""
+    with parts.database.read() as connection:
+        needed = {Path(path) for path in evaluations.reports_of_open_alerts(connection)}
+    files = sorted((parts.settings.home / "reports").resolve().glob("*.html"), key=lambda path: path.stat().st_mtime)
+    spare = [path for path in files[: -parts.settings.reports_kept] if path not in needed]
+    for path in spare:
+        path.unlink(missing_ok=True)
+    return len(spare)

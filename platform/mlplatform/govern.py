@@ -22,7 +22,7 @@ STARTING_SECONDS = 120.0
 
 def work_command(retraining_id: str, owner: str) -> list[str]:
     """The command of the process that carries a retraining out."""
-    return [sys.executable, "-m", "mlplatform", "work-retraining", retraining_id, owner]
+    return [sys.executable, "-P", "-m", "mlplatform", "work-retraining", retraining_id, owner]
 
 
 @dataclass
@@ -44,10 +44,7 @@ class Governor:
                 return
             self._collect()
             self._close_abandoned(lease)
-            with self.parts.database.read() as connection:
-                waiting = retrainings.queued_pipelines(connection)
-            for pipeline in waiting:
-                self._start_next(pipeline, lease)
+            self._start_next(self.parts.rules.model, lease)
 
     def watch(self) -> None:
         """Collect children that ended; one that died without closing its row is closed as failed."""
@@ -66,7 +63,10 @@ class Governor:
             while self._children:
                 retraining_id, (owner, _, _) = self._children.popitem()
                 with self.parts.database.write() as connection:
+                    row = retrainings.find(connection, retraining_id)
                     retrainings.hand_back(connection, retraining_id, owner, self.parts.clock())
+                if row.run_id is not None and row.state == "running":
+                    self._end_run(row.run_id)
 
     def _collect(self) -> None:
         for retraining_id, (owner, child, begun) in list(self._children.items()):
@@ -84,6 +84,7 @@ class Governor:
         limits = retrainings.Limits(config.cooldown, config.daily_cap)
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
+            retrainings.drop_settled(connection, pipeline, now)
             by_alert = retrainings.queued_trigger(connection, pipeline) == "alert"
             if by_alert and joined.labels_count(connection, pipeline) < config.min_feedback:
                 return
@@ -91,7 +92,9 @@ class Governor:
             if row is None:
                 return
             audit.note(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})
-        child = subprocess.Popen(self.command(row.id, owner), env=os.environ | {"PLATFORM_PIPELINE": pipeline})  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603 - a command of this product; its own session: only this process ends it
+            self.command(row.id, owner), env=os.environ | {"PLATFORM_PIPELINE": pipeline}, start_new_session=True
+        )
         self._children[row.id] = (owner, child, time.monotonic())
         log.info("retraining %s started in process %d: %s", row.id, child.pid, row.reason)
 

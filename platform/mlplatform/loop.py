@@ -4,7 +4,8 @@
 trains nothing, and knows no schedule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +16,11 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError
-from mlplatform.evidence import Measure, baseline_of, measured, report_path, window_of
+from mlplatform.evidence import Measure, attempted, baseline_of, measured, prune_reports, report_path, window_of
 from mlplatform.notices import post_notice
 from mlplatform.store import alerts, audit, evaluations, leases, promotions
 from mlplatform.views import plain
-from monitors.alerts import Alert, Step, step, supersede
+from monitors.alerts import Alert, Change, Step, step, supersede
 from monitors.detect import Finding, decide
 from monitors.rules import Rule
 
@@ -46,12 +47,13 @@ def turn(
             return None
         window = window_of(connection, parts.family.classes, rule, champion, now)
         baseline = baseline_of(connection, champion)
-    numbers = measure(window, rule, None)
+    numbers = attempted(measure, window, rule, None)
     findings = decide(rule, window, baseline, numbers)
     state, fresh = worst(findings), new_id()
     path = report_path(parts, rule, fresh) if state in ("breach", "suspect") else None
-    if path is not None:
-        measure(window, rule, path)
+    if path is not None and attempted(measure, window, rule, path) is None:
+        _discard(path)
+        path = None
     evaluation = evaluations.Evaluation(
         id=fresh,
         rule=rule.name,
@@ -79,6 +81,7 @@ def turn(
     except BaseException:
         _discard(path)
         raise
+    prune_reports(parts)
     return evaluation
 
 
@@ -87,14 +90,19 @@ def worst(findings: Sequence[Finding]) -> str:
     return max((finding.state for finding in findings), key=SEVERITY.index, default="no-data")
 
 
-def retire_alerts(connection: Connection, model: str, champion: int, now: datetime) -> int:
-    """Close the open alerts of versions that no longer serve: a new version inherits none of them."""
+def retire_alerts(
+    connection: Connection, model: str, champion: int, now: datetime, rules: Collection[str] | None = None
+) -> int:
+    """Close the open alerts of versions that no longer serve, and of rules that are no longer written."""
     retired = 0
     for alert in alerts.open_alerts(connection, model, lock=True):
-        if alert.version != champion:
-            moved = supersede(alert, now)
-            _save_move(connection, moved, now)
-            retired += 1
+        moved = supersede(alert, now)
+        if alert.version == champion:
+            if rules is None or alert.rule in rules:
+                continue
+            moved = replace(moved, change=Change(alert.state, "superseded", "its rule is no longer in alerts.yaml"))
+        _save_move(connection, moved, now)
+        retired += 1
     return retired
 
 
@@ -117,17 +125,28 @@ def _drive_alerts(
     findings: Sequence[Finding],
     evaluation: evaluations.Evaluation,
 ) -> None:
-    retire_alerts(connection, evaluation.model_name, evaluation.model_version, evaluation.at)
+    written = {each.name for each in parts.rules.rules}
+    retire_alerts(connection, evaluation.model_name, evaluation.model_version, evaluation.at, written)
     open_now = {
         alert.key: alert
         for alert in alerts.open_alerts(connection, evaluation.model_name, lock=True)
         if alert.rule == rule.name
     }
-    for finding in findings:
+    for finding in [*findings, *_unheard(open_now, findings, rule)]:
         moved = step(open_now.get(finding.key), finding, rule, evaluation.at, new_id)
         if moved.alert is not None:
             alerts.save(connection, moved.alert, finding.sentence, evaluation.id)
             _follow(connection, parts, rule, finding, moved, moved.alert, evaluation)
+
+
+def _unheard(open_now: Mapping[str, Alert], findings: Sequence[Finding], rule: Rule) -> list[Finding]:
+    """No-data findings for open alerts whose class has no labels in the window: their reminders go on."""
+    heard = {finding.key for finding in findings}
+    return [
+        Finding(rule.name, key, alert.model, alert.version, "no-data", "No labels in the window.", rule.above, 0)
+        for key, alert in open_now.items()
+        if key not in heard
+    ]
 
 
 def _follow(
@@ -159,4 +178,5 @@ def _save_move(connection: Connection, moved: Step, now: datetime) -> None:
 
 def _discard(path: Path | None) -> None:
     if path is not None:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -40,12 +40,13 @@ class Child:
 
 @dataclass
 class Fleet:
-    """Starts children whose output goes to `<logs>/<name>.log`; a context manager that stops them all.
+    """Starts children in `cwd`, their output in `<logs>/<name>.log`; a context manager that stops them all.
 
     On Linux a child also ends when this process dies without a word (kill -9).
     """
 
     logs: Path
+    cwd: Path | None = None
     children: list[Child] = field(default_factory=list)
     stop_seconds: float = STOP_SECONDS
 
@@ -57,6 +58,7 @@ class Fleet:
             process = subprocess.Popen(  # noqa: S603 - commands of this product
                 list(command),
                 env={**os.environ, **env},
+                cwd=self.cwd,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
 from mlplatform.govern import Governor
 from mlplatform.loop import turn
-from mlplatform.store import leases
+from mlplatform.store import leases, tasks
 from mlplatform.views import WATCHER, leader_lease
 from monitors.errors import MonitorError
 from monitors.rules import Rule
@@ -113,8 +113,13 @@ class Watcher:
             self._governor.watch()
 
     def reconcile(self) -> None:
-        """Make MLflow's alias agree with the history of promotions."""
-        if self._lease is not None and self.parts.champions.reconcile(self.parts.family.name):
+        """Close label audits that are done, and make MLflow's alias agree with the history of promotions."""
+        if (lease := self._lease) is None:
+            return
+        with self.parts.database.write() as connection:
+            leases.prove(connection, lease)
+            tasks.close_settled_audits(connection, self.parts.rules.model, self.parts.clock())
+        if self.parts.champions.reconcile(self.parts.family.name):
             log.warning("the champion alias did not agree with the history and was set right")
 
     def _scheduler(self) -> BackgroundScheduler:

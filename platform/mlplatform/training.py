@@ -145,6 +145,7 @@ def feedback_rows(parts: Parts, family: Family) -> FeedbackRows | None:
         labels=np.array([family.classes.index(row.label) for row in rows], dtype=np.int64),
         name="feedback",
         feedback_ids=tuple(row.feedback_id for row in rows),
+        trains_only=tuple(row.source == "correction" for row in rows),
     )
 
 

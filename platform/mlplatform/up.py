@@ -11,14 +11,14 @@ from mlplatform.errors import ProcessError, SettingsError
 from mlplatform.processes import Fleet, answers, ended_by_signals
 from mlplatform.settings import Settings, load_settings
 from mlplatform.store import leases
-from registry.server import server_command
+from registry.server import server_command, store_environment
 
 HEALTHY_SECONDS = 120.0
 
 
 def platform_command(*words: str) -> list[str]:
     """A command of this product, run by this interpreter."""
-    return [sys.executable, "-m", "mlplatform", *words]
+    return [sys.executable, "-P", "-m", "mlplatform", *words]  # -P: nothing is imported from the working folder
 
 
 def run_mlflow(as_json: bool) -> None:
@@ -32,13 +32,13 @@ def run_mlflow(as_json: bool) -> None:
     command = server_command(
         settings.mlflow_host,
         settings.mlflow_port,
-        backend,
         artifact_root=None if destination else (home / "artifacts").as_uri(),
         artifacts_destination=destination,
         allowed_hosts=settings.mlflow_allowed_hosts,
     )
     say({"address": mlflow_url(settings)}, f"MLflow on {mlflow_url(settings)}", as_json)
     sys.stdout.flush()
+    os.environ.update(store_environment(backend))
     os.execv(command[0], command)  # noqa: S606 - the same interpreter, no shell
 
 

@@ -48,9 +48,9 @@ QUICK = {
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with version 1 trained and champion; later tests copy its databases."""
     home = tmp_path_factory.mktemp("trained")
-    env = {**os.environ, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
-    env.pop("PLATFORM_DATABASE_URL", None)
-    subprocess.run(platform_command("train", "--json"), env=env, check=True, capture_output=True, timeout=240)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
+    env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
+    subprocess.run(platform_command("train", "--json"), env=env, cwd=home, check=True, capture_output=True, timeout=240)
     return home
 
 
@@ -114,8 +114,9 @@ def world(trained: Path, tmp_path: Path) -> Iterator[World]:
     rules = tmp_path / "alerts.yaml"
     rules.write_text(RULES, encoding="utf-8")
     settings = Settings(_env_file=None, home=home, alerts_file=rules)
-    env = {**QUICK, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules), "PLATFORM_DATABASE_URL": ""}
+    env = {**QUICK, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules)}
+    env |= dict.fromkeys(("PLATFORM_DATABASE_URL", "PLATFORM_MLFLOW_URI", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE"), "")
     parts = build(settings)
-    with Fleet(tmp_path / "logs") as fleet:
+    with Fleet(tmp_path / "logs", cwd=tmp_path) as fleet:
         yield World(env, fleet, parts)
     parts.database.close()

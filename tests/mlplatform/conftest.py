@@ -182,11 +182,11 @@ def prediction(
     probabilities: Mapping[str, float] | None = None,
 ) -> Recorded:
     """A prediction ready to be recorded."""
-    image = picture(seed)
+    image, fresh = picture(seed), prediction_id or new_id()
     rest = (1 - confidence) / 9
     shares = {name: confidence if name == label else rest for name in "0123456789"} | dict(probabilities or {})
     row = Prediction(
-        id=prediction_id or new_id(),
+        id=fresh,
         at=at,
         model_name="digits",
         model_version=version,
@@ -195,7 +195,7 @@ def prediction(
         probabilities=list(shares.values()),
         confidence=confidence,
         latency_ms=latency_ms,
-        request_id="request",
+        request_id=f"request {fresh}",
         client_id="client",
     )
     return Recorded(row, to_png(image))

@@ -253,3 +253,32 @@ def test_a_mail_server_without_tls_gets_no_mail_when_tls_is_asked_for(world: Par
     with pytest.raises(DeliveryError, match="STARTTLS") as caught:
         courier(world).send(notices(world)[0])
     assert isinstance(caught.value.__cause__, smtplib.SMTPNotSupportedError)
+
+
+def test_a_receivers_answer_is_kept_without_the_secret_address_it_repeats(world: Parts) -> None:
+    rules = RULES.replace("http://slack.test/hook", "http://slack.test/services/T000/SECRETPART?token=abcdef")
+    with_rules(world, rules)
+    fire(world, "team-slack")
+    sender, _ = sends_to(world, lambda request: httpx.Response(404, text=f"Cannot POST {request.url.raw_path!r}"))
+    sender.round()
+    [message] = notices(world)
+    assert message.last_error is not None
+    assert message.last_error.startswith("HTTP 404: Cannot POST")
+    assert not [part for part in ("T000", "SECRETPART", "abcdef") if part in message.last_error]
+
+
+def test_a_channel_of_another_kind_under_the_old_name_blocks_no_other_message(world: Parts) -> None:
+    fire(world, "mail")
+    answer(world, 0)
+    rules = RULES.replace(
+        "mail: {type: email, host: 127.0.0.1, port: 1, starttls: false, sender: platform@example.org, "
+        "to: [a@example.org]}",
+        'mail: {type: slack, url: "http://slack.test/mail"}',
+    )
+    assert rules != RULES
+    with_rules(world, rules)
+    sender, receiver = sends_to(world, fine)
+    assert sender.round() == {"delivered": 0, "waiting": 1, "failed": 0}
+    [message] = notices(world)
+    assert "is slack now" in (message.last_error or "")
+    assert receiver.requests == []

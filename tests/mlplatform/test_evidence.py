@@ -1,15 +1,18 @@
 """What a decision rests on."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mlplatform.build import Parts
-from mlplatform.evidence import baseline_of, report_path, window_of
+from mlplatform.evidence import baseline_of, prune_reports, report_path, window_of
 from mlplatform.settings import Settings
-from mlplatform.store import evaluations, feedback, promotions
+from mlplatform.store import alerts, evaluations, feedback, promotions
+from mlplatform.store.evaluations import Evaluation
+from monitors.alerts import Alert
 from monitors.window import Baseline, Window
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import promote, rule, tick, with_rules
@@ -92,15 +95,30 @@ def report(parts: Parts, identity: str) -> Path:
 def test_a_report_is_named_after_its_rule_and_evaluation(world: Parts) -> None:
     path = report(world, "an-id")
     assert path == (world.settings.home / "reports" / "accuracy-drop-an-id.html").resolve()
-    assert path.parent.is_dir()
     assert not path.exists()
 
 
-def test_the_oldest_reports_beyond_the_limit_are_removed(world: Parts, settings: Settings) -> None:
-    few = Parts(settings.model_copy(update={"reports_kept": 3}), world.clock)
-    for age, name in enumerate(("newest", "second", "third", "fourth", "oldest")):
+def test_the_images_of_one_request_are_one_latency(world: Parts) -> None:
+    many = [prediction(latency_ms=9.0) for _ in range(3)]
+    together = [replace(row, prediction=replace(row.prediction, request_id="one")) for row in many]
+    recorded(world.database, *together, prediction(latency_ms=2.0))
+    tick(world, minutes=1)
+    assert sorted(row.latency_ms for row in window(world).rows if row.latency_ms is not None) == [2.0, 9.0]
+
+
+def test_the_oldest_reports_go_but_none_that_an_open_alert_rests_on(world: Parts, settings: Settings) -> None:
+    for age, name in enumerate(("newest", "second", "third", "fourth", "needed")):
         path = report(world, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x", encoding="utf-8")
         os.utime(path, (1e9 - age, 1e9 - age))
-    path = report(few, "next")
-    assert sorted(kept.stem.removeprefix("accuracy-drop-") for kept in path.parent.iterdir()) == ["newest", "second"]
+    with world.database.write() as connection:
+        made = Evaluation("e", "accuracy-drop", START, START, "digits", 1, START, START, "breach", [], str(path), "me")
+        evaluations.add(connection, made)
+        alert = Alert("a", "accuracy-drop", "", "digits", 1, "critical", "firing", START, START)
+        alerts.save(connection, alert, "it dropped", "e")
+    few = Parts(settings.model_copy(update={"reports_kept": 2}), world.clock)
+    few.__dict__["database"] = world.database
+    assert prune_reports(few) == 2
+    left = sorted(kept.stem.removeprefix("accuracy-drop-") for kept in path.parent.iterdir())
+    assert left == ["needed", "newest", "second"]

@@ -79,6 +79,7 @@ def until_ended(governor: Governor) -> None:
 def test_the_child_is_this_product_with_the_retraining_and_its_owner() -> None:
     assert work_command("an-id", "a-token") == [
         sys.executable,
+        "-P",
         "-m",
         "mlplatform",
         "work-retraining",

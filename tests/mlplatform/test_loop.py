@@ -352,19 +352,24 @@ def test_an_alert_of_one_rule_is_left_alone_by_another(world: Parts) -> None:
     ]
 
 
+@pytest.mark.parametrize("failure", [MetricsError, OSError])
 @pytest.mark.parametrize("fails_at", ["the numbers", "the report"])
-def test_an_error_in_evidently_leaves_nothing_half_written(world: Parts, fails_at: str) -> None:
+def test_an_error_in_evidently_or_a_full_disk_silences_no_alert(
+    world: Parts, fails_at: str, failure: type[Exception]
+) -> None:
     answer(world, 18, 12)
 
     def broken(window: Window, rule: Rule, report: Path | None) -> Measured:
         if (report is None) == (fails_at == "the numbers"):
-            raise MetricsError("Evidently could not compute this window")
+            raise failure("this window could not be done")
         return counting(window, rule, report)
 
-    with pytest.raises(MetricsError):
-        look(world, measure=broken)
-    assert (written(world), reports(world)) == ((0, 0, 0, 0), [])
-    assert look(world) is not None  # the slot is still to be had
+    evaluation = look(world, measure=broken)
+    assert evaluation is not None
+    assert evaluation.state == "breach", "a fault in the evidence must not silence the alert"
+    assert (evaluation.report is None) == (fails_at == "the report")
+    assert written(world) == (1, 1, 3, 1)
+    assert len(reports(world)) == (0 if fails_at == "the report" else 1)
 
 
 def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: Parts) -> None:
@@ -374,6 +379,26 @@ def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: 
     assert evaluation.findings[0]["value"] == pytest.approx(0.39)
     assert evaluation.report is not None
     assert "<html" in Path(evaluation.report).read_text(encoding="utf-8")[:2000].lower()
+
+
+def test_an_alert_whose_rule_is_no_longer_written_is_closed_without_a_notice(world: Parts) -> None:
+    answer(world, 18, 12)
+    look(world)
+    before = len(notices(world))
+    with_rules(world, RULES.replace("name: accuracy-drop", "name: accuracy-loss").replace("0.5 points", "99 points"))
+    look(world, "accuracy-loss")
+    assert [(alert.rule, alert.state) for alert in all_alerts(world)] == [("accuracy-drop", "superseded")]
+    assert len(notices(world)) == before
+
+
+def test_a_class_without_new_labels_is_still_reminded_of(world: Parts) -> None:
+    answer(world, 10, 20)
+    look(world, "class-error")
+    tick(world, hours=5)
+    answer(world, 0)
+    look(world, "class-error")
+    assert [alert.state for alert in all_alerts(world)] == ["firing"]
+    assert [notice.idempotency_key.split("-")[-4] for notice in notices(world)] == ["firing", "repeat"]
 
 
 def test_retiring_spares_the_alerts_of_the_champion(world: Parts) -> None:

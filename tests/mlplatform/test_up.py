@@ -35,7 +35,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_command_is_run_by_this_interpreter() -> None:
-    assert platform_command("serve", "--json") == [sys.executable, "-m", "mlplatform", "serve", "--json"]
+    assert platform_command("serve", "--json") == [sys.executable, "-P", "-m", "mlplatform", "serve", "--json"]
 
 
 def test_mlflow_listens_where_the_settings_say(settings: Settings) -> None:

@@ -138,3 +138,21 @@ def test_feedback_without_an_id_per_row_is_refused(bars: Bars) -> None:
     rows = bars(3, 1)
     with pytest.raises(DataError, match="3 rows but 1 feedback ids"):
         FeedbackRows(rows.images, rows.labels, "feedback", ("only",))
+
+
+def test_a_reported_error_trains_and_never_judges() -> None:
+    rows = unique_rows(40)
+    flags = tuple(index % 2 == 0 for index in range(40))
+    made = FeedbackRows(rows.images, rows.labels, "feedback", tuple(f"f{i}" for i in range(40)), flags)
+    judging, training = made.held_back(), made.for_training()
+    assert not any(judging.trains_only)
+    assert len(judging) > 0
+    assert len(judging) + len(training) == 40
+    assert {f"f{i}" for i in range(0, 40, 2)} <= set(training.feedback_ids)
+    with pytest.raises(DataError, match="1 flags"):
+        FeedbackRows(rows.images, rows.labels, "feedback", made.feedback_ids, (True,))
+
+
+def unique_rows(count: int) -> ImageSet:
+    images = np.random.default_rng(5).integers(0, 256, (count, 6, 6), dtype=np.uint8)
+    return ImageSet(images, np.zeros(count, dtype=np.int64), "noise")

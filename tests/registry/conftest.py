@@ -16,7 +16,7 @@ import torch
 
 from registry.catalog import Catalog
 from registry.runs import Tracking
-from registry.server import quiet_environment, server_command
+from registry.server import quiet_environment, server_command, store_environment
 
 CLASSES = ("even", "odd")
 START_SECONDS = 120.0
@@ -65,12 +65,12 @@ def server(tracking: Tracking, folder: Path) -> Iterator[str]:
     """The address of an MLflow server over the same database and the same artifact folder."""
     tracking.check()
     port = free_port()
-    command = server_command("127.0.0.1", port, tracking.uri, (folder / "artifacts").as_uri())
+    command = server_command("127.0.0.1", port, (folder / "artifacts").as_uri())
     address = f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **quiet_environment()},
+            env={**os.environ, **quiet_environment(), **store_environment(tracking.uri)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -194,3 +194,12 @@ def test_evidence_without_measured_costs_or_with_foreign_labels_is_refused() -> 
         evidence(exact(9, 9, 10), champion_bytes=0)
     with pytest.raises(GateError, match=r"outside 0\.\.9"):
         evidence(exact(9, 9, 10, label=10))
+
+
+def test_a_large_loss_in_a_small_class_that_rows_cannot_settle_is_inconclusive() -> None:
+    small = exact(champion_right=20, candidate_right=16, n=20, label=1)
+    large = exact(champion_right=900, candidate_right=960, n=1000, label=0)
+    verdict = decide(evidence(large.joined(small)))
+    assert check_of(verdict, "classes") is None
+    assert verdict.outcome == "inconclusive"
+    assert "may lose more than 10.0 points" in " ".join(verdict.reasons)

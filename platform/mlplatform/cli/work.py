@@ -11,7 +11,7 @@ from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.errors import NotFoundError
 from mlplatform.settings import load_settings
-from mlplatform.store import leases, retrainings
+from mlplatform.store import audit, leases, retrainings
 from mlplatform.views import ALIVE, leader_lease, plain, status
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool)
             requested_by="cli",
             now=now,
         )
+        audit.note(connection, "cli", "ask-retrain", f"retraining/{queued}", now, {"reason": reason})
         leader = leases.holder(connection, leader_lease(parts.family.name), now)
     if not wait:
         hint = "" if leader else "; no watcher is on duty, start `platform watch`"

@@ -58,6 +58,7 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
     return base.model_copy(
         update={
             "home": home,
+            "data_dir": None if base.data_dir is None else base.data_dir.resolve(),
             "database_url": "",
             "mlflow_uri": "",
             "mlflow_backend_uri": "",
@@ -79,7 +80,7 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The same settings for the child processes."""
+    """The same settings for the child processes: an empty one wins over the parent's, and `home` holds no .env."""
     given = {name: value for name, value in settings.model_dump(mode="json").items() if name != "mlflow_allowed_hosts"}
     return {f"PLATFORM_{name.upper()}": str(value) for name, value in given.items() if value is not None}
 
@@ -145,7 +146,7 @@ class _Demo:
             http_port=self.http_port, smtp_port=self.smtp_port, secret=self.secret, min_feedback=needed
         )
         self.settings.alerts_file.write_text(rules, encoding="utf-8")
-        self.fleet = self.stack.enter_context(Fleet(self.settings.home / "logs"))
+        self.fleet = self.stack.enter_context(Fleet(self.settings.home / "logs", cwd=self.settings.home))
         took = start_platform(self.fleet, self.settings, _environment(self.settings))
         api = self.fleet.children[1]
         took["model loaded"] = self.fleet.wait_healthy(

@@ -132,6 +132,10 @@ def _models(app: FastAPI, server: Server) -> None:
                 requested_by=body.requested_by,
                 now=server.parts.clock(),
             )
+            subject = f"retraining/{queued}"
+            audit.note(
+                connection, body.requested_by, "ask-retrain", subject, server.parts.clock(), {"reason": body.reason}
+            )
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])

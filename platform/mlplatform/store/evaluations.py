@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import baselines, evaluations
+from mlplatform.store.schema import alerts, baselines, evaluations
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,16 @@ def recent(connection: Connection, limit: int = 50, rule: str | None = None) -> 
     if rule is not None:
         query = query.where(evaluations.c.rule == rule)
     return [Evaluation(**row._mapping) for row in connection.execute(query)]
+
+
+def reports_of_open_alerts(connection: Connection) -> list[str]:
+    """The report files that alerts which are not over rest on."""
+    query = (
+        select(evaluations.c.report)
+        .join(alerts, alerts.c.evaluation_id == evaluations.c.id)
+        .where(evaluations.c.report.is_not(None), alerts.c.state.not_in(("resolved", "superseded")))
+    )
+    return [path for path in connection.scalars(query) if path is not None]
 
 
 def set_baseline(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, func, select
 
-from mlplatform.store.feedback import Current, truths
+from mlplatform.store.feedback import Current, Source, truths
 from mlplatform.store.schema import feedback, images, predictions
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
@@ -16,13 +16,16 @@ SUSPECTS = 5_000
 
 @dataclass(frozen=True)
 class JoinedRow:
-    """One prediction and, where one exists, the label that counts."""
+    """One prediction and, where one exists, the label that counts.
+
+    The images of one request share its latency: it stands on the first of them only, being one observation.
+    """
 
     prediction_id: str
     at: datetime
     label: str
     confidence: float
-    latency_ms: float
+    latency_ms: float | None
     truth: Current | None
 
 
@@ -34,6 +37,7 @@ class LabelledImage:
     png: bytes
     label: str
     feedback_id: str
+    source: Source
 
 
 def window(
@@ -55,12 +59,14 @@ def window(
     newest = select(predictions).where(inside).order_by(*order).limit(limit).subquery()
     labels = _current_labels().join(newest, newest.c.id == feedback.c.prediction_id)
     truth = truths(Current(**row._mapping) for row in connection.execute(labels))
-    rows = connection.execute(
-        select(newest.c.id, newest.c.at, newest.c.label, newest.c.confidence, newest.c.latency_ms).order_by(
-            newest.c.at, newest.c.id
-        )
-    )
-    return [JoinedRow(row.id, row.at, row.label, row.confidence, row.latency_ms, truth.get(row.id)) for row in rows]
+    rows = connection.execute(select(newest).order_by(newest.c.at, newest.c.id))
+    found, requests = [], set()
+    for row in rows:
+        request = (row.at, row.request_id)
+        latency_ms = None if request in requests else row.latency_ms
+        requests.add(request)
+        found.append(JoinedRow(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id)))
+    return found
 
 
 def labelled_images(connection: Connection, model_name: str) -> Iterator[LabelledImage]:
@@ -86,7 +92,7 @@ def labelled_images(connection: Connection, model_name: str) -> Iterator[Labelle
         query = select(images.c.hash, images.c.png).where(images.c.hash.in_([key for key, _ in chunk]))
         pngs = {row.hash: bytes(row.png) for row in connection.execute(query)}
         for key, label in chunk:
-            yield LabelledImage(key, pngs[key], label.label, label.id)
+            yield LabelledImage(key, pngs[key], label.label, label.id, label.source)
 
 
 def labels_count(connection: Connection, model_name: str) -> int:

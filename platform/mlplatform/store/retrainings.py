@@ -15,7 +15,7 @@ from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.promotions import of_retraining
-from mlplatform.store.schema import retrainings
+from mlplatform.store.schema import alerts, retrainings
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
 Trigger = Literal["manual", "alert", "api"]
@@ -229,10 +229,24 @@ def hand_back(connection: Connection, retraining_id: str, owner: str, now: datet
     return None if _close(connection, retraining_id, values) else _again(connection, row, row.rerun_of, now)
 
 
-def queued_pipelines(connection: Connection) -> list[str]:
-    """The pipelines that have a retraining queued."""
-    query = select(retrainings.c.pipeline).where(retrainings.c.state == "queued")
-    return list(connection.scalars(query.order_by(retrainings.c.pipeline)))
+def drop_settled(connection: Connection, pipeline: str, now: datetime) -> bool:
+    """Cancel the queued retraining when only alerts asked for it and all of them have ended meanwhile."""
+    queued = connection.execute(
+        select(retrainings)
+        .where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued", retrainings.c.trigger == "alert")
+        .with_for_update()
+    ).one_or_none()
+    if queued is None:
+        return False
+    causes = {cause["alert"] for cause in queued.causes}
+    if None in causes:
+        return False
+    still = select(alerts.c.id).where(alerts.c.id.in_(causes), alerts.c.state.not_in(("resolved", "superseded")))
+    if connection.execute(still.limit(1)).first() is not None:
+        return False
+    values = {"state": "cancelled", "finished_at": now, "error": "the alerts that asked for it have ended"}
+    connection.execute(update(retrainings).where(retrainings.c.id == queued.id).values(values))
+    return True
 
 
 def queued_trigger(connection: Connection, pipeline: str) -> str | None:
@@ -280,6 +294,7 @@ def cancel(connection: Connection, retraining_id: str, actor: str, now: datetime
 
     Raises NotFoundError for an unknown id, ConflictError for one that ended or has promoted its candidate.
     """
+    connection.execute(select(retrainings.c.id).where(retrainings.c.id == retraining_id).with_for_update())
     row = find(connection, retraining_id)
     if of_retraining(connection, retraining_id) is not None:
         raise ConflictError(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import tasks
+from mlplatform.store.schema import alerts, feedback, tasks
 
 Kind = Literal["label-audit", "tune-serving"]
 
@@ -57,6 +57,20 @@ def open_tasks(connection: Connection, model_name: str, kind: Kind | None = None
     if kind is not None:
         query = query.where(tasks.c.kind == kind)
     return [Task(**row._mapping) for row in connection.execute(query.order_by(tasks.c.id))]
+
+
+def close_settled_audits(connection: Connection, model_name: str, now: datetime) -> int:
+    """Close label audits whose answers are all labelled or whose alert has ended; returns how many."""
+    closed = 0
+    for task in open_tasks(connection, model_name, "label-audit"):
+        ids = [item["id"] for item in task.details["predictions"]]
+        query = select(func.count(func.distinct(feedback.c.prediction_id))).where(feedback.c.prediction_id.in_(ids))
+        labelled = connection.scalar(query) or 0
+        state = connection.scalar(select(alerts.c.state).where(alerts.c.id == task.alert_id))
+        if labelled == len(ids) or state in ("resolved", "superseded"):
+            result = {"labelled": labelled, "of": len(ids), "alert": state}
+            closed += close_task(connection, task.id, result, now)
+    return closed
 
 
 def close_task(connection: Connection, task_id: str, result: Mapping[str, Any], now: datetime) -> bool:

@@ -1,21 +1,27 @@
 """Retrainings: one queued and one running, requests that join, limits, owners that lost their row, reruns once."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, event
 
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.store import promotions, retrainings
+from mlplatform.store import alerts, promotions, retrainings
 from mlplatform.store.database import Database
 from mlplatform.store.retrainings import Limits, Retraining
 from tests.mlplatform.conftest import START
-from tests.mlplatform.store.conftest import NO_LIMITS, queued, running, saved, together
+from tests.mlplatform.store.conftest import NO_LIMITS, alert, queued, running, saved, together
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
 AGE = timedelta(seconds=30)
+
+
+def queued_pipelines(connection: Connection) -> list[str]:
+    """The pipelines that have a retraining queued."""
+    return sorted(row.pipeline for row in retrainings.recent(connection) if row.state == "queued")
 
 
 def found(database: Database, key: str) -> Retraining:
@@ -134,7 +140,7 @@ def test_a_request_while_one_runs_queues_the_next(database: Database) -> None:
     assert fresh
     assert key != first
     with database.read() as connection:
-        assert retrainings.queued_pipelines(connection) == ["digits"]
+        assert queued_pipelines(connection) == ["digits"]
 
 
 def test_a_request_whose_queued_one_is_claimed_that_very_moment_queues_the_next(database: Database) -> None:
@@ -163,10 +169,10 @@ def test_pipelines_queue_side_by_side(database: Database) -> None:
             retrainings.request(
                 connection, pipeline=pipeline, reason="", trigger="manual", requested_by="ada", now=START
             )
-        assert retrainings.queued_pipelines(connection) == ["digits", "letters"]
+        assert queued_pipelines(connection) == ["digits", "letters"]
         for pipeline in ("letters", "digits"):
             assert retrainings.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
-        assert retrainings.queued_pipelines(connection) == []
+        assert queued_pipelines(connection) == []
         assert retrainings.queued_trigger(connection, "digits") is None
 
 
@@ -365,7 +371,7 @@ def test_an_abandoned_run_is_run_again_once_and_not_for_ever(database: Database)
     assert (row.id, third) == (rerun, None)
     with database.read() as connection:
         assert [item.state for item in retrainings.recent(connection)] == ["abandoned", "abandoned"]
-        assert retrainings.queued_pipelines(connection) == []
+        assert queued_pipelines(connection) == []
 
 
 def test_of_watchers_that_find_an_abandoned_run_at_once_one_closes_it(database: Database) -> None:
@@ -401,7 +407,7 @@ def test_a_run_that_had_promoted_is_closed_as_succeeded_and_not_run_again(databa
         {"outcome": "promote"},
     )
     with database.read() as connection:
-        assert retrainings.queued_pipelines(connection) == []
+        assert queued_pipelines(connection) == []
 
 
 def test_a_rerun_is_not_held_up_by_the_cap_its_abandoned_run_used(database: Database) -> None:
@@ -483,3 +489,40 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     assert fenced == (row.state == "abandoned")
     with database.read() as connection:
         assert (promotions.latest(connection, "digits") is None) == fenced
+
+
+def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_ended(database: Database) -> None:
+    first, second = saved(database), saved(database, alert("class-error"))
+    for made in (first, second):
+        with database.write() as connection:
+            key, _ = retrainings.request(
+                connection,
+                pipeline="digits",
+                reason="r",
+                trigger="alert",
+                requested_by="watcher",
+                now=START,
+                alert_id=made.id,
+            )
+
+    def settled() -> bool:
+        with database.write() as connection:
+            return retrainings.drop_settled(connection, "digits", START)
+
+    assert not settled()
+    with database.write() as connection:
+        alerts.set_state(connection, replace(first, state="resolved"))
+    assert not settled(), "one of the two goes on"
+    with database.write() as connection:
+        alerts.set_state(connection, replace(second, state="superseded"))
+    assert settled()
+    assert (found(database, key).state, found(database, key).error) == (
+        "cancelled",
+        "the alerts that asked for it have ended",
+    )
+
+
+def test_a_persons_request_is_never_dropped(database: Database) -> None:
+    queued(database)
+    with database.write() as connection:
+        assert not retrainings.drop_settled(connection, "digits", START)

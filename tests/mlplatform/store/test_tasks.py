@@ -1,11 +1,12 @@
 """Tasks: one per alert at most, closed once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
-from mlplatform.store import tasks
+from mlplatform.store import alerts, feedback, tasks
 from mlplatform.store.database import Database
-from tests.mlplatform.conftest import START
-from tests.mlplatform.store.conftest import saved, together
+from tests.mlplatform.conftest import START, prediction, recorded
+from tests.mlplatform.store.conftest import alert, saved, together
 
 HOUR = timedelta(hours=1)
 
@@ -67,3 +68,26 @@ def test_of_those_who_close_a_task_at_once_one_writes_the_result(database: Datab
 def test_an_unknown_task_is_not_closed(database: Database) -> None:
     with database.write() as connection:
         assert not tasks.close_task(connection, "nosuch", {}, START)
+
+
+def test_a_label_audit_is_over_when_its_answers_are_labelled_or_its_alert_has_ended(database: Database) -> None:
+    keys = recorded(database, prediction(), prediction())
+    first, second = saved(database), saved(database, alert("class-error"))
+    for made in (first, second):
+        with database.write() as connection:
+            details = {"predictions": [{"id": key} for key in keys]}
+            tasks.open_task(connection, "label-audit", "digits", details, START, made.id)
+
+    def settle() -> int:
+        with database.write() as connection:
+            return tasks.close_settled_audits(connection, "digits", START)
+
+    assert settle() == 0
+    with database.write() as connection:
+        alerts.set_state(connection, replace(second, state="resolved"))
+    assert settle() == 1
+    with database.write() as connection:
+        feedback.add(connection, [feedback.Label(key, "3", "correction", "ann", START) for key in keys], START)
+    assert settle() == 1
+    with database.read() as connection:
+        assert tasks.open_tasks(connection, "digits") == []
