@@ -40,9 +40,9 @@ def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
         find_family("digits").load(tmp_path)
 
 
-@pytest.mark.skipif("PLATFORM_DATA_DIR" not in os.environ, reason="PLATFORM_DATA_DIR names no MNIST folder")
+@pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
 def test_mnist_keeps_its_two_files_apart() -> None:
-    split = find_family("digits").load(Path(os.environ["PLATFORM_DATA_DIR"]))
+    split = find_family("digits").load(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))
     assert len(split.train) + len(split.validation) == 60_000
     assert len(split.golden) + len(split.stream) == 10_000
     assert 2_800 < len(split.golden) < 3_200
