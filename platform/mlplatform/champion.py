@@ -19,11 +19,9 @@ from mlplatform.clock import Clock
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store import audit, evaluations, leases, promotions, retrainings
 from mlplatform.store.database import Database
-from registry.catalog import Catalog, Version
+from registry.catalog import CHALLENGER, CHAMPION, Catalog, Version
 from registry.errors import RegistryUnavailableError
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 LEASE_LIFE = timedelta(seconds=30)
 LEASE_PATIENCE_SECONDS = 45.0  # longer than the life of a lease whose holder was killed
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from mlplatform.champion import CHALLENGER, CHAMPION, Champions, Change, previous
+from mlplatform.champion import Champions, Change, previous
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store import audit, evaluations, leases, promotions, retrainings
 from mlplatform.store.database import Database
 from mlplatform.store.promotions import Promotion
-from registry.catalog import Version
+from registry.catalog import CHALLENGER, CHAMPION, Version
 from registry.errors import RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock
 from tests.mlplatform.store.conftest import running, together

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 
 from mlplatform.build import Parts, build
-from mlplatform.champion import CHAMPION
 from mlplatform.clock import utc_now
 from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.demo.stage import Stage
@@ -24,6 +23,7 @@ from mlplatform.store import evaluations, promotions, retrainings
 from mlplatform.training import Outcome, train
 from mlplatform.up import mlflow_url, start_platform
 from monitors.signature import verify
+from registry.catalog import CHAMPION
 
 KNOWN_LABELS = 0.6
 CHANGED_LABELS = 0.85
