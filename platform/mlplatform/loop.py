@@ -7,14 +7,14 @@ trains nothing, and knows no schedule.
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from mlplatform.actions import act
 from mlplatform.build import Parts
-from mlplatform.clock import new_id
+from mlplatform.clock import EPOCH, new_id
 from mlplatform.errors import ConflictError
 from mlplatform.evidence import Measure, attempted, baseline_of, measured, prune_reports, report_path, window_of
 from mlplatform.notices import post_notice
@@ -25,7 +25,6 @@ from monitors.detect import Finding, decide
 from monitors.rules import Rule
 
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def turn(
@@ -81,7 +80,8 @@ def turn(
     except BaseException:
         _discard(path)
         raise
-    prune_reports(parts)
+    if path is not None:
+        prune_reports(parts)
     return evaluation
 
 

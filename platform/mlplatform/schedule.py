@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mlplatform.build import Parts
+from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
 from mlplatform.govern import Governor
@@ -27,7 +28,6 @@ from monitors.rules import Rule
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DELIVER_SECONDS = 1.0
 GOVERN_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
