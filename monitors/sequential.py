@@ -1,0 +1,134 @@
+"""A detector of too many errors that may be looked at after every label; it knows no store and no clock.
+
+A mixture of Shiryaev-Roberts e-detectors (Shin, Ramdas, Rinaldo 2023) over the bets of Waudby-Smith and Ramdas
+(2024). For each stake `s` the wealth moves with every label as
+
+    S <- (S + a * prior(s)) * (1 + s / (heaviest * null) * weight * (wrong - null))
+
+where `a` is the share of the false-alarm budget that the time since the label before has earned. While the error
+share is at most `null` each factor has a mean of at most 1, so the sum of the wealth minus the budget earned is a
+supermartingale. An alarm is called when the sum reaches 1, and takes at least 1 away. So the expected number of
+false alarms up to any moment is at most the budget earned by then: "1 per 90d" holds however many labels come,
+and however often somebody looks. Weights (one over the chance to be drawn) need no normalising: a draw from the
+whole has a weighted mean of `wrong - null` of the same sign as the whole.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from monitors.errors import WindowError
+
+STAKES: Final[tuple[float, ...]] = tuple(float(stake) for stake in np.geomspace(0.003, 0.9, 12))
+"""Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
+
+_SMALLEST_NULL = 1e-4
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One label: when it became known, how wrong the answer was (0 to 1), and its sampling weight."""
+
+    at: datetime
+    wrong: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What is remembered between labels: one number per stake, whatever the history's length."""
+
+    null: float
+    heaviest: float
+    wealth: tuple[float, ...]
+    at: datetime
+    n: int = 0
+    alarmed_at: datetime | None = None
+
+    @property
+    def evidence(self) -> float:
+        """The evidence against health; 1 is an alarm, and an alarm stays one until `reset`."""
+        held = sum(self.wealth)
+        return held if self.alarmed_at is None else max(1.0, held)
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as JSON values; `from_json` gives back an equal detector."""
+        return {
+            "null": self.null,
+            "heaviest": self.heaviest,
+            "wealth": list(self.wealth),
+            "at": self.at.isoformat(),
+            "n": self.n,
+            "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Detector":
+        """The detector of `to_json`; raises WindowError naming what does not fit."""
+        try:
+            alarmed = raw["alarmed_at"]
+            held = cls(
+                null=float(raw["null"]),
+                heaviest=float(raw["heaviest"]),
+                wealth=tuple(float(each) for each in raw["wealth"]),
+                at=datetime.fromisoformat(raw["at"]),
+                n=int(raw["n"]),
+                alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
+        if len(held.wealth) != len(STAKES):
+            raise WindowError(f"a state of {len(held.wealth)} stakes does not fit {len(STAKES)}; begin a new detector")
+        return held
+
+
+def begin(null: float, at: datetime, heaviest: float = 1.0) -> Detector:
+    """A detector that has seen nothing: `null` is the error share allowed, `heaviest` the largest weight to come."""
+    if not _SMALLEST_NULL <= null < 1:
+        raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_SMALLEST_NULL} to 1")
+    if not heaviest > 0:
+        raise WindowError(f"a largest weight of {heaviest} cannot be; weights are above 0")
+    return Detector(null, heaviest, (0.0,) * len(STAKES), at)
+
+
+def observe(detector: Detector, observations: Iterable[Observation], per_second: float) -> Detector:
+    """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
+
+    Labels after an alarm are passed over. A clock that goes back earns nothing until it has caught up.
+    """
+    if detector.alarmed_at is not None:
+        return detector
+    bets = np.array(STAKES) / (detector.heaviest * detector.null)
+    wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
+    for each in observations:
+        if not (0 <= each.wrong <= 1 and 0 < each.weight <= detector.heaviest):
+            raise WindowError(
+                f"a label wrong by {each.wrong} of weight {each.weight} does not fit; "
+                f"wrong is 0 to 1, and weights go up to {detector.heaviest}"
+            )
+        earned = max(0.0, (each.at - until).total_seconds()) * per_second
+        until, n = max(until, each.at), n + 1
+        wealth = (wealth + earned / len(STAKES)) * (1 + bets * (each.weight * (each.wrong - detector.null)))
+        if float(wealth.sum()) >= 1:
+            alarmed_at = each.at
+            break
+    return replace(detector, wealth=tuple(wealth.tolist()), at=until, n=n, alarmed_at=alarmed_at)
+
+
+def reset(detector: Detector, at: datetime) -> Detector:
+    """The detector begun anew, after an alarm has been settled."""
+    return begin(detector.null, at, detector.heaviest)
+
+
+def alarming(evidence: Mapping[str, float]) -> frozenset[str]:
+    """Which streams that share one budget alarm: the largest group of j streams with evidence of 1/j each.
+
+    This is e-BH (Wang, Ramdas 2022) in units of the budget. A group holds wealth of at least 1 together, so while
+    all streams are healthy the expected number of alarms stays within what they earned together.
+    """
+    ranked: Sequence[tuple[str, float]] = sorted(evidence.items(), key=lambda pair: (-pair[1], pair[0]))
+    places = [place for place, (_, held) in enumerate(ranked, start=1) if held * place >= 1]
+    return frozenset(name for name, _ in ranked[: max(places, default=0)])
