@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
+from registry.calibration import calibration_error
 
-CALIBRATION_BINS = 15
 SMALLEST_PROBABILITY = 1e-12
 Z95 = NormalDist().inv_cdf(0.975)
 
@@ -88,7 +88,7 @@ def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classe
         per_class=scores,
         macro_f1=float(np.mean([score.f1 for score in scores if score.n])),
         nll=float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean()),
-        calibration_error=_calibration_error(probabilities.max(axis=1), answers == labels),
+        calibration_error=calibration_error(probabilities.max(axis=1), answers == labels),
     )
 
 
@@ -115,13 +115,6 @@ def _score(name: str, confusion: NDArray[np.int64], index: int) -> ClassScore:
         recall_low=low,
         recall_high=high,
     )
-
-
-def _calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: mean gap of confidence and accuracy over equally wide bins."""
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence.astype(np.float64) - right, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(right))
 
 
 def _check(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, ImageSet, bucket
 from pipelines.errors import DataError
@@ -16,7 +17,7 @@ def mix(base: ImageSet, feedback: FeedbackRows | None, recipe: Recipe) -> ImageS
 
     Held-back feedback is refused: it belongs to the gate.
     """
-    chosen = _capped(base, recipe.max_train_rows)
+    chosen = capped(base, recipe.max_train_rows)
     if feedback is None or len(feedback) == 0:
         return chosen
     if len(feedback.held_back()):
@@ -34,7 +35,14 @@ def repeats(base_rows: int, feedback_rows: int, recipe: Recipe) -> int:
     return max(1, min(recipe.feedback_repeats, math.ceil(wanted)))
 
 
-def _capped(base: ImageSet, limit: int | None) -> ImageSet:
+def mixed_weights(base_rows: int, trust: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """How much each row of `mix` counts: a base row 1, a feedback row its trust (n,), repeated as it is there."""
+    copies = repeats(base_rows, len(trust), recipe) if len(trust) else 0
+    return np.concatenate([np.ones(base_rows, dtype=np.float32), *[trust] * copies])
+
+
+def capped(base: ImageSet, limit: int | None) -> ImageSet:
+    """At most so many rows, chosen by hash."""
     if limit is None or len(base) <= limit:
         return base
     order = np.argsort([bucket(i, "rows") for i in base.ids], kind="stable")

@@ -35,19 +35,18 @@ class Predictor:
     """A model ready to answer; it holds no state between calls, so threads may share it."""
 
     def __init__(self, module: nn.Module, classes: tuple[str, ...], height: int, width: int) -> None:
-        self._module = module
+        self.module = module
         self.classes, self.height, self.width = classes, height, width
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
-        self._check(images)
+        self.check(images)
         parts = [self._chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
 
     def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            batch = torch.from_numpy(images.astype(np.float32)).div_(255.0).unsqueeze(1)
-            answer: NDArray[np.float32] = self._module(batch).numpy()
+            answer: NDArray[np.float32] = self.module(as_batch(images)).numpy()
         if answer.shape != (len(images), len(self.classes)):
             raise ModelFormatError(
                 f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
@@ -55,12 +54,18 @@ class Predictor:
             )
         return answer
 
-    def _check(self, images: NDArray[np.uint8]) -> None:
+    def check(self, images: NDArray[np.uint8]) -> None:
+        """Raise DataError unless the images are uint8 of shape (n, height, width)."""
         if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
             raise DataError(
                 f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
                 f"give uint8 of shape (n, {self.height}, {self.width})"
             )
+
+
+def as_batch(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
+    return torch.from_numpy(images.astype(np.float32)).div_(255.0).unsqueeze(1)
 
 
 def exportable(network: nn.Module, *, height: int = 28, width: int = 28) -> Exportable:

@@ -9,27 +9,40 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines import figures
+from pipelines.compare import GOLDEN_DIGEST_TAG, best_ever, gate_rows, gather
+from pipelines.curate import (
+    Origin,
+    Quotas,
+    SetAside,
+    Witnesses,
+    counts,
+    curate,
+    curate_judges,
+    leave_known,
+    lineage,
+    settle,
+)
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
 from pipelines.evaluate import Judgement, judge
 from pipelines.family import Family
-from pipelines.mixture import mix
+from pipelines.mixture import capped, mix, mixed_weights
 from pipelines.model import build_network, parameter_count
-from pipelines.predict import Predictor, exportable, load, measure_latency, save
+from pipelines.neighbours import near_duplicates
+from pipelines.predict import Predictor, exportable, load, save
 from pipelines.recipe import Recipe
 from pipelines.train import EpochMetrics, Fitted, fit
 from registry.card import render, without_header
 from registry.catalog import CHALLENGER, Catalog
-from registry.gate import Evidence, GatePolicy, Verdict, decide, decide_first
-from registry.paired import Comparison
+from registry.evidence import EVIDENCE_FILE
+from registry.gate import GatePolicy, Verdict, decide
+from registry.marks import ROWS_FILE
 from registry.provenance import installed_version
 from registry.runs import Run, Tracking
-
-LATENCY_ROUNDS = 5
-LATENCY_CALLS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +52,8 @@ class Champion:
     version: int
     predictor: Predictor
     size_bytes: int
+    golden_digest: str = ""
+    """Of the golden set it was judged on; empty when it noted none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +69,11 @@ class Order:
     reason: str
     tags: Mapping[str, str] = field(default_factory=dict)
     policy: GatePolicy = field(default_factory=GatePolicy)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Where each label came from, by feedback id; `feedback` may hold several labels of one image."""
+    quotas: Quotas = field(default_factory=Quotas)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +89,18 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one order, each on one side only."""
+    """The rows of one order, each on one side only, and the labels that are on none."""
 
     epoch: ImageSet
+    weights: NDArray[np.float32]
+    """How much each row of the epoch counts, (n,)."""
     new: FeedbackRows | None
+    trust: NDArray[np.float32]
+    """How much each row of `new` counts, (n,)."""
     held_back: FeedbackRows | None
+    set_aside: tuple[SetAside, ...]
+    base_left_out: int
+    """Base rows that look like a golden or a gate image."""
 
 
 def make_candidate(
@@ -105,6 +132,7 @@ def make_candidate(
             rows.epoch,
             order.split.validation,
             seed=order.seed,
+            weights=rows.weights,
             on_epoch=logged,
             should_stop=should_stop,
         )
@@ -113,7 +141,11 @@ def make_candidate(
         golden = order.split.golden
         probabilities = made(golden.images)
         judgement = judge(probabilities, golden.labels, order.family.classes)
-        verdict = compare(order, rows, made, size_bytes, judgement)
+        best = best_ever(tracking, catalog, order.family.name, order.champion, golden)
+        evidence = gather(order, rows, made, size_bytes, judgement, best)
+        verdict = decide(evidence)
+        run.log_text(EVIDENCE_FILE, evidence.to_json())
+        run.log_text(ROWS_FILE, gate_rows(order, rows, made).to_json())
         _log_judgement(run, order, fitted, judgement, verdict, probabilities, rows, made)
         card = render(describe(order, rows, fitted, judgement, verdict, run.id, size_bytes))
         run.log_text("model_card.md", card)
@@ -122,6 +154,7 @@ def make_candidate(
         tags = {
             "golden_correct": str(judgement.correct),
             "golden_total": str(judgement.n),
+            GOLDEN_DIGEST_TAG: golden.digest,
             "gate": verdict.outcome,
             "recipe": order.recipe.name,
             "size_bytes": str(size_bytes),
@@ -134,62 +167,42 @@ def make_candidate(
 
 
 def choose_rows(order: Order) -> Rows:
-    """Base rows and new labels for training, held-back labels for the gate; nothing golden trains."""
+    """Base rows and new labels for training, held-back labels for the gate.
+
+    No golden or gate image trains, nor a near-duplicate of one.
+    """
+    split, recipe = order.split, order.recipe
+    base = capped(split.train, recipe.max_train_rows)
     if order.feedback is None or not len(order.feedback):
-        return Rows(mix(order.split.train, None, order.recipe), None, None)
-    fresh = order.feedback.without(order.split.golden.ids)
-    new = fresh.for_training().without(order.split.validation.ids)
-    held_back = fresh.held_back().without(order.split.train.ids + order.split.validation.ids)
-    return Rows(mix(order.split.train, new, order.recipe), new, held_back)
-
-
-def compare(order: Order, rows: Rows, made: Predictor, size_bytes: int, judgement: Judgement) -> Verdict:
-    """The gate's verdict: against the champion on the same rows, or against the floor for a first version."""
-    champion = order.champion
-    if champion is None:
-        return decide_first(judgement.correct, judgement.n)
-    champion_ms, candidate_ms = side_by_side(champion.predictor, made)
-    new_world = rows.held_back
-    evidence = Evidence(
-        golden=_paired(champion.predictor, made, order.split.golden, "golden"),
-        feedback=_paired(champion.predictor, made, new_world, "feedback")
-        if new_world is not None and len(new_world)
-        else None,
-        classes=order.family.classes,
-        champion_latency_p95_ms=champion_ms,
-        candidate_latency_p95_ms=candidate_ms,
-        champion_bytes=champion.size_bytes,
-        candidate_bytes=size_bytes,
+        fresh = base.take(~near_duplicates(base.images, split.golden.images))
+        alike, none = np.ones(len(fresh), dtype=np.float32), np.ones(0, dtype=np.float32)
+        return Rows(fresh, alike, None, none, None, (), len(base) - len(fresh))
+    witnesses = Witnesses(None if order.champion is None else order.champion.predictor, order.origins)
+    settled, contradicted = settle(order.feedback, witnesses)
+    held, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
+    judging = np.concatenate([split.golden.images, held.images])
+    fresh = base.take(~near_duplicates(base.images, judging))
+    protected = np.concatenate([judging, split.validation.images])
+    new = curate(settled.for_training(), witnesses, protected, order.quotas)
+    judges = curate_judges(held, witnesses, new.rows, order.quotas)
+    return Rows(
+        epoch=mix(fresh, new.rows, recipe),
+        weights=mixed_weights(len(fresh), new.weights, recipe),
+        new=new.rows,
+        trust=new.weights,
+        held_back=judges.rows,
+        set_aside=(*contradicted, *known, *new.set_aside, *judges.set_aside),
+        base_left_out=len(base) - len(fresh),
     )
-    return decide(evidence, order.policy)
-
-
-def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, float]:
-    """p95 milliseconds per image of both, in turns; the quietest of the rounds counts for each."""
-    rounds = [
-        tuple(
-            float(np.percentile(measure_latency(model, LATENCY_CALLS, warmup=10), 95))
-            for model in (champion, candidate)
-        )
-        for _ in range(LATENCY_ROUNDS)
-    ]
-    return min(pair[0] for pair in rounds), min(pair[1] for pair in rounds)
 
 
 def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, model_file: str) -> Champion:
     """Fetch a registered version as the one to beat."""
     path = catalog.download(family.name, version, cache) / model_file
-    noted = catalog.version(family.name, version).tags.get("size_bytes")  # of the same export as the candidate's
-    return Champion(version, load(path, family.classes), int(noted) if noted else path.stat().st_size)
-
-
-def _paired(champion: Predictor, candidate: Predictor, rows: ImageSet, origin: str) -> Comparison:
-    return Comparison(
-        labels=rows.labels,
-        champion=champion(rows.images).argmax(axis=1),
-        candidate=candidate(rows.images).argmax(axis=1),
-        origin=origin,
-    )
+    tags = catalog.version(family.name, version).tags
+    noted = tags.get("size_bytes")  # of the same export as the candidate's
+    size = int(noted) if noted else path.stat().st_size
+    return Champion(version, load(path, family.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))
 
 
 def _as_served(module: "object", family: Family) -> tuple[Predictor, int]:
@@ -217,6 +230,7 @@ def _log_order(run: Run, order: Order, rows: Rows) -> None:
         if labelled is not None and len(labelled):
             run.log_dataset(f"feedback/{role}", labelled.digest, "feedback", role, len(labelled))
             run.log_json(f"lineage/{role}.json", {"feedback_ids": labelled.feedback_ids, "images": labelled.ids})
+    run.log_json("lineage.json", lineage(rows.new, rows.trust, rows.held_back, rows.set_aside))
 
 
 def _log_judgement(
@@ -238,6 +252,8 @@ def _log_judgement(
             "train_seconds": fitted.seconds,
             "train_rows": len(rows.epoch),
             "feedback_rows": 0 if rows.new is None else len(rows.new),
+            "base_left_out": rows.base_left_out,
+            **counts(rows.set_aside),
         }
     )
     if rows.held_back is not None and len(rows.held_back):

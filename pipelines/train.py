@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -65,23 +67,26 @@ def fit(
     validation: ImageSet,
     *,
     seed: int,
+    weights: NDArray[np.float32] | None = None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Fitted:
     """Train on rows that are already mixed; the epoch with the lowest validation loss wins.
 
+    `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
     On a CPU the same seed, rows and thread count give the same weights, bit for bit.
     """
-    _check(train, validation)
+    _check(train, validation, weights)
     started = clock()
     rows, checks = _tensors(train), _tensors(validation)
+    counts = torch.ones(len(train)) if weights is None else torch.from_numpy(weights.copy())
     with _settings(recipe.threads, seed):
         run = _Run(network, recipe, seed, should_stop, clock)
         history: list[EpochMetrics] = []
         best, best_weights = 0, network.state_dict()
         for epoch in range(1, recipe.epochs + 1):
-            history.append(run.epoch(epoch, rows, checks))
+            history.append(run.epoch(epoch, rows, counts, checks))
             on_epoch(history[-1])
             if best == 0 or history[-1].validation_loss < history[best - 1].validation_loss:
                 best, best_weights = epoch, copy.deepcopy(network.state_dict())
@@ -112,10 +117,10 @@ class _Run:
             self._optimizer, factor=0.5, patience=recipe.plateau_patience
         )
 
-    def epoch(self, number: int, rows: Rows, checks: Rows) -> EpochMetrics:
+    def epoch(self, number: int, rows: Rows, counts: torch.Tensor, checks: Rows) -> EpochMetrics:
         """Train on every row once, then look at rows that are not trained on."""
         begun, rate = self._clock(), float(self._optimizer.param_groups[0]["lr"])
-        loss, accuracy = self._train(*rows)
+        loss, accuracy = self._train(*rows, counts)
         held_loss, held_accuracy = self._validate(*checks)
         if not (math.isfinite(loss) and math.isfinite(held_loss)):
             raise TrainingError(
@@ -127,7 +132,7 @@ class _Run:
         epochs = self._recipe.epochs
         return EpochMetrics(number, epochs, loss, accuracy, held_loss, held_accuracy, rate, spent)
 
-    def _train(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    def _train(self, images: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> tuple[float, float]:
         """Mean loss and accuracy as seen while the weights move."""
         self._network.train()
         loss_sum, right = 0.0, 0
@@ -138,7 +143,7 @@ class _Run:
                 )
             batch = augment(_floats(images[rows]), self._recipe.augmentation, self._generator)
             logits = self._network(batch)
-            loss = functional.cross_entropy(logits, labels[rows])
+            loss = (functional.cross_entropy(logits, labels[rows], reduction="none") * counts[rows]).mean()
             self._optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             self._optimizer.step()
@@ -175,12 +180,14 @@ def _settings(threads: int, seed: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check(train: ImageSet, validation: ImageSet) -> None:
+def _check(train: ImageSet, validation: ImageSet, weights: NDArray[np.float32] | None) -> None:
     if len(train) < 2 or len(validation) < 1:
         raise DataError(
             f"'{train.name}' has {len(train)} rows and '{validation.name}' has {len(validation)}; "
             "give at least 2 to train on and 1 to validate on"
         )
+    if weights is not None and weights.shape != (len(train),):
+        raise DataError(f"'{train.name}' has {len(train)} rows and weights of shape {weights.shape}; give one each")
 
 
 def _tensors(rows: ImageSet) -> Rows:

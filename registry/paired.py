@@ -12,6 +12,7 @@ from registry.errors import GateError
 
 BISECTIONS = 50
 IntArray = NDArray[np.integer]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +40,24 @@ class Comparison:
         return len(self.labels)
 
     @property
+    def champion_right(self) -> BoolArray:
+        """Where the champion is right, (n,)."""
+        return np.asarray(self.champion == self.labels)
+
+    @property
+    def candidate_right(self) -> BoolArray:
+        """Where the candidate is right, (n,)."""
+        return np.asarray(self.candidate == self.labels)
+
+    @property
     def gained(self) -> int:
         """Rows that only the candidate gets right."""
-        return int(np.sum((self.candidate == self.labels) & (self.champion != self.labels)))
+        return int(np.sum(self.candidate_right & ~self.champion_right))
 
     @property
     def lost(self) -> int:
         """Rows that only the champion gets right."""
-        return int(np.sum((self.champion == self.labels) & (self.candidate != self.labels)))
+        return int(np.sum(self.champion_right & ~self.candidate_right))
 
     @property
     def difference(self) -> float:
@@ -55,7 +66,10 @@ class Comparison:
 
     def of_class(self, label: int) -> "Comparison":
         """The rows whose true class is `label`."""
-        rows = self.labels == label
+        return self.where(np.asarray(self.labels == label))
+
+    def where(self, rows: BoolArray) -> "Comparison":
+        """The rows where the mask (n,) is true."""
         return Comparison(self.labels[rows], self.champion[rows], self.candidate[rows], self.origin)
 
     def joined(self, other: "Comparison") -> "Comparison":
@@ -103,6 +117,27 @@ def difference_bounds(comparison: Comparison, alpha: float) -> tuple[float, floa
     low = _root_of(lambda difference: _tango(gained, lost, n, difference) - quantile)
     high = _root_of(lambda difference: _tango(gained, lost, n, difference) + quantile)
     return low, high
+
+
+def square_and_add(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Bounds of first minus second, two independent estimates given as (estimate, low, high).
+
+    Newcombe's hybrid of two intervals (Stat Med 17, 1998, method 10; for any two estimates: Zou and Donner, Stat
+    Med 27, 2008). One-sided inputs at level alpha give bounds that are each one-sided at alpha.
+    """
+    (one, one_low, one_high), (two, two_low, two_high) = first, second
+    below, above = math.hypot(one - one_low, two_high - two), math.hypot(one_high - one, two - two_low)
+    return one - two - below, one - two + above
+
+
+def mean_bounds(values: NDArray[np.floating], alpha: float) -> tuple[float, float]:
+    """Student's bounds of a mean of values from -1 to 1, each one-sided at `alpha`; one value says nothing."""
+    n = len(values)
+    if n < 2:
+        return -1.0, 1.0
+    mean = float(values.mean())
+    half = float(special.stdtrit(n - 1, 1 - alpha)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return max(-1.0, mean - half), min(1.0, mean + half)
 
 
 def _tango(gained: int, lost: int, n: int, difference: float) -> float:

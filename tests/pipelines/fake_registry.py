@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.family import CARD_KEYS, Family
-from pipelines.predict import Exportable, save
+from pipelines.predict import Exportable, Predictor, save
 from registry.catalog import Catalog, Version
 from registry.errors import UnknownVersionError
 from registry.package import MODEL_FILE
@@ -19,6 +20,19 @@ from registry.runs import Run, RunStatus, Tracking
 from tests.pipelines.conftest import TINY, draw_bars
 
 EASY = replace(TINY, epochs=6)
+
+
+class Always(Predictor):
+    """A model that always gives the same answer."""
+
+    def __init__(self, family: Family, answer: int) -> None:
+        self.classes, self.height, self.width = family.classes, family.height, family.width
+        self._answer = answer
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities = np.zeros((len(images), len(self.classes)), dtype=np.float32)
+        probabilities[:, self._answer] = 1.0
+        return probabilities
 
 
 class FakeRun(Run):
@@ -94,6 +108,10 @@ class FakeTracking(Tracking):
             run.status = "KILLED" if isinstance(error, stops) else "FAILED"
             raise
         run.status = "FINISHED"
+
+    def read_text(self, run_id: str, name: str) -> str | None:
+        [run] = [run for run in self.runs if run.id == run_id]
+        return run.texts.get(name)
 
 
 @dataclass

@@ -4,10 +4,19 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
+from statsmodels.stats.proportion import proportion_confint
 
 from registry.errors import GateError
-from registry.paired import Comparison, difference_bounds, exact_bounds, holm, mcnemar_exact
+from registry.paired import (
+    Comparison,
+    difference_bounds,
+    exact_bounds,
+    holm,
+    mcnemar_exact,
+    mean_bounds,
+    square_and_add,
+)
 
 
 def rows(both: int, gained: int, lost: int, neither: int = 0) -> Comparison:
@@ -116,3 +125,19 @@ def test_holm_stops_at_the_first_p_value_that_is_too_large() -> None:
     assert holm([0.01, 0.04, 0.03], 0.05) == (True, False, False)
     assert holm([0.01, 0.02, 0.04], 0.05) == (True, True, True)
     assert holm([], 0.05) == ()
+
+
+def test_the_difference_of_two_wilson_intervals_is_newcombes() -> None:
+    """His example of 56 of 70 against 48 of 80: 0.2000 (0.0524 to 0.3339)."""
+    first, second = (
+        (share, *proportion_confint(round(share * n), n, method="wilson")) for share, n in ((0.8, 70), (0.6, 80))
+    )
+    assert square_and_add(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_the_bounds_of_a_mean_are_students() -> None:
+    values = np.array([0.1, -0.2, 0.4, 0.3, 0.0])
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert mean_bounds(values, 0.05) == pytest.approx(tuple(interval))
+    assert mean_bounds(values[:1], 0.05) == (-1.0, 1.0)
+    assert mean_bounds(np.array([1.0, 1.0]), 0.05) == (1.0, 1.0)

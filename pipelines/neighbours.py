@@ -1,0 +1,157 @@
+"""Near-duplicates, one picture seen twice; refuses to know labels, models and why it matters.
+
+Two pictures are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
+centred on their ink; the part of the candidate that small changes of the other cannot explain is measured (tangent
+distance: Simard, LeCun and Denker, "Efficient Pattern Recognition Using a New Transformation Distance", 1993).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import DataError
+
+Floats = NDArray[np.float32]
+Waves = NDArray[np.complex64]
+
+UNEXPLAINED = 0.004
+"""Two pictures are the same up to this share of energy; docs/LOG.md has the curve it was chosen from."""
+COARSE = 0.95
+"""Cosine of two fingerprints below which the finer look is not worth it."""
+NEAREST = 30
+INK = 0.25
+"""Pixels that differ from the ground by less than this share of the greatest difference carry no ink."""
+REFERENCE_SIDE = 28
+MARGIN = 4
+STEP = 2
+CHUNK_ROWS = 1000
+
+
+def fingerprint(images: NDArray[np.uint8]) -> Floats:
+    """Unit vectors (n, d) of one or more uint8 images (n, h, w): centred, softened, free of light and contrast.
+
+    An image of one grey has the zero vector, which is like nothing.
+    """
+    return _unit(np.concatenate([_sampled(_picture(_waves(part), part), part) for part in _chunks(images)]))
+
+
+def near_duplicates(
+    candidates: NDArray[np.uint8], protected: NDArray[np.uint8], *, unexplained: float = UNEXPLAINED
+) -> NDArray[np.bool_]:
+    """Which candidates (n, h, w) show the same picture as any protected image (m, h, w); both uint8.
+
+    Tolerates about 2 pixels, 3 degrees, a fifth of the contrast, mild noise and recompression. A copy always counts.
+    """
+    if candidates.shape[1:] != protected.shape[1:]:
+        raise DataError(
+            f"candidates of {candidates.shape[1:]} cannot be held against images of {protected.shape[1:]}; "
+            "resize them first"
+        )
+    copies = {image.tobytes() for image in protected}
+    found = np.array([image.tobytes() in copies for image in candidates], dtype=bool)
+    if not len(candidates) or not len(protected):
+        return found
+    spans = np.concatenate([_spans(part) for part in _chunks(protected)])
+    held = fingerprint(protected)
+    for start in range(0, len(candidates), CHUNK_ROWS):
+        seen = fingerprint(candidates[start : start + CHUNK_ROWS])
+        found[start : start + len(seen)] |= _explained(seen, held, spans) >= 1 - unexplained
+    return found
+
+
+def _explained(seen: Floats, held: Floats, spans: Floats) -> Floats:
+    """The greatest share of each fingerprint's energy (n,) that lies in the span of one of its nearest images."""
+    cosines = seen @ held.T
+    nearest = np.argpartition(-cosines, min(NEAREST, len(held)) - 1, axis=1)[:, :NEAREST]
+    row, place = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= COARSE)
+    shares: Floats = np.zeros(len(seen), dtype=np.float32)
+    for first in range(0, len(row), CHUNK_ROWS):
+        rows = row[first : first + CHUNK_ROWS]
+        chosen = spans[nearest[rows, place[first : first + CHUNK_ROWS]]]
+        parts = (chosen @ seen[rows, :, None])[..., 0]
+        np.maximum.at(shares, rows, (parts**2).sum(axis=1))
+    return shares
+
+
+def _spans(images: NDArray[np.uint8]) -> Floats:
+    """Orthonormal rows (n, 6, d): each image and how moving down, right, turning (twice) and blurring change it."""
+    waves = _waves(images)
+    down, right = _slopes(images)
+    turn = _turned(waves, images)
+    views = [
+        _picture(waves, images),
+        _picture(waves * down, images),
+        _picture(waves * right, images),
+        turn,
+        _turned(np.fft.rfft2(turn).astype(np.complex64), images),
+        _picture(waves * (down**2 + right**2), images),
+    ]
+    columns = np.stack([_unit(_sampled(view, images)) for view in views], axis=2)
+    return np.linalg.qr(columns).Q.transpose(0, 2, 1)
+
+
+def _waves(images: NDArray[np.uint8]) -> Waves:
+    """The spectrum of each image less its ground, moved so that its ink is in the middle, and softened."""
+    light = images.astype(np.float32)
+    light -= np.median(light, axis=(1, 2), keepdims=True)
+    down, right = _slopes(images)
+    below, beside = _centre(np.abs(light))
+    padded = np.pad(light, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+    softness = (images.shape[1] / REFERENCE_SIDE) ** 2 / 2
+    moved = np.exp(down * below + right * beside + softness * (down**2 + right**2))
+    waves: Waves = (np.fft.rfft2(padded) * moved).astype(np.complex64)
+    return waves
+
+
+def _slopes(images: NDArray[np.uint8]) -> tuple[Waves, Waves]:
+    """What a spectrum of the padded images is multiplied with to take the slope down, and the slope to the right."""
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    down = 2j * np.pi * np.fft.fftfreq(height)[:, None]
+    right = 2j * np.pi * np.fft.rfftfreq(width)[None]
+    return down.astype(np.complex64), right.astype(np.complex64)
+
+
+def _picture(waves: Waves, images: NDArray[np.uint8]) -> Floats:
+    """Back from the spectrum: (n, h + 2 margins, w + 2 margins)."""
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    return np.fft.irfft2(waves, s=(height, width)).astype(np.float32)
+
+
+def _turned(waves: Waves, images: NDArray[np.uint8]) -> Floats:
+    """How each picture changes when it is turned about its middle."""
+    down, right = _slopes(images)
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    ys = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None]
+    xs = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None]
+    change: Floats = xs * _picture(waves * down, images) - ys * _picture(waves * right, images)
+    return change
+
+
+def _sampled(pictures: Floats, images: NDArray[np.uint8]) -> Floats:
+    """Every second pixel within the margins, as vectors (n, d) of mean zero; softened, they lose nothing by it."""
+    height, width = images.shape[1:]
+    inner = pictures[:, MARGIN : MARGIN + height : STEP, MARGIN : MARGIN + width : STEP]
+    flat = inner.reshape(len(images), -1)
+    even: Floats = flat - flat.mean(axis=1, keepdims=True)
+    return even
+
+
+def _centre(difference: Floats) -> tuple[Floats, Floats]:
+    """How far the ink of each image (n, h, w) lies below and right of the middle, each (n, 1, 1), in pixels."""
+    _, height, width = difference.shape
+    ink = np.maximum(difference - INK * difference.max(axis=(1, 2), keepdims=True), 0)
+    total = np.maximum(ink.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
+    down = ink.sum(axis=2) @ (np.arange(height, dtype=np.float32) - (height - 1) / 2) / total
+    right = ink.sum(axis=1) @ (np.arange(width, dtype=np.float32) - (width - 1) / 2) / total
+    return down[:, None, None], right[:, None, None]
+
+
+def _unit(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return unit
+
+
+def _chunks(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [images[i : i + CHUNK_ROWS] for i in range(0, len(images), CHUNK_ROWS)]

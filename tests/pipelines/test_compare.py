@@ -1,0 +1,152 @@
+"""The evidence for the gate."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.compare import best_ever, gate_rows, gather, side_by_side
+from pipelines.data import ImageSet, Split
+from pipelines.evaluate import judge
+from pipelines.family import Family
+from pipelines.retrain import Champion, Order, Rows, choose_rows
+from registry.evidence import Evidence, First
+from registry.gate import decide
+from registry.marks import ROWS_FILE, GateRows, Marks
+from tests.pipelines.conftest import draw_bars
+from tests.pipelines.fake_registry import (
+    EASY,
+    Always,
+    FakeRun,
+    FakeTracking,
+    MemoryCatalog,
+    bars_family,
+    bars_split,
+    feedback_on,
+)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return bars_split(60)
+
+
+@pytest.fixture(scope="module")
+def family(split: Split) -> Family:
+    return bars_family(split)
+
+
+def order_of(family: Family, split: Split, champion: Champion | None) -> Order:
+    return Order(family, EASY, split, feedback_on(draw_bars(45, 9)), champion, seed=3, reason="for a test")
+
+
+def seen_by_the_gate(order: Order, candidate: Always, rows: Rows | None = None) -> Evidence:
+    golden = order.split.golden
+    judgement = judge(candidate(golden.images), golden.labels, order.family.classes)
+    evidence = gather(order, rows or choose_rows(order), candidate, 1000, judgement, None)
+    assert isinstance(evidence, Evidence)
+    return evidence
+
+
+def test_both_models_answer_the_same_rows_plain_and_disturbed(family: Family, split: Split) -> None:
+    order = order_of(family, split, Champion(7, Always(family, 0), 2000, "noted"))
+    evidence = seen_by_the_gate(order, Always(family, 1))
+    assert (evidence.golden.champion == 0).all()
+    assert (evidence.golden.candidate == 1).all()
+    assert evidence.feedback is not None
+    assert sorted(evidence.robustness) == ["blur", "contrast", "noise", "shift"]
+    assert all((rows.labels == split.golden.labels).all() for rows in evidence.robustness.values())
+    assert evidence.confidence is not None
+    assert evidence.confidence.candidate.tolist() == [1.0] * 60
+    assert (evidence.champion_bytes, evidence.candidate_bytes) == (2000, 1000)
+    assert (evidence.golden_digest, evidence.champion_digest) == (split.golden.digest, "noted")
+    assert decide(evidence).reasons[0].startswith(f"The golden set is {split.golden.digest[:12]}")
+
+
+def test_groups_are_compared_where_images_are_tagged(family: Family, split: Split) -> None:
+    order = order_of(family, split, Champion(7, Always(family, 0), 1000))
+    assert seen_by_the_gate(order, Always(family, 1)).groups == ()
+    rows = choose_rows(order)
+    assert rows.held_back is not None
+    tagged = replace(order, groups={split.golden.ids[0]: "north", rows.held_back.ids[-1]: "south"})
+    groups = seen_by_the_gate(tagged, Always(family, 1), rows).groups
+    assert (groups[0], groups[-1], set(groups[1:-1])) == ("north", "south", {""})
+
+
+def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family: Family, split: Split) -> None:
+    order = replace(order_of(family, split, Champion(7, Always(family, 0), 1000)), feedback=None)
+    assert seen_by_the_gate(order, Always(family, 1)).feedback is None
+    assert gate_rows(order, choose_rows(order), Always(family, 1)).recent is None
+    golden, first = split.golden, replace(order, champion=None)
+    judgement = judge(Always(family, 0)(golden.images), golden.labels, family.classes)
+    seen = gather(first, choose_rows(first), Always(family, 0), 1000, judgement, None)
+    assert seen == First(int((golden.labels == 0).sum()), 60)
+
+
+class Past:
+    """Versions of old, with their golden scores."""
+
+    def __init__(self, family: Family, golden: ImageSet) -> None:
+        self.tracking, self.golden, self.family = FakeTracking(), golden, family
+        self.catalog = MemoryCatalog(self.tracking)
+
+    def add(self, correct: int, *, ruled: bool = True, digest: str | None = None, marked: bool = True) -> int:
+        noted = self.golden.digest if digest is None else digest
+        tags = {"golden_correct": str(correct), "golden_total": str(len(self.golden)), "golden_digest": noted}
+        run = FakeRun(f"run-{len(self.tracking.runs) + 1}", "past", {})
+        if marked:
+            marks = Marks.of(noted, self.golden.ids, np.arange(len(self.golden)) < correct)
+            run.texts[ROWS_FILE] = GateRows(marks, None).to_json()
+        self.tracking.runs.append(run)
+        kept = {name: value for name, value in tags.items() if value} | ({"mlplatform.promotion": "1"} if ruled else {})
+        return self.catalog.register(self.family.name, "", run.id, kept)
+
+    def best(self, champion: int) -> tuple[int, int, int | None] | None:
+        """Version, rows right, and rows right by its marks."""
+        present = Champion(champion, Always(self.family, 0), 1000)
+        found = best_ever(self.tracking, self.catalog, self.family.name, present, self.golden)
+        return (
+            None
+            if found is None
+            else (found.version, found.correct, None if found.right is None else found.right.sum())
+        )
+
+
+@pytest.fixture
+def past(family: Family, split: Split) -> Past:
+    return Past(family, split.golden)
+
+
+def test_the_best_there_was_is_found_with_its_rows(past: Past) -> None:
+    for correct in (50, 58, 55):
+        past.add(correct)
+    assert past.best(champion=3) == (2, 58, 58)
+    assert best_ever(past.tracking, past.catalog, "bars", None, past.golden) is None
+
+
+def test_a_champion_that_is_the_best_itself_has_no_other_to_reach(past: Past) -> None:
+    past.add(58)
+    past.add(58)
+    assert past.best(champion=2) is None
+    past.add(59, ruled=False)
+    assert past.best(champion=3) is None
+
+
+def test_versions_that_never_were_champion_or_saw_other_rows_do_not_count(past: Past) -> None:
+    past.add(60, ruled=False)
+    past.add(59, digest="other")
+    past.add(50)
+    assert past.best(champion=3) is None
+
+
+def test_a_version_without_marks_or_digest_counts_by_its_number_of_rows(past: Past) -> None:
+    past.add(58, marked=False)
+    past.add(59, digest="")
+    past.add(50)
+    assert past.best(champion=3) == (2, 59, None)
+
+
+def test_latencies_are_measured_side_by_side(family: Family) -> None:
+    champion_ms, candidate_ms = side_by_side(Always(family, 0), Always(family, 1))
+    assert 0 < champion_ms < 50
+    assert 0 < candidate_ms < 50

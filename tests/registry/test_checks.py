@@ -1,0 +1,149 @@
+"""The questions of the gate."""
+
+import numpy as np
+import pytest
+
+from registry import checks
+from registry.checks import Check
+from registry.evidence import Best, Confidence, GatePolicy
+from registry.paired import Comparison
+from tests.registry.world import arranged, evidence, exact
+
+
+def asked(check: Check | None) -> Check:
+    assert check is not None
+    return check
+
+
+def test_what_was_not_measured_is_not_asked() -> None:
+    seen = evidence(exact(9, 9, 10), groups=("north",) * 9 + ("",))
+    for question in (checks.best, checks.groups, checks.calibration, checks.robustness):
+        assert question(seen) is None
+
+
+def marks(right: int, n: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+    return (np.arange(n) < right).astype(np.int64)
+
+
+@pytest.mark.parametrize(("candidate", "passed"), [(985, True), (960, False), (973, None)])
+def test_a_candidate_better_than_its_champion_must_also_reach_the_best_there_was(
+    candidate: int, passed: bool | None
+) -> None:
+    record = Best(2, 990, 1000, marks(990, 1000))
+    seen = evidence(exact(950, candidate, 1000), best=record)
+    check = asked(checks.best(seen))
+    assert checks.golden(seen).passed is True
+    assert check.passed is passed
+    assert "than version 2, the best champion so far, by more than 2.0 points" in check.detail
+
+
+def test_counts_alone_settle_less_than_rows() -> None:
+    golden = exact(985, 985, 1000)
+    by_rows = asked(checks.best(evidence(golden, best=Best(2, 990, 1000, marks(990, 1000)))))
+    by_counts = asked(checks.best(evidence(golden, best=Best(2, 990, 1000))))
+    assert "from its counts alone" in by_counts.detail
+    assert by_counts.numbers["low"] < by_rows.numbers["low"] < -0.005 < by_rows.numbers["high"]
+    assert by_counts.numbers["difference"] == pytest.approx(by_rows.numbers["difference"])
+    assert asked(checks.best(evidence(golden, best=Best(2, 999, 1000)))).passed is None
+    assert asked(checks.best(evidence(exact(900, 900, 1000), best=Best(2, 999, 1000)))).passed is False
+
+
+def test_few_golden_rows_rule_no_harm_out() -> None:
+    seen = evidence(exact(40, 40, 49), best=Best(2, 40, 49))
+    assert (checks.golden(seen).passed, asked(checks.best(seen)).passed) == (None, None)
+
+
+def sides(north: tuple[int, int], south: tuple[int, int], n: int = 200) -> Check:
+    """The finding where champion and candidate are right so often in the north and in the south."""
+    rows = exact(*north, n).joined(exact(*south, n))
+    return asked(checks.groups(evidence(rows, groups=("north",) * n + ("south",) * n)))
+
+
+def test_a_group_that_is_left_behind_blocks() -> None:
+    check = sides(north=(190, 190), south=(180, 140))
+    assert check.passed is False
+    assert "for south (+20.0 points, at least +" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("north", "south"),
+    [
+        ((190, 170), (190, 170)),
+        ((190, 190), (180, 172)),
+        ((160, 196), (190, 192)),
+        ((190, 190), (140, 140)),
+    ],
+    ids=["both lose", "little", "catches up", "was behind"],
+)
+def test_a_gap_that_is_not_shown_to_grow_does_not_block(north: tuple[int, int], south: tuple[int, int]) -> None:
+    assert sides(north, south).passed is True
+
+
+def test_untagged_rows_belong_to_no_group() -> None:
+    rows = exact(100, 100, 100).joined(exact(100, 40, 100)).joined(exact(100, 0, 100))
+    tags = ("north",) * 100 + ("south",) * 100 + ("",) * 100
+    check = asked(checks.groups(evidence(rows, groups=tags)))
+    assert check.numbers["change_south"] == pytest.approx(0.6)
+
+
+def test_a_gap_that_grows_by_the_limit_blocks_no_more_often_than_alpha() -> None:
+    generator = np.random.default_rng(3)
+    blocked = 0
+    for _ in range(200):
+        rows = arranged(generator, 300, 0.95, 0.95, 0.05, "golden").joined(
+            arranged(generator, 200, 0.85, 0.80, 0.05, "golden")
+        )
+        check = asked(checks.groups(evidence(rows, groups=("north",) * 300 + ("south",) * 200)))
+        blocked += check.passed is False
+    assert blocked <= 0.08 * 200
+
+
+def sure(before: float, after: float, golden: Comparison | None = None) -> Check:
+    """The finding where both models are right on 90 of 100 rows with these confidences."""
+    rows = golden or exact(90, 90, 100)
+    return asked(checks.calibration(evidence(rows, confidence=Confidence(np.full(100, before), np.full(100, after)))))
+
+
+def test_confidence_that_deserves_less_trust_blocks() -> None:
+    assert sure(0.9, 0.4).passed is False
+    assert sure(0.9, 1.0).passed is True
+    assert sure(0.4, 0.9).passed is True
+    assert sure(0.9, 0.4).numbers["error_candidate"] == pytest.approx(0.5)
+    assert sure(0.9, 0.4).numbers["brier_champion"] == pytest.approx(0.09)
+
+
+def test_calibration_that_is_worse_by_the_limit_blocks_no_more_often_than_alpha() -> None:
+    generator, blocked = np.random.default_rng(4), 0
+    for _ in range(400):
+        right = np.where(generator.random(400) < 0.8, 0, 1)
+        rows = Comparison(np.zeros(400, np.int64), right, right, "golden")
+        worse = 0.8 - np.sqrt(0.02)  # the Brier score of a constant p is (p - 0.8)**2 + 0.16
+        confidence = Confidence(np.full(400, 0.8), np.full(400, worse))
+        blocked += asked(checks.calibration(evidence(rows, confidence=confidence))).passed is False
+    assert blocked <= 0.08 * 400
+
+
+def test_golden_rows_that_are_missing_say_nothing_of_calibration() -> None:
+    check = asked(checks.calibration(evidence(exact(0, 0, 0), confidence=Confidence(np.ones(0), np.ones(0)))))
+    assert (check.passed, check.numbers["low"], check.numbers["high"]) == (True, -1.0, 1.0)
+
+
+def test_a_disturbance_that_is_shown_to_cost_more_than_the_limit_blocks() -> None:
+    seen = {"noise": exact(180, 120, 200), "blur": exact(180, 176, 200)}
+    check = asked(checks.robustness(evidence(exact(9, 9, 10), robustness=seen)))
+    assert check.passed is False
+    assert "under noise -30.0 points (-" in check.detail
+    assert "blur" not in check.detail
+    assert check.numbers["difference_blur"] == pytest.approx(-0.02)
+
+
+def test_a_disturbance_that_may_cost_more_than_the_limit_does_not_block() -> None:
+    check = asked(checks.robustness(evidence(exact(9, 9, 10), robustness={"noise": exact(36, 30, 40)})))
+    assert check.passed is True
+    assert "noise -15.0 points" in check.detail
+
+
+def test_margins_are_taken_from_the_policy() -> None:
+    seen = {"noise": exact(180, 120, 200)}
+    lenient = GatePolicy(robustness_margin=0.5)
+    assert asked(checks.robustness(evidence(exact(9, 9, 10), robustness=seen, policy=lenient))).passed is True
