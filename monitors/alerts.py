@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from monitors.detect import Finding
 from monitors.errors import AlertError
+from monitors.finding import Finding
 from monitors.rules import Rule, Severity
 
 AlertState = Literal["pending", "firing", "acknowledged", "resolved", "superseded"]
-Kind = Literal["firing", "resolved", "repeat"]
+Kind = Literal["firing", "resolved", "repeat", "escalated"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Alert:
     baseline: float | None = None
     threshold: float = 0.0
     n: int = 0
+    calm_since: datetime | None = None
+    """Since when the value has lain at the clear level, while a rule's `keep_firing` waits for that to last."""
+    escalated_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -80,19 +83,23 @@ class Silence:
 def step(alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
     """What a finding does to the alert of its rule, key and version.
 
-    Only a breach opens or fires, only "ok" closes: a suspicion, too few samples or no data change nothing,
-    except that reminders of a firing alert go on.
+    Only a breach opens or fires; only "ok" at the clear level, for as long as `keep_firing` says, closes. A suspicion,
+    too few samples or no data change nothing, except that reminders of a firing alert go on.
     """
     _check_same(alert, finding, rule)
     if alert is None or not alert.is_open:
         return _open(finding, rule, now, new_id) if finding.state == "breach" else Step(alert)
     current = _refreshed(_not_in_the_future(alert, now), finding, rule)
-    if finding.state == "ok":
-        return _close(current, finding, now)
+    if finding.state == "ok" and (finding.clear or current.state == "pending"):
+        if current.state == "pending" or now - (current.calm_since or now) >= rule.keep_firing:
+            return _close(current, finding, now)
+        current = replace(current, calm_since=current.calm_since or now)
+    elif finding.state in ("breach", "suspect"):
+        current = replace(current, calm_since=None)
     if current.state == "pending":
         due = finding.state == "breach" and now - current.since >= rule.for_
         return _fire(current, finding.sentence, rule, now) if due else Step(current)
-    return _remind(current, rule.repeat, now)
+    return _escalated(current, rule, now) or _remind(current, rule.repeat, now)
 
 
 def acknowledge(alert: Alert, now: datetime) -> Step:
@@ -125,7 +132,13 @@ def _check_same(alert: Alert | None, finding: Finding, rule: Rule) -> None:
 def _not_in_the_future(alert: Alert, now: datetime) -> Alert:
     """After the clock was set back, waits start again instead of lasting until the old time returns."""
     notified = alert.last_notified_at
-    return replace(alert, since=min(alert.since, now), last_notified_at=min(notified, now) if notified else None)
+    calm = alert.calm_since
+    return replace(
+        alert,
+        since=min(alert.since, now),
+        last_notified_at=min(notified, now) if notified else None,
+        calm_since=min(calm, now) if calm else None,
+    )
 
 
 def _refreshed(alert: Alert, finding: Finding, rule: Rule) -> Alert:
@@ -171,6 +184,16 @@ def _close(alert: Alert, finding: Finding, now: datetime) -> Step:
     if alert.state == "pending":
         return _move(alert, "resolved", now, finding.sentence)
     return replace(_move(_noticed(alert, now), "resolved", now, finding.sentence), notify="resolved")
+
+
+def _escalated(alert: Alert, rule: Rule, now: datetime) -> Step | None:
+    """Tell further people, once, about an alert nobody has taken on for long enough."""
+    begun = alert.fired_at
+    if rule.escalate is None or alert.state != "firing" or alert.escalated_at is not None or begun is None:
+        return None
+    if now - begun < rule.escalate.after:
+        return None
+    return Step(replace(alert, escalated_at=now, notices=alert.notices + 1), None, "escalated")
 
 
 def _remind(alert: Alert, repeat: timedelta, now: datetime) -> Step:

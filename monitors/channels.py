@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+_SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 def _web_address(value: SecretStr) -> SecretStr:
@@ -31,6 +32,13 @@ def _web_address(value: SecretStr) -> SecretStr:
         sound = False
     if not sound or any(character.isspace() for character in text):
         raise ValueError("is not a web address; write https://host/path, or leave it empty to switch the channel off")
+    return SecretStr(text)
+
+
+def _service_address(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if text and not _SERVICE.fullmatch(text):
+        raise ValueError("is not an Apprise URL; write service://..., or leave it empty to switch the channel off")
     return SecretStr(text)
 
 
@@ -74,6 +82,7 @@ def _not_a_truth_value(value: object) -> object:
 
 Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
 WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
+ServiceAddress = Annotated[SecretStr, AfterValidator(_service_address)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 MailAddresses = Annotated[
     tuple[MailAddress, ...],
@@ -89,19 +98,32 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class SlackChannel(Strict):
+class Reachable(Strict):
+    """A channel; while a key it needs is empty, it is switched off."""
+
+    needs: ClassVar[tuple[str, ...]] = ("url",)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The needed keys that are empty."""
+        return tuple(key for key in self.needs if not getattr(self, key))
+
+    @property
+    def configured(self) -> bool:
+        return not self.empty
+
+
+class SlackChannel(Reachable):
     """A Slack incoming webhook."""
 
     type: Literal["slack"]
     url: WebAddress
 
-    @property
-    def configured(self) -> bool:
-        return bool(self.url.get_secret_value())
 
-
-class EmailChannel(Strict):
+class EmailChannel(Reachable):
     """An SMTP server and the people who read."""
+
+    needs: ClassVar[tuple[str, ...]] = ("host", "sender", "to")
 
     type: Literal["email"]
     to: MailAddresses
@@ -118,12 +140,8 @@ class EmailChannel(Strict):
             raise ValueError("is incomplete: username and password go together; give both or neither")
         return self
 
-    @property
-    def configured(self) -> bool:
-        return bool(self.host and self.sender and self.to)
 
-
-class WebhookChannel(Strict):
+class WebhookChannel(Reachable):
     """Any address that takes a POST signed after Standard Webhooks."""
 
     type: Literal["webhook"]
@@ -138,13 +156,27 @@ class WebhookChannel(Strict):
             )
         return self
 
-    @property
-    def configured(self) -> bool:
-        return bool(self.url.get_secret_value())
+
+class AlertmanagerChannel(Reachable):
+    """Any receiver of Prometheus Alertmanager's webhooks."""
+
+    type: Literal["alertmanager"]
+    url: WebAddress
 
 
-Channel = Annotated[SlackChannel | EmailChannel | WebhookChannel, Field(discriminator="type")]
+class AppriseChannel(Reachable):
+    """Any service that the Apprise library sends to; its URL holds the service's secrets."""
+
+    type: Literal["apprise"]
+    url: ServiceAddress
+
+
+Channel = Annotated[
+    SlackChannel | EmailChannel | WebhookChannel | AlertmanagerChannel | AppriseChannel, Field(discriminator="type")
+]
 CHANNEL_TYPES: dict[str, type[Strict]] = {
+    "alertmanager": AlertmanagerChannel,
+    "apprise": AppriseChannel,
     "email": EmailChannel,
     "slack": SlackChannel,
     "webhook": WebhookChannel,

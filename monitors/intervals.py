@@ -7,7 +7,7 @@ is a decision whose false-alarm rate is at most 1 - confidence. That is why the 
 from Wilson's limits gave up to 2.7 % false alarms where 1 % was promised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from math import hypot
 
 from monitors.errors import WindowError
@@ -36,22 +36,25 @@ def newcombe_difference(k1: float, n1: float, k0: float, n0: float, confidence: 
     return difference - hypot(share1 - low1, high0 - share0), difference + hypot(high1 - share1, share0 - low0)
 
 
-def quantile_interval(ordered: Sequence[float], q: float, confidence: float) -> tuple[float | None, float | None]:
-    """Two values of an ordered sample that enclose the q-quantile; None where the sample is too small.
+def rank_limits(n: int, q: float, confidence: float) -> tuple[int | None, int | None]:
+    """The ranks (1 is the smallest of n values) that enclose the q-quantile; None where n is too small.
 
-    It assumes independent values and no distribution: the count of values below the quantile is binomial.
+    It assumes independent values and no distribution: the count of values below the quantile is binomial. Each limit
+    holds with the confidence; the cost grows with the logarithm of n.
     """
-    import numpy as np
     from scipy.special import bdtr
 
-    if not ordered:
-        return None, None
-    below = bdtr(np.arange(len(ordered), dtype=float), len(ordered), q)  # P(at most j values under the quantile)
-    last_safe = int(np.sum(1 - below >= confidence))
-    first_safe = int(np.searchsorted(below, confidence)) + 1
-    low = float(ordered[last_safe - 1]) if last_safe >= 1 else None
-    high = float(ordered[first_safe - 1]) if first_safe <= len(ordered) else None
-    return low, high
+    def first(holds: Callable[[float], bool]) -> int:
+        """The smallest count from 0 to n whose P(at most so many values under the quantile) holds."""
+        low, high = 0, n
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(float(bdtr(middle, n, q))) else (middle + 1, high)
+        return low
+
+    lower = first(lambda below: 1 - below < confidence)
+    upper = first(lambda below: below >= confidence) + 1
+    return (lower if lower >= 1 else None), (upper if upper <= n else None)
 
 
 def binomial_tail(successes: int, total: int, share: float) -> float:
@@ -59,14 +62,6 @@ def binomial_tail(successes: int, total: int, share: float) -> float:
     from scipy.special import betainc
 
     return float(betainc(successes, total - successes + 1, share)) if successes > 0 else 1.0
-
-
-def quantile(ordered: Sequence[float], q: float) -> float:
-    """The q-quantile of an ordered, non-empty sample, linear between neighbours."""
-    place = q * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def labels_needed(

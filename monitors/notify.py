@@ -1,148 +1,154 @@
-"""What people and machines are told about an alert: Slack, email and webhook texts; it sends nothing."""
+"""What people and machines are to be told about alerts of one rule; no channel's format, and it sends nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.message import EmailMessage
-from email.utils import format_datetime
-from html import escape
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 from monitors import wording
 from monitors.alerts import Alert, Kind
+from monitors.finding import NO_DATA
 from monitors.rules import Rule
 
-_MARK: Final[Mapping[Kind, str]] = {"firing": "🔴", "repeat": "🔁", "resolved": "✅"}
-_HEADLINE: Final[Mapping[Kind, str]] = {"firing": "firing", "repeat": "still firing", "resolved": "resolved"}
+MOST_THUMBNAILS: Final = 6
+MOST_NAMED: Final = 20
+_HEADLINE: Final[Mapping[Kind, str]] = {
+    "firing": "firing",
+    "repeat": "still firing",
+    "resolved": "resolved",
+    "escalated": "nobody has taken this on",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One alert of a notice, and the sentence about it."""
+
+    alert: Alert
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A misread picture as PNG, what was read in it, and its address where it has one."""
+
+    prediction_id: str
+    caption: str
+    png: bytes
+    url: str = ""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to say about one alert; one idempotency key is one notice, however often it is sent."""
+    """One thing to say about alerts of one rule and version; one idempotency key is one notice, however often sent.
+
+    `confused` holds at most one phrase per subject, such as "3 read as 5, 14 of 20 errors"; `others` are the rule's
+    alerts that fire on without news, for receivers that want the whole group.
+    """
 
     kind: Kind
-    alert: Alert
     rule: Rule
-    sentence: str
+    subjects: tuple[Subject, ...]
     at: datetime
     links: Mapping[str, str]
     idempotency_key: str
+    confused: tuple[str, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
+    others: tuple[Subject, ...] = ()
+
+    @property
+    def first(self) -> Alert:
+        """The alert that stands for what all of them share: rule, model, version, severity."""
+        return self.subjects[0].alert
 
     @property
     def title(self) -> str:
-        about = f" (class {self.alert.key})" if self.alert.key else ""
-        return _one_line(f"{_HEADLINE[self.kind]}: {self.alert.rule}{about} · {self.alert.model} v{self.alert.version}")
+        alert, about = self.first, about_keys(self.rule, [subject.alert.key for subject in self.subjects])
+        shown = f" ({about})" if about else ""
+        return _one_line(f"{_HEADLINE[self.kind]}: {alert.rule}{shown} · {alert.model} v{alert.version}")
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, alert by alert; those beyond MOST_NAMED are counted."""
+        rest = len(self.subjects) - MOST_NAMED
+        more = [f"And {wording.counted(rest, 'alert')} more."] if rest > 0 else []
+        return [subject.sentence for subject in self.subjects[:MOST_NAMED]] + more
 
     @property
     def facts(self) -> dict[str, str]:
-        """The numbers of the alert in plain words, in the order they are read."""
-        alert, metric = self.alert, self.rule.metric
-        return {
-            "Value": wording.amount(metric, alert.value),
-            f"Interval ({100 * self.rule.confidence:g} % each side)": wording.interval(metric, alert.low, alert.high),
-            "Baseline": wording.baseline(metric, alert.baseline),
-            "Allowed": wording.amount(metric, alert.threshold),
-            "Samples": f"{alert.n:,}",
+        """The numbers in plain words, in the order they are read."""
+        alert, rule = self.first, self.rule
+        one = len(self.subjects) == 1
+        numbers = numbers_of(rule, alert) if one else _one_line_each(rule, self.subjects[:MOST_NAMED])
+        shared = {
+            "Most confused": "; ".join(self.confused),
             "Version": f"{alert.model} v{alert.version}",
             "Severity": alert.severity,
-            "Action": self.rule.action,
+            "Action": rule.action,
+            "False alarms": f"at most {rule.false_alarms.text}" if rule.false_alarms else "",
         }
+        return numbers | {name: value for name, value in shared.items() if value}
+
+    @property
+    def reminder(self) -> str:
+        """When this will be said again; nothing once it is over."""
+        if self.kind == "resolved":
+            return ""
+        return f"Repeats every {wording.duration(self.rule.repeat)} until somebody acknowledges it."
 
     @property
     def all_links(self) -> dict[str, str]:
         return {**self.links, **({"Runbook": self.rule.runbook} if self.rule.runbook else {})}
 
 
-def idempotency_key(alert_id: str, kind: Kind, ordinal: int) -> str:
-    """The identity of a notice: the same for every attempt to send it. `ordinal` is the alert's `notices`."""
-    return f"{alert_id}-{kind}-{ordinal}"
+def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> str:
+    """The identity of a notice, the same for every attempt to send it.
+
+    One alert's notices are counted by the alert; several alerts have in common that one evaluation moved them.
+    """
+    if len(alerts) == 1:
+        return f"{alerts[0].id}-{kind}-{alerts[0].notices}"
+    return f"{evaluation_id}-{kind}"
 
 
-def slack_payload(notice: Notice) -> dict[str, Any]:
-    """The body for a Slack incoming webhook, in blocks, with a plain text for phones."""
-    title = f"{_MARK[notice.kind]} {notice.title}"
-    fields = [_markdown(f"*{_slack(name)}*\n{_slack(value)}", 2000) for name, value in notice.facts.items()]
-    links = " · ".join(f"<{_slack(url)}|{_slack(name)}>" for name, url in notice.all_links.items())
-    context = " · ".join(part for part in (links, f"`{notice.idempotency_key}`") if part)
+def about_keys(rule: Rule, keys: Sequence[str]) -> str:
+    """What a rule's alerts are about: "class 3", "classes 3, 5, 8", or nothing where it is the whole."""
+    named = [key for key in keys if key]
+    of_classes = rule.metric == "class_error" and NO_DATA not in named
+    noun = ("class " if len(named) == 1 else "classes ") if of_classes else ""
+    return f"{noun}{wording.listed(named, MOST_NAMED)}" if named else ""
+
+
+def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
+    """The numbers of one alert in plain words."""
+    metric = rule.metric
     return {
-        "text": f"{_slack(title)} — {_slack(notice.sentence)}",
-        "blocks": [
-            {"type": "header", "text": {"type": "plain_text", "text": title[:150], "emoji": True}},
-            {"type": "section", "text": _markdown(_slack(notice.sentence), 3000)},
-            {"type": "section", "fields": fields},
-            {"type": "context", "elements": [_markdown(context, 3000)]},
-        ],
+        "Value": wording.amount(metric, alert.value),
+        f"Interval ({100 * rule.confidence:g} % each side)": wording.interval(metric, alert.low, alert.high),
+        "Baseline": wording.baseline(metric, alert.baseline),
+        "Allowed": wording.amount(metric, alert.threshold),
+        "Samples": f"{alert.n:,}",
     }
 
 
-def email_message(notice: Notice, sender: str, to: tuple[str, ...], message_id_domain: str) -> EmailMessage:
-    """The email: plain text and HTML, one thread per alert, one Message-ID per notice."""
-    message = EmailMessage()
-    message["From"], message["To"] = sender, ", ".join(to)
-    message["Subject"] = f"[{notice.alert.severity}] {notice.title}"
-    message["Date"] = format_datetime(notice.at.astimezone(UTC))
-    message["Message-ID"] = f"<{notice.idempotency_key}@{message_id_domain}>"
-    message["References"] = f"<{notice.alert.id}@{message_id_domain}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_text(notice))
-    message.add_alternative(_html(notice), subtype="html")
-    return message
-
-
-def webhook_payload(notice: Notice) -> dict[str, Any]:
-    """The body for any other program, shaped after Standard Webhooks: type, timestamp, data."""
-    alert = notice.alert
-    return {
-        "type": f"alert.{notice.kind}",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "alert_id": alert.id,
-            "idempotency_key": notice.idempotency_key,
-            "rule": alert.rule,
-            "metric": notice.rule.metric,
-            "key": alert.key,
-            "model": alert.model,
-            "version": alert.version,
-            "state": alert.state,
-            "severity": alert.severity,
-            "action": notice.rule.action,
-            "sentence": notice.sentence,
-            "value": alert.value,
-            "low": alert.low,
-            "high": alert.high,
-            "baseline": alert.baseline,
-            "threshold": alert.threshold,
-            "n": alert.n,
-            "opened_at": alert.opened_at.astimezone(UTC).isoformat(),
-            "links": notice.all_links,
-        },
-    }
-
-
-def _text(notice: Notice) -> str:
+def plain_text(notice: Notice) -> str:
+    """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in notice.facts.items())
+    pictures = "\n".join(f"{each.caption} {each.url}".rstrip() for each in notice.thumbnails)
+    worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
-    return "\n\n".join(part for part in (notice.title, notice.sentence, facts, links) if part) + "\n"
+    parts = ("\n".join(notice.sentences), facts, worst, links, notice.reminder)
+    return "\n\n".join(part for part in parts if part)
 
 
-def _html(notice: Notice) -> str:
-    rows = "".join(
-        f'<tr><th align="left">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in notice.facts.items()
-    )
-    links = " · ".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in notice.all_links.items())
-    return (
-        f"<html><body><h2>{escape(notice.title)}</h2><p>{escape(notice.sentence)}</p>"
-        f'<table cellpadding="4">{rows}</table><p>{links}</p></body></html>\n'
-    )
-
-
-def _markdown(text: str, most: int) -> dict[str, str]:
-    return {"type": "mrkdwn", "text": text[:most]}
-
-
-def _slack(text: str) -> str:
-    """Slack's three control characters, escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _one_line_each(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]:
+    lines = {}
+    for subject in subjects:
+        alert, metric = subject.alert, rule.metric
+        limits = wording.interval(metric, alert.low, alert.high)
+        name = about_keys(rule, [alert.key]) or alert.id
+        lines[name] = f"{wording.amount(metric, alert.value)} ({limits}), {wording.counted(alert.n, 'sample')}"
+    return lines | {"Allowed": wording.amount(rule.metric, subjects[0].alert.threshold)}
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -12,7 +13,10 @@ _LONGEST = timedelta(days=3653)
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
 _THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%)")
 
+_BUDGET = re.compile(r"(\d{1,4})\s+per\s+(\d{1,9}\s*[smhdw])")
+
 DURATION_PATTERN = r"^\s*\d{1,9}\s*[smhdw]\s*$"
+BUDGET_PATTERN = r"^\s*\d{1,4}\s+per\s+\d{1,9}\s*[smhdw]\s*$"
 THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%)\s*$"
 EXAMPLES: Final[Mapping[Metric, str]] = {
     "accuracy_drop": '"0.5 points" (or "0.5 %", both mean percentage points)',
@@ -35,6 +39,32 @@ def parse_duration(text: object) -> timedelta:
     if seconds > _LONGEST.total_seconds():
         raise ValueError("is longer than ten years; write a shorter duration")
     return timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many false alarms are tolerated in how long a time, on average."""
+
+    count: int
+    period: timedelta
+    text: str
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.period.total_seconds()
+
+
+def parse_budget(text: object) -> Budget:
+    """Turn "1 per 90d" into a budget of false alarms."""
+    if isinstance(text, Budget):
+        return text
+    match = _BUDGET.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or int(match[1]) < 1:
+        raise ValueError("is not a budget of false alarms; write for example 1 per 90d")
+    period = parse_duration(match[2])
+    if period <= timedelta(0):
+        raise ValueError("is a budget over no time; write for example 1 per 90d")
+    return Budget(int(match[1]), period, f"{int(match[1])} per {match[2]}")
 
 
 def parse_threshold(text: object, metric: Metric) -> float:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,10 +21,14 @@ from pydantic_core import ErrorDetails
 from monitors.channels import CHANNEL_TYPES, Channel, Strict, Whole, is_secret
 from monitors.document import Document, Location, dotted, read_document
 from monitors.errors import Problem, RulesError
+from monitors.mute import MuteHours
 from monitors.quantities import (
+    BUDGET_PATTERN,
     DURATION_PATTERN,
     THRESHOLD_PATTERN,
+    Budget,
     Metric,
+    parse_budget,
     parse_duration,
     parse_threshold,
 )
@@ -48,6 +52,7 @@ def _written_as(pattern: str, example: str) -> WithJsonSchema:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written_as(DURATION_PATTERN, "5m")]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+FalseAlarms = Annotated[Budget, BeforeValidator(parse_budget), _written_as(BUDGET_PATTERN, "1 per 90d")]
 Threshold = Annotated[float, _written_as(THRESHOLD_PATTERN, "0.5 points")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
@@ -64,6 +69,23 @@ class Retraining(Strict):
     cooldown: Duration = timedelta(hours=6)
     daily_cap: Whole = Field(default=4, ge=0, le=1000)
     min_feedback: Whole = Field(default=50, ge=0)
+    breaker: Whole = Field(default=3, ge=0, le=100)
+    dry_run: bool = False
+
+
+class Audit(Strict):
+    """How many answers a day are drawn for review by people, and how."""
+
+    per_day: Whole = Field(default=0, ge=0)
+    uniform: float = Field(default=0.5, gt=0, le=1)
+    boost: float = Field(default=3.0, ge=1, le=100)
+
+
+class Escalation(Strict):
+    """Who else is told when nobody has taken a firing alert on for a while."""
+
+    after: PositiveDuration
+    notify: tuple[str, ...] = Field(min_length=1)
 
 
 class Rule(Strict):
@@ -72,14 +94,20 @@ class Rule(Strict):
     name: Slug
     metric: Metric
     above: Threshold
+    clear: Threshold | None = None
     window: PositiveDuration
     min_samples: Whole = Field(ge=1)
     confidence: float = Field(default=0.99, ge=0.5, lt=1)
+    false_alarms: FalseAlarms | None = None
     for_: Duration = Field(default=timedelta(0), alias="for")
     severity: Severity = "warning"
     action: Action = "none"
     notify: tuple[str, ...] = ()
     repeat: PositiveDuration = timedelta(hours=4)
+    keep_firing: Duration = timedelta(0)
+    no_data: PositiveDuration | None = None
+    inhibited_by: tuple[Slug, ...] = ()
+    escalate: Escalation | None = None
     every: PositiveDuration | None = None
     runbook: str | None = Field(default=None, pattern=r"^https?://\S+$")
     sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
@@ -90,6 +118,30 @@ class Rule(Strict):
         metric: Metric | None = info.data.get("metric")
         return parse_threshold(written, metric) if metric else 0.0  # a wrong metric is blamed on its own
 
+    @field_validator("clear", mode="before")
+    @classmethod
+    def _clear_lies_not_above(cls, written: object, info: ValidationInfo) -> float | None:
+        metric: Metric | None = info.data.get("metric")
+        above: float | None = info.data.get("above")
+        if written is None or metric is None or above is None:
+            return None
+        level = parse_threshold(written, metric)
+        if level > above:
+            raise ValueError("is above the threshold, so an alert would end while its rule is broken; write less")
+        return level
+
+    @field_validator("false_alarms")
+    @classmethod
+    def _a_budget_needs_labels(cls, budget: Budget | None, info: ValidationInfo) -> Budget | None:
+        if budget is not None and info.data.get("metric") == "latency_ratio":
+            raise ValueError("needs labels to bet on, and latency_ratio has none; leave it out")
+        return budget
+
+    @property
+    def clear_level(self) -> float:
+        """The value at or below which an alert may end."""
+        return self.above if self.clear is None else self.clear
+
 
 class AlertsConfig(Strict):
     """The whole of alerts.yaml."""
@@ -98,6 +150,8 @@ class AlertsConfig(Strict):
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
     schedule: Schedule = Schedule()
     retraining: Retraining = Retraining()
+    audit: Audit = Audit()
+    mute: tuple[MuteHours, ...] = ()
     channels: dict[Slug, Channel] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
 
@@ -153,7 +207,7 @@ def _or_reference(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contradictions(document: Document) -> Iterator[Problem]:
-    """What no single key shows: two rules of one name, a channel that is not defined."""
+    """What no single key shows: two rules of one name, a channel or rule that is not there."""
     channels = document.value.get("channels")
     known = sorted(channels) if isinstance(channels, dict) else []
     rules = document.value.get("rules")
@@ -166,11 +220,23 @@ def _contradictions(document: Document) -> Iterator[Problem]:
             names[name] += 1
             if names[name] == 2:
                 yield _at(document, ("rules", index, "name"), f"{name!r} names two rules; give each its own name")
-        notify = rule.get("notify")
-        for place, channel in enumerate(notify if isinstance(notify, list) else []):
-            if isinstance(channel, str) and channel not in known:
-                message = f"{channel!r} is not a channel; defined: {', '.join(known) or 'none'}"
-                yield _at(document, ("rules", index, "notify", place), message)
+        escalate = rule.get("escalate")
+        further = escalate.get("notify") if isinstance(escalate, dict) else None
+        for place, notify in ((("notify",), rule.get("notify")), (("escalate", "notify"), further)):
+            yield from _unknown(document, ("rules", index, *place), notify, known, "a channel; defined")
+        others = [each["name"] for each in rules if isinstance(each, dict) and each.get("name") not in (None, name)]
+        inhibits = rule.get("inhibited_by")
+        yield from _unknown(document, ("rules", index, "inhibited_by"), inhibits, others, "another rule; there are")
+
+
+def _unknown(
+    document: Document, location: Location, written: object, known: Sequence[object], noun: str
+) -> Iterator[Problem]:
+    """Names in a list that name nothing."""
+    for place, name in enumerate(written if isinstance(written, list) else []):
+        if isinstance(name, str) and name not in known:
+            message = f"{name!r} is not {noun}: {', '.join(map(str, known)) or 'none'}"
+            yield _at(document, (*location, place), message)
 
 
 def _at(document: Document, location: Location, message: str) -> Problem:
@@ -229,10 +295,16 @@ def _model_at(location: Location) -> type[Strict]:
     match location:
         case ("schedule", _):
             return Schedule
+        case ("audit", _):
+            return Audit
         case ("retraining", _):
             return Retraining
+        case ("rules", int(), "escalate", _):
+            return Escalation
         case ("rules", int(), _):
             return Rule
+        case ("mute", int(), _):
+            return MuteHours
         case ("channels", _, str(tag), _):
             return CHANNEL_TYPES[tag]
         case _:

@@ -24,6 +24,7 @@ STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place i
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
 _SMALLEST_NULL = 1e-4
+_MOST_LABELS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ def begin(null: float, at: datetime, heaviest: float = 1.0) -> Detector:
     return Detector(null, heaviest, (0.0,) * len(STAKES), at)
 
 
-def observe(detector: Detector, observations: Iterable[Observation], per_second: float) -> Detector:
+def observe(detector: Detector, observations: Iterable[Observation], per_second: float, least: int = 1) -> Detector:
     """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
 
-    Labels after an alarm are passed over. A clock that goes back earns nothing until it has caught up.
+    No alarm is called before `least` labels. Labels after an alarm are passed over. A clock that goes back earns
+    nothing until it has caught up.
     """
     import numpy as np
 
@@ -112,10 +114,41 @@ def observe(detector: Detector, observations: Iterable[Observation], per_second:
         earned = max(0.0, (each.at - until).total_seconds()) * per_second
         until, n = max(until, each.at), n + 1
         wealth = (wealth + earned / len(STAKES)) * (1 + bets * (each.weight * (each.wrong - detector.null)))
-        if float(wealth.sum()) >= 1:
+        if n >= least and float(wealth.sum()) >= 1:
             alarmed_at = each.at
             break
     return replace(detector, wealth=tuple(wealth.tolist()), at=until, n=n, alarmed_at=alarmed_at)
+
+
+def labels_needed(detector: Detector, share: float, earned: float) -> int | None:
+    """How many more labels call an alarm if this share of them is wrong; None when no number does.
+
+    A forecast, not a promise: the wealth of each stake grows by its expected logarithm. `earned` is the budget that
+    comes with each label.
+    """
+    import numpy as np
+
+    stakes = np.array(STAKES)
+    won, lost = stakes * (1 - detector.null) / detector.null, -stakes
+    growth = share * np.log1p(won) + (1 - share) * np.log1p(lost)
+    held = np.array(detector.wealth) + earned / len(STAKES)
+
+    def alarms(labels: int) -> bool:
+        kept = np.minimum(growth * labels, 700.0)
+        return bool(np.sum(held * np.exp(kept)) >= 1)
+
+    if float(growth.max()) <= 0 or not held.any():
+        return None
+    enough = 1
+    while not alarms(enough):
+        enough *= 2
+        if enough > _MOST_LABELS:
+            return None
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if alarms(middle) else (middle, enough)
+    return enough
 
 
 def reset(detector: Detector, at: datetime) -> Detector:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitors.errors import WindowError
@@ -83,23 +83,34 @@ class Window:
 
 
 @dataclass(frozen=True)
+class HostLatency:
+    """The 95th percentile of one picture's latency on one class of hosts, and how many calls it rests on."""
+
+    p95_ms: float
+    calls: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.p95_ms) and self.p95_ms > 0) or self.calls < 0:
+            raise WindowError(f"baseline latency {self.p95_ms} ms of {self.calls} calls cannot be; measure it again")
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """What the version did when it was promoted: counts on the golden set, latency on the serving host."""
+    """What the version did when it was promoted: counts on the golden set, latency by class of serving hosts."""
 
     accuracy_correct: int
     accuracy_total: int
-    latency_p95_ms: float | None = None
-    latency_calls: int = 0
-    host_class: str | None = None
+    latency: Mapping[str, HostLatency] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.accuracy_correct <= self.accuracy_total:
             counts = f"{self.accuracy_correct} correct of {self.accuracy_total}"
             raise WindowError(f"baseline of {counts} cannot be; pass the counts of the golden set")
-        if self.latency_p95_ms is not None and not (math.isfinite(self.latency_p95_ms) and self.latency_p95_ms > 0):
-            raise WindowError(f"baseline latency {self.latency_p95_ms} ms cannot be; measure it again or pass None")
-        if self.latency_calls < 0:
-            raise WindowError(f"{self.latency_calls} baseline calls cannot be; pass how many were measured")
+
+    def latency_of(self, host_class: str) -> HostLatency | None:
+        """The baseline of that host class, else of the slowest one that was measured."""
+        slowest = max(self.latency.values(), key=lambda each: each.p95_ms, default=None)
+        return self.latency.get(host_class, slowest)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,12 @@
 """Numbers of a metric in plain words; decides nothing."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
 from monitors.quantities import Metric
+
+_UNITS: Final = (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def percent(share: float) -> str:
@@ -36,3 +42,15 @@ def interval(metric: Metric, low: float | None, high: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """3 as "3 labels", 1 as "1 label"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(length: timedelta) -> str:
+    """A length of whole seconds as rules write it: "4h", "90m"; "0s" for none."""
+    seconds = int(length.total_seconds())
+    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and seconds % size == 0), "0s")
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names with commas; those beyond `most` are counted."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

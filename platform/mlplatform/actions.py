@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from mlplatform.store import audit, joined, retrainings, tasks
 from monitors.alerts import Alert
-from monitors.detect import Finding
+from monitors.finding import Finding
 from monitors.rules import Rule
 
 AUDIT_BATCH = 50
@@ -46,5 +46,7 @@ def act(
             return None
         case _:
             assert_never(rule.action)
+    if started is None:
+        return None  # the alert had opened its task before
     audit.note(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
     return started

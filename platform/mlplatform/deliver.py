@@ -1,4 +1,4 @@
-"""Deliveries from the outbox to Slack, email and webhooks: at least once, each try the same; it composes nothing."""
+"""Deliveries from the outbox to every kind of channel: at least once, each try the same; it composes nothing."""
 
 import email
 import email.policy
@@ -7,23 +7,24 @@ import smtplib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from typing import assert_never
 
 import httpx
 import orjson
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
+from mlplatform.errors import DeliveryError
+from mlplatform.push import push
+from mlplatform.redact import without_secrets
 from mlplatform.store import audit, leases, outbox
-from monitors.channels import EmailChannel, SlackChannel, WebhookChannel
+from monitors.channels import AlertmanagerChannel, AppriseChannel, EmailChannel, SlackChannel, WebhookChannel
 from monitors.signature import signed_headers
+from monitors.slack import without_pictures
 
 log = logging.getLogger(__name__)
-Channel = SlackChannel | EmailChannel | WebhookChannel
-
-
-class DeliveryError(Exception):
-    """A receiver did not take a message; the message of this error holds no secret."""
+Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,45 @@ class Courier:
             raise DeliveryError(
                 f"channel {message.channel!r} is {channel.type} now; this was made for {message.payload['type']}"
             )
+        body = orjson.dumps(message.payload.get("body"))
         match channel:
             case SlackChannel():
-                self._post(channel.url.get_secret_value(), _body(message), message, {})
+                self._slack(channel.url.get_secret_value(), message)
+            case AlertmanagerChannel():
+                self._post(channel.url.get_secret_value(), body, message)
             case WebhookChannel():
-                body, moment = _body(message), int(self.parts.clock().timestamp())
-                secret = channel.secret.get_secret_value()
+                moment, secret = int(self.parts.clock().timestamp()), channel.secret.get_secret_value()
                 headers = signed_headers(secret, message.idempotency_key, moment, body)
                 self._post(channel.url.get_secret_value(), body, message, headers)
             case EmailChannel():
                 self._mail(channel, message.payload["message"])
+            case AppriseChannel():
+                timeout = self.parts.settings.delivery_timeout_seconds
+                push(channel.url.get_secret_value(), message.payload["body"], timeout)
+            case _:
+                assert_never(channel)
 
-    def _post(self, url: str, body: bytes, message: outbox.Message, headers: Mapping[str, str]) -> None:
+    def _slack(self, url: str, message: outbox.Message) -> None:
+        """Slack fetches pictures while it takes a message, and refuses the whole when it cannot: then without them."""
+        body = message.payload["body"]
+        bare = without_pictures(body)
+        answer = self._answer(url, orjson.dumps(body), message)
+        if answer.status_code == httpx.codes.BAD_REQUEST and bare != body:
+            log.warning("notice %s to %s: sent again without pictures", message.idempotency_key, message.channel)
+            answer = self._answer(url, orjson.dumps(bare), message)
+        _check(answer, url)
+
+    def _post(self, url: str, body: bytes, message: outbox.Message, headers: Headers = MappingProxyType({})) -> None:
+        _check(self._answer(url, body, message, headers), url)
+
+    def _answer(
+        self, url: str, body: bytes, message: outbox.Message, headers: Headers = MappingProxyType({})
+    ) -> httpx.Response:
         sent = {"content-type": "application/json", "idempotency-key": message.idempotency_key, **headers}
         try:
-            answer = self.client.post(url, content=body, headers=sent)
+            return self.client.post(url, content=body, headers=sent)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last two: no such address can be
             raise DeliveryError(f"no answer ({type(error).__name__})") from error
-        if not answer.is_success:
-            raise DeliveryError(f"HTTP {answer.status_code}: {_without_secrets(answer.text[:200], url)}")
 
     def _mail(self, channel: EmailChannel, text: str) -> None:
         message = email.message_from_string(text, policy=email.policy.default)
@@ -107,15 +128,9 @@ class Courier:
             raise DeliveryError(f"SMTP {channel.host}:{channel.port}: {error}") from error
 
 
-def _without_secrets(text: str, url: str) -> str:
-    """A receiver's answer without the parts of its address that it may repeat: a webhook's path is its secret."""
-    for part in (*urlsplit(url).path.split("/"), urlsplit(url).query):
-        text = text.replace(part, "***") if len(part) > 3 else text
-    return text
-
-
-def _body(message: outbox.Message) -> bytes:
-    return orjson.dumps(message.payload["body"])
+def _check(answer: httpx.Response, url: str) -> None:
+    if not answer.is_success:
+        raise DeliveryError(f"HTTP {answer.status_code}: {without_secrets(answer.text[:200], url)}")
 
 
 def courier(parts: Parts) -> Courier:

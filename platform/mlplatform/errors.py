@@ -10,6 +10,7 @@ PlatformError
 ├── TooLargeError (ValueError)          a request is over a stated limit
 ├── FencedError (RuntimeError)          a lease was lost: this process must not write
 ├── ProcessError (RuntimeError)         a child process ended or never became healthy
+├── DeliveryError (RuntimeError)        a receiver did not take a message; its text holds no secret
 └── DemoFailedError (RuntimeError)      a step of the demo did not happen
 """
 
@@ -45,3 +46,6 @@ class DemoFailedError(PlatformError, RuntimeError): ...
 
 
 class ProcessError(PlatformError, RuntimeError): ...
+
+
+class DeliveryError(PlatformError, RuntimeError): ...

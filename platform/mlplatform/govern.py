@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from sqlalchemy import Connection
+
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
-from mlplatform.store import audit, joined, leases, retrainings
+from mlplatform.store import audit, joined, leases, limits, retrainings, tasks
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,12 @@ STARTING_SECONDS = 120.0
 def work_command(retraining_id: str, owner: str) -> list[str]:
     """The command of the process that carries a retraining out."""
     return [sys.executable, "-P", "-m", "mlplatform", "work-retraining", retraining_id, owner]
+
+
+def limits_of(parts: Parts) -> limits.Limits:
+    """The limits as alerts.yaml has them; dry runs prove nothing useless."""
+    config = parts.rules.retraining
+    return limits.Limits(config.cooldown, config.daily_cap, 0 if config.dry_run else config.breaker)
 
 
 @dataclass
@@ -81,14 +89,14 @@ class Governor:
 
     def _start_next(self, pipeline: str, lease: leases.Lease) -> None:
         config, now, owner = self.parts.rules.retraining, self.parts.clock(), new_id()
-        limits = retrainings.Limits(config.cooldown, config.daily_cap)
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
             retrainings.drop_settled(connection, pipeline, now)
             by_alert = retrainings.queued_trigger(connection, pipeline) == "alert"
             if by_alert and joined.labels_count(connection, pipeline) < config.min_feedback:
                 return
-            row = retrainings.claim(connection, pipeline, owner, limits, now)
+            self._ask_a_person(connection, pipeline)
+            row = retrainings.claim(connection, pipeline, owner, limits_of(self.parts), now)
             if row is None:
                 return
             audit.note(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})
@@ -97,6 +105,23 @@ class Governor:
         )
         self._children[row.id] = (owner, child, time.monotonic())
         log.info("retraining %s started in process %d: %s", row.id, child.pid, row.reason)
+
+    def _ask_a_person(self, connection: Connection, pipeline: str) -> None:
+        """Open one task per streak of useless retrainings, and close it when the streak has ended."""
+        now, breaker = self.parts.clock(), self.parts.rules.retraining.breaker
+        streak = limits.useless_streak(connection, pipeline)
+        broken = bool(breaker) and len(streak) >= breaker
+        for task in tasks.open_tasks(connection, pipeline, "review-retraining"):
+            if not broken or task.details["first"] != streak[-1]:
+                tasks.close_task(connection, task.id, {"ended": "a person retrained or a version was promoted"}, now)
+        if broken:
+            key = f"review-retraining/{streak[-1]}"
+            details = {"first": streak[-1], "retrainings": streak}
+            if tasks.open_task(connection, "review-retraining", pipeline, details, now, key=key) is not None:
+                audit.note(connection, "watcher", "breaker", f"model/{pipeline}", now, {"retrainings": streak})
+                log.error(
+                    "%d retrainings in a row brought nothing: alerts start no more until a person looks", len(streak)
+                )
 
     def _beat(self, retraining_id: str, owner: str) -> None:
         """Vouch for a child that lives but cannot beat yet: importing torch takes seconds on a busy machine."""

@@ -1,14 +1,13 @@
 """The story of one turn of the loop: look at a window, decide, and write everything that follows at once.
 
-`turn` reads top to bottom: window → metrics → findings → evaluation, alerts, notices and actions. It sends nothing,
-trains nothing, and knows no schedule.
+`turn` reads top to bottom: counts and new labels → findings → evaluation, alerts, notices and actions. It sends
+nothing, trains nothing, and knows no schedule. Evidently measures afterwards (`evidence.examine`).
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -16,78 +15,86 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
 from mlplatform.errors import ConflictError
-from mlplatform.evidence import Measure, attempted, baseline_of, measured, prune_reports, report_path, window_of
-from mlplatform.notices import post_notice
-from mlplatform.store import alerts, audit, evaluations, leases, promotions
-from mlplatform.views import plain
-from monitors.alerts import Alert, Change, Step, step, supersede
-from monitors.detect import Finding, decide
+from mlplatform.evidence import baseline_of, read_labels, silence, tally_of
+from mlplatform.notices import post_group
+from mlplatform.plain import plain
+from mlplatform.store import alerts, audit, detectors, evaluations, leases, promotions
+from monitors.alerts import Alert, Change, Kind, Step, step, supersede
+from monitors.detect import decide, settled
+from monitors.finding import NO_DATA, Finding
+from monitors.notify import Subject
 from monitors.rules import Rule
+from monitors.sequential import Detector, reset
 
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
 
 
-def turn(
-    parts: Parts,
-    rule: Rule,
-    slot: datetime,
-    lease: leases.Lease | None = None,
-    measure: Measure = measured,
-) -> evaluations.Evaluation | None:
-    """Evaluate one rule for one schedule slot; None when there is no champion, a new one, or the slot is done.
+def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = None) -> evaluations.Evaluation | None:
+    """Evaluate one rule for one schedule slot; None when there is no champion, or the slot is done.
 
-    Everything that follows from the findings is written in one transaction, which proves the lease (when one is
-    given) and claims the slot: two watchers cannot both evaluate it, and a killed one leaves nothing half-done.
+    Reading, deciding and all that follows are one transaction, which proves the lease (when one is given) and claims
+    the slot: two watchers cannot both evaluate it, a killed one leaves nothing half-done, and each label is read once.
     """
     now, name = parts.clock(), parts.rules.model
-    with parts.database.read() as connection:
-        champion = promotions.latest(connection, name)
-        if champion is None or evaluations.is_done(connection, name, rule.name, slot):
-            return None
-        window = window_of(connection, parts.family.classes, rule, champion, now)
-        baseline = baseline_of(connection, champion)
-    numbers = attempted(measure, window, rule, None)
-    findings = decide(rule, window, baseline, numbers)
-    state, fresh = worst(findings), new_id()
-    path = report_path(parts, rule, fresh) if state in ("breach", "suspect") else None
-    if path is not None and attempted(measure, window, rule, path) is None:
-        _discard(path)
-        path = None
-    evaluation = evaluations.Evaluation(
-        id=fresh,
-        rule=rule.name,
-        slot=slot,
-        at=now,
-        model_name=name,
-        model_version=champion.to_version,
-        window_start=window.start,
-        window_end=window.end,
-        state=state,
-        findings=plain(findings),
-        report=None if path is None else str(path),
-        evaluated_by=parts.instance,
-    )
     try:
         with parts.database.write() as connection:
             if lease is not None:
                 leases.prove(connection, lease)
+            _take_turns(connection, parts)
+            champion = promotions.latest(connection, name)
+            if champion is None or evaluations.is_done(connection, name, rule.name, slot):
+                return None
+            findings, missing = _judge(connection, parts, rule, champion, now)
+            evaluation = evaluations.Evaluation(
+                id=new_id(),
+                rule=rule.name,
+                slot=slot,
+                at=now,
+                model_name=name,
+                model_version=champion.to_version,
+                window_start=now - rule.window,
+                window_end=now,
+                state=worst(findings),
+                findings=plain([*findings, *missing]),
+                report=None,
+                evaluated_by=parts.instance,
+            )
             evaluations.add(connection, evaluation)
-            _take_turns(connection, parts, champion)
-            _drive_alerts(connection, parts, rule, findings, evaluation)
+            _drive_alerts(connection, parts, rule, [*findings, *missing], evaluation)
     except ConflictError:
-        _discard(path)
         return None
-    except BaseException:
-        _discard(path)
-        raise
-    if path is not None:
-        prune_reports(parts)
     return evaluation
+
+
+def _judge(
+    connection: Connection, parts: Parts, rule: Rule, champion: promotions.Promotion, now: datetime
+) -> tuple[tuple[Finding, ...], list[Finding]]:
+    """Read what is new, decide, and keep what the detectors remember; settled ones begin anew.
+
+    Returns the findings about the model, and the one about missing data where the rule minds.
+    """
+    classes = parts.family.classes
+    tally, baseline = tally_of(connection, classes, rule, champion, now), baseline_of(connection, champion)
+    missing = silence(connection, rule, tally, champion)
+    memory = read_labels(connection, rule, baseline, champion, classes)
+    if memory is None:
+        return decide(rule, tally, baseline), missing
+    held = {key: Detector.from_json(state) for key, state in memory.streams.items()}
+    findings = decide(rule, tally, baseline, held)
+    anew = {key: reset(held[key], now).to_json() for key in settled(findings, held)}
+    kept = replace(memory, streams={**memory.streams, **anew})
+    detectors.keep(connection, champion.model_name, champion.to_version, rule.name, kept)
+    return findings, missing
 
 
 def worst(findings: Sequence[Finding]) -> str:
     """The gravest state among findings."""
     return max((finding.state for finding in findings), key=SEVERITY.index, default="no-data")
+
+
+def graver(state: str, other: str) -> bool:
+    """Whether the first state is graver than the second."""
+    return SEVERITY.index(state) > SEVERITY.index(other)
 
 
 def retire_alerts(
@@ -106,16 +113,12 @@ def retire_alerts(
     return retired
 
 
-def _take_turns(connection: Connection, parts: Parts, champion: promotions.Promotion) -> None:
-    """Wait for whoever drives this model's alerts now; raise ConflictError when another version serves by then.
+def _take_turns(connection: Connection, parts: Parts) -> None:
+    """Wait for whoever drives this model's alerts now.
 
     A lease of no life is a lock until the transaction ends. `platform check` needs it: it holds no leader's lease.
     """
-    name = champion.model_name
-    leases.acquire(connection, f"alerts:{name}", parts.instance, timedelta(0), EPOCH)
-    newest = promotions.latest(connection, name)
-    if newest is None or newest.to_version != champion.to_version:
-        raise ConflictError(f"{name} version {champion.to_version} was replaced while it was evaluated")
+    leases.acquire(connection, f"alerts:{parts.rules.model}", parts.instance, timedelta(0), EPOCH)
 
 
 def _drive_alerts(
@@ -127,16 +130,23 @@ def _drive_alerts(
 ) -> None:
     written = {each.name for each in parts.rules.rules}
     retire_alerts(connection, evaluation.model_name, evaluation.model_version, evaluation.at, written)
-    open_now = {
-        alert.key: alert
-        for alert in alerts.open_alerts(connection, evaluation.model_name, lock=True)
-        if alert.rule == rule.name
-    }
+    every_open = alerts.open_alerts(connection, evaluation.model_name, lock=True)
+    open_now = {alert.key: alert for alert in every_open if alert.rule == rule.name}
+    inhibited = any(alert.rule in rule.inhibited_by and alert.state != "pending" for alert in every_open)
+    told: dict[Kind, list[Subject]] = defaultdict(list)
     for finding in [*findings, *_unheard(open_now, findings, rule)]:
         moved = step(open_now.get(finding.key), finding, rule, evaluation.at, new_id)
         if moved.alert is not None:
             alerts.save(connection, moved.alert, finding.sentence, evaluation.id)
-            _follow(connection, parts, rule, finding, moved, moved.alert, evaluation)
+            _follow(connection, parts, rule, finding, moved, moved.alert, evaluation, act_on=not inhibited)
+            if moved.notify is not None:
+                told[moved.notify].append(Subject(moved.alert, finding.sentence))
+    for kind, subjects in told.items():
+        if inhibited and kind != "resolved":
+            details: dict[str, object] = {"by": list(rule.inhibited_by), "alerts": [each.alert.id for each in subjects]}
+            audit.note(connection, "watcher", "inhibit", f"rule/{rule.name}", evaluation.at, details)
+            continue
+        post_group(connection, parts, rule, subjects, kind, evaluation)
 
 
 def _unheard(open_now: Mapping[str, Alert], findings: Sequence[Finding], rule: Rule) -> list[Finding]:
@@ -157,15 +167,15 @@ def _follow(
     moved: Step,
     alert: Alert,
     evaluation: evaluations.Evaluation,
+    *,
+    act_on: bool,
 ) -> None:
     if moved.change is not None:
         alerts.change(connection, alert.id, moved.change, "watcher", evaluation.at)
         details = {"from": moved.change.from_state, "to": moved.change.to_state, "rule": rule.name}
         audit.note(connection, "watcher", "alert", f"alert/{alert.id}", evaluation.at, details)
-    if moved.notify is not None:
-        post_notice(connection, parts, rule, alert, moved.notify, finding.sentence, evaluation)
-    again = moved.notify == "repeat" and rule.action == "retrain"  # the last one failed, or the champion was kept
-    if moved.act or again:
+    again = moved.notify == "repeat"  # the retraining failed or kept the champion; or another alert held this one back
+    if act_on and (moved.act or again) and finding.key != NO_DATA:
         act(connection, parts.family.classes, rule, alert, finding, evaluation.at)
 
 
@@ -174,9 +184,3 @@ def _save_move(connection: Connection, moved: Step, now: datetime) -> None:
         return
     alerts.set_state(connection, replace(moved.alert, since=now))
     alerts.change(connection, moved.alert.id, moved.change, "watcher", now)
-
-
-def _discard(path: Path | None) -> None:
-    if path is not None:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)

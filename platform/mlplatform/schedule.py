@@ -8,6 +8,7 @@ whichever watcher leads, each slot is evaluated once.
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -19,9 +20,12 @@ from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
+from mlplatform.evidence import Measure, examine, measured
 from mlplatform.govern import Governor
-from mlplatform.loop import turn
+from mlplatform.loop import graver, turn
+from mlplatform.planning import replan
 from mlplatform.store import leases, tasks
+from mlplatform.store.evaluations import Evaluation
 from mlplatform.views import WATCHER, leader_lease
 from monitors.errors import MonitorError
 from monitors.rules import Rule
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 DELIVER_SECONDS = 1.0
 GOVERN_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
+PLAN_SECONDS = 60.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -43,8 +48,10 @@ class Watcher:
     """One watching process. `run` blocks until `stop` is called."""
 
     parts: Parts
+    measure: Measure = measured
     _lease: leases.Lease | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _unmeasured: dict[str, tuple[Rule, Evaluation]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.parts.rules.model != self.parts.family.name:
@@ -54,6 +61,7 @@ class Watcher:
             )
         self._governor = Governor(self.parts)
         self._courier = courier(self.parts)
+        self._measuring = ThreadPool(1, thread_name_prefix="measure")
 
     @property
     def lease(self) -> leases.Lease | None:
@@ -63,7 +71,7 @@ class Watcher:
     def run(self) -> None:
         """Keep time until stopped; on the way out the lease is given back."""
         scheduler = self._scheduler()
-        self.lead()
+        _steady(self.lead)()
         scheduler.start()
         try:
             self._stopping.wait()
@@ -71,6 +79,7 @@ class Watcher:
             try:
                 self._governor.close()
             finally:
+                self._measuring.shutdown(wait=False, cancel_futures=True)
                 scheduler.shutdown(wait=True)
             self._give_back()
 
@@ -99,6 +108,18 @@ class Watcher:
             evaluation = turn(self.parts, rule, slot, lease)
             if evaluation is not None:
                 log.info("%s: %s", rule.name, evaluation.state)
+                self._measure_later(rule, evaluation)
+
+    def _measure_later(self, rule: Rule, evaluation: Evaluation) -> None:
+        """Let Evidently measure off the alarm's path: of evaluations that pile up, a rule's newest or gravest."""
+        waiting = self._unmeasured.get(rule.name)
+        if waiting is None or not graver(waiting[1].state, evaluation.state):
+            self._unmeasured[rule.name] = (rule, evaluation)
+        if waiting is None:
+            self._measuring.submit(_steady(self._measure_newest), rule)
+
+    def _measure_newest(self, rule: Rule) -> None:
+        examine(self.parts, *self._unmeasured.pop(rule.name), self.measure)
 
     def deliver(self) -> None:
         """Send what the outbox holds."""
@@ -111,6 +132,11 @@ class Watcher:
             self._governor.round(lease)
         else:
             self._governor.watch()
+
+    def plan(self) -> None:
+        """Keep the sampling plan in step with the traffic."""
+        if (lease := self._lease) is not None and (made := replan(self.parts, lease)) is not None:
+            log.info("sampling plan: %.2g of all answers, up to %.2g", made.uniform, max([*made.strata.values(), 0]))
 
     def reconcile(self) -> None:
         """Close label audits that are done, and make MLflow's alias agree with the history of promotions."""
@@ -134,6 +160,7 @@ class Watcher:
             (self.deliver, DELIVER_SECONDS),
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
+            (self.plan, PLAN_SECONDS),
         ):
             scheduler.add_job(_steady(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
         for rule in self.parts.rules.rules:

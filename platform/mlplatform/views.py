@@ -1,13 +1,13 @@
 """What people are shown of the state: plain values for JSON and tables; it changes nothing."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError
+from mlplatform.plain import plain
 from mlplatform.serve.bodies import LabelOut, ModelName, PredictionDetail
 from mlplatform.store import (
     alerts,
@@ -31,19 +31,6 @@ def leader_lease(model: str) -> str:
     return f"{WATCHER}:{model}"
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
-    """The value as JSON has it: dataclasses and mappings to objects, times to ISO 8601."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return value
-
-
 def prediction(parts: Parts, prediction_id: str) -> PredictionDetail:
     """A recorded prediction with its labels."""
     with parts.database.read() as connection:
@@ -60,6 +47,7 @@ def prediction(parts: Parts, prediction_id: str) -> PredictionDetail:
         image_hash=row.image_hash,
         request_id=row.request_id,
         client_id=row.client_id,
+        tags=row.tags or {},
         labels=[LabelOut(label=item.label, source=item.source, at=item.at) for item in labels],
     )
 

@@ -17,7 +17,7 @@ from mlplatform.serve.decode import to_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.predictions import Prediction, Recorded, record
-from mlplatform.store.schema import metadata
+from mlplatform.store.schema_watch import judged
 from pipelines.data import content_hash
 from registry.catalog import Catalog, Version
 from registry.errors import UnknownVersionError
@@ -136,7 +136,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Pa
     if request.param == "postgres":
         shared: Database = request.getfixturevalue("postgres")
         with shared.write() as connection:
-            for table in reversed(metadata.sorted_tables):
+            for table in reversed(judged.metadata.sorted_tables):
                 connection.execute(table.delete())  # much faster than TRUNCATE; sequences go on
         yield shared
         return

@@ -9,7 +9,7 @@ from mlplatform.build import Parts
 from mlplatform.loop import turn
 from mlplatform.store import alerts, audit
 from monitors.alerts import Alert
-from monitors.detect import Finding
+from monitors.finding import Finding
 from monitors.rules import Action, Rule
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import (
@@ -18,7 +18,6 @@ from tests.mlplatform.loop_world import (
     all_evaluations,
     all_retrainings,
     answer,
-    counting,
     open_tasks,
     promote,
     rule,
@@ -31,7 +30,7 @@ def world(parts: Parts) -> Parts:
     """A platform with one firing alert on class 3 whose rule has started nothing yet."""
     promote(with_rules(parts, RULES.replace("label-audit", "none")))
     answer(parts, 30, 30)
-    turn(parts, rule(parts, "class-error"), parts.clock(), measure=counting)
+    turn(parts, rule(parts, "class-error"), parts.clock())
     return parts
 
 

@@ -1,5 +1,6 @@
 """Deliveries: at least once, each try the same, visible when given up."""
 
+import json
 import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ import pytest
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
-from mlplatform.deliver import Courier, DeliveryError, courier
+from mlplatform.deliver import Courier, courier
 from mlplatform.demo.receivers import Mailbox, receivers
-from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.errors import DeliveryError, FencedError, StoreUnavailableError
 from mlplatform.loop import turn
 from mlplatform.processes import free_port
 from mlplatform.settings import Settings
@@ -23,7 +24,6 @@ from tests.mlplatform.loop_world import (
     RULES,
     SECRET,
     answer,
-    counting,
     lease_of,
     notices,
     promote,
@@ -51,7 +51,7 @@ def fire(parts: Parts, channel: str) -> outbox.Message:
     """Let the accuracy alert fire and tell one channel."""
     the_rule = rule(parts, "accuracy-drop").model_copy(update={"notify": (channel,)})
     answer(parts, 18, 12)
-    turn(parts, the_rule, parts.clock(), measure=counting)
+    turn(parts, the_rule, parts.clock())
     [message] = notices(parts)
     return message
 
@@ -207,7 +207,7 @@ def test_a_channel_that_went_away_is_reported_and_the_others_are_served(world: P
 def test_an_address_nobody_can_have_holds_up_no_other_notice(world: Parts, address: str) -> None:
     with_rules(world, RULES.replace("http://slack.test/hook", address))
     answer(world, 18, 12)
-    turn(world, rule(world, "accuracy-drop"), world.clock(), measure=counting)
+    turn(world, rule(world, "accuracy-drop"), world.clock())
     with_rules(world, world.settings.alerts_file.read_text().replace("host: 127.0.0.1", f"host: {'x' * 70}.test"))
     sender, receiver = sends_to(world, fine)
     assert sender.round() == {"delivered": 1, "waiting": 2, "failed": 0}
@@ -282,3 +282,74 @@ def test_a_channel_of_another_kind_under_the_old_name_blocks_no_other_message(wo
     [message] = notices(world)
     assert "is slack now" in (message.last_error or "")
     assert receiver.requests == []
+
+
+def pictured(parts: Parts, answer: Answer) -> tuple[Courier, Receiver]:
+    """A courier for a Slack notice that shows pictures by their public address."""
+    public = Parts(parts.settings.model_copy(update={"public_url": "https://platform.test"}), parts.clock)
+    public.__dict__.update(database=parts.database, catalog=parts.catalog)
+    fire(public, "team-slack")
+    return sends_to(public, answer)
+
+
+def has_picture(request: httpx.Request) -> bool:
+    return b'"image_url"' in request.content
+
+
+def test_slack_gets_the_notice_without_pictures_when_it_cannot_fetch_them(world: Parts) -> None:
+    def slack(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, text="invalid_blocks") if has_picture(request) else fine(request)
+
+    sender, receiver = pictured(world, slack)
+    assert sender.round() == {"delivered": 1, "waiting": 0, "failed": 0}
+    assert [has_picture(request) for request in receiver.requests] == [True, False]
+    assert receiver.requests[0].headers["idempotency-key"] == receiver.requests[1].headers["idempotency-key"]
+
+
+@pytest.mark.parametrize(("status", "tries"), [(400, 2), (500, 1)])
+def test_slack_is_asked_once_more_only_when_it_says_the_message_is_wrong(world: Parts, status: int, tries: int) -> None:
+    sender, receiver = pictured(world, lambda _: httpx.Response(status, text="no"))
+    assert sender.round() == {"delivered": 0, "waiting": 1, "failed": 0}
+    assert len(receiver.requests) == tries
+    assert notices(world)[0].last_error == f"HTTP {status}: no"
+
+
+def with_channel(parts: Parts, written: str) -> Parts:
+    """The same rules, with the events channel written so."""
+    line = next(line for line in RULES.splitlines() if line.strip().startswith("events:"))
+    return with_rules(parts, RULES.replace(line, f"  events: {{{written}}}"))
+
+
+def test_an_existing_alertmanager_receiver_gets_what_it_knows(world: Parts) -> None:
+    with_channel(world, 'type: alertmanager, url: "http://me:pass@receiver.test/alerts"')
+    message = fire(world, "events")
+    sender, receiver = sends_to(world, fine)
+    assert sender.round()["delivered"] == 1
+    [request] = receiver.requests
+    body = json.loads(request.content)
+    assert (body["version"], body["receiver"], body["status"]) == ("4", "events", "firing")
+    assert request.headers["idempotency-key"] == message.idempotency_key
+    assert request.headers["authorization"].startswith("Basic ")
+    assert "webhook-signature" not in request.headers
+
+
+def test_any_apprise_url_is_a_channel(world: Parts) -> None:
+    port = free_port()
+    with_channel(world, f'type: apprise, url: "json://127.0.0.1:{port}/topic"')
+    fire(world, "events")
+    sender, _ = sends_to(world, fine)
+    with receivers(port, free_port()) as mailbox:
+        assert sender.round()["delivered"] == 1
+        [posted] = mailbox.posts
+    assert posted.json["title"] == "firing: accuracy-drop · digits v1"
+
+
+def test_an_apprise_failure_is_kept_without_its_secret(world: Parts) -> None:
+    with_channel(world, f'type: apprise, url: "json://me:SECRETPART@127.0.0.1:{free_port()}/topic"')
+    fire(world, "events")
+    sender, _ = sends_to(world, fine)
+    assert sender.round()["waiting"] == 1
+    error = notices(world)[0].last_error
+    assert error is not None
+    assert error.startswith("Apprise (JSON): failure: ")
+    assert "SECRETPART" not in error

@@ -13,7 +13,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import alerts, evaluations, feedback, promotions
 from mlplatform.store.evaluations import Evaluation
 from monitors.alerts import Alert
-from monitors.window import Baseline, Window
+from monitors.window import Baseline, HostLatency, Window
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import promote, rule, tick, with_rules
 
@@ -79,13 +79,15 @@ def test_a_version_without_baselines_has_an_empty_one(world: Parts) -> None:
         assert baseline_of(connection, made) == Baseline(0, 0)
 
 
-def test_the_baseline_is_that_of_promotion_on_the_slowest_host(world: Parts) -> None:
+def test_the_baseline_is_that_of_promotion_for_each_class_of_hosts(world: Parts) -> None:
     with world.database.write() as connection:
         for host, p95_ms, calls in (("fast", 2.0, 300), ("slow", 10.0, 200), ("middle", 9.0, 400)):
             numbers = {"p95_ms": p95_ms, "calls": calls}
             evaluations.set_baseline(connection, "digits", 1, "latency", host, numbers, START)
     with world.database.read() as connection:
-        assert baseline_of(connection, champion(world)) == Baseline(990, 1000, 10.0, 200, "slow")
+        assert baseline_of(connection, champion(world)) == Baseline(
+            990, 1000, {"fast": HostLatency(2.0, 300), "slow": HostLatency(10.0, 200), "middle": HostLatency(9.0, 400)}
+        )
 
 
 def report(parts: Parts, identity: str) -> Path:

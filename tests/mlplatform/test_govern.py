@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.errors import FencedError, StoreUnavailableError
 from mlplatform.govern import Governor, work_command
-from mlplatform.store import audit, retrainings
+from mlplatform.store import audit, retrainings, tasks
 from mlplatform.store.leases import Lease
+from mlplatform.store.limits import Limits
 from registry.errors import RegistryUnavailableError
 from registry.runs import RunStatus, Tracking
 from tests.mlplatform.loop_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
@@ -240,9 +242,7 @@ def abandoned(parts: Parts) -> tuple[str, Lease]:
     """A retraining that a dead process left running, and the lease of the next leader."""
     queued = queue(parts)
     with parts.database.write() as connection:
-        retrainings.claim(
-            connection, "digits", "dead", retrainings.Limits(parts.rules.retraining.cooldown, 2), parts.clock()
-        )
+        retrainings.claim(connection, "digits", "dead", Limits(parts.rules.retraining.cooldown, 2), parts.clock())
         retrainings.note_run(connection, queued, "dead", "run-7")
     tick(parts, seconds=31)
     return queued, lease_of(parts)
@@ -350,3 +350,30 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(world: Parts) -> None
     governor.close()
     assert child.returncode == -9
     assert states(world) == ["abandoned", "queued"]
+
+
+def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(
+    parts: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    world = with_rules(parts, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
+    world.__dict__["tracking"] = FakeTracking()
+    answer(world, 12)
+    lease, governor = lease_of(world, life=timedelta(days=9)), govern(["sh", "-c", "exit 1"])
+    for _ in range(5):
+        queue(world, "alert")
+        governor.round(lease)
+        until_ended(governor)
+        tick(world, minutes=1)
+    assert states(world) == ["failed", "failed", "queued"]
+    with world.database.read() as connection:
+        [task] = tasks.open_tasks(connection, "digits")
+        assert (task.kind, len(task.details["retrainings"])) == ("review-retraining", 2)
+        assert [entry["action"] for entry in audit.entries(connection)].count("breaker") == 1
+    queue(world, "manual")
+    governor.round(lease)
+    until_ended(governor)
+    tick(world, minutes=1)
+    governor.round(lease)
+    assert states(world) == ["failed", "failed", "failed"]
+    with world.database.read() as connection:
+        assert tasks.open_tasks(connection, "digits") == []

@@ -9,24 +9,25 @@ import pytest
 
 from mlplatform.build import Parts
 from mlplatform.loop import turn
-from mlplatform.notices import post_notice
+from mlplatform.notices import post_group
 from mlplatform.people import silence_rules
 from mlplatform.settings import Settings
 from mlplatform.store import outbox
 from monitors.alerts import Kind
+from monitors.notify import Subject
 from tests.mlplatform.loop_world import (
     RULES,
     SECRET,
     all_alerts,
     all_evaluations,
     answer,
-    counting,
     notices,
     promote,
     rule,
     tick,
     with_rules,
 )
+from tests.mlplatform.misread_world import body_for, evaluated, kept, misread_world, tell
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def world(parts: Parts) -> Parts:
     """A platform whose accuracy alert just fired and told everybody."""
     promote(with_rules(parts))
     answer(parts, 18, 12)
-    turn(parts, rule(parts, "accuracy-drop"), parts.clock(), measure=counting)
+    turn(parts, rule(parts, "accuracy-drop"), parts.clock())
     return parts
 
 
@@ -52,7 +53,7 @@ def post(parts: Parts, kind: Kind = "firing", notify: tuple[str, ...] | None = N
         the_rule = the_rule.model_copy(update={"notify": notify})
     [alert], evaluation = all_alerts(parts), all_evaluations(parts)[0]
     with parts.database.write() as connection:
-        return post_notice(connection, parts, the_rule, alert, kind, "It is so.", evaluation)
+        return post_group(connection, parts, the_rule, [Subject(alert, "It is so.")], kind, evaluation)
 
 
 def payload(parts: Parts, channel: str) -> outbox.Message:
@@ -92,16 +93,17 @@ def test_slack_gets_blocks_with_links_and_the_key(world: Parts) -> None:
     body = json.dumps(message.payload["body"])
     evaluation = all_evaluations(world)[0]
     assert message.payload["type"] == "slack"
-    assert f"<https://platform.test/v1/evaluations/{evaluation.id}/report|Report>" in body
-    assert "<https://mlflow.test/#/models/digits/versions/1|Model>" in body
+    assert f'"url": "https://platform.test/v1/evaluations/{evaluation.id}/report"' in body
+    assert '"url": "https://mlflow.test/#/models/digits/versions/1"' in body
     assert message.idempotency_key.removesuffix("-team-slack") in body
 
 
 def test_the_webhook_gets_the_alert_as_data(world: Parts) -> None:
     body = payload(world, "events").payload["body"]
     [alert] = all_alerts(world)
-    assert (body["type"], body["data"]["alert_id"], body["data"]["version"]) == ("alert.firing", alert.id, 1)
-    assert body["data"]["links"]["API"] == "https://platform.test/docs"
+    assert (body["type"], body["data"]["version"]) == ("alert.firing", 1)
+    assert [each["alert_id"] for each in body["data"]["alerts"]] == [alert.id]
+    assert body["data"]["links"]["Acknowledge"] == f"https://platform.test/alerts/{alert.id}"
 
 
 def test_the_email_survives_the_outbox_with_its_identity_unfolded(world: Parts) -> None:
@@ -121,10 +123,106 @@ def test_without_public_addresses_there_are_no_links(parts: Parts, settings: Set
     plain.__dict__.update(database=parts.database, catalog=parts.catalog)
     promote(with_rules(plain, RULES))
     answer(plain, 18, 12)
-    turn(plain, rule(plain, "accuracy-drop"), plain.clock(), measure=counting)
+    turn(plain, rule(plain, "accuracy-drop"), plain.clock())
     assert payload(plain, "events").payload["body"]["data"]["links"] == {}
 
 
 def test_a_notice_waits_from_the_moment_of_its_evaluation(world: Parts) -> None:
     tick(world, hours=1)
     assert {message.next_attempt_at for message in notices(world)} == {all_evaluations(world)[0].at}
+
+
+@pytest.fixture
+def misread(parts: Parts) -> Parts:
+    """A platform whose champion misreads 3, 5 and 8, with every kind of channel."""
+    return misread_world(parts)
+
+
+def test_several_alerts_of_one_evaluation_are_one_notice_per_channel(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    subjects = kept(misread, evaluation, "358")
+    assert tell(misread, subjects, "firing", evaluation) == 5
+    assert {message.channel: message.idempotency_key for message in notices(misread)} == {
+        name: f"{evaluation.id}-firing-{name}" for name in ("team-slack", "mail", "events", "on-call", "phone")
+    }
+    assert {message.alert_id for message in notices(misread)} == {subjects[0].alert.id}
+    assert notices(misread)[0].payload["alerts"] == [each.alert.id for each in subjects]
+    data = body_for(misread, "events")["data"]
+    assert isinstance(data, dict)
+    assert data["title"] == "firing: class-error (classes 3, 5, 8) · digits v1"
+    assert data["links"]["Acknowledge"] == "https://platform.test/alerts"
+
+
+def test_the_same_group_again_changes_nothing(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    subjects = kept(misread, evaluation, "358")
+    assert [tell(misread, subjects, "firing", evaluation) for _ in range(2)] == [5, 0]
+
+
+def test_a_silence_covers_a_group_as_it_covers_one_alert(misread: Parts) -> None:
+    silence_rules(misread, "class-*", timedelta(hours=1), "me", "")
+    evaluation = evaluated(misread)
+    assert tell(misread, kept(misread, evaluation, "35"), "firing", evaluation) == 0
+
+
+def test_the_pair_most_often_confused_is_named_for_each_class(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    tell(misread, kept(misread, evaluation, "38"), "firing", evaluation)
+    data = body_for(misread, "events")["data"]
+    assert isinstance(data, dict)
+    assert data["confused"] == ["3 read as 5, 8 of 10 errors", "8 read as 3, 8 of 10 errors"]
+
+
+def test_the_worst_errors_are_shared_out_among_the_classes(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    tell(misread, kept(misread, evaluation, "358"), "firing", evaluation)
+    data = body_for(misread, "events")["data"]
+    assert isinstance(data, dict)
+    assert [each["caption"] for each in data["worst_errors"]] == [
+        "3 read as 0, 88 %", "3 read as 0, 86 %", "5 read as 0, 88 %", "5 read as 0, 86 %", "8 read as 0, 88 %",
+        "8 read as 0, 86 %",
+    ]  # fmt: skip
+    first = data["worst_errors"][0]
+    assert first["url"] == f"https://platform.test/v1/predictions/{first['prediction_id']}/image"
+
+
+def test_one_alert_about_the_whole_shows_the_worst_of_all_classes(world: Parts) -> None:
+    data = payload(world, "events").payload["body"]["data"]
+    assert data["confused"] == ["3 read as 5, 12 of 12 errors"]
+    assert [each["caption"] for each in data["worst_errors"]] == ["3 read as 5, 90 %"]  # one picture, sent often
+
+
+def test_an_email_carries_its_pictures_and_needs_no_public_address(world: Parts) -> None:
+    message = email.message_from_string(payload(world, "mail").payload["message"], policy=email.policy.default)
+    [picture] = [part for part in message.walk() if part.get_content_type() == "image/png"]
+    assert picture.get_content().startswith(b"\x89PNG")
+
+
+def test_what_is_resolved_needs_no_pictures_and_no_acknowledgement(misread: Parts) -> None:
+    evaluation = evaluated(misread, "ok")
+    tell(misread, kept(misread, evaluation, "3", "resolved"), "resolved", evaluation)
+    data = body_for(misread, "events")["data"]
+    assert isinstance(data, dict)
+    assert (data["confused"], data["worst_errors"]) == ([], [])
+    assert list(data["links"]) == ["Dashboard", "Model"]
+
+
+def test_a_receiver_of_groups_is_told_which_alerts_fire_on(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    kept(misread, evaluation, "35")
+    later = evaluated(misread, "ok")
+    tell(misread, kept(misread, later, "3", "resolved"), "resolved", later)
+    body = body_for(misread, "on-call")
+    assert (body["status"], body["receiver"]) == ("firing", "on-call")
+    assert isinstance(body["alerts"], list)
+    assert [(each["labels"]["class"], each["status"]) for each in body["alerts"]] == [
+        ("3", "resolved"), ("5", "firing"),
+    ]  # fmt: skip
+
+
+def test_no_channel_keeps_its_address_in_the_outbox(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    tell(misread, kept(misread, evaluation, "358"), "firing", evaluation)
+    kept_text = json.dumps([message.payload for message in notices(misread)])
+    for hidden in (SECRET, "slack.test", "events.test", "receiver.test", "hidden-path", "hidden-token", "push.test"):
+        assert hidden not in kept_text

@@ -18,7 +18,6 @@ from tests.mlplatform.conftest import FakeCatalog
 from tests.mlplatform.loop_world import (
     all_alerts,
     answer,
-    counting,
     notices,
     promote,
     rule,
@@ -32,7 +31,7 @@ def world(parts: Parts) -> Parts:
     """A platform whose accuracy alert fires."""
     promote(with_rules(parts))
     answer(parts, 18, 12)
-    turn(parts, rule(parts, "accuracy-drop"), parts.clock(), measure=counting)
+    turn(parts, rule(parts, "accuracy-drop"), parts.clock())
     return parts
 
 
@@ -48,7 +47,7 @@ def test_an_acknowledged_alert_reminds_no_more_and_the_audit_log_names_who(world
     assert newest_entry(world) == ("ada", "acknowledge", f"alert/{alert.id}")
     tick(world, hours=5)
     answer(world, 18, 12)
-    turn(world, rule(world, "accuracy-drop"), world.clock(), measure=counting)
+    turn(world, rule(world, "accuracy-drop"), world.clock())
     [alert] = all_alerts(world)
     assert (alert.state, len(notices(world))) == ("acknowledged", 3)
 

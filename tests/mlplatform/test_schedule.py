@@ -17,7 +17,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import FakeCatalog
-from tests.mlplatform.loop_world import RULES, all_evaluations, answer, promote, rule, tick, with_rules
+from tests.mlplatform.loop_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 
 MINUTE = timedelta(minutes=1)
 
@@ -38,7 +38,7 @@ def another(parts: Parts, database: Database | None = None) -> Parts:
 def pair(parts: Parts) -> tuple[Watcher, Watcher]:
     """Two watchers of one platform."""
     promote(with_rules(parts))
-    return Watcher(parts), Watcher(another(parts))
+    return Watcher(parts, counting), Watcher(another(parts), counting)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_leader_sets_the_champion_alias_right(pair: tuple[Watcher, Watcher])
 def test_rules_of_another_model_are_refused_at_once(parts: Parts) -> None:
     with_rules(parts, RULES.replace("model: digits", "model: letters"))
     with pytest.raises(SettingsError, match=r"'letters' but PLATFORM_PIPELINE is 'digits'"):
-        Watcher(parts)
+        Watcher(parts, counting)
 
 
 class FlakyDatabase(Database):
@@ -191,11 +191,11 @@ def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
 def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: Parts) -> None:
     promote(with_rules(parts))
     answer(parts, 18, 12)
-    watcher = Watcher(parts)
+    watcher = Watcher(parts, counting)
     with running(watcher):
         assert eventually(lambda: len(all_evaluations(parts)) == 3)
     assert {evaluation.rule for evaluation in all_evaluations(parts)} == {"accuracy-drop", "latency", "class-error"}
-    successor = Watcher(another(parts))
+    successor = Watcher(another(parts), counting)
     successor.lead()
     assert successor.lease is not None
 
@@ -207,8 +207,12 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
     flaky, catalog = FlakyDatabase(parts.database), FakeCatalog()
     quick.__dict__.update(database=flaky, catalog=catalog)
     watcher = Watcher(with_rules(quick))
+    flaky.away = True
     with caplog.at_level(logging.ERROR), running(watcher):
+        assert eventually(lambda: "lead: the database did not answer" in caplog.text)
+        flaky.away = False
         assert eventually(lambda: watcher.lease is not None)
+        caplog.clear()
         flaky.away = True
         assert eventually(lambda: "lead: the database did not answer" in caplog.text)
         flaky.away = False

@@ -19,6 +19,7 @@ from mlplatform.champion import Change
 from mlplatform.settings import Settings
 from mlplatform.store import feedback, retrainings
 from mlplatform.store.database import Database
+from mlplatform.store.limits import Limits
 from mlplatform.training import Pulse, feedback_rows, revision, train, work
 from pipelines.data import content_hash
 from pipelines.errors import MissingDataError
@@ -28,7 +29,7 @@ from pipelines.train import EpochMetrics
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 
-NO_LIMITS = retrainings.Limits(timedelta(0), 10)
+NO_LIMITS = Limits(timedelta(0), 10)
 
 
 @pytest.fixture(autouse=True, scope="module")

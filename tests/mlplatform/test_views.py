@@ -9,6 +9,7 @@ import pytest
 from mlplatform import views
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError
+from mlplatform.plain import plain
 from mlplatform.store import evaluations, feedback, leases, promotions, retrainings, tasks
 from mlplatform.store.database import Database
 from registry.errors import RegistryUnavailableError
@@ -49,7 +50,7 @@ def test_plain_values_are_what_json_has() -> None:
         "at": datetime(2026, 1, 1, tzinfo=UTC),
         "more": (1, 2.5, None, True, "text", ["x"]),
     }
-    assert views.plain(value) == {
+    assert plain(value) == {
         "1": {"id": "a", "prediction_id": "p", "outcome": "late"},
         "at": "2026-01-01T00:00:00+00:00",
         "more": [1, 2.5, None, True, "text", ["x"]],

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.alerts import Alert, Silence, Step, acknowledge, step, supersede
-from monitors.detect import State
 from monitors.errors import AlertError
+from monitors.finding import State
 from monitors.rules import Rule
 from tests.monitors.examples import NOON, finding, rule
+
+HOUR = timedelta(hours=1)
 
 MINUTE = timedelta(minutes=1)
 QUIET: tuple[State, ...] = ("suspect", "insufficient", "no-data")
@@ -218,3 +220,67 @@ def test_whatever_happens_and_however_the_clock_jumps_each_alert_fires_and_acts_
     assert len(set(fired)) == len(fired)
     assert acted == fired
     assert set(resolved) <= set(fired)
+
+
+# --- the clear level and keep_firing
+
+
+def fired(the_rule: Rule) -> Alert:
+    made = step(None, finding("breach"), the_rule, NOON, lambda: "a1").alert
+    assert made is not None
+    return made
+
+
+def test_a_value_that_is_ok_but_not_clear_ends_no_firing_alert() -> None:
+    alert = fired(rule())
+    unclear = replace(finding("ok"), clear=False)
+    assert step(alert, unclear, rule(), NOON + HOUR, lambda: "x").change is None
+    assert step(alert, finding("ok"), rule(), NOON + HOUR, lambda: "x").notify == "resolved"
+
+
+def test_a_pending_alert_ends_at_the_first_ok() -> None:
+    pending = step(None, finding("breach"), rule(**{"for": "2h"}), NOON, lambda: "a1").alert
+    unclear = replace(finding("ok"), clear=False)
+    after = step(pending, unclear, rule(**{"for": "2h"}), NOON + HOUR, lambda: "x").alert
+    assert after is not None
+    assert after.state == "resolved"
+
+
+def test_keep_firing_waits_for_calm_that_lasts() -> None:
+    patient = rule(keep_firing="2h", repeat="1d")
+    alert = fired(patient)
+    story = [(1, "ok", "firing"), (2, "ok", "firing"), (2.5, "suspect", "firing"), (3, "ok", "firing")]
+    story += [(4, "no-data", "firing"), (4.9, "ok", "firing"), (5, "ok", "resolved")]
+    for hours, state, expected in story:
+        moved = step(alert, finding(state), patient, NOON + hours * HOUR, lambda: "x").alert  # type: ignore[arg-type]
+        assert moved is not None
+        assert moved.state == expected, hours
+        alert = moved
+
+
+def test_calm_after_a_clock_set_back_counts_from_the_new_time() -> None:
+    patient = rule(keep_firing="2h")
+    alert = step(fired(patient), finding("ok"), patient, NOON + 5 * HOUR, lambda: "x").alert
+    alert = step(alert, finding("ok"), patient, NOON + HOUR, lambda: "x").alert
+    assert alert is not None
+    assert (alert.state, alert.calm_since) == ("firing", NOON + HOUR)
+
+
+# --- escalation
+
+
+def test_an_alert_nobody_takes_on_is_escalated_once_and_reminders_go_on() -> None:
+    urgent = rule(escalate={"after": "2h", "notify": ["boss"]}, repeat="3h")
+    alert, kinds = fired(urgent), list[str | None]()
+    for hours in (1, 2, 2.5, 3, 5, 6):
+        moved = step(alert, finding("breach"), urgent, NOON + hours * HOUR, lambda: "x")
+        assert moved.alert is not None
+        alert = moved.alert
+        kinds.append(moved.notify)
+    assert kinds == [None, "escalated", None, "repeat", None, "repeat"]
+
+
+def test_an_acknowledged_alert_is_not_escalated() -> None:
+    urgent = rule(escalate={"after": "2h", "notify": ["boss"]})
+    taken = acknowledge(fired(urgent), NOON + HOUR).alert
+    assert step(taken, finding("breach"), urgent, NOON + 9 * HOUR, lambda: "x").notify is None

@@ -18,11 +18,28 @@ def test_an_empty_address_switches_a_channel_off() -> None:
     assert channel(type="webhook", url="http://127.0.0.1:9000/hook", secret=SECRET).configured
 
 
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [("alertmanager", "http://receiver:8080/alerts"), ("apprise", "tgram://123:secret/chat?silent=yes,no")],
+)
+def test_a_channel_of_one_address_is_on_when_it_has_one(kind: str, url: str) -> None:
+    assert channel(type=kind, url=url).configured
+    off = channel(type=kind, url=" ")
+    assert (off.configured, off.empty) == (False, ("url",))
+    assert "secret" not in repr(channel(type=kind, url=url))
+
+
+@pytest.mark.parametrize("url", ["ntfy.sh/topic", "://x", "two words://x", "ntfy://a b"])
+def test_what_is_not_an_apprise_url_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="is not an Apprise URL"):
+        channel(type="apprise", url=url)
+
+
 def test_an_email_channel_needs_host_sender_and_readers() -> None:
     full = {"type": "email", "host": "mail", "sender": "a@b.c", "to": ["d@e.f"]}
     assert channel(**full).configured
     for key, empty in {"host": "", "sender": "", "to": [""]}.items():
-        assert not channel(**{**full, key: empty}).configured
+        assert channel(**{**full, key: empty}).empty == (key,)
 
 
 def test_readers_may_be_one_text_with_commas() -> None:

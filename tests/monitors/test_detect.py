@@ -3,22 +3,22 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from monitors.detect import Finding, decide
-from monitors.errors import MetricsError
-from monitors.window import Baseline, Measured, Row
-from tests.monitors.examples import labelled, row, rule, window
+from monitors.detect import decide
+from monitors.finding import Finding
+from monitors.window import Baseline, Row
+from tests.monitors.examples import golden, labelled, row, rule, tally
 
-GOLDEN = Baseline(2976, 3000, latency_p95_ms=5.0, latency_calls=300)  # 99.2 %
+GOLDEN = golden(2976, 3000, 5.0, 300)  # 99.2 %
 
 
 def accuracy(rows: Sequence[Row], baseline: Baseline = GOLDEN, **written: object) -> Finding:
-    [found] = decide(rule(**written), window(rows), baseline)
+    [found] = decide(rule(**written), tally(rows), baseline)
     return found
 
 
 def latency(values: Sequence[float], baseline: Baseline = GOLDEN, **written: object) -> Finding:
     rows = [row(number, latency_ms=value) for number, value in enumerate(values)]
-    [found] = decide(rule("latency_ratio", **written), window(rows), baseline)
+    [found] = decide(rule("latency_ratio", **written), tally(rows), baseline)
     return found
 
 
@@ -43,7 +43,7 @@ def test_a_drop_that_chance_explains_is_only_suspect_and_says_what_would_prove_i
     found = accuracy(labelled(195, 5))
     assert found.state == "suspect"
     assert found.needed is not None
-    assert "not yet with 99 % confidence; about" in found.sentence
+    assert "not yet proved with 99 % confidence; about" in found.sentence
     more = found.needed + 200
     assert accuracy(labelled(round(0.975 * more) - 1, more - round(0.975 * more) + 1)).state == "breach"
 
@@ -77,7 +77,7 @@ def test_corrections_do_not_estimate_unless_the_rule_says_so() -> None:
 
 
 def test_without_a_golden_set_nothing_is_decided() -> None:
-    found = accuracy(labelled(0, 100), Baseline(0, 0))
+    found = accuracy(labelled(0, 100), golden(0, 0))
     assert found.state == "insufficient"
     assert "no golden-set baseline" in found.sentence
 
@@ -85,13 +85,13 @@ def test_without_a_golden_set_nothing_is_decided() -> None:
 def test_a_small_golden_set_makes_the_decision_more_careful() -> None:
     rows = labelled(190, 10)
     assert accuracy(rows).state == "breach"
-    assert accuracy(rows, Baseline(124, 125)).state == "suspect"
+    assert accuracy(rows, golden(124, 125)).state == "suspect"
 
 
 def test_a_drop_no_number_of_labels_could_prove_promises_none() -> None:
-    found = accuracy(labelled(986, 14), Baseline(397, 400))
+    found = accuracy(labelled(986, 14), golden(397, 400))
     assert (found.state, found.needed) == ("suspect", None)
-    assert found.sentence.endswith("but not yet with 99 % confidence.")
+    assert found.sentence.endswith("but not yet proved with 99 % confidence.")
 
 
 # --- false alarms and power, simulated
@@ -133,15 +133,16 @@ def test_a_slow_server_is_a_breach() -> None:
     values = np.random.default_rng(1).gamma(9, 2, 400).tolist()
     found = latency(values)
     assert found.state == "breach"
-    assert found.value == pytest.approx(float(np.quantile(values, 0.95)) / 5.0)
+    assert found.value == pytest.approx(float(np.quantile(values, 0.95)) / 5.0, rel=0.03)
     assert found.low is not None
     assert found.low > 2
 
 
 def test_a_server_as_fast_as_before_is_ok() -> None:
     found = latency([5.0] * 400)
-    assert (found.state, found.value, found.baseline) == ("ok", 1.0, 5.0)
-    assert found.sentence.startswith("95 % of 400 answers took at most 5.0 ms, 1.00 times the 5.0 ms measured")
+    assert (found.state, found.baseline) == ("ok", 5.0)
+    assert found.value == pytest.approx(1.0, rel=0.01)
+    assert found.sentence.startswith("95 % of 400 answers took at most 5.0 ms, ")
 
 
 def test_a_few_slow_calls_are_suspect_not_proved() -> None:
@@ -154,7 +155,7 @@ def test_too_few_calls_decide_nothing() -> None:
 
 
 def test_a_baseline_of_too_few_calls_or_none_decides_nothing() -> None:
-    for baseline in (Baseline(1, 1, 5.0, 199), Baseline(1, 1)):
+    for baseline in (golden(1, 1, 5.0, 199), golden(1, 1)):
         found = latency([50.0] * 400, baseline)
         assert found.state == "insufficient"
         assert "it needs 200" in found.sentence
@@ -179,7 +180,7 @@ def by_class(counts: dict[str, tuple[int, int]], **written: object) -> dict[str,
     rows: list[Row] = []
     for name, (correct, wrong) in counts.items():
         rows += labelled(correct, wrong, name, start=len(rows))
-    found = decide(rule("class_error", **{"min_samples": 30, **written}), window(rows), GOLDEN)
+    found = decide(rule("class_error", **{"min_samples": 30, **written}), tally(rows), GOLDEN)
     return {finding.key: finding for finding in found}
 
 
@@ -200,7 +201,7 @@ def test_a_class_without_labels_has_no_finding() -> None:
 
 
 def test_a_window_without_labels_is_one_no_data() -> None:
-    [found] = decide(rule("class_error"), window([row(0)]), GOLDEN)
+    [found] = decide(rule("class_error"), tally([row(0)]), GOLDEN)
     assert (found.state, found.key) == ("no-data", "")
 
 
@@ -231,37 +232,3 @@ def test_no_healthy_class_of_ten_is_blamed_more_often_than_promised() -> None:
         found = by_class({str(name): (40 - int(w), int(w)) for name, w in enumerate(wrong)}, confidence=0.95)
         alarms += any(finding.state == "breach" for finding in found.values())
     assert alarms / 300 < 0.05
-
-
-# --- agreement with measured numbers
-
-
-def measured(accuracy: float | None = 0.85, recall: float = 0.85, p95: float = 5.0, sampled: bool = False) -> Measured:
-    return Measured(200, 200, accuracy, {"1": recall}, p95, sampled)
-
-
-@pytest.mark.parametrize("metric", ["accuracy_drop", "latency_ratio", "class_error"])
-def test_measured_numbers_that_agree_are_shown(metric: str) -> None:
-    [plain] = decide(rule(metric), window(labelled(170, 30)), GOLDEN)
-    [shown] = decide(rule(metric), window(labelled(170, 30)), GOLDEN, measured())
-    assert shown.state == plain.state
-    assert shown.value == pytest.approx(plain.value)
-
-
-@pytest.mark.parametrize(
-    ("metric", "wrong"),
-    [
-        ("accuracy_drop", measured(accuracy=0.86)),
-        ("accuracy_drop", measured(accuracy=None)),
-        ("latency_ratio", measured(p95=5.1)),
-        ("class_error", measured(recall=0.9)),
-    ],
-)
-def test_measured_numbers_that_contradict_the_rows_are_an_error(metric: str, wrong: Measured) -> None:
-    with pytest.raises(MetricsError, match="measure the same window with the same label sources"):
-        decide(rule(metric), window(labelled(170, 30)), GOLDEN, wrong)
-
-
-def test_numbers_measured_on_a_sample_do_not_replace_the_exact_counts() -> None:
-    [found] = decide(rule(), window(labelled(170, 30)), GOLDEN, measured(accuracy=0.9, sampled=True))
-    assert found.value == pytest.approx(0.142)

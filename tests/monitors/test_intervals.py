@@ -11,8 +11,7 @@ from monitors.intervals import (
     exact,
     labels_needed,
     newcombe_difference,
-    quantile,
-    quantile_interval,
+    rank_limits,
 )
 
 
@@ -66,29 +65,32 @@ def test_even_a_model_exactly_at_the_threshold_is_blamed_at_most_as_often_as_pro
     assert false_alarms(0.013, labels, golden, 0.99) <= 0.01
 
 
-def test_a_quantile_is_linear_between_neighbours() -> None:
-    values = sorted(np.random.default_rng(3).gamma(3, 2, 137).tolist())
-    assert quantile(values, 0.95) == pytest.approx(float(np.quantile(values, 0.95)))
-    assert quantile([4.0], 0.95) == 4.0
-
-
 def test_quantile_limits_hold_as_often_as_promised_whatever_the_distribution() -> None:
     generator = np.random.default_rng(11)
     truth = math.exp(1.6448536269514722)  # the 95th percentile of exp(normal)
     samples = np.sort(np.exp(generator.standard_normal((2000, 300))), axis=1)
-    limits = [quantile_interval(sample.tolist(), 0.95, 0.95) for sample in samples]
-    too_high = np.mean([low is not None and low > truth for low, _ in limits])
-    too_low = np.mean([high is not None and high < truth for _, high in limits])
+    lowest, highest = rank_limits(300, 0.95, 0.95)
+    assert lowest is not None
+    assert highest is not None
+    too_high = np.mean(samples[:, lowest - 1] > truth)
+    too_low = np.mean(samples[:, highest - 1] < truth)
     assert 0.02 < too_high <= 0.055
     assert 0.02 < too_low <= 0.055
 
 
 def test_a_small_sample_has_no_upper_limit_and_an_empty_one_has_none() -> None:
-    low, high = quantile_interval([1.0, 2.0, 3.0, 4.0, 5.0], 0.95, 0.99)
-    assert high is None
-    assert low is not None
-    assert low <= 4.0
-    assert quantile_interval([], 0.95, 0.99) == (None, None)
+    assert rank_limits(5, 0.95, 0.99) == (3, None)
+    assert rank_limits(0, 0.95, 0.99) == (None, None)
+
+
+@pytest.mark.parametrize(("n", "confidence"), [(1, 0.9), (60, 0.99), (300, 0.95), (1000, 0.999)])
+def test_the_ranks_are_the_tightest_that_hold(n: int, confidence: float) -> None:
+    below = binom.cdf(np.arange(n + 1), n, 0.95)  # P(at most so many values under the quantile)
+    lowest, highest = rank_limits(n, 0.95, confidence)
+    safe = [rank for rank in range(1, n + 1) if 1 - below[rank - 1] >= confidence]
+    assert lowest == (max(safe) if safe else None)
+    safe = [rank for rank in range(1, n + 1) if below[rank - 1] >= confidence]
+    assert highest == (min(safe) if safe else None)
 
 
 def test_the_binomial_tail_is_the_exact_p_value() -> None:

@@ -1,102 +1,83 @@
-import json
 from dataclasses import replace
-from email import message_from_bytes, policy
-from itertools import count
 
 import pytest
 
-from monitors.alerts import Alert, Kind, step
-from monitors.notify import Notice, email_message, idempotency_key, slack_payload, webhook_payload
-from tests.monitors.examples import NOON, finding, rule
-
-THE_RULE = rule(action="retrain", severity="critical", runbook="https://wiki.example/accuracy")
-
-
-def fired() -> Alert:
-    numbers = count(1)
-    alert = step(None, finding("breach"), THE_RULE, NOON, lambda: f"a{next(numbers)}").alert
-    assert alert is not None
-    return alert
-
-
-def notice(kind: Kind = "firing", sentence: str = "Accuracy fell.", key: str = "") -> Notice:
-    alert = replace(fired(), key=key)
-    links = {"Evidence": "https://host/e/1?a=1&b=2"}
-    return Notice(kind, alert, THE_RULE, sentence, NOON, links, idempotency_key(alert.id, kind, alert.notices))
+from monitors.alerts import Kind
+from monitors.notify import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text
+from tests.monitors.examples import rule
+from tests.monitors.told import CLASSES, THE_RULE, fired, group, notice
 
 
 def test_one_notice_has_one_identity_and_two_have_two() -> None:
-    assert idempotency_key("a1", "repeat", 2) == idempotency_key("a1", "repeat", 2)
-    assert len({idempotency_key("a1", kind, n) for kind in ("firing", "repeat") for n in (1, 2)}) == 4
+    alert = fired()
+    kinds: tuple[Kind, ...] = ("firing", "repeat")
+    keys = {idempotency_key([replace(alert, notices=n)], kind, "e1") for kind in kinds for n in (1, 2)}
+    assert idempotency_key([alert], "repeat", "e1") == idempotency_key([alert], "repeat", "e2")
+    assert len(keys) == 4
 
 
-def test_slack_shows_value_interval_baseline_threshold_and_links() -> None:
-    payload = slack_payload(notice())
-    header, sentence, fields, context = payload["blocks"]
-    assert header["text"]["text"] == "🔴 firing: a-rule · digits v3"
-    assert sentence["text"]["text"] == "Accuracy fell."
-    shown = [field["text"] for field in fields["fields"]]
-    assert shown[:5] == [
-        "*Value*\n8.0 points",
-        "*Interval (99 % each side)*\n4.0 points to 12.0 points",
-        "*Baseline*\n99.0 %",
-        "*Allowed*\n0.5 points",
-        "*Samples*\n200",
-    ]
-    assert len(shown) <= 10  # Slack refuses more
-    assert "<https://host/e/1?a=1&amp;b=2|Evidence>" in context["elements"][0]["text"]
-    assert "<https://wiki.example/accuracy|Runbook>" in context["elements"][0]["text"]
-    json.dumps(payload)
-
-
-def test_slack_control_characters_are_escaped_and_long_texts_cut() -> None:
-    payload = slack_payload(notice(sentence="<!channel> & more " + "x" * 5000))
-    text = payload["blocks"][1]["text"]["text"]
-    assert text.startswith("&lt;!channel&gt; &amp; more")
-    assert len(text) == 3000
-    assert "<!channel>" not in payload["text"]
+def test_several_alerts_are_one_notice_per_evaluation_and_kind() -> None:
+    three = [fired(key=key) for key in "358"]
+    kinds: tuple[Kind, ...] = ("firing", "resolved")
+    keys = {idempotency_key(three, kind, evaluation) for kind in kinds for evaluation in ("e1", "e2")}
+    assert keys == {"e1-firing", "e2-firing", "e1-resolved", "e2-resolved"}
 
 
 @pytest.mark.parametrize(
     ("kind", "words"), [("firing", "firing"), ("repeat", "still firing"), ("resolved", "resolved")]
 )
 def test_the_headline_says_what_happened(kind: Kind, words: str) -> None:
-    assert notice(kind, key="7").title == f"{words}: a-rule (class 7) · digits v3"
+    assert notice(kind).title == f"{words}: a-rule · digits v3"
+    assert group("7", kind).title == f"{words}: a-rule (class 7) · digits v3"
+    assert group("358", kind).title == f"{words}: a-rule (classes 3, 5, 8) · digits v3"
 
 
-def test_the_email_survives_the_wire_with_both_bodies() -> None:
-    sent = email_message(notice(), "platform@example.org", ("a@example.org", "b@example.org"), "platform.local")
-    read = message_from_bytes(sent.as_bytes(policy=policy.SMTP), policy=policy.default)
-    assert read["Message-ID"] == "<a1-firing-1@platform.local>"
-    assert read["References"] == "<a1@platform.local>"
-    assert read["Subject"] == "[critical] firing: a-rule · digits v3"
-    assert read["To"] == "a@example.org, b@example.org"
-    assert read["Date"].datetime == NOON
-    plain, html = read.get_body(("plain",)), read.get_body(("html",))
-    assert plain is not None
-    assert html is not None
-    assert "Value: 8.0 points" in plain.get_content()
-    assert "Evidence: https://host/e/1?a=1&b=2" in plain.get_content()
-    assert '<a href="https://host/e/1?a=1&amp;b=2">Evidence</a>' in html.get_content()
+def test_what_an_alert_is_about_needs_no_class() -> None:
+    assert about_keys(THE_RULE, ["cpu"]) == "cpu"
+    assert about_keys(CLASSES, [""]) == ""
+    assert about_keys(CLASSES, [f"c{n}" for n in range(MOST_NAMED + 3)]).endswith("c19 and 3 more")
 
 
-def test_an_email_cannot_be_forged_through_its_words() -> None:
-    sent = email_message(
-        notice(sentence="<script>x</script>", key="7\nBcc: x@y.z"), "p@e.org", ("a@e.org",), "platform.local"
-    )
-    assert sent["Bcc"] is None
-    html = sent.get_body(("html",))
-    assert html is not None
-    assert "<script>" not in html.get_content()
+def test_the_facts_of_one_alert_are_its_numbers() -> None:
+    assert notice(pictures=1).facts == {
+        "Value": "8.0 points",
+        "Interval (99 % each side)": "4.0 points to 12.0 points",
+        "Baseline": "99.0 %",
+        "Allowed": "0.5 points",
+        "Samples": "200",
+        "Most confused": "3 read as 5, 14 of 20 errors",
+        "Version": "digits v3",
+        "Severity": "critical",
+        "Action": "retrain",
+    }
 
 
-def test_the_webhook_body_holds_every_number() -> None:
-    body = webhook_payload(notice(key="7"))
-    assert (body["type"], body["timestamp"]) == ("alert.firing", "2026-03-01T12:00:00+00:00")
-    data = body["data"]
-    assert (data["value"], data["low"], data["high"], data["baseline"], data["threshold"], data["n"]) == (
-        0.08, 0.04, 0.12, 0.99, 0.005, 200,
-    )  # fmt: skip
-    assert (data["rule"], data["metric"], data["key"], data["version"]) == ("a-rule", "accuracy_drop", "7", 3)
-    assert data["idempotency_key"] == "a1-firing-1"
-    json.dumps(body, allow_nan=False)
+def test_the_facts_of_several_are_a_line_each_and_what_they_share() -> None:
+    facts = group("35").facts
+    assert facts["class 3"] == "8.0 % (4.0 % to 12.0 %), 200 samples"
+    assert list(facts) == ["class 3", "class 5", "Allowed", "Version", "Severity", "Action", "False alarms"]
+    assert facts["False alarms"] == "at most 1 per 90d"
+
+
+def test_very_many_alerts_are_counted_beyond_the_first() -> None:
+    base = group("3")
+    many = tuple(Subject(fired(CLASSES, f"a{n}", f"c{n}"), f"Class c{n}.") for n in range(MOST_NAMED + 5))
+    crowd = replace(base, subjects=many)
+    assert crowd.sentences[-2:] == ["Class c19.", "And 5 alerts more."]
+    assert "class c20" not in crowd.facts
+
+
+def test_a_reminder_is_announced_until_it_is_over() -> None:
+    assert notice().reminder == "Repeats every 4h until somebody acknowledges it."
+    assert notice("resolved").reminder == ""
+
+
+def test_plain_text_holds_sentence_numbers_pictures_links_and_reminder() -> None:
+    text = plain_text(notice(pictures=1))
+    assert text.startswith("Accuracy fell.\n\nValue: 8.0 points\n")
+    assert "\n\nWorst errors:\n3 read as 5, 98 % https://host/i/0\n\nReport: https://host/e/1?a=1&b=2\n" in text
+    assert "Runbook: https://wiki.example/accuracy\n\nRepeats every 4h" in text
+
+
+def test_a_rule_without_runbook_has_no_link_to_one() -> None:
+    assert "Runbook" not in replace(notice(), rule=rule()).all_links

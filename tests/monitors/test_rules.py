@@ -5,9 +5,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from monitors.errors import RulesError
 from monitors.rules import AlertsConfig, json_schema, load_rules, parse_rules
+from tests.monitors.examples import rule as a_rule
 
 SHIPPED = Path(__file__).parents[2] / "alerts.yaml"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -107,7 +109,10 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"name": "My Rule"}, "name: 'My Rule' does not fit"),
         ({"runbook": "wiki"}, "runbook: 'wiki' does not fit"),
         ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
-        ({"widnow": "1d"}, "widnow: unknown key; allowed: above, action, confidence, every, for, metric"),
+        (
+            {"widnow": "1d"},
+            "widnow: unknown key; allowed: above, action, clear, confidence, escalate, every, false_alarms, for",
+        ),
         ({"for_": "1s"}, "for_: unknown key; allowed: above"),
     ],
 )
@@ -136,8 +141,8 @@ def test_every_fault_is_reported_in_the_order_of_lines() -> None:
         ["10", " rules[0].min_samples"],
         ["13", " rules[1]"],
     ]
-    assert found[4].endswith("unknown key; allowed: cooldown, daily_cap, min_feedback")
-    assert found[5].endswith("'pager' is not allowed; allowed: email, slack, webhook")
+    assert found[4].endswith("unknown key; allowed: breaker, cooldown, daily_cap, dry_run, min_feedback")
+    assert found[5].endswith("'pager' is not allowed; allowed: alertmanager, apprise, email, slack, webhook")
 
 
 def test_an_unknown_key_of_a_channel_lists_the_keys_of_its_type() -> None:
@@ -217,3 +222,36 @@ def test_the_schema_for_editors_marks_what_parsing_would_refuse(key: str, value:
     written: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     written["rules"][0][key] = value
     assert len(schema_faults(written)) == 1
+
+
+def test_a_budget_and_a_clear_level_are_read() -> None:
+    found = a_rule(false_alarms="2 per 30d", clear="0.1 points", keep_firing="1h")
+    assert found.false_alarms is not None
+    assert found.false_alarms.per_second == pytest.approx(2 / (30 * 86_400))
+    assert (found.false_alarms.text, found.clear_level, a_rule().clear_level) == ("2 per 30d", 0.001, 0.005)
+
+
+@pytest.mark.parametrize(
+    ("metric", "written", "fault"),
+    [
+        ("accuracy_drop", {"false_alarms": "1 a year"}, "write for example 1 per 90d"),
+        ("accuracy_drop", {"false_alarms": "0 per 90d"}, "write for example 1 per 90d"),
+        ("accuracy_drop", {"false_alarms": "1 per 0d"}, "over no time"),
+        ("latency_ratio", {"false_alarms": "1 per 90d"}, "latency_ratio has none; leave it out"),
+        ("accuracy_drop", {"clear": "0.6 points"}, "above the threshold"),
+        ("accuracy_drop", {"clear": "2 x"}, "does not fit metric"),
+    ],
+)
+def test_a_budget_or_clear_level_that_cannot_be_is_refused(metric: str, written: dict[str, str], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        a_rule(metric, **written)
+
+
+def test_an_escalation_or_an_inhibition_must_name_what_is_there() -> None:
+    text = HEAD + RULE.replace("}", ", escalate: {after: 1h, notify: [boss]}, inhibited_by: [b, a]}")
+    found = [each.split(": ", 2)[1:] for each in faults(text)]
+    assert found == [
+        ["rules[0].escalate.notify[0]", "'boss' is not a channel; defined: team"],
+        ["rules[0].inhibited_by[0]", "'b' is not another rule; there are: none"],
+        ["rules[0].inhibited_by[1]", "'a' is not another rule; there are: none"],
+    ]

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitors.errors import WindowError
-from monitors.window import Baseline, Row
+from monitors.window import Baseline, HostLatency, Row
 from tests.monitors.examples import NOON, row, window
 
 
@@ -68,7 +68,13 @@ def test_a_truth_without_a_source_is_refused() -> None:
 def test_impossible_baselines_are_refused() -> None:
     with pytest.raises(WindowError, match="5 correct of 4"):
         Baseline(5, 4)
-    with pytest.raises(WindowError, match="baseline latency"):
-        Baseline(4, 4, latency_p95_ms=0.0)
-    with pytest.raises(WindowError, match="-1 baseline calls"):
-        Baseline(4, 4, latency_calls=-1)
+    for p95_ms, calls in ((0.0, 300), (float("nan"), 300), (5.0, -1)):
+        with pytest.raises(WindowError, match="baseline latency"):
+            HostLatency(p95_ms, calls)
+
+
+def test_a_host_that_was_not_measured_is_held_against_the_slowest_that_was() -> None:
+    fast, slow = HostLatency(2.0, 300), HostLatency(9.0, 300)
+    baseline = Baseline(1, 1, {"fast": fast, "slow": slow})
+    assert (baseline.latency_of("fast"), baseline.latency_of("new")) == (fast, slow)
+    assert Baseline(1, 1).latency_of("new") is None

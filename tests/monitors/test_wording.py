@@ -1,4 +1,5 @@
-from monitors.wording import amount, baseline, counted, interval, percent
+from monitors.quantities import parse_duration
+from monitors.wording import amount, baseline, counted, duration, interval, listed, percent
 
 
 def test_each_metric_speaks_in_its_own_unit() -> None:
@@ -25,3 +26,14 @@ def test_counts_read_well() -> None:
     assert counted(1, "label") == "1 label"
     assert counted(1200, "label") == "1,200 labels"
     assert percent(0.5) == "50.0 %"
+
+
+def test_durations_read_as_rules_write_them() -> None:
+    written = ("0s", "30s", "90m", "4h", "1d", "36h", "2w")
+    lengths = [parse_duration(text) for text in written]
+    assert tuple(duration(length) for length in lengths) == written
+
+
+def test_lists_count_what_they_leave_out() -> None:
+    assert listed(["3", "5", "8"], 3) == "3, 5, 8"
+    assert listed(["3", "5", "8"], 2) == "3, 5 and 1 more"

@@ -1,4 +1,4 @@
-"""`platform alerts`: list, ack, silence, schema."""
+"""`platform alerts`: list, explain, ack, silence, test, schema."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -18,9 +18,9 @@ def list_alerts(
 ) -> None:
     """Open alerts, or all of them."""
     from mlplatform.build import build
+    from mlplatform.plain import plain
     from mlplatform.settings import load_settings
     from mlplatform.store import alerts
-    from mlplatform.views import plain
 
     with build(load_settings()).database.read() as connection:
         rows = plain(alerts.listed(connection, everything=everything))
@@ -29,6 +29,18 @@ def list_alerts(
     else:
         columns = ("id", "rule", "key", "model_version", "state", "severity", "since", "sentence")
         print_table("alerts", rows, columns, "none")
+
+
+@alerts_app.command("explain")
+def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
+    """Why an alert fired, in words and numbers, and what followed."""
+    from mlplatform.build import build
+    from mlplatform.explain import explain
+    from mlplatform.plain import plain
+    from mlplatform.settings import load_settings
+
+    explanation = explain(build(load_settings()), alert_id)
+    say(plain(explanation), explanation.text, as_json)
 
 
 @alerts_app.command("ack")
@@ -61,6 +73,17 @@ def silence(
         f"{rule} is silent until {end:%F %T %Z}",
         as_json,
     )
+
+
+@alerts_app.command("test")
+def send_test(channel: str, as_json: AsJson = False) -> None:
+    """Send a sample notice through one channel of alerts.yaml, now."""
+    from mlplatform.build import build
+    from mlplatform.rehearse import rehearse
+    from mlplatform.settings import load_settings
+
+    rehearse(build(load_settings()), channel)
+    say({"channel": channel, "state": "sent"}, "sent", as_json)
 
 
 @alerts_app.command("schema")

@@ -50,8 +50,8 @@ def promote(
     """Make a version champion; refused against the gate's verdict unless forced."""
     from mlplatform.build import build
     from mlplatform.people import promote_version
+    from mlplatform.plain import plain
     from mlplatform.settings import load_settings
-    from mlplatform.views import plain
 
     made = promote_version(build(load_settings()), version, reason, by, force=force)
     say(plain(made), f"version {made.to_version} is champion now, after {made.from_version}", as_json)
@@ -61,8 +61,8 @@ def promote(
 def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: AsJson = False) -> None:
     """Restore the champion before the current one."""
     from mlplatform.build import build
+    from mlplatform.plain import plain
     from mlplatform.settings import load_settings
-    from mlplatform.views import plain
 
     parts = build(load_settings())
     made = parts.champions.rollback(parts.family.name, by, reason)

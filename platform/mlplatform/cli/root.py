@@ -63,13 +63,14 @@ def train(
 def retrain(
     reason: Annotated[str, typer.Option(help="Why; shown in the history.")] = "asked by hand",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome and show progress.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare, promote nothing.")] = False,
     pipeline: PipelineOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue a retraining for the watcher, as an alert would."""
     from mlplatform.cli.work import retrain_queued
 
-    retrain_queued(reason, wait, pipeline, as_json)
+    retrain_queued(reason, wait, dry_run, pipeline, as_json)
 
 
 @app.command("work-retraining", hidden=True)

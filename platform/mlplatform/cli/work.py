@@ -10,9 +10,10 @@ from mlplatform.build import Parts, build
 from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.errors import NotFoundError
+from mlplatform.plain import plain
 from mlplatform.settings import load_settings
 from mlplatform.store import audit, leases, retrainings
-from mlplatform.views import ALIVE, leader_lease, plain, status
+from mlplatform.views import ALIVE, leader_lease, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def train_now(pipeline: str | None, recipe: str | None, reason: str, data_dir: P
     say(value, "\n".join([sentence, *verdict.reasons]), as_json)
 
 
-def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool) -> None:
+def retrain_queued(reason: str, wait: bool, dry_run: bool, pipeline: str | None, as_json: bool) -> None:
     """`platform retrain`."""
     parts = build(load_settings(pipeline=pipeline))
     now = parts.clock()
@@ -66,6 +67,7 @@ def retrain_queued(reason: str, wait: bool, pipeline: str | None, as_json: bool)
             trigger="manual",
             requested_by="cli",
             now=now,
+            dry_run=dry_run,
         )
         audit.note(connection, "cli", "ask-retrain", f"retraining/{queued}", now, {"reason": reason})
         leader = leases.holder(connection, leader_lease(parts.family.name), now)
@@ -100,11 +102,12 @@ def wait_for(parts: Parts, retraining_id: str, *, quiet: bool) -> retrainings.Re
 
 def check_now(as_json: bool) -> None:
     """`platform check`."""
+    from mlplatform.evidence import examine
     from mlplatform.loop import turn
 
     parts = build(load_settings())
-    made = [turn(parts, rule, parts.clock()) for rule in parts.rules.rules]
-    rows = [plain(evaluation) for evaluation in made if evaluation is not None]
+    made = [(rule, turn(parts, rule, parts.clock())) for rule in parts.rules.rules]
+    rows = [plain(examine(parts, rule, each)) for rule, each in made if each is not None]
     if not rows:
         raise NotFoundError("there is no champion to check; `platform train` makes the first one")
     if as_json:

@@ -23,12 +23,13 @@ channels:
     {{type: email, host: 127.0.0.1, port: {smtp_port}, starttls: false, sender: platform@example.org,
       to: [oncall@example.org]}}
 rules:
-  - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 50, confidence: 0.99,
-      severity: critical, action: retrain, notify: [team-slack, on-call-mail, events], sources: [audit, delayed]}}
+  - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 30,
+      false_alarms: 1 per 90d, severity: critical, action: retrain, notify: [team-slack, on-call-mail, events],
+      sources: [audit, delayed]}}
   - {{name: latency, metric: latency_ratio, above: 2 x, window: 5m, min_samples: 200, confidence: 0.99, for: 30s,
       every: 5s, severity: warning, action: tune-serving, notify: [team-slack]}}
-  - {{name: class-error, metric: class_error, above: 10 %, window: 1h, min_samples: 20, confidence: 0.99, every: 4s,
-      severity: warning, action: label-audit, notify: [team-slack]}}
+  - {{name: class-error, metric: class_error, above: 10 %, window: 1h, min_samples: 20,
+      false_alarms: 1 per 90d, every: 4s, severity: warning, action: label-audit, notify: [team-slack]}}
 """
 
 

@@ -4,12 +4,15 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 
 from mlplatform.clock import new_id
+from mlplatform.errors import InvalidInputError
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.decode import Grey, check_text
+from mlplatform.serve.decode import Sent, check_tags, check_text
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.server import Server
+from mlplatform.serve.tuning import host_class
 from mlplatform.store.predictions import Prediction
 
 
@@ -21,19 +24,21 @@ class Asked:
     pictures: tuple[bytes, ...]
     client_id: str = ""
     request_id: str = ""
+    tags: str = ""
 
 
 def answer(server: Server, asked: Asked) -> PredictOut:
     """Decode, predict, queue the records, answer. Raises the typed input errors and ModelUnavailableError."""
     begun = time.perf_counter()
     loaded = server.holder.take()
-    images, texts = _decoded(server, asked)
+    sent = _decoded(server, asked)
+    images, texts = sent.images, sent.texts
     probabilities = loaded.predictor(images)
     spent_ms = (time.perf_counter() - begun) * 1000 / len(images)
     request_id = texts.get("request_id") or asked.request_id or new_id()
     client_id = texts.get("client_id") or asked.client_id
     now = server.parts.clock()
-    rows = []
+    rows, host = [], host_class(server.tuner.threads)
     for image, row in zip(images, probabilities, strict=True):
         best = int(np.argmax(row))
         rows.append(
@@ -50,8 +55,10 @@ def answer(server: Server, asked: Asked) -> PredictOut:
                     latency_ms=spent_ms,
                     request_id=request_id,
                     client_id=client_id,
+                    tags=sent.tags or None,
                 ),
                 image,
+                host,
             )
         )
     lost = server.recorder.put(rows)
@@ -66,12 +73,16 @@ def answer(server: Server, asked: Asked) -> PredictOut:
     )
 
 
-def _decoded(server: Server, asked: Asked) -> tuple[Grey, dict[str, str]]:
+def _decoded(server: Server, asked: Asked) -> Sent:
     check_text(asked.client_id, "client_id")
     check_text(asked.request_id, "request_id")
     if asked.body is not None:
         return server.decoder.json_body(asked.body)
-    return server.decoder.images(asked.pictures), {}
+    try:
+        tags = orjson.loads(asked.tags) if asked.tags else None
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError(f"tags are not JSON ({error}); send an object of names and texts") from error
+    return Sent(server.decoder.images(asked.pictures), {}, check_tags(tags))
 
 
 def _shown(row: Prediction, classes: tuple[str, ...], model: ModelName) -> PredictionOut:

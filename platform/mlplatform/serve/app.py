@@ -1,17 +1,22 @@
 """The HTTP face of the platform: routes, each a few lines; it holds no state and decides nothing."""
 
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import UploadFile
 
 from mlplatform import views
 from mlplatform.errors import InvalidInputError
+from mlplatform.people import acknowledge_alert
+from mlplatform.plain import plain
+from mlplatform.review import MOST_AT_ONCE, next_answers
+from mlplatform.serve import pages
 from mlplatform.serve.answer import Asked, answer
 from mlplatform.serve.bodies import (
     NO_NUL,
@@ -24,12 +29,14 @@ from mlplatform.serve.bodies import (
     PredictOut,
     RetrainIn,
     RetrainOut,
+    ReviewMany,
+    ReviewOut,
 )
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
 from mlplatform.serve.server import Server
-from mlplatform.store import audit, retrainings
+from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
@@ -60,6 +67,7 @@ def create_app(server: Server) -> FastAPI:
     _feedback(app, server)
     _models(app, server)
     _health(app, server)
+    _pages(app, server)
     return app
 
 
@@ -83,6 +91,14 @@ def _predictions(app: FastAPI, server: Server) -> None:
         asked = await _asked(request)
         return await server.pool.run(answer, server, asked)
 
+    @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
+    def image(prediction_id: PathId) -> Response:
+        """The picture of a recorded prediction, as PNG."""
+        with server.parts.database.read() as connection:
+            row = predictions.find(connection, prediction_id)
+            png = predictions.image(connection, row.image_hash)
+        return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
+
     @app.get("/v1/predictions/{prediction_id}", tags=["predict"])
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
@@ -102,7 +118,8 @@ async def _asked(request: Request) -> Asked:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
             texts = {key: item for key, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
-            return Asked(None, pictures, texts.get("client_id", ""), texts.get("request_id") or request_id)
+            named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
+            return Asked(None, pictures, *named)
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, image/png or image/jpeg"
     )
@@ -117,6 +134,22 @@ def _feedback(app: FastAPI, server: Server) -> None:
         for item, outcome in zip(items, taken, strict=True):
             server.metrics.feedback.labels(item.source, outcome.outcome).inc()
         return taken
+
+    @app.get("/v1/audit/next", tags=["feedback"])
+    def next_review(
+        reviewer: Annotated[str, Query(min_length=1, max_length=200, pattern=NO_NUL)],
+        limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 1,
+    ) -> ReviewMany:
+        """The next drawn answers to label with `source: audit`, held for the reviewer for a quarter of an hour."""
+        found = next_answers(server.parts, reviewer, limit)
+        answers = [
+            ReviewOut(
+                prediction_id=each.prediction_id, at=each.at, image=b64encode(each.png).decode(), until=each.until
+            )
+            for each in found
+            if each.until is not None
+        ]
+        return ReviewMany(answers=answers, classes=list(server.parts.family.classes))
 
 
 def _models(app: FastAPI, server: Server) -> None:
@@ -142,7 +175,7 @@ def _models(app: FastAPI, server: Server) -> None:
     def retraining(retraining_id: PathId) -> JSONResponse:
         """A retraining: its state, progress, verdict and candidate."""
         with server.parts.database.read() as connection:
-            return JSONResponse(views.plain(retrainings.find(connection, retraining_id)))
+            return JSONResponse(plain(retrainings.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
     def cancel(retraining_id: PathId) -> None:
@@ -188,3 +221,25 @@ def _health(app: FastAPI, server: Server) -> None:
     def metrics() -> Response:
         """Prometheus exposition."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _pages(app: FastAPI, server: Server) -> None:
+    @app.get("/", include_in_schema=False)
+    @app.get("/alerts", include_in_schema=False)
+    def dashboard() -> HTMLResponse:
+        """The platform at a glance."""
+        return HTMLResponse(pages.overview(server.parts), headers={"content-security-policy": pages.POLICY})
+
+    @app.get("/alerts/{alert_id}", include_in_schema=False)
+    def alert(alert_id: PathId) -> HTMLResponse:
+        """One alert explained."""
+        text = pages.alert_page(server.parts, alert_id)
+        return HTMLResponse(text, headers={"content-security-policy": pages.POLICY})
+
+    @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
+    def take_on(alert_id: PathId, request: Request) -> RedirectResponse:
+        """Acknowledge a firing alert from its page; a form of another site is refused."""
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise InvalidInputError("this form came from another site; open the alert's own page")
+        acknowledge_alert(server.parts, alert_id, "dashboard")
+        return RedirectResponse(f"../{alert_id}", status_code=303)

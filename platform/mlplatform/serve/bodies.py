@@ -59,6 +59,22 @@ class FeedbackIn(Body):
     at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
 
 
+class ReviewOut(Body):
+    """A picture to be labelled, without the model's answer; `image` is a base64 PNG, held until `until`."""
+
+    prediction_id: str
+    at: datetime
+    image: str
+    until: datetime
+
+
+class ReviewMany(Body):
+    """What to review next, and the labels to choose from."""
+
+    answers: list[ReviewOut]
+    classes: list[str]
+
+
 class FeedbackMany(Body):
     """Labels for many predictions: all are taken, or none."""
 
@@ -118,6 +134,7 @@ class PredictionDetail(Body):
     image_hash: str
     request_id: str
     client_id: str
+    tags: dict[str, str]
     labels: list[LabelOut]
 
 
@@ -150,6 +167,13 @@ PREDICT_BODY: dict[str, Any] = {
                         },
                         "client_id": {"type": "string", "maxLength": 200},
                         "request_id": {"type": "string", "maxLength": 200},
+                        "tags": {
+                            "type": "object",
+                            "description": "what rules may slice by, such as the scanner or the writer's group",
+                            "maxProperties": 10,
+                            "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,31}$"},
+                            "additionalProperties": {"type": "string", "maxLength": 64},
+                        },
                     },
                 }
             },
@@ -160,6 +184,7 @@ PREDICT_BODY: dict[str, Any] = {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "client_id": {"type": "string"},
                         "request_id": {"type": "string"},
+                        "tags": {"type": "string", "description": "a JSON object of names and texts"},
                     },
                 }
             },

@@ -5,6 +5,7 @@ as in MNIST. Limits are checked on the header, before anything is decompressed.
 """
 
 import base64
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -18,8 +19,20 @@ from PIL import Image, UnidentifiedImageError
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 
+MOST_TAGS = 10
+LONGEST_TAG = 64
+_TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Grey = NDArray[np.uint8]
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Images (n, height, width) of one request, its names for client and request, and its tags."""
+
+    images: Grey
+    texts: dict[str, str]
+    tags: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -31,21 +44,21 @@ class Decoder:
     max_images: int
     max_pixels: float
 
-    def json_body(self, body: bytes) -> tuple[Grey, dict[str, str]]:
-        """Images (n, height, width) and the other fields of `{"images": [...], "client_id": ...}`."""
+    def json_body(self, body: bytes) -> Sent:
+        """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise InvalidInputError(f"the body is not JSON ({error}); NaN and Infinity are not JSON") from error
         if not isinstance(document, dict) or not isinstance(document.get("images"), list):
             raise InvalidInputError('the body must be an object with a list "images"')
-        unknown = set(document) - {"images", "client_id", "request_id"}
+        unknown = set(document) - {"images", "client_id", "request_id", "tags"}
         if unknown:
-            raise InvalidInputError(f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id")
-        texts = {key: value for key, value in document.items() if key != "images"}
+            raise InvalidInputError(f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id, tags")
+        texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
         for key, value in texts.items():
             check_text(value, key)
-        return self.images(document["images"]), texts
+        return Sent(self.images(document["images"]), texts, check_tags(document.get("tags")))
 
     def images(self, items: Sequence[object]) -> Grey:
         """Decode picture bytes, base64 texts and pixel arrays into one (n, height, width) array."""
@@ -128,6 +141,21 @@ def check_text(value: object, name: str) -> None:
     """Refuse what no log line or database column should hold: control characters, half characters, long texts."""
     if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
         raise InvalidInputError(f"{name} must be a printable text of at most 200 characters")
+
+
+def check_tags(value: object) -> dict[str, str]:
+    """Tags as given: a few short names with a short text each; None means none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > MOST_TAGS:
+        raise InvalidInputError(f"tags must be an object of at most {MOST_TAGS} names and texts")
+    for name, text in value.items():
+        if not isinstance(name, str) or not _TAG.fullmatch(name):
+            raise InvalidInputError(f"tag {str(name)[:40]!r} is no name; use a-z, 0-9 and _, at most 32")
+        check_text(text, f"tag {name}")
+        if len(text) > LONGEST_TAG:
+            raise InvalidInputError(f"tag {name} is longer than {LONGEST_TAG} characters; shorten it")
+    return value
 
 
 def to_png(image: Grey) -> bytes:

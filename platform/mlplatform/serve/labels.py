@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy.exc import IntegrityError
-
-from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
+from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.labelling import write_labels
 from mlplatform.serve.bodies import FeedbackIn, FeedbackOut
 from mlplatform.serve.server import Server
-from mlplatform.store import audit, feedback
+from mlplatform.store import feedback
 
 FLUSH_SECONDS = 1.0
-TRIES = 3
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -38,16 +36,5 @@ def _written(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
     labels = [
         feedback.Label(item.prediction_id, item.label, item.source, item.reviewer, item.at or now) for item in items
     ]
-    for _ in range(TRIES):
-        try:
-            with server.parts.database.write() as connection:
-                taken = feedback.add(connection, labels, now)
-                for label, accepted in zip(labels, taken, strict=True):
-                    if accepted.outcome != "repeated":
-                        details = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
-                        subject = f"prediction/{label.prediction_id}"
-                        audit.note(connection, label.reviewer or "api", "feedback", subject, now, details)
-            return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]
-        except IntegrityError:
-            continue  # another process labelled the same prediction at the same moment: look again
-    raise ConflictError("other processes keep labelling the same predictions; send the feedback again")
+    taken = write_labels(server.parts, labels)
+    return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]

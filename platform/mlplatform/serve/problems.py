@@ -15,6 +15,7 @@ from mlplatform.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
+from monitors.errors import AlertError
 from pipelines.errors import DataError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
 
@@ -27,6 +28,7 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
     NotFoundError: (404, "not-found", "Not known"),
     UnknownVersionError: (404, "not-found", "Not known"),
     ConflictError: (409, "conflict", "The state moved on"),
+    AlertError: (409, "conflict", "The state moved on"),
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
     RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
     ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),

@@ -30,6 +30,7 @@ class Answer:
 
     prediction: Prediction
     image: NDArray[np.uint8]
+    host_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class Recorder:
         capacity: int,
         batch: int,
         flush_seconds: float,
+        instance: str = "",
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._database = database
+        self._database, self._instance = database, instance
         self._capacity, self._batch, self._flush_seconds = capacity, batch, flush_seconds
         self._waiting: deque[Answer] = deque()
         self._in_hand = self._in_a_hurry = 0
@@ -148,7 +150,7 @@ class Recorder:
         while not self._closing.is_set():
             try:
                 with self._database.write() as connection:
-                    record(connection, rows)
+                    record(connection, rows, self._instance)
             except StoreUnavailableError as error:
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
@@ -167,4 +169,4 @@ class Recorder:
 
 def _encoded(answer: Answer) -> Recorded:
     prediction = replace(answer.prediction, image_hash=content_hash(answer.image))
-    return Recorded(prediction, to_png(answer.image))
+    return Recorded(prediction, to_png(answer.image), answer.host_class)

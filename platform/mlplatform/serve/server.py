@@ -48,6 +48,7 @@ def assemble(parts: Parts) -> Server:
         capacity=settings.recorder_queue,
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
+        instance=parts.instance,
     )
     pool = Pool(WORKERS, settings.serve_threads)
     tuner = Tuner(parts, holder, decoder, settings.serve_threads)

@@ -12,7 +12,12 @@ from mlplatform.store.schema import alert_changes, alerts, silences
 from monitors.alerts import Alert, Change, Silence
 
 NUMBERS = ("value", "low", "high", "baseline", "threshold", "n")
+MOMENTS = ("calm_since", "escalated_at")
 OPEN = ("pending", "firing", "acknowledged")
+
+
+def _moment(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(written)
 
 
 def _alert(row: RowMapping) -> Alert:
@@ -30,6 +35,8 @@ def _alert(row: RowMapping) -> Alert:
         last_notified_at=row["last_notified_at"],
         notices=row["notices"],
         **{name: row["numbers"][name] for name in NUMBERS},
+        calm_since=_moment(row["numbers"].get("calm_since")),
+        escalated_at=_moment(row["numbers"].get("escalated_at")),
     )
 
 
@@ -42,7 +49,8 @@ def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str
         "fired_at": alert.fired_at,
         "last_notified_at": alert.last_notified_at,
         "notices": alert.notices,
-        "numbers": {name: getattr(alert, name) for name in NUMBERS},
+        "numbers": {name: getattr(alert, name) for name in NUMBERS}
+        | {name: None if (at := getattr(alert, name)) is None else at.isoformat() for name in MOMENTS},
         "sentence": sentence,
         "evaluation_id": evaluation_id,
     }

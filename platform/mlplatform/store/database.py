@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Column, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
@@ -21,7 +21,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
 
+if TYPE_CHECKING:
+    import psycopg
+
 BUSY_TIMEOUT_SECONDS = 15.0
+IDLE_SECONDS = 15
+"""How long PostgreSQL waits for a process that was paused inside a transaction before it frees its locks."""
 MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes of this product
 
 
@@ -101,7 +106,9 @@ def _masked(url: str) -> str:
 
 def _create(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5})
+        engine = create_engine(url, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5})
+        event.listen(engine, "connect", _set_up_postgres)
+        return engine
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +116,11 @@ def _create(url: str) -> Engine:
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _set_up_postgres(connection: "psycopg.Connection", _entry: ConnectionPoolEntry) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+    connection.commit()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
@@ -143,6 +155,16 @@ def _alembic_config() -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def insert_returning(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], column: Column[Any]
+) -> set[Any]:
+    """Insert the rows whose keys are not there yet; returns that column of the new ones."""
+    if not rows:
+        return set()
+    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    return set(connection.scalars(insert(table).on_conflict_do_nothing().returning(column), list(rows)))
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:

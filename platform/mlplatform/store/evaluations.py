@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
@@ -14,7 +14,7 @@ from mlplatform.store.schema import alerts, baselines, evaluations
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one rule found in one window. `state` is the worst of the findings' states."""
+    """What one rule found in a window: `state` is the worst of its findings', `measured` Evidently's numbers."""
 
     id: str
     rule: str
@@ -28,12 +28,21 @@ class Evaluation:
     findings: list[dict[str, Any]]
     report: str | None
     evaluated_by: str
+    measured: dict[str, Any] | None = None
 
 
 def add(connection: Connection, evaluation: Evaluation) -> None:
     """Write an evaluation; raises ConflictError when that rule and slot were evaluated before."""
     if not insert_new(connection, evaluations, [dict(vars(evaluation))]):
         raise ConflictError(f"rule {evaluation.rule!r} was already evaluated for slot {evaluation.slot}")
+
+
+def add_measured(
+    connection: Connection, evaluation_id: str, measured: Mapping[str, Any] | None, report: str | None
+) -> None:
+    """Add to an evaluation what was measured after its decision, and where the report lies."""
+    values = {"measured": None if measured is None else dict(measured), "report": report}
+    connection.execute(update(evaluations).where(evaluations.c.id == evaluation_id).values(values))
 
 
 def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) -> bool:

@@ -4,10 +4,9 @@ One (prediction, source, reviewer) has one current row. The same label again is 
 another label, given later, is `superseded` (the old row stays, marked); another label given *earlier* than the
 current one but arriving late is kept as history only (`late`). A label with its time that was taken before, current
 or not, is `repeated` too: a batch sent twice changes nothing. Writers of one prediction wait for each other.
-Where several sources label one prediction, the truth is the audit's, else the delayed one, else the correction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -16,11 +15,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.errors import NotFoundError
+from mlplatform.store import audits, judged
 from mlplatform.store.predictions import known
 from mlplatform.store.schema import feedback
+from mlplatform.store.truths import Current, Source
 
-Source = Literal["audit", "delayed", "correction"]
-SOURCES: tuple[Source, ...] = ("audit", "delayed", "correction")  # in order of trust
 Outcome = Literal["recorded", "repeated", "superseded", "late"]
 
 
@@ -54,7 +53,11 @@ def add(connection: Connection, labels: Sequence[Label], received_at: datetime) 
             f"{len(missing)} prediction id(s) not known: {listed}; nothing was taken. "
             "Ids come from POST /v1/predict and are recorded within a second of the answer"
         )
-    return [_add_one(connection, label, received_at) for label in labels]
+    taken = [_add_one(connection, label, received_at) for label in labels]
+    changed = [each.prediction_id for each in taken if each.outcome in ("recorded", "superseded")]
+    audits.settle(connection, (label.prediction_id for label in labels if label.source == "audit"), received_at)
+    judged.refresh(connection, changed, received_at)
+    return taken
 
 
 def _add_one(connection: Connection, label: Label, received_at: datetime) -> Accepted:
@@ -86,31 +89,6 @@ def _add_one(connection: Connection, label: Label, received_at: datetime) -> Acc
         )
     )
     return Accepted(fresh, label.prediction_id, "late" if late else "superseded" if current is not None else "recorded")
-
-
-@dataclass(frozen=True)
-class Current:
-    """A current label of a prediction."""
-
-    id: str
-    prediction_id: str
-    label: str
-    source: Source
-    at: datetime
-
-
-def truths(rows: Iterable[Current]) -> dict[str, Current]:
-    """The one label per prediction that counts: the most trusted source, then the latest."""
-    best: dict[str, Current] = {}
-    for row in rows:
-        held = best.get(row.prediction_id)
-        if held is None or _rank(row) > _rank(held):
-            best[row.prediction_id] = row
-    return best
-
-
-def _rank(row: Current) -> tuple[int, datetime, str]:
-    return (-SOURCES.index(row.source), row.at, row.id)
 
 
 def of_prediction(connection: Connection, prediction_id: str) -> list[Current]:

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, func, select
 
-from mlplatform.store.feedback import Current, Source, truths
 from mlplatform.store.schema import feedback, images, predictions
+from mlplatform.store.truths import Current, Source, truths
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
 CHUNK = 500

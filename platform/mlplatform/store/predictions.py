@@ -7,13 +7,17 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from mlplatform.errors import NotFoundError
-from mlplatform.store.database import insert_new
+from mlplatform.store import audits, tallies
+from mlplatform.store.database import insert_new, insert_returning
 from mlplatform.store.schema import feedback, images, predictions
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order."""
+    """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order.
+
+    `tags` are what the client said of the picture, such as its scanner or its writer's group.
+    """
 
     id: str
     at: datetime
@@ -26,18 +30,23 @@ class Prediction:
     latency_ms: float
     request_id: str
     client_id: str
+    tags: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A prediction together with the image it was made for."""
+    """A prediction together with the image it was made for, and the class of host that gave it."""
 
     prediction: Prediction
     png: bytes
+    host_class: str = ""
 
 
-def record(connection: Connection, rows: Sequence[Recorded]) -> int:
-    """Write rows and images; a prediction id seen before changes nothing. Returns how many were new."""
+def record(connection: Connection, rows: Sequence[Recorded], instance: str = "") -> int:
+    """Write rows and images, and count them for the server; returns how many were new.
+
+    A prediction id seen before changes nothing.
+    """
     pictures = {row.prediction.image_hash: row for row in rows}
     ordered = [pictures[key] for key in sorted(pictures)]  # one order everywhere: no deadlock between writers
     insert_new(
@@ -45,7 +54,11 @@ def record(connection: Connection, rows: Sequence[Recorded]) -> int:
         images,
         [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
     )
-    return insert_new(connection, predictions, [asdict(row.prediction) for row in rows])
+    fresh = insert_returning(connection, predictions, [asdict(row.prediction) for row in rows], predictions.c.id)
+    counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
+    tallies.add(connection, instance, list(counted.values()))
+    audits.draw(connection, [row for row, _ in counted.values()])
+    return len(fresh)
 
 
 def find(connection: Connection, prediction_id: str) -> Prediction:

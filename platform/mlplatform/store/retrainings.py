@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store.database import insert_new
+from mlplatform.store.limits import Limits, wait_of
 from mlplatform.store.promotions import of_retraining
 from mlplatform.store.schema import alerts, retrainings
 
@@ -46,14 +47,7 @@ class Retraining:
     verdict: dict[str, Any] | None
     promoted: bool
     error: str | None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When an alert's request may start; requests by people wait for neither."""
-
-    cooldown: timedelta
-    daily_cap: int
+    dry_run: bool = False
 
 
 def request(
@@ -65,8 +59,12 @@ def request(
     requested_by: str,
     now: datetime,
     alert_id: str | None = None,
+    dry_run: bool = False,
 ) -> tuple[str, bool]:
-    """Queue a retraining, or join the one that is queued: (id, whether it is new)."""
+    """Queue a retraining, or join the one that is queued: (id, whether it is new).
+
+    A dry run promotes nothing; joined by a request that is none, it becomes a real one.
+    """
     cause = {
         "reason": reason,
         "trigger": trigger,
@@ -78,6 +76,7 @@ def request(
     row = _blank(fresh, pipeline, reason, trigger, requested_by, now) | {
         "causes": [cause],
         "alert_id": alert_id,
+        "dry_run": dry_run,
     }
     queued = None
     while queued is None:  # the queued one may be claimed between the two statements
@@ -89,6 +88,8 @@ def request(
             .with_for_update()
         ).one_or_none()
     joined: dict[str, Any] = {"causes": [*queued.causes, cause]}
+    if not dry_run:
+        joined["dry_run"] = False
     if trigger != "alert" and queued.trigger == "alert":
         joined["trigger"] = trigger  # a person's request does not wait for the cooldown
     connection.execute(update(retrainings).where(retrainings.c.id == queued.id).values(joined))
@@ -100,7 +101,7 @@ def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now
     queued = connection.execute(
         select(retrainings).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
     ).one_or_none()
-    if queued is None or waits_until(connection, pipeline, queued.trigger, limits, now) is not None:
+    if queued is None or wait_of(connection, pipeline, queued.trigger, limits, now) is not None:
         return None
     running = select(retrainings.c.id).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "running")
     started = connection.execute(
@@ -109,30 +110,6 @@ def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now
         .values(state="running", owner=owner, started_at=now, heartbeat_at=now)
     )
     return find(connection, queued.id) if started.rowcount else None
-
-
-def waits_until(connection: Connection, pipeline: str, trigger: str, limits: Limits, now: datetime) -> datetime | None:
-    """When cooldown and daily cap let an alert's request start; None means now.
-
-    A cap of 0 never does. An abandoned run does not count: its rerun does.
-    """
-    if trigger != "alert":
-        return None
-    if limits.daily_cap == 0:
-        return now + timedelta(days=1)
-    ended = (retrainings.c.pipeline == pipeline) & retrainings.c.state.in_(("succeeded", "failed"))
-    last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
-    if last is not None and last + limits.cooldown > now:
-        return last + limits.cooldown
-    day = select(retrainings.c.started_at).where(
-        retrainings.c.pipeline == pipeline,
-        retrainings.c.started_at > now - timedelta(days=1),
-        retrainings.c.state != "abandoned",
-    )
-    started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
-    if len(started) >= limits.daily_cap:
-        return started[-limits.daily_cap] + timedelta(days=1)
-    return None
 
 
 def beat(
@@ -274,7 +251,7 @@ def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: d
     """Queue the work of a closed run, or add its causes to the one that is queued; returns the queued one's id."""
     fresh = new_id()
     values = _blank(fresh, row.pipeline, row.reason, row.trigger, row.requested_by, now)
-    values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": rerun_of}
+    values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": rerun_of, "dry_run": row.dry_run}
     if insert_new(connection, retrainings, [values]):
         return fresh
     queued, _ = request(
@@ -285,6 +262,7 @@ def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: d
         requested_by=row.requested_by,
         now=now,
         alert_id=row.alert_id,
+        dry_run=row.dry_run,
     )
     return queued
 

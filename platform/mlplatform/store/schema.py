@@ -58,15 +58,15 @@ def _id() -> Column[str]:
     return Column("id", String(64), primary_key=True)
 
 
-def _time(name: str, *, null: bool = False, index: bool = False) -> Column[datetime]:
+def named_time(name: str, *, null: bool = False, index: bool = False) -> Column[datetime]:
     return Column(name, UtcDateTime, nullable=null, index=index)
 
 
-def _json(name: str, *, null: bool = False) -> Column[Any]:
+def named_json(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, JSON, nullable=null)
 
 
-def _text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
+def named_text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
     return Column(name, Text, nullable=null, server_default=default)
 
 
@@ -75,23 +75,24 @@ images = Table(
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("png", LargeBinary, nullable=False),
-    _time("at"),
+    named_time("at"),
 )
 
 predictions = Table(
     "predictions",
     metadata,
     _id(),
-    _time("at"),
-    _text("model_name"),
+    named_time("at"),
+    named_text("model_name"),
     Column("model_version", Integer, nullable=False),
     Column("image_hash", String(64), ForeignKey("images.hash"), nullable=False, index=True),
-    _text("label"),
-    _json("probabilities"),
+    named_text("label"),
+    named_json("probabilities"),
     Column("confidence", Float, nullable=False),
     Column("latency_ms", Float, nullable=False),
-    _text("request_id"),
-    _text("client_id", default=""),
+    named_text("request_id"),
+    named_text("client_id", default=""),
+    named_json("tags", null=True),
     Index("ix_predictions_window", "model_name", "model_version", "at"),
 )
 
@@ -100,11 +101,11 @@ feedback = Table(
     metadata,
     _id(),
     Column("prediction_id", String(64), ForeignKey("predictions.id"), nullable=False, index=True),
-    _text("label"),
+    named_text("label"),
     Column("source", String(16), nullable=False),
-    _text("reviewer", default=""),
-    _time("at"),
-    _time("received_at", index=True),
+    named_text("reviewer", default=""),
+    named_time("at"),
+    named_time("received_at", index=True),
     Column("superseded_by", String(64), nullable=True),
     Index(
         "uq_feedback_current",
@@ -124,25 +125,26 @@ baselines = Table(
     Column("model_version", Integer, primary_key=True),
     Column("kind", String(32), primary_key=True),
     Column("host_class", Text, primary_key=True),
-    _json("numbers"),
-    _time("at"),
+    named_json("numbers"),
+    named_time("at"),
 )
 
 evaluations = Table(
     "evaluations",
     metadata,
     _id(),
-    _text("rule"),
-    _time("slot"),
-    _time("at", index=True),
-    _text("model_name"),
+    named_text("rule"),
+    named_time("slot"),
+    named_time("at", index=True),
+    named_text("model_name"),
     Column("model_version", Integer, nullable=False),
-    _time("window_start"),
-    _time("window_end"),
+    named_time("window_start"),
+    named_time("window_end"),
     Column("state", String(16), nullable=False),
-    _json("findings"),
-    _text("report", null=True),
-    _text("evaluated_by"),
+    named_json("findings"),
+    named_json("measured", null=True),
+    named_text("report", null=True),
+    named_text("evaluated_by"),
     UniqueConstraint("model_name", "rule", "slot"),
 )
 
@@ -150,18 +152,18 @@ alerts = Table(
     "alerts",
     metadata,
     _id(),
-    _text("rule"),
-    _text("key", default=""),
-    _text("model_name"),
+    named_text("rule"),
+    named_text("key", default=""),
+    named_text("model_name"),
     Column("model_version", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("severity", String(16), nullable=False),
-    _time("opened_at", index=True),
-    _time("since"),
-    _time("fired_at", null=True),
-    _time("last_notified_at", null=True),
-    _json("numbers"),
-    _text("sentence"),
+    named_time("opened_at", index=True),
+    named_time("since"),
+    named_time("fired_at", null=True),
+    named_time("last_notified_at", null=True),
+    named_json("numbers"),
+    named_text("sentence"),
     Column("evaluation_id", String(64), ForeignKey("evaluations.id"), nullable=False),
     Column("notices", Integer, nullable=False),
     Index(
@@ -181,22 +183,22 @@ alert_changes = Table(
     metadata,
     _id(),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=False, index=True),
-    _time("at"),
+    named_time("at"),
     Column("from_state", String(16), nullable=True),
     Column("to_state", String(16), nullable=False),
-    _text("reason"),
-    _text("actor"),
+    named_text("reason"),
+    named_text("actor"),
 )
 
 silences = Table(
     "silences",
     metadata,
     _id(),
-    _text("rule"),
-    _time("at"),
-    _time("until"),
-    _text("actor"),
-    _text("comment", default=""),
+    named_text("rule"),
+    named_time("at"),
+    named_time("until"),
+    named_text("actor"),
+    named_text("comment", default=""),
 )
 
 outbox = Table(
@@ -205,39 +207,40 @@ outbox = Table(
     _id(),
     Column("idempotency_key", String(200), nullable=False, unique=True),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True, index=True),
-    _text("channel"),
-    _json("payload"),
+    named_text("channel"),
+    named_json("payload"),
     Column("state", String(16), nullable=False, index=True),
-    _time("created_at"),
-    _time("next_attempt_at"),
+    named_time("created_at"),
+    named_time("next_attempt_at"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    _text("last_error", null=True),
-    _time("delivered_at", null=True),
+    named_text("last_error", null=True),
+    named_time("delivered_at", null=True),
 )
 
 retrainings = Table(
     "retrainings",
     metadata,
     _id(),
-    _text("pipeline"),
+    named_text("pipeline"),
     Column("state", String(16), nullable=False),
-    _text("reason"),
+    named_text("reason"),
     Column("trigger", String(16), nullable=False),
-    _json("causes"),
+    named_json("causes"),
     Column("rerun_of", String(64), ForeignKey("retrainings.id"), nullable=True),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True),
-    _text("requested_by"),
-    _time("requested_at"),
-    _time("started_at", null=True),
-    _time("heartbeat_at", null=True),
-    _time("finished_at", null=True),
-    _text("owner", null=True),
-    _json("progress", null=True),
-    _text("run_id", null=True),
+    named_text("requested_by"),
+    named_time("requested_at"),
+    named_time("started_at", null=True),
+    named_time("heartbeat_at", null=True),
+    named_time("finished_at", null=True),
+    named_text("owner", null=True),
+    named_json("progress", null=True),
+    named_text("run_id", null=True),
     Column("candidate_version", Integer, nullable=True),
-    _json("verdict", null=True),
+    named_json("verdict", null=True),
     Column("promoted", Boolean, nullable=False, server_default=text("false")),
-    _text("error", null=True),
+    Column("dry_run", Boolean, nullable=False, server_default=text("false")),
+    named_text("error", null=True),
     Index(
         "uq_retrainings_queued",
         "pipeline",
@@ -258,15 +261,15 @@ promotions = Table(
     "promotions",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    _text("model_name"),
+    named_text("model_name"),
     Column("from_version", Integer, nullable=True),
     Column("to_version", Integer, nullable=False),
     Column("kind", String(16), nullable=False),
-    _time("at"),
-    _text("actor"),
-    _text("reason"),
+    named_time("at"),
+    named_text("actor"),
+    named_text("reason"),
     Column("retraining_id", String(64), ForeignKey("retrainings.id"), nullable=True, unique=True),
-    _json("verdict", null=True),
+    named_json("verdict", null=True),
     Column("fence", Integer, nullable=False),
     Index("ix_promotions_model", "model_name", "seq"),
 )
@@ -277,21 +280,22 @@ tasks = Table(
     _id(),
     Column("kind", String(32), nullable=False),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True, unique=True),
-    _text("model_name"),
+    Column("key", String(200), nullable=True, unique=True),
+    named_text("model_name"),
     Column("state", String(16), nullable=False, index=True),
-    _json("details"),
-    _json("result", null=True),
-    _time("at"),
-    _time("finished_at", null=True),
+    named_json("details"),
+    named_json("result", null=True),
+    named_time("at"),
+    named_time("finished_at", null=True),
 )
 
 leases = Table(
     "leases",
     metadata,
     Column("name", String(100), primary_key=True),
-    _text("holder"),
+    named_text("holder"),
     Column("fence", Integer, nullable=False),
-    _time("expires_at"),
+    named_time("expires_at"),
 )
 
 heartbeats = Table(
@@ -299,17 +303,17 @@ heartbeats = Table(
     metadata,
     Column("component", String(32), primary_key=True),
     Column("instance", String(200), primary_key=True),
-    _time("at"),
-    _json("details"),
+    named_time("at"),
+    named_json("details"),
 )
 
 audit_log = Table(
     "audit_log",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    _time("at", index=True),
-    _text("actor"),
-    _text("action"),
-    _text("subject"),
-    _json("details"),
+    named_time("at", index=True),
+    named_text("actor"),
+    named_text("action"),
+    named_text("subject"),
+    named_json("details"),
 )

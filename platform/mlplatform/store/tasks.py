@@ -1,4 +1,4 @@
-"""Work an alert asked for besides retraining: label audits for people, tuning for a server; it does none of it."""
+"""Work for people and servers: label audits, a look at useless retrainings, tuning; it does none of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mlplatform.clock import new_id
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alerts, feedback, tasks
 
-Kind = Literal["label-audit", "tune-serving"]
+Kind = Literal["label-audit", "tune-serving", "review-retraining"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Task:
     result: dict[str, Any] | None
     at: datetime
     finished_at: datetime | None
+    key: str | None = None
 
 
 def open_task(
@@ -36,13 +37,15 @@ def open_task(
     details: Mapping[str, Any],
     now: datetime,
     alert_id: str | None = None,
+    key: str | None = None,
 ) -> str | None:
-    """Open a task; an alert opens one at most. Returns its id, or None when the alert had one."""
+    """Open a task; an alert, and a key, open one at most. Returns its id, or None when there was one."""
     fresh = new_id()
     row = {
         "id": fresh,
         "kind": kind,
         "alert_id": alert_id,
+        "key": key,
         "model_name": model_name,
         "state": "open",
         "details": dict(details),

@@ -1,23 +1,26 @@
 """`platform alerts`."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from mlplatform.build import Parts
 from mlplatform.clock import utc_now
+from mlplatform.demo.receivers import receivers
 from mlplatform.loop import turn
+from mlplatform.processes import free_port
 from mlplatform.store import alerts, evaluations, feedback, promotions
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
-from tests.mlplatform.loop_world import all_alerts, counting, rule
+from tests.mlplatform.loop_world import all_alerts, rule
 
 
 @pytest.fixture
 def firing(store: Parts) -> str:
     """The id of an alert that fires now."""
     breach(store)
-    turn(store, rule(store, "accuracy-drop"), utc_now(), measure=counting)
+    turn(store, rule(store, "accuracy-drop"), utc_now())
     return all_alerts(store)[0].id
 
 
@@ -104,6 +107,39 @@ def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: Parts, l
         return
     assert said.code == 2
     assert length in said.err
+
+
+def test_an_alert_is_explained_in_words_and_as_json(platform: Command, firing: str) -> None:
+    said, as_json = platform("alerts", "explain", firing), platform("alerts", "explain", firing, "--json")
+    assert (said.code, as_json.code) == (0, 0)
+    assert "Why it fired\n  Accuracy is " in said.out
+    assert as_json.json["alert"]["id"] == firing
+    assert as_json.json["sections"]["History"][0] in said.out
+
+
+def test_an_unknown_alert_cannot_be_explained(platform: Command, store: Parts) -> None:
+    assert platform("alerts", "explain", "nope").code == 4
+
+
+def test_a_channel_is_tested_at_once(platform: Command, tmp_path: Path) -> None:
+    port = free_port()
+    rules = (tmp_path / "alerts.yaml").read_text().replace("http://slack.test", f"http://127.0.0.1:{port}")
+    (tmp_path / "alerts.yaml").write_text(rules)
+    with receivers(port, free_port()) as mailbox:
+        assert platform("alerts", "test", "team-slack").out == "sent\n"
+        assert platform("alerts", "test", "team-slack", "--json").json == {"channel": "team-slack", "state": "sent"}
+        assert len(mailbox.posts) == 2
+
+
+def test_a_channel_that_cannot_be_tested_is_an_error_with_its_own_code(platform: Command, tmp_path: Path) -> None:
+    rules = (tmp_path / "alerts.yaml").read_text().replace("http://slack.test/hook", "http://127.0.0.1:9/SECRETPART")
+    (tmp_path / "alerts.yaml").write_text(rules)
+    refused = platform("alerts", "test", "team-slack")
+    assert (refused.code, "SECRETPART" in refused.err) == (1, False)
+    assert "channel 'team-slack': no answer (ConnectError)" in refused.err
+    assert platform("alerts", "test", "nope").code == 4
+    switched_off = platform("alerts", "test", "nobody")
+    assert (switched_off.code, "url is empty" in switched_off.err) == (3, True)
 
 
 def test_the_schema_is_json_either_way(platform: Command) -> None:

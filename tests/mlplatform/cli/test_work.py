@@ -9,11 +9,12 @@ from mlplatform.build import Parts
 from mlplatform.cli.work import wait_for
 from mlplatform.clock import utc_now
 from mlplatform.store import leases, retrainings
+from mlplatform.store.limits import Limits
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.loop_world import all_retrainings, lease_of, notices
 
-NO_LIMITS = retrainings.Limits(timedelta(0), 10)
+NO_LIMITS = Limits(timedelta(0), 10)
 
 
 def test_a_retraining_is_queued_and_a_second_request_joins_it(platform: Command, store: Parts) -> None:

@@ -19,7 +19,8 @@ from mlplatform.serve.decode import from_png, to_png
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.server import Server
-from mlplatform.store import evaluations, predictions, promotions
+from mlplatform.store import evaluations, plans, predictions, promotions
+from monitors.sampling import Plan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
@@ -30,6 +31,8 @@ PNG = to_png(GREY)
 ROUTES = {
     "/v1/predict",
     "/v1/predictions/{prediction_id}",
+    "/v1/predictions/{prediction_id}/image",
+    "/v1/audit/next",
     "/v1/feedback",
     "/v1/retrain",
     "/v1/retrainings/{retraining_id}",
@@ -488,3 +491,36 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
     [made] = predict(client)
     at = client.get(f"/v1/predictions/{made}").json()["at"]
     assert before.isoformat()[:19] <= at[:19] <= utc_now().isoformat()[:19]
+
+
+# --- review
+
+
+def test_a_reviewer_is_given_pictures_without_the_models_answer(server: Server) -> None:
+    with server.parts.database.write() as connection:
+        plans.publish(connection, server.parts.family.name, 1, Plan(uniform=1.0).to_json(), server.parts.clock())
+    with running(server) as client:
+        sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[
+            "predictions"
+        ][0]
+        server.recorder.flush(5)
+        found = client.get("/v1/audit/next", params={"reviewer": "ada"}).json()
+        [shown] = found["answers"]
+        assert set(shown) == {"prediction_id", "at", "image", "until"}
+        assert (shown["prediction_id"], found["classes"]) == (sent["id"], list("0123456789"))
+        picture = client.get(f"/v1/predictions/{sent['id']}/image")
+        assert (picture.headers["content-type"], base64.b64decode(shown["image"])) == ("image/png", picture.content)
+        assert client.get("/v1/audit/next", params={"reviewer": "bob"}).json()["answers"] == []
+        label = {"prediction_id": sent["id"], "label": "3", "source": "audit", "reviewer": "ada"}
+        assert client.post("/v1/feedback", json=label).json()[0]["outcome"] == "recorded"
+        assert client.get("/v1/audit/next", params={"reviewer": "ada"}).json()["answers"] == []
+        assert client.get(f"/v1/predictions/{sent['id']}").json()["tags"] == {"scanner": "b"}
+
+
+@pytest.mark.parametrize("query", ["", "?reviewer=", "?reviewer=ada&limit=0", "?reviewer=ada&limit=101"])
+def test_a_reviewer_must_have_a_name_and_ask_for_a_sensible_number(client: httpx.Client, query: str) -> None:
+    assert client.get(f"/v1/audit/next{query}").status_code == 422
+
+
+def test_the_picture_of_an_unknown_prediction_is_not_found(client: httpx.Client) -> None:
+    assert client.get("/v1/predictions/nobody/image").status_code == 404

@@ -204,10 +204,30 @@ def test_no_image_and_too_many_images_are_refused() -> None:
 
 
 def test_a_json_body_gives_images_and_texts() -> None:
-    body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1"})
-    images, texts = DECODER.json_body(body)
-    assert images.shape == (1, 28, 28)
-    assert texts == {"client_id": "till 7", "request_id": "r-1"}
+    tags = {"scanner": "b", "writer_group": "students"}
+    body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1", "tags": tags})
+    sent = DECODER.json_body(body)
+    assert sent.images.shape == (1, 28, 28)
+    assert (sent.texts, sent.tags) == ({"client_id": "till 7", "request_id": "r-1"}, tags)
+    assert DECODER.json_body(orjson.dumps({"images": [GREY.tolist()]})).tags == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ([], "an object of at most 10"),
+        ({str(n): "x" for n in range(11)}, "an object of at most 10"),
+        ({"Scanner": "b"}, "tag 'Scanner' is no name; use a-z"),
+        ({"": "b"}, "tag '' is no name"),
+        ({"a" * 33: "b"}, "is no name"),
+        ({"scanner": 5}, "tag scanner must be a printable text"),
+        ({"scanner": "a\nb"}, "tag scanner must be a printable text"),
+        ({"scanner": "x" * 65}, "tag scanner is longer than 64"),
+    ],
+)
+def test_tags_that_no_rule_could_slice_by_are_refused(tags: object, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        DECODER.json_body(orjson.dumps({"images": [GREY.tolist()], "tags": tags}))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +242,7 @@ def test_a_json_body_gives_images_and_texts() -> None:
         (b"[]", 'an object with a list "images"'),
         (b'{"images": "abc"}', 'an object with a list "images"'),
         (b'{"pixels": []}', 'an object with a list "images"'),
-        (b'{"images": [], "image": 1}', "unknown field 'image'; allowed: images, client_id, request_id"),
+        (b'{"images": [], "image": 1}', "unknown field 'image'; allowed: images, client_id, request_id, tags"),
         (b'{"images": [[]], "client_id": 5}', "client_id must be a printable text"),
         (b'{"images": [[]], "request_id": null}', "request_id must be a printable text"),
         (b'{"images": [[]], "client_id": "a\\u0000b"}', "client_id must be a printable text"),

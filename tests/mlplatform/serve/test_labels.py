@@ -106,5 +106,5 @@ def test_a_race_that_never_ends_is_a_conflict(server: Server, flaky: Flaky) -> N
     flaky.refusals = [refusal] * 2
     assert take_labels(server, [label(one, at=START)])[0].outcome == "recorded"
     flaky.refusals = [refusal] * 3
-    with pytest.raises(ConflictError, match="send the feedback again"):
+    with pytest.raises(ConflictError, match="send the labels again"):
         take_labels(server, [label(one, "5", at=START)])

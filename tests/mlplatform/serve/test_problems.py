@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from mlplatform import errors
 from mlplatform.serve.problems import STATUS, install, problem
+from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.serve.conftest import InProcess
@@ -35,6 +36,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.NotFoundError("x"), 404, "not-found"),
     (UnknownVersionError("x"), 404, "not-found"),
     (errors.ConflictError("x"), 409, "conflict"),
+    (AlertError("x"), 409, "conflict"),
     (errors.StoreUnavailableError("x"), 503, "store-unavailable"),
     (RegistryUnavailableError("x"), 503, "registry-unavailable"),
     (errors.ModelUnavailableError("x"), 503, "model-unavailable"),

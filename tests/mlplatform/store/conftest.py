@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 from mlplatform.clock import new_id
 from mlplatform.store import alerts, evaluations, retrainings
 from mlplatform.store.database import Database
+from mlplatform.store.limits import Limits
 from monitors.alerts import Alert, AlertState
 from tests.mlplatform.conftest import START
 
 Result = TypeVar("Result")
-NO_LIMITS = retrainings.Limits(cooldown=timedelta(0), daily_cap=1000)
+NO_LIMITS = Limits(cooldown=timedelta(0), daily_cap=1000)
 
 
 def together(*calls: Callable[[], Result]) -> list[Result | Exception]:

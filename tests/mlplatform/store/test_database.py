@@ -12,13 +12,14 @@ from sqlalchemy import text
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store import audit
 from mlplatform.store.database import Database, insert_new
-from mlplatform.store.schema import images, metadata
+from mlplatform.store.schema import images
+from mlplatform.store.schema_watch import judged
 from tests.mlplatform.conftest import START
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
     with database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), judged.metadata) == []
     assert database.revision()[0] == database.revision()[1]
 
 

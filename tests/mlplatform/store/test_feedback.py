@@ -12,8 +12,9 @@ from sqlalchemy import select
 from mlplatform.errors import NotFoundError
 from mlplatform.store import feedback
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Accepted, Current, Label, Source, truths
+from mlplatform.store.feedback import Accepted, Label
 from mlplatform.store.schema import feedback as table
+from mlplatform.store.truths import SOURCES, Current, Source, truths
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing
 
@@ -171,7 +172,7 @@ def test_within_a_source_the_latest_label_is_the_truth() -> None:
 
 @given(
     st.lists(
-        st.builds(said, st.sampled_from("0123456789"), st.sampled_from(feedback.SOURCES), st.integers(0, 3)),
+        st.builds(said, st.sampled_from("0123456789"), st.sampled_from(SOURCES), st.integers(0, 3)),
         max_size=6,
     ).flatmap(lambda items: st.tuples(st.just(items), st.permutations(items)))
 )

@@ -7,8 +7,9 @@ from mlplatform.clock import new_id
 from mlplatform.serve.decode import from_png
 from mlplatform.store import feedback, joined
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label, Source
+from mlplatform.store.feedback import Label
 from mlplatform.store.predictions import Recorded
+from mlplatform.store.truths import Source
 from tests.mlplatform.conftest import START, picture, prediction, recorded
 
 HOUR = timedelta(hours=1)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, event
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store import alerts, promotions, retrainings
 from mlplatform.store.database import Database
-from mlplatform.store.retrainings import Limits, Retraining
+from mlplatform.store.limits import Limits, Wait, useless_streak, wait_of
+from mlplatform.store.retrainings import Retraining
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import NO_LIMITS, alert, queued, running, saved, together
 
@@ -34,6 +35,10 @@ def ask(database: Database, by: str, trigger: retrainings.Trigger = "manual") ->
         return retrainings.request(
             connection, pipeline="digits", reason=f"{by} asks", trigger=trigger, requested_by=by, now=START
         )
+
+
+def until(wait: Wait | None) -> datetime | None:
+    return None if wait is None else wait.until
 
 
 def claim(database: Database, owner: str, now: datetime = START, limits: Limits = NO_LIMITS) -> Retraining | None:
@@ -221,10 +226,10 @@ def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
     queued(database, trigger="alert")
     free = START + MINUTE + HOUR
     with database.read() as connection:
-        assert retrainings.waits_until(connection, "digits", "alert", limits, START + MINUTE) == free
-        assert retrainings.waits_until(connection, "digits", "alert", limits, free) is None
-        assert retrainings.waits_until(connection, "digits", "manual", limits, START + MINUTE) is None
-        assert retrainings.waits_until(connection, "letters", "alert", limits, START + MINUTE) is None
+        assert until(wait_of(connection, "digits", "alert", limits, START + MINUTE)) == free
+        assert wait_of(connection, "digits", "alert", limits, free) is None
+        assert wait_of(connection, "digits", "manual", limits, START + MINUTE) is None
+        assert wait_of(connection, "letters", "alert", limits, START + MINUTE) is None
     assert claim(database, "b", free - INSTANT, limits) is None
     assert claim(database, "b", free, limits) is not None
 
@@ -244,7 +249,7 @@ def test_the_daily_cap_holds_until_a_start_is_a_day_old(database: Database) -> N
     queued(database, trigger="alert")
     free = START + HOUR + timedelta(days=1)
     with database.read() as connection:
-        assert retrainings.waits_until(connection, "digits", "alert", limits, START + 3 * HOUR) == free
+        assert until(wait_of(connection, "digits", "alert", limits, START + 3 * HOUR)) == free
     assert claim(database, "b", free - INSTANT, limits) is None
     assert claim(database, "b", free, limits) is not None
 
@@ -526,3 +531,83 @@ def test_a_persons_request_is_never_dropped(database: Database) -> None:
     queued(database)
     with database.write() as connection:
         assert not retrainings.drop_settled(connection, "digits", START)
+
+
+# --- the breaker, and dry runs
+
+
+BREAKER = Limits(cooldown=timedelta(0), daily_cap=100, breaker=2)
+
+
+def useless(database: Database, at: datetime, trigger: retrainings.Trigger = "alert", *, promoted: bool = False) -> str:
+    """A retraining that ended; by default it promoted nothing."""
+    made = running(database, "owner", at, trigger=trigger)
+    with database.write() as connection:
+        retrainings.finish(connection, made, "owner", "succeeded", at + MINUTE, promoted=promoted)
+    return made
+
+
+def held_back(database: Database, at: datetime, trigger: str = "alert") -> Wait | None:
+    with database.read() as connection:
+        return wait_of(connection, "digits", trigger, BREAKER, at)
+
+
+def test_after_so_many_useless_retrainings_alerts_start_no_more_until_a_person_does(database: Database) -> None:
+    first = useless(database, START)
+    assert held_back(database, START + HOUR) is None
+    second = useless(database, START + HOUR)
+    with database.read() as connection:
+        assert useless_streak(connection, "digits") == [second, first]
+    found = held_back(database, START + 2 * HOUR)
+    assert found is not None
+    assert (found.until, "the last 2 retrainings brought nothing" in found.why) == (None, True)
+    assert held_back(database, START + 2 * HOUR, "manual") is None
+    useless(database, START + 3 * HOUR, "manual")
+    assert held_back(database, START + 4 * HOUR) is None
+
+
+def test_a_promotion_ends_the_streak(database: Database) -> None:
+    for hour in (0, 1):
+        useless(database, START + hour * HOUR)
+    assert held_back(database, START + 2 * HOUR) is not None
+    with database.write() as connection:
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=1,
+            kind="first",
+            now=START + 2 * HOUR,
+            actor="ada",
+            reason="by hand",
+            fence=1,
+        )
+    assert held_back(database, START + 3 * HOUR) is None
+
+
+def test_a_dry_run_joined_by_a_real_request_becomes_real_and_not_the_other_way(database: Database) -> None:
+    def ask(dry_run: bool) -> bool:
+        with database.write() as connection:
+            made, _ = retrainings.request(
+                connection,
+                pipeline="digits",
+                reason="r",
+                trigger="manual",
+                requested_by="ada",
+                now=START,
+                dry_run=dry_run,
+            )
+            return retrainings.find(connection, made).dry_run
+
+    assert [ask(True), ask(True), ask(False), ask(True)] == [True, True, False, False]
+
+
+def test_dry_runs_are_no_useless_retrainings(database: Database) -> None:
+    with database.write() as connection:
+        retrainings.request(
+            connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=START, dry_run=True
+        )
+        row = retrainings.claim(connection, "digits", "o", NO_LIMITS, START)
+        assert row is not None
+        retrainings.finish(connection, row.id, "o", "succeeded", START + MINUTE)
+        assert useless_streak(connection, "digits") == []

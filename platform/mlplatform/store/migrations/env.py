@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from mlplatform.store.schema import metadata
+from mlplatform.store.schema_watch import judged
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=judged.metadata, render_as_batch=True)
 context.run_migrations()

@@ -1,0 +1,90 @@
+"""A notice as Prometheus Alertmanager would POST it (webhook version 4), for receivers that exist; it sends nothing.
+
+The format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from monitors.notify import Notice, Subject
+
+_NEVER: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
+_OFFSET, _PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, b"\xff"
+
+
+def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
+    """The body; `receiver` is the channel's name.
+
+    Alerts are grouped by rule, model and version. As in Alertmanager the group counts as resolved when its last alert
+    is, so a receiver that keeps one incident per group closes it then.
+    """
+    over = notice.kind == "resolved"
+    alerts = [_alert(notice, each, over) for each in notice.subjects]
+    alerts += [_alert(notice, each, over=False) for each in notice.others]
+    grouping = {name: alerts[0]["labels"][name] for name in ("alertname", "model", "version")}
+    key = ", ".join(f'{name}="{value}"' for name, value in sorted(grouping.items()))
+    return {
+        "version": "4",
+        "groupKey": f"{{}}:{{{key}}}",
+        "truncatedAlerts": 0,
+        "status": _status(over and not notice.others),
+        "receiver": receiver,
+        "groupLabels": grouping,
+        "commonLabels": _common([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+        "externalURL": notice.links.get("Dashboard", ""),
+        "alerts": alerts,
+    }
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """Prometheus's identity of a label set: FNV-1a (64 bits) over its sorted names and values, in hexadecimal."""
+    total = _OFFSET
+    for name, value in sorted(labels.items()):
+        for byte in name.encode() + _SEPARATOR + value.encode() + _SEPARATOR:
+            total = (total ^ byte) * _PRIME % 2**64
+    return f"{total:016x}"
+
+
+def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
+    alert, rule = subject.alert, notice.rule
+    key = {"class" if rule.metric == "class_error" else "key": alert.key} if alert.key else {}
+    labels = {
+        "alertname": alert.rule,
+        "metric": rule.metric,
+        "model": alert.model,
+        "rule": alert.rule,
+        "severity": alert.severity,
+        "version": str(alert.version),
+        **key,
+    }
+    annotations = {
+        "summary": notice.title,
+        "description": subject.sentence,
+        **({"runbook_url": rule.runbook} if rule.runbook else {}),
+        **({"confused": "; ".join(notice.confused)} if notice.confused else {}),
+    }
+    return {
+        "status": _status(over),
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": _time(alert.fired_at or alert.opened_at),
+        "endsAt": _time(notice.at) if over else _NEVER,
+        "generatorURL": notice.links.get("Report", ""),
+        "fingerprint": fingerprint(labels),
+    }
+
+
+def _status(over: bool) -> str:
+    return "resolved" if over else "firing"
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _common(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all of them have, with the same value."""
+    first, *others = each
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

@@ -1,0 +1,135 @@
+"""What a rule says about a window, and the sentences for it; the numbers are somebody else's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from monitors.quantities import Metric
+from monitors.rules import Rule
+from monitors.tally import Tally
+from monitors.wording import amount, counted
+
+State = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
+
+NO_DATA: Final = "no data"
+"""The key of the alert that a rule has nothing to decide from."""
+_AGREE: Final = 1e-9
+_SUBJECT: Final[Mapping[Metric, str]] = {
+    "accuracy_drop": "the drop",
+    "latency_ratio": "the ratio",
+    "class_error": "the error rate",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says about one window; `key` is a class name where a rule judges classes one by one.
+
+    `clear`: the value lies at or below the rule's clear level, so an alert may end. `evidence`: how much of an alarm
+    the rule's detector holds, 1 being one; None without a false-alarm budget.
+    """
+
+    rule: str
+    key: str
+    model: str
+    version: int
+    state: State
+    sentence: str
+    threshold: float
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    needed: int | None = None
+    clear: bool = False
+    evidence: float | None = None
+
+
+def found(
+    rule: Rule,
+    tally: Tally,
+    state: State,
+    n: int,
+    sentence: str,
+    value: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    baseline: float | None = None,
+    needed: int | None = None,
+    *,
+    key: str = "",
+    evidence: float | None = None,
+) -> Finding:
+    """The finding, with what rule and window say of themselves."""
+    return Finding(
+        rule=rule.name, key=key, model=tally.model, version=tally.version, state=state, sentence=sentence,
+        threshold=rule.above, n=n, value=value, low=low, high=high, baseline=baseline, needed=needed,
+        clear=is_clear(rule, value), evidence=evidence,
+    )  # fmt: skip
+
+
+def silence_of(rule: Rule, tally: Tally, since: datetime) -> Finding | None:
+    """The finding about a rule that has heard nothing since a moment; None for a rule that does not mind."""
+    if rule.no_data is None:
+        return None
+    quiet = tally.end - since > rule.no_data
+    noun = "answer" if rule.metric == "latency_ratio" else f"label from {' or '.join(rule.sources)}"
+    sentence = f"The last {noun} came {since:%Y-%m-%d %H:%M} UTC; the rule can decide nothing without."
+    return Finding(
+        rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
+        sentence=sentence, threshold=rule.above, n=0, clear=not quiet,
+    )  # fmt: skip
+
+
+def is_clear(rule: Rule, value: float | None) -> bool:
+    """Whether a value lies at or below the level from which an alert may end."""
+    return value is not None and value <= rule.clear_level + _AGREE
+
+
+def state_of(rule: Rule, total: int, value: float, low: float | None) -> State:
+    """The state by the window alone: a breach needs the lower confidence limit above the threshold."""
+    if total < rule.min_samples:
+        return "insufficient"
+    if low is not None and low > rule.above:
+        return "breach"
+    return "suspect" if value > rule.above + _AGREE else "ok"
+
+
+def still_needed(rule: Rule, total: int, state: State) -> int | None:
+    """How many more samples the rule wants before it decides anything."""
+    return rule.min_samples - total if state == "insufficient" else None
+
+
+def verdict(rule: Rule, state: State, low: float | None, needed: int | None, noun: str) -> str:
+    """The last sentence: what the state rests on, and what would change it."""
+    allowed = amount(rule.metric, rule.above)
+    sure = f"{100 * rule.confidence:g} % confidence"
+    if state == "breach" and rule.false_alarms is not None:
+        return (
+            f"That it is over the {allowed} the rule allows is proved label by label; such a proof is a false alarm "
+            f"at most {rule.false_alarms.text}."
+        )
+    if state == "breach":
+        return f"With {sure} {_SUBJECT[rule.metric]} is at least {amount(rule.metric, low)}; the rule allows {allowed}."
+    if state == "suspect":
+        more = f"; about {counted(needed, noun)} more would prove it if it stays so" if needed else ""
+        budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"
+        return f"That is over the {allowed} the rule allows, but not yet proved {budget}{more}."
+    if state == "insufficient":
+        return f"The rule decides from {counted(rule.min_samples, noun)} on; {needed} more needed."
+    return f"The rule allows {allowed}."
+
+
+def nothing_answered(tally: Tally) -> str:
+    """The sentence for a window without answers."""
+    return f"Version {tally.version} gave no answer in the window."
+
+
+def nothing_labelled(rule: Rule, tally: Tally) -> str:
+    """The sentence for a window without labels that may estimate."""
+    if not tally.answers:
+        return nothing_answered(tally)
+    answers = counted(tally.answers, "answer")
+    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}."

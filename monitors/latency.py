@@ -1,0 +1,49 @@
+"""The decision whether answers take too long, from counted latencies; it knows no clock and remembers nothing."""
+
+from monitors.finding import Finding, found, nothing_answered, state_of, still_needed, verdict
+from monitors.intervals import rank_limits
+from monitors.rules import Rule
+from monitors.tally import Bins, Tally, bin_limits, bin_of_rank
+from monitors.window import Baseline, HostLatency
+from monitors.wording import counted
+
+LATENCY_QUANTILE = 0.95
+MIN_BASELINE_CALLS = 200
+
+
+def latency_ratio(rule: Rule, tally: Tally, baseline: Baseline) -> Finding:
+    """The host class whose 95th percentile is most surely too high against its own baseline."""
+    hosts = {host: bins for host, bins in tally.latency.items() if bins}
+    if not hosts:
+        return found(rule, tally, "no-data", 0, nothing_answered(tally), needed=rule.min_samples)
+    each = [_one_host(rule, tally, bins, baseline.latency_of(host)) for host, bins in sorted(hosts.items())]
+    return max(each, key=lambda finding: (finding.state == "breach", finding.low or 0.0, finding.value or 0.0))
+
+
+def _one_host(rule: Rule, tally: Tally, bins: Bins, reference: HostLatency | None) -> Finding:
+    total = sum(bins.values())
+    p95 = _middle(bins, max(1, round(LATENCY_QUANTILE * total)))
+    if reference is None or reference.calls < MIN_BASELINE_CALLS:
+        calls = counted(reference.calls if reference else 0, "call")
+        sentence = (
+            f"95 % of answers took at most {p95:.1f} ms, but the baseline rests on {calls}; it needs "
+            f"{MIN_BASELINE_CALLS}."
+        )
+        return found(rule, tally, "insufficient", total, sentence)
+    lowest, highest = rank_limits(total, LATENCY_QUANTILE, rule.confidence)
+    low = None if lowest is None else bin_limits(bin_of_rank(bins, lowest))[0] / reference.p95_ms
+    high = None if highest is None else bin_limits(bin_of_rank(bins, highest))[1] / reference.p95_ms
+    ratio = p95 / reference.p95_ms
+    state = state_of(rule, total, ratio, low)
+    needed = still_needed(rule, total, state)
+    sentence = (
+        f"95 % of {counted(total, 'answer')} took at most {p95:.1f} ms, {ratio:.2f} times the "
+        f"{reference.p95_ms:.1f} ms measured at promotion. {verdict(rule, state, low, needed, 'call')}"
+    )
+    return found(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
+
+
+def _middle(bins: Bins, rank: int) -> float:
+    """The geometric middle of the bin of a rank, at most 1 % off."""
+    low, high = bin_limits(bin_of_rank(bins, rank))
+    return (low * high) ** 0.5 if low else high

@@ -1,0 +1,15 @@
+"""A notice as a title and a text, for services that take no more; it sends nothing."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from monitors.notify import Notice, plain_text
+from monitors.rules import Severity
+
+_TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
+
+
+def push_payload(notice: Notice) -> dict[str, str]:
+    """Title, body and Apprise's kind of message: info, success, warning or failure."""
+    kind = "success" if notice.kind == "resolved" else _TYPE[notice.first.severity]
+    return {"title": notice.title, "body": plain_text(notice), "type": kind}

@@ -1,0 +1,92 @@
+"""A notice as Slack's blocks, within the limits of Block Kit; it sends nothing.
+
+Limits: https://docs.slack.dev/reference/block-kit/blocks, read in November 2026.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from monitors.alerts import Kind
+from monitors.notify import MOST_THUMBNAILS, Notice, Thumbnail
+
+_MARK: Final[Mapping[Kind, str]] = {"firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨"}
+HEADER, SECTION, FIELD, FIELDS, BUTTON, URL, ALT = 150, 3000, 2000, 10, 75, 3000, 2000
+
+Block = dict[str, Any]
+
+
+def slack_payload(notice: Notice) -> dict[str, Any]:
+    """The body for a Slack incoming webhook, in blocks, with a plain text for phones."""
+    title = f"{_MARK[notice.kind]} {notice.title}"
+    sentences = "\n".join(_escaped(sentence) for sentence in notice.sentences)
+    fields = [
+        _markdown(f"*{_escaped(name)}*\n{_escaped(value)}", FIELD) for name, value in notice.facts.items() if value
+    ]
+    return {
+        "text": _clipped(f"{_escaped(title)} — {sentences}", SECTION),
+        "blocks": [
+            {"type": "header", "text": _plain(title, HEADER)},
+            {"type": "section", "text": _markdown(sentences, SECTION)},
+            *({"type": "section", "fields": part} for part in _parts(fields, FIELDS)),
+            *_pictures(notice.thumbnails),
+            *_buttons(notice.all_links),
+            {"type": "context", "elements": [_markdown(_footer(notice), SECTION)]},
+        ],
+    }
+
+
+def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same message for when Slack cannot fetch a picture: it refuses the whole message then."""
+    kept = [block for block in body["blocks"] if not _has_picture(block)]
+    return {**body, "blocks": kept}
+
+
+def _has_picture(block: Block) -> bool:
+    return any(element["type"] == "image" for element in block.get("elements", ()))
+
+
+def _pictures(thumbnails: Sequence[Thumbnail]) -> list[Block]:
+    """One context block of pictures that have an address, with their captions after them."""
+    shown = [each for each in thumbnails if each.url and len(each.url) <= URL][:MOST_THUMBNAILS]
+    if not shown:
+        return []
+    images = [{"type": "image", "image_url": each.url, "alt_text": _clipped(each.caption, ALT)} for each in shown]
+    captions = " · ".join(_escaped(each.caption) for each in shown)
+    return [{"type": "context", "elements": [*images, _markdown(f"Worst errors: {captions}", SECTION)]}]
+
+
+def _buttons(links: Mapping[str, str]) -> list[Block]:
+    """Buttons that open pages; they need no interactivity."""
+    buttons = [
+        {"type": "button", "text": _plain(name, BUTTON), "url": url, "action_id": f"open-{place}"}
+        for place, (name, url) in enumerate(links.items())
+        if len(url) <= URL
+    ]
+    return [{"type": "actions", "elements": buttons}] if buttons else []
+
+
+def _footer(notice: Notice) -> str:
+    return f"`{notice.idempotency_key}` {notice.reminder}".rstrip()
+
+
+def _parts(items: Sequence[Block], size: int) -> list[Sequence[Block]]:
+    return [items[first : first + size] for first in range(0, len(items), size)]
+
+
+def _plain(text: str, most: int) -> Block:
+    return {"type": "plain_text", "text": _clipped(text, most), "emoji": True}
+
+
+def _markdown(text: str, most: int) -> Block:
+    return {"type": "mrkdwn", "text": _clipped(text, most)}
+
+
+def _clipped(text: str, most: int) -> str:
+    """At most that long, and never ending inside an escaped character."""
+    return text if len(text) <= most else re.sub(r"&[a-z]{0,4}$", "", text[: most - 1]) + "…"
+
+
+def _escaped(text: str) -> str:
+    """Slack's three control characters, escaped."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

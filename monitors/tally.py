@@ -1,0 +1,108 @@
+"""What a window holds, counted: answers, labels and latencies; it knows no single row and decides nothing."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from monitors.errors import WindowError
+from monitors.rules import Source
+
+SMALLEST_MS: Final = 0.01
+GROWTH: Final = 1.02
+"""Latencies are counted in bins that grow by 2 %: a quantile read from them is off by at most 1 %."""
+_LARGEST_BIN: Final = 1_200
+
+Bins = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """How many answers of a window share their label source, truth, answer and sampling weight."""
+
+    source: Source
+    truth: str
+    label: str
+    weight: float
+    n: int
+
+    @property
+    def correct(self) -> bool:
+        return self.truth == self.label
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer whose truth became known. `seen` names the sources its truth came from before this one.
+
+    `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
+    passed over; `share` is the weight over the largest one its sampling plan could give.
+    """
+
+    seq: int
+    prediction_id: str
+    at: datetime
+    known_at: datetime
+    label: str
+    truth: str
+    source: Source
+    seen: tuple[str, ...]
+    confidence: float
+    weight: float = 1.0
+    share: float = 1.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def is_new_for(self, sources: Collection[str]) -> bool:
+        """Whether a reader of these sources reads this answer for the first time, and may estimate by it."""
+        return self.weight > 0 and self.source in sources and not set(self.seen) & set(sources)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin."""
+
+    model: str
+    version: int
+    classes: tuple[str, ...]
+    start: datetime
+    end: datetime
+    answers: int = 0
+    labels: tuple[LabelCount, ...] = ()
+    latency: Mapping[str, Bins] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or not self.classes:
+            raise WindowError(f"classes {self.classes} must be given, each once")
+        strange = {name for each in self.labels for name in (each.label, each.truth)} - set(self.classes)
+        if strange:
+            remedy = f"pass the classes of version {self.version}"
+            raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
+
+    def labelled(self, sources: Collection[str]) -> tuple[LabelCount, ...]:
+        """The counts whose truth came from one of these sources, and that may estimate."""
+        return tuple(each for each in self.labels if each.source in sources and each.weight > 0)
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency; raises WindowError for one that cannot be."""
+    if not (math.isfinite(milliseconds) and milliseconds >= 0):
+        raise WindowError(f"latency {milliseconds} ms cannot be; check the row")
+    if milliseconds <= SMALLEST_MS:
+        return 0
+    return min(_LARGEST_BIN, math.ceil(math.log(milliseconds / SMALLEST_MS) / math.log(GROWTH) - 1e-9))
+
+
+def bin_limits(place: int) -> tuple[float, float]:
+    """The milliseconds a bin holds: above the first, up to the second."""
+    return (SMALLEST_MS * GROWTH ** (place - 1) if place else 0.0), SMALLEST_MS * GROWTH**place
+
+
+def bin_of_rank(bins: Bins, rank: int) -> int:
+    """The bin of the value of that rank, 1 for the smallest."""
+    passed = 0
+    for place in sorted(bins):
+        passed += bins[place]
+        if passed >= rank:
+            return place
+    raise WindowError(f"rank {rank} is not among {passed} values; ranks go from 1 to their number")

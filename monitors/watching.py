@@ -1,0 +1,78 @@
+"""The detectors of one rule, a stream for the whole or for each class; pure, the store keeps their memory.
+
+A rule with a false-alarm budget shares it in equal parts among its streams and alarms by e-BH over them. What the
+detectors know follows from the rule, the baseline and the labels in their order, so it can be rebuilt or replayed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+
+from monitors.errors import WindowError
+from monitors.intervals import exact
+from monitors.rules import Rule
+from monitors.sequential import STAKES, Detector, Observation, alarming, begin, observe
+from monitors.tally import Judged
+from monitors.window import Baseline
+
+_LARGEST_NULL = 0.999
+WHOLE = ""
+
+
+def null_of(rule: Rule, baseline: Baseline) -> float | None:
+    """The error share up to which the model counts as healthy; None while there is no baseline to hold it against.
+
+    For a drop: the upper confidence limit of the golden set's error share plus the threshold, so that luck on the
+    golden set blames no model.
+    """
+    if rule.metric == "class_error":
+        return rule.above
+    if not baseline.accuracy_total:
+        return None
+    errors = baseline.accuracy_total - baseline.accuracy_correct
+    return min(_LARGEST_NULL, exact(errors, baseline.accuracy_total, rule.confidence)[1] + rule.above)
+
+
+def definition(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
+    """A digest of all that the detectors' memory rests on; when it changes they begin anew."""
+    budget = None if rule.false_alarms is None else rule.false_alarms.text
+    parts = [rule.metric, null_of(rule, baseline), budget, sorted(rule.sources), list(classes), STAKES]
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def advance(
+    rule: Rule,
+    baseline: Baseline,
+    classes: Sequence[str],
+    held: Mapping[str, Detector],
+    rows: Sequence[Judged],
+    begun: datetime,
+) -> dict[str, Detector]:
+    """The rule's detectors after these rows; those not yet held begin at `begun`, when the version began to serve.
+
+    Raises WindowError for a rule without a budget or without a baseline.
+    """
+    null = null_of(rule, baseline)
+    if rule.false_alarms is None or null is None:
+        raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
+    names = (WHOLE,) if rule.metric == "accuracy_drop" else tuple(classes)
+    share = rule.false_alarms.per_second / len(names)
+    fed: dict[str, list[Observation]] = {name: [] for name in names}
+    for row in rows:
+        if row.is_new_for(rule.sources):
+            stream = fed.get(WHOLE if names == (WHOLE,) else row.truth)
+            if stream is not None:
+                stream.append(Observation(row.known_at, float(row.label != row.truth), row.share))
+    moved = {name: observe(held.get(name) or begin(null, begun), fed[name], share, rule.min_samples) for name in names}
+    return _alarmed_together(rule, moved)
+
+
+def _alarmed_together(rule: Rule, moved: Mapping[str, Detector]) -> dict[str, Detector]:
+    ready = {name: each.evidence for name, each in moved.items() if each.n >= rule.min_samples}
+    calling = alarming(ready)
+    return {
+        name: replace(each, alarmed_at=each.at) if name in calling and each.alarmed_at is None else each
+        for name, each in moved.items()
+    }

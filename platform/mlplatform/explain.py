@@ -1,0 +1,161 @@
+"""Why an alert fired, in words and numbers, and what followed; it reads one dossier and changes nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mlplatform.build import Parts
+from mlplatform.links import links_of
+from mlplatform.store.dossier import Dossier, dossier
+from mlplatform.store.evaluations import Evaluation
+from monitors import wording
+from monitors.alerts import Alert
+from monitors.notify import about_keys
+from monitors.rules import Rule
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A heading, and sections of lines; each line is one statement."""
+
+    alert: Alert
+    heading: str
+    sections: Mapping[str, Sequence[str]]
+
+    @property
+    def text(self) -> str:
+        """All of it for a terminal."""
+        parts = [f"{name}\n" + "\n".join(f"  {line}" for line in lines) for name, lines in self.sections.items()]
+        return "\n\n".join([self.heading, *parts])
+
+
+def explain(parts: Parts, alert_id: str) -> Explanation:
+    """Why that alert fired; raises NotFoundError for an unknown id."""
+    with parts.database.read() as connection:
+        known = dossier(connection, alert_id)
+    alert, config = known.alert, parts.rules
+    written = (rule for rule in config.rules if (rule.name, config.model) == (alert.rule, alert.model))
+    to_acknowledge = [alert_id] if alert.state == "firing" else []
+    links = links_of(parts.settings, known.cause or known.latest, to_acknowledge, known.run_id)
+    return composed(known, next(written, None), links)
+
+
+def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str]) -> Explanation:
+    """The explanation of a dossier by the rule as it is written now; without one, numbers have no units to show."""
+    alert = known.alert
+    sections: dict[str, Iterable[str]] = {
+        "Why it fired" if alert.fired_at else "Why it was opened": _why(known, rule),
+        "The rule": _rule(rule, alert) if rule else [f"{alert.rule} is no longer in alerts.yaml."],
+        "What the rule promises": [promise(rule)] if rule else [],
+        "Now": _now(known, rule),
+        "History": [_changed(change) for change in known.changes],
+        "Notices": _notices(known),
+        "Actions": _actions(known),
+        "Links": _links(links, rule),
+    }
+    said = {name: lines for name, each in sections.items() if (lines := list(each))}
+    key = f" ({about_keys(rule, [alert.key]) if rule else alert.key})" if alert.key else ""
+    heading = (
+        f"{alert.rule}{key} · {alert.model} v{alert.version} · {alert.severity} · {alert.state} since "
+        f"{_time(alert.since)}\nalert {alert.id}"
+    )
+    return Explanation(alert, heading, said)
+
+
+def promise(rule: Rule) -> str:
+    """How often a healthy model makes the rule fire, as its decision guarantees."""
+    if rule.false_alarms is not None:
+        return (
+            f"While the model is healthy, false alarms come at most {rule.false_alarms.text} on average, over "
+            "everything the rule watches, at any rate of labels and however often it is asked."
+        )
+    whole = {"class_error": ", over all classes together", "latency_ratio": ", for each class of hosts"}
+    return (
+        f"While the model is healthy, one evaluation raises a false alarm with a chance of at most "
+        f"{100 * (1 - rule.confidence):.3g} %{whole.get(rule.metric, '')}. That holds per evaluation: windows overlap, "
+        "so the rate per month is higher."
+    )
+
+
+def _why(known: Dossier, rule: Rule | None) -> Iterable[str]:
+    evaluation = known.cause or known.latest
+    finding = _finding(evaluation, known.alert.key)
+    yield known.sentence if finding is None else finding["sentence"]
+    yield f"Decided {_time(evaluation.at)} on what came since {_time(evaluation.window_start)}."
+    if finding is not None and rule is not None:
+        yield from _numbers(rule, finding)
+
+
+def _rule(rule: Rule, alert: Alert) -> Iterable[str]:
+    """The rule as alerts.yaml has it."""
+    metric = rule.metric
+    yield f"{metric} above {wording.amount(metric, rule.above)}, in a window of {wording.duration(rule.window)}"
+    if alert.threshold != rule.above:
+        yield f"when it was last judged, the rule said {wording.amount(metric, alert.threshold)}"
+    yield f"decides from {wording.counted(rule.min_samples, 'sample')} on, with {100 * rule.confidence:g} % confidence"
+    if rule.false_alarms is not None:
+        yield f"false alarms: at most {rule.false_alarms.text}"
+    if metric != "latency_ratio":
+        yield f"labels from: {', '.join(rule.sources)}"
+    yield f"fires after {wording.duration(rule.for_)}, ends at {wording.amount(metric, rule.clear_level)} or less"
+    yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {wording.duration(rule.repeat)}"
+
+
+def _now(known: Dossier, rule: Rule | None) -> Iterable[str]:
+    """The last evaluation, where it is another one than the cause."""
+    if known.cause is not None and known.cause.id == known.latest.id:
+        return
+    finding = _finding(known.latest, known.alert.key)
+    yield f"{known.sentence} ({_time(known.latest.at)})"
+    if finding is not None and rule is not None:
+        yield from _numbers(rule, finding)
+
+
+def _numbers(rule: Rule, finding: Mapping[str, Any]) -> Iterable[str]:
+    metric = rule.metric
+    limits = wording.interval(metric, finding["low"], finding["high"])
+    yield f"value: {wording.amount(metric, finding['value'])}"
+    yield f"interval ({100 * rule.confidence:g} % each side): {limits}"
+    if finding["baseline"] is not None:
+        yield f"baseline: {wording.baseline(metric, finding['baseline'])}"
+    yield f"allowed: {wording.amount(metric, finding['threshold'])}"
+    yield f"samples: {finding['n']:,}"
+    if finding.get("evidence") is not None:
+        yield f"evidence: {finding['evidence']:.2f}; 1 is an alarm alone, 1/j each is one of j classes together"
+
+
+def _finding(evaluation: Evaluation, key: str) -> Mapping[str, Any] | None:
+    return next((finding for finding in evaluation.findings if finding["key"] == key), None)
+
+
+def _changed(change: Mapping[str, Any]) -> str:
+    before = f"{change['from_state']} → " if change["from_state"] else ""
+    return f"{_time(change['at'])} {change['actor']}: {before}{change['to_state']}. {change['reason']}"
+
+
+def _notices(known: Dossier) -> Iterable[str]:
+    for message in known.notices:
+        tries = f"{message.attempts} {'try' if message.attempts == 1 else 'tries'}"
+        when = f" {_time(message.delivered_at)}" if message.delivered_at else ""
+        answer = f": {message.last_error}" if message.last_error else ""
+        kind = message.payload.get("kind", "notice")
+        yield f"{_time(message.created_at)} {kind} to {message.channel}: {message.state}{when}, {tries}{answer}"
+
+
+def _actions(known: Dossier) -> Iterable[str]:
+    for retraining in known.retrainings:
+        made = f", candidate v{retraining.candidate_version}" if retraining.candidate_version else ""
+        promoted = ", promoted" if retraining.promoted else ""
+        yield f"{_time(retraining.requested_at)} retraining {retraining.id}: {retraining.state}{made}{promoted}"
+    for task in known.tasks:
+        yield f"{_time(task.at)} {task.kind} {task.id}: {task.state}"
+
+
+def _links(links: Mapping[str, str], rule: Rule | None) -> Iterable[str]:
+    runbook = {"Runbook": rule.runbook} if rule is not None and rule.runbook else {}
+    return [f"{name}: {url}" for name, url in {**links, **runbook}.items()]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,35 @@
+"""Addresses where people read on about an alert; it knows no page's content and asks nobody."""
+
+from collections.abc import Sequence
+
+from mlplatform.settings import Settings
+from mlplatform.store.evaluations import Evaluation
+
+
+def links_of(
+    settings: Settings, evaluation: Evaluation, to_acknowledge: Sequence[str] = (), run_id: str | None = None
+) -> dict[str, str]:
+    """Report, model, run, dashboard and the page to acknowledge alerts on, as far as public addresses are set.
+
+    The report is linked where one is being made: it is ready some seconds after the decision.
+    """
+    links = {}
+    if settings.public_url:
+        base = settings.public_url.rstrip("/")
+        if evaluation.state in ("breach", "suspect"):
+            links["Report"] = f"{base}/v1/evaluations/{evaluation.id}/report"
+        links["Dashboard"] = f"{base}/"
+        if to_acknowledge:
+            links["Acknowledge"] = f"{base}/alerts" + (f"/{to_acknowledge[0]}" if len(to_acknowledge) == 1 else "")
+    if settings.mlflow_public_url:
+        base = settings.mlflow_public_url.rstrip("/")
+        links["Model"] = f"{base}/#/models/{evaluation.model_name}/versions/{evaluation.model_version}"
+        if run_id is not None:
+            links["Run"] = f"{base}/#/runs/{run_id}"
+    return links
+
+
+def image_link(settings: Settings, prediction_id: str) -> str:
+    """Where the picture of a prediction is served; empty without a public address."""
+    base = settings.public_url.rstrip("/")
+    return f"{base}/v1/predictions/{prediction_id}/image" if base else ""

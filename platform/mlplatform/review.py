@@ -1,0 +1,141 @@
+"""The review of answers by people: what to look at next, their verdicts, how far it is; it draws nothing.
+
+A reviewer sees the picture and never the model's answer, which would lead their eye. A verdict on an answer that was
+drawn is an `audit` label and estimates; on one that was picked, for a label audit, it is a `correction` and trains.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mlplatform.build import Parts
+from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.labelling import write_labels
+from mlplatform.store import audits, feedback, plans, predictions, promotions, tasks
+from mlplatform.store.truths import Source
+
+CLAIM = timedelta(minutes=15)
+MOST_AT_ONCE = 100
+SHEET = "labels.csv"
+COLUMNS = ("prediction_id", "label")
+
+
+@dataclass(frozen=True)
+class ToReview:
+    """One picture to be labelled; held for the reviewer until a moment where it was drawn."""
+
+    prediction_id: str
+    at: datetime
+    png: bytes
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reviewer says a picture shows."""
+
+    prediction_id: str
+    label: str
+
+
+def next_answers(parts: Parts, reviewer: str, limit: int) -> list[ToReview]:
+    """The next drawn answers nobody has settled, held for this reviewer for a quarter of an hour."""
+    if not 1 <= limit <= MOST_AT_ONCE:
+        raise InvalidInputError(f"limit {limit} cannot be; ask for 1 to {MOST_AT_ONCE} answers at once")
+    with parts.database.write() as connection:
+        held = audits.claim(connection, parts.family.name, reviewer, limit, CLAIM, parts.clock())
+        return [
+            ToReview(each.prediction_id, each.at, predictions.image(connection, each.image_hash), each.until)
+            for each in held
+        ]
+
+
+def picked_answers(parts: Parts, task_id: str) -> list[ToReview]:
+    """The unlabelled answers of an open label audit, the most doubtful first; raises NotFoundError."""
+    with parts.database.read() as connection:
+        open_ones = tasks.open_tasks(connection, parts.family.name, "label-audit")
+        task = next((each for each in open_ones if each.id == task_id), None)
+        if task is None:
+            known = ", ".join(each.id for each in open_ones) or "none is open"
+            raise NotFoundError(f"label audit {task_id!r} is not open; open: {known}")
+        rows = [predictions.find(connection, item["id"]) for item in task.details["predictions"]]
+        return [
+            ToReview(row.id, row.at, predictions.image(connection, row.image_hash), None)
+            for row in rows
+            if not feedback.of_prediction(connection, row.id)
+        ]
+
+
+def submit(parts: Parts, verdicts: Sequence[Verdict], reviewer: str) -> dict[str, int]:
+    """Take verdicts, all or none; returns how many became audit labels, corrections, or were known already."""
+    classes, now = parts.family.classes, parts.clock()
+    for verdict in verdicts:
+        if verdict.label not in classes:
+            raise InvalidInputError(
+                f"label {verdict.label!r} for prediction {verdict.prediction_id} is not a class; "
+                f"allowed: {', '.join(classes)}"
+            )
+    with parts.database.read() as connection:
+        drawn = audits.chances(connection, [verdict.prediction_id for verdict in verdicts])
+    labels = [feedback.Label(each.prediction_id, each.label, _source(each, drawn), reviewer, now) for each in verdicts]
+    tally = {"audit": 0, "correction": 0, "repeated": 0}
+    for label, accepted in zip(labels, write_labels(parts, labels), strict=True):
+        tally["repeated" if accepted.outcome == "repeated" else label.source] += 1
+    return tally
+
+
+def _source(verdict: Verdict, drawn: dict[str, audits.Chance]) -> Source:
+    return "audit" if verdict.prediction_id in drawn else "correction"
+
+
+def export(folder: Path, answers: Sequence[ToReview]) -> Path:
+    """Write one PNG per answer and a sheet to fill in; returns the sheet. A sheet that is there is never replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet = folder / SHEET
+    if sheet.exists():
+        raise InvalidInputError(f"{sheet} exists; submit it first, or name another folder")
+    for each in answers:
+        (folder / f"{each.prediction_id}.png").write_bytes(each.png)
+    with sheet.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((each.prediction_id, "") for each in answers)
+    return sheet
+
+
+def read_sheet(sheet: Path) -> list[Verdict]:
+    """The filled rows of a sheet; raises InvalidInputError naming file and line."""
+    try:
+        with sheet.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(
+            f"{sheet} cannot be read ({error}); give the CSV that `platform audit next` wrote"
+        ) from error
+    for line, row in enumerate(rows, start=2):
+        if any(row.get(column) is None for column in COLUMNS):
+            raise InvalidInputError(f"{sheet}:{line}: must have the columns {' and '.join(COLUMNS)}")
+    return [Verdict(row["prediction_id"].strip(), row["label"].strip()) for row in rows if row["label"].strip()]
+
+
+def progress(parts: Parts) -> dict[str, Any]:
+    """How much was drawn of the champion's answers, how much is settled, since when the oldest waits, by which plan."""
+    now, name = parts.clock(), parts.family.name
+    with parts.database.read() as connection:
+        champion = promotions.latest(connection, name)
+        if champion is None:
+            raise NotFoundError("there is no champion whose answers could be drawn; `platform train` makes the first")
+        published = plans.newest(connection, name, champion.to_version)
+        spans = {
+            words: audits.progress(connection, name, champion.to_version, (now - length, now + CLAIM))
+            for words, length in (("24h", timedelta(days=1)), ("7d", timedelta(days=7)))
+        }
+    return {
+        "version": champion.to_version,
+        "plan": None if published is None else published.plan,
+        "since": None if published is None else published.at,
+        "windows": [{"window": words, **vars(each)} for words, each in spans.items()],
+    }

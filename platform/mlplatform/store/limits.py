@@ -1,0 +1,84 @@
+"""When a retraining that an alert asked for may start; requests by people wait for nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from mlplatform.store.schema import promotions, retrainings
+
+_LOOKED_AT: Final = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The rest between two retrainings, how many a day, after how many useless ones a person is asked (0: never)."""
+
+    cooldown: timedelta
+    daily_cap: int
+    breaker: int = 0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why a request waits, and until when; None where only a person or a promotion ends it."""
+
+    why: str
+    until: datetime | None
+
+
+def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits, now: datetime) -> Wait | None:
+    """What holds a request back now; None means it may start.
+
+    A cap of 0 never lets one start. An abandoned run does not count: its rerun does.
+    """
+    if trigger != "alert":
+        return None
+    if limits.breaker and len(useless_streak(connection, pipeline)) >= limits.breaker:
+        return Wait(
+            f"the last {limits.breaker} retrainings brought nothing; look at them, then `platform retrain` or promote",
+            None,
+        )
+    if limits.daily_cap == 0:
+        return Wait("alerts may start no retraining (daily_cap: 0)", now + timedelta(days=1))
+    ended = (retrainings.c.pipeline == pipeline) & retrainings.c.state.in_(("succeeded", "failed"))
+    last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
+    if last is not None and last + limits.cooldown > now:
+        return Wait("the cooldown after the last retraining", last + limits.cooldown)
+    day = select(retrainings.c.started_at).where(
+        retrainings.c.pipeline == pipeline,
+        retrainings.c.started_at > now - timedelta(days=1),
+        retrainings.c.state != "abandoned",
+    )
+    started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
+    if len(started) >= limits.daily_cap:
+        return Wait("the daily cap", started[-limits.daily_cap] + timedelta(days=1))
+    return None
+
+
+def useless_streak(connection: Connection, pipeline: str) -> list[str]:
+    """The newest retrainings that alerts started and that promoted nothing, newest first.
+
+    It ends at one that a person asked for, and at any promotion of the model; dry runs do not count.
+    """
+    promoted: datetime | None = connection.scalar(
+        select(func.max(promotions.c.at)).where(promotions.c.model_name == pipeline)
+    )
+    query = (
+        select(retrainings.c.id, retrainings.c.trigger, retrainings.c.promoted)
+        .where(
+            retrainings.c.pipeline == pipeline,
+            retrainings.c.state.in_(("succeeded", "failed")),
+            retrainings.c.dry_run.is_(False),
+            retrainings.c.finished_at > promoted if promoted is not None else retrainings.c.finished_at.is_not(None),
+        )
+        .order_by(retrainings.c.finished_at.desc(), retrainings.c.id.desc())
+        .limit(_LOOKED_AT)
+    )
+    streak = []
+    for row in connection.execute(query):
+        if row.trigger != "alert" or row.promoted:
+            break
+        streak.append(row.id)
+    return streak

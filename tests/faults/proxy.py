@@ -1,0 +1,84 @@
+"""A TCP door to a server that can be shut: what is away when a database is away."""
+
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Door:
+    """Forwards connections from a local port to another address while it is open."""
+
+    host: str
+    port: int
+    _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    _pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: bool = True
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def local_port(self) -> int:
+        """Where clients connect."""
+        found: int = self._listener.getsockname()[1]
+        return found
+
+    def shut(self) -> None:
+        """Cut every connection and refuse new ones."""
+        with self._lock:
+            self._open = False
+            self._cut()
+
+    def reopen(self) -> None:
+        """Let connections through again."""
+        with self._lock:
+            self._open = True
+
+    def close(self) -> None:
+        """End the door for good."""
+        with self._lock:
+            self._closed, self._open = True, False
+            self._cut()
+        self._listener.close()
+
+    def _cut(self) -> None:
+        for pair in self._pairs:
+            for end in pair:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        self._pairs.clear()
+
+    def _listen(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if not self._open:
+                    client.close()
+                    continue
+                server = socket.create_connection((self.host, self.port))
+                self._pairs.append((client, server))
+            threading.Thread(target=_forward, args=(client, server), daemon=True).start()
+
+
+def _forward(client: socket.socket, server: socket.socket) -> None:
+    other = {client: server, server: client}
+    with selectors.DefaultSelector() as ready, client, server:
+        for end in other:
+            ready.register(end, selectors.EVENT_READ)
+        with suppress(OSError):
+            while True:
+                for key, _ in ready.select():
+                    readable = key.fileobj
+                    assert isinstance(readable, socket.socket)
+                    data = readable.recv(65536)
+                    if not data:
+                        return
+                    other[readable].sendall(data)

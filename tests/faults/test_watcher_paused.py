@@ -1,0 +1,193 @@
+"""A leader paused, or cut off from its database: another leads, its late writes are refused, nothing doubles."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, make_url, select
+
+from mlplatform.build import build
+from mlplatform.clock import utc_now
+from mlplatform.people import promote_version
+from mlplatform.processes import Child
+from mlplatform.settings import Settings
+from mlplatform.store import alerts, leases, outbox, retrainings
+from mlplatform.store.database import IDLE_SECONDS, Database
+from mlplatform.store.schema import evaluations
+from mlplatform.views import leader_lease
+from tests.faults.conftest import World
+from tests.faults.proxy import Door
+from tests.faults.test_many_together import on_postgres
+from tests.mlplatform.conftest import POSTGRES, schema_of_its_own
+
+HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
+
+
+def leader(world: World) -> str | None:
+    with world.parts.database.read() as connection:
+        return leases.holder(connection, leader_lease("digits"), world.parts.clock())
+
+
+def leads(world: World, child: Child) -> bool:
+    holder = leader(world)
+    return holder is not None and f":{child.process.pid}:" in holder
+
+
+def evaluated(world: World) -> int:
+    with world.parts.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(evaluations)) or 0
+
+
+def nothing_is_doubled(world: World) -> None:
+    with world.parts.database.read() as connection:
+        per_slot = select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
+        assert set(connection.scalars(per_slot)) == {1}
+        told = [message.idempotency_key for message in outbox.recent(connection)]
+        fired = [row for row in alerts.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
+        asked = [row for row in retrainings.recent(connection) if row.alert_id is not None and row.rerun_of is None]
+    assert len(told) == len(set(told))
+    assert len({row["id"] for row in fired if row["model_version"] == 1}) == 1
+    assert len({row.alert_id for row in asked}) == len(asked)
+
+
+@pytest.mark.timeout(300)
+def test_a_paused_leader_is_replaced_on_sqlite(world: World) -> None:
+    replaced_while_paused(world)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.postgres
+def test_a_paused_leader_is_replaced_on_postgres(world: World) -> None:
+    with on_postgres(world) as moved:
+        replaced_while_paused(moved)
+
+
+def replaced_while_paused(world: World) -> None:
+    """Three times in turn the leader is stopped past its lease, then let go on."""
+    world.record(120, right=0.5)
+    watchers = [world.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+    for _ in range(3):
+        paused = paused_leader(world, watchers)
+        other = next(each for each in watchers if each is not paused)
+        try:
+            world.wait("another leader", lambda other=other: leads(world, other), seconds=60)  # type: ignore[misc]
+            before = evaluated(world)
+            world.wait("its evaluations", lambda before=before: evaluated(world) > before, seconds=60)  # type: ignore[misc]
+        finally:
+            os.kill(paused.process.pid, signal.SIGCONT)
+        time.sleep(3)
+        assert leads(world, other), "a lease that was lost stays lost"
+    assert world.fleet.dead() is None
+    nothing_is_doubled(world)
+
+
+def paused_leader(world: World, watchers: list[Child]) -> Child:
+    """The leader, stopped at a moment when it does not hold SQLite's write lock, which nobody could take from it."""
+    while True:
+        world.wait("a leader", lambda: any(leads(world, each) for each in watchers))
+        paused = next((each for each in watchers if leads(world, each)), None)
+        if paused is None:
+            continue
+        os.kill(paused.process.pid, signal.SIGSTOP)
+        if others_can_write(world.parts.database):
+            return paused
+        os.kill(paused.process.pid, signal.SIGCONT)
+        time.sleep(0.1)
+
+
+def others_can_write(database: Database) -> bool:
+    if not database.is_sqlite:
+        return True  # the server frees the locks itself: see the next test
+    path = make_url(database.url).database
+    assert path is not None
+    connection = sqlite3.connect(path, timeout=1, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+LOCK = """
+import sys, time
+from datetime import timedelta
+from mlplatform.clock import utc_now
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+with Database(sys.argv[1]).write() as connection:
+    lease = leases.acquire(connection, "watcher:digits", "paused", timedelta(seconds=1), utc_now())
+    print("locked", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.postgres
+def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
+    with schema_of_its_own() as url:
+        database = Database(url)
+        database.upgrade()
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOCK, url], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"locked\n"
+        os.kill(child.pid, signal.SIGSTOP)
+        try:
+            begun, now = time.monotonic(), utc_now() + timedelta(seconds=5)
+            with database.write() as connection:
+                taken = leases.acquire(connection, "watcher:digits", "me", timedelta(seconds=1), now)
+            assert taken is not None
+            assert time.monotonic() - begun < IDLE_SECONDS + 10
+        finally:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            database.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.postgres
+def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World) -> None:
+    with behind_a_door(world) as (moved, door):
+        moved.record(120, right=0.5)
+        watchers = [moved.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+        moved.wait("evaluations", lambda: evaluated(moved) > 3)
+        door.shut()
+        time.sleep(20)
+        assert moved.fleet.dead() is None
+        before = evaluated(moved)
+        door.reopen()
+        moved.wait("evaluations again", lambda: evaluated(moved) > before + 3, seconds=60)
+        moved.wait("a leader", lambda: any(leads(moved, each) for each in watchers), seconds=30)
+        assert moved.fleet.dead() is None
+        nothing_is_doubled(moved)
+
+
+@contextmanager
+def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
+    """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
+    settings = world.parts.settings
+    with schema_of_its_own() as url:
+        target = make_url(POSTGRES)
+        door = Door(target.host or "127.0.0.1", target.port or 5432)
+        through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
+        parts = build(Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url))
+        try:
+            promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, parts), door
+        finally:
+            world.fleet.stop()
+            door.close()
+            parts.database.close()

@@ -1,0 +1,68 @@
+"""`platform audit`."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.clock import utc_now
+from mlplatform.store import plans, promotions
+from monitors.sampling import Plan
+from tests.mlplatform.cli.conftest import Command
+from tests.mlplatform.conftest import prediction, recorded
+
+
+@pytest.fixture
+def drawn(store: Parts) -> list[str]:
+    """A champion whose answers are all drawn."""
+    now = utc_now() - timedelta(minutes=5)
+    with store.database.write() as connection:
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=1,
+            kind="first",
+            now=now,
+            actor="t",
+            reason="r",
+            fence=1,
+        )
+        plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), now)
+    return recorded(store.database, *(prediction(utc_now(), seed=seed) for seed in range(3)))
+
+
+def test_without_a_champion_status_says_what_to_do(platform: Command, store: Parts) -> None:
+    said = platform("audit", "status")
+    assert said.code != 0
+    assert "platform train" in said.err
+
+
+def test_a_batch_goes_out_as_pictures_and_comes_back_as_labels(
+    platform: Command, drawn: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "batch"
+    said = platform("audit", "next", "--reviewer", "ada", "--out", str(out), "--limit", "2", "--json").json
+    assert said == {"answers": 2, "sheet": str(out / "labels.csv")}
+    sheet = out / "labels.csv"
+    header, first, second = sheet.read_text().split()
+    sheet.write_text(f"{header}\n{first}7\n{second}\n")
+    taken = platform("audit", "submit", str(sheet), "--reviewer", "ada", "--json").json
+    assert taken == {"audit": 1, "correction": 0, "repeated": 0}
+    again = platform("audit", "submit", str(sheet), "--reviewer", "ada")
+    assert again.out == "0 audit labels, 0 corrections, 1 known already\n"
+    shown = platform("audit", "status", "--json").json
+    assert [(row["window"], row["drawn"], row["settled"]) for row in shown["windows"]] == [("24h", 3, 1), ("7d", 3, 1)]
+    assert "version 1: drawn by plan" in platform("audit", "status").out
+
+
+def test_nothing_to_review_is_said_and_writes_nothing(platform: Command, store: Parts, tmp_path: Path) -> None:
+    said = platform("audit", "next", "--reviewer", "ada", "--out", str(tmp_path / "none"))
+    assert (said.code, said.out) == (0, "nothing waits for review\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unknown_task_and_a_missing_sheet_are_errors(platform: Command, store: Parts, tmp_path: Path) -> None:
+    assert "'t' is not open" in platform("audit", "next", "--reviewer", "ada", "--task", "t").err
+    assert "cannot be read" in platform("audit", "submit", str(tmp_path / "no.csv"), "--reviewer", "ada").err

@@ -1,0 +1,105 @@
+"""A world in which several classes are misread at once, watched by rules that tell every kind of channel."""
+
+from dataclasses import replace
+
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.notices import post_group
+from mlplatform.store import alerts, evaluations, feedback
+from mlplatform.store.outbox import Message
+from monitors.alerts import Alert, AlertState, Kind
+from monitors.notify import Subject
+from tests.mlplatform.conftest import prediction, recorded
+from tests.mlplatform.loop_world import RULES, notices, promote, rule, tick, with_rules
+
+EVERYWHERE = RULES.replace(
+    "  nobody:",
+    '  on-call: {type: alertmanager, url: "http://receiver.test/hidden-path"}\n'
+    '  phone: {type: apprise, url: "ntfys://hidden-token@push.test/topic"}\n'
+    "  nobody:",
+).replace("      notify: [team-slack]}", "      notify: [team-slack, mail, events, on-call, phone, nobody]}")
+MISREAD = {"3": "5", "5": "6", "8": "3"}
+
+
+def misread_world(parts: Parts) -> Parts:
+    """A champion with 20 labelled answers of each of three classes: ten right, eight read as MISREAD says, two as 0."""
+    promote(with_rules(parts, EVERYWHERE))
+    now = parts.clock()
+    rows, truths = [], []
+    for truth, label in MISREAD.items():
+        labels = [truth] * 10 + [label] * 8 + ["0"] * 2
+        for place, given in enumerate(labels):
+            rows.append(prediction(now, seed=100 * int(truth) + place, label=given, confidence=0.50 + place / 50))
+            truths.append(truth)
+    ids = recorded(parts.database, *rows)
+    given_labels = [feedback.Label(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)]
+    with parts.database.write() as connection:
+        feedback.add(connection, given_labels, now)
+    tick(parts, seconds=1)
+    return parts
+
+
+def evaluated(parts: Parts, state: str = "breach", name: str = "class-error") -> evaluations.Evaluation:
+    """An evaluation of the last hour, written now."""
+    now, the_rule = parts.clock(), rule(parts, name)
+    evaluation = evaluations.Evaluation(
+        id=new_id(),
+        rule=name,
+        slot=now,
+        at=now,
+        model_name="digits",
+        model_version=1,
+        window_start=now - the_rule.window,
+        window_end=now,
+        state=state,
+        findings=[],
+        report=None,
+        evaluated_by="test",
+    )
+    with parts.database.write() as connection:
+        evaluations.add(connection, evaluation)
+    tick(parts, seconds=1)
+    return evaluation
+
+
+def kept(parts: Parts, evaluation: evaluations.Evaluation, keys: str, state: AlertState = "firing") -> list[Subject]:
+    """Alerts about these classes, written as that evaluation leaves them."""
+    told = []
+    with parts.database.write() as connection:
+        known = {alert.key: alert for alert in alerts.open_alerts(connection, "digits")}
+        for key in keys:
+            fresh = Alert(
+                id=new_id(),
+                rule=evaluation.rule,
+                key=key,
+                model="digits",
+                version=1,
+                severity="warning",
+                state=state,
+                opened_at=evaluation.at,
+                since=evaluation.at,
+                fired_at=evaluation.at,
+                notices=1,
+                value=0.5,
+                low=0.3,
+                high=0.7,
+                threshold=0.1,
+                n=20,
+            )
+            alert = replace(known.get(key, fresh), state=state)
+            told.append(Subject(alert, f"Class {key}: 10 of 20 labelled answers wrong, 50.0 %."))
+            alerts.save(connection, alert, told[-1].sentence, evaluation.id)
+    return told
+
+
+def tell(parts: Parts, subjects: list[Subject], kind: Kind, evaluation: evaluations.Evaluation) -> int:
+    """Post one notice about these alerts."""
+    with parts.database.write() as connection:
+        return post_group(connection, parts, rule(parts, evaluation.rule), subjects, kind, evaluation)
+
+
+def body_for(parts: Parts, channel: str) -> dict[str, object]:
+    """What was last put into the outbox for one channel."""
+    found: Message = next(message for message in reversed(notices(parts)) if message.channel == channel)
+    body: dict[str, object] = found.payload["body"]
+    return body

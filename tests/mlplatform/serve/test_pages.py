@@ -1,0 +1,70 @@
+"""The pages for people: what they show, and that nothing from outside becomes markup."""
+
+import httpx
+import pytest
+
+from mlplatform.loop import turn
+from mlplatform.serve.server import Server
+from mlplatform.store import alerts
+from tests.mlplatform.cli.test_alerts import breach
+from tests.mlplatform.loop_world import all_alerts, rule, with_rules
+from tests.mlplatform.serve.conftest import running
+
+
+@pytest.fixture
+def firing(server: Server) -> str:
+    """The id of an alert that fires."""
+    breach(with_rules(server.parts))
+    turn(server.parts, rule(server.parts, "accuracy-drop"), server.parts.clock())
+    [alert] = [each for each in all_alerts(server.parts) if each.rule == "accuracy-drop"]
+    return alert.id
+
+
+@pytest.mark.parametrize("path", ["/", "/alerts"])
+def test_the_dashboard_shows_champion_alerts_and_where_to_read_on(server: Server, firing: str, path: str) -> None:
+    with running(server) as client:
+        page = client.get(path)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "version 1 serves" in page.text
+    assert f"alerts/{firing}" in page.text
+    assert "Accuracy is" in page.text
+
+
+def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Server, firing: str) -> None:
+    with running(server) as client:
+        page = client.get(f"/alerts/{firing}").text
+        assert "Why it fired" in page
+        assert "<button>Acknowledge</button>" in page
+        answer = client.post(f"/alerts/{firing}/acknowledge")
+        assert answer.status_code == 303
+        assert "<button>" not in client.get(f"/alerts/{firing}").text
+        assert client.post(f"/alerts/{firing}/acknowledge").status_code == 303
+        with server.parts.database.read() as connection:
+            assert alerts.find(connection, firing).state == "acknowledged"
+            assert [each["actor"] for each in alerts.changes_of(connection, firing)] == ["watcher", "dashboard"]
+
+
+def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) -> None:
+    with running(server) as client:
+        answer = client.post(f"/alerts/{firing}/acknowledge", headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 422
+    with server.parts.database.read() as connection:
+        assert alerts.find(connection, firing).state == "firing"
+
+
+def test_an_unknown_alert_is_not_found(client: httpx.Client, server: Server) -> None:
+    with_rules(server.parts)
+    assert client.get("/alerts/nobody").status_code == 404
+    assert client.post("/alerts/nobody/acknowledge").status_code == 404
+
+
+def test_what_people_wrote_is_shown_as_text(server: Server, firing: str) -> None:
+    with server.parts.database.write() as connection:
+        alert = alerts.find(connection, firing)
+        evaluation = alerts.listed(connection)[0]["evaluation_id"]
+        alerts.save(connection, alert, "<script>alert(1)</script>", evaluation)
+    with running(server) as client:
+        page = client.get("/").text
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page

@@ -1,0 +1,89 @@
+"""What the store holds about one alert."""
+
+from datetime import timedelta
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError
+from mlplatform.store import retrainings
+from mlplatform.store.dossier import Dossier, dossier, firing, run_of
+from mlplatform.store.schema import retrainings as rows
+from tests.mlplatform.loop_world import tick
+from tests.mlplatform.misread_world import evaluated, kept, misread_world, tell
+
+
+@pytest.fixture
+def misread(parts: Parts) -> Parts:
+    return misread_world(parts)
+
+
+def about(parts: Parts, alert_id: str) -> Dossier:
+    with parts.database.read() as connection:
+        return dossier(connection, alert_id)
+
+
+def test_an_unknown_alert_is_not_found(misread: Parts) -> None:
+    with pytest.raises(NotFoundError, match="alert 'nope' is not known"):
+        about(misread, "nope")
+
+
+def test_cause_and_latest_evaluation_are_told_apart(misread: Parts) -> None:
+    cause = evaluated(misread)
+    [subject] = kept(misread, cause, "3")
+    latest = evaluated(misread, "suspect")
+    kept(misread, latest, "3")
+    found = about(misread, subject.alert.id)
+    assert found.cause is not None
+    assert (found.cause.id, found.latest.id) == (cause.id, latest.id)
+    assert found.sentence == subject.sentence
+
+
+def test_a_notice_of_several_alerts_is_found_for_each_and_for_no_other(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    three, five, eight = kept(misread, evaluation, "358")
+    tell(misread, [three, five], "firing", evaluation)
+    tell(misread, [eight], "firing", evaluation)
+    keys = {
+        each.alert.key: {message.idempotency_key.rpartition("-firing")[0] for message in found.notices}
+        for each, found in ((each, about(misread, each.alert.id)) for each in (three, five, eight))
+    }
+    assert keys == {"3": {evaluation.id}, "5": {evaluation.id}, "8": {eight.alert.id}}
+
+
+def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: Parts) -> None:
+    [three] = kept(misread, evaluated(misread), "3")
+    made: list[str] = []
+    with misread.database.write() as connection:
+        for alert_id in (None, three.alert.id):
+            now = misread.clock() + timedelta(seconds=len(made))
+            asked, _ = retrainings.request(
+                connection, pipeline="digits", reason="r", trigger="alert", requested_by="t", now=now, alert_id=alert_id
+            )
+            made.append(asked)
+    assert made[0] == made[1]
+    assert [each.id for each in about(misread, three.alert.id).retrainings] == made[:1]
+    [five] = kept(misread, evaluated(misread), "5")
+    assert about(misread, five.alert.id).retrainings == []
+
+
+def test_the_run_of_a_version_is_that_of_the_retraining_which_made_it(misread: Parts) -> None:
+    with misread.database.write() as connection:
+        retrainings.request(
+            connection, pipeline="digits", reason="r", trigger="manual", requested_by="t", now=misread.clock()
+        )
+        connection.execute(rows.update().values(run_id="run-7", candidate_version=7))
+    with misread.database.read() as connection:
+        assert run_of(connection, "digits", 7) == "run-7"
+        assert run_of(connection, "digits", 1) is None
+
+
+def test_only_what_fires_for_the_rule_and_version_counts_as_firing(misread: Parts) -> None:
+    evaluation = evaluated(misread)
+    kept(misread, evaluation, "8")
+    kept(misread, evaluation, "5", "acknowledged")
+    kept(misread, evaluation, "3", "resolved")
+    tick(misread, seconds=1)
+    with misread.database.read() as connection:
+        assert [alert.key for alert, _ in firing(connection, "digits", 1, "class-error")] == ["5", "8"]
+        assert firing(connection, "digits", 2, "class-error") == []

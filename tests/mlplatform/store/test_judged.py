@@ -1,0 +1,240 @@
+"""Labels in the order they became known: each read once by whoever keeps a cursor, and counted for windows."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Column, MetaData, Table, delete
+
+from mlplatform.store import database as database_module
+from mlplatform.store import feedback, judged
+from mlplatform.store.database import Database
+from mlplatform.store.feedback import Label
+from mlplatform.store.schema import UtcDateTime
+from mlplatform.store.schema_watch import counters, label_counts
+from mlplatform.store.schema_watch import judged as table
+from mlplatform.store.truths import Source
+from monitors.tally import Judged, LabelCount
+from tests.mlplatform.conftest import START, prediction, recorded, schema_of_its_own
+from tests.mlplatform.store.conftest import together, writing
+
+MINUTE = timedelta(minutes=1)
+
+
+def told(
+    database: Database, key: str, label: str, source: Source = "audit", minutes: int = 0, who: str = "ada"
+) -> None:
+    at = START + minutes * MINUTE
+    with database.write() as connection:
+        feedback.add(connection, [Label(key, label, source, who, at)], at)
+
+
+def read(database: Database, cursor: int = 0, version: int = 1, limit: int = 100) -> list[Judged]:
+    with database.read() as connection:
+        return judged.since(connection, "digits", version, cursor, limit)
+
+
+def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int = 1) -> list[LabelCount]:
+    start, end = (START + each * MINUTE for each in minutes)
+    with database.read() as connection:
+        return judged.counted(connection, "digits", version, start, end)
+
+
+def test_labels_are_read_once_in_the_order_they_became_known(database: Database) -> None:
+    ids = recorded(database, *(prediction(seed=seed) for seed in range(3)))
+    for place in (2, 0, 1):
+        told(database, ids[place], "5", minutes=place)
+    rows = read(database)
+    assert [row.prediction_id for row in rows] == [ids[2], ids[0], ids[1]]
+    assert [row.seq for row in rows] == [1, 2, 3]
+    assert read(database, cursor=rows[1].seq) == rows[2:]
+    assert read(database, limit=2) == rows[:2]
+    assert (rows[0].label, rows[0].truth, rows[0].known_at) == ("3", "5", START + 2 * MINUTE)
+
+
+def test_versions_are_read_apart(database: Database) -> None:
+    first, second = recorded(database, prediction(), prediction(version=2))
+    told(database, second, "3")
+    told(database, first, "3")
+    assert [row.prediction_id for row in read(database)] == [first]
+    assert [row.prediction_id for row in read(database, version=2)] == [second]
+
+
+def test_the_same_label_again_and_a_late_one_change_nothing(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5", minutes=5)
+    before = read(database)
+    told(database, key, "5", minutes=6)
+    told(database, key, "7", minutes=1)
+    assert read(database) == before
+
+
+def test_a_label_changed_by_its_source_keeps_its_number_and_its_truth_follows(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5")
+    told(database, key, "3", minutes=9)
+    [row] = read(database)
+    assert (row.seq, row.truth, row.known_at) == (1, "3", START)
+    assert counts(database) == [LabelCount("audit", "3", "3", 1.0, 1)]
+
+
+def test_a_more_trusted_source_moves_the_row_to_the_end_and_leaves_a_mark(database: Database) -> None:
+    first, second = recorded(database, prediction(), prediction(seed=1))
+    told(database, first, "5", "correction")
+    told(database, second, "3", "delayed")
+    told(database, first, "3", "audit", minutes=4)
+    rows = read(database)
+    assert [(row.prediction_id, row.source, row.seen) for row in rows] == [
+        (second, "delayed", ()),
+        (first, "audit", ("correction",)),
+    ]
+    assert rows[1].seq == 3
+    assert rows[1].is_new_for({"audit", "delayed"})
+    assert not rows[1].is_new_for({"audit", "correction"})
+    assert not rows[0].is_new_for({"audit"})
+    assert {(each.source, each.n) for each in counts(database)} == {("audit", 1), ("delayed", 1)}
+
+
+def test_a_less_trusted_label_afterwards_is_not_heard(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5", "audit")
+    told(database, key, "3", "correction", minutes=3)
+    [row] = read(database)
+    assert (row.truth, row.source) == ("5", "audit")
+
+
+def test_counts_are_of_the_minutes_in_which_answers_were_given(database: Database) -> None:
+    rows = [prediction(START + minute * MINUTE, seed=minute, label=str(minute % 2)) for minute in range(6)]
+    for key in recorded(database, *rows):
+        told(database, key, "1", "delayed", minutes=50)
+    assert counts(database, (2, 4)) == [
+        LabelCount("delayed", "1", "0", 1.0, 2),
+        LabelCount("delayed", "1", "1", 1.0, 1),
+    ]
+    assert counts(database, (20, 30)) == []
+
+
+def test_writers_at_once_give_each_label_its_own_number(database: Database) -> None:
+    batches = [recorded(database, *(prediction(seed=seed) for seed in range(5))) for _ in range(6)]
+    given = [[Label(key, "5", "audit", "ada", START) for key in ids] for ids in batches]
+    jobs = [writing(database, partial(feedback.add, labels=labels, received_at=START)) for labels in given]
+    assert not [each for each in together(*jobs) if isinstance(each, Exception)]
+    assert [row.seq for row in read(database)] == list(range(1, 31))
+    assert [each.n for each in counts(database)] == [30]
+
+
+def test_a_failed_transaction_leaves_no_gap_that_a_cursor_could_pass(database: Database) -> None:
+    first, second = recorded(database, prediction(), prediction(seed=1))
+
+    def fail() -> None:
+        with database.write() as connection:
+            feedback.add(connection, [Label(first, "5", "audit", "ada", START)], START)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    told(database, second, "3")
+    assert [(row.prediction_id, row.seq) for row in read(database)] == [(second, 1)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from("35"),
+            st.sampled_from(["audit", "delayed", "correction"]),
+            st.integers(0, 5),
+            st.sampled_from(["ada", "bob"]),
+        ),
+        max_size=15,
+    )
+)
+def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_at_most_once(
+    database: Database, said: list[tuple[int, str, Source, int, str]]
+) -> None:
+    with database.write() as connection:
+        for kept in (table, label_counts, counters):
+            connection.execute(delete(kept))
+    ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
+    cursor, heard = 0, list[str]()
+    for place, label, source, minutes, who in said:
+        told(database, ids[place], label, source, minutes, who)
+        for row in read(database, cursor):
+            cursor = row.seq
+            if row.is_new_for({"audit", "delayed"}):
+                heard.append(row.prediction_id)
+    assert len(heard) == len(set(heard))
+    rows = read(database)
+    assert set(heard) == {row.prediction_id for row in rows if row.source != "correction"}
+    assert sum(each.n for each in counts(database)) == len(rows)
+    for each in counts(database):
+        assert each.n == sum(
+            (row.source, row.truth, row.label) == (each.source, each.truth, each.label) for row in rows
+        )
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def old_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A store as the first migration left it."""
+    with schema_of_its_own() if request.param == "postgres" else nullcontext(f"sqlite:///{tmp_path}/old.db") as url:
+        made = Database(url)
+        config = Config()
+        config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+        with made.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+        yield made
+        made.close()
+
+
+def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(old_database: Database) -> None:
+    answers = [(f"p{n}", START + n * MINUTE) for n in range(3)]
+    said = [
+        ("f0", "p1", "5", "correction", 1, None),
+        ("f1", "p0", "3", "delayed", 2, None),
+        ("f2", "p1", "3", "audit", 3, None),
+        ("f3", "p2", "3", "audit", 4, "f4"),
+        ("f4", "p2", "5", "audit", 5, None),
+    ]
+    images, old_predictions, old_feedback = (
+        Table(name, MetaData(), *(Column(each, UtcDateTime if each.endswith("at") else None) for each in columns))
+        for name, columns in OLD.items()
+    )
+    with old_database.write() as connection:
+        connection.execute(images.insert().values(hash="h", png=b"", at=START))
+        for key, at in answers:
+            row = {"id": key, "at": at, "model_name": "digits", "model_version": 1, "image_hash": "h", "label": "3"}
+            rest = {"probabilities": "[]", "confidence": 0.9, "latency_ms": 1.0, "request_id": key, "client_id": "c"}
+            connection.execute(old_predictions.insert().values(**row, **rest))
+        for key, prediction_id, label, source, minutes, after in said:
+            at = START + minutes * MINUTE
+            row = {"id": key, "prediction_id": prediction_id, "label": label, "source": source, "reviewer": "ada"}
+            connection.execute(old_feedback.insert().values(**row, at=at, received_at=at, superseded_by=after))
+    old_database.upgrade()
+    assert counts(old_database) == [
+        LabelCount("audit", "3", "3", 1.0, 1),
+        LabelCount("audit", "5", "3", 1.0, 1),
+        LabelCount("delayed", "3", "3", 1.0, 1),
+    ]
+    rows = [(row.prediction_id, row.truth, row.source, row.weight, row.share) for row in read(old_database)]
+    assert rows == [("p0", "3", "delayed", 1, 1), ("p1", "3", "audit", 1, 1), ("p2", "5", "audit", 1, 1)]
+    told(old_database, recorded(old_database, prediction())[0], "3", minutes=9)
+    assert [row.seq for row in read(old_database)] == [1, 2, 3, 4]
+
+
+OLD = {
+    "images": ("hash", "png", "at"),
+    "predictions": (
+        *("id", "at", "model_name", "model_version", "image_hash", "label", "probabilities", "confidence"),
+        *("latency_ms", "request_id", "client_id"),
+    ),
+    "feedback": ("id", "prediction_id", "label", "source", "reviewer", "at", "received_at", "superseded_by"),
+}

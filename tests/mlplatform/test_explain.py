@@ -1,0 +1,134 @@
+"""Why an alert fired, in words and numbers."""
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError
+from mlplatform.explain import Explanation, explain, promise
+from mlplatform.loop import turn
+from mlplatform.people import acknowledge_alert
+from mlplatform.settings import Settings
+from mlplatform.store import outbox
+from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
+from tests.mlplatform.misread_world import misread_world
+from tests.monitors.examples import rule as example
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"public_url": "https://platform.test"})
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    """A platform whose accuracy alert just fired."""
+    promote(with_rules(parts))
+    answer(parts, 18, 12)
+    turn(parts, rule(parts, "accuracy-drop"), parts.clock())
+    return parts
+
+
+def explained(parts: Parts) -> Explanation:
+    """The newest alert, explained."""
+    return explain(parts, all_alerts(parts)[0].id)
+
+
+def test_it_says_why_in_the_findings_words_and_numbers(world: Parts) -> None:
+    why = explained(world).sections["Why it fired"]
+    assert why[0].startswith("Accuracy is 60.0 % on 30 labelled answers, against 99.0 % on the golden set")
+    assert why[1] == "Decided 2026-01-01 12:00:01 UTC on what came since 2026-01-01 11:00:01 UTC."
+    assert why[2].startswith("value: 39.0 points")
+    assert why[3].startswith("interval (99 % each side): ")
+    assert why[4:7] == ["baseline: 99.0 %", "allowed: 0.5 points", "samples: 30"]
+
+
+def test_it_restates_the_rule_and_what_it_promises(world: Parts) -> None:
+    sections = explained(world).sections
+    assert sections["The rule"] == [
+        "accuracy_drop above 0.5 points, in a window of 1h",
+        "decides from 20 samples on, with 99 % confidence",
+        "labels from: audit, delayed",
+        "fires after 0s, ends at 0.5 points or less",
+        "action: retrain; tells: team-slack, mail, events, nobody, every 4h",
+    ]
+    assert "at most 1 %" in sections["What the rule promises"][0]
+
+
+def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:
+    assert "at most 1 per 90d on average" in promise(example(false_alarms="1 per 90d"))
+    assert "at most 1 %, over all classes together" in promise(example("class_error"))
+    assert "at most 5 %, for each class of hosts" in promise(example("latency_ratio", confidence=0.95))
+
+
+def test_it_tells_what_happened_since_and_by_whom(world: Parts) -> None:
+    [alert] = all_alerts(world)
+    tick(world, seconds=59)
+    acknowledge_alert(world, alert.id, "ada")
+    with world.database.write() as connection:
+        first, second, _ = notices(world)
+        outbox.delivered(connection, first.id, world.clock())
+        outbox.failed(connection, second, "HTTP 503: busy", 1, world.clock())
+    found = explained(world)
+    history = found.sections["History"]
+    assert history[0].startswith("2026-01-01 12:00:01 UTC watcher: firing. Accuracy is 60.0 %")
+    assert history[1] == "2026-01-01 12:01:00 UTC ada: firing → acknowledged. acknowledged"
+    assert found.sections["Notices"] == [
+        "2026-01-01 12:00:01 UTC firing to team-slack: delivered 2026-01-01 12:01:00 UTC, 1 try",
+        "2026-01-01 12:00:01 UTC firing to mail: failed, 1 try: HTTP 503: busy",
+        "2026-01-01 12:00:01 UTC firing to events: waiting, 0 tries",
+    ]
+    assert "acknowledged since 2026-01-01 12:01:00 UTC" in found.heading
+
+
+def test_it_names_the_retraining_or_task_that_was_started(world: Parts) -> None:
+    [action] = explained(world).sections["Actions"]
+    assert action.startswith("2026-01-01 12:00:01 UTC retraining ")
+    assert action.endswith(": queued")
+
+
+def test_it_leads_to_report_and_to_the_page_to_acknowledge_on(world: Parts) -> None:
+    [alert] = all_alerts(world)
+    links = explained(world).sections["Links"]
+    assert f"Acknowledge: https://platform.test/alerts/{alert.id}" in links
+    assert any(link.startswith("Report: https://platform.test/v1/evaluations/") for link in links)
+
+
+def test_a_later_evaluation_is_told_apart_from_the_cause(world: Parts) -> None:
+    assert "Now" not in explained(world).sections
+    answer(world, 500)
+    turn(world, rule(world, "accuracy-drop"), world.clock())
+    now = explained(world).sections["Now"]
+    assert now[0].startswith("Accuracy is 97.7 % on 530 labelled answers")
+    assert "samples: 530" in now
+
+
+def test_an_alert_of_a_class_is_explained_with_its_task_and_shared_notice(parts: Parts) -> None:
+    misread_world(parts)
+    turn(parts, rule(parts, "class-error"), parts.clock())
+    found = explained(parts)
+    assert found.heading.startswith("class-error (class 8) · digits v1 · warning · firing since ")
+    assert [line.split()[3] for line in found.sections["Actions"]] == ["label-audit"]
+
+
+def test_a_rule_that_is_gone_is_said_to_be(world: Parts) -> None:
+    with_rules(world, RULES.replace("name: accuracy-drop", "name: another"))
+    found = explained(world)
+    assert found.sections["The rule"] == ["accuracy-drop is no longer in alerts.yaml."]
+    assert found.sections["Why it fired"][0].startswith("Accuracy is 60.0 %")
+    assert "What the rule promises" not in found.sections
+
+
+def test_a_changed_threshold_is_pointed_out(world: Parts) -> None:
+    with_rules(world, RULES.replace("above: 0.5 points", "above: 3 points"))
+    assert "when it was last judged, the rule said 0.5 points" in explained(world).sections["The rule"]
+
+
+def test_the_text_holds_every_section(world: Parts) -> None:
+    found = explained(world)
+    assert found.text.startswith(f"{found.heading}\n\nWhy it fired\n  Accuracy is")
+    assert all(f"\n\n{name}\n  " in found.text for name in found.sections)
+
+
+def test_an_unknown_alert_is_not_found(world: Parts) -> None:
+    with pytest.raises(NotFoundError, match="alert 'nope' is not known"):
+        explain(world, "nope")

@@ -1,0 +1,44 @@
+"""Addresses where people read on."""
+
+from dataclasses import replace
+
+import pytest
+
+from mlplatform.links import image_link, links_of
+from mlplatform.settings import Settings
+from mlplatform.store.evaluations import Evaluation
+from tests.mlplatform.conftest import START
+
+EVALUATION = Evaluation(
+    id="e1", rule="r", slot=START, at=START, model_name="digits", model_version=3, window_start=START,
+    window_end=START, state="breach", findings=[], report=None, evaluated_by="t",
+)  # fmt: skip
+
+
+@pytest.fixture
+def public(settings: Settings) -> Settings:
+    return settings.model_copy(update={"public_url": "https://p.test/", "mlflow_public_url": "https://m.test/"})
+
+
+def test_every_page_is_linked_when_addresses_are_public(public: Settings) -> None:
+    assert links_of(public, EVALUATION, ["a1"], "run-1") == {
+        "Report": "https://p.test/v1/evaluations/e1/report",
+        "Dashboard": "https://p.test/",
+        "Acknowledge": "https://p.test/alerts/a1",
+        "Model": "https://m.test/#/models/digits/versions/3",
+        "Run": "https://m.test/#/runs/run-1",
+    }
+    assert image_link(public, "p1") == "https://p.test/v1/predictions/p1/image"
+
+
+def test_several_alerts_are_acknowledged_on_the_page_of_all(public: Settings) -> None:
+    assert links_of(public, EVALUATION, ["a1", "a2"])["Acknowledge"] == "https://p.test/alerts"
+
+
+def test_no_report_is_linked_where_none_is_made(public: Settings) -> None:
+    assert list(links_of(public, replace(EVALUATION, state="ok"))) == ["Dashboard", "Model"]
+
+
+def test_without_public_addresses_nothing_is_linked(settings: Settings) -> None:
+    assert links_of(settings, EVALUATION, ["a1"], "run-1") == {}
+    assert image_link(settings, "p1") == ""

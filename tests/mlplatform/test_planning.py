@@ -1,0 +1,97 @@
+"""The sampling plan follows the traffic, the need for labels and the champion."""
+
+from datetime import timedelta
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import FencedError
+from mlplatform.planning import FIRST, replan
+from mlplatform.store import audits, plans
+from monitors.sampling import Plan
+from tests.mlplatform.conftest import prediction, recorded
+from tests.mlplatform.loop_world import RULES, answer, lease_of, promote, tick, with_rules
+from tests.mlplatform.test_loop import look
+
+AUDITED = RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:", 1)
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    promote(with_rules(parts, AUDITED))
+    return parts
+
+
+def traffic(parts: Parts, sure: int, doubtful: int = 0) -> None:
+    now = parts.clock()
+    rows = [prediction(now, confidence=0.999) for _ in range(sure)]
+    recorded(parts.database, *rows, *(prediction(now, confidence=0.5) for _ in range(doubtful)))
+
+
+def newest(parts: Parts, version: int = 1) -> Plan | None:
+    with parts.database.read() as connection:
+        found = plans.newest(connection, "digits", version)
+    return None if found is None else Plan.from_json(found.plan)
+
+
+def test_without_a_budget_or_a_champion_nothing_is_planned(parts: Parts) -> None:
+    assert replan(with_rules(parts, AUDITED)) is None
+    promote(with_rules(parts))
+    assert replan(parts) is None
+    assert newest(parts) is None
+
+
+def test_the_first_plan_is_small_while_the_traffic_is_not_known(world: Parts) -> None:
+    assert replan(world) == FIRST == newest(world)
+    assert replan(world) is None
+
+
+def test_the_plan_draws_about_its_budget_a_day_and_more_of_the_doubtful(world: Parts) -> None:
+    traffic(world, 380, 20)
+    tick(world, hours=12)
+    plan = replan(world)
+    assert plan is not None
+    assert plan.uniform == pytest.approx(0.5 * 50 / 800)
+    assert plan.chance("3 0") > 2 * plan.chance("3 3")
+    assert 760 * plan.chance("3 3") + 40 * plan.chance("3 0") == pytest.approx(50)
+    assert replan(world) is None, "nothing has changed"
+
+
+def test_a_suspect_rule_raises_the_budget(world: Parts) -> None:
+    answer(world, 97, 3)
+    traffic(world, 900)
+    tick(world, minutes=30)
+    evaluation = look(world)
+    assert evaluation is not None
+    assert evaluation.state == "suspect"
+    plan = replan(world)
+    assert plan is not None
+    assert plan.uniform == pytest.approx(0.5 * 4 * 50 / (1000 * 48), rel=0.01)
+
+
+def test_a_new_version_begins_with_the_plan_of_the_one_before(world: Parts) -> None:
+    traffic(world, 400)
+    tick(world, hours=12)
+    before = replan(world)
+    promote(world, 2)
+    assert replan(world) == before
+    assert newest(world, 2) == before
+
+
+def test_answers_are_drawn_by_it_from_then_on(world: Parts) -> None:
+    traffic(world, 20)
+    tick(world, hours=12)
+    assert replan(world) == Plan(1.0), "all traffic fits into the budget"
+    traffic(world, 7)
+    with world.database.read() as connection:
+        whole = (world.clock() - timedelta(days=1), world.clock() + timedelta(days=1))
+        assert audits.progress(connection, "digits", 1, whole).drawn == 7
+
+
+def test_a_lost_lease_publishes_nothing(world: Parts) -> None:
+    lease = lease_of(world, "paused")
+    tick(world, seconds=16)
+    lease_of(world, "the next leader")
+    with pytest.raises(FencedError):
+        replan(world, lease)
+    assert newest(world) is None

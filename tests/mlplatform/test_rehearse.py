@@ -1,0 +1,96 @@
+"""Rehearsals of channels: sent at once, to receivers on loopback."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.demo.receivers import Mailbox, receivers
+from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
+from mlplatform.processes import free_port
+from mlplatform.rehearse import rehearse
+from mlplatform.settings import Settings
+from monitors.signature import verify
+from tests.mlplatform.loop_world import SECRET, with_rules
+
+RULES = f"""\
+version: 1
+model: digits
+channels:
+  team-slack: {{type: slack, url: "http://127.0.0.1:HTTP/slack"}}
+  mail: {{type: email, host: 127.0.0.1, port: SMTP, starttls: false, sender: p@example.org, to: [a@example.org]}}
+  events: {{type: webhook, url: "http://127.0.0.1:HTTP/events", secret: "{SECRET}"}}
+  on-call: {{type: alertmanager, url: "http://127.0.0.1:HTTP/alerts"}}
+  phone: {{type: apprise, url: "json://127.0.0.1:HTTP/phone"}}
+  from-variable: {{type: slack, url: "${{PLATFORM_TEST_NO_SUCH_URL:-}}"}}
+  half-mail: {{type: email, host: "${{PLATFORM_TEST_NO_SUCH_HOST:-}}", sender: p@example.org, to: ""}}
+rules:
+  - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 20}}
+"""
+
+
+@pytest.fixture
+def mailbox(settings: Settings) -> Iterator[tuple[Parts, Mailbox]]:
+    """Rules whose channels end at receivers on loopback; no database is there."""
+    http, smtp = free_port(), free_port()
+    parts = with_rules(Parts(settings), RULES.replace("HTTP", str(http)).replace("SMTP", str(smtp)))
+    with receivers(http, smtp) as box:
+        yield parts, box
+
+
+@pytest.mark.parametrize("name", ["team-slack", "events", "on-call", "phone"])
+def test_a_sample_arrives_and_says_that_it_is_a_test(mailbox: tuple[Parts, Mailbox], name: str) -> None:
+    parts, box = mailbox
+    rehearse(parts, name)
+    [posted] = box.posts
+    said = json.dumps(posted.json, ensure_ascii=False)
+    assert f"This is a test of channel {name}: nothing is wrong" in said
+    assert "firing: test · digits v1" in said
+
+
+def test_a_sample_webhook_is_signed(mailbox: tuple[Parts, Mailbox]) -> None:
+    parts, box = mailbox
+    rehearse(parts, "events")
+    [posted] = box.posts
+    identity, moment = posted.headers["webhook-id"], int(posted.headers["webhook-timestamp"])
+    assert verify(SECRET, identity, moment, posted.body, posted.headers["webhook-signature"], moment)
+    assert posted.json["data"]["rule"] == "test"
+
+
+def test_a_sample_email_arrives(mailbox: tuple[Parts, Mailbox]) -> None:
+    parts, box = mailbox
+    rehearse(parts, "mail")
+    assert box.wait(0, 1, 10)
+    assert box.mails[0]["Subject"] == "[info] firing: test · digits v1"
+
+
+def test_a_rehearsal_needs_no_database_and_leaves_nothing_behind(mailbox: tuple[Parts, Mailbox]) -> None:
+    parts, _ = mailbox
+    rehearse(parts, "on-call")
+    assert not parts.settings.home.exists()
+
+
+def test_an_unknown_channel_names_the_known_ones(mailbox: tuple[Parts, Mailbox]) -> None:
+    with pytest.raises(NotFoundError, match=r"'nope' is not in .*; it has: events, from-variable, half-mail, mail,"):
+        rehearse(mailbox[0], "nope")
+
+
+def test_a_channel_that_is_off_says_which_keys_and_variables_are_empty(mailbox: tuple[Parts, Mailbox]) -> None:
+    parts, _ = mailbox
+    with pytest.raises(SettingsError, match=r"off: url is empty \(set PLATFORM_TEST_NO_SUCH_URL\)"):
+        rehearse(parts, "from-variable")
+    with pytest.raises(SettingsError, match=r"host is empty \(set PLATFORM_TEST_NO_SUCH_HOST\); to is empty \(write"):
+        rehearse(parts, "half-mail")
+
+
+def test_a_receivers_refusal_is_told_without_the_address(mailbox: tuple[Parts, Mailbox]) -> None:
+    parts, _ = mailbox
+    text = parts.settings.alerts_file.read_text().replace("/slack", "/SECRETPART")
+    with_rules(parts, text)
+    refusing = httpx.Client(
+        transport=httpx.MockTransport(lambda request: httpx.Response(404, text=f"no team at {request.url.path}"))
+    )
+    with pytest.raises(DeliveryError, match=r"^channel 'team-slack': HTTP 404: no team at /\*\*\*$"):
+        rehearse(parts, "team-slack", refusing)
