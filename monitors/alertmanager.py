@@ -49,7 +49,7 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
     alert, rule = subject.alert, notice.rule
-    key = {"class" if rule.metric == "class_error" else "key": alert.key} if alert.key else {}
+    key = {"class" if rule.kind.key == "class" else "key": alert.key} if alert.key else {}
     labels = {
         "alertname": alert.rule,
         "metric": rule.metric,

@@ -7,7 +7,7 @@ such a proof is only "suspect".
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from monitors.estimate import Counted, Estimate, difference, error_share
@@ -23,16 +23,14 @@ from monitors.window import Baseline
 from monitors.wording import counted, percent
 
 Detectors = Mapping[str, Detector]
+Findings = tuple[Finding, ...]
+Decision = Callable[[Rule, Tally, Baseline, Detectors], Findings]
 NONE: Final[Detectors] = {}
 
 
-def decide(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors = NONE) -> tuple[Finding, ...]:
+def decide(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors = NONE) -> Findings:
     """Judge a window by a rule, given its detectors where the rule has a false-alarm budget."""
-    if rule.metric == "accuracy_drop":
-        return (_accuracy_drop(rule, tally, baseline, detectors),)
-    if rule.metric == "latency_ratio":
-        return (latency_ratio(rule, tally, baseline),)
-    return _class_error(rule, tally, detectors)
+    return DECISIONS[rule.metric](rule, tally, baseline, detectors)
 
 
 def settled(findings: Sequence[Finding], detectors: Detectors) -> frozenset[str]:
@@ -54,15 +52,15 @@ def _counted(cells: Sequence[LabelCount]) -> list[Counted]:
     return [Counted(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
 
 
-def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Finding:
+def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
     counted_labels, detector = _counted(tally.labelled(rule.sources)), detectors.get(WHOLE)
     if not counted_labels:
-        return _unheard(rule, tally, detector)
+        return (_unheard(rule, tally, detector),)
     sample = error_share(counted_labels, rule.confidence)
     accuracy = 1 - sample.value
     if not baseline.accuracy_total:
         sentence = f"Accuracy is {percent(accuracy)}, but version {tally.version} has no golden-set baseline."
-        return found(rule, tally, "insufficient", sample.n, sentence)
+        return (found(rule, tally, "insufficient", sample.n, sentence),)
     before = baseline.accuracy_correct / baseline.accuracy_total
     baseline_errors = baseline.accuracy_total - baseline.accuracy_correct
     golden = Estimate(1 - before, *exact(baseline_errors, baseline.accuracy_total, rule.confidence), 0)
@@ -73,15 +71,17 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
     if state == "suspect" and detector is not None:
         needed = _until_alarm(rule, tally, sample, detector, 1)
     elif state == "suspect":
-        goal = labels_needed(accuracy, baseline.accuracy_correct, baseline.accuracy_total, rule.above, rule.confidence)
+        goal = labels_needed(
+            accuracy, baseline.accuracy_correct, baseline.accuracy_total, rule.threshold, rule.confidence
+        )
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
         f"Accuracy is {percent(accuracy)} on {counted(sample.n, 'labelled answer')}"
         f"{_weighted(counted_labels)}, against {percent(before)} "
-        f"on the golden set: {_compared(drop)}. {verdict(rule, state, low, needed, 'label')}"
+        f"on the golden set: {_compared(drop)}. {verdict(rule, state, low, needed)}"
     )
     held = None if detector is None else min(1.0, detector.evidence)
-    return found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, evidence=held)
+    return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, evidence=held),)
 
 
 def _weighted(cells: Sequence[Counted]) -> str:
@@ -92,7 +92,7 @@ def _compared(drop: float) -> str:
     return f"{100 * abs(drop):.1f} points {'lower' if drop > 0 else 'higher'}" if round(drop, 3) else "no difference"
 
 
-def _class_error(rule: Rule, tally: Tally, detectors: Detectors) -> tuple[Finding, ...]:
+def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
     cells = tally.labelled(rule.sources)
     samples = {name: _counted([each for each in cells if each.truth == name]) for name in tally.classes}
     heard = {name: sample for name, sample in samples.items() if sample}
@@ -117,7 +117,7 @@ def _family_wise(rule: Rule, samples: Mapping[str, Sequence[Counted]]) -> dict[s
     alpha, left, rejecting = 1 - rule.confidence, len(ready), True
     if any(len(cells) > 1 for cells in ready.values()):
         return dict.fromkeys(ready, 1 - alpha / left)
-    p_values = {name: binomial_tail(cells[0].wrong, cells[0].n, rule.above) for name, cells in ready.items()}
+    p_values = {name: binomial_tail(cells[0].wrong, cells[0].n, rule.threshold) for name, cells in ready.items()}
     confidences: dict[str, float] = {}
     for name in sorted(p_values, key=lambda name: p_values[name]):
         confidences[name] = 1 - alpha / left
@@ -136,7 +136,7 @@ def _one_class(
         needed = _until_alarm(rule, tally, sample, detector, len(tally.classes))
     sentence = (
         f"Class {name}: {sum(cell.wrong for cell in cells)} of {counted(sample.n, 'labelled answer')} wrong, "
-        f"{percent(sample.value)}{_weighted(cells)}. {verdict(rule, state, sample.low, needed, 'label')}"
+        f"{percent(sample.value)}{_weighted(cells)}. {verdict(rule, state, sample.low, needed)}"
     )
     held = None if detector is None else min(1.0, detector.evidence)
     numbers = (sample.value, sample.low, sample.high)
@@ -157,7 +157,7 @@ def _unheard(rule: Rule, tally: Tally, detector: Detector | None, key: str = "")
     sentence = nothing_labelled(rule, tally)
     if not _alarmed(detector):
         return found(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
-    proof = verdict(rule, "breach", None, None, "label")
+    proof = verdict(rule, "breach", None, None)
     return found(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, evidence=1.0)
 
 
@@ -167,3 +167,15 @@ def _until_alarm(rule: Rule, tally: Tally, sample: Estimate, detector: Detector,
     gap = (tally.end - tally.start).total_seconds() / sample.n
     earned = rule.false_alarms.per_second / streams * gap
     return labels_until_alarm(detector, sample.value, earned)
+
+
+def _latency_ratio(rule: Rule, tally: Tally, baseline: Baseline, _detectors: Detectors) -> Findings:
+    return (latency_ratio(rule, tally, baseline),)
+
+
+DECISIONS: Final[Mapping[str, Decision]] = {
+    "accuracy_drop": _accuracy_drop,
+    "latency_ratio": _latency_ratio,
+    "class_error": _class_error,
+}
+"""How each metric of `monitors.kinds.KINDS` is decided."""

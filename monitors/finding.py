@@ -1,11 +1,9 @@
 """What a rule says about a window, and the sentences for it; the numbers are somebody else's."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from monitors.quantities import Metric
 from monitors.rules import Rule
 from monitors.tally import Tally
 from monitors.wording import amount, counted
@@ -15,11 +13,6 @@ State = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
 NO_DATA: Final = "no data"
 """The key of the alert that a rule has nothing to decide from."""
 _AGREE: Final = 1e-9
-_SUBJECT: Final[Mapping[Metric, str]] = {
-    "accuracy_drop": "the drop",
-    "latency_ratio": "the ratio",
-    "class_error": "the error rate",
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ def found(
     """The finding, with what rule and window say of themselves."""
     return Finding(
         rule=rule.name, key=key, model=tally.model, version=tally.version, state=state, sentence=sentence,
-        threshold=rule.above, n=n, value=value, low=low, high=high, baseline=baseline, needed=needed,
+        threshold=rule.threshold, n=n, value=value, low=low, high=high, baseline=baseline, needed=needed,
         clear=is_clear(rule, value), evidence=evidence,
     )  # fmt: skip
 
@@ -75,26 +68,34 @@ def silence_of(rule: Rule, tally: Tally, since: datetime) -> Finding | None:
     if rule.no_data is None:
         return None
     quiet = tally.end - since > rule.no_data
-    noun = "answer" if rule.metric == "latency_ratio" else f"label from {' or '.join(rule.sources)}"
+    noun = f"label from {' or '.join(rule.sources)}" if rule.kind.labels else "answer"
     sentence = f"The last {noun} came {since:%Y-%m-%d %H:%M} UTC; the rule can decide nothing without."
     return Finding(
         rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
-        sentence=sentence, threshold=rule.above, n=0, clear=not quiet,
+        sentence=sentence, threshold=rule.threshold, n=0, clear=not quiet,
     )  # fmt: skip
 
 
 def is_clear(rule: Rule, value: float | None) -> bool:
-    """Whether a value lies at or below the level from which an alert may end."""
-    return value is not None and value <= rule.clear_level + _AGREE
+    """Whether a value lies on the good side of the level from which an alert may end, or on it."""
+    return value is not None and not rule.is_beyond(value, _leaning(rule, rule.clear_level))
 
 
-def state_of(rule: Rule, total: int, value: float, low: float | None) -> State:
-    """The state by the window alone: a breach needs the lower confidence limit above the threshold."""
+def state_of(rule: Rule, total: int, value: float, bound: float | None) -> State:
+    """The state by the window alone: a breach needs the confidence limit nearer to health beyond the threshold.
+
+    `bound` is that limit: the lower one where high is bad, the upper one where low is bad; None proves nothing.
+    """
     if total < rule.min_samples:
         return "insufficient"
-    if low is not None and low > rule.above:
+    if bound is not None and rule.is_beyond(bound, rule.threshold):
         return "breach"
-    return "suspect" if value > rule.above + _AGREE else "ok"
+    return "suspect" if rule.is_beyond(value, _leaning(rule, rule.threshold)) else "ok"
+
+
+def _leaning(rule: Rule, level: float) -> float:
+    """The level moved towards the bad side by what rounding may do: a value that equals it is not beyond."""
+    return level + _AGREE if rule.above is not None else level - _AGREE
 
 
 def still_needed(rule: Rule, total: int, state: State) -> int | None:
@@ -102,21 +103,22 @@ def still_needed(rule: Rule, total: int, state: State) -> int | None:
     return rule.min_samples - total if state == "insufficient" else None
 
 
-def verdict(rule: Rule, state: State, low: float | None, needed: int | None, noun: str) -> str:
+def verdict(rule: Rule, state: State, bound: float | None, needed: int | None) -> str:
     """The last sentence: what the state rests on, and what would change it."""
-    allowed = amount(rule.metric, rule.above)
+    allowed, noun = amount(rule.metric, rule.threshold), rule.kind.noun
+    over, least = ("over", "at least") if rule.above is not None else ("under", "at most")
     sure = f"{100 * rule.confidence:g} % confidence"
     if state == "breach" and rule.false_alarms is not None:
         return (
-            f"That it is over the {allowed} the rule allows is proved label by label; such a proof is a false alarm "
+            f"That it is {over} the {allowed} the rule allows is proved label by label; such a proof is a false alarm "
             f"at most {rule.false_alarms.text}."
         )
     if state == "breach":
-        return f"With {sure} {_SUBJECT[rule.metric]} is at least {amount(rule.metric, low)}; the rule allows {allowed}."
+        return f"With {sure} {rule.kind.subject} is {least} {amount(rule.metric, bound)}; the rule allows {allowed}."
     if state == "suspect":
         more = f"; about {counted(needed, noun)} more would prove it if it stays so" if needed else ""
         budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"
-        return f"That is over the {allowed} the rule allows, but not yet proved {budget}{more}."
+        return f"That is {over} the {allowed} the rule allows, but not yet proved {budget}{more}."
     if state == "insufficient":
         return f"The rule decides from {counted(rule.min_samples, noun)} on; {needed} more needed."
     return f"The rule allows {allowed}."

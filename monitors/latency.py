@@ -38,7 +38,7 @@ def _one_host(rule: Rule, tally: Tally, bins: Bins, reference: HostLatency | Non
     needed = still_needed(rule, total, state)
     sentence = (
         f"95 % of {counted(total, 'answer')} took at most {p95:.1f} ms, {ratio:.2f} times the "
-        f"{reference.p95_ms:.1f} ms measured at promotion. {verdict(rule, state, low, needed, 'call')}"
+        f"{reference.p95_ms:.1f} ms measured at promotion. {verdict(rule, state, low, needed)}"
     )
     return found(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
 

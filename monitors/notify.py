@@ -114,7 +114,7 @@ def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> 
 def about_keys(rule: Rule, keys: Sequence[str]) -> str:
     """What a rule's alerts are about: "class 3", "classes 3, 5, 8", or nothing where it is the whole."""
     named = [key for key in keys if key]
-    of_classes = rule.metric == "class_error" and NO_DATA not in named
+    of_classes = rule.kind.key == "class" and NO_DATA not in named
     noun = ("class " if len(named) == 1 else "classes ") if of_classes else ""
     return f"{noun}{wording.listed(named, MOST_NAMED)}" if named else ""
 

@@ -4,30 +4,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
-Metric = Literal["accuracy_drop", "latency_ratio", "class_error"]
+from monitors.kinds import Unit, kind_of
 
 _SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=3653)
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
-_THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%)")
-
+_THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%|)")
+_WHOLE: Final[Mapping[Unit, int]] = {"points": 100, "%": 100, "x": 1, "": 1}
+"""What one is in that unit."""
 _BUDGET = re.compile(r"(\d{1,4})\s+per\s+(\d{1,9}\s*[smhdw])")
 
 DURATION_PATTERN = r"^\s*\d{1,9}\s*[smhdw]\s*$"
 BUDGET_PATTERN = r"^\s*\d{1,4}\s+per\s+\d{1,9}\s*[smhdw]\s*$"
-THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%)\s*$"
-EXAMPLES: Final[Mapping[Metric, str]] = {
-    "accuracy_drop": '"0.5 points" (or "0.5 %", both mean percentage points)',
-    "latency_ratio": '"2 x"',
-    "class_error": '"10 %"',
-}
-_UNITS: Final[Mapping[Metric, tuple[str, ...]]] = {
-    "accuracy_drop": ("points", "%"),
-    "latency_ratio": ("x",),
-    "class_error": ("%",),
-}
+THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%|)\s*$"
 
 
 def parse_duration(text: object) -> timedelta:
@@ -67,16 +58,17 @@ def parse_budget(text: object) -> Budget:
     return Budget(int(match[1]), period, f"{int(match[1])} per {match[2]}")
 
 
-def parse_threshold(text: object, metric: Metric) -> float:
+def parse_threshold(text: object, metric: str) -> float:
     """Turn "0.5 points" into 0.005, "10 %" into 0.1, "2 x" into 2.0; the unit must fit the metric."""
-    match = _THRESHOLD.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None or match[2] not in _UNITS[metric]:
-        raise ValueError(f"does not fit metric {metric}; write for example {EXAMPLES[metric]}")
-    number = float(match[1])
-    if metric == "latency_ratio":
-        if number < 1:
-            raise ValueError("would fire on a healthy server; a latency ratio must be at least 1 x")
-        return number
-    if number >= 100:
+    kind = kind_of(metric)
+    written = str(text) if isinstance(text, int | float) and not isinstance(text, bool) else text
+    match = _THRESHOLD.fullmatch(written.strip()) if isinstance(written, str) else None
+    unit = next((each for each in kind.units if match is not None and each == match[2]), None)
+    if match is None or unit is None:
+        raise ValueError(f"does not fit metric {metric}; write for example {kind.example}")
+    number = float(match[1]) / _WHOLE[unit]
+    if _WHOLE[unit] == 100 and number >= 1:
         raise ValueError(f"can never be exceeded; a threshold for {metric} must be below 100 %")
-    return number / 100
+    if kind.least is not None and number < kind.least[0]:
+        raise ValueError(kind.least[1])
+    return number

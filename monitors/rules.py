@@ -1,39 +1,39 @@
 """alerts.yaml as frozen records: what is watched, how strictly, who is told; no store, no network."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from monitors.channels import CHANNEL_TYPES, Channel, Strict, Whole, is_secret
-from monitors.document import Document, Location, dotted, read_document
+from monitors.channels import CHANNEL_TYPES, Channel, Strict, Whole
+from monitors.document import Document, Location, read_document
 from monitors.errors import Problem, RulesError
+from monitors.faults import at, faults
+from monitors.kinds import KINDS, Action, MetricKind, kind_of
 from monitors.mute import MuteHours
 from monitors.quantities import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
     THRESHOLD_PATTERN,
     Budget,
-    Metric,
     parse_budget,
     parse_duration,
     parse_threshold,
 )
 
-Action = Literal["retrain", "tune-serving", "label-audit", "none"]
 Severity = Literal["info", "warning", "critical"]
 Source = Literal["audit", "delayed", "correction"]
 
@@ -46,6 +46,12 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+def known_metric(metric: str) -> str:
+    """The name, if there is a metric of that name."""
+    kind_of(metric)
+    return metric
+
+
 def _written_as(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
@@ -54,6 +60,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written_as(DUR
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 FalseAlarms = Annotated[Budget, BeforeValidator(parse_budget), _written_as(BUDGET_PATTERN, "1 per 90d")]
 Threshold = Annotated[float, _written_as(THRESHOLD_PATTERN, "0.5 points")]
+Metric = Annotated[str, AfterValidator(known_metric), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
 
@@ -91,9 +98,14 @@ class Escalation(Strict):
 class Rule(Strict):
     """One thing that may go wrong, how sure one must be, and what then happens."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["above"]}, {"required": ["below"]}]},
+    )
+
     name: Slug
     metric: Metric
-    above: Threshold
+    above: Threshold | None = None
+    below: Threshold | None = None
     clear: Threshold | None = None
     window: PositiveDuration
     min_samples: Whole = Field(ge=1)
@@ -112,35 +124,78 @@ class Rule(Strict):
     runbook: str | None = Field(default=None, pattern=r"^https?://\S+$")
     sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
 
-    @field_validator("above", mode="before")
+    @field_validator("above", "below", mode="before")
     @classmethod
-    def _unit_fits_the_metric(cls, written: object, info: ValidationInfo) -> float:
-        metric: Metric | None = info.data.get("metric")
-        return parse_threshold(written, metric) if metric else 0.0  # a wrong metric is blamed on its own
+    def _unit_and_side_fit_the_metric(cls, written: object, info: ValidationInfo) -> float | None:
+        metric: str | None = info.data.get("metric")
+        if metric is None or written is None:
+            return None  # a wrong metric is blamed on its own
+        better = {"above": "low", "below": "high"}[info.field_name or ""]
+        if kind_of(metric).bad == better:
+            other = "below" if info.field_name == "above" else "above"
+            raise ValueError(f"is where {metric} is well; write `{other}`, beyond which it is not")
+        return parse_threshold(written, metric)
 
     @field_validator("clear", mode="before")
     @classmethod
-    def _clear_lies_not_above(cls, written: object, info: ValidationInfo) -> float | None:
-        metric: Metric | None = info.data.get("metric")
+    def _clear_lies_on_the_good_side(cls, written: object, info: ValidationInfo) -> float | None:
+        metric: str | None = info.data.get("metric")
         above: float | None = info.data.get("above")
-        if written is None or metric is None or above is None:
+        below: float | None = info.data.get("below")
+        if written is None or metric is None or (above is None and below is None):
             return None
         level = parse_threshold(written, metric)
-        if level > above:
+        if above is not None and level > above:
             raise ValueError("is above the threshold, so an alert would end while its rule is broken; write less")
+        if below is not None and level < below:
+            raise ValueError("is below the threshold, so an alert would end while its rule is broken; write more")
         return level
 
     @field_validator("false_alarms")
     @classmethod
     def _a_budget_needs_labels(cls, budget: Budget | None, info: ValidationInfo) -> Budget | None:
-        if budget is not None and info.data.get("metric") == "latency_ratio":
-            raise ValueError("needs labels to bet on, and latency_ratio has none; leave it out")
+        metric: str | None = info.data.get("metric")
+        if budget is not None and metric is not None and not kind_of(metric).detects:
+            raise ValueError(f"needs labels to bet on, and {metric} has none; leave it out")
         return budget
+
+    @field_validator("action")
+    @classmethod
+    def _action_fits_the_metric(cls, action: Action, info: ValidationInfo) -> Action:
+        metric: str | None = info.data.get("metric")
+        kind = None if metric is None else kind_of(metric)
+        if kind is not None and action not in kind.allowed_actions:
+            why = f"{metric} is an early warning, no proof" if kind.early else f"does not fit metric {metric}"
+            raise ValueError(f"is not possible ({why}); allowed: {', '.join(sorted(kind.allowed_actions))}")
+        return action
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            side = {"high": "`above`", "low": "`below`", "either": "either `above` or `below`"}[self.kind.bad]
+            raise ValueError(f"needs a threshold; write {side}, such as {self.kind.example}, and only one")
+        return self
+
+    @property
+    def kind(self) -> MetricKind:
+        """What is known of its metric."""
+        return kind_of(self.metric)
+
+    @property
+    def threshold(self) -> float:
+        """The value beyond which the rule is broken, on the side that is worse."""
+        limit = self.below if self.above is None else self.above
+        assert limit is not None  # `_one_threshold` has seen to it
+        return limit
 
     @property
     def clear_level(self) -> float:
-        """The value at or below which an alert may end."""
-        return self.above if self.clear is None else self.clear
+        """The value from which on the good side an alert may end."""
+        return self.threshold if self.clear is None else self.clear
+
+    def is_beyond(self, value: float, level: float) -> bool:
+        """Whether a value lies beyond a level on the side that is worse."""
+        return value > level if self.above is not None else value < level
 
 
 class AlertsConfig(Strict):
@@ -184,7 +239,7 @@ def parse_rules(text: str, file: str, env: Mapping[str, str]) -> AlertsConfig:
     try:
         config = AlertsConfig.model_validate(document.value)
     except ValidationError as error:
-        document.problems.extend(list(_faults(document, error)))
+        document.problems.extend(list(faults(document, error, _model_at)))
     document.problems.extend(_contradictions(document))
     if document.problems or config is None:
         raise RulesError(sorted(document.problems, key=lambda problem: problem.line))
@@ -219,7 +274,7 @@ def _contradictions(document: Document) -> Iterator[Problem]:
         if isinstance(name, str):
             names[name] += 1
             if names[name] == 2:
-                yield _at(document, ("rules", index, "name"), f"{name!r} names two rules; give each its own name")
+                yield at(document, ("rules", index, "name"), f"{name!r} names two rules; give each its own name")
         escalate = rule.get("escalate")
         further = escalate.get("notify") if isinstance(escalate, dict) else None
         for place, notify in ((("notify",), rule.get("notify")), (("escalate", "notify"), further)):
@@ -236,59 +291,7 @@ def _unknown(
     for place, name in enumerate(written if isinstance(written, list) else []):
         if isinstance(name, str) and name not in known:
             message = f"{name!r} is not {noun}: {', '.join(map(str, known)) or 'none'}"
-            yield _at(document, (*location, place), message)
-
-
-def _at(document: Document, location: Location, message: str) -> Problem:
-    return Problem(document.file, document.line(location), dotted(location), message)
-
-
-def _faults(document: Document, error: ValidationError) -> Iterator[Problem]:
-    """Pydantic's findings at the lines people wrote, without echoes of what is blamed already."""
-    blamed = [problem.key for problem in document.problems]
-    for fault in error.errors(include_url=False):
-        location = _written_location(document, fault)
-        key = dotted(location)
-        echo = any(other == key or other.startswith((f"{key}.", f"{key}[")) for other in blamed)
-        if not echo and not (fault["type"] == "too_short" and fault["input"]):
-            yield _at(document, location, _message(document, location, fault))
-
-
-def _written_location(document: Document, fault: ErrorDetails) -> Location:
-    """Pydantic's location without the parts nobody wrote (the tag of a union), plus a missing key."""
-    location: Location = ()
-    for part in fault["loc"]:
-        if (*location, part) in document.lines:
-            location = (*location, part)
-    missing = fault["loc"][-1:] if fault["type"] == "missing" else ()
-    discriminator = ("type",) if fault["type"].startswith("union_tag") else ()
-    return (*location, *missing, *discriminator)
-
-
-def _message(document: Document, location: Location, fault: ErrorDetails) -> str:
-    kind = fault["type"]
-    allowed = _allowed(fault)
-    if kind == "extra_forbidden":
-        return f"unknown key; allowed: {allowed}"
-    if kind in ("missing", "union_tag_not_found"):
-        return "required key is missing" + (f"; allowed: {allowed}" if kind != "missing" else "")
-    shown = _shown(document, location, fault["input"])
-    if kind in ("literal_error", "union_tag_invalid"):
-        tag = fault.get("ctx", {}).get("tag")
-        return f"{repr(tag) if tag else shown} is not allowed; allowed: {allowed}"
-    if kind == "value_error":
-        return f"{shown} {fault['ctx']['error']}"
-    return f"{shown} does not fit: {fault['msg']}"
-
-
-def _allowed(fault: ErrorDetails) -> str:
-    if fault["type"] == "extra_forbidden":
-        fields = _model_at(fault["loc"]).model_fields
-        return ", ".join(sorted(info.alias or name for name, info in fields.items()))
-    if fault["type"].startswith("union_tag"):
-        return ", ".join(sorted(CHANNEL_TYPES))
-    expected = str(fault.get("ctx", {}).get("expected", ""))
-    return ", ".join(sorted(re.findall(r"'([^']*)'", expected))) or expected
+            yield at(document, (*location, place), message)
 
 
 def _model_at(location: Location) -> type[Strict]:
@@ -309,12 +312,3 @@ def _model_at(location: Location) -> type[Strict]:
             return CHANNEL_TYPES[tag]
         case _:
             return AlertsConfig
-
-
-def _shown(document: Document, location: Location, value: object) -> str:
-    """The offending value, unless it came from the environment or may be a secret."""
-    if location in document.from_environment:
-        return f"the value of ${{{document.from_environment[location]}}}"
-    if isinstance(value, dict | list) or any(is_secret(part) for part in location):
-        return "the value"
-    return repr(value)

@@ -27,12 +27,12 @@ def null_of(rule: Rule, baseline: Baseline) -> float | None:
     For a drop: the upper confidence limit of the golden set's error share plus the threshold, so that luck on the
     golden set blames no model.
     """
-    if rule.metric == "class_error":
-        return rule.above
+    if rule.kind.key == "class":
+        return rule.threshold
     if not baseline.accuracy_total:
         return None
     errors = baseline.accuracy_total - baseline.accuracy_correct
-    return min(_LARGEST_NULL, exact(errors, baseline.accuracy_total, rule.confidence)[1] + rule.above)
+    return min(_LARGEST_NULL, exact(errors, baseline.accuracy_total, rule.confidence)[1] + rule.threshold)
 
 
 def definition(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
@@ -57,7 +57,7 @@ def advance(
     null = null_of(rule, baseline)
     if rule.false_alarms is None or null is None:
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
-    names = (WHOLE,) if rule.metric == "accuracy_drop" else tuple(classes)
+    names = tuple(classes) if rule.kind.key == "class" else (WHOLE,)
     share = rule.false_alarms.per_second / len(names)
     fed: dict[str, list[Observation]] = {name: [] for name in names}
     for row in rows:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
-from monitors.quantities import Metric
+from monitors.kinds import kind_of
 
 _UNITS: Final = (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -14,23 +14,31 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def amount(metric: Metric, value: float | None) -> str:
+def amount(metric: str, value: float | None) -> str:
     """A value of a metric with its unit; a dash where there is none."""
     if value is None:
         return "—"
-    if metric == "latency_ratio":
-        return f"{value:.2f} x"
-    return f"{100 * value:.1f} points" if metric == "accuracy_drop" else percent(value)
+    match kind_of(metric).units[0]:
+        case "points":
+            return f"{100 * value:.1f} points"
+        case "%":
+            return percent(value)
+        case "x":
+            return f"{value:.2f} x"
+        case "":
+            return f"{value:.4g}"
+        case unit:
+            assert_never(unit)
 
 
-def baseline(metric: Metric, value: float | None) -> str:
+def baseline(metric: str, value: float | None) -> str:
     """What a metric is held against: an accuracy, or milliseconds."""
     if value is None:
         return "—"
-    return f"{value:.1f} ms" if metric == "latency_ratio" else percent(value)
+    return f"{value:.1f} ms" if kind_of(metric).held_against == "ms" else percent(value)
 
 
-def interval(metric: Metric, low: float | None, high: float | None) -> str:
+def interval(metric: str, low: float | None, high: float | None) -> str:
     """Both limits with their unit; an open end where the sample gives no limit."""
     if low is None and high is None:
         return "—"

@@ -67,7 +67,7 @@ def tally_of(
 ) -> Tally:
     """The same window counted, which costs the same however many rows it holds."""
     name, version, start = champion.model_name, champion.to_version, now - rule.window
-    latency = tallies.latency(connection, name, version, start, now) if rule.metric == "latency_ratio" else {}
+    latency = tallies.latency(connection, name, version, start, now) if "latency" in rule.kind.needs else {}
     return Tally(
         model=name,
         version=version,
@@ -83,10 +83,10 @@ def tally_of(
 def silence(connection: Connection, rule: Rule, tally: Tally, champion: promotions.Promotion) -> list[Finding]:
     """Whether the rule has gone without anything to decide from for too long, where it minds."""
     name, version = champion.model_name, champion.to_version
-    if rule.metric == "latency_ratio":
-        last = tallies.newest(connection, name, version)
-    else:
+    if rule.kind.labels:
         last = judged.newest(connection, name, version, rule.sources)
+    else:
+        last = tallies.newest(connection, name, version)
     found = silence_of(rule, tally, max(last or champion.at, champion.at))
     return [] if found is None else [found]
 

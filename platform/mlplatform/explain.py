@@ -70,10 +70,9 @@ def promise(rule: Rule) -> str:
             f"While the model is healthy, false alarms come at most {rule.false_alarms.text} on average, over "
             "everything the rule watches, at any rate of labels and however often it is asked."
         )
-    whole = {"class_error": ", over all classes together", "latency_ratio": ", for each class of hosts"}
     return (
         f"While the model is healthy, one evaluation raises a false alarm with a chance of at most "
-        f"{100 * (1 - rule.confidence):.3g} %{whole.get(rule.metric, '')}. That holds per evaluation: windows overlap, "
+        f"{100 * (1 - rule.confidence):.3g} %{rule.kind.together}. That holds per evaluation: windows overlap, "
         "so the rate per month is higher."
     )
 
@@ -90,15 +89,17 @@ def _why(known: Dossier, rule: Rule | None) -> Iterable[str]:
 def _rule(rule: Rule, alert: Alert) -> Iterable[str]:
     """The rule as alerts.yaml has it."""
     metric = rule.metric
-    yield f"{metric} above {wording.amount(metric, rule.above)}, in a window of {wording.duration(rule.window)}"
-    if alert.threshold != rule.above:
+    side = "above" if rule.above is not None else "below"
+    yield f"{metric} {side} {wording.amount(metric, rule.threshold)}, in a window of {wording.duration(rule.window)}"
+    if alert.threshold != rule.threshold:
         yield f"when it was last judged, the rule said {wording.amount(metric, alert.threshold)}"
     yield f"decides from {wording.counted(rule.min_samples, 'sample')} on, with {100 * rule.confidence:g} % confidence"
     if rule.false_alarms is not None:
         yield f"false alarms: at most {rule.false_alarms.text}"
-    if metric != "latency_ratio":
+    if rule.kind.labels:
         yield f"labels from: {', '.join(rule.sources)}"
-    yield f"fires after {wording.duration(rule.for_)}, ends at {wording.amount(metric, rule.clear_level)} or less"
+    better = "less" if rule.above is not None else "more"
+    yield f"fires after {wording.duration(rule.for_)}, ends at {wording.amount(metric, rule.clear_level)} or {better}"
     yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {wording.duration(rule.repeat)}"
 
 

@@ -152,8 +152,9 @@ def _drive_alerts(
 def _unheard(open_now: Mapping[str, Alert], findings: Sequence[Finding], rule: Rule) -> list[Finding]:
     """No-data findings for open alerts whose class has no labels in the window: their reminders go on."""
     heard = {finding.key for finding in findings}
+    sentence = f"No {rule.kind.noun}s in the window."
     return [
-        Finding(rule.name, key, alert.model, alert.version, "no-data", "No labels in the window.", rule.above, 0)
+        Finding(rule.name, key, alert.model, alert.version, "no-data", sentence, rule.threshold, 0)
         for key, alert in open_now.items()
         if key not in heard
     ]

@@ -99,7 +99,7 @@ def _notice(
     name, version, told = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
     others = [Subject(*each) for each in firing(connection, name, version, rule.name) if each[0].id not in told]
     to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
-    errors_matter = kind != "resolved" and rule.metric != "latency_ratio"
+    errors_matter = kind != "resolved" and rule.kind.labels
     return Notice(
         kind=kind,
         rule=rule,
@@ -122,12 +122,18 @@ def _confused(
     phrases = []
     for alert in about:
         pairs: Counter[tuple[str, str]] = Counter()
+        truth = _class_of(rule, alert)
         for cell in counts:
-            if not cell.correct and cell.source in rule.sources and alert.key in ("", cell.truth):
+            if not cell.correct and cell.source in rule.sources and truth in (None, cell.truth):
                 pairs[cell.truth, cell.label] += cell.n
         for (truth, label), n in pairs.most_common(1):
             phrases.append(f"{truth} read as {label}, {n} of {pairs.total()} errors")
     return tuple(phrases)
+
+
+def _class_of(rule: Rule, alert: Alert) -> str | None:
+    """The class an alert is about; None where it is about something else."""
+    return alert.key if rule.kind.key == "class" and alert.key else None
 
 
 def _thumbnails(
@@ -142,7 +148,7 @@ def _thumbnails(
             connection,
             evaluation.model_name,
             evaluation.model_version,
-            alert.key or None,
+            _class_of(rule, alert),
             evaluation.window_start,
             evaluation.window_end,
             rule.sources,

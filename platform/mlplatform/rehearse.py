@@ -81,7 +81,7 @@ def _sample(parts: Parts, name: str, key: str, now: datetime) -> Notice:
         low=0.011,
         high=0.032,
         baseline=0.992,
-        threshold=rule.above,
+        threshold=rule.threshold,
         n=1200,
     )
     evaluation = Evaluation(

@@ -10,7 +10,8 @@ from mlplatform.loop import turn
 from mlplatform.store import alerts, audit
 from monitors.alerts import Alert
 from monitors.finding import Finding
-from monitors.rules import Action, Rule
+from monitors.kinds import Action
+from monitors.rules import Rule
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import (
     RULES,

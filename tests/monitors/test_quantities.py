@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitors.quantities import Metric, parse_duration, parse_threshold
+from monitors.quantities import parse_duration, parse_threshold
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_endless_duration_is_refused() -> None:
         ("1.25x", "latency_ratio", 1.25),
     ],
 )
-def test_a_threshold_becomes_a_share_or_a_ratio(written: str, metric: Metric, meant: float) -> None:
+def test_a_threshold_becomes_a_share_or_a_ratio(written: str, metric: str, meant: float) -> None:
     assert parse_threshold(written, metric) == pytest.approx(meant)
 
 
@@ -59,6 +59,6 @@ def test_a_threshold_becomes_a_share_or_a_ratio(written: str, metric: Metric, me
         ("100 %", "class_error", "below 100 %"),
     ],
 )
-def test_a_threshold_that_does_not_fit_says_what_would(written: object, metric: Metric, remedy: str) -> None:
+def test_a_threshold_that_does_not_fit_says_what_would(written: object, metric: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=remedy):
         parse_threshold(written, metric)

@@ -111,7 +111,7 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
         (
             {"widnow": "1d"},
-            "widnow: unknown key; allowed: above, action, clear, confidence, escalate, every, false_alarms, for",
+            "widnow: unknown key; allowed: above, action, below, clear, confidence, escalate, every, false_alarms, for",
         ),
         ({"for_": "1s"}, "for_: unknown key; allowed: above"),
     ],
@@ -255,3 +255,26 @@ def test_an_escalation_or_an_inhibition_must_name_what_is_there() -> None:
         ["rules[0].inhibited_by[0]", "'b' is not another rule; there are: none"],
         ["rules[0].inhibited_by[1]", "'a' is not another rule; there are: none"],
     ]
+
+
+def test_a_rule_has_exactly_one_threshold() -> None:
+    [missing] = faults(HEAD + RULE.replace("above: 0.5 points, ", ""))
+    assert missing == (
+        "alerts.yaml:6: rules[0]: the value needs a threshold; write `above`, such as "
+        '"0.5 points" (or "0.5 %", both mean percentage points), and only one'
+    )
+
+
+def test_a_threshold_on_the_side_where_the_metric_is_well_is_refused() -> None:
+    [fault] = faults(HEAD + RULE.replace("above:", "below:"))
+    said = "'0.5 points' is where accuracy_drop is well; write `above`, beyond which it is not"
+    assert fault == f"alerts.yaml:6: rules[0].below: {said}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "action"),
+    [("accuracy_drop", "label-audit"), ("class_error", "tune-serving"), ("latency_ratio", "label-audit")],
+)
+def test_an_action_that_could_do_nothing_for_a_metric_is_refused(metric: str, action: str) -> None:
+    with pytest.raises(ValidationError, match=f"is not possible .does not fit metric {metric}.; allowed: "):
+        a_rule(metric, action=action)
