@@ -12,14 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.curate import (
-    Answers,
     Curated,
-    Origin,
     Quotas,
     Reason,
     SetAside,
-    Source,
-    Witnesses,
     counts,
     curate,
     curate_judges,
@@ -31,6 +27,7 @@ from pipelines.data import FeedbackRows, ImageSet
 from pipelines.errors import DataError
 from pipelines.neighbours import fingerprint
 from pipelines.optdigits import load_optdigits
+from pipelines.origin import Answers, Origin, Source, Witnesses
 from pipelines.scanner import second_scanner
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.test_neighbours import seen_again
@@ -254,7 +251,7 @@ def test_the_lineage_accounts_for_every_label() -> None:
     assert json.loads(json.dumps(told)) == {
         "trained": [{"feedback_id": "f0", "weight": 1.0}, {"feedback_id": "f1", "weight": 0.9}],
         "judged": ["f2"],
-        "set_aside": [{"feedback_id": "f9", "reason": "over quota", "detail": "why"}],
+        "set_aside": [{"feedback_id": "f9", "reason": "over quota", "detail": "why", "doubt": 0.0}],
     }
     assert len(counts(aside)) == len(get_args(Reason))
     assert counts(aside)["set_aside_over_quota"] == 1
