@@ -9,7 +9,7 @@ probabilities were recorded before the label came, which stands in for the paper
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import zip_longest
 
 NEVER = 2.0
 """The threshold of a class that no label names: no probability reaches it."""
@@ -25,6 +25,8 @@ class Answer:
     given: str | None = None
     feedback_id: str | None = None
     reviewed: bool = False
+    image: str = ""
+    """The identity of its picture: one is looked at once, however often it was sent."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,11 @@ def batch(
 ) -> list[Suspect]:
     """The suspects about a class, the contradicted and the unlabelled in turns: their doubts are not on one scale."""
     pairs = zip_longest(contradicted(labelled, classes, label), misread(unlabelled, classes, label))
-    return list(islice((each for pair in pairs for each in pair if each is not None), limit))
+    pictures = {answer.prediction_id: answer.image or answer.prediction_id for answer in (*labelled, *unlabelled)}
+    chosen: dict[str, Suspect] = {}
+    for suspect in (each for pair in pairs for each in pair if each is not None):
+        chosen.setdefault(pictures[suspect.prediction_id], suspect)
+    return list(chosen.values())[:limit]
 
 
 def _confident(chances: Sequence[float], sure: Sequence[float]) -> int | None:

@@ -15,7 +15,8 @@ CHUNK = 1_000
 def unlabelled(connection: Connection, model_name: str, version: int) -> list[Answer]:
     """The newest answers of that version that nobody labelled."""
     free = predictions.c.id.not_in(select(feedback.c.prediction_id))
-    return [Answer(row.id, row.label, row.probabilities) for row in _newest(connection, model_name, version, free)]
+    rows = _newest(connection, model_name, version, free)
+    return [Answer(row.id, row.label, row.probabilities, image=row.image_hash) for row in rows]
 
 
 def labelled(connection: Connection, model_name: str, version: int) -> list[Answer]:
@@ -26,7 +27,7 @@ def labelled(connection: Connection, model_name: str, version: int) -> list[Answ
     counting = truths(found)
     reviewed = {each.prediction_id for each in found if each.source == "review"}
     return [
-        Answer(row.id, row.label, row.probabilities, truth.label, truth.id, row.id in reviewed)
+        Answer(row.id, row.label, row.probabilities, truth.label, truth.id, row.id in reviewed, row.image_hash)
         for row in rows
         if (truth := counting.get(row.id)) is not None
     ]
@@ -34,9 +35,9 @@ def labelled(connection: Connection, model_name: str, version: int) -> list[Answ
 
 def _newest(
     connection: Connection, model_name: str, version: int, among: ColumnElement[bool]
-) -> list[Row[tuple[str, str, Any]]]:
+) -> list[Row[tuple[str, str, Any, str]]]:
     query = (
-        select(predictions.c.id, predictions.c.label, predictions.c.probabilities)
+        select(predictions.c.id, predictions.c.label, predictions.c.probabilities, predictions.c.image_hash)
         .where(predictions.c.model_name == model_name, predictions.c.model_version == version, among)
         .order_by(predictions.c.at.desc(), predictions.c.id.desc())
         .limit(NEWEST)
