@@ -115,7 +115,7 @@ def accounted(rows: Rows) -> Counter[str]:
 
 
 def wrong(labels: NDArray[np.int64]) -> list[int]:
-    return ((labels + 1) % 10).tolist()
+    return [(label + 1) % 10 for label in labels.tolist()]
 
 
 # --- poison
@@ -188,8 +188,12 @@ def test_every_label_is_accounted_for_exactly_once(parts: Parts, split: Split, c
     known = honest(parts, split)
     key, conflict = disputed(parts, split)
     strange = labelled(parts, answered(parts, split.stream.images[500:501], ["x"]), ["letter"], "audit")
-    again = labelled(parts, answered(parts, split.stream.images[:20], ["y"]), split.stream.labels[:20], "correction")
-    copies = labelled(parts, answered(parts, split.golden.images[:30], ["z"]), split.golden.labels[:30], "delayed")
+    again = labelled(
+        parts, answered(parts, split.stream.images[:20], ["y"]), split.stream.labels[:20].tolist(), "correction"
+    )
+    copies = labelled(
+        parts, answered(parts, split.golden.images[:30], ["z"]), split.golden.labels[:30].tolist(), "delayed"
+    )
     labelled(parts, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
     with parts.database.read() as connection:
         newest = [each.id for each in feedback.of_prediction(connection, key)]
@@ -303,7 +307,8 @@ def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(parts: Parts, spli
 
 
 def moved(images: Images) -> Images:
-    return np.roll(images, (1, -1), axis=(1, 2))
+    rolled: Images = np.roll(images, (1, -1), axis=(1, 2))
+    return rolled
 
 
 def brightened(images: Images) -> Images:

@@ -1,5 +1,6 @@
 """Trainings carried out for the shell, on tiny bars with a registry in memory."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,16 +17,20 @@ import torch
 
 from mlplatform.build import Parts
 from mlplatform.champion import Change
+from mlplatform.clock import new_id
+from mlplatform.serve.decode import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import retrainings
+from mlplatform.store import feedback, retrainings, tasks
 from mlplatform.store.database import Database
 from mlplatform.store.limits import Limits
+from mlplatform.store.predictions import Recorded
 from mlplatform.training import Pulse, revision, train, work
-from pipelines.data import Split
+from pipelines.data import ImageSet, Split, content_hash
 from pipelines.errors import MissingDataError
 from pipelines.family import Family
 from pipelines.train import EpochMetrics
-from tests.mlplatform.conftest import FakeClock
+from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
+from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 
 NO_LIMITS = Limits(timedelta(0), 10)
@@ -178,6 +183,40 @@ class OvertakingCatalog(MemoryCatalog):
         rival = super().register(name, "", "run-0")
         self.parts.champions.promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
         return super().register(name, model_uri, run_id, tags, description)
+
+
+def answered(parts: Parts, images: ImageSet) -> list[str]:
+    """Answers on these images."""
+    one = prediction()
+    rows = [
+        replace(one.prediction, id=new_id(), model_name="bars", image_hash=content_hash(image))
+        for image in images.images
+    ]
+    return recorded(
+        parts.database, *(Recorded(row, to_png(image)) for row, image in zip(rows, images.images, strict=True))
+    )
+
+
+def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_those_in_doubt(
+    shop: Parts, family: Family
+) -> None:
+    images = draw_bars(30, 9)
+    keys = answered(shop, images)
+    names = [family.classes[label] for label in images.labels]
+    given = [feedback.Label(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)]
+    given += [feedback.Label(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]]
+    with shop.database.write() as connection:
+        ids = {each.id for each in feedback.add(connection, given, START)}
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert isinstance(shop.tracking, FakeTracking)
+    told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
+    named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
+    assert sorted(named) == sorted(ids)
+    with shop.database.read() as connection:
+        [task] = tasks.open_tasks(connection, "bars", "label-review")
+    assert task.key == f"label-review/{row.id}"
+    assert [item["id"] for item in task.details["predictions"]] == [keys[0]]
 
 
 def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Family) -> None:
