@@ -39,6 +39,8 @@ class Alert:
     calm_since: datetime | None = None
     """Since when the value has lain at the clear level, while a rule's `keep_firing` waits for that to last."""
     escalated_at: datetime | None = None
+    changed_at: datetime | None = None
+    """Since when the answers have been bad, as found when the alert was opened."""
 
     @property
     def is_open(self) -> bool:
@@ -153,6 +155,7 @@ def _refreshed(alert: Alert, finding: Finding, rule: Rule) -> Alert:
         baseline=finding.baseline,
         threshold=finding.threshold,
         n=finding.n,
+        changed_at=alert.changed_at or finding.changed_at,
     )
 
 

@@ -80,8 +80,7 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
         f"{_weighted(counted_labels)}, against {percent(before)} "
         f"on the golden set: {_compared(drop)}. {verdict(rule, state, low, needed)}"
     )
-    held = None if detector is None else min(1.0, detector.evidence)
-    return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, evidence=held),)
+    return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
 
 
 def _weighted(cells: Sequence[Counted]) -> str:
@@ -138,9 +137,8 @@ def _one_class(
         f"Class {name}: {sum(cell.wrong for cell in cells)} of {counted(sample.n, 'labelled answer')} wrong, "
         f"{percent(sample.value)}{_weighted(cells)}. {verdict(rule, state, sample.low, needed)}"
     )
-    held = None if detector is None else min(1.0, detector.evidence)
     numbers = (sample.value, sample.low, sample.high)
-    return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, evidence=held)
+    return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)
 
 
 def _state(rule: Rule, sample: Estimate, value: float, low: float | None, detector: Detector | None) -> State:
@@ -158,7 +156,7 @@ def _unheard(rule: Rule, tally: Tally, detector: Detector | None, key: str = "")
     if not _alarmed(detector):
         return found(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
     proof = verdict(rule, "breach", None, None)
-    return found(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, evidence=1.0)
+    return found(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)
 
 
 def _until_alarm(rule: Rule, tally: Tally, sample: Estimate, detector: Detector, streams: int) -> int | None:

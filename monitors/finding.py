@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from monitors.rules import Rule
+from monitors.sequential import Detector
 from monitors.tally import Tally
 from monitors.wording import amount, counted
 
@@ -38,6 +39,8 @@ class Finding:
     needed: int | None = None
     clear: bool = False
     evidence: float | None = None
+    changed_at: datetime | None = None
+    """Since when it has been so, where a detector can tell."""
 
 
 def found(
@@ -53,13 +56,15 @@ def found(
     needed: int | None = None,
     *,
     key: str = "",
-    evidence: float | None = None,
+    detector: Detector | None = None,
 ) -> Finding:
-    """The finding, with what rule and window say of themselves."""
+    """The finding, with what rule, window and detector say of themselves."""
+    evidence = None if detector is None else min(1.0, detector.evidence)
+    changed_at = None if detector is None else detector.changed_at
     return Finding(
         rule=rule.name, key=key, model=tally.model, version=tally.version, state=state, sentence=sentence,
         threshold=rule.threshold, n=n, value=value, low=low, high=high, baseline=baseline, needed=needed,
-        clear=is_clear(rule, value), evidence=evidence,
+        clear=is_clear(rule, value), evidence=evidence, changed_at=changed_at,
     )  # fmt: skip
 
 

@@ -46,6 +46,8 @@ class Detector:
     at: datetime
     n: int = 0
     alarmed_at: datetime | None = None
+    changed_at: datetime | None = None
+    """Of an alarm: when the first answer was given that it rests on (`turning_point`)."""
 
     @property
     def evidence(self) -> float:
@@ -62,13 +64,14 @@ class Detector:
             "at": self.at.isoformat(),
             "n": self.n,
             "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
+            "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Detector":
         """The detector of `to_json`; raises WindowError naming what does not fit."""
         try:
-            alarmed = raw["alarmed_at"]
+            alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
             held = cls(
                 null=float(raw["null"]),
                 heaviest=float(raw["heaviest"]),
@@ -76,6 +79,7 @@ class Detector:
                 at=datetime.fromisoformat(raw["at"]),
                 n=int(raw["n"]),
                 alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
+                changed_at=None if changed is None else datetime.fromisoformat(changed),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
@@ -118,6 +122,23 @@ def observe(detector: Detector, observations: Iterable[Observation], per_second:
             alarmed_at = each.at
             break
     return replace(detector, wealth=tuple(wealth.tolist()), at=until, n=n, alarmed_at=alarmed_at)
+
+
+def turning_point(null: float, heaviest: float, observations: Sequence[Observation]) -> int:
+    """The place of the label from which on there are too many errors, judging by all of them.
+
+    The change that is most likely under the stake that explains best what came after it: the starting point of Page's
+    CUSUM ("Continuous inspection schemes", Biometrika 41, 1954). Raises WindowError without labels.
+    """
+    import numpy as np
+
+    if not observations:
+        raise WindowError("there is no label in which a change could be found")
+    moves = np.array([each.weight * (each.wrong - null) for each in observations])
+    growth = np.log1p(np.outer(np.array(STAKES) / (heaviest * null), moves))
+    after = np.cumsum(growth[:, ::-1], axis=1)[:, ::-1]
+    _, place = np.unravel_index(int(np.argmax(after)), after.shape)
+    return int(place)
 
 
 def labels_needed(detector: Detector, share: float, earned: float) -> int | None:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from monitors.errors import WindowError
 from monitors.intervals import exact
 from monitors.rules import Rule
-from monitors.sequential import STAKES, Detector, Observation, alarming, begin, observe
+from monitors.sequential import STAKES, Detector, Observation, alarming, begin, observe, turning_point
 from monitors.tally import Judged
 from monitors.window import Baseline
 
@@ -64,9 +64,22 @@ def advance(
         if row.is_new_for(rule.sources):
             stream = fed.get(WHOLE if names == (WHOLE,) else row.truth)
             if stream is not None:
-                stream.append(Observation(row.known_at, float(row.label != row.truth), row.share))
+                stream.append(_observation(row))
     moved = {name: observe(held.get(name) or begin(null, begun), fed[name], share, rule.min_samples) for name in names}
     return _alarmed_together(rule, moved)
+
+
+def turned(rule: Rule, detector: Detector, key: str, rows: Sequence[Judged]) -> Detector:
+    """An alarmed detector that says since when there have been too many errors, given the last labels it read."""
+    mine = [row for row in rows if row.is_new_for(rule.sources) and key in (WHOLE, row.truth)][-detector.n :]
+    if not mine:
+        return detector
+    place = turning_point(detector.null, detector.heaviest, [_observation(row) for row in mine])
+    return replace(detector, changed_at=min(row.at for row in mine[place:]))
+
+
+def _observation(row: Judged) -> Observation:
+    return Observation(row.known_at, float(row.label != row.truth), row.share)
 
 
 def _alarmed_together(rule: Rule, moved: Mapping[str, Detector]) -> dict[str, Detector]:

@@ -17,7 +17,7 @@ from monitors.finding import Finding, silence_of
 from monitors.rules import Rule
 from monitors.sequential import Detector
 from monitors.tally import Tally
-from monitors.watching import advance, definition, null_of
+from monitors.watching import advance, definition, null_of, turned
 from monitors.window import Baseline, HostLatency, Measured, Row, Window
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,10 @@ def read_labels(
     before = {key: Detector.from_json(state) for key, state in held.streams.items()}
     after = advance(rule, baseline, classes, before, rows, champion.at - HEAD_START)
     cursor = rows[-1].seq if rows else held.cursor
+    fresh = [key for key, each in after.items() if each.alarmed_at and not (key in before and before[key].alarmed_at)]
+    if fresh:
+        read = judged.up_to(connection, name, version, cursor, READ_AT_ONCE)
+        after |= {key: turned(rule, after[key], key, read) for key in fresh}
     return detectors.Held(digest, cursor, {key: each.to_json() for key, each in after.items()})
 
 

@@ -82,6 +82,8 @@ def _why(known: Dossier, rule: Rule | None) -> Iterable[str]:
     finding = _finding(evaluation, known.alert.key)
     yield known.sentence if finding is None else finding["sentence"]
     yield f"Decided {_time(evaluation.at)} on what came since {_time(evaluation.window_start)}."
+    if known.alert.changed_at is not None:
+        yield f"There have been too many errors since about {_time(known.alert.changed_at)}."
     if finding is not None and rule is not None:
         yield from _numbers(rule, finding)
 

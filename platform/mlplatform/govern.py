@@ -16,7 +16,8 @@ from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
 from mlplatform.memory import told_by_code
-from mlplatform.store import audit, joined, leases, limits, retrainings, tasks
+from mlplatform.ripe import ripeness
+from mlplatform.store import audit, leases, limits, retrainings, tasks
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,19 @@ def limits_of(parts: Parts) -> limits.Limits:
     """The limits as alerts.yaml has them; dry runs prove nothing useless."""
     config = parts.rules.retraining
     return limits.Limits(config.cooldown, config.daily_cap, 0 if config.dry_run else config.breaker)
+
+
+def may_start(connection: Connection, pipeline: str, min_feedback: int) -> bool:
+    """Whether there is a queued retraining with labels enough; one that must wait says for how many."""
+    waiting = retrainings.queued(connection, pipeline)
+    if waiting is None or waiting.trigger != "alert":
+        return waiting is not None
+    ripe = ripeness(connection, waiting, min_feedback)
+    if not ripe.is_ripe:
+        retrainings.note_waiting(
+            connection, waiting, {"step": "waiting for labels", "labels": ripe.labels, "needed": ripe.needed}
+        )
+    return ripe.is_ripe
 
 
 @dataclass
@@ -93,10 +107,9 @@ class Governor:
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
             retrainings.drop_settled(connection, pipeline, now)
-            by_alert = retrainings.queued_trigger(connection, pipeline) == "alert"
-            if by_alert and joined.labels_count(connection, pipeline) < config.min_feedback:
-                return
             self._ask_a_person(connection, pipeline)
+            if not may_start(connection, pipeline, config.min_feedback):
+                return
             row = retrainings.claim(connection, pipeline, owner, limits_of(self.parts), now)
             if row is None:
                 return

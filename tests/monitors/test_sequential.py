@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from monitors.errors import WindowError
-from monitors.sequential import Detector, Observation, alarming, begin, observe, reset
+from monitors.sequential import Detector, Observation, alarming, begin, observe, reset, turning_point
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD = timedelta(days=90)
@@ -124,3 +124,19 @@ def test_what_cannot_be_watched_is_refused(null: float, heaviest: float) -> None
 def test_a_state_that_does_not_fit_is_refused(raw: dict[str, object]) -> None:
     with pytest.raises(WindowError, match="begin a new detector"):
         Detector.from_json(raw)
+
+
+def test_the_turning_point_lies_near_the_change() -> None:
+    draw = np.random.default_rng(3)
+    off = []
+    for _ in range(50):
+        wrong = np.concatenate([draw.random(800) < 0.01, draw.random(150) < 0.12])
+        labels = [Observation(START, float(each)) for each in wrong]
+        off.append(turning_point(0.02, 1.0, labels) - 800)
+    assert abs(float(np.median(off))) <= 15
+    assert max(off) < 100
+
+
+def test_the_turning_point_of_no_labels_is_refused() -> None:
+    with pytest.raises(WindowError, match="no label"):
+        turning_point(0.02, 1.0, [])

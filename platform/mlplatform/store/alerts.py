@@ -1,5 +1,6 @@
 """Alerts with their changes and silences, as rows; what they mean is decided in monitors/alerts.py."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from mlplatform.store.schema import alert_changes, alerts, silences
 from monitors.alerts import Alert, Change, Silence
 
 NUMBERS = ("value", "low", "high", "baseline", "threshold", "n")
-MOMENTS = ("calm_since", "escalated_at")
+MOMENTS = ("calm_since", "escalated_at", "changed_at")
 OPEN = ("pending", "firing", "acknowledged")
 
 
@@ -37,6 +38,7 @@ def _alert(row: RowMapping) -> Alert:
         **{name: row["numbers"][name] for name in NUMBERS},
         calm_since=_moment(row["numbers"].get("calm_since")),
         escalated_at=_moment(row["numbers"].get("escalated_at")),
+        changed_at=_moment(row["numbers"].get("changed_at")),
     )
 
 
@@ -102,6 +104,13 @@ def find(connection: Connection, alert_id: str) -> Alert:
     if row is None:
         raise NotFoundError(f"alert {alert_id!r} is not known; `platform alerts list --all` shows every one")
     return _alert(row._mapping)
+
+
+def changed_since(connection: Connection, alert_ids: Sequence[str]) -> datetime | None:
+    """Since when answers have been bad by these alerts, the earliest moment; None where none of them can say."""
+    rows = connection.execute(select(alerts).where(alerts.c.id.in_(alert_ids)))
+    found = [_alert(row._mapping).changed_at for row in rows]
+    return min((moment for moment in found if moment is not None), default=None)
 
 
 def listed(connection: Connection, *, everything: bool = False, limit: int = 100) -> list[dict[str, Any]]:

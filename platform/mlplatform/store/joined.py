@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, and_, select
 
 from mlplatform.store.schema import feedback, predictions
 from mlplatform.store.truths import Current, truths
@@ -53,16 +53,6 @@ def window(
         requests.add(request)
         found.append(JoinedRow(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id)))
     return found
-
-
-def labels_count(connection: Connection, model_name: str) -> int:
-    """How many predictions of a model carry a current label."""
-    query = (
-        select(func.count(func.distinct(feedback.c.prediction_id)))
-        .join(predictions, predictions.c.id == feedback.c.prediction_id)
-        .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))
-    )
-    return connection.scalar(query) or 0
 
 
 def _current_labels() -> Select[tuple[str, str, str, str, datetime]]:

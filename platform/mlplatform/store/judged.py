@@ -24,6 +24,8 @@ from mlplatform.store.truths import Current, truths
 from monitors.tally import Judged, LabelCount
 
 CHUNK = 5_000
+ESTIMATING = ("audit", "delayed")
+"""The sources whose labels say how good a model is; a correction was picked for being an error."""
 CENSUS = Chance(1.0, 1.0)
 """The weight of a label whose answer nobody drew: it stands for itself."""
 NEVER_DRAWN = Chance(0.0, 0.0)
@@ -173,29 +175,54 @@ def newest(connection: Connection, model_name: str, version: int, sources: Colle
 
 def since(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
     """The next rows of a version after a number, in order, at most `limit`."""
-    query = (
-        select(judged)
-        .where(judged.c.model_name == model_name, judged.c.model_version == version, judged.c.seq > cursor)
-        .order_by(judged.c.seq)
-        .limit(limit)
+    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
+    query = select(judged).where(mine, judged.c.seq > cursor).order_by(judged.c.seq).limit(limit)
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def up_to(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
+    """The last rows of a version up to a number, in order, at most `limit`."""
+    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
+    query = select(judged).where(mine, judged.c.seq <= cursor).order_by(judged.c.seq.desc()).limit(limit)
+    return [_judged(row) for row in connection.execute(query).mappings()][::-1]
+
+
+def errors_since(
+    connection: Connection, model_name: str, version: int, since: datetime, known_by: datetime | None = None
+) -> tuple[int, int]:
+    """Labelled answers given since a moment that a gate may judge by, and how many of them are wrong."""
+    query = select(func.count(), func.count().filter(judged.c.label != judged.c.truth)).where(
+        judged.c.model_name == model_name,
+        judged.c.model_version == version,
+        judged.c.at >= since,
+        judged.c.source.in_(ESTIMATING),
+        judged.c.known_at <= known_by if known_by is not None else judged.c.known_at.is_not(None),
     )
-    return [
-        Judged(
-            seq=row["seq"],
-            prediction_id=row["prediction_id"],
-            at=row["at"],
-            known_at=row["known_at"],
-            label=row["label"],
-            truth=row["truth"],
-            source=row["source"],
-            seen=tuple(row["seen"].split()),
-            confidence=row["confidence"],
-            weight=row["weight"],
-            share=row["share"],
-            tags=row["tags"] or {},
-        )
-        for row in connection.execute(query).mappings()
-    ]
+    row = connection.execute(query).one()
+    return int(row[0]), int(row[1])
+
+
+def all_labels(connection: Connection, model_name: str) -> int:
+    """How many answers of a model have a truth."""
+    query = select(func.count()).select_from(judged).where(judged.c.model_name == model_name)
+    return connection.scalar(query) or 0
+
+
+def _judged(row: RowMapping) -> Judged:
+    return Judged(
+        seq=row["seq"],
+        prediction_id=row["prediction_id"],
+        at=row["at"],
+        known_at=row["known_at"],
+        label=row["label"],
+        truth=row["truth"],
+        source=row["source"],
+        seen=tuple(row["seen"].split()),
+        confidence=row["confidence"],
+        weight=row["weight"],
+        share=row["share"],
+        tags=row["tags"] or {},
+    )
 
 
 def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:

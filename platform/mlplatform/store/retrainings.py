@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
@@ -226,10 +226,29 @@ def drop_settled(connection: Connection, pipeline: str, now: datetime) -> bool:
     return True
 
 
-def queued_trigger(connection: Connection, pipeline: str) -> str | None:
-    """What asked for the queued retraining of a pipeline."""
-    query = select(retrainings.c.trigger).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
-    return connection.scalar(query)
+def queued(connection: Connection, pipeline: str) -> Retraining | None:
+    """The queued retraining of a pipeline."""
+    query = select(retrainings).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Retraining(**row._mapping)
+
+
+def note_waiting(connection: Connection, waiting: Retraining, progress: Mapping[str, Any]) -> None:
+    """Say what a queued retraining waits for; without effect once it has been claimed."""
+    if waiting.progress != progress:
+        mine = (retrainings.c.id == waiting.id) & (retrainings.c.state == "queued")
+        connection.execute(update(retrainings).where(mine).values(progress=dict(progress)))
+
+
+def last_attempt(connection: Connection, pipeline: str, since: datetime) -> datetime | None:
+    """When the last retraining began that ended since a moment, whatever it brought."""
+    query = select(func.max(retrainings.c.started_at)).where(
+        retrainings.c.pipeline == pipeline,
+        retrainings.c.started_at > since,
+        retrainings.c.state.in_(("succeeded", "failed")),
+    )
+    found: datetime | None = connection.scalar(query)
+    return found
 
 
 def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from mlplatform.store import feedback, joined
+from mlplatform.store import feedback, joined, judged
 from mlplatform.store.database import Database
 from mlplatform.store.feedback import Label
 from mlplatform.store.truths import Source
@@ -71,8 +71,8 @@ def test_labels_are_counted_by_prediction_and_model(database: Database) -> None:
     for key in (first, second):
         label(database, key, "1")
     with database.read() as connection:
-        assert joined.labels_count(connection, "digits") == 2
-        assert joined.labels_count(connection, "letters") == 0
+        assert judged.all_labels(connection, "digits") == 2
+        assert judged.all_labels(connection, "letters") == 0
 
 
 def test_a_reviewed_row_says_the_reviews_truth_under_the_source_it_amends(database: Database) -> None:
@@ -91,4 +91,4 @@ def test_a_label_counts_once_however_often_it_was_changed(database: Database) ->
         label(database, key, said, minute=minute)
     label(database, key, "4", who="bob")
     with database.read() as connection:
-        assert joined.labels_count(connection, "digits") == 1
+        assert judged.all_labels(connection, "digits") == 1

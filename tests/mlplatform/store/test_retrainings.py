@@ -127,7 +127,9 @@ def test_a_person_who_joins_an_alerts_request_frees_it_from_the_limits(
     key, _ = ask(database, "b", second)
     assert found(database, key).trigger == kept
     with database.read() as connection:
-        assert retrainings.queued_trigger(connection, "digits") == kept
+        waiting = retrainings.queued(connection, "digits")
+        assert waiting is not None
+        assert waiting.trigger == kept
 
 
 def test_requests_at_once_are_one_retraining_that_forgets_no_cause(database: Database) -> None:
@@ -178,7 +180,7 @@ def test_pipelines_queue_side_by_side(database: Database) -> None:
         for pipeline in ("letters", "digits"):
             assert retrainings.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
         assert queued_pipelines(connection) == []
-        assert retrainings.queued_trigger(connection, "digits") is None
+        assert retrainings.queued(connection, "digits") is None
 
 
 # --- the start

@@ -1,0 +1,111 @@
+"""The gym's streams, each with a known moment of change; they hold numbers and know no platform."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+import numpy as np
+
+from benchmarks.gym.stage import Shown
+from benchmarks.gym.worlds import Atlas
+
+Mixture = Mapping[tuple[str, float], float]
+"""The share of each place, given by its name and how strongly it is changed."""
+Feedback = Literal["audit", "complaints", "poison"]
+
+OLD: Final[Mixture] = {("old", 1.0): 1.0}
+PER_HOUR: Final = 60
+CHANGE: Final = 10.0
+GRADUAL_DAYS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One stream: what is shown on which day, until when, and how labels come.
+
+    `changes`: the days on which the world changes for the worse; none for a healthy stream. `failing` is a class
+    that is shown changed on its own.
+    """
+
+    name: str
+    number: int
+    mixture: Callable[[float], Mixture]
+    days: float
+    changes: tuple[float, ...] = ()
+    renews: bool = False
+    feedback: Feedback = "audit"
+    per_day: int = 200
+    uniform: float = 1.0
+    lag: timedelta = timedelta(hours=1)
+    failing: int | None = None
+    slowness: Callable[[float], float] = lambda _: 1.0
+    rule: str = "accuracy-drop"
+    """The rule that has to find the change."""
+
+    @property
+    def is_healthy(self) -> bool:
+        return not self.changes
+
+    def pictures(self, atlas: Atlas, day: float, draw: np.random.Generator) -> list[Shown]:
+        """What is shown in one hour."""
+        mixture = self.mixture(day)
+        names, shares = list(mixture), np.array(list(mixture.values()))
+        picked = draw.choice(len(names), PER_HOUR, p=shares / shares.sum())
+        shown = []
+        for place, strength in (names[i] for i in picked):
+            stream = atlas.place(place, strength).stream
+            index = int(draw.integers(len(stream)))
+            failing = self.failing is not None and day >= self.changes[0] and stream.labels[index] == self.failing
+            shown.append(Shown("turned", 0.9, index) if failing else Shown(place, strength, index))
+        return shown
+
+
+def _always(mixture: Mixture) -> Callable[[float], Mixture]:
+    return lambda _: mixture
+
+
+def _from(day: float, after: Mixture) -> Callable[[float], Mixture]:
+    return lambda now: OLD if now < day else after
+
+
+def _growing(place: str, most: float) -> Callable[[float], Mixture]:
+    def mixture(now: float) -> Mixture:
+        grown = most * min(1.0, max(0.0, (now - CHANGE) / GRADUAL_DAYS))
+        return OLD if grown < 0.05 else {(place, round(grown * 20) / 20): 1.0}
+
+    return mixture
+
+
+def _in_turn(place: str, strength: float, days: float) -> Callable[[float], Mixture]:
+    return lambda now: {(place, strength): 1.0} if int(now // days) % 2 else OLD
+
+
+def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
+    """Every stream that the atlas allows; `small` gives the share of changed pictures that costs so many points."""
+    away = {"old": 1.0}
+    return tuple(
+        each
+        for each in (
+            Scenario("stationary", 1, _always(OLD), 45),
+            Scenario("abrupt-usps", 2, _from(CHANGE, {("usps", 1.0): 1.0}), 60, (CHANGE,), renews=True),
+            Scenario("abrupt-scanner", 2, _from(CHANGE, {("rescanned", 1.0): 0.7, ("old", 1.0): 0.3}), 40, (CHANGE,), renews=True),
+            Scenario("gradual-turned", 3, _growing("turned", 0.8), 60, (CHANGE,), renews=True),
+            Scenario("gradual-blurred", 3, _growing("blurred", 0.8), 60, (CHANGE,)),
+            Scenario("gradual-noisy", 3, _growing("noisy", 0.6), 60, (CHANGE,)),
+            Scenario("gradual-thick", 3, _growing("thick", 0.9), 60, (CHANGE,)),
+            Scenario("one-class", 4, _always(OLD), 40, (CHANGE,), failing=7, rule="class-error"),
+            Scenario("new-writers", 5, _from(CHANGE, {("students", 1.0): 1.0}), 60, (CHANGE,), renews=True),
+            Scenario("benign", 6, _from(CHANGE, {("bright", 1.0): 1.0}), 45, renews=True),
+            Scenario("complaints", 7, _always(OLD), 45, feedback="complaints", per_day=40, uniform=0.5),
+            Scenario("late-sparse", 8, _from(CHANGE, {("turned", 0.7): 1.0}), 90, (CHANGE,), per_day=14, lag=timedelta(days=2)),
+            Scenario("poisoned", 9, _always(OLD), 30, feedback="poison", renews=True),
+            Scenario("recurring", 10, _in_turn("turned", 0.7, 15), 60, (15.0, 45.0), renews=True),
+            Scenario("latency-step", 11, _always(OLD), 12, (CHANGE,), slowness=lambda day: 3.0 if day >= CHANGE else 1.0, rule="latency"),
+            *(
+                Scenario(f"small-{points}", 12, _from(CHANGE, {("turned", 0.7): share, ("old", 1.0): 1 - share}), 90, (CHANGE,))
+                for points, share in small.items()
+            ),
+        )
+        if all(place in {**away, **atlas.places} or place not in ("students", "usps") for place, _ in each.mixture(CHANGE + 1))
+    )  # fmt: skip

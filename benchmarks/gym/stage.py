@@ -1,0 +1,270 @@
+"""The gym's stage: the real store, loop, governor and training under a clock of its own; it judges nothing."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select, text, update
+
+from benchmarks.gym.worlds import Atlas
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.govern import limits_of
+from mlplatform.labelling import write_labels
+from mlplatform.loop import turn
+from mlplatform.planning import replan
+from mlplatform.schedule import slot_of
+from mlplatform.serve.decode import to_png
+from mlplatform.settings import Settings
+from mlplatform.store import alerts, evaluations, joined, promotions, retrainings
+from mlplatform.store.feedback import Label
+from mlplatform.store.predictions import Prediction, Recorded, record
+from mlplatform.store.schema_watch import audits, plans
+from mlplatform.training import train, work
+from monitors.alerts import Alert
+from pipelines.families.digits import COMPACT, FAMILY
+from pipelines.family import Family
+from pipelines.predict import Predictor
+from pipelines.retrain import champion_of
+from registry.package import MODEL_FILE
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+HOST: Final = "gym"
+BASELINE_MS: Final = 2.0
+RECIPE: Final = replace(COMPACT, name="gym", epochs=12, batch_size=64, max_train_rows=4_000)
+RULES: Final = """\
+version: 1
+model: digits
+schedule: {{every: 1h}}
+retraining: {{cooldown: 12h, daily_cap: 2, min_feedback: 100, breaker: 5}}
+audit: {{per_day: {per_day}, uniform: {uniform}, boost: 1}}
+rules:
+  - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 7d, min_samples: 30,
+      false_alarms: 1 per 90d, clear: 0.2 points, severity: critical, action: retrain, repeat: 12h, no_data: 4d}}
+  - {{name: class-error, metric: class_error, above: 10 %, window: 14d, min_samples: 20, false_alarms: 1 per 90d,
+      clear: 7 %, action: label-audit}}
+  - {{name: latency, metric: latency_ratio, above: 2 x, window: 6h, min_samples: 200, action: none}}
+"""
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when told."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture shown to the model: its place, how strongly that is changed, and its number there."""
+
+    place: str
+    strength: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """One label that became known: when, of which version, whether the answer was wrong, and its source."""
+
+    at: datetime
+    version: int
+    wrong: bool
+    source: str
+
+
+Answers = dict[tuple[str, str, float], NDArray[np.float32]]
+
+
+def family_of(atlas: Atlas) -> Family:
+    """The digit family, learning from the atlas."""
+    return replace(FAMILY, load=lambda _: atlas.split, recipes={"gym": RECIPE}, default_recipe="gym")
+
+
+def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> Parts:
+    """The parts of a platform in a folder."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "alerts.yaml").write_text(rules, encoding="utf-8")
+    uri = f"sqlite:///{home / 'mlflow.db'}" if (home / "mlflow.db").exists() else ""
+    settings = Settings(
+        _env_file=None, home=home, alerts_file=home / "alerts.yaml", mlflow_uri=uri, gate_margin_points=margin
+    )
+    parts = Parts(settings, clock)
+    parts.__dict__.update(family=family_of(atlas))
+    return parts
+
+
+def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
+    """Train version 1 and make it champion, with a latency baseline."""
+    clock = Clock(START - timedelta(hours=1))
+    parts = assembled(home, atlas, clock, RULES.format(per_day=200, uniform=1.0), margin)
+    train(parts, parts.family, "the gym's first version", "gym")
+    with parts.database.write() as connection:
+        numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
+        evaluations.set_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
+        connection.execute(text("SELECT 1"))
+    with parts.database.read() as connection:
+        if promotions.latest(connection, "digits") is None:
+            raise SystemExit("the gym's first version did not pass the gate; look at its verdict")
+    parts.database.close()
+
+
+@dataclass
+class Stage:
+    """One platform playing one stream."""
+
+    home: Path
+    first: Path
+    atlas: Atlas
+    seed: int
+    per_day: int = 200
+    uniform: float = 1.0
+    margin: float = 1.0
+    answered: Answers = field(default_factory=dict)
+    """Answers of version 1, shared by all streams of a run."""
+    clock: Clock = field(default_factory=Clock)
+    known: list[Known] = field(default_factory=list)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    evaluated: int = 0
+    _mine: Answers = field(default_factory=dict)
+    _made: dict[str, tuple[Shown, int]] = field(default_factory=dict)
+    _count: int = 0
+
+    @cached_property
+    def parts(self) -> Parts:
+        for name in ("platform.db", "mlflow.db"):
+            self.home.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.first / name, self.home / name)
+        rules = RULES.format(per_day=self.per_day, uniform=self.uniform)
+        return assembled(self.home, self.atlas, self.clock, rules, self.margin)
+
+    @cached_property
+    def draw(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    @property
+    def version(self) -> int:
+        """The version that serves."""
+        with self.parts.database.read() as connection:
+            latest = promotions.latest(connection, "digits")
+        assert latest is not None
+        return latest.to_version
+
+    def predictor(self, version: int) -> Predictor:
+        """A registered version, ready to answer."""
+        parts = self.parts
+        return champion_of(parts.catalog, parts.family, version, parts.model_cache, MODEL_FILE).predictor
+
+    def answers(self, version: int, place: str, strength: float, side: str) -> NDArray[np.float32]:
+        """The version's probabilities for all pictures of one side of a place, computed once."""
+        held = self.answered if version == 1 else self._mine
+        key = (f"{version}/{place}", side, round(strength, 2))
+        if key not in held:
+            held[key] = self.predictor(version)(getattr(self.atlas.place(place, strength), side).images)
+        return held[key]
+
+    def accuracy(self, version: int, mixture: Mapping[tuple[str, float], float], side: str = "exam") -> float:
+        """The version's accuracy on a mixture of places, by their shares."""
+        total = 0.0
+        for (place, strength), share in mixture.items():
+            truth = getattr(self.atlas.place(place, strength), side).labels
+            total += share * float((self.answers(version, place, strength, side).argmax(axis=1) == truth).mean())
+        return total / sum(mixture.values())
+
+    def serve(self, shown: Sequence[Shown], slowness: float = 1.0) -> list[str]:
+        """Record the serving version's answers to these pictures; returns their ids."""
+        version, now, rows = self.version, self.clock(), []
+        spent = np.exp(self.draw.normal(0, 0.25, len(shown))) * 0.65 * BASELINE_MS * slowness
+        for each, milliseconds in zip(shown, spent, strict=True):
+            place = self.atlas.place(each.place, each.strength).stream
+            row = self.answers(version, each.place, each.strength, "stream")[each.index]
+            best, self._count = int(row.argmax()), self._count + 1
+            key = f"{self.seed:06d}-{self._count:09d}"
+            self._made[key] = (each, version)
+            answer = Prediction(
+                id=key, at=now, model_name="digits", model_version=version, image_hash=place.ids[each.index],
+                label=str(best), probabilities=[round(float(share), 6) for share in row],
+                confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=key,
+                client_id=f"client-{self._count % 7}",
+            )  # fmt: skip
+            rows.append((answer, to_png(place.images[each.index])))
+        with self.parts.database.write() as connection:
+            record(connection, [Recorded(answer, png, HOST) for answer, png in rows], HOST)
+        return [answer.id for answer, _ in rows]
+
+    def truth_of(self, prediction_id: str) -> str:
+        """What the picture of an answer shows."""
+        shown, _ = self._made[prediction_id]
+        return str(self.atlas.place(shown.place, shown.strength).stream.labels[shown.index])
+
+    def said(self, prediction_id: str) -> str:
+        """What the version read in it."""
+        shown, version = self._made[prediction_id]
+        return str(self.answers(version, shown.place, shown.strength, "stream")[shown.index].argmax())
+
+    def review(self, lag: timedelta) -> int:
+        """Label every drawn answer that is older than the lag; returns how many."""
+        query = select(audits.c.prediction_id).where(audits.c.finished_at.is_(None), audits.c.at <= self.clock() - lag)
+        with self.parts.database.read() as connection:
+            waiting = sorted(connection.scalars(query))
+        self.label([(key, self.truth_of(key)) for key in waiting], "audit", "reviewer")
+        return len(waiting)
+
+    def label(self, given: Sequence[tuple[str, str]], source: str, reviewer: str) -> None:
+        """Take labels, and remember them for the rivals."""
+        now = self.clock()
+        write_labels(self.parts, [Label(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
+        self.known += [Known(now, self._made[key][1], label != self.said(key), source) for key, label in given]
+
+    def plan(self) -> None:
+        """Keep the sampling plan in step; its salt is seeded here, so that a run can be repeated."""
+        replan(self.parts)
+        with self.parts.database.write() as connection:
+            connection.execute(update(plans).values(salt=f"gym {self.seed}"))
+
+    def evaluate(self, only: Sequence[str] = ("accuracy-drop", "class-error")) -> None:
+        """Evaluate rules for the present slot."""
+        for rule in self.parts.rules.rules:
+            if rule.name in only:
+                turn(self.parts, rule, slot_of(self.clock(), self.parts.rules.interval(rule)))
+                self.evaluated += 1
+        with self.parts.database.read() as connection:
+            for row in alerts.listed(connection, everything=True):
+                if row["id"] not in self.alerts or self.alerts[row["id"]].is_open:
+                    self.alerts[row["id"]] = alerts.find(connection, row["id"])
+
+    def fired(self, rule: str) -> list[Alert]:
+        """The alerts of a rule that have fired, in their order; not those about missing data."""
+        found = [each for each in self.alerts.values() if each.rule == rule and each.fired_at and each.key != "no data"]
+        return sorted(found, key=lambda each: each.fired_at or START)
+
+    def renew(self, on_promotion: Callable[[int, int], None]) -> bool:
+        """Carry out the retraining that is due, if any; tells of a promotion by old and new version."""
+        owner, before = new_id(), self.version
+        with self.parts.database.write() as connection:
+            retrainings.drop_settled(connection, "digits", self.clock())
+            if joined.labels_count(connection, "digits") < self.parts.rules.retraining.min_feedback:
+                return False
+            row = retrainings.claim(connection, "digits", owner, limits_of(self.parts), self.clock())
+        if row is None:
+            return False
+        state = work(self.parts, row.id, owner, lambda _: self.parts.family)
+        if state != "succeeded":
+            raise SystemExit(f"a retraining of the gym ended as {state}")
+        if self.version != before:
+            on_promotion(before, self.version)
+        return True
+
+    def close(self) -> None:
+        """Let the stage go."""
+        self.parts.database.close()
+        shutil.rmtree(self.home, ignore_errors=True)

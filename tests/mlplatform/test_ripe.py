@@ -1,0 +1,115 @@
+"""A retraining that alerts asked for waits until its benefit could be seen; a person's waits for nothing."""
+
+from datetime import timedelta
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.govern import may_start
+from mlplatform.loop import turn
+from mlplatform.ripe import GAINS, Ripeness, ripeness
+from mlplatform.schedule import slot_of
+from mlplatform.store import retrainings
+from mlplatform.store.limits import Limits
+from pipelines.data import HELD_BACK_SHARE
+from tests.mlplatform.loop_world import RULES, all_alerts, answer, promote, rule, tick, with_rules
+
+SEQUENTIAL = RULES.replace(
+    "window: 1h, min_samples: 20, severity", "false_alarms: 1 per 90d, window: 1h, min_samples: 20, severity"
+)
+MINUTE = timedelta(minutes=1)
+
+
+def look(parts: Parts) -> None:
+    turn(parts, rule(parts, "accuracy-drop"), slot_of(parts.clock(), MINUTE))
+    tick(parts, minutes=1)
+
+
+@pytest.fixture
+def broken(parts: Parts) -> Parts:
+    """A version that answers well for a day, then gets one in ten wrong until its alert fires."""
+    promote(with_rules(parts, SEQUENTIAL))
+    for _ in range(20):
+        answer(parts, 20)
+        look(parts)
+    tick(parts, hours=3)
+    while not all_alerts(parts):
+        answer(parts, 18, 2)
+        look(parts)
+    return parts
+
+
+def ripe(parts: Parts, min_feedback: int = 10) -> Ripeness:
+    with parts.database.read() as connection:
+        queued = retrainings.queued(connection, "digits")
+        assert queued is not None
+        return ripeness(connection, queued, min_feedback)
+
+
+def test_an_alert_knows_since_when_answers_have_been_bad(broken: Parts) -> None:
+    [alert] = all_alerts(broken)
+    assert alert.changed_at is not None
+    assert alert.fired_at is not None
+    assert timedelta(0) < alert.fired_at - alert.changed_at < timedelta(hours=1)
+
+
+def test_labels_of_the_world_before_do_not_make_it_ripe(broken: Parts) -> None:
+    found = ripe(broken)
+    assert found.since is not None
+    assert 0 < found.labels < 200
+    assert found.needed == pytest.approx(GAINS / HELD_BACK_SHARE / 0.09, rel=0.35)
+    assert not found.is_ripe
+
+
+def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Parts) -> None:
+    with broken.database.write() as connection:
+        assert not may_start(connection, "digits", 10)
+        queued = retrainings.queued(connection, "digits")
+    assert queued is not None
+    assert queued.progress is not None
+    assert queued.progress["step"] == "waiting for labels"
+    assert queued.progress["labels"] < queued.progress["needed"]
+    for _ in range(20):
+        answer(broken, 18, 2)
+    with broken.database.write() as connection:
+        assert may_start(connection, "digits", 10)
+
+
+def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> None:
+    for _ in range(20):
+        answer(broken, 18, 2)
+    before = ripe(broken)
+    assert before.is_ripe
+    owner = new_id()
+    with broken.database.write() as connection:
+        row = retrainings.claim(connection, "digits", owner, Limits(timedelta(0), 10), broken.clock())
+        assert row is not None
+        retrainings.finish(connection, row.id, owner, "succeeded", broken.clock())
+        retrainings.request(
+            connection, pipeline="digits", reason="again", trigger="alert", requested_by="watcher",
+            now=broken.clock(), alert_id=all_alerts(broken)[0].id,
+        )  # fmt: skip
+    tick(broken, minutes=1)
+    answer(broken, 9, 1)
+    assert not ripe(broken).is_ripe
+    assert ripe(broken).needed >= int(1.5 * before.labels)
+    while not ripe(broken).is_ripe:
+        answer(broken, 18, 2)
+    assert ripe(broken).labels >= 1.5 * before.labels
+
+
+def test_a_persons_request_waits_for_no_labels(broken: Parts) -> None:
+    with broken.database.write() as connection:
+        retrainings.request(
+            connection, pipeline="digits", reason="now", trigger="manual", requested_by="me", now=broken.clock()
+        )
+        assert may_start(connection, "digits", 10_000)
+
+
+def test_without_a_moment_of_change_every_label_counts(parts: Parts) -> None:
+    promote(with_rules(parts))
+    answer(parts, 12, 8)
+    look(parts)
+    assert ripe(parts, 10) == Ripeness(None, 20, 10)
+    assert ripe(parts, 21).is_ripe is False
