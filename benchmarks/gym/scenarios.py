@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from benchmarks.gym.stage import Shown
-from benchmarks.gym.worlds import Atlas
+from benchmarks.gym.worlds import CHANGES, Atlas
 
 Mixture = Mapping[tuple[str, float], float]
 """The share of each place, given by its name and how strongly it is changed."""
@@ -40,8 +40,8 @@ class Scenario:
     lag: timedelta = timedelta(hours=1)
     failing: int | None = None
     slowness: Callable[[float], float] = lambda _: 1.0
-    rule: str = "accuracy-drop"
-    """The rule that has to find the change."""
+    rule: Literal["labels", "latency"] = "labels"
+    """What has to find the change: the rules about labels, or the one about latency."""
 
     @property
     def is_healthy(self) -> bool:
@@ -83,29 +83,35 @@ def _in_turn(place: str, strength: float, days: float) -> Callable[[float], Mixt
 
 def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
     """Every stream that the atlas allows; `small` gives the share of changed pictures that costs so many points."""
-    away = {"old": 1.0}
-    return tuple(
-        each
-        for each in (
-            Scenario("stationary", 1, _always(OLD), 45),
-            Scenario("abrupt-usps", 2, _from(CHANGE, {("usps", 1.0): 1.0}), 60, (CHANGE,), renews=True),
-            Scenario("abrupt-scanner", 2, _from(CHANGE, {("rescanned", 1.0): 0.7, ("old", 1.0): 0.3}), 40, (CHANGE,), renews=True),
-            Scenario("gradual-turned", 3, _growing("turned", 0.8), 60, (CHANGE,), renews=True),
-            Scenario("gradual-blurred", 3, _growing("blurred", 0.8), 60, (CHANGE,)),
-            Scenario("gradual-noisy", 3, _growing("noisy", 0.6), 60, (CHANGE,)),
-            Scenario("gradual-thick", 3, _growing("thick", 0.9), 60, (CHANGE,)),
-            Scenario("one-class", 4, _always(OLD), 40, (CHANGE,), failing=7, rule="class-error"),
-            Scenario("new-writers", 5, _from(CHANGE, {("students", 1.0): 1.0}), 60, (CHANGE,), renews=True),
-            Scenario("benign", 6, _from(CHANGE, {("bright", 1.0): 1.0}), 45, renews=True),
-            Scenario("complaints", 7, _always(OLD), 45, feedback="complaints", per_day=40, uniform=0.5),
-            Scenario("late-sparse", 8, _from(CHANGE, {("turned", 0.7): 1.0}), 90, (CHANGE,), per_day=14, lag=timedelta(days=2)),
-            Scenario("poisoned", 9, _always(OLD), 30, feedback="poison", renews=True),
-            Scenario("recurring", 10, _in_turn("turned", 0.7, 15), 60, (15.0, 45.0), renews=True),
-            Scenario("latency-step", 11, _always(OLD), 12, (CHANGE,), slowness=lambda day: 3.0 if day >= CHANGE else 1.0, rule="latency"),
-            *(
-                Scenario(f"small-{points}", 12, _from(CHANGE, {("turned", 0.7): share, ("old", 1.0): 1 - share}), 90, (CHANGE,))
-                for points, share in small.items()
-            ),
-        )
-        if all(place in {**away, **atlas.places} or place not in ("students", "usps") for place, _ in each.mixture(CHANGE + 1))
-    )  # fmt: skip
+    at = (CHANGE,)
+    scanner = {("rescanned", 1.0): 0.7, ("old", 1.0): 0.3}
+    turned = {("turned", 0.7): 1.0}
+    streams = [
+        Scenario("stationary", 1, _always(OLD), 45),
+        Scenario("abrupt-usps", 2, _from(CHANGE, {("usps", 1.0): 1.0}), 60, at, renews=True),
+        Scenario("abrupt-scanner", 2, _from(CHANGE, scanner), 40, at, renews=True),
+        Scenario("gradual-turned", 3, _growing("turned", 0.8), 60, at, renews=True),
+        Scenario("gradual-blurred", 3, _growing("blurred", 0.8), 60, at),
+        Scenario("gradual-noisy", 3, _growing("noisy", 0.6), 60, at),
+        Scenario("gradual-thick", 3, _growing("thick", 0.9), 60, at),
+        Scenario("one-class", 4, _always(OLD), 40, at, failing=7),
+        Scenario("new-writers", 5, _from(CHANGE, {("students", 1.0): 1.0}), 60, at, renews=True),
+        Scenario("benign", 6, _from(CHANGE, {("bright", 1.0): 1.0}), 45, renews=True),
+        Scenario("complaints", 7, _always(OLD), 45, feedback="complaints", per_day=40, uniform=0.5),
+        Scenario("late-sparse", 8, _from(CHANGE, turned), 90, at, per_day=14, lag=timedelta(days=2)),
+        Scenario("poisoned", 9, _always(OLD), 30, feedback="poison", renews=True),
+        Scenario("recurring", 10, _in_turn("turned", 0.7, 15), 60, (15.0, 45.0), renews=True),
+        Scenario("latency-step", 11, _always(OLD), 12, at, slowness=_slow_from(CHANGE), rule="latency"),
+    ]
+    for points, share in small.items():
+        after = {("turned", 0.7): share, ("old", 1.0): 1 - share}
+        streams.append(Scenario(f"small-{points}", 12, _from(CHANGE, after), 90, at))
+    return tuple(each for each in streams if _is_there(atlas, each))
+
+
+def _slow_from(day: float) -> Callable[[float], float]:
+    return lambda now: 3.0 if now >= day else 1.0
+
+
+def _is_there(atlas: Atlas, scenario: Scenario) -> bool:
+    return all(place in {*atlas.places, *CHANGES} for place, _ in scenario.mixture(CHANGE + 1))

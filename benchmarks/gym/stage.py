@@ -15,14 +15,14 @@ from sqlalchemy import select, text, update
 from benchmarks.gym.worlds import Atlas
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.govern import limits_of
+from mlplatform.govern import limits_of, may_start
 from mlplatform.labelling import write_labels
 from mlplatform.loop import turn
 from mlplatform.planning import replan
 from mlplatform.schedule import slot_of
 from mlplatform.serve.decode import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, evaluations, joined, promotions, retrainings
+from mlplatform.store import alerts, evaluations, promotions, retrainings
 from mlplatform.store.feedback import Label
 from mlplatform.store.predictions import Prediction, Recorded, record
 from mlplatform.store.schema_watch import audits, plans
@@ -252,7 +252,7 @@ class Stage:
         owner, before = new_id(), self.version
         with self.parts.database.write() as connection:
             retrainings.drop_settled(connection, "digits", self.clock())
-            if joined.labels_count(connection, "digits") < self.parts.rules.retraining.min_feedback:
+            if not may_start(connection, "digits", self.parts.rules.retraining.min_feedback):
                 return False
             row = retrainings.claim(connection, "digits", owner, limits_of(self.parts), self.clock())
         if row is None:

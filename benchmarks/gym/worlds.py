@@ -1,4 +1,4 @@
-"""The gym's worlds: real handwriting the first champion never saw, as it is and changed; it knows no model and no clock."""
+"""The gym's worlds: real handwriting the first champion never saw, as it is and changed; they know no model."""
 
 import gzip
 from collections.abc import Callable, Mapping
@@ -121,8 +121,9 @@ def _usps(folder: Path, side: str) -> ImageSet:
     return ImageSet(whole, table[:, 0].astype(np.int64), f"usps/{side}")
 
 
-def _pixels(light: NDArray[np.float64]) -> Images:
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+def _pixels(light: NDArray[np.floating]) -> Images:
+    pixels: Images = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def turned(images: Images, strength: float, seed: int) -> Images:

@@ -1,0 +1,143 @@
+"""A stream played on a stage: what was found, when, at what cost, and what renewal brought; it prints nothing."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from benchmarks.gym.scenarios import OLD, Scenario
+from benchmarks.gym.stage import START, Stage
+from mlplatform.store import retrainings
+from monitors.finding import NO_DATA
+
+WATCHED = ("accuracy-drop", "class-error")
+POISON_PER_HOUR = 4
+POISONERS = 3
+ASKED_EVERY = 120
+COMPLAINING = 0.6
+HARM = 0.003
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A change of champion: accuracies on the world of that day and on the old one, before and after."""
+
+    day: float
+    version: int
+    world: tuple[float, float]
+    old: tuple[float, float]
+
+    @property
+    def is_harmful(self) -> bool:
+        return self.world[1] < self.world[0] - HARM
+
+
+@dataclass
+class Played:
+    """What became of one stream."""
+
+    scenario: str
+    seed: int
+    evaluations: int = 0
+    false_alarms: int = 0
+    found_day: float | None = None
+    delay_labels: int | None = None
+    labels: int = 0
+    wrong: list[int] = field(default_factory=list)
+    """One bit per label of the first version, in order: what the rivals read."""
+    changed_at: int | None = None
+    """The number of labels known when the world changed."""
+    promotions: list[Promotion] = field(default_factory=list)
+    retrainings: int = 0
+    accuracy: dict[str, float] = field(default_factory=dict)
+    days: list[tuple[float, float, int]] = field(default_factory=list)
+    """Day, true accuracy on what is shown, version: for the plots."""
+
+
+def play(stage: Stage, scenario: Scenario, *, renews: bool) -> Played:
+    """Play a stream to its end, or to the alarm where nothing is renewed."""
+    played = Played(scenario.name, stage.seed)
+    stage.plan()
+    for hour in range(int(scenario.days * 24)):
+        stage.clock.now += timedelta(hours=1)
+        day = (stage.clock.now - START) / timedelta(days=1)
+        if scenario.changes and played.changed_at is None and day >= scenario.changes[0]:
+            played.changed_at = len(stage.known)
+        ids = stage.serve(scenario.pictures(stage.atlas, day, stage.draw), scenario.slowness(day))
+        _feedback(stage, scenario, ids)
+        stage.review(scenario.lag)
+        if hour % 24 == 0:
+            stage.plan()
+        stage.evaluate((*WATCHED, "latency") if scenario.rule == "latency" else WATCHED)
+        played.evaluations += 1
+        if scenario.feedback == "poison" and hour % ASKED_EVERY == ASKED_EVERY - 1:
+            _ask(stage)
+        _look(stage, scenario, played, day)
+        if played.found_day is not None and not renews:
+            break
+        if renews:
+            played.retrainings += stage.renew(lambda old, new: _promoted(stage, scenario, played, day, old, new))  # noqa: B023
+            if hour % 12 == 0:
+                now = stage.accuracy(stage.version, scenario.mixture(day))
+                played.days.append((day, now, stage.version))
+    played.labels = len(stage.known)
+    played.wrong = [int(each.wrong) for each in stage.known if each.version == 1]
+    if renews:
+        _measure(stage, scenario, played)
+    return played
+
+
+def _look(stage: Stage, scenario: Scenario, played: Played, day: float) -> None:
+    """Tell an alarm that was right from one that was not."""
+    rules = ("latency",) if scenario.rule == "latency" else WATCHED
+    fired = [alert for rule in rules for alert in stage.fired(rule) if alert.key != NO_DATA and alert.version == 1]
+    moments = sorted((alert.fired_at - START) / timedelta(days=1) for alert in fired if alert.fired_at)
+    began = scenario.changes[0] if scenario.changes else float("inf")
+    played.false_alarms = sum(moment < began for moment in moments)
+    right = [moment for moment in moments if moment >= began]
+    if right and played.found_day is None:
+        played.found_day = day
+        played.delay_labels = len(stage.known) - (played.changed_at or 0)
+
+
+def _feedback(stage: Stage, scenario: Scenario, ids: list[str]) -> None:
+    """What comes in without being asked for: complaints about errors, or lies."""
+    if scenario.feedback == "complaints":
+        wrong = [key for key in ids if stage.said(key) != stage.truth_of(key) and stage.draw.random() < COMPLAINING]
+        stage.label([(key, stage.truth_of(key)) for key in wrong], "correction", "customer")
+    if scenario.feedback == "poison":
+        for number, key in enumerate(stage.draw.choice(ids, POISON_PER_HOUR, replace=False)):
+            lie = str((int(stage.truth_of(key)) + 5) % 10)
+            stage.label([(key, lie)], "correction", f"mallory-{number % POISONERS}")
+
+
+def _ask(stage: Stage) -> None:
+    """A person asks for a retraining, so that what was fed in gets its chance to do harm."""
+    with stage.parts.database.write() as connection:
+        retrainings.request(
+            connection, pipeline="digits", reason="asked by the gym", trigger="manual", requested_by="gym",
+            now=stage.clock(),
+        )  # fmt: skip
+
+
+def _promoted(stage: Stage, scenario: Scenario, played: Played, day: float, old: int, new: int) -> None:
+    world = scenario.mixture(day)
+    played.promotions.append(
+        Promotion(
+            day,
+            new,
+            (stage.accuracy(old, world), stage.accuracy(new, world)),
+            (stage.accuracy(old, OLD), stage.accuracy(new, OLD)),
+        )
+    )
+
+
+def _measure(stage: Stage, scenario: Scenario, played: Played) -> None:
+    """Accuracies on pictures that were never served: first and last version, in the last and in the old world."""
+    last = scenario.mixture(scenario.changes[-1] + 10.1) if scenario.changes else scenario.mixture(scenario.days)
+    end = stage.version
+    played.accuracy = {
+        "before": stage.accuracy(1, OLD),
+        "drifted": stage.accuracy(1, last),
+        "after": stage.accuracy(end, last),
+        "old_after": stage.accuracy(end, OLD),
+        "version": float(end),
+    }
