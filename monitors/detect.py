@@ -53,7 +53,7 @@ def _counted(cells: Sequence[LabelCount]) -> list[Counted]:
 
 
 def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
-    counted_labels, detector = _counted(tally.labelled(rule.sources)), detectors.get(WHOLE)
+    counted_labels, detector = _counted(tally.labelled(rule.sources, WHOLE)), detectors.get(WHOLE)
     if not counted_labels:
         return (_unheard(rule, tally, detector),)
     sample = error_share(counted_labels, rule.confidence)
@@ -77,10 +77,16 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
         f"Accuracy is {percent(accuracy)} on {counted(sample.n, 'labelled answer')}"
-        f"{_weighted(counted_labels)}, against {percent(before)} "
+        f"{_since(tally, WHOLE, detector)}{_weighted(counted_labels)}, against {percent(before)} "
         f"on the golden set: {_compared(drop)}. {verdict(rule, state, low, needed)}"
     )
     return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
+
+
+def _since(tally: Tally, stream: str, detector: Detector | None) -> str:
+    if stream not in tally.since_change or detector is None or detector.changed_at is None:
+        return ""
+    return f" since {detector.changed_at:%Y-%m-%d %H:%M} UTC, when it changed"
 
 
 def _weighted(cells: Sequence[Counted]) -> str:
@@ -92,8 +98,8 @@ def _compared(drop: float) -> str:
 
 
 def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
-    cells = tally.labelled(rule.sources)
-    samples = {name: _counted([each for each in cells if each.truth == name]) for name in tally.classes}
+    cells = {name: tally.labelled(rule.sources, name) for name in tally.classes}
+    samples = {name: _counted([each for each in cells[name] if each.truth == name]) for name in tally.classes}
     heard = {name: sample for name, sample in samples.items() if sample}
     calling = [name for name in tally.classes if name not in heard and _alarmed(detectors.get(name))]
     if not heard and not calling:
@@ -134,8 +140,9 @@ def _one_class(
     if state == "suspect" and detector is not None:
         needed = _until_alarm(rule, tally, sample, detector, len(tally.classes))
     sentence = (
-        f"Class {name}: {sum(cell.wrong for cell in cells)} of {counted(sample.n, 'labelled answer')} wrong, "
-        f"{percent(sample.value)}{_weighted(cells)}. {verdict(rule, state, sample.low, needed)}"
+        f"Class {name}: {sum(cell.wrong for cell in cells)} of {counted(sample.n, 'labelled answer')} wrong"
+        f"{_since(tally, name, detector)}, {percent(sample.value)}{_weighted(cells)}. "
+        f"{verdict(rule, state, sample.low, needed)}"
     )
     numbers = (sample.value, sample.low, sample.high)
     return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)

@@ -70,6 +70,8 @@ class Tally:
     answers: int = 0
     labels: tuple[LabelCount, ...] = ()
     latency: Mapping[str, Bins] = field(default_factory=dict)
+    since_change: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
+    """For each stream whose detector has alarmed: the labels of answers given since the change it found."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:
@@ -79,9 +81,13 @@ class Tally:
             remedy = f"pass the classes of version {self.version}"
             raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
 
-    def labelled(self, sources: Collection[str]) -> tuple[LabelCount, ...]:
-        """The counts whose truth came from one of these sources, and that may estimate."""
-        return tuple(each for each in self.labels if each.source in sources and each.weight > 0)
+    def labelled(self, sources: Collection[str], stream: str | None = None) -> tuple[LabelCount, ...]:
+        """The counts whose truth came from one of these sources, and that may estimate.
+
+        Of a stream that has alarmed only those since its change: the good labels before it must not drown an alarm.
+        """
+        cells = self.labels if stream is None else self.since_change.get(stream, self.labels)
+        return tuple(each for each in cells if each.source in sources and each.weight > 0)
 
 
 def latency_bin(milliseconds: float) -> int:

@@ -28,6 +28,7 @@ Reason = Literal[
     "over quota",
     "suspicious",
     "unusable",
+    "before the change",
 ]
 FOR_REVIEW: tuple[Reason, ...] = ("conflict", "suspicious")
 """What a person can settle by looking at the picture."""

@@ -12,21 +12,24 @@ from pipelines.errors import DataError
 from pipelines.recipe import Recipe
 
 
-def mix(base: ImageSet, feedback: FeedbackRows | None, recipe: Recipe) -> ImageSet:
-    """The rows of one epoch: base rows (at most as many as the recipe takes), then feedback, repeated.
+def mix(base: ImageSet, feedback: FeedbackRows | None, recipe: Recipe, older: FeedbackRows | None = None) -> ImageSet:
+    """The rows of one epoch: base rows (at most as many as the recipe takes), older feedback, feedback repeated.
 
     Held-back feedback is refused: it belongs to the gate.
     """
     chosen = capped(base, recipe.max_train_rows)
-    if feedback is None or len(feedback) == 0:
+    given = [rows for rows in (older, feedback) if rows is not None and len(rows)]
+    for rows in given:
+        if len(rows.held_back()):
+            raise DataError(
+                f"{len(rows.held_back())} of {len(rows)} feedback rows are held back for the gate; "
+                "train on .for_training() only"
+            )
+    if not given:
         return chosen
-    if len(feedback.held_back()):
-        raise DataError(
-            f"{len(feedback.held_back())} of {len(feedback)} feedback rows are held back for the gate; "
-            "train on .for_training() only"
-        )
-    copies = repeats(len(chosen), len(feedback), recipe)
-    return ImageSet.concat(f"{base.name}+feedback", chosen, *[feedback] * copies)
+    kept = chosen if older is None else ImageSet.concat(base.name, chosen, older)
+    copies = repeats(len(kept), len(feedback), recipe) if feedback is not None and len(feedback) else 0
+    return ImageSet.concat(f"{base.name}+feedback", kept, *[feedback] * copies if feedback is not None else [])
 
 
 def repeats(base_rows: int, feedback_rows: int, recipe: Recipe) -> int:
@@ -35,10 +38,13 @@ def repeats(base_rows: int, feedback_rows: int, recipe: Recipe) -> int:
     return max(1, min(recipe.feedback_repeats, math.ceil(wanted)))
 
 
-def mixed_weights(base_rows: int, trust: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+def mixed_weights(
+    base_rows: int, trust: NDArray[np.float32], recipe: Recipe, older: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """How much each row of `mix` counts: a base row 1, a feedback row its trust (n,), repeated as it is there."""
-    copies = repeats(base_rows, len(trust), recipe) if len(trust) else 0
-    return np.concatenate([np.ones(base_rows, dtype=np.float32), *[trust] * copies])
+    kept = np.ones(base_rows, dtype=np.float32) if older is None else np.append(np.ones(base_rows, np.float32), older)
+    copies = repeats(len(kept), len(trust), recipe) if len(trust) else 0
+    return np.concatenate([kept, *[trust] * copies])
 
 
 def capped(base: ImageSet, limit: int | None) -> ImageSet:

@@ -34,6 +34,8 @@ from registry.marks import ROWS_FILE
 from registry.provenance import installed_version
 from registry.runs import Run, Tracking
 
+PAST = "it was held back, and was answered before answers became bad: the gate asks about the world since then"
+
 
 @dataclass(frozen=True, eq=False)
 class Champion:
@@ -66,6 +68,8 @@ class Order:
     """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
     unusable: tuple[SetAside, ...] = ()
     """Labels that could not become rows; the lineage names them too."""
+    recent: frozenset[str] | None = None
+    """The images, by content hash, that show the world as it is now; None where all of them do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +169,8 @@ def make_candidate(
 def choose_rows(order: Order) -> Rows:
     """Base rows and new labels for training, held-back labels for the gate.
 
-    No golden or gate image trains, nor a near-duplicate of one.
+    No golden or gate image trains, nor a near-duplicate of one. Where the order knows which images are recent, only
+    those are repeated up to their share of an epoch, and only those judge: the benefit must lie in the world as it is.
     """
     split, recipe = order.split, order.recipe
     base = capped(split.train, recipe.max_train_rows)
@@ -181,15 +186,24 @@ def choose_rows(order: Order) -> Rows:
     protected = np.concatenate([judging, split.validation.images])
     new = curate(settled.for_training(), witnesses, protected, order.quotas)
     judges = curate_judges(held, witnesses, new.rows, order.quotas)
+    now, now_judges = _recent(order, new.rows), _recent(order, judges.rows)
+    past = tuple(SetAside(i, "before the change", PAST) for i in judges.rows.take(~now_judges).feedback_ids)
     return Rows(
-        epoch=mix(fresh, new.rows, recipe),
-        weights=mixed_weights(len(fresh), new.weights, recipe),
+        epoch=mix(fresh, new.rows.take(now), recipe, new.rows.take(~now)),
+        weights=mixed_weights(len(fresh), new.weights[now], recipe, new.weights[~now]),
         new=new.rows,
         trust=new.weights,
-        held_back=judges.rows,
-        set_aside=(*order.unusable, *contradicted, *known, *new.set_aside, *judges.set_aside),
+        held_back=judges.rows.take(now_judges),
+        set_aside=(*order.unusable, *contradicted, *known, *new.set_aside, *judges.set_aside, *past),
         base_left_out=len(base) - len(fresh),
     )
+
+
+def _recent(order: Order, rows: FeedbackRows) -> NDArray[np.bool_]:
+    """Which of the rows show the world as it is now, (n,)."""
+    if order.recent is None:
+        return np.ones(len(rows), dtype=bool)
+    return np.array([i in order.recent for i in rows.ids], dtype=bool)
 
 
 def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, model_file: str) -> Champion:

@@ -1,7 +1,7 @@
 """What a decision rests on: window, baseline and labels not yet read, and Evidently's part afterwards; no decision."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -77,6 +77,19 @@ def tally_of(
         answers=tallies.answers(connection, name, version, start, now),
         labels=tuple(judged.counted(connection, name, version, start, now)),
         latency=latency,
+    )
+
+
+def since_change(connection: Connection, tally: Tally, held: Mapping[str, Detector]) -> Tally:
+    """The tally with the labels since the change that each alarmed detector has found."""
+    moments = {key: each.changed_at for key, each in held.items() if each.alarmed_at is not None}
+    return replace(
+        tally,
+        since_change={
+            key: tuple(judged.counted(connection, tally.model, tally.version, moment, tally.end))
+            for key, moment in moments.items()
+            if moment is not None and moment > tally.start
+        },
     )
 
 

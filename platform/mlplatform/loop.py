@@ -15,7 +15,7 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
 from mlplatform.errors import ConflictError
-from mlplatform.evidence import baseline_of, read_labels, silence, tally_of
+from mlplatform.evidence import baseline_of, read_labels, silence, since_change, tally_of
 from mlplatform.notices import post_group
 from mlplatform.plain import plain
 from mlplatform.store import alerts, audit, detectors, evaluations, leases, promotions
@@ -80,7 +80,7 @@ def _judge(
     if memory is None:
         return decide(rule, tally, baseline), missing
     held = {key: Detector.from_json(state) for key, state in memory.streams.items()}
-    findings = decide(rule, tally, baseline, held)
+    findings = decide(rule, since_change(connection, tally, held), baseline, held)
     anew = {key: reset(held[key], now).to_json() for key in settled(findings, held)}
     kept = replace(memory, streams={**memory.streams, **anew})
     detectors.keep(connection, champion.model_name, champion.to_version, rule.name, kept)

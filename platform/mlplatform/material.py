@@ -6,6 +6,7 @@ It decides nothing about a label: `pipelines.curate` does.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import zip_longest
 
 import numpy as np
@@ -41,6 +42,12 @@ class Material:
     groups: Mapping[str, str]
     unusable: tuple[SetAside, ...]
     given: Mapping[str, Given]
+
+    def since(self, moment: datetime | None) -> frozenset[str] | None:
+        """The images that were answered since a moment, by their hashes; None without one."""
+        if moment is None:
+            return None
+        return frozenset(each.image_hash for each in self.given.values() if each.answered_at >= moment)
 
 
 def limits_for(parts: Parts, family: Family) -> Retraining:

@@ -37,7 +37,7 @@ class Ripeness:
 
 def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedback: int) -> Ripeness:
     """How ripe the queued retraining is. Where no alert can say since when answers are bad, every label counts."""
-    since = alerts.changed_since(connection, [cause["alert"] for cause in queued.causes if cause["alert"]])
+    since = alerts.changed_since(connection, retrainings.alerts_of(queued))
     champion = promotions.latest(connection, queued.pipeline)
     if since is None or champion is None:
         return Ripeness(None, judged.all_labels(connection, queued.pipeline), min_feedback)

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlplatform.errors import FencedError, StoreUnavailableError
 from mlplatform.material import Material, ask_people, gather, limits_for, quotas_of
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
-from mlplatform.store import promotions, retrainings
+from mlplatform.store import alerts, promotions, retrainings
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
 from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
@@ -86,7 +87,7 @@ def _carry_out(
     tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
     family = find(row.pipeline)
     pulse.now("gathering labels")
-    order, material, expected = _order(parts, family, row.reason, None, tags)
+    order, material, expected = _order(parts, family, row.reason, None, tags, _since(parts, row))
     pulse.now("choosing rows")
 
     def chosen(rows: Rows) -> None:
@@ -124,7 +125,12 @@ def _carry_out(
 
 
 def _order(
-    parts: Parts, family: Family, reason: str, recipe: str | None, tags: dict[str, str]
+    parts: Parts,
+    family: Family,
+    reason: str,
+    recipe: str | None,
+    tags: dict[str, str],
+    since: datetime | None = None,
 ) -> tuple[Order, Material, int | None]:
     current = parts.champions.current(family.name)
     champion = None
@@ -146,8 +152,15 @@ def _order(
         quotas=quotas_of(limits),
         groups=material.groups,
         unusable=material.unusable,
+        recent=material.since(since),
     )
     return order, material, None if current is None else current.to_version
+
+
+def _since(parts: Parts, row: retrainings.Retraining) -> datetime | None:
+    """Since when answers have been bad, by the alerts that asked for the retraining."""
+    with parts.database.read() as connection:
+        return alerts.changed_since(connection, retrainings.alerts_of(row))
 
 
 def revision() -> str | None:

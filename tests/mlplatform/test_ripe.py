@@ -113,3 +113,32 @@ def test_without_a_moment_of_change_every_label_counts(parts: Parts) -> None:
     look(parts)
     assert ripe(parts, 10) == Ripeness(None, 20, 10)
     assert ripe(parts, 21).is_ripe is False
+
+
+def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(parts: Parts) -> None:
+    """The detector is sure after a few dozen labels, when the window as a whole still looks fine."""
+    promote(
+        with_rules(
+            parts, SEQUENTIAL.replace("window: 1h, min_samples: 20", "window: 7d, min_samples: 20, clear: 0.2 points")
+        )
+    )
+    for _ in range(40):
+        answer(parts, 50)
+        look(parts)
+    tick(parts, hours=3)
+    for _ in range(3):
+        answer(parts, 5, 5)
+        look(parts)
+    [alert] = all_alerts(parts)
+    assert alert.state == "firing"
+    assert alert.value is not None
+    assert alert.value > 0.3
+    assert alert.n <= 40
+    for _ in range(8):
+        answer(parts, 50)
+        look(parts)
+    assert all_alerts(parts)[0].state == "firing", "most answers since the change are right by now, but not enough"
+    for _ in range(200):
+        answer(parts, 50)
+        look(parts)
+    assert all_alerts(parts)[0].state == "resolved"

@@ -1,6 +1,7 @@
 """The story of a candidate, told on tiny bars."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +105,25 @@ def test_held_back_feedback_never_trains(family: Family, split: Split) -> None:
     assert len(rows.held_back) > 20
     assert set(rows.held_back.ids).isdisjoint(rows.epoch.ids)
     assert set(rows.held_back.ids).isdisjoint(split.train.ids + split.validation.ids)
+
+
+def test_only_the_world_as_it_is_judges_and_is_repeated(family: Family, split: Split) -> None:
+    labelled = feedback_on(split.stream)
+    late = frozenset(labelled.ids[::4])
+    order = order_of(family, split, labelled)
+    rows, whole = choose_rows(replace(order, recent=late)), choose_rows(order)
+    assert rows.new is not None
+    assert whole.new is not None
+    assert rows.held_back is not None
+    assert whole.held_back is not None
+    assert set(rows.held_back.ids) == set(whole.held_back.ids) & late
+    assert set(rows.new.ids) == set(whole.new.ids)
+    counts = Counter(rows.epoch.ids)
+    assert {counts[i] for i in rows.new.ids if i not in late} == {1}
+    assert min(counts[i] for i in rows.new.ids if i in late) > 1
+    assert len(rows.epoch) == len(rows.weights)
+    past = [each for each in rows.set_aside if each.reason == "before the change"]
+    assert len(past) == len(whole.held_back) - len(rows.held_back)
 
 
 def test_images_that_choose_the_epoch_do_not_train(family: Family, split: Split) -> None:

@@ -25,6 +25,7 @@ class Given:
     client_id: str
     tags: Mapping[str, str]
     at: datetime
+    answered_at: datetime
 
 
 def given_labels(connection: Connection, model_name: str) -> list[Given]:
@@ -40,6 +41,7 @@ def given_labels(connection: Connection, model_name: str) -> list[Given]:
             predictions.c.client_id,
             predictions.c.tags,
             feedback.c.at,
+            predictions.c.at.label("answered_at"),
         )
         .join(predictions, predictions.c.id == feedback.c.prediction_id)
         .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))

@@ -233,6 +233,11 @@ def queued(connection: Connection, pipeline: str) -> Retraining | None:
     return None if row is None else Retraining(**row._mapping)
 
 
+def alerts_of(retraining: Retraining) -> list[str]:
+    """The alerts among its causes."""
+    return [cause["alert"] for cause in retraining.causes if cause["alert"]]
+
+
 def note_waiting(connection: Connection, waiting: Retraining, progress: Mapping[str, Any]) -> None:
     """Say what a queued retraining waits for; without effect once it has been claimed."""
     if waiting.progress != progress:
