@@ -11,8 +11,12 @@ from pipelines.recipe import Augmentation
 
 
 def augment(batch: torch.Tensor, amount: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Turn, shift, zoom and slant each image of float (n, 1, h, w) by a random amount, then add noise."""
+    """Turn, shift, zoom, slant and fade each image of float (n, 1, h, w) by a random amount, then add noise."""
     moved = _moved(batch, amount, generator) if _moves(amount) else batch
+    if amount.contrast:
+        kept = 1 - amount.contrast * torch.rand((len(moved), 1, 1, 1), generator=generator)
+        means = moved.mean(dim=(2, 3), keepdim=True)
+        moved = means + kept * (moved - means)
     if amount.noise:
         grain = torch.randn(moved.shape, generator=generator) * amount.noise
         moved = (moved + grain).clamp(0.0, 1.0)

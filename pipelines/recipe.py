@@ -21,11 +21,15 @@ class Augmentation:
     """Degrees of slant, either way."""
     noise: float = 0.0
     """Standard deviation of the grey noise, 1 being the range from black to white."""
+    contrast: float = 0.0
+    """Most that the contrast falls, as a share: the light moves towards the picture's mean."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 0:
                 raise TrainingError(f"augmentation {name} is {value}; give 0 or more")
+        if self.contrast >= 1:
+            raise TrainingError(f"augmentation contrast is {self.contrast}; give less than 1, or nothing is left")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ COMPACT = Recipe(
     weight_decay=1e-5,
     patience=8,
     plateau_patience=2,
-    augmentation=Augmentation(rotation=10.0, shift=2.0, zoom=0.1, shear=6.0),
+    augmentation=Augmentation(rotation=10.0, shift=2.0, zoom=0.1, shear=6.0, contrast=0.5),
     max_train_rows=2_000,
     feedback_share=0.3,
 )
@@ -52,7 +52,7 @@ REFERENCE = Recipe(
     weight_decay=1e-4,
     patience=5,
     plateau_patience=3,
-    augmentation=Augmentation(rotation=10.0, shift=2.0, zoom=0.1, shear=5.0),
+    augmentation=Augmentation(rotation=10.0, shift=2.0, zoom=0.1, shear=5.0, contrast=0.5),
     threads=2,
 )
 

@@ -62,3 +62,13 @@ def test_noise_stays_within_black_and_white() -> None:
     noisy = augment(torch.rand(4, 1, 9, 9, generator=seeded()), Augmentation(noise=0.5), seeded())
     assert float(noisy.min()) >= 0.0
     assert float(noisy.max()) <= 1.0
+
+
+def test_contrast_falls_towards_the_mean_and_by_no_more_than_asked() -> None:
+    batch = torch.rand(64, 1, 9, 9, generator=seeded())
+    faded = augment(batch, Augmentation(contrast=0.5), seeded(3))
+    means = batch.mean(dim=(2, 3))
+    assert torch.allclose(faded.mean(dim=(2, 3)), means, atol=1e-6)
+    kept = faded.std(dim=(2, 3)) / batch.std(dim=(2, 3))
+    assert 0.5 <= float(kept.min()) < 0.6
+    assert 0.9 < float(kept.max()) <= 1.0

@@ -47,3 +47,8 @@ def test_a_choice_that_cannot_work_is_refused_by_name(tiny: Recipe, field: str, 
 def test_a_negative_augmentation_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"augmentation zoom is -0\.1"):
         Augmentation(zoom=-0.1)
+
+
+def test_an_augmentation_that_takes_all_contrast_is_refused() -> None:
+    with pytest.raises(TrainingError, match="contrast is 1"):
+        Augmentation(contrast=1.0)
