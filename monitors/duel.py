@@ -87,9 +87,7 @@ def fight(duel: Duel, bouts: Iterable[Bout], level: float) -> Duel:
         if outcome:
             bet = bout.share * outcome
             wealth = tuple(held * (1 + stake * bet) for held, stake in zip(wealth, STAKES, strict=True))
-        moved = replace(
-            duel, wealth=wealth, n=duel.n + 1, lost=duel.lost + (outcome > 0), won=duel.won + (outcome < 0)
-        )
+        moved = replace(duel, wealth=wealth, n=duel.n + 1, lost=duel.lost + (outcome > 0), won=duel.won + (outcome < 0))
         duel = replace(moved, highest=max(duel.highest, moved.evidence))
     return duel
 

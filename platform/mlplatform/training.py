@@ -112,6 +112,7 @@ def _carry_out(
 def _order(
     parts: Parts, family: Family, reason: str, recipe: str | None, tags: dict[str, str]
 ) -> tuple[Order, int | None]:
+    parts.champions.show_quarantines(family.name, thorough=True)  # the gate's record goes by the registry's tags
     current = parts.champions.current(family.name)
     champion = None
     if current is not None:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from mlplatform.champion import Champions, Change, previous
+from mlplatform.champion import Champions, Change
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store import audit, evaluations, leases, promotions, retrainings
 from mlplatform.store.database import Database
-from mlplatform.store.promotions import Promotion
+from mlplatform.store.promotions import Promotion, previous
 from registry.catalog import CHALLENGER, CHAMPION, Version
 from registry.errors import RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock

@@ -27,9 +27,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("decided_at", UtcDateTime(), nullable=True),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["promotion_seq"], ["promotions.seq"], name=op.f("fk_probations_promotion_seq")
-        ),
+        sa.ForeignKeyConstraint(["promotion_seq"], ["promotions.seq"], name=op.f("fk_probations_promotion_seq")),
         sa.PrimaryKeyConstraint("promotion_seq", name=op.f("pk_probations")),
     )
     op.create_index("ix_probations_model", "probations", ["model_name", "promotion_seq"])
