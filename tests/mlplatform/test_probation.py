@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import torch
 
 from mlplatform import views
 from mlplatform.build import Parts
@@ -11,11 +12,13 @@ from mlplatform.champion import Champions, Change
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.loop import turn
 from mlplatform.people import quarantine_version
-from mlplatform.probation import AT_ONCE, PATIENCE, Warden
+from mlplatform.probation import AT_ONCE, PATIENCE, Warden, load_version
 from mlplatform.schedule import Watcher
 from mlplatform.serve.pages import overview
-from mlplatform.store import audit, evaluations, outbox, probations, quarantines
+from mlplatform.store import audit, evaluations, outbox, plans, probations, quarantines
 from mlplatform.store.promotions import Promotion
+from mlplatform.training import train
+from monitors.sampling import Plan
 from registry.catalog import CHAMPION, QUARANTINE_TAG
 from registry.errors import CorruptModelError, RegistryUnavailableError
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
@@ -35,6 +38,7 @@ from tests.mlplatform.probation_world import (
     two_versions,
     warden,
 )
+from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 
 ROLLED_BACK = [("first", 1), ("promote", 2), ("rollback", 1)]
 KEPT = ROLLED_BACK[:2]
@@ -156,6 +160,17 @@ def test_a_picture_sent_again_is_no_new_evidence(world: Parts) -> None:
         give(world, recorded(world.database, *(prediction(now, seed=77, label="5", version=2) for _ in range(20))))
         warden(world).round(lease)
     assert (the_probation(world).duel["n"], history(world)) == (1, KEPT)
+
+
+def test_labels_weigh_by_the_chance_their_answers_had_to_be_drawn(world: Parts) -> None:
+    """Answers "5" are all drawn and others at 1 in 20: they speak for few, so as many prove nothing."""
+    with world.database.write() as connection:
+        plans.publish(connection, "digits", 2, Plan(0.05, {"5 2": 1.0}).to_json(), world.clock())
+    label(world, 30, "5")
+    found = warden(world).round(forever(world))
+    assert found is not None
+    assert (found.state, found.duel["n"], found.duel["lost"]) == ("running", 30, 30)
+    assert 1 < found.duel["highest"] < 1.05**30
 
 
 def test_more_labels_than_one_look_reads_are_all_read_before_it_passes(world: Parts) -> None:
@@ -300,6 +315,19 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
     assert (found.state, found.reason) == ("ended", "version 1 cannot be asked: version 1 is broken")
 
 
+def test_the_version_before_is_fetched_from_the_registry_and_answers(parts: Parts) -> None:
+    family, tracking = bars_family(bars_split(32)), FakeTracking()
+    parts.__dict__.update(catalog=MemoryCatalog(tracking), tracking=tracking, family=family)
+    before = torch.get_num_threads()
+    try:
+        train(parts, family, "the first", "me")
+        golden = family.load(None).golden
+        answers = load_version(parts, 1)(golden.images).argmax(axis=1)
+    finally:
+        torch.set_num_threads(before)
+    assert (answers == golden.labels).mean() > 0.9
+
+
 def test_it_never_goes_back_to_a_version_in_quarantine(world: Parts) -> None:
     lease = forever(world)
     assert warden(world).round(lease) is not None
@@ -427,7 +455,7 @@ def test_detectors_of_a_version_on_probation_begin_with_more_of_their_budget(par
         if version == 2:
             promote(parts, 2)
         label(parts, 42, "3", version=version)
-        label(parts, 6, "5", version=version)
+        label(parts, 5, "5", version=version)
         evaluation = turn(parts, rule(parts, "accuracy-drop"), parts.clock())
         assert evaluation is not None
         assert evaluation.state == {1: "suspect", 2: "breach"}[version]
