@@ -14,6 +14,7 @@ from mlplatform.probation import Warden
 from mlplatform.store import feedback, leases, promotions
 from mlplatform.store.database import Database
 from mlplatform.store.probations import Probation, listed
+from monitors.rules import Source
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, lease_of, promote, tick, with_rules
 
@@ -100,7 +101,7 @@ def forever(parts: Parts) -> leases.Lease:
 
 
 def label(
-    parts: Parts, n: int, answer: str, *, truth: str = "3", source: feedback.Source = "audit", version: int = 2
+    parts: Parts, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
 ) -> list[str]:
     """So many answers on pictures nobody has sent before, and their labels; the clock moves on by a second."""
     now = parts.clock()
@@ -112,7 +113,7 @@ def label(
     return ids
 
 
-def give(parts: Parts, ids: list[str], *, truth: str = "3", source: feedback.Source = "audit") -> None:
+def give(parts: Parts, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
     """Label these answers."""
     now = parts.clock()
     with parts.database.write() as connection:
@@ -120,7 +121,7 @@ def give(parts: Parts, ids: list[str], *, truth: str = "3", source: feedback.Sou
     tick(parts, seconds=1)
 
 
-def history(parts: Parts) -> list[tuple[str, int]]:
+def history(parts: Parts) -> list[tuple[promotions.Kind, int]]:
     """Every promotion's kind and version, oldest first."""
     with parts.database.read() as connection:
         return [(each.kind, each.to_version) for each in promotions.history(connection, "digits")][::-1]

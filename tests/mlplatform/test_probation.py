@@ -192,7 +192,7 @@ def test_a_promotion_by_hand_ends_it_and_begins_that_of_the_next(world: Parts) -
     assert found is not None
     assert (found.version, found.before, found.state) == (3, 2, "running")
     with world.database.read() as connection:
-        [_, ended] = views.probations.listed(connection, "digits")
+        [_, ended] = probations.listed(connection, "digits")
     assert (ended.state, ended.reason) == ("ended", "test made version 3 champion (promote)")
     assert history(world) == [*KEPT, ("promote", 3)]
 

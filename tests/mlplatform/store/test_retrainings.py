@@ -605,7 +605,7 @@ def change_champion(
 
 def test_a_retraining_whose_promotion_was_rolled_back_brought_nothing(database: Database) -> None:
     change_champion(database, 1, None, "first", START)
-    made = []
+    made: list[str] = []
     for hour in (1, 3):
         at = START + hour * HOUR
         key = useless(database, at, promoted=True)
