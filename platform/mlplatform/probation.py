@@ -185,7 +185,7 @@ class Warden:
             usual = tallies.latency(connection, name, probation.before, begun - IN_SERVICE, begun)
             measured = evaluations.baselines_of(connection, name, probation.before).get("latency", {})
         known = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in measured.items()}
-        allowed = self.parts.rules.probation.latency_ratio_max or rule.above
+        allowed = self.parts.rules.probation.latency_ratio_max or rule.threshold
         looks = max(1, ceil((probation.until - begun) / rule.window))
         found = slower(seen, paces(known, usual), allowed, rule.min_samples, probation.latency_level / looks)
         return replace(probation, latency_until=end), found
