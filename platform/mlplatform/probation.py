@@ -120,7 +120,7 @@ class Warden:
             until=champion.at + terms.period,
             label_level=terms.label_level,
             latency_level=terms.latency_level,
-            cursor=0,
+            cursor=judged.cursor_at(connection, name, champion.to_version, champion.at),
             duel=Duel().to_json(),
             latency_until=champion.at,
         )

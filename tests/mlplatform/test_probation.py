@@ -142,6 +142,16 @@ def test_corrections_and_answers_of_before_the_promotion_do_not_count(parts: Par
     assert (found.state, found.duel["n"]) == ("running", 0)
 
 
+def test_a_version_promoted_again_begins_after_the_labels_of_its_former_time(world: Parts) -> None:
+    label(world, AT_ONCE, "5")
+    promote(world, 3)
+    world.champions.promote(Change("digits", 2, 3, "promote", "ada", "again"))
+    label(world, 30, "5")
+    found = warden(world).round(forever(world))
+    assert found is not None
+    assert (found.state, found.before, found.duel["n"], history(world)[-1]) == ("rolled-back", 3, 8, ("rollback", 3))
+
+
 def test_delayed_labels_count_whenever_they_come_within_the_time(world: Parts) -> None:
     lease = forever(world)
     now = world.clock()
