@@ -71,14 +71,25 @@ class Schedule(Strict):
     every: PositiveDuration = timedelta(minutes=5)
 
 
+class Quotas(Strict):
+    """The most that one giver, all corrections, or one class may make of the labels a retraining learns from."""
+
+    giver: float = Field(default=0.2, gt=0, le=1)
+    corrections: float = Field(default=0.5, gt=0, le=1)
+    classes: float = Field(default=3.0, ge=1, le=1000)
+    rows: Whole = Field(default=50, ge=1)
+
+
 class Retraining(Strict):
-    """The limits within which an alert may start a retraining by itself."""
+    """The limits within which an alert may start a retraining by itself, and what it may learn from."""
 
     cooldown: Duration = timedelta(hours=6)
     daily_cap: Whole = Field(default=4, ge=0, le=1000)
     min_feedback: Whole = Field(default=50, ge=0)
     breaker: Whole = Field(default=3, ge=0, le=100)
     dry_run: bool = False
+    group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    quotas: Quotas = Quotas()
 
 
 class Audit(Strict):
@@ -305,6 +316,8 @@ def _model_at(location: Location) -> type[Strict]:
             return Schedule
         case ("audit", _):
             return Audit
+        case ("retraining", "quotas", _):
+            return Quotas
         case ("retraining", _):
             return Retraining
         case ("probation", _):

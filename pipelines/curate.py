@@ -1,53 +1,47 @@
 """What a retraining may learn from: labels weighed by trust, the rest set aside with a reason; it trains nothing.
 
-A label is suspicious only when the champion and a probe both contradict it. The probe learns from the feedback itself,
-and a giver's rows are judged by what all others say, so that a changed world is learnt and a lie is not vouched for by
-its own copies. Its rule is that of confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
-Uncertainty in Dataset Labels", 2021).
+What is set aside as a conflict or as suspicious waits for a person; their `review` is the truth from then on.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, bucket
+from pipelines.doubts import doubts
 from pipelines.errors import DataError
-from pipelines.neighbours import fingerprint, near_duplicates
+from pipelines.neighbours import near_duplicates
+from pipelines.origin import TRUST, Origin, Witnesses
 
-Source = Literal["audit", "delayed", "correction"]
-Reason = Literal["near-duplicate of a held image", "known image", "conflict", "repeated", "over quota", "suspicious"]
-Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-Dealt = tuple[NDArray[np.float64], NDArray[np.int64]]
-"""What a probe sees of each row, (n, d), and the row's fold, (n,)."""
-
-TRUST: Mapping[Source, float] = {"audit": 1.0, "delayed": 0.9, "correction": 0.5}
-FOLDS = 5
-CLASS_ROWS = 5
-"""A probe that learnt from fewer rows of a class has no say about it."""
-PICTURE_SCALE, ANSWER_SCALE, LEAST = 8.0, 1 / 3, 1e-4
-"""They give the probe's inputs, unit vectors and log-probabilities, comparable sizes."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Who gave a label, and how it came about."""
-
-    source: Source
-    reviewer: str = ""
-    client: str = ""
+Reason = Literal[
+    "near-duplicate of a held image",
+    "known image",
+    "conflict",
+    "overruled",
+    "repeated",
+    "over quota",
+    "suspicious",
+    "unusable",
+]
+FOR_REVIEW: tuple[Reason, ...] = ("conflict", "suspicious")
+"""What a person can settle by looking at the picture."""
+DENIED = 0.5
+"""The doubt about a correction that a trusted label denies: that label stands, so less hangs on it."""
+LISTED = 3
 
 
 @dataclass(frozen=True)
 class Quotas:
     """The most that one giver, all corrections or one class may make of the rows; none binds below `rows`.
 
-    Audits are free of the giver's quota: the platform draws them and the operator's own people label them.
+    Audits and reviews are free of the giver's quota: the platform picks the pictures and the operator's own people
+    label them.
     """
 
     giver: float = 0.2
@@ -66,11 +60,12 @@ class Quotas:
 
 @dataclass(frozen=True)
 class SetAside:
-    """One label that neither trains nor judges, for a person to look at."""
+    """One label that neither trains nor judges, and why; `doubt`, 0 to 1, orders what people look at first."""
 
     feedback_id: str
     reason: Reason
     detail: str
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,48 +77,70 @@ class Curated:
     set_aside: tuple[SetAside, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Witnesses:
-    """Who is asked about a label: the champion, and where each label came from. Unknown origins count as audits."""
-
-    champion: Answers | None
-    origins: Mapping[str, Origin] = field(default_factory=dict)
-
-    def origins_of(self, rows: FeedbackRows) -> list[Origin]:
-        """The origin of each row; one that may not judge and is not known is a correction."""
-        flags = rows.trains_only or (False,) * len(rows)
-        usual = [Origin("correction" if flag else "audit") for flag in flags]
-        return [self.origins.get(i, other) for i, other in zip(rows.feedback_ids, usual, strict=True)]
-
-
 def settle(rows: FeedbackRows, witnesses: Witnesses) -> tuple[FeedbackRows, tuple[SetAside, ...]]:
     """One row per image, in the order of the images' identities, whatever the order given.
 
-    Labels that contradict each other are set aside, all of them. A correction against an audit or a delayed label
-    goes alone, so that nobody can take a trusted label out by denying it.
+    The last review of an image is its truth. Otherwise labels that contradict each other are set aside, all of them;
+    a correction against an audit or a delayed label goes alone, so that nobody can take a trusted label out by
+    denying it.
     """
     origins = witnesses.origins_of(rows)
     by_image: dict[str, list[int]] = defaultdict(list)
-    for place in sorted(range(len(rows)), key=lambda i: (rows.ids[i], -TRUST[origins[i].source], rows.feedback_ids[i])):
+    for place in sorted(range(len(rows)), key=lambda i: (rows.ids[i], _rank(origins[i]), rows.feedback_ids[i])):
         by_image[rows.ids[place]].append(place)
     kept: list[int] = []
     aside: list[SetAside] = []
     for places in by_image.values():
-        trusted = [i for i in places if origins[i].source != "correction"] or places
-        labels = {int(rows.labels[i]) for i in trusted}
-        agreed = labels.pop() if len(labels) == 1 else None
-        first = None if agreed is None else places[0]
-        kept += [] if first is None else [first]
-        for i in places:
-            same = first is not None and rows.labels[i] == agreed
-            if first is None or not same:
-                others = sorted({rows.feedback_ids[j] for j in places if rows.labels[j] != rows.labels[i]})
-                detail = f"class {rows.labels[i]} is contradicted by {', '.join(others)}"
-                aside.append(SetAside(rows.feedback_ids[i], "conflict", detail))
-            elif i != first:
-                detail = f"the same image and label as {rows.feedback_ids[first]}"
-                aside.append(SetAside(rows.feedback_ids[i], "repeated", detail))
+        first = _agreed(places, rows, origins)
+        if first is not None:
+            kept.append(first)
+        aside += _contradicted(places, first, rows, origins)
     return rows.take(kept), tuple(aside)
+
+
+def _rank(origin: Origin) -> tuple[bool, float, float]:
+    """Reviews first, the last of them before the others, then by trust."""
+    return (origin.source != "review", -origin.at if origin.source == "review" else 0.0, -TRUST[origin.source])
+
+
+def _agreed(places: Sequence[int], rows: FeedbackRows, origins: Sequence[Origin]) -> int | None:
+    """The place of the label that stands among those of one image, best first; None where they contradict."""
+    if origins[places[0]].source == "review":
+        return places[0]
+    trusted = [i for i in places if origins[i].source != "correction"] or places
+    return places[0] if len({int(rows.labels[i]) for i in trusted}) == 1 else None
+
+
+def _contradicted(
+    places: Sequence[int], first: int | None, rows: FeedbackRows, origins: Sequence[Origin]
+) -> list[SetAside]:
+    """The labels of one image that do not stand, each with what stands against it."""
+    given: dict[int, list[str]] = defaultdict(list)
+    for i in places:
+        given[int(rows.labels[i])].append(rows.feedback_ids[i])
+    against = {
+        label: _listed([i for other in sorted(given) if other != label for i in given[other]]) for label in given
+    }
+    aside = []
+    for i in places:
+        name, label = rows.feedback_ids[i], int(rows.labels[i])
+        if i == first:
+            continue
+        if first is not None and label == rows.labels[first]:
+            aside.append(SetAside(name, "repeated", f"the same image and label as {rows.feedback_ids[first]}"))
+        elif first is not None and origins[first].source == "review":
+            detail = f"class {label} is not what review {rows.feedback_ids[first]} says: {rows.labels[first]}"
+            aside.append(SetAside(name, "overruled", detail))
+        else:
+            detail = f"class {label} is contradicted by {against[label]}"
+            aside.append(SetAside(name, "conflict", detail, 1.0 if first is None else DENIED))
+    return aside
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some of the names: one image may have thousands of labels, and each would list them all."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(sorted(names)[:LISTED]) + more
 
 
 def leave_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRows, tuple[SetAside, ...]]:
@@ -143,8 +160,7 @@ def curate(
     copies = np.flatnonzero(near_duplicates(rows.images, protected))
     sieve.drop(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
     _drop_surplus(sieve, witnesses, limits)
-    doubts = _doubts(sieve.rows, sieve.rows, witnesses)
-    sieve.drop(doubts, "suspicious")
+    sieve.doubt(sieve.rows, witnesses)
     counts = Counter(sieve.rows.labels.tolist())
     cap = max(limits.rows, int(limits.classes * float(np.median(list(counts.values()) or [0]))))
     sieve.drop(_beyond(sieve.rows, [f"class {label}" for label in sieve.rows.labels], cap), "over quota")
@@ -161,7 +177,7 @@ def curate_judges(
     """
     sieve = _Sieve(rows)
     _drop_surplus(sieve, witnesses, quotas or Quotas())
-    sieve.drop(_doubts(sieve.rows, trained, witnesses), "suspicious")
+    sieve.doubt(trained, witnesses)
     return Curated(sieve.rows, np.ones(len(sieve.rows), dtype=np.float32), tuple(sieve.aside))
 
 
@@ -199,6 +215,14 @@ class _Sieve:
         self.aside += [SetAside(self.rows.feedback_ids[i], reason, details[i]) for i in sorted(details)]
         self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in details])
 
+    def doubt(self, teachers: FeedbackRows, witnesses: Witnesses) -> None:
+        """Set aside the rows that champion and probe contradict."""
+        found = doubts(self.rows, teachers, witnesses)
+        self.aside += [
+            SetAside(self.rows.feedback_ids[i], "suspicious", each.detail, each.size) for i, each in found.items()
+        ]
+        self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in found])
+
 
 def _drop_surplus(sieve: _Sieve, witnesses: Witnesses, quotas: Quotas) -> None:
     """What corrections together, then each client, then each reviewer gave beyond their part."""
@@ -207,12 +231,12 @@ def _drop_surplus(sieve: _Sieve, witnesses: Witnesses, quotas: Quotas) -> None:
         return "corrections" if origin.source == "correction" else None
 
     def client(origin: Origin) -> str | None:
-        return None if origin.source == "audit" else f"client '{origin.client}'" if origin.client else None
+        return None if origin.in_house else f"client '{origin.client}'" if origin.client else None
 
     def reviewer(origin: Origin) -> str | None:
         anonymous = not origin.client and not origin.reviewer
         named = f"reviewer '{origin.reviewer}'" if origin.reviewer else None
-        return None if origin.source == "audit" else "givers without a name" if anonymous else named
+        return None if origin.in_house else "givers without a name" if anonymous else named
 
     for group, share in ((corrections, quotas.corrections), (client, quotas.giver), (reviewer, quotas.giver)):
         groups = [group(origin) for origin in witnesses.origins_of(sieve.rows)]
@@ -243,94 +267,3 @@ def _beyond(rows: FeedbackRows, groups: Sequence[str | None], cap: int) -> dict[
         for group, places in members.items()
         for place in places[cap:]
     }
-
-
-def _doubts(rows: FeedbackRows, teachers: FeedbackRows, witnesses: Witnesses) -> dict[int, str]:
-    """The places of labels that champion and probe both contradict, with a sentence for each.
-
-    Where the probe hardly knows the label's own class, the two must name the same other class.
-    """
-    if witnesses.champion is None or not len(rows) or not len(teachers):
-        return {}
-    answers, taught_answers = witnesses.champion(rows.images), witnesses.champion(teachers.images)
-    views, taught_views = _view(rows, answers), _view(teachers, taught_answers)
-    folds, taught_folds = _folds(rows, teachers, witnesses), _folds(teachers, teachers, witnesses)
-    classes = answers.shape[1]
-    usual = _cross_fitted((taught_views, taught_folds), (taught_views, taught_folds), teachers.labels, classes)
-    beliefs = _cross_fitted((views, folds), (taught_views, taught_folds), teachers.labels, classes)
-    sure = _sure(usual, teachers.labels)
-    places = np.arange(len(rows))
-    rival = np.where(beliefs >= sure, beliefs, -1.0)
-    rival[places, rows.labels] = -1.0
-    other, own = rival.argmax(axis=1), beliefs[places, rows.labels]
-    read = answers.argmax(axis=1)
-    doubted = (rival.max(axis=1) > own) & (read != rows.labels) & ((own >= 0) | (other == read))
-    return {
-        int(i): f"labelled class {rows.labels[i]}; the champion reads {read[i]}, the probe {other[i]}"
-        for i in np.flatnonzero(doubted)
-    }
-
-
-def _view(rows: FeedbackRows, answers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the probe sees (n, d): the picture, and what the champion makes of it."""
-    parts = [fingerprint(rows.images) * PICTURE_SCALE, np.log(answers + LEAST) * ANSWER_SCALE]
-    return np.hstack(parts).astype(np.float64)
-
-
-def _folds(rows: FeedbackRows, teachers: FeedbackRows, witnesses: Witnesses) -> NDArray[np.int64]:
-    """Which fold of the teachers has no say about each row, -1 where all have one.
-
-    Rows of one giver share a fold, so that they never vouch for each other. One who gave more than half of all would
-    leave the probe nothing to learn from: those are dealt row by row.
-    """
-    givers = Counter(_giver(origin) for origin in witnesses.origins_of(teachers))
-    frequent = {giver for giver, given in givers.items() if 2 * given > len(teachers)}
-
-    def keys(asked: FeedbackRows) -> list[str]:
-        named = [_giver(origin) for origin in witnesses.origins_of(asked)]
-        pairs = zip(named, asked.feedback_ids, strict=True)
-        return [f"giver {giver}" if giver and giver not in frequent else f"row {i}" for giver, i in pairs]
-
-    sizes, loads, fold = Counter(keys(teachers)), [0] * FOLDS, dict[str, int]()
-    for key in sorted(sizes, key=lambda key: (-sizes[key], bucket(key, "probe"))):
-        fold[key] = loads.index(min(loads))
-        loads[fold[key]] += sizes[key]
-    return np.array([fold.get(key, -1) for key in keys(rows)], dtype=np.int64)
-
-
-def _giver(origin: Origin) -> str:
-    return origin.reviewer if origin.source == "audit" else origin.client or origin.reviewer
-
-
-def _cross_fitted(asked: Dealt, taught: Dealt, labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Probabilities (n, classes) of the rows asked, each by a probe that did not learn from its fold."""
-    views, folds = asked
-    beliefs = np.full((len(views), classes), -1.0)
-    for fold in np.unique(folds):
-        inside, teaching = folds == fold, taught[1] != fold
-        beliefs[inside] = _fitted(taught[0][teaching], labels[teaching], views[inside], classes)
-    return beliefs
-
-
-def _fitted(
-    taught: NDArray[np.float64], labels: NDArray[np.int64], asked: NDArray[np.float64], classes: int
-) -> NDArray[np.float64]:
-    """A linear probe's probabilities (n, classes) for the rows asked; -1 for classes it hardly knows."""
-    # scikit-learn takes a second to import, and a training without feedback does not need it.
-    from sklearn.linear_model import LogisticRegression
-
-    beliefs = np.full((len(asked), classes), -1.0)
-    counts = np.bincount(labels, minlength=classes)
-    enough = np.flatnonzero(counts >= CLASS_ROWS)
-    if len(enough) > 1:
-        chosen = np.isin(labels, enough)
-        probe = LogisticRegression(tol=1e-3, max_iter=5_000).fit(taught[chosen], labels[chosen])
-        beliefs[:, enough] = probe.predict_proba(asked)
-    return beliefs
-
-
-def _sure(beliefs: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean probability (classes,) that rows of each class have of being in it; above 1 where nobody can say."""
-    own = beliefs[np.arange(len(labels)), labels]
-    means = [own[(labels == label) & (own >= 0)] for label in range(beliefs.shape[1])]
-    return np.array([part.mean() if len(part) else 2.0 for part in means])

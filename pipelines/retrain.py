@@ -13,18 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines import figures
 from pipelines.compare import GOLDEN_DIGEST_TAG, best_ever, gate_rows, gather
-from pipelines.curate import (
-    Origin,
-    Quotas,
-    SetAside,
-    Witnesses,
-    counts,
-    curate,
-    curate_judges,
-    leave_known,
-    lineage,
-    settle,
-)
+from pipelines.curate import Quotas, SetAside, counts, curate, curate_judges, leave_known, lineage, settle
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
@@ -33,6 +22,7 @@ from pipelines.family import Family
 from pipelines.mixture import capped, mix, mixed_weights
 from pipelines.model import build_network, parameter_count
 from pipelines.neighbours import near_duplicates
+from pipelines.origin import Origin, Witnesses
 from pipelines.predict import Predictor, exportable, load, save
 from pipelines.recipe import Recipe
 from pipelines.train import EpochMetrics, Fitted, fit
@@ -74,6 +64,8 @@ class Order:
     quotas: Quotas = field(default_factory=Quotas)
     groups: Mapping[str, str] = field(default_factory=dict)
     """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
+    unusable: tuple[SetAside, ...] = ()
+    """Labels that could not become rows; the lineage names them too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +100,14 @@ def make_candidate(
     tracking: Tracking,
     catalog: Catalog,
     *,
+    on_rows: Callable[[Rows], None] = lambda _: None,
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Candidate:
     """Train, judge, compare, register. The new version carries the alias `challenger` and its model card."""
     rows = choose_rows(order)
+    on_rows(rows)
     name = f"{order.recipe.name}: {order.reason.partition(':')[0][:60]}"
     with tracking.start_run(order.family.name, name, order.tags, stops=(TrainingStopped,)) as run:
         on_start(run.id)
@@ -144,6 +138,8 @@ def make_candidate(
         best = best_ever(tracking, catalog, order.family.name, order.champion, golden)
         evidence = gather(order, rows, made, size_bytes, judgement, best)
         verdict = decide(evidence)
+        if should_stop():
+            raise TrainingStopped("this retraining was closed while its candidate was judged; nothing is registered")
         run.log_text(EVIDENCE_FILE, evidence.to_json())
         run.log_text(ROWS_FILE, gate_rows(order, rows, made).to_json())
         _log_judgement(run, order, fitted, judgement, verdict, probabilities, rows, made)
@@ -176,7 +172,7 @@ def choose_rows(order: Order) -> Rows:
     if order.feedback is None or not len(order.feedback):
         fresh = base.take(~near_duplicates(base.images, split.golden.images))
         alike, none = np.ones(len(fresh), dtype=np.float32), np.ones(0, dtype=np.float32)
-        return Rows(fresh, alike, None, none, None, (), len(base) - len(fresh))
+        return Rows(fresh, alike, None, none, None, order.unusable, len(base) - len(fresh))
     witnesses = Witnesses(None if order.champion is None else order.champion.predictor, order.origins)
     settled, contradicted = settle(order.feedback, witnesses)
     held, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
@@ -191,7 +187,7 @@ def choose_rows(order: Order) -> Rows:
         new=new.rows,
         trust=new.weights,
         held_back=judges.rows,
-        set_aside=(*contradicted, *known, *new.set_aside, *judges.set_aside),
+        set_aside=(*order.unusable, *contradicted, *known, *new.set_aside, *judges.set_aside),
         base_left_out=len(base) - len(fresh),
     )
 

@@ -6,10 +6,11 @@ from typing import assert_never
 
 from sqlalchemy import Connection
 
-from mlplatform.store import audit, joined, retrainings, tasks
+from mlplatform.store import audit, retrainings, suspects, tasks
 from monitors.alerts import Alert
 from monitors.finding import Finding
 from monitors.rules import Rule
+from monitors.suspects import batch
 
 AUDIT_BATCH = 50
 
@@ -35,12 +36,7 @@ def act(
             details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
             started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
         case "label-audit":
-            batch = joined.suspicious(connection, alert.model, alert.version, classes, alert.key, AUDIT_BATCH)
-            details = {
-                "class": alert.key,
-                "label_with_source": "correction",  # these are picked, not drawn: as audit labels they would mislead
-                "predictions": [{"id": key, "doubt": round(doubt, 4)} for key, doubt in batch],
-            }
+            details = {"class": alert.key, "predictions": _batch(connection, classes, alert)}
             started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
         case "none":
             return None
@@ -50,3 +46,14 @@ def act(
         return None  # the alert had opened its task before
     audit.note(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
     return started
+
+
+def _batch(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
+    """What people shall look at about the alert's class, and why; labels in doubt are named with their id."""
+    labelled = suspects.labelled(connection, alert.model, alert.version)
+    unlabelled = suspects.unlabelled(connection, alert.model, alert.version)
+    return [
+        {"id": each.prediction_id, "doubt": round(each.doubt, 4), "why": each.why}
+        | ({} if each.feedback_id is None else {"feedback": [each.feedback_id]})
+        for each in batch(labelled, unlabelled, classes, alert.key, AUDIT_BATCH)
+    ]

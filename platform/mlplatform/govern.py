@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
+from mlplatform.memory import told_by_code
 from mlplatform.store import audit, joined, leases, limits, retrainings, tasks
 from registry.errors import RegistryError
 
@@ -140,7 +141,7 @@ class Governor:
                     owner,
                     "failed",
                     self.parts.clock(),
-                    error=f"its process ended with code {code}",
+                    error=told_by_code(code, self.parts.settings.training_memory_mb),
                 )
         except FencedError:
             log.info("retraining %s ended and had closed its row", retraining_id)

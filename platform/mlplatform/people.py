@@ -1,11 +1,11 @@
-"""What people do to alerts, versions and cards, with their name in the audit log; it prints nothing."""
+"""What people do to alerts, retrainings, versions and cards, with their name in the audit log; it prints nothing."""
 
 from datetime import datetime, timedelta
 
 from mlplatform.build import Parts
 from mlplatform.champion import Change, quarantine
 from mlplatform.errors import ConflictError
-from mlplatform.store import alerts, audit, promotions
+from mlplatform.store import alerts, audit, promotions, retrainings
 from monitors.alerts import acknowledge
 
 
@@ -30,6 +30,17 @@ def silence_rules(parts: Parts, rule: str, length: timedelta, actor: str, commen
         made = alerts.silence(connection, rule, until, actor, comment, now)
         audit.note(connection, actor, "silence", f"rule/{rule}", now, {"until": until.isoformat()})
     return made, until
+
+
+def cancel_retraining(parts: Parts, retraining_id: str, actor: str) -> None:
+    """Close a queued or running retraining; the champion stays, and a running process notices at its next heartbeat.
+
+    Raises NotFoundError for an unknown id, ConflictError for one that ended or has promoted its candidate.
+    """
+    now = parts.clock()
+    with parts.database.write() as connection:
+        retrainings.cancel(connection, retraining_id, actor, now)
+        audit.note(connection, actor, "cancel", f"retraining/{retraining_id}", now)
 
 
 def model_card(parts: Parts, version: int) -> str:

@@ -1,7 +1,9 @@
 """The review of answers by people: what to look at next, their verdicts, how far it is; it draws nothing.
 
-A reviewer sees the picture and never the model's answer, which would lead their eye. A verdict on an answer that was
-drawn is an `audit` label and estimates; on one that was picked, for a label audit, it is a `correction` and trains.
+A reviewer sees the picture and never the model's answer or an earlier label, which would lead their eye. A verdict on
+an answer that was drawn is an `audit` label and estimates. On one that was picked, for a task or by the reviewer, it
+is a `review`: it outranks every other label and trains with full trust, and does not estimate, because picking is no
+draw.
 """
 
 import csv
@@ -11,16 +13,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from mlplatform.build import Parts
 from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.labelling import write_labels
 from mlplatform.store import audits, feedback, plans, predictions, promotions, tasks
+from mlplatform.store.tasks import LABELLING
 from mlplatform.store.truths import Source
 
 CLAIM = timedelta(minutes=15)
 MOST_AT_ONCE = 100
 SHEET = "labels.csv"
 COLUMNS = ("prediction_id", "label")
+TASK = "task"
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,16 @@ class ToReview:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reviewer says a picture shows."""
+    """What a reviewer says a picture shows; with the task it was picked for, where it was."""
 
     prediction_id: str
     label: str
+    task: str = ""
 
 
 def next_answers(parts: Parts, reviewer: str, limit: int) -> list[ToReview]:
     """The next drawn answers nobody has settled, held for this reviewer for a quarter of an hour."""
-    if not 1 <= limit <= MOST_AT_ONCE:
-        raise InvalidInputError(f"limit {limit} cannot be; ask for 1 to {MOST_AT_ONCE} answers at once")
+    _check_limit(limit)
     with parts.database.write() as connection:
         held = audits.claim(connection, parts.family.name, reviewer, limit, CLAIM, parts.clock())
         return [
@@ -53,24 +59,26 @@ def next_answers(parts: Parts, reviewer: str, limit: int) -> list[ToReview]:
         ]
 
 
-def picked_answers(parts: Parts, task_id: str) -> list[ToReview]:
-    """The unlabelled answers of an open label audit, the most doubtful first; raises NotFoundError."""
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MOST_AT_ONCE:
+        raise InvalidInputError(f"limit {limit} cannot be; ask for 1 to {MOST_AT_ONCE} answers at once")
+
+
+def picked_answers(parts: Parts, task_id: str, limit: int = MOST_AT_ONCE) -> list[ToReview]:
+    """What waits in an open label audit or review, the most doubtful first; raises NotFoundError."""
+    _check_limit(limit)
     with parts.database.read() as connection:
-        open_ones = tasks.open_tasks(connection, parts.family.name, "label-audit")
+        open_ones = [each for each in tasks.open_tasks(connection, parts.family.name) if each.kind in LABELLING]
         task = next((each for each in open_ones if each.id == task_id), None)
         if task is None:
             known = ", ".join(each.id for each in open_ones) or "none is open"
-            raise NotFoundError(f"label audit {task_id!r} is not open; open: {known}")
-        rows = [predictions.find(connection, item["id"]) for item in task.details["predictions"]]
-        return [
-            ToReview(row.id, row.at, predictions.image(connection, row.image_hash), None)
-            for row in rows
-            if not feedback.of_prediction(connection, row.id)
-        ]
+            raise NotFoundError(f"label audit or review {task_id!r} is not open; open: {known}")
+        rows = [predictions.find(connection, key) for key in tasks.waiting(connection, task)[:limit]]
+        return [ToReview(row.id, row.at, predictions.image(connection, row.image_hash), None) for row in rows]
 
 
 def submit(parts: Parts, verdicts: Sequence[Verdict], reviewer: str) -> dict[str, int]:
-    """Take verdicts, all or none; returns how many became audit labels, corrections, or were known already."""
+    """Take verdicts, all or none; returns how many became audit labels, reviews, or were known already."""
     classes, now = parts.family.classes, parts.clock()
     for verdict in verdicts:
         if verdict.label not in classes:
@@ -79,19 +87,37 @@ def submit(parts: Parts, verdicts: Sequence[Verdict], reviewer: str) -> dict[str
                 f"allowed: {', '.join(classes)}"
             )
     with parts.database.read() as connection:
+        _check_tasks(connection, verdicts)
         drawn = audits.chances(connection, [verdict.prediction_id for verdict in verdicts])
     labels = [feedback.Label(each.prediction_id, each.label, _source(each, drawn), reviewer, now) for each in verdicts]
-    tally = {"audit": 0, "correction": 0, "repeated": 0}
+    tally = {"audit": 0, "review": 0, "repeated": 0}
     for label, accepted in zip(labels, write_labels(parts, labels), strict=True):
         tally["repeated" if accepted.outcome == "repeated" else label.source] += 1
     return tally
 
 
 def _source(verdict: Verdict, drawn: dict[str, audits.Chance]) -> Source:
-    return "audit" if verdict.prediction_id in drawn else "correction"
+    """A drawn answer that was picked waits for its turn: labelled out of turn it would bias the estimate."""
+    return "audit" if verdict.prediction_id in drawn and not verdict.task else "review"
 
 
-def export(folder: Path, answers: Sequence[ToReview]) -> Path:
+def _check_tasks(connection: Connection, verdicts: Sequence[Verdict]) -> None:
+    listed: dict[str, set[str]] = {}
+    for verdict in verdicts:
+        if not verdict.task:
+            continue
+        if verdict.task not in listed:
+            listed[verdict.task] = {
+                item["id"] for item in tasks.find(connection, verdict.task).details.get("predictions", [])
+            }
+        if verdict.prediction_id not in listed[verdict.task]:
+            raise InvalidInputError(
+                f"prediction {verdict.prediction_id} is not in task {verdict.task}; "
+                "leave the sheet's columns as `platform audit next` wrote them, and fill in `label` only"
+            )
+
+
+def export(folder: Path, answers: Sequence[ToReview], task: str = "") -> Path:
     """Write one PNG per answer and a sheet to fill in; returns the sheet. A sheet that is there is never replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     sheet = folder / SHEET
@@ -101,8 +127,8 @@ def export(folder: Path, answers: Sequence[ToReview]) -> Path:
         (folder / f"{each.prediction_id}.png").write_bytes(each.png)
     with sheet.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows((each.prediction_id, "") for each in answers)
+        writer.writerow((*COLUMNS, TASK) if task else COLUMNS)
+        writer.writerows((each.prediction_id, "", task) if task else (each.prediction_id, "") for each in answers)
     return sheet
 
 
@@ -118,7 +144,11 @@ def read_sheet(sheet: Path) -> list[Verdict]:
     for line, row in enumerate(rows, start=2):
         if any(row.get(column) is None for column in COLUMNS):
             raise InvalidInputError(f"{sheet}:{line}: must have the columns {' and '.join(COLUMNS)}")
-    return [Verdict(row["prediction_id"].strip(), row["label"].strip()) for row in rows if row["label"].strip()]
+    return [
+        Verdict(row["prediction_id"].strip(), row["label"].strip(), (row.get(TASK) or "").strip())
+        for row in rows
+        if row["label"].strip()
+    ]
 
 
 def progress(parts: Parts) -> dict[str, Any]:

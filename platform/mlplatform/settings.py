@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
+
+LIBRARIES_MB = 512
 
 
 def _lower(value: object) -> object:
@@ -74,12 +76,22 @@ class Settings(BaseSettings):
     abandoned_seconds: float = Field(
         30.0, gt=0, description="Age of a heartbeat after which a retraining counts as abandoned."
     )
+    training_memory_mb: int = Field(
+        0, ge=0, description="Memory a queued retraining's process may have, in MiB; 0 sets no limit."
+    )
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
+
+    @field_validator("training_memory_mb")
+    @classmethod
+    def _libraries_must_fit(cls, value: int) -> int:
+        if 0 < value < LIBRARIES_MB:
+            raise ValueError(f"the libraries alone need {LIBRARIES_MB} MiB; give more, or 0 for no limit")
+        return value
 
     @model_validator(mode="after")
     def _heartbeats_fit_their_limit(self) -> Self:

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlplatform.build import Parts
 from mlplatform.champion import Change
+from mlplatform.clock import new_id
 from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.material import Material, ask_people, gather, limits_for, quotas_of
+from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
-from mlplatform.serve.decode import from_png
-from mlplatform.store import joined, promotions, retrainings
-from pipelines.data import FeedbackRows
+from mlplatform.store import promotions, retrainings
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
-from pipelines.retrain import Candidate, Order, champion_of, make_candidate
+from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
 from pipelines.train import EpochMetrics
 from registry.gate import GatePolicy
 from registry.package import MODEL_FILE
@@ -49,8 +48,13 @@ def train(
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
 ) -> Outcome:
     """Make a version by hand from base data and feedback; the winner of the gate becomes champion."""
-    order, expected = _order(parts, family, reason, recipe, provenance(MANUAL, revision()))
-    candidate = make_candidate(order, parts.tracking, parts.catalog, on_epoch=on_epoch)
+    order, material, expected = _order(parts, family, reason, recipe, provenance(MANUAL, revision()))
+
+    def chosen(rows: Rows) -> None:
+        with parts.database.write() as connection:
+            ask_people(connection, parts, family.name, f"label-review/{new_id()}", material, rows.set_aside)
+
+    candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
     return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
 
 
@@ -66,8 +70,9 @@ def work(
         log.warning("retraining %s stops: %s", retraining_id, error)
         return "cancelled"
     except Exception as error:  # a process's edge: whatever ends it is what people find in the row
+        lift_limit()
         log.exception("retraining %s failed", retraining_id)
-        _close(parts, retraining_id, owner, "failed", error=f"{type(error).__name__}: {error}")
+        _close(parts, retraining_id, owner, "failed", error=told(error, parts.settings.training_memory_mb))
         return "failed"
     finally:
         pulse.close()
@@ -80,7 +85,15 @@ def _carry_out(
         row = retrainings.find(connection, retraining_id)
     tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
     family = find(row.pipeline)
-    order, expected = _order(parts, family, row.reason, None, tags)
+    pulse.now("gathering labels")
+    order, material, expected = _order(parts, family, row.reason, None, tags)
+    pulse.now("choosing rows")
+
+    def chosen(rows: Rows) -> None:
+        with parts.database.write() as connection:
+            retrainings.prove(connection, retraining_id, owner)
+            ask_people(connection, parts, family.name, f"label-review/{row.id}", material, rows.set_aside)
+        pulse.now("training")
 
     def started(run_id: str) -> None:
         with parts.database.write() as connection:
@@ -90,6 +103,7 @@ def _carry_out(
         order,
         parts.tracking,
         parts.catalog,
+        on_rows=chosen,
         on_start=started,
         on_epoch=pulse.epoch,
         should_stop=pulse.lost.is_set,
@@ -111,44 +125,35 @@ def _carry_out(
 
 def _order(
     parts: Parts, family: Family, reason: str, recipe: str | None, tags: dict[str, str]
-) -> tuple[Order, int | None]:
+) -> tuple[Order, Material, int | None]:
     parts.champions.show_quarantines(family.name, thorough=True)  # the gate's record goes by the registry's tags
     current = parts.champions.current(family.name)
     champion = None
     if current is not None:
         champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
+    limits = limits_for(parts, family)
+    material = gather(parts, family, limits.group_by)
     order = Order(
         family=family,
         recipe=family.recipe(recipe or parts.settings.recipe or None),
         split=family.load(parts.settings.data_dir),
-        feedback=feedback_rows(parts, family),
+        feedback=material.rows,
         champion=champion,
         seed=parts.settings.seed,
         reason=reason,
         tags=tags,
         policy=GatePolicy(golden_margin=parts.settings.gate_margin_points / 100),
+        origins=material.origins,
+        quotas=quotas_of(limits),
+        groups=material.groups,
+        unusable=material.unusable,
     )
-    return order, None if current is None else current.to_version
+    return order, material, None if current is None else current.to_version
 
 
 def revision() -> str | None:
     """The git revision of this code, None where it is installed without its checkout."""
     return git_revision(Path(__file__).parent)
-
-
-def feedback_rows(parts: Parts, family: Family) -> FeedbackRows | None:
-    """Every labelled image of the model whose label is one of its classes; None without any."""
-    with parts.database.read() as connection:
-        rows = [row for row in joined.labelled_images(connection, family.name) if row.label in family.classes]
-    if not rows:
-        return None
-    return FeedbackRows(
-        images=np.stack([from_png(row.png) for row in rows]),
-        labels=np.array([family.classes.index(row.label) for row in rows], dtype=np.int64),
-        name="feedback",
-        feedback_ids=tuple(row.feedback_id for row in rows),
-        trains_only=tuple(row.source == "correction" for row in rows),
-    )
 
 
 def _promote(
@@ -210,9 +215,14 @@ class Pulse:
         """Beat no more."""
         self._done.set()
 
+    def now(self, step: str) -> None:
+        """Remember what is being done; the next beat carries it."""
+        self._progress = {"step": step}
+
     def epoch(self, metrics: EpochMetrics) -> None:
         """Remember how far the training is; the next beat carries it."""
         self._progress = {
+            "step": "training" if metrics.epoch < metrics.epochs else "judging",
             "epoch": metrics.epoch,
             "epochs": metrics.epochs,
             "validation_accuracy": round(metrics.validation_accuracy, 4),
@@ -230,5 +240,5 @@ class Pulse:
                 log.warning("%s", error)
                 self.lost.set()
                 return
-            except StoreUnavailableError as error:
-                log.warning("%s", error)
+            except (StoreUnavailableError, MemoryError) as error:  # the next beat may find it better
+                log.warning("no heartbeat: %s", error)

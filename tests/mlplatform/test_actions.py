@@ -67,23 +67,29 @@ def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: Par
     )
 
 
-def test_a_label_audit_asks_for_the_answers_that_may_hide_an_error_about_the_class(world: Parts) -> None:
+def test_a_label_audit_asks_for_labels_and_answers_in_doubt_about_the_class_in_turns(world: Parts) -> None:
     now = world.clock()
-    sure, unsure = recorded(world.database, prediction(now, confidence=0.8), prediction(now, confidence=0.4))
+    sure, unsure = recorded(
+        world.database, prediction(now, seed=1, confidence=0.8), prediction(now, seed=2, confidence=0.4)
+    )
     misread, other = recorded(
         world.database,
-        prediction(now, label="4", probabilities={"4": 0.3, "3": 0.29}),
-        prediction(now, label="4", confidence=0.99),
+        prediction(now, seed=3, label="4", probabilities={"4": 0.3, "3": 0.29}),
+        prediction(now, seed=4, label="4", confidence=0.99),
     )
-    recorded(world.database, prediction(now, version=2, confidence=0.2))
+    recorded(world.database, prediction(now, seed=5, version=2, confidence=0.2))
     start(world, "label-audit")
     [task] = open_tasks(world)
     assert task.details["class"] == "3"
-    assert [item["id"] for item in task.details["predictions"]] == [unsure, misread, sure, other]
+    doubted, *free = task.details["predictions"]
+    assert [item["id"] for item in free] == [unsure, misread, sure, other]
+    assert all("feedback" not in item and item["why"].startswith("unlabelled") for item in free)
+    assert doubted["why"].startswith("labelled 3; the model gives 5 90% and 3 1%")
+    assert len(doubted["feedback"]) == 1
 
 
 def test_a_label_audit_is_of_a_size_that_people_can_do(world: Parts) -> None:
-    recorded(world.database, *(prediction(world.clock()) for _ in range(AUDIT_BATCH + 5)))
+    recorded(world.database, *(prediction(world.clock(), seed=seed) for seed in range(AUDIT_BATCH + 5)))
     start(world, "label-audit")
     assert len(open_tasks(world)[0].details["predictions"]) == AUDIT_BATCH
 

@@ -137,6 +137,22 @@ def test_a_child_that_dies_closes_the_row_as_failed(world: Parts, govern: Callab
     assert states(world) == ["failed"]
 
 
+def test_a_child_that_is_killed_is_told_with_its_memory_limit(
+    world: Parts, govern: Callable[[list[str]], Governor]
+) -> None:
+    world.__dict__["settings"] = world.settings.model_copy(update={"training_memory_mb": 700})
+    queue(world)
+    governor = govern(["sh", "-c", "kill -9 $$"])
+    governor.round(lease_of(world))
+    until_ended(governor)
+    [row] = all_retrainings(world)
+    assert row.state == "failed"
+    assert (row.error or "").startswith(
+        "its process was killed (SIGKILL), as the system does when memory runs out "
+        "(its limit is 700 MiB, PLATFORM_TRAINING_MEMORY_MB)"
+    )
+
+
 def test_a_child_that_closed_its_row_before_it_died_is_believed(
     world: Parts, govern: Callable[[list[str]], Governor]
 ) -> None:

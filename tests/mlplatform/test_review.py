@@ -18,7 +18,8 @@ from mlplatform.review import (
     submit,
 )
 from mlplatform.serve.decode import from_png
-from mlplatform.store import audit, plans, tasks
+from mlplatform.store import audit, judged, plans, tasks
+from mlplatform.store.labelled import given_labels
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import picture, prediction, recorded
 from tests.mlplatform.loop_world import promote, tick, with_rules
@@ -67,16 +68,72 @@ def test_verdicts_on_drawn_answers_estimate_and_on_picked_ones_train(world: Part
     [one, two, _] = drawn(world)
     task, (other, _) = picked(world)
     assert next(each.prediction_id for each in picked_answers(world, task)) == other
-    given = [Verdict(one, "5"), Verdict(two, "3"), Verdict(other, "8")]
-    assert submit(world, given, "ada") == {"audit": 2, "correction": 1, "repeated": 0}
-    assert submit(world, given, "ada") == {"audit": 0, "correction": 0, "repeated": 3}
+    given = [Verdict(one, "5"), Verdict(two, "3"), Verdict(other, "8", task)]
+    assert submit(world, given, "ada") == {"audit": 2, "review": 1, "repeated": 0}
+    assert submit(world, given, "ada") == {"audit": 0, "review": 0, "repeated": 3}
     assert len(picked_answers(world, task)) == 1
     assert [each.settled for each in map(_Window.of, progress(world)["windows"])] == [2, 2]
+    assert labels_of(world, other) == [("8", "review", "ada")]
     with world.database.read() as connection:
         entries = [entry for entry in audit.entries(connection) if entry["action"] == "feedback"]
+        judged_now = judged.since(connection, "digits", 2, 0, 10)
     assert {(entry["actor"], entry["subject"]) for entry in entries} == {
         ("ada", f"prediction/{key}") for key in (one, two, other)
     }
+    assert {entry["details"]["source"] for entry in entries} == {"audit", "review"}
+    assert [(row.truth, row.source) for row in judged_now] == [("8", "correction")]
+
+
+def labels_of(parts: Parts, key: str) -> list[tuple[str, str, str]]:
+    with parts.database.read() as connection:
+        found = given_labels(connection, "digits")
+    return [(each.label, each.source, each.reviewer) for each in found if each.prediction_id == key]
+
+
+def test_a_drawn_answer_that_is_picked_keeps_its_place_in_the_draw(world: Parts) -> None:
+    """Labelled out of its turn, because it looked wrong, it would bias the estimate."""
+    [one, *_] = drawn(world)
+    task = open_task(world, "label-audit", [{"id": one, "doubt": 0.5}])
+    assert submit(world, [Verdict(one, "8", task)], "ada") == {"audit": 0, "review": 1, "repeated": 0}
+    assert one in [each.prediction_id for each in next_answers(world, "bob", 10)]
+    assert sources(world) == [("8", "correction", 1.0)]
+    submit(world, [Verdict(one, "5")], "bob")
+    assert sources(world) == [("8", "audit", 1.0)]  # the draw says that it counts, the review what it shows
+
+
+def sources(parts: Parts) -> list[tuple[str, str, float]]:
+    with parts.database.read() as connection:
+        return [(row.truth, row.source, row.weight) for row in judged.since(connection, "digits", 1, 0, 10)]
+
+
+def open_task(parts: Parts, kind: tasks.Kind, items: list[dict[str, object]]) -> str:
+    with parts.database.write() as connection:
+        made = tasks.open_task(connection, kind, "digits", {"predictions": items}, parts.clock())
+    assert made is not None
+    return made
+
+
+def test_a_label_review_shows_labelled_answers_and_its_verdict_outranks_what_was_there(world: Parts) -> None:
+    [one, two, _] = drawn(world)
+    submit(world, [Verdict(one, "5"), Verdict(two, "5")], "ada")
+    task = open_task(world, "label-review", [{"id": one, "feedback": ["f"]}, {"id": two, "feedback": ["g"]}])
+    assert [each.prediction_id for each in picked_answers(world, task)] == [one, two]
+    assert [each.prediction_id for each in picked_answers(world, task, 1)] == [one]
+    assert submit(world, [Verdict(one, "8", task)], "bob")["review"] == 1
+    assert [each.prediction_id for each in picked_answers(world, task)] == [two]
+    with world.database.read() as connection:
+        rows = {row.prediction_id: (row.truth, row.source) for row in judged.since(connection, "digits", 1, 0, 10)}
+    assert rows == {one: ("8", "audit"), two: ("5", "audit")}
+
+
+def test_a_verdict_must_be_about_an_answer_of_its_task(world: Parts) -> None:
+    [one, *_] = drawn(world)
+    task, _ = picked(world)
+    with pytest.raises(InvalidInputError, match=f"prediction {one} is not in task {task}"):
+        submit(world, [Verdict(one, "5", task)], "ada")
+    with pytest.raises(NotFoundError, match="task 'gone' is not known"):
+        submit(world, [Verdict(one, "5", "gone")], "ada")
+    assert labels_of(world, one) == []
 
 
 class _Window:
@@ -118,6 +175,13 @@ def test_the_sheet_goes_out_empty_and_comes_back_filled(world: Parts, tmp_path: 
     assert read_sheet(sheet) == [Verdict(first, "7")]
     with pytest.raises(InvalidInputError, match="exists; submit it first"):
         export(tmp_path / "batch", found)
+
+
+def test_the_sheet_of_a_task_names_it(world: Parts, tmp_path: Path) -> None:
+    task, (one, _) = picked(world)
+    sheet = export(tmp_path / "batch", picked_answers(world, task), task)
+    sheet.write_text(sheet.read_text().replace(f"{one},,", f"{one},4,"))
+    assert read_sheet(sheet) == [Verdict(one, "4", task)]
 
 
 @pytest.mark.parametrize(

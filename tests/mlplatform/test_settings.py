@@ -55,6 +55,7 @@ def test_the_example_file_uncommented_is_the_defaults() -> None:
     [
         ("PLATFORM_PORT", "eighty", "valid integer"),
         ("PLATFORM_PORT", "65536", "less than or equal to 65535"),
+        ("PLATFORM_TRAINING_MEMORY_MB", "100", "the libraries alone need 512 MiB"),
         ("PLATFORM_POLL_SECONDS", "0", "greater than 0"),
         ("PLATFORM_POLL_SECONDS", "inf", "finite number"),
         ("PLATFORM_LEASE_SECONDS", "nan", "finite number"),

@@ -1,8 +1,10 @@
 """Trainings carried out for the shell, on tiny bars with a registry in memory."""
 
+import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,23 +12,25 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from mlplatform.build import Parts
 from mlplatform.champion import Change
+from mlplatform.clock import new_id
+from mlplatform.serve.decode import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import feedback, retrainings
+from mlplatform.store import feedback, retrainings, tasks
 from mlplatform.store.database import Database
 from mlplatform.store.limits import Limits
-from mlplatform.training import Pulse, feedback_rows, revision, train, work
-from pipelines.data import content_hash
+from mlplatform.store.predictions import Recorded
+from mlplatform.training import Pulse, revision, train, work
+from pipelines.data import ImageSet, Split, content_hash
 from pipelines.errors import MissingDataError
-from pipelines.families.digits import FAMILY as DIGITS
 from pipelines.family import Family
 from pipelines.train import EpochMetrics
-from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
+from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
+from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 
 NO_LIMITS = Limits(timedelta(0), 10)
@@ -78,31 +82,6 @@ def eventually(happened: Callable[[], bool]) -> bool:
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.02)
     return happened()
-
-
-def test_without_labels_there_is_no_feedback(parts: Parts) -> None:
-    recorded(parts.database, prediction())
-    assert feedback_rows(parts, DIGITS) is None
-
-
-def test_feedback_is_each_labelled_image_once_with_the_label_that_counts(parts: Parts) -> None:
-    first, second, strange = recorded(parts.database, prediction(seed=1), prediction(seed=2), prediction(seed=3))
-    given = [
-        feedback.Label(first, "4", "correction", "a", START),
-        feedback.Label(first, "7", "audit", "b", START),
-        feedback.Label(second, "0", "delayed", "a", START),
-        feedback.Label(strange, "letter", "audit", "a", START),
-    ]
-    with parts.database.write() as connection:
-        accepted = feedback.add(connection, given, START)
-    rows = feedback_rows(parts, DIGITS)
-    assert rows is not None
-    assert dict(zip(rows.ids, rows.labels.tolist(), strict=True)) == {
-        content_hash(picture(1)): 7,
-        content_hash(picture(2)): 0,
-    }
-    assert sorted(rows.feedback_ids) == sorted([accepted[1].id, accepted[2].id])
-    assert rows.images.dtype == np.uint8
 
 
 def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
@@ -161,7 +140,31 @@ def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: Parts, f
     assert now_of(shop, row).state == "cancelled"
     assert shop.catalog.versions("bars") == ()
     assert isinstance(shop.tracking, FakeTracking)
-    assert [run.status for run in shop.tracking.runs] == ["FAILED"]
+    assert shop.tracking.runs == []
+
+
+def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop: Parts, family: Family) -> None:
+    row, cancelled = claimed(shop), threading.Event()
+
+    def load(folder: Path | None) -> Split:
+        threading.Thread(target=cancel_when_training).start()
+        return family.load(folder)
+
+    def cancel_when_training() -> None:
+        eventually(lambda: now_of(shop, row).run_id is not None)
+        with shop.database.write() as connection:
+            retrainings.cancel(connection, row.id, "tester", shop.clock())
+        cancelled.set()
+
+    long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
+    endless = replace(family, load=load, recipes={"easy": long})
+    assert work(shop, row.id, "me", lambda _name: endless) == "cancelled"
+    assert cancelled.is_set()
+    done = now_of(shop, row)
+    assert (done.state, done.error) == ("cancelled", "cancelled by tester")
+    assert shop.catalog.versions("bars") == ()
+    assert isinstance(shop.tracking, FakeTracking)
+    assert [run.status for run in shop.tracking.runs] == ["KILLED"]
 
 
 class OvertakingCatalog(MemoryCatalog):
@@ -180,6 +183,40 @@ class OvertakingCatalog(MemoryCatalog):
         rival = super().register(name, "", "run-0")
         self.parts.champions.promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
         return super().register(name, model_uri, run_id, tags, description)
+
+
+def answered(parts: Parts, images: ImageSet) -> list[str]:
+    """Answers on these images."""
+    one = prediction()
+    rows = [
+        replace(one.prediction, id=new_id(), model_name="bars", image_hash=content_hash(image))
+        for image in images.images
+    ]
+    return recorded(
+        parts.database, *(Recorded(row, to_png(image)) for row, image in zip(rows, images.images, strict=True))
+    )
+
+
+def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_those_in_doubt(
+    shop: Parts, family: Family
+) -> None:
+    images = draw_bars(30, 9)
+    keys = answered(shop, images)
+    names = [family.classes[label] for label in images.labels]
+    given = [feedback.Label(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)]
+    given += [feedback.Label(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]]
+    with shop.database.write() as connection:
+        ids = {each.id for each in feedback.add(connection, given, START)}
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert isinstance(shop.tracking, FakeTracking)
+    told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
+    named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
+    assert sorted(named) == sorted(ids)
+    with shop.database.read() as connection:
+        [task] = tasks.open_tasks(connection, "bars", "label-review")
+    assert task.key == f"label-review/{row.id}"
+    assert [item["id"] for item in task.details["predictions"]] == [keys[0]]
 
 
 def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Family) -> None:
@@ -214,7 +251,33 @@ def test_the_pulse_beats_and_carries_the_progress(shop: Parts) -> None:
         assert eventually(lambda: now_of(shop, row).heartbeat_at == later)
         assert eventually(lambda: now_of(shop, row).progress is not None)
         assert not pulse.lost.is_set()
-    assert now_of(shop, row).progress == {"epoch": 2, "epochs": 5, "validation_accuracy": 0.8765}
+    assert now_of(shop, row).progress == {
+        "step": "training",
+        "epoch": 2,
+        "epochs": 5,
+        "validation_accuracy": 0.8765,
+    }
+
+
+def test_before_the_first_epoch_the_progress_names_the_step(shop: Parts) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        pulse.now("choosing rows")
+        assert eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
+        pulse.epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
+        assert eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
+
+
+def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: Parts, family: Family) -> None:
+    def too_much(_folder: Path | None) -> Split:
+        raise MemoryError
+
+    shop.__dict__["settings"] = shop.settings.model_copy(update={"training_memory_mb": 600})
+    row = claimed(shop)
+    assert work(shop, row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
+    assert (now_of(shop, row).error or "").startswith(
+        "memory ran out (its limit is 600 MiB, PLATFORM_TRAINING_MEMORY_MB)"
+    )
 
 
 def test_the_pulse_notices_that_the_row_was_taken_away(shop: Parts) -> None:

@@ -141,7 +141,9 @@ def test_every_fault_is_reported_in_the_order_of_lines() -> None:
         ["10", " rules[0].min_samples"],
         ["13", " rules[1]"],
     ]
-    assert found[4].endswith("unknown key; allowed: breaker, cooldown, daily_cap, dry_run, min_feedback")
+    assert found[4].endswith(
+        "unknown key; allowed: breaker, cooldown, daily_cap, dry_run, group_by, min_feedback, quotas"
+    )
     assert found[5].endswith("'pager' is not allowed; allowed: alertmanager, apprise, email, slack, webhook")
 
 

@@ -12,14 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.curate import (
-    Answers,
     Curated,
-    Origin,
     Quotas,
     Reason,
     SetAside,
-    Source,
-    Witnesses,
     counts,
     curate,
     curate_judges,
@@ -31,6 +27,7 @@ from pipelines.data import FeedbackRows, ImageSet
 from pipelines.errors import DataError
 from pipelines.neighbours import fingerprint
 from pipelines.optdigits import load_optdigits
+from pipelines.origin import Answers, Origin, Source, Witnesses
 from pipelines.scanner import second_scanner
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.test_neighbours import seen_again
@@ -82,6 +79,35 @@ def test_a_correction_cannot_take_out_a_trusted_label_by_denying_it() -> None:
     assert reasons(aside) == {"f0": "conflict", "f2": "repeated"}
 
 
+def reviewed(*given: tuple[Source, int, float]) -> tuple[FeedbackRows, Witnesses]:
+    """One image with labels of these sources, given at these times."""
+    images = draw_bars(1, 1)
+    rows = feedback(ImageSet.concat("same", *[images] * len(given)), [label for _, label, _ in given])
+    return rows, asked([Origin(source, at=at) for source, _, at in given])
+
+
+def test_the_last_review_is_the_truth_whoever_contradicts_it() -> None:
+    given = reviewed(("audit", 1, 9.0), ("review", 0, 5.0), ("review", 1, 4.0), ("correction", 0, 9.0))
+    rows, aside = settle(*given)
+    assert (rows.feedback_ids, rows.labels.tolist()) == (("f1",), [0])
+    assert reasons(aside) == {"f0": "overruled", "f2": "overruled", "f3": "repeated"}
+    assert "review f1" in aside[0].detail
+
+
+def test_doubt_is_greatest_where_nothing_stands() -> None:
+    _, quarrel = settle(*labelled_thrice(("audit", 1), ("delayed", 0)))
+    _, denied = settle(*labelled_thrice(("audit", 1), ("correction", 0)))
+    assert [each.doubt for each in quarrel] == [1.0, 1.0]
+    assert [each.doubt for each in denied] == [0.5]
+
+
+def test_a_thousand_labels_of_one_picture_are_not_listed_a_thousand_times() -> None:
+    _, aside = settle(*labelled_thrice(*[("correction", n % 2) for n in range(1_000)]))
+    assert len(aside) == 1_000
+    assert max(len(each.detail) for each in aside) < 100
+    assert aside[0].detail.endswith("and 497 more")
+
+
 def test_images_that_the_base_data_holds_are_left() -> None:
     rows = feedback(draw_bars(4, 1))
     left, aside = leave_known(rows, {rows.ids[2]})
@@ -101,7 +127,7 @@ def test_what_looks_like_a_protected_image_never_trains() -> None:
 
 def test_trust_becomes_weight() -> None:
     rows = feedback(draw_bars(3, 1))
-    curated = curate(rows, asked([Origin("audit"), Origin("delayed"), Origin("correction")]), NOTHING)
+    curated = curate(rows, asked([Origin("review"), Origin("delayed"), Origin("correction")]), NOTHING)
     assert curated.weights.tolist() == pytest.approx([1.0, 0.9, 0.5])
 
 
@@ -205,6 +231,16 @@ def test_a_poisoner_does_not_get_through(digits: ImageSet, scholar: Scholar) -> 
     assert len(suspected - lies) <= 0.03 * (len(rows) - len(lies))
 
 
+def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits: ImageSet, scholar: Scholar) -> None:
+    rows, origins, lies = poisoned(digits)
+    aside = curate(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS).set_aside
+    worst = sorted(aside, key=lambda each: -each.doubt)[:20]
+    assert len({each.feedback_id for each in worst} & lies) >= 18
+    assert all(0 < each.doubt <= 1 for each in aside)
+    people = [Origin("review", "ada") if origin.client == "liar" else origin for origin in origins]
+    assert lies <= set(curate(rows, asked(people, scholar), NO_DIGIT, NO_LIMITS).rows.feedback_ids)
+
+
 def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     trained = curate(rows.take(range(0, len(rows), 2)), asked(origins, scholar), NO_DIGIT).rows
@@ -254,7 +290,7 @@ def test_the_lineage_accounts_for_every_label() -> None:
     assert json.loads(json.dumps(told)) == {
         "trained": [{"feedback_id": "f0", "weight": 1.0}, {"feedback_id": "f1", "weight": 0.9}],
         "judged": ["f2"],
-        "set_aside": [{"feedback_id": "f9", "reason": "over quota", "detail": "why"}],
+        "set_aside": [{"feedback_id": "f9", "reason": "over quota", "detail": "why", "doubt": 0.0}],
     }
     assert len(counts(aside)) == len(get_args(Reason))
     assert counts(aside)["set_aside_over_quota"] == 1

@@ -32,7 +32,9 @@ def next_batch(
     reviewer: Reviewer,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and the sheet.")] = Path("audit"),
     limit: Annotated[int, typer.Option("--limit", help="How many answers, at most 100.")] = 20,
-    task: Annotated[str | None, typer.Option("--task", help="A label audit instead of drawn answers.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="A label audit or review instead of drawn answers.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the next pictures and a sheet to fill in."""
@@ -41,11 +43,11 @@ def next_batch(
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
-    answers = next_answers(parts, reviewer, limit) if task is None else picked_answers(parts, task)
+    answers = next_answers(parts, reviewer, limit) if task is None else picked_answers(parts, task, limit)
     if not answers:
         say({"answers": 0, "sheet": None}, "nothing waits for review", as_json)
         return
-    sheet = export(out, answers)
+    sheet = export(out, answers, task or "")
     text = f"{len(answers)} pictures; fill in {sheet}, then: platform audit submit {sheet} --reviewer {reviewer}"
     say({"answers": len(answers), "sheet": str(sheet)}, text, as_json)
 
@@ -58,5 +60,5 @@ def submit_sheet(sheet: Path, reviewer: Reviewer, as_json: AsJson = False) -> No
     from mlplatform.settings import load_settings
 
     taken = submit(build(load_settings()), read_sheet(sheet), reviewer)
-    words = f"{taken['audit']} audit labels, {taken['correction']} corrections, {taken['repeated']} known already"
+    words = f"{taken['audit']} audit labels, {taken['review']} reviews, {taken['repeated']} known already"
     say(taken, words, as_json)

@@ -64,24 +64,31 @@ def retrain(
     reason: Annotated[str, typer.Option(help="Why; shown in the history.")] = "asked by hand",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome and show progress.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare, promote nothing.")] = False,
+    cancel: Annotated[str | None, typer.Option("--cancel", help="Cancel the retraining of this id instead.")] = None,
     pipeline: PipelineOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue a retraining for the watcher, as an alert would."""
-    from mlplatform.cli.work import retrain_queued
+    from mlplatform.cli import work
 
-    retrain_queued(reason, wait, dry_run, pipeline, as_json)
+    if cancel is not None:
+        work.cancel(cancel, as_json)
+        return
+    work.retrain_queued(reason, wait, dry_run, pipeline, as_json)
 
 
 @app.command("work-retraining", hidden=True)
 def work_retraining(retraining_id: str, owner: str) -> None:
     """Carry out a claimed retraining (started by the watcher)."""
     from mlplatform.build import build
+    from mlplatform.memory import limit_memory
     from mlplatform.settings import load_settings
     from mlplatform.training import work
 
+    settings = load_settings()
+    limit_memory(settings.training_memory_mb)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(0 if work(build(load_settings()), retraining_id, owner) != "failed" else 1)
+    sys.exit(0 if work(build(settings), retraining_id, owner) != "failed" else 1)
 
 
 @app.command()

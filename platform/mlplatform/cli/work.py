@@ -10,6 +10,7 @@ from mlplatform.build import Parts, build
 from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.errors import NotFoundError
+from mlplatform.people import cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.settings import load_settings
 from mlplatform.store import audit, leases, retrainings
@@ -87,6 +88,12 @@ def retrain_queued(reason: str, wait: bool, dry_run: bool, pipeline: str | None,
     raise typer.Exit(0 if row.state == "succeeded" else FAILED)
 
 
+def cancel(retraining_id: str, as_json: bool) -> None:
+    """`platform retrain --cancel`."""
+    cancel_retraining(build(load_settings()), retraining_id, "cli")
+    say({"id": retraining_id, "state": "cancelled"}, f"retraining {retraining_id} is cancelled", as_json)
+
+
 def wait_for(parts: Parts, retraining_id: str, *, quiet: bool) -> retrainings.Retraining:
     """Show a retraining's progress until it is closed."""
     with Bar("retraining", quiet=quiet) as bar:
@@ -96,8 +103,17 @@ def wait_for(parts: Parts, retraining_id: str, *, quiet: bool) -> retrainings.Re
             if row.state not in retrainings.OPEN:
                 return row
             progress = row.progress or {}
-            bar.at(progress.get("epoch", 0), progress.get("epochs", 1), row.state)
+            bar.at(progress.get("epoch", 0), progress.get("epochs", 1), _note(row))
             time.sleep(POLL_SECONDS)
+
+
+def _note(row: retrainings.Retraining) -> str:
+    """What a retraining does now, in a few words."""
+    progress = row.progress or {}
+    words = [row.state if row.state == "queued" else progress.get("step", "starting")]
+    if "validation_accuracy" in progress:
+        words.append(f"validation accuracy {progress['validation_accuracy']:.3f}")
+    return ", ".join(words)
 
 
 def check_now(as_json: bool) -> None:

@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 
 from mlplatform import views
 from mlplatform.errors import InvalidInputError
-from mlplatform.people import acknowledge_alert
+from mlplatform.people import acknowledge_alert, cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.review import MOST_AT_ONCE, next_answers
 from mlplatform.serve import pages
@@ -180,10 +180,7 @@ def _models(app: FastAPI, server: Server) -> None:
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
     def cancel(retraining_id: PathId) -> None:
         """Cancel a queued or running retraining; the champion stays."""
-        now = server.parts.clock()
-        with server.parts.database.write() as connection:
-            retrainings.cancel(connection, retraining_id, "api", now)
-            audit.note(connection, "api", "cancel", f"retraining/{retraining_id}", now)
+        cancel_retraining(server.parts, retraining_id, "api")
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:

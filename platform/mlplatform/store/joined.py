@@ -1,17 +1,14 @@
-"""Predictions joined with their labels: the rows monitors judge and retraining learns from."""
+"""Predictions joined with their labels: the rows monitors judge."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, func, select
 
-from mlplatform.store.schema import feedback, images, predictions
-from mlplatform.store.truths import Current, Source, truths
+from mlplatform.store.schema import feedback, predictions
+from mlplatform.store.truths import Current, truths
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
-CHUNK = 500
-SUSPECTS = 5_000
 
 
 @dataclass(frozen=True)
@@ -27,17 +24,6 @@ class JoinedRow:
     confidence: float
     latency_ms: float | None
     truth: Current | None
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image with the label that counts: what a retraining learns from."""
-
-    image_hash: str
-    png: bytes
-    label: str
-    feedback_id: str
-    source: Source
 
 
 def window(
@@ -69,32 +55,6 @@ def window(
     return found
 
 
-def labelled_images(connection: Connection, model_name: str) -> Iterator[LabelledImage]:
-    """Every labelled image of a model once, by the label that counts, in the order of their hashes."""
-    labels = (
-        _current_labels()
-        .join(predictions, predictions.c.id == feedback.c.prediction_id)
-        .where(predictions.c.model_name == model_name)
-        .add_columns(predictions.c.image_hash)
-    )
-    hashes: dict[str, str] = {}
-    currents: list[Current] = []
-    for row in connection.execute(labels):
-        hashes[row.prediction_id] = row.image_hash
-        currents.append(Current(row.id, row.prediction_id, row.label, row.source, row.at))
-    by_image = truths(
-        Current(item.id, hashes[item.prediction_id], item.label, item.source, item.at)
-        for item in truths(currents).values()
-    )
-    ordered = sorted(by_image.items())  # by hash: the order of arrival must not change a training
-    for first in range(0, len(ordered), CHUNK):
-        chunk = ordered[first : first + CHUNK]
-        query = select(images.c.hash, images.c.png).where(images.c.hash.in_([key for key, _ in chunk]))
-        pngs = {row.hash: bytes(row.png) for row in connection.execute(query)}
-        for key, label in chunk:
-            yield LabelledImage(key, pngs[key], label.label, label.id, label.source)
-
-
 def labels_count(connection: Connection, model_name: str) -> int:
     """How many predictions of a model carry a current label."""
     query = (
@@ -103,34 +63,6 @@ def labels_count(connection: Connection, model_name: str) -> int:
         .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))
     )
     return connection.scalar(query) or 0
-
-
-def suspicious(
-    connection: Connection, model_name: str, version: int, classes: Sequence[str], label: str, limit: int
-) -> list[tuple[str, float]]:
-    """Unlabelled answers that may hide an error about one class, most doubtful first: (prediction id, doubt).
-
-    Of an answer that names another class the doubt is the probability that the model gave this class: an image of
-    it that was misread. Of an answer that names this class it is what was left for the others. Among the newest
-    SUSPECTS of that version.
-    """
-    columns = (predictions.c.id, predictions.c.label, predictions.c.probabilities)
-    query = (
-        select(*columns)
-        .where(
-            predictions.c.model_name == model_name,
-            predictions.c.model_version == version,
-            predictions.c.id.not_in(select(feedback.c.prediction_id)),
-        )
-        .order_by(predictions.c.at.desc(), predictions.c.id.desc())
-        .limit(SUSPECTS)
-    )
-    place = list(classes).index(label)
-    doubts = [
-        (row.id, 1 - row.probabilities[place] if row.label == label else row.probabilities[place])
-        for row in connection.execute(query)
-    ]
-    return sorted(doubts, key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 def _current_labels() -> Select[tuple[str, str, str, str, datetime]]:

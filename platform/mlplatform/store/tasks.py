@@ -1,17 +1,20 @@
-"""Work for people and servers: label audits, a look at useless retrainings, tuning; it does none of it."""
+"""Work for people and servers: label audits and reviews, a look at useless retrainings, tuning; it does none of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from mlplatform.clock import new_id
+from mlplatform.errors import NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alerts, feedback, tasks
 
-Kind = Literal["label-audit", "tune-serving", "review-retraining"]
+Kind = Literal["label-audit", "label-review", "tune-serving", "review-retraining"]
+LABELLING: tuple[Kind, ...] = ("label-audit", "label-review")
+"""The kinds whose work is to say what pictures show; their `predictions` list what to look at, worst first."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,59 @@ def open_tasks(connection: Connection, model_name: str, kind: Kind | None = None
     return [Task(**row._mapping) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
+def find(connection: Connection, task_id: str) -> Task:
+    """The task of that id, open or not; raises NotFoundError."""
+    row = None
+    if "\0" not in task_id:  # which PostgreSQL refuses as text
+        row = connection.execute(select(tasks).where(tasks.c.id == task_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"task {task_id!r} is not known; `platform status` lists the open ones")
+    return Task(**row._mapping)
+
+
+def waiting(connection: Connection, task: Task) -> list[str]:
+    """The predictions of a labelling task that still wait, in its order.
+
+    One that had no label when the task was opened waits for any; one whose label is in doubt waits for a review.
+    """
+    items = task.details["predictions"]
+    ids = {item["id"] for item in items}
+    query = select(feedback.c.prediction_id, feedback.c.source).where(feedback.c.prediction_id.in_(ids))
+    rows = connection.execute(query).all()
+    labelled = {row.prediction_id for row in rows}
+    reviewed = {row.prediction_id for row in rows if row.source == "review"}
+    return [item["id"] for item in items if item["id"] not in (reviewed if "feedback" in item else labelled)]
+
+
 def close_settled_audits(connection: Connection, model_name: str, now: datetime) -> int:
-    """Close label audits whose answers are all labelled or whose alert has ended; returns how many."""
+    """Close labelling tasks whose answers have all their verdicts or whose alert has ended; returns how many."""
     closed = 0
-    for task in open_tasks(connection, model_name, "label-audit"):
-        ids = [item["id"] for item in task.details["predictions"]]
-        query = select(func.count(func.distinct(feedback.c.prediction_id))).where(feedback.c.prediction_id.in_(ids))
-        labelled = connection.scalar(query) or 0
-        state = connection.scalar(select(alerts.c.state).where(alerts.c.id == task.alert_id))
-        if labelled == len(ids) or state in ("resolved", "superseded"):
-            result = {"labelled": labelled, "of": len(ids), "alert": state}
-            closed += close_task(connection, task.id, result, now)
+    for task in open_tasks(connection, model_name):
+        if task.kind in LABELLING:
+            left = len(waiting(connection, task))
+            state = connection.scalar(select(alerts.c.state).where(alerts.c.id == task.alert_id))
+            if not left or state in ("resolved", "superseded"):
+                closed += close_task(connection, task.id, progress(task, left) | {"alert": state}, now)
     return closed
+
+
+def open_review(
+    connection: Connection, model_name: str, key: str, details: Mapping[str, Any], now: datetime
+) -> str | None:
+    """Open the review of what a retraining set aside; it takes the place of earlier ones, whose rest it lists anew."""
+    earlier = open_tasks(connection, model_name, "label-review")
+    fresh = open_task(connection, "label-review", model_name, details, now, key=key)
+    if fresh is not None:
+        for task in earlier:
+            result = progress(task, len(waiting(connection, task))) | {"replaced_by": fresh}
+            close_task(connection, task.id, result, now)
+    return fresh
+
+
+def progress(task: Task, left: int) -> dict[str, Any]:
+    """How far a labelling task is."""
+    of = len(task.details["predictions"])
+    return {"labelled": of - left, "of": of}
 
 
 def close_task(connection: Connection, task_id: str, result: Mapping[str, Any], now: datetime) -> bool:

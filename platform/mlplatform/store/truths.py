@@ -1,15 +1,17 @@
 """Which of several labels is the truth of a prediction; it knows no store.
 
-The audit's counts, else the delayed one, else the correction; of one source the latest.
+The review's counts, else the audit's, else the delayed one, else the correction; of one source the latest. A review
+amends what a label says, not how its answer was found: it was picked because something was doubtful, so it says the
+truth with the source of the best other label, and estimates exactly where that one did.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-Source = Literal["audit", "delayed", "correction"]
-SOURCES: tuple[Source, ...] = ("audit", "delayed", "correction")  # in order of trust
+Source = Literal["review", "audit", "delayed", "correction"]
+SOURCES: tuple[Source, ...] = ("review", "audit", "delayed", "correction")  # in order of trust
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,26 @@ class Current:
 
 
 def truths(rows: Iterable[Current]) -> dict[str, Current]:
-    """The one label per prediction that counts: the most trusted source, then the latest."""
+    """The one label per prediction that counts: the most trusted source, then the latest.
+
+    A review counts under the source it amends, or as a correction where there is nothing to amend.
+    """
     best: dict[str, Current] = {}
+    found: dict[str, Source] = {}
     for row in rows:
         held = best.get(row.prediction_id)
         if held is None or _rank(row) > _rank(held):
             best[row.prediction_id] = row
-    return best
+        if row.source != "review":
+            found[row.prediction_id] = _better(found.get(row.prediction_id, "correction"), row.source)
+    return {
+        key: replace(row, source=found.get(key, "correction")) if row.source == "review" else row
+        for key, row in best.items()
+    }
+
+
+def _better(one: Source, other: Source) -> Source:
+    return min(one, other, key=SOURCES.index)
 
 
 def _rank(row: Current) -> tuple[int, datetime, str]:

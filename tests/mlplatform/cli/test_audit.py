@@ -49,9 +49,9 @@ def test_a_batch_goes_out_as_pictures_and_comes_back_as_labels(
     header, first, second = sheet.read_text().split()
     sheet.write_text(f"{header}\n{first}7\n{second}\n")
     taken = platform("audit", "submit", str(sheet), "--reviewer", "ada", "--json").json
-    assert taken == {"audit": 1, "correction": 0, "repeated": 0}
+    assert taken == {"audit": 1, "review": 0, "repeated": 0}
     again = platform("audit", "submit", str(sheet), "--reviewer", "ada")
-    assert again.out == "0 audit labels, 0 corrections, 1 known already\n"
+    assert again.out == "0 audit labels, 0 reviews, 1 known already\n"
     shown = platform("audit", "status", "--json").json
     assert [(row["window"], row["drawn"], row["settled"]) for row in shown["windows"]] == [("24h", 3, 1), ("7d", 3, 1)]
     assert "version 1: drawn by plan" in platform("audit", "status").out

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlplatform.build import Parts
 from mlplatform.cli.work import wait_for
 from mlplatform.clock import utc_now
-from mlplatform.store import leases, retrainings
+from mlplatform.store import audit, leases, retrainings
 from mlplatform.store.limits import Limits
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.cli.test_alerts import breach
@@ -24,6 +24,18 @@ def test_a_retraining_is_queued_and_a_second_request_joins_it(platform: Command,
     assert (second.json["id"], second.json["joined"]) == (first.json["id"], True)
     [row] = all_retrainings(store)
     assert (row.reason, row.trigger, row.requested_by, len(row.causes)) == ("new data", "manual", "cli", 2)
+
+
+def test_a_queued_retraining_is_cancelled_once_with_a_trace(platform: Command, store: Parts) -> None:
+    queued = platform("retrain", "--json").json["id"]
+    assert platform("retrain", "--cancel", queued, "--json").json == {"id": queued, "state": "cancelled"}
+    [row] = all_retrainings(store)
+    assert (row.state, row.error) == ("cancelled", "cancelled by cli")
+    with store.database.read() as connection:
+        assert audit.entries(connection)[0]["action"] == "cancel"
+    again = platform("retrain", "--cancel", queued)
+    assert (again.code, again.err) == (5, f"retraining {queued} is cancelled and cannot be cancelled")
+    assert platform("retrain", "--cancel", "gone").code == 4
 
 
 def test_without_a_watcher_the_answer_says_what_to_start(platform: Command, store: Parts) -> None:

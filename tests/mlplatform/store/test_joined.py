@@ -1,16 +1,12 @@
-"""Predictions with their labels: window boundaries, the label that counts, images once each."""
+"""Predictions with their labels: window boundaries and the label that counts."""
 
-from dataclasses import replace
 from datetime import timedelta
 
-from mlplatform.clock import new_id
-from mlplatform.serve.decode import from_png
 from mlplatform.store import feedback, joined
 from mlplatform.store.database import Database
 from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import Recorded
 from mlplatform.store.truths import Source
-from tests.mlplatform.conftest import START, picture, prediction, recorded
+from tests.mlplatform.conftest import START, prediction, recorded
 
 HOUR = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
@@ -70,31 +66,23 @@ def test_a_window_over_its_limit_keeps_the_newest_rows_and_the_same_ones_each_ti
         assert [row.prediction_id for row in found] == [f"p{n:02}" for n in range(max(0, 20 - limit), 20)]
 
 
-def test_an_image_answered_and_labelled_twice_is_learnt_from_once(database: Database) -> None:
-    first, second, other = recorded(database, prediction(seed=1), prediction(seed=1, version=2), prediction(seed=2))
-    label(database, first, "1", "correction", minute=5)
-    trusted = label(database, second, "2", "audit")
-    last = label(database, other, "9", "delayed")
+def test_labels_are_counted_by_prediction_and_model(database: Database) -> None:
+    first, second, _ = recorded(database, prediction(seed=1), prediction(seed=1, version=2), prediction(seed=2))
+    for key in (first, second):
+        label(database, key, "1")
     with database.read() as connection:
-        found = list(joined.labelled_images(connection, "digits"))
-        assert list(joined.labelled_images(connection, "letters")) == []
-        assert joined.labels_count(connection, "digits") == 3
+        assert joined.labels_count(connection, "digits") == 2
         assert joined.labels_count(connection, "letters") == 0
-    assert [(item.label, item.feedback_id) for item in found] == [("2", trusted), ("9", last)]
-    assert (from_png(found[0].png) == picture(1)).all()
 
 
-def test_labelled_images_come_in_order_of_arrival_past_one_chunk(database: Database) -> None:
-    many = joined.CHUNK + 3
-    one = prediction()
-    rows = [replace(one.prediction, id=new_id(), image_hash=f"{n:064}") for n in range(many)]
-    keys = recorded(database, *(Recorded(row, one.png) for row in rows))
-    with database.write() as connection:
-        taken = feedback.add(connection, [Label(key, "1", "audit", "ada", START) for key in keys], START)
+def test_a_reviewed_row_says_the_reviews_truth_under_the_source_it_amends(database: Database) -> None:
+    drawn, picked = recorded(database, prediction(START, seed=1), prediction(START + INSTANT, seed=2))
+    label(database, drawn, "5")
+    for key in (drawn, picked):
+        label(database, key, "8", "review", who="bob")
     with database.read() as connection:
-        found = list(joined.labelled_images(connection, "digits"))
-    assert [item.feedback_id for item in found] == [item.id for item in taken]
-    assert len({item.image_hash for item in found}) == many
+        rows = joined.window(connection, "digits", 1, START, START + HOUR)
+    assert [(row.truth.label, row.truth.source) for row in rows if row.truth] == [("8", "audit"), ("8", "correction")]
 
 
 def test_a_label_counts_once_however_often_it_was_changed(database: Database) -> None:
@@ -104,20 +92,3 @@ def test_a_label_counts_once_however_often_it_was_changed(database: Database) ->
     label(database, key, "4", who="bob")
     with database.read() as connection:
         assert joined.labels_count(connection, "digits") == 1
-
-
-def test_suspicious_are_the_unlabelled_that_may_hide_an_error_about_the_class(database: Database) -> None:
-    sure, doubtful, labelled, misread, _ = recorded(
-        database,
-        prediction(seed=1, confidence=0.9),
-        prediction(seed=2, confidence=0.4),
-        prediction(seed=3, confidence=0.3),
-        prediction(seed=4, label="8", probabilities={"8": 0.5, "3": 0.45}),
-        prediction(seed=5, confidence=0.1, version=2),
-    )
-    label(database, labelled, "3")
-    with database.read() as connection:
-        found = joined.suspicious(connection, "digits", 1, "0123456789", "3", 10)
-        assert [key for key, _ in found] == [doubtful, misread, sure]
-        assert [round(doubt, 3) for _, doubt in found] == [0.6, 0.45, 0.1]
-        assert joined.suspicious(connection, "digits", 1, "0123456789", "3", 1) == found[:1]

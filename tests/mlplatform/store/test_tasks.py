@@ -91,3 +91,40 @@ def test_a_label_audit_is_over_when_its_answers_are_labelled_or_its_alert_has_en
     assert settle() == 1
     with database.read() as connection:
         assert tasks.open_tasks(connection, "digits") == []
+
+
+def test_a_label_in_doubt_waits_for_a_review_and_a_bare_answer_for_any_label(database: Database) -> None:
+    doubted, bare = recorded(database, prediction(), prediction(seed=1))
+    with database.write() as connection:
+        details = {"predictions": [{"id": doubted, "feedback": ["f"]}, {"id": bare}]}
+        tasks.open_task(connection, "label-audit", "digits", details, START)
+        [task] = tasks.open_tasks(connection, "digits")
+
+    def waiting(*given: feedback.Label) -> list[str]:
+        with database.write() as connection:
+            feedback.add(connection, given, START)
+            return tasks.waiting(connection, task)
+
+    assert waiting(*(feedback.Label(key, "3", "correction", "ann", START) for key in (doubted, bare))) == [doubted]
+    assert waiting(feedback.Label(doubted, "3", "review", "bob", START)) == []
+    with database.write() as connection:
+        assert tasks.close_settled_audits(connection, "digits", START) == 1
+        done = tasks.find(connection, task.id)
+    assert (done.state, done.result) == ("done", {"labelled": 2, "of": 2, "alert": None})
+
+
+def test_the_review_of_a_later_retraining_takes_the_place_of_the_one_before(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    details = {"predictions": [{"id": key, "feedback": ["f"]}]}
+
+    def review(name: str) -> str | None:
+        with database.write() as connection:
+            return tasks.open_review(connection, "digits", f"label-review/{name}", details, START)
+
+    first = review("one")
+    assert first is not None
+    assert review("one") is None
+    second = review("two")
+    with database.read() as connection:
+        assert [task.id for task in tasks.open_tasks(connection, "digits")] == [second]
+        assert tasks.find(connection, first).result == {"labelled": 0, "of": 1, "replaced_by": second}

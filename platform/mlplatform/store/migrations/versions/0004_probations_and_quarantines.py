@@ -5,7 +5,7 @@ from alembic import op
 
 from mlplatform.store.schema import UtcDateTime
 
-revision = "0006"
+revision = "0004"
 down_revision = "0003"
 
 
