@@ -7,20 +7,20 @@ from email.utils import format_datetime
 from html import escape
 from typing import Final
 
-from monitors.notify import MOST_NAMED, Notice, Thumbnail, plain_text
+from monitors.notify import MOST_NAMED, Thumbnail, Told, plain_text
 
 _PICTURE: Final = 'width="84" height="84" style="image-rendering:pixelated;border:1px solid #ccc"'
 _BUTTON: Final = "display:inline-block;padding:6px 12px;margin:0 6px 6px 0;border:1px solid #888;border-radius:4px"
 
 
-def email_message(notice: Notice, sender: str, to: Sequence[str], domain: str) -> EmailMessage:
+def email_message(notice: Told, sender: str, to: Sequence[str], domain: str) -> EmailMessage:
     """The email: one thread per alert, one Message-ID per notice. `domain` ends the ids and is nobody's address."""
     message = EmailMessage()
     message["From"], message["To"] = sender, ", ".join(to)
-    message["Subject"] = f"[{notice.first.severity}] {notice.title}"
+    message["Subject"] = f"[{notice.severity}] {notice.title}"
     message["Date"] = format_datetime(notice.at.astimezone(UTC))
     message["Message-ID"] = f"<{notice.idempotency_key}@{domain}>"
-    message["References"] = " ".join(f"<{each.alert.id}@{domain}>" for each in notice.subjects[:MOST_NAMED])
+    message["References"] = " ".join(f"<{each}@{domain}>" for each in notice.threads[:MOST_NAMED])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(f"{notice.title}\n\n{plain_text(notice)}\n")
     message.add_alternative(_html(notice, domain), subtype="html")
@@ -38,7 +38,7 @@ def _cid(thumbnail: Thumbnail, domain: str) -> str:
     return f"{thumbnail.prediction_id}@{domain}"
 
 
-def _html(notice: Notice, domain: str) -> str:
+def _html(notice: Told, domain: str) -> str:
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in notice.sentences)
     rows = "".join(
         f'<tr><th align="left" scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from monitors import wording
 from monitors.alerts import Alert, Kind
 from monitors.finding import NO_DATA
-from monitors.rules import Rule
+from monitors.rules import Rule, Severity
 
 MOST_THUMBNAILS: Final = 6
 MOST_NAMED: Final = 20
@@ -38,6 +38,33 @@ class Thumbnail:
     url: str = ""
 
 
+class Told(Protocol):
+    """What channels for people read of any notice: about alerts (`Notice`), or a version that was sent back."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def severity(self) -> Severity: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def sentences(self) -> list[str]: ...
+    @property
+    def facts(self) -> dict[str, str]: ...
+    @property
+    def reminder(self) -> str: ...
+    @property
+    def all_links(self) -> dict[str, str]: ...
+    @property
+    def thumbnails(self) -> tuple[Thumbnail, ...]: ...
+    @property
+    def threads(self) -> tuple[str, ...]: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def idempotency_key(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Notice:
     """One thing to say about alerts of one rule and version; one idempotency key is one notice, however often sent.
@@ -60,6 +87,15 @@ class Notice:
     def first(self) -> Alert:
         """The alert that stands for what all of them share: rule, model, version, severity."""
         return self.subjects[0].alert
+
+    @property
+    def severity(self) -> Severity:
+        return self.first.severity
+
+    @property
+    def threads(self) -> tuple[str, ...]:
+        """What it belongs to, for mail programs: its alerts."""
+        return tuple(subject.alert.id for subject in self.subjects)
 
     @property
     def title(self) -> str:
@@ -131,7 +167,7 @@ def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
     }
 
 
-def plain_text(notice: Notice) -> str:
+def plain_text(notice: Told) -> str:
     """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in notice.facts.items())
     pictures = "\n".join(f"{each.caption} {each.url}".rstrip() for each in notice.thumbnails)

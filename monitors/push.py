@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from monitors.notify import Notice, plain_text
+from monitors.notify import Told, plain_text
 from monitors.rules import Severity
 
 _TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
 
 
-def push_payload(notice: Notice) -> dict[str, str]:
+def push_payload(notice: Told) -> dict[str, str]:
     """Title, body and Apprise's kind of message: info, success, warning or failure."""
-    kind = "success" if notice.kind == "resolved" else _TYPE[notice.first.severity]
+    kind = "success" if notice.kind == "resolved" else _TYPE[notice.severity]
     return {"title": notice.title, "body": plain_text(notice), "type": kind}

@@ -24,6 +24,7 @@ from monitors.errors import Problem, RulesError
 from monitors.faults import at, faults
 from monitors.kinds import KINDS, Action, MetricKind, kind_of
 from monitors.mute import MuteHours
+from monitors.probation import Probation
 from monitors.quantities import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
@@ -217,6 +218,7 @@ class AlertsConfig(Strict):
     schedule: Schedule = Schedule()
     retraining: Retraining = Retraining()
     audit: Audit = Audit()
+    probation: Probation = Probation()
     mute: tuple[MuteHours, ...] = ()
     channels: dict[Slug, Channel] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
@@ -276,6 +278,9 @@ def _contradictions(document: Document) -> Iterator[Problem]:
     """What no single key shows: two rules of one name, a channel or rule that is not there."""
     channels = document.value.get("channels")
     known = sorted(channels) if isinstance(channels, dict) else []
+    probation = document.value.get("probation")
+    told = probation.get("notify") if isinstance(probation, dict) else None
+    yield from _unknown(document, ("probation", "notify"), told, known, "a channel; defined")
     rules = document.value.get("rules")
     names: Counter[str] = Counter()
     for index, rule in enumerate(rules if isinstance(rules, list) else []):
@@ -315,6 +320,8 @@ def _model_at(location: Location) -> type[Strict]:
             return Quotas
         case ("retraining", _):
             return Retraining
+        case ("probation", _):
+            return Probation
         case ("rules", int(), "escalate", _):
             return Escalation
         case ("rules", int(), _):

@@ -7,16 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from monitors.alerts import Kind
-from monitors.notify import MOST_THUMBNAILS, Notice, Thumbnail
+from monitors.notify import MOST_THUMBNAILS, Thumbnail, Told
 
-_MARK: Final[Mapping[Kind, str]] = {"firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨"}
+_MARK: Final[Mapping[str, str]] = {
+    "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",
+}  # fmt: skip
 HEADER, SECTION, FIELD, FIELDS, BUTTON, URL, ALT = 150, 3000, 2000, 10, 75, 3000, 2000
 
 Block = dict[str, Any]
 
 
-def slack_payload(notice: Notice) -> dict[str, Any]:
+def slack_payload(notice: Told) -> dict[str, Any]:
     """The body for a Slack incoming webhook, in blocks, with a plain text for phones."""
     title = f"{_MARK[notice.kind]} {notice.title}"
     sentences = "\n".join(_escaped(sentence) for sentence in notice.sentences)
@@ -66,7 +67,7 @@ def _buttons(links: Mapping[str, str]) -> list[Block]:
     return [{"type": "actions", "elements": buttons}] if buttons else []
 
 
-def _footer(notice: Notice) -> str:
+def _footer(notice: Told) -> str:
     return f"`{notice.idempotency_key}` {notice.reminder}".rstrip()
 
 

@@ -11,7 +11,7 @@ from pipelines.data import ImageSet
 from pipelines.disturb import disturbed
 from pipelines.evaluate import Judgement
 from pipelines.predict import Predictor, measure_latency
-from registry.catalog import Catalog, Version
+from registry.catalog import QUARANTINE_TAG, Catalog, Version
 from registry.evidence import Best, Confidence, Evidence, First
 from registry.marks import ROWS_FILE, GateRows, Marks
 from registry.paired import Comparison
@@ -67,14 +67,15 @@ def best_ever(
 ) -> Best | None:
     """The version with the most golden rows right among all that were champion; None when the champion is that one.
 
-    Only scores on these very golden rows count; a version that noted no digest is believed by its number of rows.
+    Only scores on these very golden rows count; a version that noted no digest is believed by its number of rows. One
+    in quarantine sets no record: what it did on the golden set did not last.
     """
     if champion is None:
         return None
     judged = [
         version
         for version in catalog.versions(name)
-        if (version.version == champion.version or PROMOTION_TAG in version.tags) and _scored_on(version, golden)
+        if (version.version == champion.version or _was_trusted(version)) and _scored_on(version, golden)
     ]
     best = max(judged, key=lambda version: (_correct(version), version.version == champion.version), default=None)
     if best is None or best.version == champion.version:
@@ -95,6 +96,10 @@ def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, floa
         for _ in range(LATENCY_ROUNDS)
     ]
     return min(pair[0] for pair in rounds), min(pair[1] for pair in rounds)
+
+
+def _was_trusted(version: Version) -> bool:
+    return PROMOTION_TAG in version.tags and QUARANTINE_TAG not in version.tags
 
 
 def _scored_on(version: Version, golden: ImageSet) -> bool:

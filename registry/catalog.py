@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+QUARANTINE_TAG = "mlplatform.quarantined"
+"""Borne by versions that failed and may not be trusted again; its value says why."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
@@ -122,6 +124,12 @@ class Catalog:
         """Add or replace one tag of a version."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.set_model_version_tag(name, str(version), key, value)
+
+    def delete_tag(self, name: str, version: int, key: str) -> None:
+        """Remove one tag of a version; removing an absent one changes nothing."""
+        if key in self.version(name, version).tags:
+            with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+                client.delete_model_version_tag(name, str(version), key)
 
     def set_description(self, name: str, version: int, text: str) -> None:
         """Show the model card on the version's page, cut to what MLflow's column holds."""

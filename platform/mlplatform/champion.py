@@ -7,28 +7,33 @@ paused older writer, the alias is put right by `reconcile`, which every watcher 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
 from mlplatform.clock import Clock
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.store import audit, evaluations, leases, promotions, retrainings
+from mlplatform.store import audit, evaluations, leases, promotions, quarantines, retrainings
 from mlplatform.store.database import Database
-from registry.catalog import CHALLENGER, CHAMPION, Catalog, Version
-from registry.errors import RegistryUnavailableError
+from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
+from registry.errors import RegistryUnavailableError, UnknownVersionError
 
 LEASE_LIFE = timedelta(seconds=30)
 LEASE_PATIENCE_SECONDS = 45.0  # longer than the life of a lease whose holder was killed
+SHOWN = 500  # characters of a reason in the registry's tag
 
 
 @dataclass(frozen=True)
 class Change:
-    """A wish to change the champion. `retraining` is (id, owner token) when a retraining makes it."""
+    """A wish to change the champion. `retraining` is (id, owner token) when a retraining makes it.
+
+    `after` is the number of the promotion that must still be the newest; `force` promotes a version in quarantine and
+    lifts that; `within` writes what else belongs to the change, in its transaction.
+    """
 
     model: str
     to_version: int
@@ -38,6 +43,9 @@ class Change:
     reason: str
     verdict: Mapping[str, Any] | None = None
     retraining: tuple[str, str] | None = None
+    after: int | None = None
+    force: bool = False
+    within: Callable[[Connection, promotions.Promotion], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,27 +76,55 @@ class Champions:
                 promotion = self._append(connection, change, version, lease)
             with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
                 self._project(promotion)
+                self.show_quarantines(change.model)
         finally:
             with self.database.write() as connection:
                 leases.release(connection, lease, self.clock())
         return promotion
 
     def rollback(self, model: str, actor: str, reason: str) -> promotions.Promotion:
-        """Restore the champion before the current one; raises NotFoundError when there is none."""
+        """Restore the champion before the current one and set that apart; raises NotFoundError when there is none.
+
+        Versions in quarantine are passed over.
+        """
         with self.database.read() as connection:
-            target = previous(promotions.history(connection, model, limit=10_000))
-            current = promotions.latest(connection, model)
-        if target is None or current is None:
-            raise NotFoundError(f"{model} has no earlier champion to roll back to; `platform models list`")
-        return self.promote(Change(model, target, current.to_version, "rollback", actor, reason))
+            history = promotions.history(connection, model, limit=10_000)
+            target = promotions.previous(history, quarantines.current(connection, model))
+        if target is None:
+            raise NotFoundError(
+                f"{model} has no earlier champion to roll back to, or they are in quarantine; `platform models list`"
+            )
+        current = history[0]
+        change = Change(model, target, current.to_version, "rollback", actor, reason, after=current.seq)
+        return self.promote(change)
 
     def reconcile(self, model: str) -> bool:
-        """Make the alias say what the history says; returns whether it had to be changed."""
+        """Make the registry say what the store says; returns whether the alias had to be changed."""
         promotion = self.current(model)
-        if promotion is None or self.catalog.alias(model, CHAMPION) == promotion.to_version:
-            return False
-        self._project(promotion)
-        return True
+        wrong = promotion is not None and self.catalog.alias(model, CHAMPION) != promotion.to_version
+        if promotion is not None and wrong:
+            self._project(promotion)
+        self.show_quarantines(model)
+        return wrong
+
+    def show_quarantines(self, model: str, *, thorough: bool = False) -> None:
+        """Let the registry's tags say which versions are in quarantine: the ones that changed, or all of them."""
+        with self.database.read() as connection:
+            entries = quarantines.newest(connection, model)
+        for entry in entries:
+            if thorough or entry.projected_at is None:
+                with suppress(UnknownVersionError):  # it was deleted from the registry
+                    self._show(entry)
+            if entry.projected_at is None:
+                with self.database.write() as connection:
+                    quarantines.projected(connection, entry, self.clock())
+
+    def _show(self, entry: quarantines.Entry) -> None:
+        shown = QUARANTINE_TAG in self.catalog.version(entry.model_name, entry.version).tags
+        if entry.lifted and shown:
+            self.catalog.delete_tag(entry.model_name, entry.version, QUARANTINE_TAG)
+        elif not entry.lifted:
+            self.catalog.set_tag(entry.model_name, entry.version, QUARANTINE_TAG, entry.reason[:SHOWN])
 
     def _take_lease(self, model: str) -> leases.Lease:
         deadline = time.monotonic() + self.patience_seconds
@@ -107,6 +143,13 @@ class Champions:
         now = self.clock()
         if change.retraining is not None:
             retrainings.prove(connection, *change.retraining)
+        barred = quarantines.current(connection, change.model).get(change.to_version)
+        if barred is not None and not change.force:
+            raise ConflictError(
+                f"version {change.to_version} is in quarantine since {barred.at:%Y-%m-%d %H:%M} UTC, by {barred.actor} "
+                f"({barred.reason}); lift that with `platform models quarantine {change.to_version} --lift`, or "
+                "promote it with --force"
+            )
         promotion = promotions.append(
             connection,
             model_name=change.model,
@@ -119,10 +162,14 @@ class Champions:
             fence=lease.fence,
             retraining_id=None if change.retraining is None else change.retraining[0],
             verdict=change.verdict,
+            after=change.after,
         )
+        _set_apart(connection, change, now)
         _pin_accuracy(connection, version, self.clock)
         details = {"from": change.expected, "reason": change.reason, "fence": lease.fence}
         audit.note(connection, change.actor, change.kind, f"{change.model}/{change.to_version}", now, details)
+        if change.within is not None:
+            change.within(connection, promotion)
         return promotion
 
     def _project(self, promotion: promotions.Promotion) -> None:
@@ -134,15 +181,23 @@ class Champions:
             self.catalog.set_alias(promotion.model_name, CHAMPION, promotion.to_version)
 
 
-def previous(history: list[promotions.Promotion]) -> int | None:
-    """The version a rollback restores, from a history newest first: rollbacks undo, they do not stack."""
-    served: list[int] = []
-    for promotion in reversed(history):
-        if promotion.kind == "rollback" and len(served) > 1:
-            served.pop()
-        else:
-            served.append(promotion.to_version)
-    return served[-2] if len(served) > 1 else None
+def _set_apart(connection: Connection, change: Change, now: datetime) -> None:
+    """The version a rollback leaves goes into quarantine, and one that is promoted by force comes out of it."""
+    if change.kind == "rollback" and change.expected is not None:
+        quarantine(connection, change.model, change.expected, change.actor, change.reason, now)
+    if change.force:
+        quarantine(connection, change.model, change.to_version, change.actor, "promoted by force", now, lifted=True)
+
+
+def quarantine(
+    connection: Connection, model: str, version: int, actor: str, reason: str, now: datetime, *, lifted: bool = False
+) -> bool:
+    """Set a version apart, or lift that, with an entry in the audit log; returns whether it changed anything."""
+    changed = quarantines.add(connection, model, version, actor, reason, now, lifted=lifted)
+    if changed:
+        action = "lift-quarantine" if lifted else "quarantine"
+        audit.note(connection, actor, action, f"{model}/{version}", now, {"reason": reason})
+    return changed
 
 
 def _pin_accuracy(connection: Connection, version: Version, clock: Clock) -> None:

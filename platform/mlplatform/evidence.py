@@ -14,6 +14,7 @@ from mlplatform.plain import plain
 from mlplatform.store import detectors, evaluations, joined, judged, promotions, tallies
 from monitors.errors import MetricsError
 from monitors.finding import Finding, silence_of
+from monitors.probation import Probation
 from monitors.rules import Rule
 from monitors.sequential import Detector
 from monitors.tally import Tally
@@ -122,10 +123,12 @@ def read_labels(
     baseline: Baseline,
     champion: promotions.Promotion,
     classes: tuple[str, ...],
+    terms: Probation | None = None,
 ) -> detectors.Held | None:
     """What the rule's detectors remember after the labels they had not read; None where the rule has none.
 
-    At most READ_AT_ONCE labels are read: what is left waits for the next evaluation.
+    At most READ_AT_ONCE labels are read: what is left waits for the next evaluation. With terms of probation, the
+    detectors of a version that was promoted over another begin with more of their budget.
     """
     if rule.false_alarms is None or null_of(rule, baseline) is None:
         return None
@@ -135,7 +138,10 @@ def read_labels(
         held = detectors.Held(digest, 0, {})
     rows = judged.since(connection, name, version, held.cursor, READ_AT_ONCE)
     before = {key: Detector.from_json(state) for key, state in held.streams.items()}
-    after = advance(rule, baseline, classes, before, rows, champion.at - HEAD_START)
+    head_start = HEAD_START
+    if terms is not None and champion.kind == "promote":
+        head_start = terms.head_start(HEAD_START, rule.false_alarms.per_second)
+    after = advance(rule, baseline, classes, before, rows, champion.at - head_start)
     cursor = rows[-1].seq if rows else held.cursor
     fresh = [key for key, each in after.items() if each.alarmed_at and not (key in before and before[key].alarmed_at)]
     if fresh:

@@ -29,6 +29,13 @@ def links_of(
     return links
 
 
+def version_links(settings: Settings, model: str, version: int) -> dict[str, str]:
+    """The dashboard and the version in MLflow, as far as public addresses are set."""
+    dashboard, registry = settings.public_url.rstrip("/"), settings.mlflow_public_url.rstrip("/")
+    links = {"Dashboard": f"{dashboard}/"} if dashboard else {}
+    return links | ({"Model": f"{registry}/#/models/{model}/versions/{version}"} if registry else {})
+
+
 def image_link(settings: Settings, prediction_id: str) -> str:
     """Where the picture of a prediction is served; empty without a public address."""
     base = settings.public_url.rstrip("/")

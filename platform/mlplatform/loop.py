@@ -76,7 +76,7 @@ def _judge(
     classes = parts.family.classes
     tally, baseline = tally_of(connection, classes, rule, champion, now), baseline_of(connection, champion)
     missing = silence(connection, rule, tally, champion)
-    memory = read_labels(connection, rule, baseline, champion, classes)
+    memory = read_labels(connection, rule, baseline, champion, classes, parts.rules.probation)
     if memory is None:
         return decide(rule, tally, baseline), missing
     held = {key: Detector.from_json(state) for key, state in memory.streams.items()}

@@ -7,17 +7,20 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
-from mlplatform.links import image_link, links_of
+from mlplatform.links import image_link, links_of, version_links
 from mlplatform.store import alerts, evaluations, judged, outbox
 from mlplatform.store.dossier import firing, run_of
+from mlplatform.store.probations import Probation
 from mlplatform.store.worst import worst_errors
 from monitors.alertmanager import alertmanager_payload
 from monitors.alerts import Alert, Kind
 from monitors.channels import AlertmanagerChannel, AppriseChannel, Channel, EmailChannel, SlackChannel, WebhookChannel
+from monitors.duel import Duel
 from monitors.mail import email_message
 from monitors.notify import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
 from monitors.push import push_payload
-from monitors.rules import Rule
+from monitors.rollback import Rollback, rollback_alert, rollback_webhook
+from monitors.rules import AlertsConfig, Rule
 from monitors.slack import slack_payload
 from monitors.webhook import webhook_payload
 
@@ -59,7 +62,58 @@ def post_group(
     )
 
 
-def compose(notice: Notice, name: str, channel: Channel) -> dict[str, object]:
+def post_rollback(connection: Connection, parts: Parts, ended: Probation) -> int:
+    """Put one notice about a version that was sent back into the outbox per channel; returns how many.
+
+    It is said once and has no reminder, so neither silences nor mute hours hold it back.
+    """
+    notice, now = _rollback(parts, ended), ended.ended_at or parts.clock()
+    channels = parts.rules.channels
+    reached = {name: channels[name] for name in rollback_channels(parts.rules) if channels[name].configured}
+    return sum(
+        outbox.post(
+            connection,
+            key=f"{notice.idempotency_key}-{name}",
+            channel=name,
+            payload={**compose(notice, name, channel), "kind": notice.kind},
+            alert_id=None,
+            now=now,
+            model_name=ended.model_name,
+        )
+        for name, channel in reached.items()
+    )
+
+
+def rollback_channels(rules: AlertsConfig) -> tuple[str, ...]:
+    """Who hears of a rollback: those named, else those who hear of the accuracy."""
+    of_accuracy = (name for rule in rules.rules if rule.metric == "accuracy_drop" for name in rule.notify)
+    return rules.probation.notify or tuple(dict.fromkeys(of_accuracy))
+
+
+def _rollback(parts: Parts, ended: Probation) -> Rollback:
+    duel = Duel.from_json(ended.duel)
+    return Rollback(
+        model=ended.model_name,
+        version=ended.version,
+        restored=ended.before,
+        reason=ended.reason,
+        at=ended.ended_at or parts.clock(),
+        since=ended.at,
+        facts={
+            "Version": f"{ended.model_name} v{ended.version}",
+            "Serves again": f"{ended.model_name} v{ended.before}",
+            "Labelled answers compared": f"{duel.n:,}",
+            f"Right only in v{ended.before}": f"{duel.lost:,}",
+            f"Right only in v{ended.version}": f"{duel.won:,}",
+            "Champion since": f"{ended.at:%Y-%m-%d %H:%M} UTC",
+            "False rollbacks": f"at most {100 * (ended.label_level + ended.latency_level):.3g} % of good versions",
+        },
+        links=version_links(parts.settings, ended.model_name, ended.version),
+        idempotency_key=f"rolled-back-{ended.model_name}-{ended.promotion_seq}",
+    )
+
+
+def compose(notice: Notice | Rollback, name: str, channel: Channel) -> dict[str, object]:
     """What exactly will be sent through the channel of that name, every time it is tried; no secret is in it."""
     match channel:
         case SlackChannel():
@@ -68,8 +122,11 @@ def compose(notice: Notice, name: str, channel: Channel) -> dict[str, object]:
             message = email_message(notice, channel.sender, channel.to, MESSAGE_ID_DOMAIN)
             return {"type": "email", "message": message.as_string()}
         case WebhookChannel():
-            return {"type": "webhook", "body": webhook_payload(notice)}
+            said = rollback_webhook(notice) if isinstance(notice, Rollback) else webhook_payload(notice)
+            return {"type": "webhook", "body": said}
         case AlertmanagerChannel():
+            if isinstance(notice, Rollback):
+                return {"type": "alertmanager", "body": rollback_alert(notice, name)}
             return {"type": "alertmanager", "body": alertmanager_payload(notice, name)}
         case AppriseChannel():
             return {"type": "apprise", "body": push_payload(notice)}

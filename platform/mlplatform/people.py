@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from mlplatform.build import Parts
-from mlplatform.champion import Change
+from mlplatform.champion import Change, quarantine
 from mlplatform.errors import ConflictError
 from mlplatform.store import alerts, audit, promotions, retrainings
 from monitors.alerts import acknowledge
@@ -50,7 +50,10 @@ def model_card(parts: Parts, version: int) -> str:
 
 
 def promote_version(parts: Parts, version: int, reason: str, actor: str, *, force: bool) -> promotions.Promotion:
-    """Make a version champion by hand; raises ConflictError against the gate's verdict unless forced."""
+    """Make a version champion by hand.
+
+    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced.
+    """
     name = parts.family.name
     gate = parts.catalog.version(name, version).tags.get("gate", "unknown")
     current = parts.champions.current(name)
@@ -63,4 +66,22 @@ def promote_version(parts: Parts, version: int, reason: str, actor: str, *, forc
         )
     expected = None if current is None else current.to_version
     kind: promotions.Kind = "first" if expected is None else "promote"
-    return parts.champions.promote(Change(name, version, expected, kind, actor, reason))
+    return parts.champions.promote(Change(name, version, expected, kind, actor, reason, force=force))
+
+
+def quarantine_version(parts: Parts, version: int, reason: str, actor: str, *, lift: bool) -> bool:
+    """Set a version apart so that nothing trusts it again, or lift that; returns whether it changed anything.
+
+    Raises ConflictError for the champion, and UnknownVersionError.
+    """
+    name = parts.family.name
+    parts.catalog.version(name, version)
+    with parts.database.write() as connection:
+        champion = promotions.latest(connection, name)
+        if not lift and champion is not None and champion.to_version == version:
+            raise ConflictError(
+                f"version {version} is champion; `platform models rollback` restores the one before and sets it apart"
+            )
+        changed = quarantine(connection, name, version, actor, reason, parts.clock(), lifted=lift)
+    parts.champions.show_quarantines(name)
+    return changed

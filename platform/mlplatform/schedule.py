@@ -24,6 +24,7 @@ from mlplatform.evidence import Measure, examine, measured
 from mlplatform.govern import Governor
 from mlplatform.loop import graver, turn
 from mlplatform.planning import replan
+from mlplatform.probation import Warden
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.views import WATCHER, leader_lease
@@ -36,6 +37,7 @@ DELIVER_SECONDS = 1.0
 GOVERN_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 PLAN_SECONDS = 60.0
+PROBATION_SECONDS = 10.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -61,6 +63,7 @@ class Watcher:
             )
         self._governor = Governor(self.parts)
         self._courier = courier(self.parts)
+        self._warden = Warden(self.parts)
         self._measuring = ThreadPool(1, thread_name_prefix="measure")
 
     @property
@@ -138,8 +141,13 @@ class Watcher:
         if (lease := self._lease) is not None and (made := replan(self.parts, lease)) is not None:
             log.info("sampling plan: %.2g of all answers, up to %.2g", made.uniform, max([*made.strata.values(), 0]))
 
+    def probate(self) -> None:
+        """Hold a new champion against the one before, and send it back when it is worse."""
+        if (lease := self._lease) is not None:
+            self._warden.round(lease)
+
     def reconcile(self) -> None:
-        """Close label audits that are done, and make MLflow's alias agree with the history of promotions."""
+        """Close label audits that are done, and make MLflow agree with the history of promotions and quarantines."""
         if (lease := self._lease) is None:
             return
         with self.parts.database.write() as connection:
@@ -151,7 +159,7 @@ class Watcher:
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(6), "evaluate": ThreadPoolExecutor(1)},
+            executors={"default": ThreadPoolExecutor(7), "evaluate": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         renewal = self.parts.settings.lease_seconds / 3
@@ -161,6 +169,7 @@ class Watcher:
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
             (self.plan, PLAN_SECONDS),
+            (self.probate, PROBATION_SECONDS),
         ):
             scheduler.add_job(_steady(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
         for rule in self.parts.rules.rules:

@@ -132,6 +132,7 @@ def _order(
     tags: dict[str, str],
     since: datetime | None = None,
 ) -> tuple[Order, Material, int | None]:
+    parts.champions.show_quarantines(family.name, thorough=True)  # the gate's record goes by the registry's tags
     current = parts.champions.current(family.name)
     champion = None
     if current is not None:

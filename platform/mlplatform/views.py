@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError
 from mlplatform.plain import plain
@@ -16,10 +18,13 @@ from mlplatform.store import (
     leases,
     outbox,
     predictions,
+    probations,
     promotions,
+    quarantines,
     retrainings,
     tasks,
 )
+from monitors.duel import Duel, describe
 from registry.catalog import Version
 
 ALIVE = timedelta(seconds=30)
@@ -63,15 +68,20 @@ def report(parts: Parts, evaluation_id: str) -> Path:
 
 
 def models(parts: Parts) -> dict[str, Any]:
-    """Versions of the served model, its champion by history and by alias, and the newest promotions."""
+    """Versions of the served model with their probation and quarantine, its champion, and the newest promotions."""
     name = parts.family.name
     versions = parts.catalog.versions(name)
     with parts.database.read() as connection:
         history = promotions.history(connection, name, limit=20)
+        probed = {each.version: standing(each) for each in reversed(probations.listed(connection, name))}
+        barred = {version: entry.reason for version, entry in quarantines.current(connection, name).items()}
     return {
         "model": name,
         "champion": history[0].to_version if history else None,
-        "versions": [_version(version) for version in versions],
+        "versions": [
+            _version(each) | {"probation": probed.get(each.version), "quarantine": barred.get(each.version)}
+            for each in versions
+        ],
         "promotions": plain(history),
     }
 
@@ -81,14 +91,34 @@ def _version(version: Version) -> dict[str, Any]:
     return shown | {"has_card": bool(version.description)}
 
 
+def standing(probation: probations.Probation) -> str:
+    """How a probation stands, in a few words."""
+    if probation.state == "running":
+        return f"on probation until {probation.until:%Y-%m-%d %H:%M} UTC"
+    return {"failed": "being rolled back", "rolled-back": "rolled back"}.get(probation.state, probation.state)
+
+
+def _probation(connection: Connection, model: str) -> dict[str, Any] | None:
+    """The newest probation, with its standing and its evidence in words."""
+    found = probations.listed(connection, model, limit=1)
+    if not found:
+        return None
+    [newest] = found
+    known = Duel.from_json(newest.duel)
+    counts = describe(known, newest.version, newest.before)
+    text = f"version {newest.version} {standing(newest)}. " + (newest.reason or counts)
+    return {**plain(newest), "standing": standing(newest), "text": text, "evidence": known.evidence}
+
+
 def status(parts: Parts) -> dict[str, Any]:
-    """The platform at a glance: processes, leader, champion, counts, open alerts, retrainings, outbox."""
+    """The platform at a glance: processes, champion and its probation, counts, open alerts, retrainings, outbox."""
     now, name = parts.clock(), parts.family.name
     with parts.database.read() as connection:
         promotion = promotions.latest(connection, name)
         return {
             "model": name,
             "champion": None if promotion is None else promotion.to_version,
+            "probation": _probation(connection, name),
             "leader": leases.holder(connection, leader_lease(name), now),
             "processes": plain(leases.alive(connection, now - ALIVE)),
             "counts": predictions.counts(connection),

@@ -80,6 +80,10 @@ class FakeCatalog(Catalog):
         tags = {**self.version(name, version).tags, key: value}
         self.add(name, version, tags)
 
+    def delete_tag(self, name: str, version: int, key: str) -> None:
+        tags = {kept: value for kept, value in self.version(name, version).tags.items() if kept != key}
+        self.add(name, version, tags)
+
     def _ask(self) -> None:
         if self.away is not None:
             raise self.away

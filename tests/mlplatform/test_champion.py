@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from mlplatform.champion import Champions, Change, previous
+from mlplatform.champion import Champions, Change, quarantine
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.store import audit, evaluations, leases, promotions, retrainings
+from mlplatform.store import audit, evaluations, leases, promotions, quarantines, retrainings
 from mlplatform.store.database import Database
-from mlplatform.store.promotions import Promotion
-from registry.catalog import CHALLENGER, CHAMPION, Version
+from mlplatform.store.promotions import Promotion, previous
+from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Version
 from registry.errors import RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock
 from tests.mlplatform.store.conftest import running, together
@@ -302,6 +302,95 @@ def test_two_rollbacks_at_once_undo_one_promotion_each_or_conflict(champions: Ch
     done = [result for result in results if isinstance(result, Promotion)]
     assert {type(result) for result in results} <= {Promotion, ConflictError}
     assert history(database)[: len(done)] == [[2], [1, 2]][len(done) - 1]
+
+
+def barred(database: Database) -> dict[int, str]:
+    with database.read() as connection:
+        return {version: entry.reason for version, entry in quarantines.current(connection, "digits").items()}
+
+
+def test_a_version_that_is_rolled_back_goes_into_quarantine_and_the_registry_shows_it(
+    champions: Champions, database: Database, catalog: FakeCatalog
+) -> None:
+    champions.promote(change(1, None))
+    champions.promote(change(2, 1))
+    champions.rollback("digits", "ada", "it misreads sevens")
+    assert barred(database) == {2: "it misreads sevens"}
+    assert catalog.version("digits", 2).tags[QUARANTINE_TAG] == "it misreads sevens"
+    with pytest.raises(ConflictError, match=r"in quarantine since .* by ada \(it misreads sevens\); lift that"):
+        champions.promote(change(2, 1))
+    assert history(database) == [1, 2, 1]
+
+
+def test_force_promotes_out_of_quarantine(champions: Champions, database: Database, catalog: FakeCatalog) -> None:
+    champions.promote(change(1, None))
+    champions.promote(change(2, 1))
+    champions.rollback("digits", "ada", "no")
+    champions.promote(replace(change(2, 1), force=True))
+    assert (history(database)[0], barred(database)) == (2, {})
+    assert QUARANTINE_TAG not in catalog.version("digits", 2).tags
+
+
+def test_a_rollback_passes_over_versions_in_quarantine(champions: Champions, database: Database) -> None:
+    for version, expected in ((1, None), (2, 1), (3, 2), (4, 3)):
+        champions.promote(change(version, expected))
+    with database.write() as connection:
+        for version in (2, 3):
+            quarantine(connection, "digits", version, "ada", "bad", START)
+    assert champions.rollback("digits", "ada", "").to_version == 1
+    with pytest.raises(NotFoundError, match="in quarantine"):
+        champions.rollback("digits", "ada", "")
+    champions.promote(change(5, 1))
+    assert champions.rollback("digits", "ada", "").to_version == 1
+
+
+def test_tags_that_say_otherwise_than_the_quarantines_are_put_right(
+    champions: Champions, database: Database, catalog: FakeCatalog
+) -> None:
+    champions.promote(change(1, None))
+    catalog.away = RegistryUnavailableError("away")
+    with database.write() as connection:
+        assert quarantine(connection, "digits", 2, "ada", "bad", START)
+        assert not quarantine(connection, "digits", 2, "ada", "again", START), "it is set apart already"
+        quarantine(connection, "digits", 9, "ada", "deleted from the registry since", START)
+    with pytest.raises(RegistryUnavailableError):
+        champions.reconcile("digits")
+    catalog.away = None
+    champions.reconcile("digits")
+    assert catalog.version("digits", 2).tags[QUARANTINE_TAG] == "bad"
+    catalog.delete_tag("digits", 2, QUARANTINE_TAG)
+    champions.show_quarantines("digits", thorough=True)
+    assert catalog.version("digits", 2).tags[QUARANTINE_TAG] == "bad"
+    with database.write() as connection:
+        quarantine(connection, "digits", 2, "ada", "good again", START, lifted=True)
+    champions.reconcile("digits")
+    assert QUARANTINE_TAG not in catalog.version("digits", 2).tags
+    with database.read() as connection:
+        assert all(entry.projected_at for entry in quarantines.newest(connection, "digits"))
+        actions = [entry["action"] for entry in audit.entries(connection)]
+    assert actions[:3] == ["lift-quarantine", "quarantine", "quarantine"]
+
+
+def test_a_promotion_that_anything_followed_is_not_changed(champions: Champions, database: Database) -> None:
+    champions.promote(change(1, None))
+    made = champions.promote(change(2, 1))
+    champions.rollback("digits", "ada", "")
+    champions.promote(replace(change(2, 1), force=True))
+    with pytest.raises(ConflictError, match="nothing is undone"):
+        champions.promote(replace(change(3, 2), after=made.seq))
+    assert history(database) == [2, 1, 2, 1]
+
+
+def test_what_belongs_to_a_change_stands_or_falls_with_it(champions: Champions, database: Database) -> None:
+    def fail(connection: Connection, promotion: Promotion) -> None:
+        audit.note(connection, "ada", "look", "nothing", START)
+        raise RuntimeError(f"no {promotion.to_version}")
+
+    with pytest.raises(RuntimeError, match="no 1"):
+        champions.promote(replace(change(1, None), within=fail))
+    with database.read() as connection:
+        assert audit.entries(connection) == []
+    assert history(database) == []
 
 
 @given(st.lists(st.booleans(), max_size=30))

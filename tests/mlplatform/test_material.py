@@ -312,12 +312,14 @@ def moved(images: Images) -> Images:
 
 
 def brightened(images: Images) -> Images:
-    return np.clip(images * 1.15 + 8, 0, 255).astype(np.uint8)
+    light: Images = np.clip(images * 1.15 + 8, 0, 255).astype(np.uint8)
+    return light
 
 
 def noised(images: Images) -> Images:
     noise = np.random.default_rng(0).normal(0, 4, images.shape)
-    return np.clip(images + noise, 0, 255).astype(np.uint8)
+    grainy: Images = np.clip(images + noise, 0, 255).astype(np.uint8)
+    return grainy
 
 
 def turned(images: Images) -> Images:

@@ -130,6 +130,7 @@ def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
     assert views.status(parts) == {
         "model": "digits",
         "champion": None,
+        "probation": None,
         "leader": None,
         "processes": [],
         "counts": {"predictions": 0, "images": 0, "labels": 0},

@@ -10,6 +10,7 @@ from pipelines.data import ImageSet, Split
 from pipelines.evaluate import judge
 from pipelines.family import Family
 from pipelines.retrain import Champion, Order, Rows, choose_rows
+from registry.catalog import QUARANTINE_TAG
 from registry.evidence import Evidence, First
 from registry.gate import decide
 from registry.marks import ROWS_FILE, GateRows, Marks
@@ -137,6 +138,14 @@ def test_versions_that_never_were_champion_or_saw_other_rows_do_not_count(past: 
     past.add(59, digest="other")
     past.add(50)
     assert past.best(champion=3) is None
+
+
+def test_a_version_in_quarantine_sets_no_record(past: Past) -> None:
+    for correct in (50, 59, 55):
+        past.add(correct)
+    past.catalog.set_tag(past.family.name, 2, QUARANTINE_TAG, "it misread sevens")
+    assert past.best(champion=1) == (3, 55, 55)
+    assert past.best(champion=2) is None, "the champion itself counts whatever is said of it"
 
 
 def test_a_version_without_marks_or_digest_counts_by_its_number_of_rows(past: Past) -> None:

@@ -93,6 +93,11 @@ def test_tags_and_the_card_can_be_set_later(catalog: Catalog, logged: Logged) ->
     version = catalog.version("later", number)
     assert version.tags["verdict"] == "promote"
     assert version.description == "# Card"
+    for _ in range(2):
+        catalog.delete_tag("later", number, "verdict")
+    assert "verdict" not in catalog.version("later", number).tags
+    with pytest.raises(UnknownVersionError):
+        catalog.delete_tag("later", 99, "verdict")
 
 
 def test_a_card_longer_than_the_column_is_cut_and_says_so(catalog: Catalog, logged: Logged) -> None:

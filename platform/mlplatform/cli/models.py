@@ -1,4 +1,4 @@
-"""`platform models`: list, card, promote, rollback."""
+"""`platform models`: list, card, promote, rollback, quarantine."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.
 
 @models_app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """Versions, the champion and the newest promotions."""
+    """Versions with their probation and quarantine, the champion and the newest promotions."""
     from mlplatform.build import build
     from mlplatform.settings import load_settings
     from mlplatform.views import models
@@ -23,7 +23,8 @@ def list_models(as_json: AsJson = False) -> None:
         print_json(shown)
         return
     rows = [row | {"gate": row["tags"].get("gate")} for row in shown["versions"]]
-    print_table(shown["model"], rows, ("version", "aliases", "gate", "created_at", "run_id"), "no version yet")
+    about = ("version", "aliases", "gate", "probation", "quarantine", "created_at", "run_id")
+    print_table(shown["model"], rows, about, "no version yet")
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
     print_table("promotions", shown["promotions"], columns, "none")
 
@@ -44,10 +45,10 @@ def promote(
     version: int,
     reason: Reason = "promoted by hand",
     by: By = "cli",
-    force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict, or in quarantine.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version champion; refused against the gate's verdict unless forced."""
+    """Make a version champion; refused against the gate's verdict or in quarantine unless forced."""
     from mlplatform.build import build
     from mlplatform.people import promote_version
     from mlplatform.plain import plain
@@ -59,7 +60,7 @@ def promote(
 
 @models_app.command("rollback")
 def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: AsJson = False) -> None:
-    """Restore the champion before the current one."""
+    """Restore the champion before the current one, which goes into quarantine."""
     from mlplatform.build import build
     from mlplatform.plain import plain
     from mlplatform.settings import load_settings
@@ -67,3 +68,22 @@ def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: As
     parts = build(load_settings())
     made = parts.champions.rollback(parts.family.name, by, reason)
     say(plain(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
+
+
+@models_app.command("quarantine")
+def quarantine(
+    version: int,
+    reason: Reason = "by hand",
+    by: By = "cli",
+    lift: Annotated[bool, typer.Option("--lift", help="End the quarantine instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set a version apart: nothing promotes it or returns to it; `--lift` ends that."""
+    from mlplatform.build import build
+    from mlplatform.people import quarantine_version
+    from mlplatform.settings import load_settings
+
+    changed = quarantine_version(build(load_settings()), version, reason, by, lift=lift)
+    said = f"version {version} is {'no longer' if lift else ''} in quarantine".replace("  ", " ")
+    value = {"version": version, "quarantined": not lift, "changed": changed}
+    say(value, said if changed else f"{said}, as before", as_json)

@@ -147,6 +147,8 @@ def show_status(as_json: bool) -> None:
         f"{shown['model']}: champion {shown['champion'] or 'none'} · leader {shown['leader'] or 'none'} · {counts}",
         markup=False,
     )
+    if shown["probation"] is not None:
+        console().print(f"probation: {shown['probation']['text']}", markup=False)
     seconds = f"no sign of life for {ALIVE.total_seconds():.0f} s"
     print_table("processes", shown["processes"], ("component", "instance", "at", "details"), seconds)
     print_table("monitors", shown["evaluations"], ("rule", "state", "at", "report"), "no evaluation yet")

@@ -16,6 +16,7 @@ version: 1
 model: digits
 schedule: {{every: 2s}}
 retraining: {{cooldown: 0s, daily_cap: 4, min_feedback: {min_feedback}}}
+probation: {{period: 1h}}
 channels:
   team-slack: {{type: slack, url: "http://127.0.0.1:{http_port}/slack"}}
   events: {{type: webhook, url: "http://127.0.0.1:{http_port}/webhook", secret: "{secret}"}}

@@ -26,11 +26,13 @@ _OVERVIEW = (
 
 
 def overview(parts: Parts) -> str:
-    """The dashboard: champion, alerts, rules, retrainings, tasks, notices that wait."""
+    """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
     shown = views.status(parts)
     counts = ", ".join(f"{number:,} {name}" for name, number in shown["counts"].items())
     champion = "no champion yet" if shown["champion"] is None else f"version {shown['champion']} serves"
     body = [f"<h1>{escape(shown['model'])}: {champion}</h1><p>{escape(counts)}. <a href='docs'>API</a></p>"]
+    if shown["probation"] is not None:
+        body.append(f"<p>Probation: {escape(shown['probation']['text'])}</p>")
     for title, name, columns, empty in _OVERVIEW:
         body.append(f"<h2>{title}</h2>{_table(shown[name], columns, empty)}")
     return _page(f"{shown['model']} · mlplatform", "".join(body))

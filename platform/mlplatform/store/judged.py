@@ -173,6 +173,15 @@ def newest(connection: Connection, model_name: str, version: int, sources: Colle
     return found
 
 
+def cursor_at(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
+    """A number up to which no label lies on an answer that a version gave since a moment."""
+    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
+    first: int | None = connection.scalar(select(func.min(judged.c.seq)).where(mine, judged.c.at >= moment))
+    if first is not None:
+        return first - 1
+    return connection.scalar(select(func.max(judged.c.seq)).where(mine)) or 0
+
+
 def since(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
     """The next rows of a version after a number, in order, at most `limit`."""
     mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)

@@ -6,9 +6,11 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from mlplatform.store.promotions import history, undone
 from mlplatform.store.schema import promotions, retrainings
 
 _LOOKED_AT: Final = 100
+_PROMOTIONS_READ: Final = 200
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
     last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
     if last is not None and last + limits.cooldown > now:
         return Wait("the cooldown after the last retraining", last + limits.cooldown)
+    taken_back = (promotions.c.model_name == pipeline) & (promotions.c.kind == "rollback")
+    back: datetime | None = connection.scalar(select(func.max(promotions.c.at)).where(taken_back))
+    if back is not None and back + limits.cooldown > now:
+        return Wait("the cooldown after a rollback", back + limits.cooldown)
     day = select(retrainings.c.started_at).where(
         retrainings.c.pipeline == pipeline,
         retrainings.c.started_at > now - timedelta(days=1),
@@ -58,27 +64,29 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
 
 
 def useless_streak(connection: Connection, pipeline: str) -> list[str]:
-    """The newest retrainings that alerts started and that promoted nothing, newest first.
+    """The newest retrainings that alerts started and that brought nothing, newest first.
 
-    It ends at one that a person asked for, and at any promotion of the model; dry runs do not count.
+    One whose promotion was rolled back brought nothing either. The streak ends at one that a person asked for, and
+    at any promotion of the model that still stands; dry runs do not count.
     """
-    promoted: datetime | None = connection.scalar(
-        select(func.max(promotions.c.at)).where(promotions.c.model_name == pipeline)
-    )
+    recent = history(connection, pipeline, limit=_PROMOTIONS_READ)
+    taken_back = undone(recent)
+    standing = [each for each in recent if each.kind != "rollback" and each.seq not in taken_back]
+    undone_by = {each.retraining_id for each in recent if each.seq in taken_back}
     query = (
         select(retrainings.c.id, retrainings.c.trigger, retrainings.c.promoted)
         .where(
             retrainings.c.pipeline == pipeline,
             retrainings.c.state.in_(("succeeded", "failed")),
             retrainings.c.dry_run.is_(False),
-            retrainings.c.finished_at > promoted if promoted is not None else retrainings.c.finished_at.is_not(None),
+            retrainings.c.finished_at > standing[0].at if standing else retrainings.c.finished_at.is_not(None),
         )
         .order_by(retrainings.c.finished_at.desc(), retrainings.c.id.desc())
         .limit(_LOOKED_AT)
     )
     streak = []
     for row in connection.execute(query):
-        if row.trigger != "alert" or row.promoted:
+        if row.trigger != "alert" or (row.promoted and row.id not in undone_by):
             break
         streak.append(row.id)
     return streak

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from mlplatform.clock import new_id
 from mlplatform.store.database import insert_new
@@ -34,6 +34,7 @@ class Message:
     attempts: int
     last_error: str | None
     delivered_at: datetime | None
+    model_name: str | None = None
 
 
 def post(
@@ -44,8 +45,12 @@ def post(
     payload: Mapping[str, Any],
     alert_id: str | None,
     now: datetime,
+    model_name: str | None = None,
 ) -> bool:
-    """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new."""
+    """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new.
+
+    One about no alert names its model, so that the watcher with that model's channels sends it.
+    """
     row = {
         "id": new_id(),
         "idempotency_key": key,
@@ -56,17 +61,19 @@ def post(
         "created_at": now,
         "next_attempt_at": now,
         "attempts": 0,
+        "model_name": model_name,
     }
     return insert_new(connection, outbox, [row]) == 1
 
 
 def due(connection: Connection, now: datetime, model_name: str, limit: int = 20) -> list[Message]:
-    """Messages about a model to send now, oldest first; those about no alert are anybody's to send."""
+    """Messages about a model to send now, oldest first; those about neither are anybody's."""
+    about = func.coalesce(alerts.c.model_name, outbox.c.model_name)
     query = (
         select(outbox)
         .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
         .where(outbox.c.state == "waiting", outbox.c.next_attempt_at <= now)
-        .where(or_(outbox.c.alert_id.is_(None), alerts.c.model_name == model_name))
+        .where(or_(about.is_(None), about == model_name))
         .order_by(outbox.c.id)
         .limit(limit)
     )

@@ -215,6 +215,7 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     named_text("last_error", null=True),
     named_time("delivered_at", null=True),
+    Column("model_name", String(64), nullable=True),
 )
 
 retrainings = Table(

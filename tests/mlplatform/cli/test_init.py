@@ -17,7 +17,7 @@ COMMANDS = {
     *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
     *("alerts test", "alerts explain", "audit status", "audit next", "audit submit"),
-    *("models list", "models card", "models promote", "models rollback"),
+    *("models list", "models card", "models promote", "models quarantine", "models rollback"),
 }
 
 

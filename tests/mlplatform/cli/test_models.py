@@ -43,6 +43,34 @@ def test_the_gates_verdict_needs_force_and_a_rollback_undoes_it(platform: Comman
     assert registry.catalog.alias("digits", "champion") == 1
 
 
+def test_a_version_in_quarantine_is_shown_and_promoted_by_force_or_after_lifting_only(
+    platform: Command, registry: Parts
+) -> None:
+    registry.catalog.set_tag("digits", 2, "gate", "promote")
+    said = platform("models", "quarantine", "2", "--reason", "it misreads sevens", "--by", "ada")
+    assert (said.code, said.out) == (0, "version 2 is in quarantine\n")
+    assert registry.catalog.version("digits", 2).tags["mlplatform.quarantined"] == "it misreads sevens"
+    assert "it misreads sevens" in platform("models", "list").out
+    refused = platform("models", "promote", "2")
+    assert refused.code == 5
+    assert "it misreads sevens" in refused.err
+    assert platform("models", "quarantine", "2", "--json").json["changed"] is False
+    assert platform("models", "quarantine", "2", "--lift").out == "version 2 is no longer in quarantine\n"
+    assert "mlplatform.quarantined" not in registry.catalog.version("digits", 2).tags
+    assert platform("models", "promote", "2").code == 0
+    assert platform("models", "rollback").code == 0
+    assert platform("models", "promote", "2").code == 5
+    assert platform("models", "promote", "2", "--force").code == 0
+    assert [row["quarantine"] for row in platform("models", "list", "--json").json["versions"]] == [None, None]
+
+
+def test_the_champion_and_an_unknown_version_are_not_set_apart(platform: Command, registry: Parts) -> None:
+    said = platform("models", "quarantine", "1")
+    assert said.code == 5
+    assert "rollback" in said.err
+    assert platform("models", "quarantine", "9").code == 4
+
+
 def test_promoting_the_champion_is_refused(platform: Command, registry: Parts) -> None:
     assert platform("models", "promote", "1").code == 5
 

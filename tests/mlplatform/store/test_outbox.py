@@ -44,6 +44,15 @@ def test_a_notice_posted_twice_is_one_and_keeps_its_first_words(database: Databa
     assert only(database).payload == {"body": {"text": "fell"}}
 
 
+def test_a_notice_about_a_model_is_sent_by_that_models_watcher_only(database: Database) -> None:
+    for model in ("digits", "letters", None):
+        with database.write() as connection:
+            outbox.post(
+                connection, key=f"of {model}", channel="slack", payload={}, alert_id=None, now=START, model_name=model
+            )
+    assert [message.idempotency_key for message in due(database, START)] == ["of digits", "of None"]
+
+
 def test_a_notice_posted_by_many_at_once_is_one(database: Database) -> None:
     results = together(*[lambda: put(database, "a-firing-1")] * 6)
     assert sorted(result for result in results if isinstance(result, bool)) == [False] * 5 + [True]

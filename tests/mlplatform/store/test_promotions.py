@@ -81,3 +81,34 @@ def test_a_retraining_promotes_once_at_most(database: Database) -> None:
         append(database, 2, 1, retraining=made)
     with database.read() as connection:
         assert promotions.of_retraining(connection, made) == promotion
+
+
+def row(seq: int, kind: promotions.Kind, before: int | None, to: int) -> Promotion:
+    return Promotion(seq, "digits", before, to, kind, START, "ada", "", None, None, seq)
+
+
+def test_a_promotion_is_undone_by_the_rollback_that_leaves_its_version() -> None:
+    steps = [
+        row(1, "first", None, 1),
+        row(2, "promote", 1, 2),
+        row(3, "rollback", 2, 1),
+        row(4, "promote", 1, 2),
+        row(5, "promote", 2, 3),
+        row(6, "promote", 3, 4),
+        row(7, "rollback", 4, 3),
+        row(8, "rollback", 3, 2),
+    ]
+    assert promotions.undone(steps[::-1]) == {2, 5, 6}
+    assert promotions.undone([]) == frozenset()
+
+
+def test_a_rollback_restores_the_newest_earlier_champion_that_is_not_barred() -> None:
+    steps = [row(1, "first", None, 1), row(2, "promote", 1, 2), row(3, "promote", 2, 3)]
+    assert promotions.previous(steps[::-1]) == 2
+    assert promotions.previous(steps[::-1], {2}) == 1
+    assert promotions.previous(steps[::-1], {1, 2}) is None
+    passed_over = [*steps, row(4, "rollback", 3, 1)]
+    assert promotions.previous(passed_over[::-1]) is None, "what was passed over is not restored later"
+    twice = [*steps[:2], row(3, "promote", 2, 1)]
+    assert promotions.previous(twice[::-1]) == 2
+    assert promotions.previous(twice[::-1], {2}) is None, "the champion itself is nothing to go back to"

@@ -587,6 +587,55 @@ def test_a_promotion_ends_the_streak(database: Database) -> None:
     assert held_back(database, START + 3 * HOUR) is None
 
 
+def change_champion(
+    database: Database, to: int, expected: int | None, kind: promotions.Kind, at: datetime, made_by: str | None = None
+) -> None:
+    with database.write() as connection:
+        promotions.append(
+            connection,
+            model_name="digits",
+            expected=expected,
+            to_version=to,
+            kind=kind,
+            now=at,
+            actor="somebody",
+            reason="r",
+            fence=1,
+            retraining_id=made_by,
+        )
+
+
+def test_a_retraining_whose_promotion_was_rolled_back_brought_nothing(database: Database) -> None:
+    change_champion(database, 1, None, "first", START)
+    made: list[str] = []
+    for hour in (1, 3):
+        at = START + hour * HOUR
+        key = useless(database, at, promoted=True)
+        change_champion(database, 1 + hour, 1, "promote", at, key)
+        with database.read() as connection:
+            assert useless_streak(connection, "digits") == [], "while its version serves it was of use"
+        change_champion(database, 1, 1 + hour, "rollback", at + HOUR)
+        made.insert(0, key)
+        with database.read() as connection:
+            assert useless_streak(connection, "digits") == made
+    found = held_back(database, START + 9 * HOUR)
+    assert found is not None
+    assert found.until is None, "the breaker, which only a person ends"
+
+
+def test_after_a_rollback_alerts_wait_for_the_cooldown_too(database: Database) -> None:
+    change_champion(database, 1, None, "first", START)
+    change_champion(database, 2, 1, "promote", START + HOUR)
+    change_champion(database, 1, 2, "rollback", START + 2 * HOUR)
+    limits = Limits(cooldown=HOUR, daily_cap=1000)
+    with database.read() as connection:
+        found = wait_of(connection, "digits", "alert", limits, START + 3 * HOUR - INSTANT)
+        assert found == Wait("the cooldown after a rollback", START + 3 * HOUR)
+        assert wait_of(connection, "digits", "alert", limits, START + 3 * HOUR) is None
+        assert wait_of(connection, "digits", "manual", limits, START + 2 * HOUR) is None
+        assert wait_of(connection, "letters", "alert", limits, START + 2 * HOUR) is None
+
+
 def test_a_dry_run_joined_by_a_real_request_becomes_real_and_not_the_other_way(database: Database) -> None:
     def ask(dry_run: bool) -> bool:
         with database.write() as connection:

@@ -2,8 +2,9 @@
 
 from alembic import context
 
-from mlplatform.store.schema_watch import judged
+from mlplatform.store import schema_probation, schema_watch
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=judged.metadata, render_as_batch=True)
+declared = (schema_watch.judged.metadata, schema_probation.probations.metadata)  # one and the same, all tables in it
+context.configure(connection=connection, target_metadata=declared[0], render_as_batch=True)
 context.run_migrations()

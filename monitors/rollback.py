@@ -1,0 +1,111 @@
+"""What people and machines are told about a version that was sent back; no store, and it sends nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from monitors.alertmanager import fingerprint
+from monitors.notify import Thumbnail
+from monitors.rules import Severity
+
+KIND: Final = "rolled-back"
+ALERTNAME: Final = "model-rolled-back"
+_NEVER: Final = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """One version sent back to the one before while on probation; one idempotency key is one rollback."""
+
+    model: str
+    version: int
+    restored: int
+    reason: str
+    at: datetime
+    since: datetime
+    facts: dict[str, str]
+    links: Mapping[str, str]
+    idempotency_key: str
+    severity: Severity = "warning"
+    kind: str = KIND
+    thumbnails: tuple[Thumbnail, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"rolled back: {self.model} v{self.version} · v{self.restored} serves again"
+
+    @property
+    def sentences(self) -> list[str]:
+        """Why, and what that means."""
+        return [
+            self.reason,
+            f"Version {self.version} is in quarantine: nothing promotes it again before somebody lifts that.",
+        ]
+
+    @property
+    def reminder(self) -> str:
+        """It is said once: nothing is left to do at once."""
+        return ""
+
+    @property
+    def all_links(self) -> dict[str, str]:
+        return dict(self.links)
+
+    @property
+    def threads(self) -> tuple[str, ...]:
+        return ()
+
+
+def rollback_webhook(notice: Rollback) -> dict[str, Any]:
+    """The body for the signed webhook: type, timestamp and data."""
+    return {
+        "type": f"model.{notice.kind}",
+        "timestamp": notice.at.astimezone(UTC).isoformat(),
+        "data": {
+            "idempotency_key": notice.idempotency_key,
+            "title": notice.title,
+            "model": notice.model,
+            "version": notice.version,
+            "restored": notice.restored,
+            "severity": notice.severity,
+            "reason": notice.reason,
+            "promoted_at": notice.since.astimezone(UTC).isoformat(),
+            "facts": notice.facts,
+            "links": notice.all_links,
+        },
+    }
+
+
+def rollback_alert(notice: Rollback, receiver: str) -> dict[str, Any]:
+    """The body as Alertmanager would POST it: an alert of its own, which a person closes where incidents are kept."""
+    labels = {
+        "alertname": ALERTNAME,
+        "model": notice.model,
+        "severity": notice.severity,
+        "version": str(notice.version),
+    }
+    grouping = {name: labels[name] for name in ("alertname", "model", "version")}
+    key = ", ".join(f'{name}="{value}"' for name, value in sorted(grouping.items()))
+    annotations = {"summary": notice.title, "description": " ".join(notice.sentences)}
+    alert = {
+        "status": "firing",
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": notice.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "endsAt": _NEVER,
+        "generatorURL": notice.links.get("Model", ""),
+        "fingerprint": fingerprint(labels),
+    }
+    return {
+        "version": "4",
+        "groupKey": f"{{}}:{{{key}}}",
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": receiver,
+        "groupLabels": grouping,
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": notice.links.get("Dashboard", ""),
+        "alerts": [alert],
+    }

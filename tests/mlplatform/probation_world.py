@@ -1,0 +1,133 @@
+"""Two versions of a model and labelled pictures for the tests of probation; the versions answer as they are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from mlplatform.build import Parts
+from mlplatform.probation import Warden
+from mlplatform.store import feedback, leases, promotions
+from mlplatform.store.database import Database
+from mlplatform.store.probations import Probation, listed
+from monitors.rules import Source
+from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
+from tests.mlplatform.loop_world import RULES, lease_of, promote, tick, with_rules
+
+WRITTEN = "probation: {period: 3d, false_rollbacks: 1 per 20 promotions}"
+WITH_PROBATION = RULES.replace("channels:", f"{WRITTEN}\nchannels:")
+FOR_EVER = timedelta(days=900)
+_SEEDS = count(1)
+Probabilities = NDArray[np.float32]
+
+
+class Reads:
+    """A version that reads the same class in every picture, and notes how many it was shown."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer, self.shown = answer, 0
+
+    def __call__(self, images: NDArray[np.uint8]) -> Probabilities:
+        assert images.shape[1:] == (28, 28)
+        self.shown += len(images)
+        probabilities = np.full((len(images), 10), 0.01, dtype=np.float32)
+        probabilities[:, int(self.answer)] = 0.91
+        return probabilities
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Dying(Database):
+    """The store of a process that is killed before its n-th use, or within that use before it commits."""
+
+    def __init__(self, database: Database, left: int, *, committing: bool) -> None:
+        self._inner, self._left, self._committing = database, left, committing
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self.use()
+        with self._inner.read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self.use(committing=self._committing)
+        with self._inner.write() as connection:
+            yield connection
+            if self._left <= 0:
+                raise Killed
+
+    def use(self, *, committing: bool = False) -> None:
+        self._left -= 1
+        if self._left < 0 or (self._left == 0 and not committing):
+            raise Killed
+
+
+class Watched(FakeCatalog):
+    """A registry whose every call may be the last that a process makes."""
+
+    def __init__(self, inner: FakeCatalog, database: Dying) -> None:
+        self.held, self.pointers, self.away = inner.held, inner.pointers, None
+        self._database = database
+
+    def _ask(self) -> None:
+        self._database.use()
+
+
+def two_versions(parts: Parts, text: str = WITH_PROBATION) -> Parts:
+    """Version 1, and a minute later version 2, promoted."""
+    promote(with_rules(parts, text), 1)
+    tick(parts, minutes=1)
+    promote(parts, 2)
+    tick(parts, minutes=1)
+    return parts
+
+
+def warden(parts: Parts, before: str = "3") -> Warden:
+    """A warden for whom the version before reads this class everywhere."""
+    reads = Reads(before)
+    return Warden(parts, lambda _parts, _version: reads)
+
+
+def forever(parts: Parts) -> leases.Lease:
+    """The leader's lease, for longer than any test."""
+    return lease_of(parts, life=FOR_EVER)
+
+
+def label(
+    parts: Parts, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
+) -> list[str]:
+    """So many answers on pictures nobody has sent before, and their labels; the clock moves on by a second."""
+    now = parts.clock()
+    ids = recorded(
+        parts.database,
+        *(prediction(now, seed=next(_SEEDS), label=answer, version=version) for _ in range(n)),
+    )
+    give(parts, ids, truth=truth, source=source)
+    return ids
+
+
+def give(parts: Parts, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
+    """Label these answers."""
+    now = parts.clock()
+    with parts.database.write() as connection:
+        feedback.add(connection, [feedback.Label(key, truth, source, "someone", now) for key in ids], now)
+    tick(parts, seconds=1)
+
+
+def history(parts: Parts) -> list[tuple[promotions.Kind, int]]:
+    """Every promotion's kind and version, oldest first."""
+    with parts.database.read() as connection:
+        return [(each.kind, each.to_version) for each in promotions.history(connection, "digits")][::-1]
+
+
+def the_probation(parts: Parts) -> Probation:
+    """The newest probation."""
+    with parts.database.read() as connection:
+        return listed(connection, "digits")[0]
