@@ -11,7 +11,7 @@ is installed or lies on PYTHONPATH; nothing is downloaded. This module knows no 
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from monitors.errors import MetricsError
@@ -26,13 +26,18 @@ Own = Callable[[Window], float]
 
 def measure_rows(rule: Rule, window: Window) -> Sampled:
     """The rule's number over the window's rows, once there are enough; a fault is told in it, and raises nothing."""
-    rows = window.labelled(rule.sources) if rule.reads_labels else window.rows
+    rows = window.labelled(rule.sources) if rule.reads_labels else _known_by(window.rows, rule.sources)
     if len(rows) < rule.min_samples:
         return Sampled(len(rows))
     try:
         return Sampled(len(rows), estimate(statistic_of(rule, window, rows), rows, rule.confidence))
     except MetricsError as error:
-        return Sampled(len(rows), fault=f"{rule.metric} could not be computed: {error}")
+        return Sampled(len(rows), fault=_one_line(f"{rule.metric} could not be computed: {error}"))
+
+
+def _known_by(rows: Sequence[Row], sources: Collection[str]) -> tuple[Row, ...]:
+    """All rows; a truth from another source than these counts as not known."""
+    return tuple(row if row.truth_source in sources else replace(row, truth=None, truth_source=None) for row in rows)
 
 
 def statistic_of(rule: Rule, window: Window, rows: Sequence[Row]) -> Statistic:
@@ -76,6 +81,10 @@ def _guarded(metric: str, function: Own, window: Window) -> Statistic:
             raise MetricsError(f"it fails with {_said(error)}; mend {metric.partition(':')[2]}") from error
 
     return statistic
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _said(error: BaseException) -> str:

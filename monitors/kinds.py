@@ -24,8 +24,8 @@ class MetricKind:
     window it is computed from. `key`: what its findings are about one by one, and `together` how a promise over all
     of them is worded. `detects`: detectors decide it where the rule has a budget of false alarms. `counted`: a fact
     without luck, so it wants neither samples nor confidence. `early`: a warning before the labels, which may start
-    nothing. `options`: the keys of a rule that are for some metrics only. `least`: the smallest threshold that makes
-    sense, and why.
+    nothing. `own`: code of somebody's own runs. `options`: the keys of a rule that are for some metrics only.
+    `least`: the smallest threshold that makes sense, and why.
     """
 
     units: tuple[Unit, ...]
@@ -39,6 +39,7 @@ class MetricKind:
     detects: bool = False
     counted: bool = False
     early: bool = False
+    own: bool = False
     actions: tuple[Action, ...] = ("retrain", "none")
     options: frozenset[str] = frozenset()
     held_against: Literal["%", "ms"] = "%"
@@ -144,7 +145,7 @@ KINDS: Final[Mapping[str, MetricKind]] = {
 }
 
 _OWN: Final = MetricKind(
-    units=("",), example='"0.25" (a plain number)', subject="the value", bad="either", needs=_FROM_ROWS
+    units=("",), example='"0.25" (a plain number)', subject="the value", bad="either", needs=_FROM_ROWS, own=True
 )
 _FAMILIES: Final[Mapping[str, tuple[str, MetricKind]]] = {
     "python": (

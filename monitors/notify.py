@@ -123,9 +123,11 @@ def about_keys(rule: Rule, keys: Sequence[str]) -> str:
 def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
     """The numbers of one alert in plain words."""
     metric = rule.metric
+    limits = f"Interval ({100 * rule.confidence:.7g} % each side)"
+    interval = {} if rule.kind.counted else {limits: wording.interval(metric, alert.low, alert.high)}
     return {
         "Value": wording.amount(metric, alert.value),
-        f"Interval ({100 * rule.confidence:.7g} % each side)": wording.interval(metric, alert.low, alert.high),
+        **interval,
         "Baseline": wording.baseline(metric, alert.baseline),
         "Allowed": wording.amount(metric, alert.threshold),
         "Samples": f"{alert.n:,}{rule.where}",

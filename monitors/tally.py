@@ -73,6 +73,9 @@ class Sampled:
     fault: str = ""
 
 
+NO_SAMPLE: Final = Sampled(0)
+
+
 @dataclass(frozen=True)
 class Lag:
     """How long an answer drawn for review has waited for its label; `open` when it waits still."""
@@ -100,7 +103,7 @@ class Tally:
     groups: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
     requests: Mapping[int, int] = field(default_factory=dict)
     lags: tuple[Lag, ...] = ()
-    sampled: Sampled = Sampled(0)
+    sampled: Sampled = NO_SAMPLE
     serving_since: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -114,6 +117,12 @@ class Tally:
     def labelled(self, sources: Collection[str]) -> tuple[LabelCount, ...]:
         """The counts whose truth came from one of these sources, and that may estimate."""
         return tuple(each for each in self.labels if each.source in sources and each.weight > 0)
+
+
+def counted(rows: Iterable[Judged]) -> tuple[LabelCount, ...]:
+    """The same labels counted."""
+    cells = Counter((each.source, each.truth, each.label, each.weight) for each in rows)
+    return tuple(LabelCount(*cell, n) for cell, n in sorted(cells.items()))
 
 
 def weighed(cells: Iterable[LabelCount]) -> list[Counted]:

@@ -7,11 +7,11 @@ takes several sources can pass over what it has read already.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -24,6 +24,9 @@ from mlplatform.store.truths import Current, truths
 from monitors.tally import Judged, LabelCount
 
 CHUNK = 5_000
+NEWEST: Final = 20_000
+"""As many labels of a window are read one by one where counts do not do."""
+NO_TAGS: Final[Mapping[str, str]] = {}
 CENSUS = Chance(1.0, 1.0)
 """The weight of a label whose answer nobody drew: it stands for itself."""
 NEVER_DRAWN = Chance(0.0, 0.0)
@@ -154,8 +157,10 @@ def _count(connection: Connection, changes: Counter[Cell]) -> None:
         connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=added), rows)
 
 
-def newest(connection: Connection, model_name: str, version: int, sources: Collection[str]) -> datetime | None:
-    """When the last truth became known that may estimate, of these sources; None before the first."""
+def newest(
+    connection: Connection, model_name: str, version: int, sources: Collection[str], tags: Mapping[str, str] = NO_TAGS
+) -> datetime | None:
+    """When the last truth became known that may estimate, of these sources and tags; None before the first."""
     query = (
         select(judged.c.known_at)
         .where(
@@ -163,6 +168,7 @@ def newest(connection: Connection, model_name: str, version: int, sources: Colle
             judged.c.model_version == version,
             judged.c.source.in_(sources),
             judged.c.weight > 0,
+            *with_tags(tags),
         )
         .order_by(judged.c.seq.desc())
         .limit(1)
@@ -179,23 +185,57 @@ def since(connection: Connection, model_name: str, version: int, cursor: int, li
         .order_by(judged.c.seq)
         .limit(limit)
     )
-    return [
-        Judged(
-            seq=row["seq"],
-            prediction_id=row["prediction_id"],
-            at=row["at"],
-            known_at=row["known_at"],
-            label=row["label"],
-            truth=row["truth"],
-            source=row["source"],
-            seen=tuple(row["seen"].split()),
-            confidence=row["confidence"],
-            weight=row["weight"],
-            share=row["share"],
-            tags=row["tags"] or {},
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def inside(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str] = NO_TAGS,
+    limit: int = NEWEST,
+) -> list[Judged]:
+    """The newest `limit` answers given in [start, end) with these tags whose label may estimate, newest first."""
+    query = (
+        select(judged)
+        .where(
+            judged.c.model_name == model_name,
+            judged.c.model_version == version,
+            judged.c.at >= start,
+            judged.c.at < end,
+            judged.c.source.in_(sources),
+            judged.c.weight > 0,
+            *with_tags(tags),
         )
-        for row in connection.execute(query).mappings()
-    ]
+        .order_by(judged.c.at.desc(), judged.c.prediction_id.desc())
+        .limit(limit)
+    )
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def with_tags(tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """The conditions that an answer was sent with all of these tags."""
+    return [judged.c.tags[name].as_string() == text for name, text in sorted(tags.items())]
+
+
+def _judged(row: RowMapping) -> Judged:
+    return Judged(
+        seq=row["seq"],
+        prediction_id=row["prediction_id"],
+        at=row["at"],
+        known_at=row["known_at"],
+        label=row["label"],
+        truth=row["truth"],
+        source=row["source"],
+        seen=tuple(row["seen"].split()),
+        confidence=row["confidence"],
+        weight=row["weight"],
+        share=row["share"],
+        tags=row["tags"] or {},
+    )
 
 
 def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:
