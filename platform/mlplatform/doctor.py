@@ -15,6 +15,7 @@ from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database
 from mlplatform.views import ALIVE, WATCHER, leader_lease
+from monitors.custom import function_of
 from monitors.errors import MonitorError
 from monitors.rules import load_rules
 from pipelines.errors import PipelineError
@@ -105,6 +106,11 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
     if rules.model != parts.family.name:
         yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
+    for rule in rules.rules:
+        family, _, own = rule.metric.partition(":")
+        if family == "python":
+            function_of(own)  # raises what is missing, and the remedy
+            yield "ok", f"rule {rule.name}: {own} can be called"
     for name, channel in rules.channels.items():
         if not channel.configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
