@@ -119,12 +119,6 @@ class Tally:
         return tuple(each for each in self.labels if each.source in sources and each.weight > 0)
 
 
-def counted(rows: Iterable[Judged]) -> tuple[LabelCount, ...]:
-    """The same labels counted."""
-    cells = Counter((each.source, each.truth, each.label, each.weight) for each in rows)
-    return tuple(LabelCount(*cell, n) for cell, n in sorted(cells.items()))
-
-
 def weighed(cells: Iterable[LabelCount]) -> list[Counted]:
     """The labels by weight."""
     n, wrong = Counter[float](), Counter[float]()

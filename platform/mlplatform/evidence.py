@@ -1,7 +1,6 @@
 """What a decision rests on: window, baseline and labels not yet read, and Evidently's part afterwards; no decision."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from monitors.errors import MetricsError
 from monitors.finding import Finding, silence_of
 from monitors.rules import Rule
 from monitors.sequential import Detector
-from monitors.tally import NO_SAMPLE, Judged, LabelCount, Sampled, Tally, counted
+from monitors.tally import NO_SAMPLE, LabelCount, Sampled, Tally
 from monitors.watching import advance, definition, null_of
 from monitors.window import Baseline, HostLatency, Measured, Row, Window
 
@@ -150,18 +149,17 @@ def _labels(
     name, version = champion.model_name, champion.to_version
     if not rule.slice:
         return tuple(judged.counted(connection, name, version, start, now))
-    return counted(judged.inside(connection, name, version, start, now, rule.sources, rule.slice))
+    cells = judged.counted_inside(connection, name, version, start, now, rule.sources, rule.slice)
+    return cells.get("", ())
 
 
 def _by_tag(
     connection: Connection, rule: Rule, champion: promotions.Promotion, start: datetime, now: datetime
 ) -> dict[str, tuple[LabelCount, ...]]:
     """The newest labels of the window by what they have in the tag that names groups."""
-    groups: dict[str, list[Judged]] = defaultdict(list)
     name, version = champion.model_name, champion.to_version
-    for each in judged.inside(connection, name, version, start, now, rule.sources, rule.slice):
-        groups[each.tags.get(rule.by or "", "")].append(each)
-    return {group: counted(rows) for group, rows in groups.items() if group}
+    groups = judged.counted_inside(connection, name, version, start, now, rule.sources, rule.slice, rule.by)
+    return {group: cells for group, cells in groups.items() if group}
 
 
 def silence(connection: Connection, rule: Rule, tally: Tally, champion: promotions.Promotion) -> list[Finding]:

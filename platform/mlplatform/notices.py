@@ -19,7 +19,6 @@ from monitors.notify import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempot
 from monitors.push import push_payload
 from monitors.rules import Rule
 from monitors.slack import slack_payload
-from monitors.tally import counted
 from monitors.webhook import webhook_payload
 
 MESSAGE_ID_DOMAIN = "mlplatform.invalid"
@@ -124,7 +123,8 @@ def _confused(
     phrases = []
     for alert in about:
         tags = _tags_of(rule, alert)
-        counts = counted(judged.inside(connection, name, version, start, end, rule.sources, tags)) if tags else whole
+        part = judged.counted_inside(connection, name, version, start, end, rule.sources, tags) if tags else {}
+        counts = part.get("", ()) if tags else whole
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _class_of(rule, alert)
         for cell in counts:

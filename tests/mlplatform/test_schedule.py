@@ -235,6 +235,9 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
         with running(Watcher(parts, counting)):
             assert own_metrics.ENTERED.wait(20)
             assert eventually(lambda: len(all_evaluations(parts)) == 3)
+        assert "own" not in {evaluation.rule for evaluation in all_evaluations(parts)}
     finally:
         own_metrics.GO_ON.set()
-    assert "own" not in {evaluation.rule for evaluation in all_evaluations(parts)}
+        for thread in threading.enumerate():
+            if thread.name == "aside":
+                thread.join(20)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from monitors.errors import RulesError
+from monitors.kinds import KINDS
 from monitors.rules import AlertsConfig, json_schema, load_rules, parse_rules
 from tests.monitors.examples import rule as a_rule
 
@@ -365,3 +366,13 @@ def test_the_schema_knows_the_further_metrics(written: dict[str, object], right:
     rule = {"name": "a", "window": "7d", "min_samples": 50, **written}
     plain = {key: value for key, value in rule.items() if value is not None}
     assert (schema_faults({"version": 1, "model": "digits", "rules": [plain]}) == []) == right
+
+
+def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() -> None:
+    comments = SHIPPED.read_text().split("  # Further rules by name", 1)[1].splitlines()
+    written = [line.replace("  # ", "  ", 1) for line in comments if line.startswith(("  # - ", "  #   "))]
+    text = HEAD + "\n".join(written) + "\n"
+    found = {rule.metric for rule in parse_rules(text, "alerts.yaml", {}).rules}
+    assert schema_faults(yaml.safe_load(text)) == []
+    own = {"python:our_metrics.reading:cost_per_letter", "evidently:F1Score"}
+    assert found == {*KINDS, *own} - {"latency_ratio", "class_error"}

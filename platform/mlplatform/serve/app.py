@@ -94,7 +94,7 @@ def _count_requests(app: FastAPI, server: Server) -> None:
 
 
 def _predictions(app: FastAPI, server: Server) -> None:
-    @app.post(PREDICT, openapi_extra=PREDICT_BODY, tags=["predict"])
+    @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"])
     async def predict(request: Request) -> PredictOut:
         """Answer one or many images; every answer is recorded under its id."""
         asked = await _asked(request)

@@ -6,12 +6,12 @@ when its truth comes from a source it never came from before; `seen` lists the e
 takes several sources can pass over what it has read already.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -199,7 +199,44 @@ def inside(
     limit: int = NEWEST,
 ) -> list[Judged]:
     """The newest `limit` answers given in [start, end) with these tags whose label may estimate, newest first."""
-    query = (
+    query = _newest_inside(model_name, version, start, end, sources, tags, limit)
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def counted_inside(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str] = NO_TAGS,
+    by: str | None = None,
+    limit: int = NEWEST,
+) -> dict[str, tuple[LabelCount, ...]]:
+    """The same answers counted, by what they have in a tag; under "" those without it, or all where none is asked."""
+    newest = _newest_inside(model_name, version, start, end, sources, tags, limit).subquery()
+    group = literal("") if by is None else func.coalesce(newest.c.tags[by].as_string(), "")
+    cells = (newest.c.source, newest.c.truth, newest.c.label, newest.c.weight)
+    named = select(group.label("group"), *cells).subquery()
+    columns = [named.c[name] for name in ("group", "source", "truth", "label", "weight")]
+    query = select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns)
+    found: dict[str, list[LabelCount]] = defaultdict(list)
+    for row in connection.execute(query):
+        found[row.group].append(LabelCount(row.source, row.truth, row.label, row.weight, row.n))
+    return {name: tuple(cells) for name, cells in found.items()}
+
+
+def _newest_inside(
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str],
+    limit: int,
+) -> Select[Any]:
+    return (
         select(judged)
         .where(
             judged.c.model_name == model_name,
@@ -213,7 +250,6 @@ def inside(
         .order_by(judged.c.at.desc(), judged.c.prediction_id.desc())
         .limit(limit)
     )
-    return [_judged(row) for row in connection.execute(query).mappings()]
 
 
 def with_tags(tags: Mapping[str, str]) -> list[ColumnElement[bool]]:

@@ -283,3 +283,22 @@ def test_the_newest_label_of_a_slice_may_be_older_than_that_of_the_whole(databas
         assert judged.newest(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
         assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
         assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
+
+
+def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: Database) -> None:
+    tags = [{"scanner": "flatbed"}, {"scanner": "flatbed"}, {"scanner": "phone", "ink": "blue"}, {}]
+    ids = recorded(database, *(sent(each, seed=place) for place, each in enumerate(tags)))
+    for key, truth in zip(ids, ("3", "3", "5", "3"), strict=True):
+        told(database, key, truth)
+
+    def counted(by: str | None, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
+        with database.read() as connection:
+            window = (START, START + MINUTE)
+            found = judged.counted_inside(connection, "digits", 1, *window, ["audit"], part, by, limit)
+        return {name: {cell.truth: cell.n for cell in cells} for name, cells in found.items()}
+
+    assert counted("scanner") == {"flatbed": {"3": 2}, "phone": {"5": 1}, "": {"3": 1}}
+    assert counted(None) == {"": {"3": 3, "5": 1}}
+    assert counted("scanner", ink="blue") == {"phone": {"5": 1}}
+    assert counted("client") == {"client": {"3": 3, "5": 1}}
+    assert sum(sum(each.values()) for each in counted("scanner", limit=2).values()) == 2
