@@ -10,6 +10,7 @@ from typing import Any, Final
 from monitors.notify import Notice, Subject
 
 _NEVER: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
+_KEY_LABELS: Final = {"whole": "key", "class": "class", "tag": "group"}
 _OFFSET, _PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, b"\xff"
 
 
@@ -49,7 +50,7 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
     alert, rule = subject.alert, notice.rule
-    key = {"class" if rule.kind.key == "class" else "key": alert.key} if alert.key else {}
+    key = {_KEY_LABELS[rule.kind.key]: alert.key} if alert.key else {}
     labels = {
         "alertname": alert.rule,
         "metric": rule.metric,

@@ -6,18 +6,22 @@ threshold, so its false-alarm rate per evaluation is at most 1 - confidence. A v
 such a proof is only "suspect".
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from monitors.estimate import Counted, Estimate, difference, error_share
 from monitors.finding import Finding, State, found, is_clear, nothing_labelled, state_of, still_needed, verdict
+from monitors.groups import group_gap
 from monitors.intervals import binomial_tail, exact, labels_needed
+from monitors.kinds import family_of
+from monitors.lag import label_lag
 from monitors.latency import latency_ratio
 from monitors.rules import Rule
+from monitors.sampled import sampled
 from monitors.sequential import Detector
 from monitors.sequential import labels_needed as labels_until_alarm
-from monitors.tally import LabelCount, Tally
+from monitors.tally import Tally, weighed
+from monitors.traffic import share_of_requests, volume
 from monitors.watching import WHOLE
 from monitors.window import Baseline
 from monitors.wording import counted, percent
@@ -30,7 +34,7 @@ NONE: Final[Detectors] = {}
 
 def decide(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors = NONE) -> Findings:
     """Judge a window by a rule, given its detectors where the rule has a false-alarm budget."""
-    return DECISIONS[rule.metric](rule, tally, baseline, detectors)
+    return DECISIONS[family_of(rule.metric)](rule, tally, baseline, detectors)
 
 
 def settled(findings: Sequence[Finding], detectors: Detectors) -> frozenset[str]:
@@ -43,17 +47,8 @@ def _alarmed(detector: Detector | None) -> bool:
     return detector is not None and detector.alarmed_at is not None
 
 
-def _counted(cells: Sequence[LabelCount]) -> list[Counted]:
-    """The labels by weight."""
-    n, wrong = Counter[float](), Counter[float]()
-    for each in cells:
-        n[each.weight] += each.n
-        wrong[each.weight] += 0 if each.correct else each.n
-    return [Counted(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
-
-
 def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
-    counted_labels, detector = _counted(tally.labelled(rule.sources, WHOLE)), detectors.get(WHOLE)
+    counted_labels, detector = weighed(tally.labelled(rule.sources, WHOLE)), detectors.get(WHOLE)
     if not counted_labels:
         return (_unheard(rule, tally, detector),)
     sample = error_share(counted_labels, rule.confidence)
@@ -99,12 +94,12 @@ def _compared(drop: float) -> str:
 
 def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
     cells = {name: tally.labelled(rule.sources, name) for name in tally.classes}
-    samples = {name: _counted([each for each in cells[name] if each.truth == name]) for name in tally.classes}
+    samples = {name: weighed([each for each in cells[name] if each.truth == name]) for name in tally.classes}
     heard = {name: sample for name, sample in samples.items() if sample}
     calling = [name for name in tally.classes if name not in heard and _alarmed(detectors.get(name))]
     if not heard and not calling:
         return (_unheard(rule, tally, None),)
-    confidences = _family_wise(rule, heard) if rule.false_alarms is None else {}
+    confidences = {} if rule.detects else _family_wise(rule, heard)
     return (
         *(_one_class(rule, tally, name, heard[name], confidences.get(name), detectors) for name in heard),
         *(_unheard(rule, tally, detectors[name], name) for name in calling),
@@ -174,13 +169,23 @@ def _until_alarm(rule: Rule, tally: Tally, sample: Estimate, detector: Detector,
     return labels_until_alarm(detector, sample.value, earned)
 
 
-def _latency_ratio(rule: Rule, tally: Tally, baseline: Baseline, _detectors: Detectors) -> Findings:
-    return (latency_ratio(rule, tally, baseline),)
+def _by_window(decision: Callable[[Rule, Tally, Baseline], Findings]) -> Decision:
+    """A decision that asks no detector."""
+    return lambda rule, tally, baseline, _detectors: decision(rule, tally, baseline)
 
 
 DECISIONS: Final[Mapping[str, Decision]] = {
     "accuracy_drop": _accuracy_drop,
-    "latency_ratio": _latency_ratio,
+    "latency_ratio": _by_window(latency_ratio),
     "class_error": _class_error,
+    "macro_f1": _by_window(sampled),
+    "calibration_error": _by_window(sampled),
+    "group_gap": _by_window(group_gap),
+    "error_rate": _by_window(share_of_requests),
+    "schema_violations": _by_window(share_of_requests),
+    "volume": _by_window(volume),
+    "label_lag": _by_window(label_lag),
+    "python": _by_window(sampled),
+    "evidently": _by_window(sampled),
 }
-"""How each metric of `monitors.kinds.KINDS` is decided."""
+"""How each metric of `monitors.kinds` is decided, by the name of its family."""

@@ -73,7 +73,7 @@ def silence_of(rule: Rule, tally: Tally, since: datetime) -> Finding | None:
     if rule.no_data is None:
         return None
     quiet = tally.end - since > rule.no_data
-    noun = f"label from {' or '.join(rule.sources)}" if rule.kind.labels else "answer"
+    noun = f"label from {' or '.join(rule.sources)}{rule.where}" if rule.reads_labels else "answer"
     sentence = f"The last {noun} came {since:%Y-%m-%d %H:%M} UTC; the rule can decide nothing without."
     return Finding(
         rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
@@ -111,22 +111,23 @@ def still_needed(rule: Rule, total: int, state: State) -> int | None:
 def verdict(rule: Rule, state: State, bound: float | None, needed: int | None) -> str:
     """The last sentence: what the state rests on, and what would change it."""
     allowed, noun = amount(rule.metric, rule.threshold), rule.kind.noun
-    over, least = ("over", "at least") if rule.above is not None else ("under", "at most")
-    sure = f"{100 * rule.confidence:g} % confidence"
-    if state == "breach" and rule.false_alarms is not None:
+    over, least, asks = ("over", "at least", "allows") if rule.above is not None else ("under", "at most", "asks for")
+    sure = f"{100 * rule.confidence:.7g} % confidence"
+    if state == "breach" and rule.detects:
+        assert rule.false_alarms is not None
         return (
-            f"That it is {over} the {allowed} the rule allows is proved label by label; such a proof is a false alarm "
+            f"That it is {over} the {allowed} the rule {asks} is proved label by label; such a proof is a false alarm "
             f"at most {rule.false_alarms.text}."
         )
     if state == "breach":
-        return f"With {sure} {rule.kind.subject} is {least} {amount(rule.metric, bound)}; the rule allows {allowed}."
+        return f"With {sure} {rule.kind.subject} is {least} {amount(rule.metric, bound)}; the rule {asks} {allowed}."
     if state == "suspect":
         more = f"; about {counted(needed, noun)} more would prove it if it stays so" if needed else ""
         budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"
-        return f"That is {over} the {allowed} the rule allows, but not yet proved {budget}{more}."
+        return f"That is {over} the {allowed} the rule {asks}, but not yet proved {budget}{more}."
     if state == "insufficient":
         return f"The rule decides from {counted(rule.min_samples, noun)} on; {needed} more needed."
-    return f"The rule allows {allowed}."
+    return f"The rule {asks} {allowed}."
 
 
 def nothing_answered(tally: Tally) -> str:
@@ -139,4 +140,4 @@ def nothing_labelled(rule: Rule, tally: Tally) -> str:
     if not tally.answers:
         return nothing_answered(tally)
     answers = counted(tally.answers, "answer")
-    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}."
+    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.where}."

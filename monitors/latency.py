@@ -11,13 +11,17 @@ LATENCY_QUANTILE = 0.95
 MIN_BASELINE_CALLS = 200
 
 
-def latency_ratio(rule: Rule, tally: Tally, baseline: Baseline) -> Finding:
-    """The host class whose 95th percentile is most surely too high against its own baseline."""
+def latency_ratio(rule: Rule, tally: Tally, baseline: Baseline) -> tuple[Finding, ...]:
+    """The host class whose 95th percentile is most surely too high against its own baseline.
+
+    Every class of hosts has a chance to be wrong, so they share what the rule allows (Bonferroni).
+    """
     hosts = {host: bins for host, bins in tally.latency.items() if bins}
     if not hosts:
-        return found(rule, tally, "no-data", 0, nothing_answered(tally), needed=rule.min_samples)
-    each = [_one_host(rule, tally, bins, baseline.latency_of(host)) for host, bins in sorted(hosts.items())]
-    return max(each, key=lambda finding: (finding.state == "breach", finding.low or 0.0, finding.value or 0.0))
+        return (found(rule, tally, "no-data", 0, nothing_answered(tally), needed=rule.min_samples),)
+    shared = rule.model_copy(update={"confidence": 1 - (1 - rule.confidence) / len(hosts)})
+    each = [_one_host(shared, tally, bins, baseline.latency_of(host)) for host, bins in sorted(hosts.items())]
+    return (max(each, key=lambda finding: (finding.state == "breach", finding.low or 0.0, finding.value or 0.0)),)
 
 
 def _one_host(rule: Rule, tally: Tally, bins: Bins, reference: HostLatency | None) -> Finding:

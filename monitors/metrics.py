@@ -6,9 +6,12 @@ scipy about Evidently's inside say nothing about the rows; they are silenced aro
 
 import os
 import tempfile
+import threading
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from monitors.window import Measured, Row, Window
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pandas as pd
-    from evidently import BinaryClassification, DataDefinition, Dataset, MulticlassClassification, Report
+    from evidently import BinaryClassification, DataDefinition, Dataset, MulticlassClassification, Report, metrics
+    from evidently.core.metric_types import Metric
     from evidently.metrics import (
         Accuracy,
         F1ByLabel,
@@ -29,6 +33,8 @@ with warnings.catch_warnings():
         ValueDrift,
     )
 
+_AT_WORK = threading.Lock()
+"""The filters of warnings are the process's, and Evidently promises no two threads anything."""
 MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
 
 
@@ -76,6 +82,39 @@ def measure(
     )
 
 
+def value_of(name: str, params: Mapping[str, Any], part: str | None, rows: Sequence[Row]) -> float:
+    """One number of an Evidently metric, named by its class; `part` is asked for where a metric gives several.
+
+    Raises MetricsError for a class or parameters Evidently does not have, and for what is no number.
+    """
+    frame = to_frame(rows, {row.truth_source for row in rows if row.truth_source is not None})
+    with _evidently_at_work():
+        made = _metric(name, params)
+        found = Report([made]).run(_dataset(frame), None).dict()["metrics"][0]["value"]
+    if isinstance(found, Mapping):
+        parts = {str(key): value for key, value in found.items()}
+        if part not in parts:
+            raise MetricsError(f"Evidently's {name} gives {', '.join(parts)}; choose one with `value`")
+        found = parts[part]
+    elif part is not None:
+        raise MetricsError(f"Evidently's {name} gives one number, not {part!r}; leave `value` out")
+    if not isinstance(found, int | float):
+        raise MetricsError(f"Evidently's {name} gives {str(found)[:200]!r}, which is no number; choose another metric")
+    return float(found)
+
+
+def _metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evidently's metrics are untyped
+    made = getattr(metrics, name, None)
+    if not (isinstance(made, type) and issubclass(made, Metric)):
+        known = [each for each in vars(metrics) if each[0].isupper()]
+        near = ", ".join(get_close_matches(name, known)) or "see its documentation"
+        raise MetricsError(f"Evidently {version('evidently')} has no metric {name!r}; near to it: {near}")
+    try:
+        return made(**params)
+    except (TypeError, ValueError) as error:
+        raise MetricsError(f"Evidently's {name} does not take {dict(params)}: {error}") from error
+
+
 def html_report(
     current: Window, reference: Window, sources: Collection[str], report_path: Path, max_rows: int = MAX_ROWS
 ) -> None:
@@ -121,7 +160,7 @@ def _dataset(frame: pd.DataFrame) -> Dataset:
 
 @contextmanager
 def _evidently_at_work() -> Iterator[None]:
-    with warnings.catch_warnings():
+    with _AT_WORK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield

@@ -148,22 +148,25 @@ def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> 
 
 
 def about_keys(rule: Rule, keys: Sequence[str]) -> str:
-    """What a rule's alerts are about: "class 3", "classes 3, 5, 8", or nothing where it is the whole."""
+    """What a rule's alerts are about: "class 3", "classes 3, 5, 8", "scanner flatbed", or nothing for the whole."""
     named = [key for key in keys if key]
-    of_classes = rule.kind.key == "class" and NO_DATA not in named
-    noun = ("class " if len(named) == 1 else "classes ") if of_classes else ""
-    return f"{noun}{wording.listed(named, MOST_NAMED)}" if named else ""
+    if not named or NO_DATA in named:
+        return wording.listed(named, MOST_NAMED) if named else ""
+    nouns = {"whole": "", "class": "class " if len(named) == 1 else "classes ", "tag": f"{rule.by} "}
+    return f"{nouns[rule.kind.key]}{wording.listed(named, MOST_NAMED)}"
 
 
 def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
     """The numbers of one alert in plain words."""
     metric = rule.metric
+    limits = f"Interval ({100 * rule.confidence:.7g} % each side)"
+    interval = {} if rule.kind.counted else {limits: wording.interval(metric, alert.low, alert.high)}
     return {
         "Value": wording.amount(metric, alert.value),
-        f"Interval ({100 * rule.confidence:g} % each side)": wording.interval(metric, alert.low, alert.high),
+        **interval,
         "Baseline": wording.baseline(metric, alert.baseline),
         "Allowed": wording.amount(metric, alert.threshold),
-        "Samples": f"{alert.n:,}",
+        "Samples": f"{alert.n:,}{rule.where}",
     }
 
 

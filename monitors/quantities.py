@@ -11,14 +11,14 @@ from monitors.kinds import Unit, kind_of
 _SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=3653)
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
-_THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%|)")
-_WHOLE: Final[Mapping[Unit, int]] = {"points": 100, "%": 100, "x": 1, "": 1}
+_THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%|answers|)")
+_WHOLE: Final[Mapping[Unit, int]] = {"points": 100, "%": 100, "x": 1, "answers": 1, "": 1, "duration": 1}
 """What one is in that unit."""
 _BUDGET = re.compile(r"(\d{1,4})\s+per\s+(\d{1,9}\s*[smhdw])")
 
 DURATION_PATTERN = r"^\s*\d{1,9}\s*[smhdw]\s*$"
 BUDGET_PATTERN = r"^\s*\d{1,4}\s+per\s+\d{1,9}\s*[smhdw]\s*$"
-THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%|)\s*$"
+THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%|answers|[smhdw]|)\s*$"
 
 
 def parse_duration(text: object) -> timedelta:
@@ -59,8 +59,10 @@ def parse_budget(text: object) -> Budget:
 
 
 def parse_threshold(text: object, metric: str) -> float:
-    """Turn "0.5 points" into 0.005, "10 %" into 0.1, "2 x" into 2.0; the unit must fit the metric."""
+    """Turn "0.5 points" into 0.005, "10 %" into 0.1, "2 x" into 2.0, "2d" into seconds; the unit must fit."""
     kind = kind_of(metric)
+    if kind.units == ("duration",):
+        return parse_duration(text).total_seconds()
     written = str(text) if isinstance(text, int | float) and not isinstance(text, bool) else text
     match = _THRESHOLD.fullmatch(written.strip()) if isinstance(written, str) else None
     unit = next((each for each in kind.units if match is not None and each == match[2]), None)

@@ -4,65 +4,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from monitors import wording
 from monitors.channels import CHANNEL_TYPES, Channel, Strict, Whole
 from monitors.document import Document, Location, read_document
 from monitors.errors import Problem, RulesError
 from monitors.faults import at, faults
-from monitors.kinds import KINDS, Action, MetricKind, kind_of
 from monitors.mute import MuteHours
 from monitors.probation import Probation
-from monitors.quantities import (
-    BUDGET_PATTERN,
-    DURATION_PATTERN,
-    THRESHOLD_PATTERN,
-    Budget,
-    parse_budget,
-    parse_duration,
-    parse_threshold,
-)
+from monitors.rule import Duration, Escalation, PositiveDuration, Rule, Severity, Slug, Source
 
-Severity = Literal["info", "warning", "critical"]
-Source = Literal["audit", "delayed", "correction"]
-
+_MOST_PER_LOOK = 0.1
 _REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{.+\}"}
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than zero")
-    return value
-
-
-def known_metric(metric: str) -> str:
-    """The name, if there is a metric of that name."""
-    kind_of(metric)
-    return metric
-
-
-def _written_as(pattern: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written_as(DURATION_PATTERN, "5m")]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-FalseAlarms = Annotated[Budget, BeforeValidator(parse_budget), _written_as(BUDGET_PATTERN, "1 per 90d")]
-Threshold = Annotated[float, _written_as(THRESHOLD_PATTERN, "0.5 points")]
-Metric = Annotated[str, AfterValidator(known_metric), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+__all__ = ["AlertsConfig", "Audit", "Rule", "Severity", "Source", "json_schema", "load_rules", "parse_rules"]
 
 
 class Schedule(Strict):
@@ -100,116 +57,6 @@ class Audit(Strict):
     boost: float = Field(default=3.0, ge=1, le=100)
 
 
-class Escalation(Strict):
-    """Who else is told when nobody has taken a firing alert on for a while."""
-
-    after: PositiveDuration
-    notify: tuple[str, ...] = Field(min_length=1)
-
-
-class Rule(Strict):
-    """One thing that may go wrong, how sure one must be, and what then happens."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["above"]}, {"required": ["below"]}]},
-    )
-
-    name: Slug
-    metric: Metric
-    above: Threshold | None = None
-    below: Threshold | None = None
-    clear: Threshold | None = None
-    window: PositiveDuration
-    min_samples: Whole = Field(ge=1)
-    confidence: float = Field(default=0.99, ge=0.5, lt=1)
-    false_alarms: FalseAlarms | None = None
-    for_: Duration = Field(default=timedelta(0), alias="for")
-    severity: Severity = "warning"
-    action: Action = "none"
-    notify: tuple[str, ...] = ()
-    repeat: PositiveDuration = timedelta(hours=4)
-    keep_firing: Duration = timedelta(0)
-    no_data: PositiveDuration | None = None
-    inhibited_by: tuple[Slug, ...] = ()
-    escalate: Escalation | None = None
-    every: PositiveDuration | None = None
-    runbook: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
-
-    @field_validator("above", "below", mode="before")
-    @classmethod
-    def _unit_and_side_fit_the_metric(cls, written: object, info: ValidationInfo) -> float | None:
-        metric: str | None = info.data.get("metric")
-        if metric is None or written is None:
-            return None  # a wrong metric is blamed on its own
-        better = {"above": "low", "below": "high"}[info.field_name or ""]
-        if kind_of(metric).bad == better:
-            other = "below" if info.field_name == "above" else "above"
-            raise ValueError(f"is where {metric} is well; write `{other}`, beyond which it is not")
-        return parse_threshold(written, metric)
-
-    @field_validator("clear", mode="before")
-    @classmethod
-    def _clear_lies_on_the_good_side(cls, written: object, info: ValidationInfo) -> float | None:
-        metric: str | None = info.data.get("metric")
-        above: float | None = info.data.get("above")
-        below: float | None = info.data.get("below")
-        if written is None or metric is None or (above is None and below is None):
-            return None
-        level = parse_threshold(written, metric)
-        if above is not None and level > above:
-            raise ValueError("is above the threshold, so an alert would end while its rule is broken; write less")
-        if below is not None and level < below:
-            raise ValueError("is below the threshold, so an alert would end while its rule is broken; write more")
-        return level
-
-    @field_validator("false_alarms")
-    @classmethod
-    def _a_budget_needs_labels(cls, budget: Budget | None, info: ValidationInfo) -> Budget | None:
-        metric: str | None = info.data.get("metric")
-        if budget is not None and metric is not None and not kind_of(metric).detects:
-            raise ValueError(f"needs labels to bet on, and {metric} has none; leave it out")
-        return budget
-
-    @field_validator("action")
-    @classmethod
-    def _action_fits_the_metric(cls, action: Action, info: ValidationInfo) -> Action:
-        metric: str | None = info.data.get("metric")
-        kind = None if metric is None else kind_of(metric)
-        if kind is not None and action not in kind.allowed_actions:
-            why = f"{metric} is an early warning, no proof" if kind.early else f"does not fit metric {metric}"
-            raise ValueError(f"is not possible ({why}); allowed: {', '.join(sorted(kind.allowed_actions))}")
-        return action
-
-    @model_validator(mode="after")
-    def _one_threshold(self) -> Self:
-        if (self.above is None) == (self.below is None):
-            side = {"high": "`above`", "low": "`below`", "either": "either `above` or `below`"}[self.kind.bad]
-            raise ValueError(f"needs a threshold; write {side}, such as {self.kind.example}, and only one")
-        return self
-
-    @property
-    def kind(self) -> MetricKind:
-        """What is known of its metric."""
-        return kind_of(self.metric)
-
-    @property
-    def threshold(self) -> float:
-        """The value beyond which the rule is broken, on the side that is worse."""
-        limit = self.below if self.above is None else self.above
-        assert limit is not None  # `_one_threshold` has seen to it
-        return limit
-
-    @property
-    def clear_level(self) -> float:
-        """The value from which on the good side an alert may end."""
-        return self.threshold if self.clear is None else self.clear
-
-    def is_beyond(self, value: float, level: float) -> bool:
-        """Whether a value lies beyond a level on the side that is worse."""
-        return value > level if self.above is not None else value < level
-
-
 class AlertsConfig(Strict):
     """The whole of alerts.yaml."""
 
@@ -223,9 +70,33 @@ class AlertsConfig(Strict):
     channels: dict[Slug, Channel] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
 
+    @field_validator("rules")
+    @classmethod
+    def _looks_share_the_budget(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        schedule: Schedule | None = info.data.get("schedule")
+        return rules if schedule is None else tuple(_shared_by_looks(rule, schedule) for rule in rules)
+
     def interval(self, rule: Rule) -> timedelta:
         """How often this rule is evaluated."""
         return rule.every or self.schedule.every
+
+
+def _shared_by_looks(rule: Rule, schedule: Schedule) -> Rule:
+    """The rule with the confidence that its budget of false alarms leaves each look at its window.
+
+    By the union bound: looks that are each wrong with a chance of `every / period x count` are wrong as often as the
+    budget says, on average, however much their windows overlap.
+    """
+    if rule.false_alarms is None or rule.kind.detects:
+        return rule
+    every = rule.every or schedule.every
+    each = every.total_seconds() * rule.false_alarms.per_second
+    if each > _MOST_PER_LOOK:
+        raise ValueError(
+            f"gives rule {rule.name!r} a budget of {rule.false_alarms.text}, which its looks every "
+            f"{wording.duration(every)} could use up by mere luck; allow fewer false alarms, or look more often"
+        )
+    return rule.model_copy(update={"confidence": 1 - each})
 
 
 def load_rules(path: Path, env: Mapping[str, str]) -> AlertsConfig:

@@ -1,12 +1,14 @@
 """What a window holds, counted: answers, labels and latencies; it knows no single row and decides nothing."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from monitors.errors import WindowError
+from monitors.estimate import Counted, Estimate
 from monitors.rules import Source
 
 SMALLEST_MS: Final = 0.01
@@ -57,10 +59,38 @@ class Judged:
         """Whether a reader of these sources reads this answer for the first time, and may estimate by it."""
         return self.weight > 0 and self.source in sources and not set(self.seen) & set(sources)
 
+    def is_in(self, part: Mapping[str, str]) -> bool:
+        """Whether the answer was sent with all of these tags."""
+        return all(self.tags.get(name) == text for name, text in part.items())
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a window's newest rows gave: of `n` rows an estimate, or the fault that left none; neither below enough."""
+
+    n: int
+    estimate: Estimate | None = None
+    fault: str = ""
+
+
+NO_SAMPLE: Final = Sampled(0)
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How long an answer drawn for review has waited for its label; `open` when it waits still."""
+
+    seconds: float
+    open: bool
+
 
 @dataclass(frozen=True)
 class Tally:
-    """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin."""
+    """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin.
+
+    `groups` are the labels by the value of a tag, `requests` the prediction requests by HTTP status, `lags` the waits
+    of drawn answers. What a rule does not need may be missing.
+    """
 
     model: str
     version: int
@@ -72,6 +102,11 @@ class Tally:
     latency: Mapping[str, Bins] = field(default_factory=dict)
     since_change: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
     """For each stream whose detector has alarmed: the labels of answers given since the change it found."""
+    groups: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
+    requests: Mapping[int, int] = field(default_factory=dict)
+    lags: tuple[Lag, ...] = ()
+    sampled: Sampled = NO_SAMPLE
+    serving_since: datetime | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:
@@ -88,6 +123,15 @@ class Tally:
         """
         cells = self.labels if stream is None else self.since_change.get(stream, self.labels)
         return tuple(each for each in cells if each.source in sources and each.weight > 0)
+
+
+def weighed(cells: Iterable[LabelCount]) -> list[Counted]:
+    """The labels by weight."""
+    n, wrong = Counter[float](), Counter[float]()
+    for each in cells:
+        n[each.weight] += each.n
+        wrong[each.weight] += 0 if each.correct else each.n
+    return [Counted(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
 
 
 def latency_bin(milliseconds: float) -> int:

@@ -38,7 +38,9 @@ def null_of(rule: Rule, baseline: Baseline) -> float | None:
 def definition(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
     """A digest of all that the detectors' memory rests on; when it changes they begin anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
-    parts = [rule.metric, null_of(rule, baseline), budget, sorted(rule.sources), list(classes), STAKES]
+    parts: list[object] = [rule.metric, null_of(rule, baseline), budget, sorted(rule.sources), list(classes), STAKES]
+    if rule.slice:
+        parts.append(sorted(rule.slice.items()))
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -55,13 +57,13 @@ def advance(
     Raises WindowError for a rule without a budget or without a baseline.
     """
     null = null_of(rule, baseline)
-    if rule.false_alarms is None or null is None:
+    if rule.false_alarms is None or not rule.kind.detects or null is None:
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.kind.key == "class" else (WHOLE,)
     share = rule.false_alarms.per_second / len(names)
     fed: dict[str, list[Observation]] = {name: [] for name in names}
     for row in rows:
-        if row.is_new_for(rule.sources):
+        if row.is_new_for(rule.sources) and row.is_in(rule.slice):
             stream = fed.get(WHOLE if names == (WHOLE,) else row.truth)
             if stream is not None:
                 stream.append(_observation(row))
@@ -71,7 +73,8 @@ def advance(
 
 def turned(rule: Rule, detector: Detector, key: str, rows: Sequence[Judged]) -> Detector:
     """An alarmed detector that says since when there have been too many errors, given the last labels it read."""
-    mine = [row for row in rows if row.is_new_for(rule.sources) and key in (WHOLE, row.truth)][-detector.n :]
+    read = [row for row in rows if row.is_new_for(rule.sources) and row.is_in(rule.slice)]
+    mine = [row for row in read if key in (WHOLE, row.truth)][-detector.n :]
     if not mine:
         return detector
     place = turning_point(detector.null, detector.heaviest, [_observation(row) for row in mine])

@@ -25,6 +25,10 @@ class Row:
     """Of the request; None for all but one answer of a request, whose times are one observation."""
     truth: str | None = None
     truth_source: str | None = None
+    weight: float = 1.0
+    """Of the label: one over the chance that its answer had to be drawn for review."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What was said of the picture when it was sent; `client` is the client's id."""
 
     def __post_init__(self) -> None:
         _aware(f"time of prediction {self.prediction_id}", self.at)

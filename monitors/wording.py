@@ -25,6 +25,10 @@ def amount(metric: str, value: float | None) -> str:
             return percent(value)
         case "x":
             return f"{value:.2f} x"
+        case "answers":
+            return counted(round(value), "answer")
+        case "duration":
+            return about(value)
         case "":
             return f"{value:.4g}"
         case unit:
@@ -50,6 +54,12 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """3 as "3 labels", 1 as "1 label"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def about(seconds: float) -> str:
+    """A length of time with one decimal of its largest unit: "2.4d"."""
+    size, unit = next(((size, unit) for unit, size in _UNITS[1:] if seconds >= size), (1, "s"))
+    return f"{seconds / size:.1f}{unit}"
 
 
 def duration(length: timedelta) -> str:

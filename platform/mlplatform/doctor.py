@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
@@ -15,8 +15,9 @@ from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database
 from mlplatform.views import ALIVE, WATCHER, leader_lease
+from monitors.custom import function_of
 from monitors.errors import MonitorError
-from monitors.rules import load_rules
+from monitors.rules import Rule, load_rules
 from pipelines.errors import PipelineError
 from registry.errors import RegistryError
 
@@ -105,9 +106,22 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
     if rules.model != parts.family.name:
         yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
+    yield from _own_metrics(rules.rules)
     for name, channel in rules.channels.items():
         if not channel.configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
+
+
+def _own_metrics(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+    for rule in rules:
+        family, _, own = rule.metric.partition(":")
+        if family == "python":
+            try:
+                function_of(own)
+            except MonitorError as error:
+                yield "problem", f"rule {rule.name} decides nothing: {error}"
+            else:
+                yield "ok", f"rule {rule.name}: {own} can be called"
 
 
 def _processes(parts: Parts) -> Iterator[tuple[str, str]]:

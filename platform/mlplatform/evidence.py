@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from mlplatform.build import Parts
 from mlplatform.plain import plain
-from mlplatform.store import detectors, evaluations, joined, judged, promotions, tallies
+from mlplatform.store import audits, detectors, evaluations, joined, judged, promotions, tallies
+from monitors.custom import measure_rows
 from monitors.errors import MetricsError
 from monitors.finding import Finding, silence_of
 from monitors.probation import Probation
 from monitors.rules import Rule
 from monitors.sequential import Detector
-from monitors.tally import Tally
+from monitors.tally import NO_SAMPLE, LabelCount, Sampled, Tally
 from monitors.watching import advance, definition, null_of, turned
 from monitors.window import Baseline, HostLatency, Measured, Row, Window
 
@@ -28,6 +29,14 @@ HEAD_START = timedelta(hours=1)
 Measure = Callable[[Window, Rule, Path | None], Measured]
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What was estimated from the newest rows of a version, before the decision."""
+
+    version: int
+    sampled: Sampled
+
+
 def window_of(
     connection: Connection,
     classes: tuple[str, ...],
@@ -35,7 +44,7 @@ def window_of(
     champion: promotions.Promotion,
     now: datetime,
 ) -> Window:
-    """The champion's newest answers within the rule's window, with the labels that count: what Evidently measures."""
+    """The champion's newest answers within the rule's window and slice, with the labels that count."""
     start = now - rule.window
     rows = joined.window(connection, champion.model_name, champion.to_version, start, now)
     return Window(
@@ -44,19 +53,66 @@ def window_of(
         classes=classes,
         start=start,
         end=now,
-        rows=tuple(
-            Row(
-                prediction_id=row.prediction_id,
-                at=row.at,
-                label=row.label,
-                confidence=row.confidence,
-                latency_ms=row.latency_ms,
-                truth=None if row.truth is None else row.truth.label,
-                truth_source=None if row.truth is None else row.truth.source,
-            )
-            for row in rows
-        ),
+        rows=tuple(_row(row) for row in rows if row.tags.items() >= rule.slice.items()),
     )
+
+
+def _row(row: joined.JoinedRow) -> Row:
+    return Row(
+        prediction_id=row.prediction_id,
+        at=row.at,
+        label=row.label,
+        confidence=row.confidence,
+        latency_ms=row.latency_ms,
+        truth=None if row.truth is None else row.truth.label,
+        truth_source=None if row.truth is None else row.truth.source,
+        tags=row.tags,
+    )
+
+
+def sample_of(parts: Parts, rule: Rule, now: datetime) -> Sample | None:
+    """What the rule's metric is over the newest rows of its window; None for rules that are decided by counts.
+
+    It may take long, and runs code of somebody's own: so it is asked for before the transaction that decides.
+    """
+    if "sample" not in rule.kind.needs:
+        return None
+    classes = parts.family.classes
+    with parts.database.read() as connection:
+        champion = promotions.latest(connection, parts.rules.model)
+        if champion is None:
+            return None
+        if rule.reads_labels:
+            window = _labelled(connection, classes, rule, champion, now)
+        else:
+            window = window_of(connection, classes, rule, champion, now)
+    sampled = measure_rows(rule, window)
+    if sampled.fault:
+        log.error("rule %s decides nothing: %s", rule.name, sampled.fault)
+    return Sample(champion.to_version, sampled)
+
+
+def _labelled(
+    connection: Connection, classes: tuple[str, ...], rule: Rule, champion: promotions.Promotion, now: datetime
+) -> Window:
+    """The newest labelled answers of the rule's window and slice, each with the weight of its label."""
+    name, version, start = champion.model_name, champion.to_version, now - rule.window
+    found = judged.inside(connection, name, version, start, now, rule.sources, rule.slice)
+    rows = (
+        Row(
+            each.prediction_id,
+            each.at,
+            each.label,
+            each.confidence,
+            None,
+            each.truth,
+            each.source,
+            each.weight,
+            each.tags,
+        )
+        for each in found
+    )
+    return Window(name, version, classes, start, now, tuple(rows))
 
 
 def tally_of(
@@ -65,10 +121,12 @@ def tally_of(
     rule: Rule,
     champion: promotions.Promotion,
     now: datetime,
+    sampled: Sampled = NO_SAMPLE,
 ) -> Tally:
-    """The same window counted, which costs the same however many rows it holds."""
-    name, version, start = champion.model_name, champion.to_version, now - rule.window
-    latency = tallies.latency(connection, name, version, start, now) if "latency" in rule.kind.needs else {}
+    """The same window counted, which costs the same however many rows it holds; of a slice its newest labels."""
+    name, version, start, needs = champion.model_name, champion.to_version, now - rule.window, rule.kind.needs
+    until = now - timedelta(seconds=rule.threshold) if "lags" in needs else now
+    groups = _by_tag(connection, rule, champion, start, now) if "groups" in needs else {}
     return Tally(
         model=name,
         version=version,
@@ -76,29 +134,55 @@ def tally_of(
         start=start,
         end=now,
         answers=tallies.answers(connection, name, version, start, now),
-        labels=tuple(judged.counted(connection, name, version, start, now)),
-        latency=latency,
+        labels=_labels(connection, rule, champion, start, now) if rule.reads_labels and not groups else (),
+        latency=tallies.latency(connection, name, version, start, now) if "latency" in needs else {},
+        groups=groups,
+        requests=tallies.requests(connection, name, version, start, now) if "requests" in needs else {},
+        lags=tuple(audits.waits(connection, name, version, (start, until), rule.sources, now)) if until < now else (),
+        sampled=sampled,
+        serving_since=champion.at,
     )
 
 
-def since_change(connection: Connection, tally: Tally, held: Mapping[str, Detector]) -> Tally:
+def since_change(
+    connection: Connection, rule: Rule, champion: promotions.Promotion, tally: Tally, held: Mapping[str, Detector]
+) -> Tally:
     """The tally with the labels since the change that each alarmed detector has found."""
     moments = {key: each.changed_at for key, each in held.items() if each.alarmed_at is not None}
     return replace(
         tally,
         since_change={
-            key: tuple(judged.counted(connection, tally.model, tally.version, moment, tally.end))
+            key: _labels(connection, rule, champion, moment, tally.end)
             for key, moment in moments.items()
             if moment is not None and moment > tally.start
         },
     )
 
 
+def _labels(
+    connection: Connection, rule: Rule, champion: promotions.Promotion, start: datetime, now: datetime
+) -> tuple[LabelCount, ...]:
+    name, version = champion.model_name, champion.to_version
+    if not rule.slice:
+        return tuple(judged.counted(connection, name, version, start, now))
+    cells = judged.counted_inside(connection, name, version, start, now, rule.sources, rule.slice)
+    return cells.get("", ())
+
+
+def _by_tag(
+    connection: Connection, rule: Rule, champion: promotions.Promotion, start: datetime, now: datetime
+) -> dict[str, tuple[LabelCount, ...]]:
+    """The newest labels of the window by what they have in the tag that names groups."""
+    name, version = champion.model_name, champion.to_version
+    groups = judged.counted_inside(connection, name, version, start, now, rule.sources, rule.slice, rule.by)
+    return {group: cells for group, cells in groups.items() if group}
+
+
 def silence(connection: Connection, rule: Rule, tally: Tally, champion: promotions.Promotion) -> list[Finding]:
     """Whether the rule has gone without anything to decide from for too long, where it minds."""
     name, version = champion.model_name, champion.to_version
-    if rule.kind.labels:
-        last = judged.newest(connection, name, version, rule.sources)
+    if rule.reads_labels:
+        last = judged.newest(connection, name, version, rule.sources, rule.slice)
     else:
         last = tallies.newest(connection, name, version)
     found = silence_of(rule, tally, max(last or champion.at, champion.at))
@@ -130,7 +214,7 @@ def read_labels(
     At most READ_AT_ONCE labels are read: what is left waits for the next evaluation. With terms of probation, the
     detectors of a version that was promoted over another begin with more of their budget.
     """
-    if rule.false_alarms is None or null_of(rule, baseline) is None:
+    if rule.false_alarms is None or not rule.detects or null_of(rule, baseline) is None:
         return None
     name, version, digest = champion.model_name, champion.to_version, definition(rule, baseline, classes)
     held = detectors.held(connection, name, version, rule.name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from mlplatform.build import Parts
 from mlplatform.links import links_of
@@ -63,12 +63,26 @@ def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str]) -> Exp
     return Explanation(alert, heading, said)
 
 
+_UNLESS: Final = (
+    "Windows that overlap change nothing in that; observations that depend on each other, such as the latencies of one "
+    "slow minute, do."
+)
+
+
 def promise(rule: Rule) -> str:
     """How often a healthy model makes the rule fire, as its decision guarantees."""
-    if rule.false_alarms is not None:
+    if rule.kind.counted:
+        return "What is counted, not estimated, has no false alarms: it fires when the count is over the threshold."
+    if rule.detects:
+        assert rule.false_alarms is not None
         return (
             f"While the model is healthy, false alarms come at most {rule.false_alarms.text} on average, over "
             "everything the rule watches, at any rate of labels and however often it is asked."
+        )
+    if rule.false_alarms is not None:
+        return (
+            f"While all is well, false alarms come at most {rule.false_alarms.text} on average{rule.kind.together}: "
+            f"each scheduled look is wrong with a chance of at most {1 - rule.confidence:.2g}. {_UNLESS}"
         )
     return (
         f"While the model is healthy, one evaluation raises a false alarm with a chance of at most "
@@ -95,10 +109,14 @@ def _rule(rule: Rule, alert: Alert) -> Iterable[str]:
     yield f"{metric} {side} {wording.amount(metric, rule.threshold)}, in a window of {wording.duration(rule.window)}"
     if alert.threshold != rule.threshold:
         yield f"when it was last judged, the rule said {wording.amount(metric, alert.threshold)}"
-    yield f"decides from {wording.counted(rule.min_samples, 'sample')} on, with {100 * rule.confidence:g} % confidence"
+    if not rule.kind.counted:
+        samples = wording.counted(rule.min_samples, "sample")
+        yield f"decides from {samples} on, with {100 * rule.confidence:.7g} % confidence"
+    if rule.where or rule.by:
+        yield f"looks at answers{rule.where}{f', group by group of the tag {rule.by}' if rule.by else ''}"
     if rule.false_alarms is not None:
         yield f"false alarms: at most {rule.false_alarms.text}"
-    if rule.kind.labels:
+    if rule.reads_labels:
         yield f"labels from: {', '.join(rule.sources)}"
     better = "less" if rule.above is not None else "more"
     yield f"fires after {wording.duration(rule.for_)}, ends at {wording.amount(metric, rule.clear_level)} or {better}"
@@ -119,7 +137,8 @@ def _numbers(rule: Rule, finding: Mapping[str, Any]) -> Iterable[str]:
     metric = rule.metric
     limits = wording.interval(metric, finding["low"], finding["high"])
     yield f"value: {wording.amount(metric, finding['value'])}"
-    yield f"interval ({100 * rule.confidence:g} % each side): {limits}"
+    if not rule.kind.counted:
+        yield f"interval ({100 * rule.confidence:.7g} % each side): {limits}"
     if finding["baseline"] is not None:
         yield f"baseline: {wording.baseline(metric, finding['baseline'])}"
     yield f"allowed: {wording.amount(metric, finding['threshold'])}"

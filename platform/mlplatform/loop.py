@@ -15,7 +15,7 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
 from mlplatform.errors import ConflictError
-from mlplatform.evidence import baseline_of, read_labels, silence, since_change, tally_of
+from mlplatform.evidence import Sample, baseline_of, read_labels, sample_of, silence, since_change, tally_of
 from mlplatform.notices import post_group
 from mlplatform.plain import plain
 from mlplatform.store import alerts, audit, detectors, evaluations, leases, promotions
@@ -25,6 +25,7 @@ from monitors.finding import NO_DATA, Finding
 from monitors.notify import Subject
 from monitors.rules import Rule
 from monitors.sequential import Detector, reset
+from monitors.tally import NO_SAMPLE
 
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
 
@@ -34,8 +35,10 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
 
     Reading, deciding and all that follows are one transaction, which proves the lease (when one is given) and claims
     the slot: two watchers cannot both evaluate it, a killed one leaves nothing half-done, and each label is read once.
+    Rules that estimate from rows do so before it, so that nobody waits for them.
     """
     now, name = parts.clock(), parts.rules.model
+    sample = sample_of(parts, rule, now)
     try:
         with parts.database.write() as connection:
             if lease is not None:
@@ -44,7 +47,9 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
             champion = promotions.latest(connection, name)
             if champion is None or evaluations.is_done(connection, name, rule.name, slot):
                 return None
-            findings, missing = _judge(connection, parts, rule, champion, now)
+            if sample is not None and sample.version != champion.to_version:
+                return None  # a new champion came while its predecessor's rows were measured
+            findings, missing = _judge(connection, parts, rule, champion, now, sample)
             evaluation = evaluations.Evaluation(
                 id=new_id(),
                 rule=rule.name,
@@ -67,20 +72,26 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
 
 
 def _judge(
-    connection: Connection, parts: Parts, rule: Rule, champion: promotions.Promotion, now: datetime
+    connection: Connection,
+    parts: Parts,
+    rule: Rule,
+    champion: promotions.Promotion,
+    now: datetime,
+    sample: Sample | None,
 ) -> tuple[tuple[Finding, ...], list[Finding]]:
     """Read what is new, decide, and keep what the detectors remember; settled ones begin anew.
 
     Returns the findings about the model, and the one about missing data where the rule minds.
     """
     classes = parts.family.classes
-    tally, baseline = tally_of(connection, classes, rule, champion, now), baseline_of(connection, champion)
+    sampled = NO_SAMPLE if sample is None else sample.sampled
+    tally, baseline = tally_of(connection, classes, rule, champion, now, sampled), baseline_of(connection, champion)
     missing = silence(connection, rule, tally, champion)
     memory = read_labels(connection, rule, baseline, champion, classes, parts.rules.probation)
     if memory is None:
         return decide(rule, tally, baseline), missing
     held = {key: Detector.from_json(state) for key, state in memory.streams.items()}
-    findings = decide(rule, since_change(connection, tally, held), baseline, held)
+    findings = decide(rule, since_change(connection, rule, champion, tally, held), baseline, held)
     anew = {key: reset(held[key], now).to_json() for key in settled(findings, held)}
     kept = replace(memory, streams={**memory.streams, **anew})
     detectors.keep(connection, champion.model_name, champion.to_version, rule.name, kept)

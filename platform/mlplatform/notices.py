@@ -156,7 +156,7 @@ def _notice(
     name, version, told = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
     others = [Subject(*each) for each in firing(connection, name, version, rule.name) if each[0].id not in told]
     to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
-    errors_matter = kind != "resolved" and rule.kind.labels
+    errors_matter = kind != "resolved" and rule.reads_labels
     return Notice(
         kind=kind,
         rule=rule,
@@ -175,9 +175,13 @@ def _confused(
 ) -> tuple[str, ...]:
     """For each alert the pair of classes most often confused in the window: "3 read as 5, 14 of 20 errors"."""
     name, version = evaluation.model_name, evaluation.model_version
-    counts = judged.counted(connection, name, version, evaluation.window_start, evaluation.window_end)
+    start, end = evaluation.window_start, evaluation.window_end
+    whole = judged.counted(connection, name, version, start, end)
     phrases = []
     for alert in about:
+        tags = _tags_of(rule, alert)
+        part = judged.counted_inside(connection, name, version, start, end, rule.sources, tags) if tags else {}
+        counts = part.get("", ()) if tags else whole
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _class_of(rule, alert)
         for cell in counts:
@@ -191,6 +195,11 @@ def _confused(
 def _class_of(rule: Rule, alert: Alert) -> str | None:
     """The class an alert is about; None where it is about something else."""
     return alert.key if rule.kind.key == "class" and alert.key else None
+
+
+def _tags_of(rule: Rule, alert: Alert) -> dict[str, str]:
+    """The tags of the answers an alert is about: those of its rule's slice, and of its group."""
+    return {**rule.slice, **({rule.by: alert.key} if rule.by and alert.key else {})}
 
 
 def _thumbnails(
@@ -210,6 +219,7 @@ def _thumbnails(
             evaluation.window_end,
             rule.sources,
             MOST_THUMBNAILS // len(shown),
+            _tags_of(rule, alert),
         )
     ]
     return tuple(

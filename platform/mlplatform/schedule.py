@@ -16,6 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from mlplatform.aside import Aside
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
@@ -159,7 +160,7 @@ class Watcher:
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(7), "evaluate": ThreadPoolExecutor(1)},
+            executors={"default": ThreadPoolExecutor(7), "evaluate": ThreadPoolExecutor(1), "aside": Aside()},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         renewal = self.parts.settings.lease_seconds / 3
@@ -179,7 +180,7 @@ class Watcher:
                 IntervalTrigger(seconds=seconds, start_date=EPOCH, timezone=UTC),
                 args=(rule,),
                 name=f"evaluate {rule.name}",
-                executor="evaluate",
+                executor="aside" if rule.kind.own else "evaluate",
                 next_run_time=datetime.now(UTC),
             )
         return scheduler

@@ -57,7 +57,13 @@ def test_it_restates_the_rule_and_what_it_promises(world: Parts) -> None:
 def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:
     assert "at most 1 per 90d on average" in promise(example(false_alarms="1 per 90d"))
     assert "at most 1 %, over all classes together" in promise(example("class_error"))
-    assert "at most 5 %, for each class of hosts" in promise(example("latency_ratio", confidence=0.95))
+    assert "at most 5 %, over all classes of hosts together" in promise(example("latency_ratio", confidence=0.95))
+    assert promise(example("volume", below="9 answers", above=None)).startswith(
+        "What is counted, not estimated, has no"
+    )
+    watched = promise(example("latency_ratio", false_alarms="1 per 90d"))
+    assert "at most 1 per 90d on average, over all classes of hosts together" in watched
+    assert "observations that depend on each other" in watched
 
 
 def test_it_tells_what_happened_since_and_by_whom(world: Parts) -> None:

@@ -16,6 +16,7 @@ from mlplatform.schedule import Watcher, slot_of
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
+from tests.mlplatform import own_metrics
 from tests.mlplatform.conftest import FakeCatalog
 from tests.mlplatform.loop_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 
@@ -220,3 +221,23 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
         tick(parts, seconds=1)
         assert eventually(lambda: watcher.lease is not None)
         assert len(caplog.records) - done <= 5
+
+
+def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watcher(parts: Parts) -> None:
+    own = (
+        "  - {name: own, metric: 'python:tests.mlplatform.own_metrics:waits', above: 1, window: 1h, min_samples: 20}\n"
+    )
+    promote(with_rules(parts, RULES + own))
+    answer(parts, 18, 12)
+    own_metrics.ENTERED.clear()
+    own_metrics.GO_ON.clear()
+    try:
+        with running(Watcher(parts, counting)):
+            assert own_metrics.ENTERED.wait(20)
+            assert eventually(lambda: len(all_evaluations(parts)) == 3)
+        assert "own" not in {evaluation.rule for evaluation in all_evaluations(parts)}
+    finally:
+        own_metrics.GO_ON.set()
+        for thread in threading.enumerate():
+            if thread.name == "aside":
+                thread.join(20)

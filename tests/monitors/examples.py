@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitors.finding import Finding, State
+from monitors.kinds import KINDS
 from monitors.rules import Rule, Source
 from monitors.tally import LabelCount, Tally, latency_bin
 from monitors.window import Baseline, HostLatency, Row, Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGITS = tuple("0123456789")
-WRITTEN = {"accuracy_drop": "0.5 points", "latency_ratio": "2 x", "class_error": "10 %"}
+WRITTEN = {metric: kind.example.split('"')[1] for metric, kind in KINDS.items()}
 
 
 def rule(metric: str = "accuracy_drop", /, **written: object) -> Rule:
     """A rule as it would be written in alerts.yaml."""
-    plain = {"name": "a-rule", "metric": metric, "above": WRITTEN[metric], "window": "24h", "min_samples": 50}
+    plain = {"name": "a-rule", "metric": metric, "above": WRITTEN.get(metric), "window": "24h", "min_samples": 50}
     return Rule.model_validate({**plain, **written})
 
 

@@ -40,9 +40,13 @@ def test_an_endless_duration_is_refused() -> None:
         ("10%", "class_error", 0.1),
         ("2 x", "latency_ratio", 2.0),
         ("1.25x", "latency_ratio", 1.25),
+        ("100 answers", "volume", 100.0),
+        ("2d", "label_lag", 172_800.0),
+        (0.25, "python:a.b:c", 0.25),
+        ("3", "evidently:F1Score", 3.0),
     ],
 )
-def test_a_threshold_becomes_a_share_or_a_ratio(written: str, metric: str, meant: float) -> None:
+def test_a_threshold_becomes_a_share_a_ratio_a_count_or_seconds(written: object, metric: str, meant: float) -> None:
     assert parse_threshold(written, metric) == pytest.approx(meant)
 
 
@@ -57,6 +61,11 @@ def test_a_threshold_becomes_a_share_or_a_ratio(written: str, metric: str, meant
         ("nan %", "class_error", "10 %"),
         ("0.5 x", "latency_ratio", "at least 1 x"),
         ("100 %", "class_error", "below 100 %"),
+        ("100", "volume", "100 answers"),
+        ("2", "label_lag", "like 30s, 5m"),
+        (True, "python:a.b:c", "a plain number"),
+        (float("nan"), "python:a.b:c", "a plain number"),
+        ("3 %", "evidently:F1Score", "a plain number"),
     ],
 )
 def test_a_threshold_that_does_not_fit_says_what_would(written: object, metric: str, remedy: str) -> None:

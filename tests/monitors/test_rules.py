@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from monitors.errors import RulesError
+from monitors.kinds import KINDS
 from monitors.rules import AlertsConfig, json_schema, load_rules, parse_rules
 from tests.monitors.examples import rule as a_rule
 
@@ -92,7 +93,7 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"severity": "loud"}, "severity: 'loud' is not allowed; allowed: critical, info, warning"),
         (
             {"metric": "acuracy"},
-            "metric: 'acuracy' is not allowed; allowed: accuracy_drop, class_error, latency_ratio",
+            "metric: 'acuracy' is not allowed; allowed: accuracy_drop, calibration_error, class_error, error_rate",
         ),
         ({"sources": "[users]"}, "sources[0]: 'users' is not allowed; allowed: audit, correction, delayed"),
         (
@@ -111,7 +112,7 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
         (
             {"widnow": "1d"},
-            "widnow: unknown key; allowed: above, action, below, clear, confidence, escalate, every, false_alarms, for",
+            "widnow: unknown key; allowed: above, action, below, by, clear, confidence, escalate, every, false_alarms",
         ),
         ({"for_": "1s"}, "for_: unknown key; allowed: above"),
     ],
@@ -239,7 +240,7 @@ def test_a_budget_and_a_clear_level_are_read() -> None:
         ("accuracy_drop", {"false_alarms": "1 a year"}, "write for example 1 per 90d"),
         ("accuracy_drop", {"false_alarms": "0 per 90d"}, "write for example 1 per 90d"),
         ("accuracy_drop", {"false_alarms": "1 per 0d"}, "over no time"),
-        ("latency_ratio", {"false_alarms": "1 per 90d"}, "latency_ratio has none; leave it out"),
+        ("volume", {"false_alarms": "1 per 90d"}, "is counted, not estimated; leave it out"),
         ("accuracy_drop", {"clear": "0.6 points"}, "above the threshold"),
         ("accuracy_drop", {"clear": "2 x"}, "does not fit metric"),
     ],
@@ -280,3 +281,98 @@ def test_a_threshold_on_the_side_where_the_metric_is_well_is_refused() -> None:
 def test_an_action_that_could_do_nothing_for_a_metric_is_refused(metric: str, action: str) -> None:
     with pytest.raises(ValidationError, match=f"is not possible .does not fit metric {metric}.; allowed: "):
         a_rule(metric, action=action)
+
+
+def test_a_low_metric_is_broken_below_its_threshold_and_clear_above_it() -> None:
+    found = a_rule("macro_f1", above=None, below="98 %", clear="99 %")
+    assert (found.threshold, found.clear_level) == (0.98, 0.99)
+    assert found.is_beyond(0.97, found.threshold)
+    assert not found.is_beyond(0.98, found.threshold)
+    with pytest.raises(ValidationError, match="is below the threshold, so an alert would end while its rule is broken"):
+        a_rule("macro_f1", above=None, below="98 %", clear="97 %")
+    with pytest.raises(ValidationError, match="is where macro_f1 is well; write `below`"):
+        a_rule("macro_f1", above="98 %")
+
+
+@pytest.mark.parametrize(
+    ("metric", "option"),
+    [
+        ("accuracy_drop", {"by": "client"}),
+        ("latency_ratio", {"slice": {"scanner": "flatbed"}}),
+        ("class_error", {"quantile": 0.5}),
+        ("macro_f1", {"over": "answers"}),
+        ("accuracy_drop", {"params": {"a": 1}}),
+        ("group_gap", {"by": "client", "value": "1"}),
+    ],
+)
+def test_an_option_that_means_nothing_for_the_metric_is_refused(metric: str, option: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=f"means nothing for metric {metric}; leave it out"):
+        a_rule(metric, **option)
+
+
+def test_only_what_is_counted_goes_without_min_samples() -> None:
+    [fault] = faults(HEAD + RULE.replace(", min_samples: 50", ""))
+    assert fault == "alerts.yaml:6: rules[0].min_samples: required key is missing"
+    volume = "  - {name: v, metric: volume, below: 100 answers, window: 1h}\n"
+    assert parse_rules(HEAD + volume, "alerts.yaml", {}).rules[0].threshold == 100
+
+
+def test_a_group_rule_must_say_by_which_tag() -> None:
+    with pytest.raises(ValidationError, match="write `by` and the tag that names them"):
+        a_rule("group_gap", above="3 points")
+    with pytest.raises(ValidationError, match="should match pattern"):
+        a_rule("group_gap", above="3 points", by="Writer Group")
+
+
+def test_a_wait_cannot_be_longer_than_the_window_it_is_looked_for_in() -> None:
+    with pytest.raises(ValidationError, match="is not longer than the threshold"):
+        a_rule("label_lag", above="1d", window="24h")
+
+
+def test_a_budget_over_looks_sets_the_confidence_of_each() -> None:
+    written = "  - {name: l, metric: latency_ratio, above: 2 x, window: 15m, min_samples: 9, false_alarms: 2 per 10d"
+    quick, slow = parse_rules(
+        HEAD + written + ", every: 1m}\n" + written.replace("name: l", "name: m") + "}\n", "", {}
+    ).rules
+    assert quick.confidence == pytest.approx(1 - 2 / (10 * 24 * 60), abs=1e-12)
+    assert slow.confidence == pytest.approx(1 - 2 / (10 * 24 * 12), abs=1e-12)
+    [fault] = faults(HEAD + written.replace("10d", "1h") + ", every: 30m}\n")
+    assert fault.startswith(
+        "alerts.yaml:5: rules: the value gives rule 'l' a budget of 2 per 1h, which its looks every 30m"
+    )
+
+
+def test_detectors_keep_the_confidence_that_was_written() -> None:
+    written = RULE.replace("}", ", false_alarms: 1 per 90d}")
+    assert parse_rules(HEAD + written, "alerts.yaml", {}).rules[0].confidence == 0.99
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ({"metric": "volume", "below": "100 answers", "min_samples": None}, True),
+        ({"metric": "macro_f1", "below": "98 %"}, True),
+        ({"metric": "macro_f1", "below": "98 %", "min_samples": None}, False),
+        ({"metric": "macro_f1", "below": "98 %", "above": "99 %"}, False),
+        ({"metric": "python:a.b:c", "above": 0.3, "over": "answers"}, True),
+        ({"metric": "python:a.b", "above": 0.3}, False),
+        ({"metric": "evidently:F1Score", "below": 0.9, "params": {"k": 1}, "slice": {"scanner": "flatbed"}}, True),
+        ({"metric": "group_gap", "above": "3 points", "by": "writer_group"}, True),
+        ({"metric": "label_lag", "above": "2d", "quantile": 0.5}, True),
+        ({"metric": "label_lag", "above": "2 days"}, False),
+    ],
+)
+def test_the_schema_knows_the_further_metrics(written: dict[str, object], right: bool) -> None:
+    rule = {"name": "a", "window": "7d", "min_samples": 50, **written}
+    plain = {key: value for key, value in rule.items() if value is not None}
+    assert (schema_faults({"version": 1, "model": "digits", "rules": [plain]}) == []) == right
+
+
+def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() -> None:
+    comments = SHIPPED.read_text().split("  # Further rules by name", 1)[1].splitlines()
+    written = [line.replace("  # ", "  ", 1) for line in comments if line.startswith(("  # - ", "  #   "))]
+    text = HEAD + "\n".join(written) + "\n"
+    found = {rule.metric for rule in parse_rules(text, "alerts.yaml", {}).rules}
+    assert schema_faults(yaml.safe_load(text)) == []
+    own = {"python:our_metrics.reading:cost_per_letter", "evidently:F1Score"}
+    assert found == {*KINDS, *own} - {"latency_ratio", "class_error"}

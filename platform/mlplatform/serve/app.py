@@ -1,5 +1,6 @@
 """The HTTP face of the platform: routes, each a few lines; it holds no state and decides nothing."""
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
 from mlplatform import views
 from mlplatform.errors import InvalidInputError
@@ -35,11 +37,13 @@ from mlplatform.serve.bodies import (
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
+from mlplatform.serve.requests import WENT_AWAY
 from mlplatform.serve.server import Server
 from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
+PREDICT = "/v1/predict"
 PathId = Annotated[str, Path(pattern=NO_NUL)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
@@ -79,9 +83,14 @@ def _count_requests(app: FastAPI, server: Server) -> None:
             response = await call_next(request)
             status = response.status_code
             return response
+        except (ClientDisconnect, asyncio.CancelledError):
+            status = WENT_AWAY
+            raise
         finally:
             route = request.scope.get("route")
             server.metrics.requests.labels(getattr(route, "path", "unknown"), str(status)).inc()
+            if request.method == "POST" and request.scope["path"] == PREDICT:  # the body limit answers before a route
+                server.requests.count(status)
 
 
 def _predictions(app: FastAPI, server: Server) -> None:

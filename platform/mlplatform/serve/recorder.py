@@ -1,7 +1,8 @@
 """The recorder: predictions on their way to the database; an answer never waits for it and never fails by it.
 
 A bounded queue and one writing thread with group commit. While the database is away rows wait; when the queue is
-full the newest are dropped, counted and logged, never silently. Memory is bounded by `capacity` rows.
+full the newest are dropped, counted and logged, never silently. Memory is bounded by `capacity` rows. Between batches
+the thread writes how many requests ended how.
 """
 
 import logging
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.decode import to_png
+from mlplatform.serve.requests import RequestCounts
 from mlplatform.store.database import Database
 from mlplatform.store.predictions import Prediction, Recorded, record
 from pipelines.data import content_hash
@@ -55,6 +57,7 @@ class Recorder:
         flush_seconds: float,
         instance: str = "",
         sleep: Callable[[float], object] | None = None,
+        requests: RequestCounts | None = None,
     ) -> None:
         self._database, self._instance = database, instance
         self._capacity, self._batch, self._flush_seconds = capacity, batch, flush_seconds
@@ -64,6 +67,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
+        self._requests = requests
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -118,6 +122,10 @@ class Recorder:
             batch = self._next_batch()
             if batch:
                 self._write(batch)
+            if self._requests is not None:
+                self._requests.write()
+        if self._requests is not None:
+            self._requests.write(now=True)
 
     def _next_batch(self) -> list[Answer]:
         with self._changed:

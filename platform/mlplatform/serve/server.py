@@ -9,7 +9,9 @@ from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
+from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
+from mlplatform.store.tallies import NO_MODEL
 
 WORKERS = 4
 
@@ -26,6 +28,7 @@ class Server:
     pool: Pool
     tuner: Tuner
     reloader: Reloader
+    requests: RequestCounts
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
@@ -43,12 +46,14 @@ def assemble(parts: Parts) -> Server:
     """Build a server's parts from settings; nothing runs yet."""
     settings, family, holder = parts.settings, parts.family, Holder()
     decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         parts.database,
         capacity=settings.recorder_queue,
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
         instance=parts.instance,
+        requests=requests,
     )
     pool = Pool(WORKERS, settings.serve_threads)
     tuner = Tuner(parts, holder, decoder, settings.serve_threads)
@@ -62,4 +67,10 @@ def assemble(parts: Parts) -> Server:
             pool.resize(tuner.threads)
 
     reloader = Reloader(parts, holder, measure, after_poll)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader)
+    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
+
+
+def _serving(holder: Holder) -> int:
+    """The version that answers now."""
+    loaded = holder.loaded
+    return NO_MODEL if loaded is None else loaded.version

@@ -8,20 +8,22 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from mlplatform.store import plans
 from mlplatform.store.schema import predictions
-from mlplatform.store.schema_watch import audits
+from mlplatform.store.schema_watch import audits, judged
 from monitors.sampling import Plan, stratum_of
 from monitors.sampling import draw as drawn_by
+from monitors.tally import Lag
 
 if TYPE_CHECKING:
     from mlplatform.store.predictions import Prediction
 
 Window = tuple[datetime, datetime]
+MOST_WAITS: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,29 @@ def settle(connection: Connection, prediction_ids: Iterable[str], now: datetime)
     ids = sorted(set(prediction_ids))
     open_ones = audits.c.prediction_id.in_(ids) & audits.c.finished_at.is_(None)
     connection.execute(update(audits).where(open_ones).values(finished_at=now))
+
+
+def waits(
+    connection: Connection, model_name: str, version: int, window: Window, sources: Collection[str], now: datetime
+) -> list[Lag]:
+    """How long the answers drawn in [start, end) waited for a label of these sources, or wait still; newest first."""
+    known = (judged.c.prediction_id == audits.c.prediction_id) & judged.c.source.in_(sources)
+    query = (
+        select(audits.c.at, judged.c.known_at)
+        .outerjoin(judged, known)
+        .where(
+            audits.c.model_name == model_name,
+            audits.c.model_version == version,
+            audits.c.at >= window[0],
+            audits.c.at < window[1],
+        )
+        .order_by(audits.c.at.desc(), audits.c.prediction_id.desc())
+        .limit(MOST_WAITS)
+    )
+    return [
+        Lag(max(0.0, ((row.known_at or now) - row.at).total_seconds()), row.known_at is None)
+        for row in connection.execute(query)
+    ]
 
 
 def progress(connection: Connection, model_name: str, version: int, window: Window) -> Progress:

@@ -1,6 +1,7 @@
 """Predictions joined with their labels: the rows monitors judge."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, select
@@ -24,6 +25,7 @@ class JoinedRow:
     confidence: float
     latency_ms: float | None
     truth: Current | None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def window(
@@ -51,7 +53,8 @@ def window(
         request = (row.at, row.request_id)
         latency_ms = None if request in requests else row.latency_ms
         requests.add(request)
-        found.append(JoinedRow(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id)))
+        tags = {**(row.tags or {}), "client": row.client_id}
+        found.append(JoinedRow(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id), tags))
     return found
 
 

@@ -6,12 +6,12 @@ when its truth comes from a source it never came from before; `seen` lists the e
 takes several sources can pass over what it has read already.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -26,6 +26,9 @@ from monitors.tally import Judged, LabelCount
 CHUNK = 5_000
 ESTIMATING = ("audit", "delayed")
 """The sources whose labels say how good a model is; a correction was picked for being an error."""
+NEWEST: Final = 20_000
+"""As many labels of a window are read one by one where counts do not do."""
+NO_TAGS: Final[Mapping[str, str]] = {}
 CENSUS = Chance(1.0, 1.0)
 """The weight of a label whose answer nobody drew: it stands for itself."""
 NEVER_DRAWN = Chance(0.0, 0.0)
@@ -156,8 +159,10 @@ def _count(connection: Connection, changes: Counter[Cell]) -> None:
         connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=added), rows)
 
 
-def newest(connection: Connection, model_name: str, version: int, sources: Collection[str]) -> datetime | None:
-    """When the last truth became known that may estimate, of these sources; None before the first."""
+def newest(
+    connection: Connection, model_name: str, version: int, sources: Collection[str], tags: Mapping[str, str] = NO_TAGS
+) -> datetime | None:
+    """When the last truth became known that may estimate, of these sources and tags; None before the first."""
     query = (
         select(judged.c.known_at)
         .where(
@@ -165,6 +170,7 @@ def newest(connection: Connection, model_name: str, version: int, sources: Colle
             judged.c.model_version == version,
             judged.c.source.in_(sources),
             judged.c.weight > 0,
+            *with_tags(tags),
         )
         .order_by(judged.c.seq.desc())
         .limit(1)
@@ -232,6 +238,75 @@ def _judged(row: RowMapping) -> Judged:
         share=row["share"],
         tags=row["tags"] or {},
     )
+
+
+def inside(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str] = NO_TAGS,
+    limit: int = NEWEST,
+) -> list[Judged]:
+    """The newest `limit` answers given in [start, end) with these tags whose label may estimate, newest first."""
+    query = _newest_inside(model_name, version, start, end, sources, tags, limit)
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def counted_inside(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str] = NO_TAGS,
+    by: str | None = None,
+    limit: int = NEWEST,
+) -> dict[str, tuple[LabelCount, ...]]:
+    """The same answers counted, by what they have in a tag; under "" those without it, or all where none is asked."""
+    newest = _newest_inside(model_name, version, start, end, sources, tags, limit).subquery()
+    group = literal("") if by is None else func.coalesce(newest.c.tags[by].as_string(), "")
+    cells = (newest.c.source, newest.c.truth, newest.c.label, newest.c.weight)
+    named = select(group.label("group"), *cells).subquery()
+    columns = [named.c[name] for name in ("group", "source", "truth", "label", "weight")]
+    query = select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns)
+    found: dict[str, list[LabelCount]] = defaultdict(list)
+    for row in connection.execute(query):
+        found[row.group].append(LabelCount(row.source, row.truth, row.label, row.weight, row.n))
+    return {name: tuple(cells) for name, cells in found.items()}
+
+
+def _newest_inside(
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    sources: Collection[str],
+    tags: Mapping[str, str],
+    limit: int,
+) -> Select[Any]:
+    return (
+        select(judged)
+        .where(
+            judged.c.model_name == model_name,
+            judged.c.model_version == version,
+            judged.c.at >= start,
+            judged.c.at < end,
+            judged.c.source.in_(sources),
+            judged.c.weight > 0,
+            *with_tags(tags),
+        )
+        .order_by(judged.c.at.desc(), judged.c.prediction_id.desc())
+        .limit(limit)
+    )
+
+
+def with_tags(tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """The conditions that an answer was sent with all of these tags."""
+    return [judged.c.tags[name].as_string() == text for name, text in sorted(tags.items())]
 
 
 def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:

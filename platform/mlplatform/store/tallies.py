@@ -1,7 +1,8 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
 A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and confidence in
-steps of 2 %. Times are those of the answers.
+steps of 2 %. Times are those of the answers. Prediction requests are counted by HTTP status in `failures`, in rows
+without a host class.
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 CONFIDENCE_STEPS: Final = 50
 KEYS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
 Counts = dict[str, int]
+NO_MODEL: Final = 0
+OF_REQUESTS: Final = ""
+"""The host class of the rows that count requests, not answers."""
 
 
 def minute_of(moment: datetime) -> int:
@@ -89,7 +93,7 @@ def answers(connection: Connection, model_name: str, version: int, start: dateti
 def newest(connection: Connection, model_name: str, version: int) -> datetime | None:
     """The minute of a version's last answer; None before the first."""
     query = select(func.max(tallies.c.minute)).where(
-        tallies.c.model_name == model_name, tallies.c.model_version == version
+        tallies.c.model_name == model_name, tallies.c.model_version == version, tallies.c.answers > 0
     )
     found: int | None = connection.scalar(query)
     return None if found is None else start_of(found)
@@ -104,6 +108,32 @@ def latency(
     for row in connection.execute(query):
         found[row.host_class].update({int(place): n for place, n in row.latency.items()})
     return found
+
+
+def note_requests(
+    connection: Connection, instance: str, model_name: str, requests: Mapping[tuple[int, int], Counts]
+) -> None:
+    """Keep how many prediction requests ended how, by version and minute; the newer count of a minute replaces it.
+
+    Only the server `instance` writes these rows, so the same count written twice is counted once. `version` is
+    NO_MODEL for requests that found no model loaded.
+    """
+    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    for (version, minute), statuses in sorted(requests.items()):
+        row = dict(zip(KEYS, (model_name, version, minute, OF_REQUESTS, instance), strict=True))
+        statement = upsert(tallies).values(row | {"answers": 0, "latency": {}, "labels": {}, "failures": statuses})
+        update = {"failures": statement.excluded.failures}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=update))
+
+
+def requests(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> dict[int, int]:
+    """How many prediction requests to a version, or to servers without a model, ended with which HTTP status."""
+    found: Counter[int] = Counter()
+    for each in (version, NO_MODEL):
+        inside = _inside(model_name, each, start, end) & (tallies.c.host_class == OF_REQUESTS)
+        for statuses in connection.scalars(select(tallies.c.failures).where(inside)):
+            found.update({int(status): n for status, n in (statuses or {}).items()})
+    return dict(found)
 
 
 def labels(

@@ -1,11 +1,12 @@
 """The gravest misreadings in a window, with their pictures; it reads at most SCANNED rows and judges nothing."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from mlplatform.store.judged import NO_TAGS, with_tags
 from mlplatform.store.schema import images, predictions
 from mlplatform.store.schema_watch import judged
 
@@ -33,10 +34,11 @@ def worst_errors(
     end: datetime,
     sources: Collection[str],
     most: int,
+    tags: Mapping[str, str] = NO_TAGS,
 ) -> list[Misread]:
     """The most confident wrong answers given in [start, end), each picture once, most confident first.
 
-    Only answers whose truth came from one of the sources, and of one true class where it is given.
+    Only answers whose truth came from one of the sources, with these tags, and of one true class where it is given.
     """
     newest = (
         select(judged)
@@ -45,6 +47,7 @@ def worst_errors(
             judged.c.model_version == version,
             judged.c.at >= start,
             judged.c.at < end,
+            *with_tags(tags),
         )
         .order_by(judged.c.at.desc())
         .limit(SCANNED)

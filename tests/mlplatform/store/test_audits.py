@@ -135,3 +135,26 @@ def test_the_order_of_review_is_not_the_order_of_arrival(database: Database, see
     in_force(database, 1.0)
     ids = recorded(database, *(prediction(START + n * MINUTE, seed=seed + n) for n in range(12)))
     assert claimed(database, "ada", 12) != ids
+
+
+def test_a_drawn_answer_waits_until_its_label_comes_from_a_source_that_counts(database: Database) -> None:
+    in_force(database, 1.0)
+    ids = recorded(database, *(prediction(START + n * MINUTE, seed=n, prediction_id=f"p{n}") for n in range(4)))
+    for key, source, minutes in ((ids[0], "audit", 30), (ids[1], "delayed", 41), (ids[2], "correction", 5)):
+        with database.write() as connection:
+            at = START + minutes * MINUTE
+            feedback.add(connection, [Label(key, "3", source, "ada", at)], at)  # type: ignore[arg-type]
+    now = START + 60 * MINUTE
+    with database.read() as connection:
+        window = (START, START + 4 * MINUTE)
+        found = audits.waits(connection, "digits", 1, window, ["audit", "delayed"], now)
+        assert [(lag.seconds / 60, lag.open) for lag in found] == [(57, True), (58, True), (40, False), (30, False)]
+        assert audits.waits(connection, "digits", 1, window, ["audit"], now)[2].open
+        assert len(audits.waits(connection, "digits", 1, (START, START + MINUTE), ["audit"], now)) == 1
+        assert audits.waits(connection, "digits", 2, window, ["audit"], now) == []
+
+
+def test_an_answer_that_was_not_drawn_waits_for_nothing(database: Database) -> None:
+    recorded(database, prediction())
+    with database.read() as connection:
+        assert audits.waits(connection, "digits", 1, (START, START + MINUTE), ["audit"], START + LIFE) == []

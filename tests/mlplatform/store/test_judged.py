@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlplatform.store import database as database_module
 from mlplatform.store import feedback, judged
 from mlplatform.store.database import Database
 from mlplatform.store.feedback import Label
+from mlplatform.store.predictions import Recorded
 from mlplatform.store.schema import UtcDateTime
 from mlplatform.store.schema_watch import counters, label_counts
 from mlplatform.store.schema_watch import judged as table
@@ -254,3 +256,65 @@ OLD = {
     ),
     "feedback": ("id", "prediction_id", "label", "source", "reviewer", "at", "received_at", "superseded_by"),
 }
+
+
+def sent(tags: dict[str, str], seed: int = 0, minutes: int = 0, client: str = "client") -> Recorded:
+    """An answer whose picture came with these tags."""
+    made = prediction(START + minutes * MINUTE, seed=seed)
+    return replace(made, prediction=replace(made.prediction, tags=tags, client_id=client))
+
+
+def in_window(
+    database: Database, tags: dict[str, str], limit: int = 100, sources: tuple[Source, ...] = ("audit",)
+) -> list[str]:
+    with database.read() as connection:
+        found = judged.inside(connection, "digits", 1, START, START + 10 * MINUTE, sources, tags, limit)
+    return [row.prediction_id for row in found]
+
+
+def test_the_labels_of_a_slice_are_those_whose_answers_came_with_its_tags(database: Database) -> None:
+    flatbed, phone, bare, late = recorded(
+        database,
+        sent({"scanner": "flatbed", "writer": "a'b\"c"}, seed=1, minutes=1),
+        sent({"scanner": "phone"}, seed=2, minutes=2, client="till"),
+        sent({}, seed=3, minutes=3),
+        sent({"scanner": "flatbed"}, seed=4, minutes=10),
+    )
+    for key in (flatbed, phone, bare, late):
+        told(database, key, "3")
+    assert in_window(database, {}) == [bare, phone, flatbed]
+    assert in_window(database, {"scanner": "flatbed"}) == [flatbed]
+    assert in_window(database, {"scanner": "flatbed", "writer": "a'b\"c"}) == [flatbed]
+    assert in_window(database, {"scanner": "phone", "client": "till"}) == [phone]
+    assert in_window(database, {"scanner": "fax"}) == []
+    assert in_window(database, {}, limit=2) == [bare, phone]
+    assert in_window(database, {}, sources=("delayed",)) == []
+
+
+def test_the_newest_label_of_a_slice_may_be_older_than_that_of_the_whole(database: Database) -> None:
+    flatbed, phone = recorded(database, sent({"scanner": "flatbed"}, seed=1), sent({"scanner": "phone"}, seed=2))
+    told(database, flatbed, "3", minutes=1)
+    told(database, phone, "3", minutes=2)
+    with database.read() as connection:
+        assert judged.newest(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
+        assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
+        assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
+
+
+def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: Database) -> None:
+    tags = [{"scanner": "flatbed"}, {"scanner": "flatbed"}, {"scanner": "phone", "ink": "blue"}, {}]
+    ids = recorded(database, *(sent(each, seed=place) for place, each in enumerate(tags)))
+    for key, truth in zip(ids, ("3", "3", "5", "3"), strict=True):
+        told(database, key, truth)
+
+    def counted(by: str | None, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
+        with database.read() as connection:
+            window = (START, START + MINUTE)
+            found = judged.counted_inside(connection, "digits", 1, *window, ["audit"], part, by, limit)
+        return {name: {cell.truth: cell.n for cell in cells} for name, cells in found.items()}
+
+    assert counted("scanner") == {"flatbed": {"3": 2}, "phone": {"5": 1}, "": {"3": 1}}
+    assert counted(None) == {"": {"3": 3, "5": 1}}
+    assert counted("scanner", ink="blue") == {"phone": {"5": 1}}
+    assert counted("client") == {"client": {"3": 3, "5": 1}}
+    assert sum(sum(each.values()) for each in counted("scanner", limit=2).values()) == 2

@@ -69,3 +69,45 @@ def test_answers_are_counted_by_label_and_confidence(database: Database) -> None
     kept(database, *(prediction(label=label, confidence=share) for label, share in shares))
     with database.read() as connection:
         assert tallies.labels(connection, "digits", 1, *SPAN) == {"3": {49: 3}, "7": {15: 1}}
+
+
+def noted(
+    database: Database, statuses: dict[str, int], *, version: int = 1, minutes: int = 0, instance: str = "one"
+) -> None:
+    key = (version, tallies.minute_of(START + minutes * MINUTE))
+    with database.write() as connection:
+        tallies.note_requests(connection, instance, "digits", {key: statuses})
+
+
+def test_requests_are_summed_over_servers_and_minutes_and_a_repeated_count_replaces_the_old(database: Database) -> None:
+    noted(database, {"200": 1})
+    noted(database, {"200": 5, "422": 1})
+    noted(database, {"200": 2, "500": 1}, minutes=3)
+    noted(database, {"200": 7}, instance="two")
+    noted(database, {"503": 4}, version=tallies.NO_MODEL)
+    noted(database, {"500": 9}, version=2)
+    noted(database, {"500": 9}, minutes=30)
+    with database.read() as connection:
+        assert tallies.requests(connection, "digits", 1, *SPAN) == {200: 14, 422: 1, 500: 1, 503: 4}
+        assert tallies.requests(connection, "letters", 1, *SPAN) == {}
+
+
+def test_counts_of_requests_are_neither_answers_nor_a_sign_of_them(database: Database) -> None:
+    kept(database, on("host", prediction(START, latency_ms=9.0)))
+    noted(database, {"200": 5}, minutes=5)
+    with database.read() as connection:
+        assert tallies.answers(connection, "digits", 1, *SPAN) == 1
+        assert tallies.newest(connection, "digits", 1) == START
+        assert {
+            host: sum(bins.values()) for host, bins in tallies.latency(connection, "digits", 1, *SPAN).items() if bins
+        } == {"host": 1}
+        assert set(tallies.labels(connection, "digits", 1, *SPAN)) == {"3"}
+
+
+def test_recording_an_answer_leaves_the_counts_of_requests_alone(database: Database) -> None:
+    noted(database, {"200": 5})
+    kept(database, prediction(START))
+    kept(database, prediction(START, seed=1))
+    with database.read() as connection:
+        assert tallies.requests(connection, "digits", 1, *SPAN) == {200: 5}
+        assert tallies.answers(connection, "digits", 1, *SPAN) == 2
