@@ -5,7 +5,7 @@ a hundred are labelled: half of them drawn by a sampling plan that is made anew 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -123,6 +123,11 @@ def _row(number: int, at: datetime, label: int, confidence: float, latency_ms: f
         "client_id": "benchmark",
         "tags": None,
     }
+
+
+def delayed(answer: Answer) -> Answer:
+    """The same answer, labelled by a truth that arrived."""
+    return replace(answer, source="delayed")
 
 
 def place_of(prediction_id: str) -> str:
