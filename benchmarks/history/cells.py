@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 _KIB: Final = 1024
@@ -18,7 +19,7 @@ def peak_mib() -> float:
 
 
 def run(command: Sequence[str], env: Mapping[str, str], most_seconds: float, most_mib: float) -> dict[str, Any]:
-    """What the command prints as JSON in its last line; `{"why_not": reason}` where it does not finish within bounds."""
+    """The JSON of the command's last line; `{"why_not": reason}` where it does not finish within bounds."""
     begun = time.monotonic()
     child = subprocess.Popen(
         command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -50,3 +51,15 @@ def _status(process: str, name: str) -> float:
         return 0.0
     found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
     return round(int(found[0]) / _KIB, 1) if found else 0.0
+
+
+def measured(look: Callable[[], Mapping[str, float]], repeats: int) -> dict[str, Any]:
+    """Medians of wall and CPU seconds of several looks (the first is not counted), and what the last one saw."""
+    taken, seen = [], dict[str, float]()
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        seen = dict(look())
+        taken.append((time.perf_counter() - wall, time.process_time() - cpu))
+    counted = taken[1:] or taken
+    walls, cpus = zip(*counted, strict=True)
+    return {"seconds": round(median(walls), 3), "cpu_seconds": round(median(cpus), 3), "seen": seen}

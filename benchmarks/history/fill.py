@@ -1,5 +1,8 @@
 """A store filled with a history, by the platform's own writers or in bulk with the same rows; it measures nothing."""
 
+import json
+import sys
+import time
 from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Any, Final
@@ -9,22 +12,33 @@ from sqlalchemy import Connection, Table, insert, select
 from benchmarks.history import world
 from benchmarks.history.world import Answer, Span
 from mlplatform.clock import new_id
-from mlplatform.store import evaluations, feedback, predictions, promotions
+from mlplatform.store import evaluations, feedback, predictions, promotions, spans
 from mlplatform.store.database import Database
 from mlplatform.store.predictions import Prediction, Recorded
 from mlplatform.store.schema import feedback as feedback_rows
 from mlplatform.store.schema import images
 from mlplatform.store.schema import predictions as prediction_rows
-from mlplatform.store.schema_watch import audits, counters, judged, label_counts, plans, tallies
+from mlplatform.store.schema_watch import (
+    audits,
+    counters,
+    judged,
+    label_counts,
+    label_sums,
+    plans,
+    tallies,
+    tally_sums,
+)
 from mlplatform.store.tallies import confidence_step, minute_of
 from monitors.sampling import stratum_of
 from monitors.tally import latency_bin
 
 WRITTEN_TOGETHER: Final = 500
+"""As many as the recorder writes in one transaction at most."""
 REVIEWER: Final = "benchmark"
 GOLDEN: Final = {"correct": 2_970, "total": 3_000}
 LATENCY: Final = {"p95_ms": 3.3, "calls": 1_000}
-FILLED: Final = (prediction_rows, feedback_rows, judged, label_counts, counters, tallies, plans, audits)
+COUNTED: Final = (label_counts, label_sums, tallies, tally_sums, counters)
+FILLED: Final = (prediction_rows, feedback_rows, judged, plans, audits, *COUNTED)
 PNGS = dict[str, bytes]
 Received = dict[str, datetime]
 
@@ -64,20 +78,20 @@ def publish(database: Database, span: Span) -> None:
         connection.execute(insert(plans), [_plan(span)])
 
 
-def record(database: Database, answers: list[Answer], pngs: PNGS) -> None:
-    """Write answers as two servers' recorders do."""
+def record(database: Database, answers: list[Answer], pngs: PNGS, together: int = WRITTEN_TOGETHER) -> None:
+    """Write answers as two servers' recorders do, so many in one transaction."""
     for server in world.SERVERS:
         mine = [answer.row for answer in answers if answer.instance == server]
-        for first in range(0, len(mine), WRITTEN_TOGETHER):
-            batch = mine[first : first + WRITTEN_TOGETHER]
+        for first in range(0, len(mine), together):
+            batch = mine[first : first + together]
             given = [Recorded(Prediction(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch]
             with database.write() as connection:
                 predictions.record(connection, given, server)
 
 
-def take_labels(database: Database, answers: list[Answer]) -> None:
-    """Take the labels of these answers as the API server does."""
-    for received_at, batch in world.batches(answers):
+def take_labels(database: Database, answers: list[Answer], together: int = world.BATCH) -> None:
+    """Take the labels of these answers as the API server does, so many in one request."""
+    for received_at, batch in world.batches(answers, together):
         labels = [
             feedback.Label(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
             for each in batch
@@ -92,9 +106,7 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
     seq = 0
     for each in world.spans(rows, list(pngs)):
         received = {
-            answer.row["id"]: received_at
-            for received_at, batch in world.batches(each.answers)
-            for answer in batch
+            answer.row["id"]: received_at for received_at, batch in world.batches(each.answers) for answer in batch
         }
         labelled = [answer for answer in each.answers if answer.source is not None]
         with database.write() as connection:
@@ -104,8 +116,11 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
             _put(connection, audits, [_draw(each, answer, received) for answer in drawn])
             _put(connection, feedback_rows, [_feedback(answer, received) for answer in labelled])
             _put(connection, judged, [_judged(each, *numbered, received) for numbered in enumerate(labelled, seq + 1)])
-            _put(connection, label_counts, _label_counts(labelled))
-            _put(connection, tallies, _tallies(each.answers))
+            _put(connection, label_counts, _label_counts(labelled, 1))
+            _put(connection, tallies, _tallies(each.answers, 1))
+            for wide in spans.ROLLED:  # a day's answers lie in no other day's spans
+                _put(connection, label_sums, [{"span": wide, **row} for row in _label_counts(labelled, wide)])
+                _put(connection, tally_sums, [{"span": wide, **row} for row in _tallies(each.answers, wide)])
         seq += len(labelled)
     with database.write() as connection:
         _put(connection, counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
@@ -184,21 +199,25 @@ def _weight(answer: Answer) -> float:
     return 1 / answer.inclusion if answer.source == "audit" and answer.inclusion is not None else 1.0
 
 
-def _label_counts(labelled: list[Answer]) -> list[dict[str, Any]]:
+def _begin(answer: Answer, span: int) -> int:
+    return spans.start_of(minute_of(answer.row["at"]), span)
+
+
+def _label_counts(labelled: list[Answer], span: int) -> list[dict[str, Any]]:
     names = ("minute", "source", "truth", "label", "weight")
     cells = Counter(
-        (minute_of(each.row["at"]), each.source, each.truth, each.row["label"], _weight(each)) for each in labelled
+        (_begin(each, span), each.source, each.truth, each.row["label"], _weight(each)) for each in labelled
     )
     model = {"model_name": world.MODEL, "model_version": world.VERSION}
     return [model | dict(zip(names, cell, strict=True)) | {"n": n} for cell, n in cells.items()]
 
 
-def _tallies(answers: list[Answer]) -> list[dict[str, Any]]:
+def _tallies(answers: list[Answer], span: int) -> list[dict[str, Any]]:
     latency: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     labels: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for each in answers:
         row = each.row
-        key = (minute_of(row["at"]), each.instance)
+        key = (_begin(each, span), each.instance)
         latency[key][str(latency_bin(row["latency_ms"]))] += 1
         labels[key][f"{confidence_step(row['confidence'])} {row['label']}"] += 1
     return [
@@ -214,3 +233,18 @@ def _tallies(answers: list[Answer]) -> list[dict[str, Any]]:
         }
         for minute, instance in sorted(labels)
     ]
+
+
+def main() -> None:
+    """`python -m benchmarks.history.fill URL ROWS`: prepare and fill a store; 0 rows only prepare it."""
+    begun, database, rows = time.perf_counter(), Database(sys.argv[1]), int(sys.argv[2])
+    database.upgrade()
+    pngs = prepare(database)
+    if rows:
+        in_bulk(database, rows, pngs)
+    database.close()
+    print(json.dumps({"seconds": round(time.perf_counter() - begun, 1)}))
+
+
+if __name__ == "__main__":
+    main()

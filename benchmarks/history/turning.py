@@ -26,6 +26,7 @@ EVERY: Final = timedelta(minutes=5)
 ROUND: Final = EVERY + timedelta(minutes=1)
 """Five minutes of answers, and the minute until their labels come."""
 ANSWERS: Final = 1_000
+Spent = tuple[float, float]
 WARM: Final = 2
 """Rounds that are not counted."""
 
@@ -55,11 +56,11 @@ def main() -> None:
         taken = [_round(parts, clock, lease, pngs, number) for number in range(first, first + WARM + rounds)][WARM:]
         with parts.database.write() as connection:
             leases.release(connection, lease, clock())
-        for kind in taken[0]:
-            told[kind] = {
-                key: round(statistics.median(each[kind][key] for each in taken), 5) for key in taken[0][kind]
-            }
-        told["seconds"] = round(statistics.median(sum(each["rules"].values()) for each in taken), 5)
+        names = [rule.name for rule in parts.rules.rules]
+        told["rules"] = {name: round(statistics.median(each[name][0] for each in taken), 5) for name in names}
+        for place, kind in enumerate(("seconds", "cpu_seconds")):
+            sums = [sum(spent[place] for spent in each.values()) for each in taken]
+            told[kind] = round(statistics.median(sums), 5)
         told["peak_mib"] = peak_mib()
         print(json.dumps(told))
 
@@ -78,10 +79,8 @@ def _catch_up(parts: Parts, clock: Clock, lease: leases.Lease) -> float:
                 return round(time.perf_counter() - begun, 3)
 
 
-def _round(
-    parts: Parts, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, number: int
-) -> dict[str, dict[str, float]]:
-    """What arrives in five minutes, then every rule once; returns seconds."""
+def _round(parts: Parts, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, number: int) -> dict[str, Spent]:
+    """What arrives in five minutes, then every rule once; returns what each took."""
     first = 10**9 + number * ANSWERS
     plan = world.plan_of(ANSWERS * timedelta(days=1) / EVERY, world.DAYS)
     given = world.span(clock(), EVERY, ANSWERS, first, list(pngs), plan)
@@ -91,22 +90,17 @@ def _round(
     labelled.sort(key=lambda each: each.row["at"])
     clock.now += ROUND
     fill.publish(parts.database, given)
-    begun = time.perf_counter()
     fill.record(parts.database, given.answers, pngs)
-    recorded = time.perf_counter()
     fill.take_labels(parts.database, labelled)
-    arrived = {
-        "record_per_answer": (recorded - begun) / ANSWERS,
-        "take_per_label": (time.perf_counter() - recorded) / world.BATCH,
-    }
-    return {"writes": arrived, "rules": {rule.name: _seconds(parts, rule, clock(), lease) for rule in parts.rules.rules}}
+    return {rule.name: _spent(parts, rule, clock(), lease) for rule in parts.rules.rules}
 
 
-def _seconds(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease) -> float:
-    begun = time.perf_counter()
+def _spent(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease) -> Spent:
+    """Wall and CPU seconds of one evaluation."""
+    wall, cpu = time.perf_counter(), time.process_time()
     if turn(parts, rule, slot, lease) is None:
         raise SystemExit(f"rule {rule.name} was not evaluated for {slot}")
-    return time.perf_counter() - begun
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlplatform.serve.decode import to_png
+from mlplatform.store.truths import Source
 from monitors.sampling import Plan, draw, make_plan, stratum_of
 from pipelines.data import content_hash
 
@@ -41,7 +42,7 @@ class Answer:
     instance: str
     inclusion: float | None
     truth: str
-    source: str | None
+    source: Source | None
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ def plan_of(per_day: float, day: int) -> Plan:
     return make_plan(DRAWN * per_day, answers, error)
 
 
-def span(
-    at: datetime, length: timedelta, rows: int, first: int, hashes: list[str], plan: Plan, seed: int = 0
-) -> Span:
+def span(at: datetime, length: timedelta, rows: int, first: int, hashes: list[str], plan: Plan, seed: int = 0) -> Span:
     """So many answers from `at` on, the first of them number `first` of the history."""
     rng = np.random.default_rng([seed, first, rows])
     truth, pictured = rng.integers(0, 10, rows), rng.integers(0, len(hashes), rows)
@@ -91,15 +90,15 @@ def span(
     label = np.where(wrong, (truth + rng.integers(1, 10, rows)) % 10, truth)
     latency = np.round(2.0 * np.exp(0.3 * rng.standard_normal(rows)), 3)
     reviewed, delayed = rng.random(rows) < REVIEWED, rng.random(rows) < DELAYED
-    columns = zip(
-        label.tolist(), truth.tolist(), confidence.tolist(), latency.tolist(), pictured.tolist(), strict=True
-    )
+    columns = zip(label.tolist(), truth.tolist(), confidence.tolist(), latency.tolist(), pictured.tolist(), strict=True)
     answers = []
     for place, (named, true, sure, spent, picture) in enumerate(columns):
         moment = at + length * place / rows
         row = _row(first + place, moment, named, sure, spent, hashes[picture])
         inclusion = draw(plan, row["id"], SALT, row["label"], sure)
-        source = "audit" if inclusion is not None and reviewed[place] else "delayed" if delayed[place] else None
+        source: Source | None = (
+            "audit" if inclusion is not None and reviewed[place] else "delayed" if delayed[place] else None
+        )
         answers.append(Answer(row, SERVERS[place % 2], inclusion, CLASSES[true], source))
     return Span(at, plan, answers)
 
@@ -135,9 +134,9 @@ def place_of(prediction_id: str) -> str:
     return sha256(f"{SALT} place {prediction_id}".encode()).hexdigest()
 
 
-def batches(answers: list[Answer]) -> Iterator[tuple[datetime, list[Answer]]]:
-    """The labelled answers as they come back, BATCH at a time, a minute after the last of them was given."""
+def batches(answers: list[Answer], together: int = BATCH) -> Iterator[tuple[datetime, list[Answer]]]:
+    """The labelled answers as they come back, so many at a time, a minute after the last of them was given."""
     labelled = [answer for answer in answers if answer.source is not None]
-    for first in range(0, len(labelled), BATCH):
-        batch = labelled[first : first + BATCH]
+    for first in range(0, len(labelled), together):
+        batch = labelled[first : first + together]
         yield batch[-1].row["at"] + timedelta(minutes=1), batch
