@@ -148,18 +148,15 @@ def _history(bench: Bench, rows: int, nannyml: str | None) -> dict[str, Cell]:
         if "why_not" in filled:
             return _none(f"filling: {filled['why_not']}")
         print(f"{rows} rows, filled in {filled['seconds']} s")
-        taken = {
-            "platform": bench.run("turning", url, shipped, rounds, 0),
-            "platform_30d": bench.run("turning", url, wide, rounds, 100),
-            "sample": bench.run("examining", url, shipped, repeats),
-            "evidently": bench.run("with_evidently", url, repeats),
-        }
-        reference = _reference(bench.folder)
+        taken = {"evidently": bench.run("with_evidently", url, repeats)}  # before the platform's answers arrive
         taken["nannyml"] = (
             {"why_not": "its environment could not be made"}
             if nannyml is None
-            else bench.run("with_nannyml", url, repeats, reference, python=nannyml)
+            else bench.run("with_nannyml", url, repeats, _reference(bench.folder), python=nannyml)
         )
+        taken["platform"] = bench.run("turning", url, shipped, rounds, 0)
+        taken["platform_30d"] = bench.run("turning", url, wide, rounds, 100)
+        taken["sample"] = bench.run("examining", url, shipped, repeats)
     for name in SYSTEMS:
         print(f"  {name}: {taken[name]}", flush=True)
     return taken
