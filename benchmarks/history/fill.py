@@ -126,20 +126,16 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
         _put(connection, counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
 
 
-def differing(one: Database, other: Database) -> list[str]:
-    """The tables whose rows differ between two stores; a label's own random id is passed over."""
-    return [table.name for table in FILLED if _content(one, table) != _content(other, table)]
-
-
-def _content(database: Database, table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
-    keys = ("prediction_id",) if table is feedback_rows else tuple(column.name for column in table.primary_key)
-    left_out = {"id"} if table is feedback_rows else set()
+def content(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """What a filling has left, by table in the order of keys; a label's own random id is passed over."""
     with database.read() as connection:
-        rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-    return {
-        tuple(row[name] for name in keys): {name: value for name, value in row.items() if name not in left_out}
-        for row in rows
-    }
+        return {table.name: _rows(connection, table) for table in FILLED}
+
+
+def _rows(connection: Connection, table: Table) -> list[dict[str, Any]]:
+    keys = [table.c.prediction_id] if table is feedback_rows else list(table.primary_key)
+    kept = [column for column in table.c if table is not feedback_rows or column.name != "id"]
+    return [dict(row) for row in connection.execute(select(*kept).order_by(*keys)).mappings()]
 
 
 def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

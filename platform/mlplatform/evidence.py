@@ -75,7 +75,7 @@ def tally_of(
         start=start,
         end=now,
         answers=tallies.answers(connection, name, version, start, now),
-        labels=tuple(judged.counted(connection, name, version, start, now)),
+        labels=tuple(judged.counted(connection, name, version, start, now)) if rule.kind.labels else (),
         latency=latency,
     )
 
