@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.feedback import Label
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded, schema_of_its_own
 
-STEP = 50
+STEP = 20
 END = world.START + timedelta(days=world.DAYS)
 
 
@@ -81,14 +82,21 @@ def steps(database: Database, work: Callable[[], object]) -> int:
         return 0
 
     with database.read() as connection:
-        handle = connection.connection.dbapi_connection
+        handle = connection.connection.dbapi_connection  # the work gets it next: no other is open
     assert handle is not None
     handle.set_progress_handler(count, STEP)
     try:
         work()
     finally:
         handle.set_progress_handler(None, 0)
+    assert taken, "the work used this connection"
     return taken
+
+
+def read(database: Database, query: Callable[..., Any], *words: object) -> Any:  # noqa: ANN401
+    """What a query of the store answers about the version."""
+    with database.read() as connection:
+        return query(connection, "digits", 1, *words)
 
 
 def test_a_latency_window_of_thirty_days_takes_few_more_steps_after_forty_times_the_history(tmp_path: Path) -> None:
@@ -116,10 +124,9 @@ def test_labels_of_thirty_days_are_counted_in_few_more_steps_after_ten_times_as_
         with made.write() as connection:
             given = [Label(key, "3", "delayed", "ada", START) for key in ids]
             feedback.add(connection, given, START)
-        with made.read() as connection:
-            count = partial(judged.counted, connection, "digits", 1, moments[0], moments[-1])
-            assert sum(cell.n for cell in count()) == labels
-            taken.append(steps(made, count))
+        count = partial(read, made, judged.counted, moments[0], moments[-1])
+        assert sum(cell.n for cell in count()) == labels
+        taken.append(steps(made, count))
         made.close()
     assert taken[1] < 1.5 * taken[0] + 5
 
@@ -135,9 +142,7 @@ def test_the_newest_label_is_found_without_reading_the_complaints_that_came_afte
             feedback.add(connection, [Label(ids[0], "3", "audit", "ada", START)], START)
             later = [Label(key, "5", "correction", "bob", START) for key in ids[1:]]
             feedback.add(connection, later, START + timedelta(hours=1))
-        with made.read() as connection:
-            find = partial(judged.newest, connection, "digits", 1, {"audit", "delayed"})
-            assert find() == START
-            taken.append(steps(made, find))
+        assert read(made, judged.newest, {"audit", "delayed"}) == START
+        taken.append(steps(made, partial(read, made, judged.newest, {"audit", "delayed"})))
         made.close()
     assert taken[1] <= taken[0] + 5
