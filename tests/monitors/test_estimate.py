@@ -51,6 +51,25 @@ def test_each_limit_holds_as_often_as_promised(population: tuple[tuple[float, fl
     assert too_low / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
+MANY = [(20 + 7.3 * n, 1 + n % 9, int(n % 11 == 0)) for n in range(120)]
+FEW = [(1.0, 3, 1), (40.0, 2, 0), (300.0, 1, 1)]
+SKEWED = [(1.0, 400, 3), (250.0, 2, 1)]
+
+
+@pytest.mark.parametrize("cells", [MANY, FEW, SKEWED], ids=["many weights", "few labels", "one heavy weight"])
+def test_the_limits_are_the_quantiles_of_the_share_under_random_masses(cells: list[tuple[float, int, int]]) -> None:
+    draws, rng = 200_000, np.random.default_rng(3)
+    found = error_share([Counted(*cell) for cell in cells], 0.99)
+    heaviest = max(weight for weight, _, _ in cells)
+    for extra_wrong, limit, chance in ((0, found.low, 0.01), (1, found.high, 0.99)):
+        wrong, right = np.zeros(draws), np.zeros(draws)
+        for weight, n, bad in [*cells, (heaviest, 1, extra_wrong)]:
+            wrong += weight * rng.gamma(bad, size=draws) if bad else 0.0
+            right += weight * rng.gamma(n - bad, size=draws) if n > bad else 0.0
+        below = float(np.mean(wrong / (wrong + right) < limit))
+        assert below == pytest.approx(chance, abs=4 * (0.01 * 0.99 / draws) ** 0.5)
+
+
 def test_without_an_error_only_the_upper_limit_speaks() -> None:
     found = error_share([Counted(1.0, 30, 0), Counted(10.0, 50, 0)], 0.99)
     assert (found.value, found.low) == (0.0, 0.0)

@@ -11,14 +11,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from mlplatform.store import audits, plans
+from mlplatform.store import audits, plans, spans
 from mlplatform.store.audits import Chance
 from mlplatform.store.schema import feedback, predictions
-from mlplatform.store.schema_watch import counters, judged, label_counts
+from mlplatform.store.schema_watch import counters, judged, label_counts, label_sums
 from mlplatform.store.tallies import minute_of
 from mlplatform.store.truths import Current, truths
 from monitors.tally import Judged, LabelCount
@@ -151,12 +163,22 @@ def _cell(row: dict[str, Any] | RowMapping) -> Cell:
 
 def _count(connection: Connection, changes: Counter[Cell]) -> None:
     names = ("model_name", "model_version", "minute", "source", "truth", "label", "weight")
-    rows = [dict(zip((*names, "n"), (*cell, n), strict=True)) for cell, n in sorted(changes.items()) if n]
+    cells = [dict(zip((*names, "n"), (*cell, n), strict=True)) for cell, n in sorted(changes.items()) if n]
+    _add(connection, label_counts, cells)
+    sums: Counter[tuple[Any, ...]] = Counter()
+    for (model, version, minute, *rest), n in changes.items():
+        for span in spans.ROLLED:
+            sums[model, version, span, spans.start_of(minute, span), *rest] += n
+    wider = (*names[:2], "span", *names[2:], "n")
+    _add(connection, label_sums, [dict(zip(wider, (*cell, n), strict=True)) for cell, n in sorted(sums.items()) if n])
+
+
+def _add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
         upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-        statement = upsert(label_counts)
-        added = {"n": label_counts.c.n + statement.excluded.n}
-        connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=added), rows)
+        statement = upsert(table)
+        added = {"n": table.c.n + statement.excluded.n}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added), rows)
 
 
 def newest(
@@ -164,18 +186,18 @@ def newest(
 ) -> datetime | None:
     """When the last truth became known that may estimate, of these sources and tags; None before the first."""
     query = (
-        select(judged.c.known_at)
+        select(judged.c.seq, judged.c.known_at)
         .where(
             judged.c.model_name == model_name,
             judged.c.model_version == version,
-            judged.c.source.in_(sources),
             judged.c.weight > 0,
             *with_tags(tags),
         )
         .order_by(judged.c.seq.desc())
         .limit(1)
     )
-    found: datetime | None = connection.scalar(query)
+    rows = [connection.execute(query.where(judged.c.source == source)).one_or_none() for source in sorted(sources)]
+    found: datetime | None = max(((row.seq, row.known_at) for row in rows if row is not None), default=(0, None))[1]
     return found
 
 
@@ -311,16 +333,8 @@ def with_tags(tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
 
 def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:
     """The labelled answers given in [start, end), counted; both ends count in whole minutes."""
-    cells = label_counts.c
-    query = (
-        select(cells.source, cells.truth, cells.label, cells.weight, func.sum(cells.n).label("n"))
-        .where(
-            cells.model_name == model_name,
-            cells.model_version == version,
-            cells.minute >= minute_of(start),
-            cells.minute <= minute_of(end),
-        )
-        .group_by(cells.source, cells.truth, cells.label, cells.weight)
-        .order_by(cells.source, cells.truth, cells.label, cells.weight)
-    )
+    names, limits = ("source", "truth", "label", "weight"), (minute_of(start), minute_of(end) + 1)
+    cells = spans.stretch(label_counts, label_sums, model_name, version, limits, (*names, "n")).c
+    keys = [cells[name] for name in names]
+    query = select(*keys, func.sum(cells.n).label("n")).group_by(*keys).order_by(*keys)
     return [LabelCount(**row._mapping) for row in connection.execute(query) if row.n]

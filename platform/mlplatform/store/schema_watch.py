@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, text
 
 from mlplatform.store.schema import metadata, named_json, named_text, named_time
 
@@ -32,6 +32,15 @@ judged: Final = Table(
     named_json("tags", null=True),
     Index("uq_judged_order", "model_name", "model_version", "seq", unique=True),
     Index("ix_judged_window", "model_name", "model_version", "at"),
+    Index(
+        "ix_judged_newest",
+        "model_name",
+        "model_version",
+        "source",
+        "seq",
+        sqlite_where=text("weight > 0"),
+        postgresql_where=text("weight > 0"),
+    ),
 )
 
 label_counts: Final = Table(
@@ -39,6 +48,20 @@ label_counts: Final = Table(
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("source", String(16), primary_key=True),
+    Column("truth", String(200), primary_key=True),
+    Column("label", String(200), primary_key=True),
+    Column("weight", Float, primary_key=True),
+    Column("n", Integer, nullable=False),
+)
+
+label_sums: Final = Table(
+    "label_sums",
+    metadata,
+    Column("model_name", String(64), primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("span", Integer, primary_key=True),
     Column("minute", Integer, primary_key=True),
     Column("source", String(16), primary_key=True),
     Column("truth", String(200), primary_key=True),
@@ -59,6 +82,20 @@ tallies: Final = Table(
     named_json("latency"),
     named_json("labels"),
     named_json("failures", null=True),
+)
+
+tally_sums: Final = Table(
+    "tally_sums",
+    metadata,
+    Column("model_name", String(64), primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("span", Integer, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("host_class", String(200), primary_key=True),
+    Column("instance", String(200), primary_key=True),
+    Column("answers", Integer, nullable=False),
+    named_json("latency"),
+    named_json("labels"),
 )
 
 plans: Final = Table(

@@ -1,8 +1,8 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
 A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and confidence in
-steps of 2 %. Times are those of the answers. Prediction requests are counted by HTTP status in `failures`, in rows
-without a host class.
+steps of 2 %. Times are those of the answers. `tally_sums` holds the same of whole hours and days, for long windows.
+Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
 """
 
 from collections import Counter, defaultdict
@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, Subquery, Table, and_, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from mlplatform.store.schema_watch import tallies
+from mlplatform.store import spans
+from mlplatform.store.schema_watch import tallies, tally_sums
 from monitors.tally import latency_bin
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE_STEPS: Final = 50
 KEYS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
+Key = tuple[Any, ...]
 Counts = dict[str, int]
 NO_MODEL: Final = 0
 OF_REQUESTS: Final = ""
@@ -44,20 +46,27 @@ def add(connection: Connection, instance: str, rows: Sequence[tuple["Prediction"
     One server writes one row after the other: `instance` must be its own. The images of one request share its
     latency, which is counted once.
     """
-    minutes: dict[tuple[Any, ...], list[Prediction]] = defaultdict(list)
+    minutes: dict[Key, list[Prediction]] = defaultdict(list)
+    sums: dict[Key, list[Prediction]] = defaultdict(list)
     for row, host_class in rows:
-        key = (row.model_name, row.model_version, minute_of(row.at), host_class, instance)
-        minutes[key].append(row)
+        minute = minute_of(row.at)
+        minutes[row.model_name, row.model_version, minute, host_class, instance].append(row)
+        for span in spans.ROLLED:
+            key = (row.model_name, row.model_version, span, spans.start_of(minute, span), host_class, instance)
+            sums[key].append(row)
+    _count(connection, tallies, minutes)
+    _count(connection, tally_sums, sums)
+
+
+def _count(connection: Connection, table: Table, rows: Mapping[Key, Sequence["Prediction"]]) -> None:
+    keys = list(table.primary_key)
     upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    for key, given in sorted(minutes.items()):
-        held = connection.execute(select(tallies).where(_is(key)).with_for_update()).one_or_none()
-        values = _added(held, given)
-        statement = upsert(tallies).values(dict(zip(KEYS, key, strict=True)) | values)
-        connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=values))
-
-
-def _is(key: tuple[Any, ...]) -> Any:  # noqa: ANN401 - a condition of SQLAlchemy
-    return and_(*(tallies.c[name] == value for name, value in zip(KEYS, key, strict=True)))
+    for key, given in sorted(rows.items()):
+        named = dict(zip((column.name for column in keys), key, strict=True))
+        same = and_(*(column == value for column, value in zip(keys, key, strict=True)))
+        values = _added(connection.execute(select(table).where(same).with_for_update()).one_or_none(), given)
+        statement = upsert(table).values(named | values)
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
 def _added(held: Row[Any] | None, given: Sequence["Prediction"]) -> dict[str, Any]:
@@ -75,19 +84,15 @@ def confidence_step(confidence: float) -> int:
     return min(CONFIDENCE_STEPS - 1, int(confidence * CONFIDENCE_STEPS))
 
 
-def _inside(model_name: str, version: int, start: datetime, end: datetime) -> Any:  # noqa: ANN401
-    return and_(
-        tallies.c.model_name == model_name,
-        tallies.c.model_version == version,
-        tallies.c.minute >= minute_of(start),
-        tallies.c.minute <= minute_of(end),
-    )
+def _inside(model_name: str, version: int, start: datetime, end: datetime, *names: str) -> Subquery:
+    limits = (minute_of(start), minute_of(end) + 1)
+    return spans.stretch(tallies, tally_sums, model_name, version, limits, names)
 
 
 def answers(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> int:
     """How many answers a version gave in [start, end], both ends in whole minutes."""
-    query = select(func.sum(tallies.c.answers)).where(_inside(model_name, version, start, end))
-    return connection.scalar(query) or 0
+    counted = _inside(model_name, version, start, end, "answers")
+    return connection.scalar(select(func.sum(counted.c.answers))) or 0
 
 
 def newest(connection: Connection, model_name: str, version: int) -> datetime | None:
@@ -103,9 +108,8 @@ def latency(
     connection: Connection, model_name: str, version: int, start: datetime, end: datetime
 ) -> Mapping[str, Mapping[int, int]]:
     """How many requests took how long, by host class and latency bin."""
-    query = select(tallies.c.host_class, tallies.c.latency).where(_inside(model_name, version, start, end))
     found: dict[str, Counter[int]] = defaultdict(Counter)
-    for row in connection.execute(query):
+    for row in connection.execute(select(_inside(model_name, version, start, end, "host_class", "latency"))):
         found[row.host_class].update({int(place): n for place, n in row.latency.items()})
     return found
 
@@ -130,7 +134,12 @@ def requests(connection: Connection, model_name: str, version: int, start: datet
     """How many prediction requests to a version, or to servers without a model, ended with which HTTP status."""
     found: Counter[int] = Counter()
     for each in (version, NO_MODEL):
-        inside = _inside(model_name, each, start, end) & (tallies.c.host_class == OF_REQUESTS)
+        inside = (
+            (tallies.c.model_name == model_name)
+            & (tallies.c.model_version == each)
+            & (tallies.c.host_class == OF_REQUESTS)
+            & tallies.c.minute.between(minute_of(start), minute_of(end))
+        )
         for statuses in connection.scalars(select(tallies.c.failures).where(inside)):
             found.update({int(status): n for status, n in (statuses or {}).items()})
     return dict(found)
@@ -140,9 +149,8 @@ def labels(
     connection: Connection, model_name: str, version: int, start: datetime, end: datetime
 ) -> Mapping[str, Mapping[int, int]]:
     """How many answers named which class with which confidence step."""
-    query = select(tallies.c.labels).where(_inside(model_name, version, start, end))
     found: dict[str, Counter[int]] = defaultdict(Counter)
-    for row in connection.scalars(query):
+    for row in connection.scalars(select(_inside(model_name, version, start, end, "labels"))):
         for written, n in row.items():
             step, _, label = written.partition(" ")
             found[label][int(step)] += n

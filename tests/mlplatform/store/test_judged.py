@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, Table, delete
 
 from mlplatform.store import database as database_module
-from mlplatform.store import feedback, judged
+from mlplatform.store import feedback, judged, plans
 from mlplatform.store.database import Database
 from mlplatform.store.feedback import Label
 from mlplatform.store.predictions import Recorded
 from mlplatform.store.schema import UtcDateTime
-from mlplatform.store.schema_watch import counters, label_counts
+from mlplatform.store.schema_watch import counters, label_counts, label_sums
 from mlplatform.store.schema_watch import judged as table
 from mlplatform.store.truths import Source
 from monitors.tally import Judged, LabelCount
@@ -139,6 +139,39 @@ def test_counts_are_of_the_minutes_in_which_answers_were_given(database: Databas
     assert counts(database, (20, 30)) == []
 
 
+def test_a_long_window_counts_each_label_once_and_follows_a_truth_that_changes(database: Database) -> None:
+    days = [START + timedelta(hours=7 * n, minutes=13 * n) for n in range(20)]
+    ids = recorded(database, *(prediction(at, seed=n) for n, at in enumerate(days)))
+    for key in ids:
+        told(database, key, "5", "delayed")
+    for key in ids[::2]:
+        told(database, key, "3", "audit", minutes=1)
+    for first, last in ((0, 20), (1, 19), (4, 6), (3, 3), (0, 1)):
+        with database.read() as connection:
+            found = judged.counted(connection, "digits", 1, days[first], days[min(last, 19)])
+        inside = ids[first : last + 1]
+        right = sum(key in ids[::2] for key in inside)
+        wanted = [("audit", "3", right), ("delayed", "5", len(inside) - right)]
+        assert [(each.source, each.truth, each.n) for each in found] == [each for each in wanted if each[2]]
+
+
+def test_the_newest_label_is_that_of_the_sources_asked_for_and_of_one_that_may_estimate(database: Database) -> None:
+    ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
+    with database.write() as connection:
+        plans.publish(connection, "digits", 1, {"uniform": 1e-4, "strata": {}}, START + MINUTE / 2)
+    [passed_over] = recorded(database, prediction(START + MINUTE, seed=9))
+    told(database, ids[0], "3", "audit", minutes=2)
+    told(database, ids[1], "3", "delayed", minutes=3)
+    told(database, ids[2], "5", "correction", minutes=4)
+    told(database, passed_over, "3", "audit", minutes=5)
+    with database.read() as connection:
+        newest = partial(judged.newest, connection, "digits", 1)
+        assert newest({"audit"}) == START + 2 * MINUTE, "the later one was passed over by the draw and weighs nothing"
+        assert newest({"audit", "delayed"}) == START + 3 * MINUTE
+        assert newest({"audit", "delayed", "correction"}) == START + 4 * MINUTE
+        assert judged.newest(connection, "digits", 2, {"audit"}) is None
+
+
 def test_writers_at_once_give_each_label_its_own_number(database: Database) -> None:
     batches = [recorded(database, *(prediction(seed=seed) for seed in range(5))) for _ in range(6)]
     given = [[Label(key, "5", "audit", "ada", START) for key in ids] for ids in batches]
@@ -179,7 +212,7 @@ def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_at_most_onc
     database: Database, said: list[tuple[int, str, Source, int, str]]
 ) -> None:
     with database.write() as connection:
-        for kept in (table, label_counts, counters):
+        for kept in (table, label_counts, label_sums, counters):
             connection.execute(delete(kept))
     ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
     cursor, heard = 0, list[str]()

@@ -1,5 +1,6 @@
 """Answers counted as they are recorded."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -111,3 +112,17 @@ def test_recording_an_answer_leaves_the_counts_of_requests_alone(database: Datab
     with database.read() as connection:
         assert tallies.requests(connection, "digits", 1, *SPAN) == {200: 5}
         assert tallies.answers(connection, "digits", 1, *SPAN) == 2
+
+
+@pytest.mark.parametrize("hours", [(0, 60), (1, 49), (13, 14), (12, 36), (5, 5)])
+def test_a_long_window_counts_each_answer_once(database: Database, hours: tuple[int, int]) -> None:
+    moments = [START + timedelta(hours=n, minutes=7 * n % 60) for n in range(60)]
+    kept(database, *(on("slow", prediction(at, latency_ms=1.0 + n)) for n, at in enumerate(moments)))
+    start, end = (START + timedelta(hours=each) for each in hours)
+    inside = [n for n, at in enumerate(moments) if start <= at < end + MINUTE]
+    with database.read() as connection:
+        assert tallies.answers(connection, "digits", 1, start, end) == len(inside)
+        slow = tallies.latency(connection, "digits", 1, start, end).get("slow", {})
+        assert slow == Counter(latency_bin(1.0 + n) for n in inside)
+        labels = tallies.labels(connection, "digits", 1, start, end)
+        assert labels == ({"3": {45: len(inside)}} if inside else {})

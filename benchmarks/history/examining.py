@@ -1,0 +1,42 @@
+"""The platform's use of Evidently after a decision: `python -m benchmarks.history.examining URL RULES REPEATS`.
+
+A sample of the newest 20 000 answers of a 7-day window, with its HTML report. Prints one JSON object.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks.history.cells import measured, peak_mib
+from mlplatform.build import Parts
+from mlplatform.evidence import examine
+from mlplatform.settings import Settings
+from mlplatform.store import evaluations
+
+RULE: Final = "class-error"
+
+
+def main() -> None:
+    url, rules, repeats = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    with tempfile.TemporaryDirectory() as home:
+        parts = Parts(Settings(_env_file=None, home=Path(home), database_url=url, alerts_file=rules))
+        with parts.database.read() as connection:
+            newest = replace(evaluations.recent(connection, limit=1, rule=RULE)[0], state="suspect")
+        rule = next(rule for rule in parts.rules.rules if rule.name == RULE)
+        from monitors import metrics  # Evidently's import is no part of a look
+
+        def look() -> dict[str, float]:
+            found = examine(parts, rule, newest).measured
+            if found is None:
+                raise SystemExit("Evidently measured nothing; the log says why")
+            return {"rows": found["n_predictions"], "most": metrics.MAX_ROWS}
+
+        started = peak_mib()
+        print(json.dumps(measured(look, repeats) | {"start_mib": started, "peak_mib": peak_mib()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""A store filled with a history, by the platform's own writers or in bulk with the same rows; it measures nothing."""
+
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, insert, select
+
+from benchmarks.history import world
+from benchmarks.history.world import Answer, Span
+from mlplatform.clock import new_id
+from mlplatform.store import evaluations, feedback, predictions, promotions, spans
+from mlplatform.store.database import Database
+from mlplatform.store.predictions import Prediction, Recorded
+from mlplatform.store.schema import feedback as feedback_rows
+from mlplatform.store.schema import images
+from mlplatform.store.schema import predictions as prediction_rows
+from mlplatform.store.schema_watch import (
+    audits,
+    counters,
+    judged,
+    label_counts,
+    label_sums,
+    plans,
+    tallies,
+    tally_sums,
+)
+from mlplatform.store.tallies import confidence_step, minute_of
+from monitors.sampling import stratum_of
+from monitors.tally import latency_bin
+
+WRITTEN_TOGETHER: Final = 500
+"""As many as the recorder writes in one transaction at most."""
+REVIEWER: Final = "benchmark"
+GOLDEN: Final = {"correct": 2_970, "total": 3_000}
+LATENCY: Final = {"p95_ms": 3.3, "calls": 1_000}
+COUNTED: Final = (label_counts, label_sums, tallies, tally_sums, counters)
+FILLED: Final = (prediction_rows, feedback_rows, judged, plans, audits, *COUNTED)
+PNGS = dict[str, bytes]
+Received = dict[str, datetime]
+
+
+def prepare(database: Database) -> PNGS:
+    """Make version 1 champion with its baselines, and keep the pictures; returns them by hash."""
+    pngs, key = dict(world.pictures()), (world.MODEL, world.VERSION)
+    with database.write() as connection:
+        promotions.append(
+            connection,
+            model_name=world.MODEL,
+            expected=None,
+            to_version=world.VERSION,
+            kind="first",
+            now=world.START,
+            actor="benchmark",
+            reason="a history to judge",
+            fence=1,
+        )
+        evaluations.set_baseline(connection, *key, "accuracy", "", GOLDEN, world.START)
+        evaluations.set_baseline(connection, *key, "latency", world.HOST_CLASS, LATENCY, world.START)
+        connection.execute(insert(images), [{"hash": each, "png": pngs[each], "at": world.START} for each in pngs])
+    return pngs
+
+
+def by_writers(database: Database, rows: int, pngs: PNGS) -> None:
+    """Fill through the functions that the recorder and the API server call."""
+    for each in world.spans(rows, list(pngs)):
+        publish(database, each)
+        record(database, each.answers, pngs)
+        take_labels(database, each.answers)
+
+
+def publish(database: Database, span: Span) -> None:
+    """Put the span's plan in force, with the salt its answers were drawn by."""
+    with database.write() as connection:
+        connection.execute(insert(plans), [_plan(span)])
+
+
+def record(database: Database, answers: list[Answer], pngs: PNGS, together: int = WRITTEN_TOGETHER) -> None:
+    """Write answers as two servers' recorders do, so many in one transaction."""
+    for server in world.SERVERS:
+        mine = [answer.row for answer in answers if answer.instance == server]
+        for first in range(0, len(mine), together):
+            batch = mine[first : first + together]
+            given = [Recorded(Prediction(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch]
+            with database.write() as connection:
+                predictions.record(connection, given, server)
+
+
+def take_labels(database: Database, answers: list[Answer], together: int = world.BATCH) -> None:
+    """Take the labels of these answers as the API server does, so many in one request."""
+    for received_at, batch in world.batches(answers, together):
+        labels = [
+            feedback.Label(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
+            for each in batch
+            if each.source is not None
+        ]
+        with database.write() as connection:
+            feedback.add(connection, labels, received_at)
+
+
+def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
+    """Fill with the same rows, a day at a time and table by table."""
+    seq = 0
+    for each in world.spans(rows, list(pngs)):
+        received = {
+            answer.row["id"]: received_at for received_at, batch in world.batches(each.answers) for answer in batch
+        }
+        labelled = [answer for answer in each.answers if answer.source is not None]
+        with database.write() as connection:
+            _put(connection, plans, [_plan(each)])
+            _put(connection, prediction_rows, [answer.row for answer in each.answers])
+            drawn = [answer for answer in each.answers if answer.inclusion is not None]
+            _put(connection, audits, [_draw(each, answer, received) for answer in drawn])
+            _put(connection, feedback_rows, [_feedback(answer, received) for answer in labelled])
+            _put(connection, judged, [_judged(each, *numbered, received) for numbered in enumerate(labelled, seq + 1)])
+            _put(connection, label_counts, _label_counts(labelled, 1))
+            _put(connection, tallies, _tallies(each.answers, 1))
+            for wide in spans.ROLLED:  # a day's answers lie in no other day's spans
+                _put(connection, label_sums, [{"span": wide, **row} for row in _label_counts(labelled, wide)])
+                _put(connection, tally_sums, [{"span": wide, **row} for row in _tallies(each.answers, wide)])
+        seq += len(labelled)
+    with database.write() as connection:
+        _put(connection, counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
+
+
+def content(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """What a filling has left, by table in the order of keys; a label's own random id is passed over."""
+    with database.read() as connection:
+        return {table.name: _rows(connection, table) for table in FILLED}
+
+
+def _rows(connection: Connection, table: Table) -> list[dict[str, Any]]:
+    keys = [table.c.prediction_id] if table is feedback_rows else list(table.primary_key)
+    kept = [column for column in table.c if table is not feedback_rows or column.name != "id"]
+    return [dict(row) for row in connection.execute(select(*kept).order_by(*keys)).mappings()]
+
+
+def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def _plan(span: Span) -> dict[str, Any]:
+    key = {"id": f"{span.at:%Y%m%dT%H%M}", "model_name": world.MODEL, "model_version": world.VERSION, "at": span.at}
+    return {**key, "plan": span.plan.to_json(), "salt": world.SALT}
+
+
+def _draw(span: Span, answer: Answer, received: Received) -> dict[str, Any]:
+    row = answer.row
+    return {
+        "prediction_id": row["id"],
+        "model_name": world.MODEL,
+        "model_version": world.VERSION,
+        "at": row["at"],
+        "inclusion": answer.inclusion,
+        "heaviest": span.plan.heaviest,
+        "stratum": stratum_of(row["label"], row["confidence"]),
+        "place": world.place_of(row["id"]),
+        "finished_at": received[row["id"]] if answer.source == "audit" else None,
+    }
+
+
+def _feedback(answer: Answer, received: Received) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "prediction_id": answer.row["id"],
+        "label": answer.truth,
+        "source": answer.source,
+        "reviewer": REVIEWER,
+        "at": answer.row["at"],
+        "received_at": received[answer.row["id"]],
+    }
+
+
+def _judged(span: Span, seq: int, answer: Answer, received: Received) -> dict[str, Any]:
+    row, weight = answer.row, _weight(answer)
+    kept = ("model_name", "model_version", "at", "label", "confidence")
+    return {name: row[name] for name in kept} | {
+        "prediction_id": row["id"],
+        "seq": seq,
+        "known_at": received[row["id"]],
+        "truth": answer.truth,
+        "source": answer.source,
+        "seen": "",
+        "weight": weight,
+        "share": weight / span.plan.heaviest if answer.source == "audit" else 1.0,
+        "tags": {"client": row["client_id"]},
+    }
+
+
+def _weight(answer: Answer) -> float:
+    return 1 / answer.inclusion if answer.source == "audit" and answer.inclusion is not None else 1.0
+
+
+def _begin(answer: Answer, span: int) -> int:
+    return spans.start_of(minute_of(answer.row["at"]), span)
+
+
+def _label_counts(labelled: list[Answer], span: int) -> list[dict[str, Any]]:
+    names = ("minute", "source", "truth", "label", "weight")
+    cells = Counter(
+        (_begin(each, span), each.source, each.truth, each.row["label"], _weight(each)) for each in labelled
+    )
+    model = {"model_name": world.MODEL, "model_version": world.VERSION}
+    return [model | dict(zip(names, cell, strict=True)) | {"n": n} for cell, n in cells.items()]
+
+
+def _tallies(answers: list[Answer], span: int) -> list[dict[str, Any]]:
+    latency: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    labels: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    for each in answers:
+        row = each.row
+        key = (_begin(each, span), each.instance)
+        latency[key][str(latency_bin(row["latency_ms"]))] += 1
+        labels[key][f"{confidence_step(row['confidence'])} {row['label']}"] += 1
+    return [
+        {
+            "model_name": world.MODEL,
+            "model_version": world.VERSION,
+            "minute": minute,
+            "host_class": world.HOST_CLASS,
+            "instance": instance,
+            "answers": labels[minute, instance].total(),
+            "latency": dict(latency[minute, instance]),
+            "labels": dict(labels[minute, instance]),
+        }
+        for minute, instance in sorted(labels)
+    ]
+
+
+def main() -> None:
+    """`python -m benchmarks.history.fill URL ROWS`: prepare and fill a store; 0 rows only prepare it."""
+    begun, database, rows = time.perf_counter(), Database(sys.argv[1]), int(sys.argv[2])
+    database.upgrade()
+    pngs = prepare(database)
+    if rows:
+        in_bulk(database, rows, pngs)
+    database.close()
+    print(json.dumps({"seconds": round(time.perf_counter() - begun, 1)}))
+
+
+if __name__ == "__main__":
+    main()

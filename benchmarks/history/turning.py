@@ -1,0 +1,107 @@
+"""The platform's evaluations in a process of their own: `python -m benchmarks.history.turning URL RULES ROUNDS FIRST`.
+
+Before each round 1 000 answers and 20 labels arrive through the platform's own writers. Prints one JSON object.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.history import fill, world
+from benchmarks.history.cells import peak_mib
+from mlplatform.build import Parts
+from mlplatform.loop import turn
+from mlplatform.settings import Settings
+from mlplatform.store import detectors, judged, leases
+from mlplatform.views import leader_lease
+from monitors.rules import Rule
+
+EVERY: Final = timedelta(minutes=5)
+ROUND: Final = EVERY + timedelta(minutes=1)
+"""Five minutes of answers, and the minute until their labels come."""
+ANSWERS: Final = 1_000
+Spent = tuple[float, float]
+WARM: Final = 2
+"""Rounds that are not counted."""
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when told."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def main() -> None:
+    url, rules, rounds, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(_env_file=None, home=Path(home), database_url=url, alerts_file=rules)
+        clock = Clock(world.START + timedelta(days=world.DAYS) + first * ROUND)
+        parts = Parts(settings, clock)
+        pngs, started = dict(world.pictures()), peak_mib()
+        with parts.database.write() as connection:
+            name = leader_lease(parts.rules.model)
+            lease = leases.acquire(connection, name, parts.instance, timedelta(days=1), clock())
+        assert lease is not None
+        told: dict[str, Any] = {"catch_up_s": _catch_up(parts, clock, lease), "start_mib": started}
+        taken = [_round(parts, clock, lease, pngs, number) for number in range(first, first + WARM + rounds)][WARM:]
+        with parts.database.write() as connection:
+            leases.release(connection, lease, clock())
+        names = [rule.name for rule in parts.rules.rules]
+        told["rules"] = {name: round(statistics.median(each[name][0] for each in taken), 5) for name in names}
+        for place, kind in enumerate(("seconds", "cpu_seconds")):
+            sums = [sum(spent[place] for spent in each.values()) for each in taken]
+            told[kind] = round(statistics.median(sums), 5)
+        told["peak_mib"] = peak_mib()
+        print(json.dumps(told))
+
+
+def _catch_up(parts: Parts, clock: Clock, lease: leases.Lease) -> float:
+    """Seconds until every detector has read the history it begins with, as after an upgrade."""
+    begun = time.perf_counter()
+    while True:
+        for rule in parts.rules.rules:
+            turn(parts, rule, clock(), lease)
+        clock.now += timedelta(seconds=1)
+        with parts.database.read() as connection:
+            key = (world.MODEL, world.VERSION)
+            held = [detectors.held(connection, *key, rule.name) for rule in parts.rules.rules]
+            if not any(judged.since(connection, *key, each.cursor, 1) for each in held if each is not None):
+                return round(time.perf_counter() - begun, 3)
+
+
+def _round(parts: Parts, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, number: int) -> dict[str, Spent]:
+    """What arrives in five minutes, then every rule once; returns what each took."""
+    first = 10**9 + number * ANSWERS
+    plan = world.plan_of(ANSWERS * timedelta(days=1) / EVERY, world.DAYS)
+    given = world.span(clock(), EVERY, ANSWERS, first, list(pngs), plan)
+    labelled = [each for each in given.answers if each.source is not None][: world.BATCH]
+    spare = [each for each in given.answers if each.source is None]
+    labelled += [world.delayed(each) for each in spare[: world.BATCH - len(labelled)]]
+    labelled.sort(key=lambda each: each.row["at"])
+    clock.now += ROUND
+    fill.publish(parts.database, given)
+    fill.record(parts.database, given.answers, pngs)
+    fill.take_labels(parts.database, labelled)
+    return {rule.name: _spent(parts, rule, clock(), lease) for rule in parts.rules.rules}
+
+
+def _spent(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease) -> Spent:
+    """Wall and CPU seconds of one evaluation."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    if turn(parts, rule, slot, lease) is None:
+        raise SystemExit(f"rule {rule.name} was not evaluated for {slot}")
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+if __name__ == "__main__":
+    main()

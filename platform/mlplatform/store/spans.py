@@ -1,0 +1,47 @@
+"""A stretch of minutes laid out in whole days, hours and minutes, so that long windows read few rows; it counts none.
+
+A table of counts by minute has one of sums beside it: the same columns, and the `span` whose first minute it names.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import Subquery, Table, select, union_all
+
+HOUR: Final = 60
+DAY: Final = 1_440
+ROLLED: Final = (DAY, HOUR)
+"""The spans, in minutes, that are counted besides the minutes themselves; they begin at multiples of it since 1970."""
+
+
+def start_of(minute: int, span: int) -> int:
+    """The minute in which the span begins that holds this minute."""
+    return minute // span * span
+
+
+def cover(first: int, end: int, spans: Sequence[int] = (*ROLLED, 1)) -> Iterator[tuple[int, int, int]]:
+    """[first, end) as (span, from, to), each minute once: at most two stretches of each span but the longest."""
+    span, *shorter = spans
+    begins, ends = start_of(first + span - 1, span), start_of(end, span)
+    if begins >= ends:
+        if shorter and first < end:
+            yield from cover(first, end, shorter)
+        return
+    if first < begins:
+        yield from cover(first, begins, shorter)
+    yield span, begins, ends
+    if ends < end:
+        yield from cover(ends, end, shorter)
+
+
+def stretch(
+    minutes: Table, sums: Table, model_name: str, version: int, limits: tuple[int, int], names: Sequence[str]
+) -> Subquery:
+    """These columns of the rows that make up a version's minutes from the first limit up to the other."""
+    parts = []
+    for span, first, end in cover(*limits):
+        table = minutes if span == 1 else sums
+        inside = (table.c.minute >= first, table.c.minute < end, *(() if span == 1 else (sums.c.span == span,)))
+        mine = (table.c.model_name == model_name, table.c.model_version == version)
+        parts.append(select(*(table.c[name] for name in names)).where(*mine, *inside))
+    return union_all(*parts).subquery()
