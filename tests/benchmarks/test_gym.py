@@ -1,0 +1,82 @@
+"""The gym's parts: rivals that are counted fairly, worlds that are dealt once, streams that can be repeated."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.gym.play import play
+from benchmarks.gym.rivals import Rival, Window, alarms, calibrated, healthy_streams, our_alarms
+from benchmarks.gym.scenarios import CHANGE, PER_HOUR, scenarios
+from benchmarks.gym.stage import Stage, first_champion
+from benchmarks.gym.worlds import CHANGES, Atlas, load_atlas
+
+
+@pytest.fixture(scope="module")
+def atlas() -> Atlas:
+    return load_atlas(None)
+
+
+def test_the_naive_window_alarms_only_when_it_is_full_and_over_its_limit() -> None:
+    assert alarms(lambda: Window(4, 0.25), [1, 0, 0, 0, 1, 1, 0, 0, 0]) == [5]
+    assert alarms(lambda: Window(4, 0.25), [1, 1, 1]) == []
+
+
+def test_our_detector_begins_anew_after_each_alarm() -> None:
+    broken = [1] * 60
+    places = our_alarms(0.02, broken, 200)
+    assert len(places) > 1
+    assert places == sorted(set(places))
+    assert our_alarms(0.02, [0] * 500, 200) == []
+
+
+def test_a_rival_gets_its_most_eager_setting_within_each_family() -> None:
+    rival = Rival("window", lambda allowed: Window(100, allowed), (0.0, 0.02, 0.04, 0.2), 0.0)
+    families = healthy_streams(0.02, 0.01, 50, runs=5, seed=1)
+    counts = [sum(len(alarms(lambda: Window(100, 0.04), each)) for each in family) for family in families]
+    assert calibrated(rival, families, counts) == 0.04
+    assert calibrated(rival, families, (0, 0)) in (0.04, 0.2)
+
+
+def test_places_never_share_a_picture_between_what_is_served_and_what_examines(atlas: Atlas) -> None:
+    place = atlas.places["old"]
+    taught = set(atlas.split.train.ids) | set(atlas.split.golden.ids) | set(atlas.split.validation.ids)
+    assert not set(place.stream.ids) & set(place.exam.ids)
+    assert not taught & (set(place.stream.ids) | set(place.exam.ids))
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_a_changed_place_keeps_labels_and_order(atlas: Atlas, name: str) -> None:
+    changed, old = atlas.place(name, 1.0), atlas.places["old"]
+    assert (changed.stream.labels == old.stream.labels).all()
+    assert changed.stream.images.shape == old.stream.images.shape
+    assert (changed.stream.images != old.stream.images).any()
+    assert atlas.place(name, 1.0) is changed
+
+
+def test_streams_show_the_old_world_until_the_change(atlas: Atlas) -> None:
+    by_name = {each.name: each for each in scenarios(atlas, {"2": 0.2})}
+    assert "new-writers" not in by_name, "the bundled digits have no writers"
+    stream = by_name["abrupt-scanner"]
+    draw = np.random.default_rng(0)
+    before = stream.pictures(atlas, CHANGE - 0.1, draw)
+    after = stream.pictures(atlas, CHANGE + 0.1, draw)
+    assert len(before) == PER_HOUR
+    assert {each.place for each in before} == {"old"}
+    assert {each.place for each in after} == {"old", "rescanned"}
+
+
+def test_a_stream_is_the_same_every_time(atlas: Atlas, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first_champion(first, atlas, 3.0)
+    stream = replace(next(each for each in scenarios(atlas, {}) if each.name == "abrupt-scanner"), days=1.0)
+    played = []
+    for name in ("once", "again"):
+        stage = Stage(tmp_path / name, first, atlas, 3, margin=3.0)
+        played.append(play(stage, stream, renews=False))
+        stage.close()
+    assert played[0].evaluations == 24
+    assert played[0].labels > 100
+    assert played[0].wrong == played[1].wrong
+    assert played[0].false_alarms == played[1].false_alarms == 0
