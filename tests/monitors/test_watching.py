@@ -194,3 +194,21 @@ def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None
                 alarms += 1
                 held = {WHOLE: reset(held[WHOLE], rows[first + 499].known_at)}
     assert alarms <= 20
+
+
+def test_a_detector_of_a_slice_reads_only_the_answers_of_the_slice() -> None:
+    sliced = rule(false_alarms="1 per 90d", min_samples=20, slice={"scanner": "flatbed"})
+    rows = [replace(each, tags={"scanner": "phone"}) for each in stream([True] * 30)]
+    assert watched(sliced, rows)[WHOLE].n == 0
+    rows = [replace(each, tags={"scanner": "flatbed", "client": "till"}) for each in rows]
+    assert watched(sliced, rows)[WHOLE].alarmed_at is not None
+
+
+def test_a_changed_slice_lets_the_detectors_begin_anew_and_none_leaves_them_as_they_were() -> None:
+    whole, flatbed, phone = (
+        rule(false_alarms="1 per 90d", min_samples=20, **({"slice": {"scanner": name}} if name else {}))
+        for name in ("", "flatbed", "phone")
+    )
+    digests = {definition(each, GOLDEN, DIGITS) for each in (whole, flatbed, phone)}
+    assert len(digests) == 3
+    assert definition(DROP, GOLDEN, DIGITS) == definition(whole, GOLDEN, DIGITS)
