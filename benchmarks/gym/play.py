@@ -47,6 +47,7 @@ class Played:
     """The number of labels known when the world changed."""
     promotions: list[Promotion] = field(default_factory=list)
     retrainings: int = 0
+    rollbacks: int = 0
     accuracy: dict[str, float] = field(default_factory=dict)
     days: list[tuple[float, float, int]] = field(default_factory=list)
     """Day, true accuracy on what is shown, version: for the plots."""
@@ -75,6 +76,10 @@ def play(stage: Stage, scenario: Scenario, *, renews: bool) -> Played:
             break
         if renews:
             played.retrainings += stage.renew(lambda old, new: _promoted(stage, scenario, played, day, old, new))  # noqa: B023
+            before = stage.version
+            if before > 1:
+                stage.look_after()
+                played.rollbacks += stage.version != before
             if hour % 12 == 0:
                 now = stage.accuracy(stage.version, scenario.mixture(day))
                 played.days.append((day, now, stage.version))

@@ -14,19 +14,21 @@ from sqlalchemy import select, text, update
 
 from benchmarks.gym.worlds import Atlas
 from mlplatform.build import Parts
-from mlplatform.clock import new_id
+from mlplatform.clock import EPOCH, new_id
 from mlplatform.govern import limits_of, may_start
 from mlplatform.labelling import write_labels
 from mlplatform.loop import turn
 from mlplatform.planning import replan
+from mlplatform.probation import Warden
 from mlplatform.schedule import slot_of
 from mlplatform.serve.decode import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, evaluations, promotions, retrainings
+from mlplatform.store import alerts, evaluations, leases, promotions, retrainings
 from mlplatform.store.feedback import Label
 from mlplatform.store.predictions import Prediction, Recorded, record
 from mlplatform.store.schema_watch import audits, plans
 from mlplatform.training import train, work
+from mlplatform.views import leader_lease
 from monitors.alerts import Alert
 from pipelines.families.digits import COMPACT, FAMILY
 from pipelines.family import Family
@@ -148,6 +150,10 @@ class Stage:
         return assembled(self.home, self.atlas, self.clock, rules, self.margin)
 
     @cached_property
+    def warden(self) -> Warden:
+        return Warden(self.parts)
+
+    @cached_property
     def draw(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)
 
@@ -263,6 +269,13 @@ class Stage:
         if self.version != before:
             on_promotion(before, self.version)
         return True
+
+    def look_after(self) -> None:
+        """One round of the watcher's probation of a new version; a failed one is rolled back."""
+        with self.parts.database.write() as connection:
+            lease = leases.acquire(connection, leader_lease("digits"), "gym", timedelta(0), EPOCH)
+        assert lease is not None
+        self.warden.round(lease)
 
     def close(self) -> None:
         """Let the stage go."""

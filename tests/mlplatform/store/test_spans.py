@@ -52,7 +52,7 @@ def before_the_sums(on_sqlite: bool, folder: Path) -> Iterator[Database]:
     """A store as the migration before left it."""
     config = Config()
     config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
-    earlier = ScriptDirectory.from_config(config).get_revision("0008").down_revision
+    earlier = ScriptDirectory.from_config(config).get_revision("0005").down_revision
     with nullcontext(f"sqlite:///{folder / 'old.db'}") if on_sqlite else schema_of_its_own() as url:
         made = Database(url)
         with made.write() as connection:
