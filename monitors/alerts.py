@@ -68,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nobody is told about matching alerts until a moment; actions still run and states still change.
+    """Nobody is told about alerts that match all three globs until a moment; actions run and states change.
 
     A notice suppressed by a silence is not made up for later: while the alert fires, the next reminder goes.
     """
@@ -76,10 +76,12 @@ class Silence:
     rule: str
     until: datetime
     key: str = "*"
+    severity: str = "*"
     reason: str = ""
 
     def covers(self, alert: Alert, now: datetime) -> bool:
-        return now < self.until and fnmatchcase(alert.rule, self.rule) and fnmatchcase(alert.key, self.key)
+        pairs = ((alert.rule, self.rule), (alert.key, self.key), (alert.severity, self.severity))
+        return now < self.until and all(fnmatchcase(name, glob) for name, glob in pairs)
 
 
 def step(alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:

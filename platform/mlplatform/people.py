@@ -1,12 +1,10 @@
 """What people do to alerts, retrainings, versions and cards, with their name in the audit log; it prints nothing."""
 
-from datetime import datetime, timedelta
-
 from mlplatform.build import Parts
 from mlplatform.champion import Change, quarantine
 from mlplatform.errors import ConflictError
 from mlplatform.store import alerts, audit, promotions, retrainings
-from monitors.alerts import acknowledge
+from monitors.alerts import Silence, acknowledge
 
 
 def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
@@ -22,14 +20,14 @@ def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
     return "acknowledged"
 
 
-def silence_rules(parts: Parts, rule: str, length: timedelta, actor: str, comment: str) -> tuple[str, datetime]:
-    """Send no notices of matching rules for a while; returns the silence's id and end."""
+def silence_alerts(parts: Parts, silence: Silence, actor: str) -> str:
+    """Send no notices of matching alerts until the silence ends; returns its id."""
     now = parts.clock()
-    until = now + length
     with parts.database.write() as connection:
-        made = alerts.silence(connection, rule, until, actor, comment, now)
-        audit.note(connection, actor, "silence", f"rule/{rule}", now, {"until": until.isoformat()})
-    return made, until
+        made = alerts.silence(connection, silence, actor, now)
+        details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
+        audit.note(connection, actor, "silence", f"rule/{silence.rule}", now, details)
+    return made
 
 
 def cancel_retraining(parts: Parts, retraining_id: str, actor: str) -> None:

@@ -13,8 +13,9 @@ from mlplatform.champion import Change
 from mlplatform.errors import FencedError
 from mlplatform.evidence import Measure, examine, measured
 from mlplatform.loop import retire_alerts, turn, worst
-from mlplatform.people import silence_rules
+from mlplatform.people import silence_alerts
 from mlplatform.store import alerts, audit, detectors, evaluations, feedback, retrainings
+from monitors.alerts import Silence
 from monitors.errors import MetricsError
 from monitors.finding import Finding
 from monitors.rules import Rule
@@ -257,7 +258,7 @@ def test_an_evaluation_of_a_champion_replaced_since_is_not_measured(world: Parts
 
 
 def test_a_silence_suppresses_notices_but_not_the_action(world: Parts) -> None:
-    silence_rules(world, "accuracy-*", timedelta(hours=1), "me", "known")
+    silence_alerts(world, Silence("accuracy-*", world.clock() + timedelta(hours=1), reason="known"), "me")
     answer(world, 18, 12)
     look(world)
     assert written(world) == (1, 1, 0, 1)
@@ -268,7 +269,7 @@ def test_a_silence_suppresses_notices_but_not_the_action(world: Parts) -> None:
 
 
 def test_a_silence_of_another_rule_suppresses_nothing(world: Parts) -> None:
-    silence_rules(world, "latency", timedelta(hours=1), "me", "")
+    silence_alerts(world, Silence("latency", world.clock() + timedelta(hours=1), reason=""), "me")
     answer(world, 18, 12)
     look(world)
     assert len(notices(world)) == 3

@@ -10,10 +10,10 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.loop import turn
 from mlplatform.notices import post_group
-from mlplatform.people import silence_rules
+from mlplatform.people import silence_alerts
 from mlplatform.settings import Settings
 from mlplatform.store import outbox
-from monitors.alerts import Kind
+from monitors.alerts import Kind, Silence
 from monitors.notify import Subject
 from tests.mlplatform.loop_world import (
     RULES,
@@ -78,7 +78,7 @@ def test_an_unconfigured_channel_posts_nothing(world: Parts) -> None:
 
 
 def test_a_silence_posts_nothing_until_it_ends(world: Parts) -> None:
-    silence_rules(world, "*", timedelta(minutes=5), "me", "")
+    silence_alerts(world, Silence("*", world.clock() + timedelta(minutes=5), reason=""), "me")
     assert post(world, "resolved") == 0
 
 
@@ -160,7 +160,7 @@ def test_the_same_group_again_changes_nothing(misread: Parts) -> None:
 
 
 def test_a_silence_covers_a_group_as_it_covers_one_alert(misread: Parts) -> None:
-    silence_rules(misread, "class-*", timedelta(hours=1), "me", "")
+    silence_alerts(misread, Silence("class-*", misread.clock() + timedelta(hours=1), reason=""), "me")
     evaluation = evaluated(misread)
     assert tell(misread, kept(misread, evaluation, "35"), "firing", evaluation) == 0
 

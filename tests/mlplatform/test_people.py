@@ -8,9 +8,9 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.loop import turn
-from mlplatform.people import acknowledge_alert, model_card, promote_version, silence_rules
+from mlplatform.people import acknowledge_alert, model_card, promote_version, silence_alerts
 from mlplatform.store import alerts, audit
-from monitors.alerts import Change
+from monitors.alerts import Change, Silence
 from monitors.errors import AlertError
 from registry.errors import UnknownVersionError
 from registry.runs import Tracking
@@ -91,8 +91,8 @@ def test_an_alert_that_resolves_at_the_same_moment_is_not_opened_again(world: Pa
 
 
 def test_a_silence_has_an_end_and_a_name(world: Parts) -> None:
-    _, until = silence_rules(world, "latency", timedelta(hours=8), "ada", "we know")
-    assert until == world.clock() + timedelta(hours=8)
+    until = world.clock() + timedelta(hours=8)
+    silence_alerts(world, Silence("latency", until, reason="we know"), "ada")
     assert newest_entry(world) == ("ada", "silence", "rule/latency")
     with world.database.read() as connection:
         assert [silence.rule for silence in alerts.active_silences(connection, world.clock())] == ["latency"]

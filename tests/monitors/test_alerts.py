@@ -170,6 +170,8 @@ def test_a_silence_covers_its_rules_and_keys_until_it_ends() -> None:
     assert not Silence("latency", NOON + MINUTE).covers(alert, NOON)
     assert Silence("*", NOON + MINUTE, key="7").covers(alert, NOON)
     assert not Silence("*", NOON + MINUTE, key="3").covers(alert, NOON)
+    assert Silence("*", NOON + MINUTE, severity=alert.severity).covers(alert, NOON)
+    assert not Silence("*", NOON + MINUTE, severity="info").covers(alert, NOON)
 
 
 EVENTS = st.lists(

@@ -58,18 +58,23 @@ def acknowledge(alert_id: str, by: By = "cli", as_json: AsJson = False) -> None:
 def silence(
     rule: Annotated[str, typer.Argument(help="Rule name or glob, such as latency or '*'.")],
     until: Annotated[str, typer.Option("--for", help="How long: 30m, 8h, 2d.")] = "4h",
+    key: Annotated[str, typer.Option(help="Only alerts of this class or group; a glob.")] = "*",
+    severity: Annotated[str, typer.Option(help="Only alerts of this severity; a glob.")] = "*",
     by: By = "cli",
     comment: Annotated[str, typer.Option(help="Why.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Send no notices of matching rules for a while; their actions still run."""
+    """Send no notices of matching alerts for a while; their actions still run."""
     from mlplatform.build import build
-    from mlplatform.people import silence_rules
+    from mlplatform.people import silence_alerts
     from mlplatform.settings import load_settings
+    from monitors.alerts import Silence
 
-    made, end = silence_rules(build(load_settings()), rule, _length(until), by, comment)
+    parts, length = build(load_settings()), _length(until)
+    end = parts.clock() + length
+    made = silence_alerts(parts, Silence(rule, end, key, severity, comment), by)
     say(
-        {"id": made, "rule": rule, "until": end.isoformat()},
+        {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
         f"{rule} is silent until {end:%F %T %Z}",
         as_json,
     )

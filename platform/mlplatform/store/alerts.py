@@ -127,14 +127,16 @@ def changes_of(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def silence(connection: Connection, rule: str, until: datetime, actor: str, comment: str, now: datetime) -> str:
-    """Silence the rules that match a glob until a time; returns the silence's id."""
+def silence(connection: Connection, made: Silence, actor: str, now: datetime) -> str:
+    """Keep a silence until its end; returns its id."""
     fresh = new_id()
-    connection.execute(insert(silences).values(id=fresh, rule=rule, at=now, until=until, actor=actor, comment=comment))
+    matchers = {"rule": made.rule, "key": made.key, "severity": made.severity}
+    row = {"id": fresh, "at": now, "until": made.until, "actor": actor, "comment": made.reason, **matchers}
+    connection.execute(insert(silences).values(row))
     return fresh
 
 
 def active_silences(connection: Connection, now: datetime) -> list[Silence]:
     """The silences in force."""
-    rows = connection.execute(select(silences.c.rule, silences.c.until).where(silences.c.until > now))
-    return [Silence(rule=row.rule, until=row.until) for row in rows]
+    rows = connection.execute(select(silences).where(silences.c.until > now).order_by(silences.c.id))
+    return [Silence(row.rule, row.until, row.key, row.severity, row.comment) for row in rows]

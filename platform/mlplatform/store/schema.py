@@ -195,6 +195,8 @@ silences = Table(
     metadata,
     _id(),
     named_text("rule"),
+    named_text("key", default="*"),
+    named_text("severity", default="*"),
     named_time("at"),
     named_time("until"),
     named_text("actor"),

@@ -117,9 +117,11 @@ def test_an_unknown_alert_points_to_the_list(database: Database) -> None:
 
 def test_a_silence_is_in_force_until_its_end_and_not_at_it(database: Database) -> None:
     with database.write() as connection:
-        alerts.silence(connection, "accuracy-*", START + HOUR, "ada", "deploying", START)
-        alerts.silence(connection, "latency", START + 2 * HOUR, "ada", "", START)
+        alerts.silence(connection, Silence("accuracy-*", START + HOUR, reason="deploying"), "ada", START)
+        alerts.silence(connection, Silence("latency", START + 2 * HOUR, "host-*", "warning"), "ada", START)
     with database.read() as connection:
         assert len(alerts.active_silences(connection, START)) == 2
-        assert alerts.active_silences(connection, START + HOUR) == [Silence(rule="latency", until=START + 2 * HOUR)]
+        assert alerts.active_silences(connection, START + HOUR) == [
+            Silence("latency", START + 2 * HOUR, "host-*", "warning")
+        ]
         assert alerts.active_silences(connection, START + 2 * HOUR) == []
