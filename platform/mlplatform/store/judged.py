@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     RowMapping,
     Select,
     Table,
@@ -189,7 +190,7 @@ def newest(
     Tags are looked for among the newest labels of each source only.
     """
     mine = (judged.c.model_name == model_name) & (judged.c.model_version == version) & (judged.c.weight > 0)
-    rows = []
+    rows: list[Row[Any]] = []
     for source in sorted(sources):
         latest = select(judged.c.seq, judged.c.known_at, judged.c.tags).where(mine, judged.c.source == source)
         found = latest.order_by(judged.c.seq.desc()).limit(NEWEST if tags else 1).subquery().c
