@@ -14,7 +14,6 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     RowMapping,
     Select,
     Table,
@@ -190,14 +189,13 @@ def newest(
     Tags are looked for among the newest labels of each source only.
     """
     mine = (judged.c.model_name == model_name) & (judged.c.model_version == version) & (judged.c.weight > 0)
-    rows: list[Row[Any]] = []
+    known: list[tuple[int, datetime]] = []
     for source in sorted(sources):
         latest = select(judged.c.seq, judged.c.known_at, judged.c.tags).where(mine, judged.c.source == source)
         found = latest.order_by(judged.c.seq.desc()).limit(NEWEST if tags else 1).subquery().c
         query = select(found.seq, found.known_at).where(*with_tags(tags, found.tags)).order_by(found.seq.desc())
-        rows += connection.execute(query.limit(1)).all()
-    known_at: datetime | None = max(((row.seq, row.known_at) for row in rows), default=(0, None))[1]
-    return known_at
+        known += [(row.seq, row.known_at) for row in connection.execute(query.limit(1))]
+    return max(known)[1] if known else None
 
 
 def cursor_at(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
