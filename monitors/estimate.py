@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_STEP: Final = 0.02
 _SPREADS: Final = 9.2
 _LENGTHS: Final = 84.0
 """So many standard deviations, and of the largest mean, lie between the sum's mean and where less than 1e-9 is left.
@@ -30,8 +29,15 @@ _LENGTHS: Final = 84.0
 By Chernoff's bound; Davies (1973) shows that steps of 2 pi over that distance err by no more.
 """
 _NOTHING: Final = 50.0
-"""What the logarithm of the squared height is where nothing is left to add."""
-_MOST: Final = 2_000
+_FAINT: Final = 40.0
+"""What the logarithm of the squared height is where nothing is left to add, and where little is."""
+_MOST: Final = 300
+"""Even steps in time, at most; where more would be needed, steps of log time are fewer."""
+_FIRST: Final = -10.0
+_FURTHEST: Final = 12.0
+_WIDEST: Final = 0.1
+_NARROWEST: Final = 0.02
+_TURN: Final = 0.5
 _SURE: Final = 30.0
 """Standard deviations from zero at which a sum's sign is certain."""
 
@@ -119,11 +125,20 @@ def _chance_below_zero(scales: "Floats", numbers: "Floats") -> float:
 
 
 def _by_logarithms(scales: "Floats", numbers: "Floats", spread: float) -> float:
-    """The same for a few labels of unlike weights, whose sum has a long tail (Gil-Pelaez 1951, steps of log time)."""
+    """The same for a few labels of unlike weights, whose sum has a long tail (Gil-Pelaez 1951, steps of log time).
+
+    A look at whole units of log time says where the integrand ends and how fast its phase turns before it is faint.
+    """
     import numpy as np
 
-    logarithms = np.arange(-25.0, 12.0 + np.log(spread / np.abs(scales).min()), _STEP)
-    return float(0.5 - _STEP / np.pi * np.sum(_heights(np.exp(logarithms) / spread, scales, numbers)))
+    units = np.arange(_FIRST, _FURTHEST + np.log(spread / np.abs(scales).min()))
+    reach = np.outer(np.exp(units) / spread, scales)
+    decay, turning = np.log1p(reach**2) @ numbers, np.abs((reach / (1 + reach**2)) @ numbers)
+    width = float(np.clip(_TURN / turning[decay < _FAINT].max(), _NARROWEST, _WIDEST))
+    logarithms = np.arange(_FIRST, float(units[decay < _NOTHING].max()) + 1, width)
+    before = float(numbers @ scales) / spread * np.exp(_FIRST - width / 2)
+    total = before + width * np.sum(_heights(np.exp(logarithms) / spread, scales, numbers))
+    return float(0.5 - total / np.pi)
 
 
 def _heights(times: "Floats", scales: "Floats", numbers: "Floats") -> "Floats":

@@ -24,24 +24,25 @@ def run(command: Sequence[str], env: Mapping[str, str], most_seconds: float, mos
     child = subprocess.Popen(
         command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    reason = ""
-    while not reason:
-        try:
-            printed, complained = child.communicate(timeout=_POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            held = _status(str(child.pid), "VmRSS")
-            if time.monotonic() - begun > most_seconds:
-                reason = f"not done in {most_seconds:.0f} s"
-            elif held > most_mib:
-                reason = f"more than {most_mib:.0f} MiB of memory"
-            continue
-        if child.returncode == 0:
+    try:
+        while True:
+            try:
+                printed, complained = child.communicate(timeout=_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() - begun > most_seconds:
+                    return {"why_not": f"not done in {most_seconds:g} s"}
+                if _status(str(child.pid), "VmRSS") > most_mib:
+                    return {"why_not": f"more than {most_mib:g} MiB of memory"}
+                continue
+            if child.returncode:
+                last = (complained.strip().splitlines() or [""])[-1]
+                return {"why_not": f"failed with code {child.returncode}: {last}"}
             told: dict[str, Any] = json.loads(printed.splitlines()[-1])
             return told
-        reason = f"failed with code {child.returncode}: {(complained.strip().splitlines() or [''])[-1]}"
-    child.kill()
-    child.communicate()
-    return {"why_not": reason}
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
 
 
 def _status(process: str, name: str) -> float:

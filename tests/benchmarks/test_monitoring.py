@@ -39,7 +39,7 @@ def test_a_cell_is_what_its_last_line_says() -> None:
 
 
 def test_a_cell_beyond_its_bounds_is_ended_and_says_why() -> None:
-    assert python("import time; time.sleep(60)", seconds=0.5) == {"why_not": "not done in 0 s"}
+    assert python("import time; time.sleep(60)", seconds=0.5) == {"why_not": "not done in 0.5 s"}
     hungry = "import time; kept = bytearray(200 * 2**20); time.sleep(60)"
     assert python(hungry, mib=150) == {"why_not": "more than 150 MiB of memory"}
     assert python("raise SystemExit('no such table')") == {"why_not": "failed with code 1: no such table"}

@@ -184,21 +184,18 @@ def _add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> No
 def newest(
     connection: Connection, model_name: str, version: int, sources: Collection[str], tags: Mapping[str, str] = NO_TAGS
 ) -> datetime | None:
-    """When the last truth became known that may estimate, of these sources and tags; None before the first."""
-    query = (
-        select(judged.c.seq, judged.c.known_at)
-        .where(
-            judged.c.model_name == model_name,
-            judged.c.model_version == version,
-            judged.c.weight > 0,
-            *with_tags(tags),
-        )
-        .order_by(judged.c.seq.desc())
-        .limit(1)
-    )
-    rows = [connection.execute(query.where(judged.c.source == source)).one_or_none() for source in sorted(sources)]
-    found: datetime | None = max(((row.seq, row.known_at) for row in rows if row is not None), default=(0, None))[1]
-    return found
+    """When the last truth became known that may estimate, of these sources and tags; None before the first.
+
+    Tags are looked for among the newest labels of each source only.
+    """
+    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version) & (judged.c.weight > 0)
+    known: list[tuple[int, datetime]] = []
+    for source in sorted(sources):
+        latest = select(judged.c.seq, judged.c.known_at, judged.c.tags).where(mine, judged.c.source == source)
+        found = latest.order_by(judged.c.seq.desc()).limit(NEWEST if tags else 1).subquery().c
+        query = select(found.seq, found.known_at).where(*with_tags(tags, found.tags)).order_by(found.seq.desc())
+        known += [(row.seq, row.known_at) for row in connection.execute(query.limit(1))]
+    return max(known)[1] if known else None
 
 
 def cursor_at(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
@@ -326,9 +323,9 @@ def _newest_inside(
     )
 
 
-def with_tags(tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
+def with_tags(tags: Mapping[str, str], column: ColumnElement[Any] = judged.c.tags) -> list[ColumnElement[bool]]:
     """The conditions that an answer was sent with all of these tags."""
-    return [judged.c.tags[name].as_string() == text for name, text in sorted(tags.items())]
+    return [column[name].as_string() == text for name, text in sorted(tags.items())]
 
 
 def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:

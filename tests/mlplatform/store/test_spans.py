@@ -52,7 +52,8 @@ def before_the_sums(on_sqlite: bool, folder: Path) -> Iterator[Database]:
     """A store as the migration before left it."""
     config = Config()
     config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
-    earlier = ScriptDirectory.from_config(config).get_revision("0005").down_revision
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    [earlier] = [each.down_revision for each in scripts if Path(each.path).stem.endswith("sums_of_hours_and_days")]
     with nullcontext(f"sqlite:///{folder / 'old.db'}") if on_sqlite else schema_of_its_own() as url:
         made = Database(url)
         with made.write() as connection:
