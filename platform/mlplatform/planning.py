@@ -10,6 +10,7 @@ from mlplatform.build import Parts
 from mlplatform.store import evaluations, leases, plans, promotions, tallies
 from monitors.rules import Audit
 from monitors.sampling import Plan, make_plan, stratum_of
+from registry.confidence import middle_of
 
 LOOK_BACK: Final = timedelta(days=1)
 FIRST: Final = Plan(0.01)
@@ -55,7 +56,7 @@ def _wanted(connection: Connection, budget: Audit, champion: promotions.Promotio
     doubt: dict[str, float] = defaultdict(float)
     for label, steps in tallies.labels(connection, name, version, start, now).items():
         for step, n in steps.items():
-            confidence = (step + 0.5) / tallies.CONFIDENCE_STEPS
+            confidence = middle_of(step)
             stratum = stratum_of(label, confidence)
             answers[stratum] += n
             doubt[stratum] += n * (1 - confidence)

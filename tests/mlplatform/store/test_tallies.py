@@ -66,10 +66,10 @@ def test_latencies_are_kept_apart_by_host_class_and_a_request_counts_once(databa
 
 
 def test_answers_are_counted_by_label_and_confidence(database: Database) -> None:
-    shares = (("3", 0.999), ("3", 0.999), ("3", 1.0), ("7", 0.31))
+    shares = (("3", 0.999), ("3", 0.999), ("3", 0.92), ("7", 0.31))
     kept(database, *(prediction(label=label, confidence=share) for label, share in shares))
     with database.read() as connection:
-        assert tallies.labels(connection, "digits", 1, *SPAN) == {"3": {49: 3}, "7": {15: 1}}
+        assert tallies.labels(connection, "digits", 1, *SPAN) == {"3": {50: 1, 56: 2}, "7": {15: 1}}
 
 
 def noted(
