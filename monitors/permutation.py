@@ -16,6 +16,7 @@ ENOUGH: Final = 20
 """So many draws at least as large as the observation settle that it is nothing special."""
 SMALLEST: Final = 1e-6
 _CHUNK: Final = 2_000
+_AGREE: Final = 1e-12
 
 
 def p_value(observed: float, draw: Callable[[int], "Floats"], smallest: float) -> float:
@@ -31,7 +32,7 @@ def p_value(observed: float, draw: Callable[[int], "Floats"], smallest: float) -
     most, drawn, larger = ceil(2 / smallest), 0, 0
     while drawn < most:
         size = min(_CHUNK if drawn else 10 * ENOUGH, most - drawn)
-        reached = np.cumsum(draw(size) >= observed * (1 - 1e-12)) + larger
+        reached = np.cumsum(draw(size) >= observed - _AGREE) + larger
         places = np.flatnonzero(reached >= ENOUGH)
         if len(places):
             return float(ENOUGH / (drawn + int(places[0]) + 1))

@@ -376,3 +376,23 @@ def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() ->
     assert schema_faults(yaml.safe_load(text)) == []
     own = {"python:our_metrics.reading:cost_per_letter", "evidently:F1Score"}
     assert found == {*KINDS, *own} - {"latency_ratio", "class_error"}
+
+
+@pytest.mark.parametrize("metric", ["expected_drop", "prediction_drift", "input_drift"])
+@pytest.mark.parametrize("action", ["retrain", "label-audit", "tune-serving"])
+def test_an_early_warning_starts_nothing(metric: str, action: str) -> None:
+    with pytest.raises(ValidationError, match="an early warning, no proof.*allowed: none"):
+        a_rule(metric, action=action)
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ({"false_alarms": "1 per 90d"}, "needs `every`, such as every: 1h, for prediction_drift divides"),
+        ({"false_alarms": "1 per 90d", "every": "5m"}, "takes too many permutations to prove; write a longer `every`"),
+    ],
+)
+def test_a_budget_divided_among_looks_needs_few_enough_of_them(written: dict[str, str], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        a_rule("prediction_drift", **written)
+    assert a_rule("prediction_drift", false_alarms="1 per 90d", every="1h").false_alarms is not None
