@@ -381,7 +381,7 @@ def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() ->
 @pytest.mark.parametrize("metric", ["expected_drop", "prediction_drift", "input_drift"])
 @pytest.mark.parametrize("action", ["retrain", "label-audit", "tune-serving"])
 def test_an_early_warning_starts_nothing(metric: str, action: str) -> None:
-    with pytest.raises(ValidationError, match="an early warning, no proof.*allowed: none"):
+    with pytest.raises(ValidationError, match=r"an early warning, no proof.*allowed: none"):
         a_rule(metric, action=action)
 
 

@@ -146,7 +146,37 @@ def labels(
     """How many answers named which class with which confidence step."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
     for row in connection.scalars(select(_inside(model_name, version, start, end, "labels"))):
-        for written, n in row.items():
-            step, _, label = written.partition(" ")
-            found[label][int(step)] += n
+        _count(found, row)
     return found
+
+
+def by_minute(
+    connection: Connection, model_name: str, version: int, after: int, until: int, limit: int
+) -> list[tuple[int, Mapping[str, Mapping[int, int]]]]:
+    """The next minutes with answers, at most `limit` rows of them: class → confidence step → how many.
+
+    Minutes lie in (after, until]. A minute whose rows may not all be among those read is left out, but for the first.
+    """
+    query = (
+        select(tallies.c.minute, tallies.c.labels)
+        .where(
+            tallies.c.model_name == model_name,
+            tallies.c.model_version == version,
+            tallies.c.minute > after,
+            tallies.c.minute <= until,
+        )
+        .order_by(tallies.c.minute)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    minutes: dict[int, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+    for row in rows:
+        _count(minutes[row.minute], row.labels)
+    found: list[tuple[int, Mapping[str, Mapping[int, int]]]] = list(minutes.items())
+    return found[:-1] if len(rows) == limit and len(found) > 1 else found
+
+
+def _count(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
+    for key, n in written.items():
+        step, _, label = key.partition(" ")
+        found[label][int(step)] += n
