@@ -10,14 +10,23 @@ from monitors.comparison import Comparison, Measure
 from monitors.detect import decide
 from monitors.drift import level_of
 from monitors.finding import Finding
-from monitors.rules import Rule
+from monitors.rules import AlertsConfig, Rule
 from monitors.tally import Tally
 from monitors.window import Baseline, First
-from tests.monitors.examples import DIGITS, NOON, golden, rule
+from tests.monitors.examples import DIGITS, NOON, WRITTEN, golden, rule
 
 BASELINE = replace(golden(990, 1000), first=First(dict.fromkeys(DIGITS, 100), NOON))
-ANSWERS = rule("prediction_drift", false_alarms="1 per 90d", every="1h", min_samples=200)
-PICTURES = rule("input_drift", false_alarms="1 per 90d", every="1h", min_samples=100)
+
+
+def budgeted(metric: str, **written: object) -> Rule:
+    """A rule of an alerts file, evaluated each hour with a budget of one false alarm in 90 days."""
+    plain = {"name": "a-rule", "metric": metric, "above": WRITTEN[metric], "window": "24h", "every": "1h"}
+    rules = [{**plain, "false_alarms": "1 per 90d", **written}]
+    return AlertsConfig.model_validate({"version": 1, "model": "digits", "rules": rules}).rules[0]
+
+
+ANSWERS = budgeted("prediction_drift", min_samples=200)
+PICTURES = budgeted("input_drift", min_samples=100)
 
 
 def answered(mix: dict[str, int], inputs: Comparison | None = None) -> Tally:
@@ -59,15 +68,15 @@ def test_the_same_mix_and_a_small_difference_that_is_certain_are_no_breach() -> 
 
 
 def test_a_large_distance_that_luck_explains_is_not_even_suspect() -> None:
-    few = rule("prediction_drift", false_alarms="1 per 90d", every="1h", min_samples=10)
+    few = budgeted("prediction_drift", min_samples=10)
     finding = only(few, answered({"0": 3, "1": 1, "2": 3, "3": 1, "4": 2, "9": 2}))
     assert (finding.state, finding.clear) == ("ok", False)
     assert "what luck explains" in finding.sentence
 
 
 def test_between_luck_and_proof_lies_suspicion() -> None:
-    careful = rule("prediction_drift", above="5 %", false_alarms="1 per 90d", every="1h", min_samples=200)
-    finding = only(careful, answered({**dict.fromkeys(DIGITS, 25), "0": 48, "1": 13}))
+    careful = budgeted("prediction_drift", above="5 %", min_samples=200)
+    finding = only(careful, answered({**dict.fromkeys(DIGITS, 25), "0": 52, "1": 11}))
     assert finding.state == "suspect"
     assert "more often than at most 1 per 90d" in finding.sentence
 

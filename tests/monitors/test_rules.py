@@ -385,14 +385,9 @@ def test_an_early_warning_starts_nothing(metric: str, action: str) -> None:
         a_rule(metric, action=action)
 
 
-@pytest.mark.parametrize(
-    ("written", "fault"),
-    [
-        ({"false_alarms": "1 per 90d"}, "needs `every`, such as every: 1h, for prediction_drift divides"),
-        ({"false_alarms": "1 per 90d", "every": "5m"}, "takes too many permutations to prove; write a longer `every`"),
-    ],
-)
-def test_a_budget_divided_among_looks_needs_few_enough_of_them(written: dict[str, str], fault: str) -> None:
-    with pytest.raises(ValidationError, match=fault):
-        a_rule("prediction_drift", **written)
-    assert a_rule("prediction_drift", false_alarms="1 per 90d", every="1h").false_alarms is not None
+def test_a_look_that_would_take_too_many_permutations_to_prove_is_refused() -> None:
+    line = rule_line(metric="prediction_drift", above="15 %", false_alarms="1 per 90d")
+    [fault] = faults(HEAD + line)
+    assert "leaves a look every 5m a chance of 4e-05: too many permutations to prove; look less often" in fault
+    [rule] = parse_rules(HEAD + line.replace("}", ", every: 1h}"), "alerts.yaml", {}).rules
+    assert 1 - rule.confidence == pytest.approx(1 / (24 * 90))
