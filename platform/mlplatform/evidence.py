@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
+from mlplatform.comparisons import Draw, draw
 from mlplatform.early import doubts_of, first_of
 from mlplatform.plain import plain
 from mlplatform.store import audits, detectors, evaluations, joined, judged, promotions, tallies
@@ -239,10 +240,15 @@ def read_labels(
 
 
 def examine(
-    parts: Parts, rule: Rule, evaluation: evaluations.Evaluation, measure: Measure | None = None
+    parts: Parts,
+    rule: Rule,
+    evaluation: evaluations.Evaluation,
+    measure: Measure | None = None,
+    compare: Draw = draw,
 ) -> evaluations.Evaluation:
     """Add Evidently's numbers to an evaluation, and its report where something may be wrong.
 
+    Behind an early warning the report holds the window beside the version's first answers, where these are known.
     The decision has been written by then: a fault in Evidently or a full disk delays no alert and undoes none. Returns
     the evaluation as it is kept then.
     """
@@ -255,7 +261,8 @@ def examine(
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        numbers = (measure or measured)(window, rule, path)
+        beside = path is not None and rule.kind.early and compare(parts, rule, window, path)
+        numbers = (measure or measured)(window, rule, None if beside else path)
         report = None if path is None or not path.is_file() else str(path)
         with parts.database.write() as connection:
             evaluations.add_measured(connection, evaluation.id, plain(numbers), report)

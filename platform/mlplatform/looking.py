@@ -20,7 +20,7 @@ from monitors.comparison import EMBEDDING, Comparison, Profile, compare
 from monitors.drift import FIRST_ANSWERS, SAMPLE, level_of
 from monitors.rules import Rule
 from pipelines.errors import ModelFormatError
-from pipelines.imagestats import NAMES, image_stats
+from pipelines.imagestats import image_stats
 from registry.package import MODEL_FILE
 
 if TYPE_CHECKING:
@@ -29,7 +29,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NEWEST_ANSWERS: Final = 5_000
 """So many of the window's newest answers are what its pictures are drawn from."""
-TEXTS: Final = {**NAMES, EMBEDDING: "what the network itself sees in them"}
+TEXTS: Final = {
+    "mean": "their mean light",
+    "deviation": "the spread of their light",
+    "ground": "the light of their ground",
+    "contrast": "the contrast of ink and ground",
+    "ink_share": "the amount of ink",
+    "stroke_width": "the width of strokes",
+    "centre_x": "the place of the ink from left to right",
+    "centre_y": "the place of the ink from top to bottom",
+    "slant": "the slant",
+    "sharpness": "the sharpness",
+    "noise": "the noise of the ground",
+    EMBEDDING: "what the network itself sees in them",
+}
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -44,6 +57,16 @@ class Known:
     pictures: int
 
 
+@dataclass(frozen=True)
+class Sides:
+    """How many different pictures of a version there are at first and newly, and their profiles if enough."""
+
+    version: int | None
+    first: int
+    newest: int
+    profiles: tuple[Profile, Profile] | None
+
+
 @dataclass
 class Looker:
     """Compares a champion's newest pictures with its first ones; threads may share it."""
@@ -52,26 +75,35 @@ class Looker:
     _known: Known | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def profiles(self, rule: Rule, now: datetime) -> tuple[Profile, Profile] | None:
+        """The first and the newest pictures that `look` would compare; None while there are too few."""
+        with self._lock:
+            return self._sides(rule, now).profiles
+
     def look(self, rule: Rule, now: datetime) -> Comparison | None:
         """The champion's newest pictures in the rule's window against its first; None without a champion."""
-        name = self.parts.rules.model
         with self._lock:
-            with self.parts.database.read() as connection:
-                champion = promotions.latest(connection, name)
-            if champion is None:
-                return None
-            known, shown = self._first(champion.to_version)
-            if known is None:
-                return Comparison(champion.to_version, shown, 0)
-            with self.parts.database.read() as connection:
-                span = (max(known.until, now - rule.window), now)
-                newest = pictures.newest(connection, name, champion.to_version, span, NEWEST_ANSWERS, SAMPLE)
-            seen = min(known.pictures, len(newest.pngs))
-            if seen < max(2, min(rule.min_samples, SAMPLE)):
-                return Comparison(champion.to_version, known.pictures, len(newest.pngs))
-            profile = _profile(newest.pngs, known.embed)
-            measures = compare(known.first, profile, TEXTS, level_of(rule))
-        return Comparison(champion.to_version, known.pictures, len(newest.pngs), measures)
+            sides = self._sides(rule, now)
+        if sides.version is None:
+            return None
+        measures = compare(*sides.profiles, TEXTS, level_of(rule)) if sides.profiles is not None else ()
+        return Comparison(sides.version, sides.first, sides.newest, measures)
+
+    def _sides(self, rule: Rule, now: datetime) -> Sides:
+        name = self.parts.rules.model
+        with self.parts.database.read() as connection:
+            champion = promotions.latest(connection, name)
+        if champion is None:
+            return Sides(None, 0, 0, None)
+        known, shown = self._first(champion.to_version)
+        if known is None:
+            return Sides(champion.to_version, shown, 0, None)
+        with self.parts.database.read() as connection:
+            span = (max(known.until, now - rule.window), now)
+            newest = pictures.newest(connection, name, champion.to_version, span, NEWEST_ANSWERS, SAMPLE)
+        few = min(shown, len(newest.pngs)) < max(2, min(rule.min_samples, SAMPLE))
+        both = None if few else (known.first, _profile(newest.pngs, known.embed))
+        return Sides(champion.to_version, shown, len(newest.pngs), both)
 
     def _first(self, version: int) -> tuple[Known | None, int]:
         """What is known of the version's first pictures, and how many there are so far."""

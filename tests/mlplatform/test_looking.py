@@ -12,19 +12,21 @@ from scipy import ndimage
 
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.looking import Looker
+from mlplatform.comparisons import draw
+from mlplatform.looking import TEXTS, Looker
 from mlplatform.loop import turn
 from mlplatform.serve.decode import to_png
 from mlplatform.store.database import Database
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.store.predictions import Prediction, Recorded
-from monitors.comparison import Profile, compare
+from monitors.comparison import EMBEDDING, Profile, compare
 from monitors.permutation import holm
+from monitors.window import Window
 from pipelines.data import content_hash
 from pipelines.embedding import Embedder
 from pipelines.families.digits import COMPACT
 from pipelines.family import find_family
-from pipelines.imagestats import image_stats
+from pipelines.imagestats import NAMES, image_stats
 from pipelines.model import build_network
 from pipelines.optdigits import load_optdigits
 from pipelines.predict import exportable, load, save
@@ -124,9 +126,9 @@ def turned(images: Images, degrees: float) -> Images:
     ("change", "named"),
     [
         (lambda images: turned(images, 20), "what the network itself sees"),
-        (lambda images: ndimage.gaussian_filter(images, (0, 1, 1)), "Laplacian"),
-        (lambda images: second_scanner(images, 0), "ground"),
-        (lambda images: np.clip(images.astype(int) + 30, 0, 255).astype(np.uint8), "ground"),
+        (lambda images: ndimage.gaussian_filter(images, (0, 1, 1)), "the sharpness"),
+        (lambda images: second_scanner(images, 0), "the light of their ground"),
+        (lambda images: np.clip(images.astype(int) + 30, 0, 255).astype(np.uint8), "the light of their ground"),
     ],
     ids=["turned", "blurred", "another scanner", "brighter"],
 )
@@ -212,3 +214,21 @@ def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: 
         )
         wrong += any(holm([each.p for each in compare(first, newest, {}, level)], level))
     assert wrong <= 60 * level + 3 * (60 * level * (1 - level)) ** 0.5
+
+
+def test_every_measure_has_a_plain_name() -> None:
+    assert set(TEXTS) == {*NAMES, EMBEDDING}
+
+
+def test_behind_a_warning_evidently_tests_each_number_of_the_pictures(
+    world: Parts, digits: Images, tmp_path: Path
+) -> None:
+    watched = rule(world, "input-drift")
+    assert world.looker.profiles(watched, world.clock()) is None
+    show(world, second_scanner(digits[FIRST : FIRST + 200], 0))
+    now = world.clock()
+    window = Window("digits", 1, find_family("digits").classes, now - watched.window, now, ())
+    assert draw(world, watched, window, tmp_path / "beside.html")
+    page = (tmp_path / "beside.html").read_text(encoding="utf-8")
+    assert "sharpness" in page
+    assert "K-S" in page
