@@ -23,7 +23,7 @@ from monitors.comparison import Profile, compare
 from monitors.drift import SAMPLE, level_of
 from monitors.expected import Minute, advance
 from monitors.permutation import holm
-from monitors.rules import Rule
+from monitors.rules import AlertsConfig, Rule
 from monitors.sequential import Detector
 from monitors.window import Doubts
 from pipelines.embedding import Embedder
@@ -68,18 +68,18 @@ def main() -> None:
     doubts = Doubts(doubt.errors(), doubt.golden)
     days = QUIET_DAYS // 10 if arguments.quick else QUIET_DAYS
     figures: dict[str, Any] = {"false_alarms": _quiet(doubts, predictor, golden.images, days), "quiet_days": days}
-    rows = np.random.default_rng(0).permutation(len(golden))
+    unseen = np.concatenate([golden.images, split.stream.images[: 2 * SAMPLE]])
+    unseen = unseen[np.random.default_rng(0).permutation(len(unseen))[: 2 * SAMPLE]]
     for name, change in CHANGES.items():
         changed = change(golden.images)
         answers = predictor(changed)
         steps = in_steps(answers.max(axis=1).tolist())
         expected = 1 - sum(doubts.errors[step] * n for step, n in steps.items()) / len(golden)
-        half = len(golden) // 2
         figures[name] = {
             "expected": round(100 * expected, 2),
             "real": round(100 * float((answers.argmax(axis=1) == golden.labels).mean()), 2),
             "minutes_to_alarm": None if name == "none" else _alarm_after(doubts, predictor(changed).max(axis=1)),
-            "look": _look(predictor, golden.images[rows[:half]][:SAMPLE], changed[rows[half:]][:SAMPLE]),
+            "look": _look(predictor, unseen[:SAMPLE], change(unseen[SAMPLE:])),
         }
     for name, value in figures.items():
         print(f"{name}: {value}")
@@ -88,7 +88,8 @@ def main() -> None:
 
 def _rule(metric: str, above: str) -> Rule:
     plain = {"name": "early", "metric": metric, "above": above, "window": "24h", "min_samples": 100, "every": "1h"}
-    return Rule.model_validate({**plain, "false_alarms": "1 per 90d"})
+    written = {"version": 1, "model": "digits", "rules": [{**plain, "false_alarms": "1 per 90d"}]}
+    return AlertsConfig.model_validate(written).rules[0]
 
 
 def _minutes(confidences: NDArray[np.float32], seed: int, many: int) -> list[Minute]:
