@@ -35,13 +35,16 @@ def rule_line(**changes: str) -> str:
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in {**keys, **changes}.items()) + "}\n"
 
 
-def test_the_shipped_file_holds_the_three_rules_of_the_mission() -> None:
+def test_the_shipped_file_holds_the_three_rules_of_the_mission_and_warnings_that_start_nothing() -> None:
     config = load_rules(SHIPPED, {})
     found = {rule.metric: (rule.above, rule.action) for rule in config.rules}
     assert found == {
         "accuracy_drop": (0.005, "retrain"),
         "latency_ratio": (2.0, "tune-serving"),
         "class_error": (0.1, "label-audit"),
+        "expected_drop": (0.02, "none"),
+        "prediction_drift": (0.2, "none"),
+        "input_drift": (0.3, "none"),
     }
     assert not any(channel.configured for channel in config.channels.values())
 

@@ -164,6 +164,7 @@ def by_minute(
             tallies.c.model_version == version,
             tallies.c.minute > after,
             tallies.c.minute <= until,
+            tallies.c.answers > 0,
         )
         .order_by(tallies.c.minute)
         .limit(limit)
