@@ -1,5 +1,6 @@
 """Pictures looked at by a real network: real digits, real changes, and never a retraining."""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipelines.data import content_hash
 from pipelines.embedding import Embedder
 from pipelines.families.digits import COMPACT
 from pipelines.family import find_family
+from pipelines.idx import load_idx_folder
 from pipelines.imagestats import NAMES, image_stats
 from pipelines.model import build_network
 from pipelines.optdigits import load_optdigits
@@ -202,12 +204,21 @@ def test_a_champion_that_cannot_be_fetched_is_an_error_and_no_evaluation(world: 
     assert look(world).state == "insufficient"
 
 
-def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: Path, digits: Images) -> None:
+@pytest.fixture(params=["bundled", "MNIST"])
+def pictures(request: pytest.FixtureRequest, digits: Images) -> Images:
+    if request.param == "bundled":
+        return digits
+    if "PLATFORM_TEST_MNIST_DIR" not in os.environ:
+        pytest.skip("PLATFORM_TEST_MNIST_DIR names no MNIST folder")
+    return load_idx_folder(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))[1].images[:5_000]
+
+
+def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: Path, pictures: Images) -> None:
     embed, level = Embedder(load(model / MODEL_FILE, find_family("digits").classes)), 0.1
-    stats, embedded, generator = image_stats(digits), embed(digits), np.random.default_rng(4)
+    stats, embedded, generator = image_stats(pictures), embed(pictures), np.random.default_rng(4)
     wrong = 0
     for _ in range(60):
-        order = generator.permutation(len(digits))[:300]
+        order = generator.permutation(len(pictures))[:300]
         first, newest = (
             Profile({name: each[rows] for name, each in stats.items()}, embedded[rows])
             for rows in (order[:150], order[150:])
