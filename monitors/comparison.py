@@ -13,6 +13,7 @@ alone puts them so far apart.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import exp, fsum, lgamma
 from typing import TYPE_CHECKING, Final
 
 from monitors.permutation import p_value
@@ -69,11 +70,28 @@ def compare(first: Profile, newest: Profile, texts: Mapping[str, str], smallest:
 
 
 def _plain(name: str, text: str, first: "Floats", newest: "Floats") -> Measure:
-    from scipy.stats import ks_2samp
+    import numpy as np
 
     each = min(len(first), len(newest))
-    found = ks_2samp(first[:each], newest[:each], method="exact")
-    return Measure(name, text, float(found.statistic), float(found.pvalue))
+    sides = [np.sort(side[:each]) for side in (first, newest)]
+    every = np.concatenate(sides)
+    below, above = (np.searchsorted(side, every, side="right") for side in sides)
+    steps = int(np.abs(below - above).max())
+    return Measure(name, text, steps / each, smirnov(each, steps))
+
+
+def smirnov(n: int, steps: int) -> float:
+    """The chance that two samples of n differ somewhere by so many values or more (Gnedenko and Korolyuk 1951).
+
+    Exact where no two values are equal, and otherwise no smaller than the true chance.
+    """
+    if steps == 0:
+        return 1.0
+    terms = (
+        (1 if fold % 2 else -1) * exp(2 * lgamma(n + 1) - lgamma(n - fold * steps + 1) - lgamma(n + fold * steps + 1))
+        for fold in range(1, n // steps + 1)
+    )
+    return min(1.0, max(0.0, 2 * fsum(terms)))
 
 
 def told_apart(first: "Floats", newest: "Floats", level: float, seed: int = 0) -> tuple[float, float]:

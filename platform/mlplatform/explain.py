@@ -78,7 +78,7 @@ def promise(rule: Rule) -> str:
         return (
             f"While the model is as sure of its answers as on the golden set, false warnings come at most "
             f"{rule.false_alarms.text} on average, at any rate of answers and however often it is asked. It "
-            "believes calibrated confidence: a model that is sure and wrong hides its errors, and only labels prove any."
+            "believes calibrated confidence: a model that is sure and wrong hides its errors. Only labels prove any."
         )
     if rule.detects:
         assert rule.false_alarms is not None

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import ks_2samp
 
-from monitors.comparison import EMBEDDING, Profile, compare, told_apart
+from monitors.comparison import EMBEDDING, Profile, compare, smirnov, told_apart
 
 Floats = NDArray[np.float64]
 
@@ -67,6 +68,31 @@ def test_each_number_of_a_picture_and_the_embedding_are_measured_under_their_nam
     assert mean.apart == pytest.approx(0.68, abs=0.1)  # of two normal distributions, two deviations apart
     assert mean.p < 1e-6
     assert min(noise.p, embedding.p) > 0.01
+
+
+@pytest.mark.parametrize("n", [12, 40, 500])
+def test_the_p_value_of_two_empirical_distributions_is_exact(n: int) -> None:
+    assert smirnov(n, 0) == 1
+    for steps in (n // 4 + 1, n // 2):
+        generator = np.random.default_rng(steps)
+        first = np.arange(n, dtype=float)
+        newest = first + steps - 0.5
+        theirs = ks_2samp(first, newest, method="exact")
+        assert compare(Profile({"x": first}), Profile({"x": newest}), {}, 0.1)[0].apart == pytest.approx(
+            theirs.statistic
+        )
+        assert smirnov(n, steps) == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
+        mixed = generator.permutation(newest)
+        assert compare(Profile({"x": mixed}), Profile({"x": first}), {}, 0.1)[0].p == pytest.approx(theirs.pvalue)
+
+
+def test_equal_values_never_make_a_difference_surer_than_it_is() -> None:
+    generator, p_values = np.random.default_rng(8), []
+    for _ in range(1_000):
+        sides = [Profile({"x": generator.integers(0, 4, 100).astype(float)}) for _ in range(2)]
+        p_values.append(compare(sides[0], sides[1], {}, 0.1)[0].p)
+    for level in (0.1, 0.05, 0.01):
+        assert np.mean([p <= level for p in p_values]) <= level
 
 
 def test_a_model_without_an_embedding_is_watched_by_the_plain_numbers() -> None:
