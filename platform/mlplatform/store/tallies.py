@@ -146,7 +146,7 @@ def labels(
     """How many answers named which class with which confidence step."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
     for row in connection.scalars(select(_inside(model_name, version, start, end, "labels"))):
-        _count(found, row)
+        _add_labels(found, row)
     return found
 
 
@@ -172,12 +172,12 @@ def by_minute(
     rows = connection.execute(query).all()
     minutes: dict[int, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     for row in rows:
-        _count(minutes[row.minute], row.labels)
+        _add_labels(minutes[row.minute], row.labels)
     found: list[tuple[int, Mapping[str, Mapping[int, int]]]] = list(minutes.items())
     return found[:-1] if len(rows) == limit and len(found) > 1 else found
 
 
-def _count(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
+def _add_labels(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
     for key, n in written.items():
         step, _, label = key.partition(" ")
         found[label][int(step)] += n
