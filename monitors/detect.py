@@ -9,8 +9,10 @@ such a proof is only "suspect".
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from monitors.drift import input_drift, prediction_drift
 from monitors.estimate import Counted, Estimate, difference, error_share
-from monitors.finding import Finding, State, found, is_clear, nothing_labelled, state_of, still_needed, verdict
+from monitors.expected import expected_drop
+from monitors.finding import Finding, found, nothing_labelled, still_needed, verdict, watched_state
 from monitors.groups import group_gap
 from monitors.intervals import binomial_tail, exact, labels_needed
 from monitors.kinds import family_of
@@ -24,7 +26,7 @@ from monitors.tally import Tally, weighed
 from monitors.traffic import share_of_requests, volume
 from monitors.watching import WHOLE
 from monitors.window import Baseline
-from monitors.wording import counted, percent
+from monitors.wording import compared, counted, percent
 
 Detectors = Mapping[str, Detector]
 Findings = tuple[Finding, ...]
@@ -61,7 +63,7 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
     golden = Estimate(1 - before, *exact(baseline_errors, baseline.accuracy_total, rule.confidence), 0)
     low, high = difference(sample, golden)
     drop = before - accuracy
-    state = _state(rule, sample, drop, low, detector)
+    state = watched_state(rule, sample.n, drop, low, detector)
     needed = still_needed(rule, sample.n, state)
     if state == "suspect" and detector is not None:
         needed = _until_alarm(rule, tally, sample, detector, 1)
@@ -73,7 +75,7 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
     sentence = (
         f"Accuracy is {percent(accuracy)} on {counted(sample.n, 'labelled answer')}"
         f"{_since(tally, WHOLE, detector)}{_weighted(counted_labels)}, against {percent(before)} "
-        f"on the golden set: {_compared(drop)}. {verdict(rule, state, low, needed)}"
+        f"on the golden set: {compared(drop)}. {verdict(rule, state, low, needed)}"
     )
     return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
 
@@ -86,10 +88,6 @@ def _since(tally: Tally, stream: str, detector: Detector | None) -> str:
 
 def _weighted(cells: Sequence[Counted]) -> str:
     return ", weighted by their chance to be drawn" if len(cells) > 1 else ""
-
-
-def _compared(drop: float) -> str:
-    return f"{100 * abs(drop):.1f} points {'lower' if drop > 0 else 'higher'}" if round(drop, 3) else "no difference"
 
 
 def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
@@ -130,7 +128,7 @@ def _one_class(
     rule: Rule, tally: Tally, name: str, cells: Sequence[Counted], confidence: float | None, detectors: Detectors
 ) -> Finding:
     sample, detector = error_share(cells, confidence or rule.confidence), detectors.get(name)
-    state = _state(rule, sample, sample.value, sample.low, detector)
+    state = watched_state(rule, sample.n, sample.value, sample.low, detector)
     needed = still_needed(rule, sample.n, state)
     if state == "suspect" and detector is not None:
         needed = _until_alarm(rule, tally, sample, detector, len(tally.classes))
@@ -141,15 +139,6 @@ def _one_class(
     )
     numbers = (sample.value, sample.low, sample.high)
     return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)
-
-
-def _state(rule: Rule, sample: Estimate, value: float, low: float | None, detector: Detector | None) -> State:
-    """By the detector where there is one: an alarm lasts until enough labels show the clear level."""
-    if detector is None:
-        return state_of(rule, sample.n, value, low)
-    if detector.alarmed_at is not None and not (sample.n >= rule.min_samples and is_clear(rule, value)):
-        return "breach"
-    return state_of(rule, sample.n, value, None)
 
 
 def _unheard(rule: Rule, tally: Tally, detector: Detector | None, key: str = "") -> Finding:
@@ -174,6 +163,10 @@ def _by_window(decision: Callable[[Rule, Tally, Baseline], Findings]) -> Decisio
     return lambda rule, tally, baseline, _detectors: decision(rule, tally, baseline)
 
 
+def _expected_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
+    return (expected_drop(rule, tally, baseline, detectors.get(WHOLE)),)
+
+
 DECISIONS: Final[Mapping[str, Decision]] = {
     "accuracy_drop": _accuracy_drop,
     "latency_ratio": _by_window(latency_ratio),
@@ -187,5 +180,8 @@ DECISIONS: Final[Mapping[str, Decision]] = {
     "label_lag": _by_window(label_lag),
     "python": _by_window(sampled),
     "evidently": _by_window(sampled),
+    "expected_drop": _expected_drop,
+    "prediction_drift": _by_window(lambda rule, tally, baseline: (prediction_drift(rule, tally, baseline),)),
+    "input_drift": _by_window(lambda rule, tally, _: (input_drift(rule, tally),)),
 }
 """How each metric of `monitors.kinds` is decided, by the name of its family."""

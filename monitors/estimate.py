@@ -1,4 +1,4 @@
-"""The share of wrong answers, from labels drawn with known chances; it knows no clock and no plan.
+"""The share of wrong answers, from labels drawn with known chances, and means; it knows no clock and no plan.
 
 A label drawn with chance pi stands for 1/pi answers. Each limit holds by itself with the stated confidence, as in
 `intervals`. The limits are Gaffke's (2005; Learned-Miller and Thomas 2020) for the mean of `weight * (wrong - share)`:
@@ -8,7 +8,7 @@ That they hold is proved for equal weights, and for others conjectured and found
 tests). Bets on the same mean (Waudby-Smith and Ramdas 2024) are proved and 20 to 60 % wider.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING, Final
@@ -90,14 +90,32 @@ def difference(share: Estimate, other: Estimate) -> tuple[float, float]:
     return low, between + hypot(share.high - share.value, other.value - other.low)
 
 
+def mean_of(counts: Mapping[float, int], confidence: float) -> Estimate:
+    """The mean of values from 0 to 1, given how many there are of each; each limit with that confidence.
+
+    Raises WindowError without values.
+    """
+    total = sum(counts.values())
+    if not total or min(counts) < 0 or max(counts) > 1:
+        raise WindowError(f"{total} values of {sorted(counts)[:3]} have no mean from 0 to 1; give at least one")
+    value = sum(each * n for each, n in counts.items()) / total
+    low = _middle_mass([(1.0, each, n) for each, n in [*counts.items(), (0.0, 1)]], 1 - confidence) if value else 0.0
+    high = _middle_mass([(1.0, each, n) for each, n in [*counts.items(), (1.0, 1)]], confidence) if value < 1 else 1.0
+    return Estimate(value, min(low, value), max(high, value), total)
+
+
 def _quantile(cells: list[Counted], chance: float) -> float:
     """The quantile of the weighted share of wrong labels when each label has an exponential mass."""
+    split = [(cell.weight, value, n) for cell in cells for value, n in ((1.0, cell.wrong), (0.0, cell.n - cell.wrong))]
+    return _middle_mass(split, chance)
+
+
+def _middle_mass(cells: list[tuple[float, float, int]], chance: float) -> float:
+    """The quantile of the weighted mean of (weight, value, how many) when each has an exponential mass."""
     import numpy as np
     from scipy.optimize import brentq
 
-    weights = np.array([cell.weight for cell in cells for _ in range(2)])
-    values = np.array([value for _ in cells for value in (1.0, 0.0)])
-    numbers = np.array([number for cell in cells for number in (cell.wrong, cell.n - cell.wrong)], dtype=float)
+    weights, values, numbers = (np.array(column, dtype=float) for column in zip(*cells, strict=True))
 
     def excess(share: float) -> float:
         return _chance_below_zero(weights * (values - share), numbers) - chance

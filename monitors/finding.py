@@ -98,6 +98,15 @@ def state_of(rule: Rule, total: int, value: float, bound: float | None) -> State
     return "suspect" if rule.is_beyond(value, _leaning(rule, rule.threshold)) else "ok"
 
 
+def watched_state(rule: Rule, total: int, value: float, bound: float | None, detector: Detector | None) -> State:
+    """By the detector where there is one: an alarm lasts until enough samples show the clear level."""
+    if detector is None:
+        return state_of(rule, total, value, bound)
+    if detector.alarmed_at is not None and not (total >= rule.min_samples and is_clear(rule, value)):
+        return "breach"
+    return state_of(rule, total, value, None)
+
+
 def _leaning(rule: Rule, level: float) -> float:
     """The level moved towards the bad side by what rounding may do: a value that equals it is not beyond."""
     return level + _AGREE if rule.above is not None else level - _AGREE
@@ -112,12 +121,12 @@ def verdict(rule: Rule, state: State, bound: float | None, needed: int | None) -
     """The last sentence: what the state rests on, and what would change it."""
     allowed, noun = amount(rule.metric, rule.threshold), rule.kind.noun
     over, least, asks = ("over", "at least", "allows") if rule.above is not None else ("under", "at most", "asks for")
-    sure = f"{100 * rule.confidence:.7g} % confidence"
+    sure, step = f"{100 * rule.confidence:.7g} % confidence", "minute" if rule.kind.early else "label"
     if state == "breach" and rule.detects:
         assert rule.false_alarms is not None
         return (
-            f"That it is {over} the {allowed} the rule {asks} is proved label by label; such a proof is a false alarm "
-            f"at most {rule.false_alarms.text}."
+            f"That it is {over} the {allowed} the rule {asks} is proved {step} by {step}; such a proof is a false "
+            f"alarm at most {rule.false_alarms.text}."
         )
     if state == "breach":
         return f"With {sure} {rule.kind.subject} is {least} {amount(rule.metric, bound)}; the rule {asks} {allowed}."

@@ -12,7 +12,9 @@ Action = Literal["retrain", "tune-serving", "label-audit", "none"]
 Unit = Literal["points", "%", "x", "answers", "duration", ""]
 Bad = Literal["high", "low", "either"]
 KeyOf = Literal["whole", "class", "tag"]
-Need = Literal["labels", "latency", "requests", "answers", "groups", "lags", "sample"]
+Need = Literal[
+    "labels", "latency", "requests", "answers", "groups", "lags", "sample", "confidence", "classes", "pictures"
+]
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,33 @@ KINDS: Final[Mapping[str, MetricKind]] = {
         needs=frozenset({"lags"}),
         actions=("none",),
         options=frozenset({"quantile"}),
+    ),
+    "expected_drop": MetricKind(
+        units=("points", "%"),
+        example='"2 points" (or "2 %", both mean percentage points)',
+        subject="the drop to expect",
+        noun="answer",
+        needs=frozenset({"confidence"}),
+        detects=True,
+        early=True,
+    ),
+    "prediction_drift": MetricKind(
+        units=("%",),
+        example='"15 %"',
+        subject="the distance",
+        noun="answer",
+        needs=frozenset({"classes"}),
+        together=", over all classes together",
+        early=True,
+    ),
+    "input_drift": MetricKind(
+        units=("%",),
+        example='"25 %"',
+        subject="the distance",
+        noun="picture",
+        needs=frozenset({"pictures"}),
+        together=", over all measures together",
+        early=True,
     ),
 }
 

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from monitors.comparison import Profile
 from monitors.errors import MetricsError
 from monitors.window import Measured, Row, Window
 
@@ -35,6 +36,7 @@ with warnings.catch_warnings():
 
 _AT_WORK = threading.Lock()
 """The filters of warnings are the process's, and Evidently promises no two threads anything."""
+DRIFT_LEVEL = 0.01  # below it Evidently marks a number of a picture as drifted; no decision rests on it
 MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
 
 
@@ -136,6 +138,16 @@ def html_report(
         wanted += [Accuracy(), RecallByLabel(), F1ByLabel()]
     with _evidently_at_work():
         _write(Report(wanted).run(_dataset(now), _dataset(before)), report_path)
+
+
+def drift_report(first: Profile, newest: Profile, report_path: Path) -> None:
+    """Write Evidently's test of each plain number of two samples of pictures (Kolmogorov and Smirnov)."""
+    before, now = (pd.DataFrame(dict(side.stats)) for side in (first, newest))
+    definition = DataDefinition(numerical_columns=list(now.columns))
+    wanted = [ValueDrift(column=name, method="ks", threshold=DRIFT_LEVEL) for name in now.columns]
+    with _evidently_at_work():
+        sides = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, before))
+        _write(Report([RowCount(), *wanted]).run(*sides), report_path)
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ from monitors.mute import MuteHours
 from monitors.probation import Probation
 from monitors.rule import Duration, Escalation, PositiveDuration, Rule, Severity, Slug, Source
 
-_MOST_PER_LOOK = 0.1
+_LEAST_PER_LOOK, _MOST_PER_LOOK = 1e-4, 0.1
 _REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{.+\}"}
 __all__ = ["AlertsConfig", "Audit", "Rule", "Severity", "Source", "json_schema", "load_rules", "parse_rules"]
 
@@ -91,6 +91,12 @@ def _shared_by_looks(rule: Rule, schedule: Schedule) -> Rule:
         return rule
     every = rule.every or schedule.every
     each = every.total_seconds() * rule.false_alarms.per_second
+    if each < _LEAST_PER_LOOK and rule.kind.early:
+        raise ValueError(
+            f"gives rule {rule.name!r} a budget of {rule.false_alarms.text}, which leaves a look every "
+            f"{wording.duration(every)} a chance of {each:.1g}: too many permutations to prove; "
+            f"look less often (`every`), or allow more false alarms"
+        )
     if each > _MOST_PER_LOOK:
         raise ValueError(
             f"gives rule {rule.name!r} a budget of {rule.false_alarms.text}, which its looks every "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from monitors.comparison import Comparison
 from monitors.errors import WindowError
 from monitors.estimate import Counted, Estimate
 from monitors.rules import Source
@@ -89,7 +90,8 @@ class Tally:
     """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin.
 
     `groups` are the labels by the value of a tag, `requests` the prediction requests by HTTP status, `lags` the waits
-    of drawn answers. What a rule does not need may be missing.
+    of drawn answers, `given` the answers by class and step of confidence, `inputs` the newest pictures held against
+    the version's first ones. What a rule does not need may be missing.
     """
 
     model: str
@@ -107,6 +109,8 @@ class Tally:
     lags: tuple[Lag, ...] = ()
     sampled: Sampled = NO_SAMPLE
     serving_since: datetime | None = None
+    given: Mapping[str, Bins] = field(default_factory=dict)
+    inputs: Comparison | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:

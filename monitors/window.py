@@ -99,12 +99,40 @@ class HostLatency:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """How likely an answer of each step of confidence is wrong, and how many of the golden answers lie on each."""
+
+    errors: Mapping[int, float]
+    golden: Mapping[int, int]
+
+    def __post_init__(self) -> None:
+        strange = [step for step in self.golden if step not in self.errors]
+        if strange or not sum(self.golden.values()) or not all(0 <= each <= 1 for each in self.errors.values()):
+            raise WindowError(
+                f"chances of {len(self.errors)} steps and golden answers on {strange} cannot be; fit anew"
+            )
+
+
+@dataclass(frozen=True)
+class First:
+    """How often a version's first answers named each class, and the end of the last minute among them."""
+
+    shares: Mapping[str, int]
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """What the version did when it was promoted: counts on the golden set, latency by class of serving hosts."""
+    """What a version is held against.
+
+    Its counts on the golden set, latency by class of serving hosts, what its confidence is worth, its first answers.
+    """
 
     accuracy_correct: int
     accuracy_total: int
     latency: Mapping[str, HostLatency] = field(default_factory=dict)
+    doubts: Doubts | None = None
+    first: First | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.accuracy_correct <= self.accuracy_total:

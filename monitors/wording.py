@@ -51,6 +51,11 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
     return f"at least {amount(metric, low)}" if high is None else f"{amount(metric, low)} to {amount(metric, high)}"
 
 
+def compared(drop: float) -> str:
+    """How an accuracy lies against another: 0.02 as "2.0 points lower"."""
+    return f"{100 * abs(drop):.1f} points {'lower' if drop > 0 else 'higher'}" if round(drop, 3) else "no difference"
+
+
 def counted(number: int, noun: str) -> str:
     """3 as "3 labels", 1 as "1 label"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

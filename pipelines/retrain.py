@@ -28,6 +28,7 @@ from pipelines.recipe import Recipe
 from pipelines.train import EpochMetrics, Fitted, fit
 from registry.card import render, without_header
 from registry.catalog import CHALLENGER, Catalog
+from registry.confidence import CALIBRATION_TAG, Doubt, calibrate
 from registry.evidence import EVIDENCE_FILE
 from registry.gate import GatePolicy, Verdict, decide
 from registry.marks import ROWS_FILE
@@ -154,6 +155,7 @@ def make_candidate(
         tags = {
             "golden_correct": str(judgement.correct),
             "golden_total": str(judgement.n),
+            CALIBRATION_TAG: _doubt(made, order.split.validation, probabilities).to_json(),
             GOLDEN_DIGEST_TAG: golden.digest,
             "gate": verdict.outcome,
             "recipe": order.recipe.name,
@@ -221,6 +223,12 @@ def _as_served(module: "object", family: Family) -> tuple[Predictor, int]:
         path = Path(folder) / "model.pt2"
         save(module, path)  # type: ignore[arg-type]
         return load(path, family.classes), path.stat().st_size
+
+
+def _doubt(made: Predictor, validation: ImageSet, golden: NDArray[np.float32]) -> Doubt:
+    """How far the candidate's confidence may be believed, learnt from rows that did not train it."""
+    answers = made(validation.images)
+    return calibrate(answers.max(axis=1), answers.argmax(axis=1) == validation.labels, golden.max(axis=1))
 
 
 def _epoch_logger(run: Run, on_epoch: Callable[[EpochMetrics], None]) -> Callable[[EpochMetrics], None]:

@@ -28,9 +28,10 @@ from mlplatform.store.schema_watch import (
     tallies,
     tally_sums,
 )
-from mlplatform.store.tallies import confidence_step, minute_of
+from mlplatform.store.tallies import minute_of
 from monitors.sampling import stratum_of
 from monitors.tally import latency_bin
+from registry.confidence import step_of
 
 WRITTEN_TOGETHER: Final = 500
 """As many as the recorder writes in one transaction at most."""
@@ -215,7 +216,7 @@ def _tallies(answers: list[Answer], span: int) -> list[dict[str, Any]]:
         row = each.row
         key = (_begin(each, span), each.instance)
         latency[key][str(latency_bin(row["latency_ms"]))] += 1
-        labels[key][f"{confidence_step(row['confidence'])} {row['label']}"] += 1
+        labels[key][f"{step_of(row['confidence'])} {row['label']}"] += 1
     return [
         {
             "model_name": world.MODEL,

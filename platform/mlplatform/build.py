@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
@@ -19,6 +20,9 @@ from pipelines.family import Family, find_family
 from registry.catalog import Catalog
 from registry.runs import Tracking
 from registry.server import quiet_environment
+
+if TYPE_CHECKING:
+    from mlplatform.looking import Looker
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,13 @@ class Parts:
     def rules(self) -> AlertsConfig:
         """alerts.yaml, checked, with `${NAME}` from the environment and `.env`."""
         return load_rules(self.settings.alerts_file, environment())
+
+    @cached_property
+    def looker(self) -> "Looker":
+        """Who looks at pictures for the rules that need it; it remembers the champion's first ones."""
+        from mlplatform.looking import Looker  # what only a process that judges needs
+
+        return Looker(self)
 
     @property
     def model_cache(self) -> Path:

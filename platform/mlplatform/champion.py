@@ -6,6 +6,7 @@ appends in one transaction that proves the lease, (3) writes the alias. Killed b
 paused older writer, the alias is put right by `reconcile`, which every watcher runs.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store import audit, evaluations, leases, promotions, quarantines, retrainings
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
+from registry.confidence import CALIBRATION_TAG, Doubt
 from registry.errors import RegistryUnavailableError, UnknownVersionError
 
 LEASE_LIFE = timedelta(seconds=30)
@@ -166,6 +168,7 @@ class Champions:
         )
         _set_apart(connection, change, now)
         _pin_accuracy(connection, version, self.clock)
+        _pin_calibration(connection, version, self.clock)
         details = {"from": change.expected, "reason": change.reason, "fence": lease.fence}
         audit.note(connection, change.actor, change.kind, f"{change.model}/{change.to_version}", now, details)
         if change.within is not None:
@@ -205,3 +208,10 @@ def _pin_accuracy(connection: Connection, version: Version, clock: Clock) -> Non
     if correct is not None and total is not None:
         numbers = {"correct": int(correct), "total": int(total)}
         evaluations.set_baseline(connection, version.name, version.version, "accuracy", "", numbers, clock())
+
+
+def _pin_calibration(connection: Connection, version: Version, clock: Clock) -> None:
+    text = version.tags.get(CALIBRATION_TAG)
+    if text is not None:
+        numbers = json.loads(Doubt.from_json(text).to_json())
+        evaluations.set_baseline(connection, version.name, version.version, "calibration", "", numbers, clock())

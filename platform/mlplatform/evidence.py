@@ -10,6 +10,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
+from mlplatform.comparisons import Draw, draw
+from mlplatform.early import doubts_of, first_of
 from mlplatform.plain import plain
 from mlplatform.store import audits, detectors, evaluations, joined, judged, promotions, tallies
 from monitors.custom import measure_rows
@@ -140,6 +142,7 @@ def tally_of(
         requests=tallies.requests(connection, name, version, start, now) if "requests" in needs else {},
         lags=tuple(audits.waits(connection, name, version, (start, until), rule.sources, now)) if until < now else (),
         sampled=sampled,
+        given=tallies.labels(connection, name, version, start, now) if "confidence" in needs else {},
         serving_since=champion.at,
     )
 
@@ -198,6 +201,8 @@ def baseline_of(connection: Connection, champion: promotions.Promotion) -> Basel
         accuracy_correct=accuracy["correct"],
         accuracy_total=accuracy["total"],
         latency={host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()},
+        doubts=doubts_of(kinds),
+        first=first_of(kinds),
     )
 
 
@@ -214,7 +219,7 @@ def read_labels(
     At most READ_AT_ONCE labels are read: what is left waits for the next evaluation. With terms of probation, the
     detectors of a version that was promoted over another begin with more of their budget.
     """
-    if rule.false_alarms is None or not rule.detects or null_of(rule, baseline) is None:
+    if rule.false_alarms is None or not (rule.detects and rule.kind.labels) or null_of(rule, baseline) is None:
         return None
     name, version, digest = champion.model_name, champion.to_version, definition(rule, baseline, classes)
     held = detectors.held(connection, name, version, rule.name)
@@ -235,10 +240,15 @@ def read_labels(
 
 
 def examine(
-    parts: Parts, rule: Rule, evaluation: evaluations.Evaluation, measure: Measure | None = None
+    parts: Parts,
+    rule: Rule,
+    evaluation: evaluations.Evaluation,
+    measure: Measure | None = None,
+    compare: Draw = draw,
 ) -> evaluations.Evaluation:
     """Add Evidently's numbers to an evaluation, and its report where something may be wrong.
 
+    Behind an early warning the report holds the window beside the version's first answers, where these are known.
     The decision has been written by then: a fault in Evidently or a full disk delays no alert and undoes none. Returns
     the evaluation as it is kept then.
     """
@@ -251,7 +261,8 @@ def examine(
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        numbers = (measure or measured)(window, rule, path)
+        beside = path is not None and rule.kind.early and compare(parts, rule, window, path)
+        numbers = (measure or measured)(window, rule, None if beside else path)
         report = None if path is None or not path.is_file() else str(path)
         with parts.database.write() as connection:
             evaluations.add_measured(connection, evaluation.id, plain(numbers), report)

@@ -73,6 +73,13 @@ def promise(rule: Rule) -> str:
     """How often a healthy model makes the rule fire, as its decision guarantees."""
     if rule.kind.counted:
         return "What is counted, not estimated, has no false alarms: it fires when the count is over the threshold."
+    if rule.detects and rule.kind.early:
+        assert rule.false_alarms is not None
+        return (
+            f"While the model is as sure of its answers as on the golden set, false warnings come at most "
+            f"{rule.false_alarms.text} on average, at any rate of answers and however often it is asked. It "
+            "believes calibrated confidence: a model that is sure and wrong hides its errors. Only labels prove any."
+        )
     if rule.detects:
         assert rule.false_alarms is not None
         return (

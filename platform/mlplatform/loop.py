@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
+from mlplatform.early import given_since, pin_first, read_minutes
 from mlplatform.errors import ConflictError
 from mlplatform.evidence import Sample, baseline_of, read_labels, sample_of, silence, since_change, tally_of
 from mlplatform.notices import post_group
 from mlplatform.plain import plain
 from mlplatform.store import alerts, audit, detectors, evaluations, leases, promotions
 from monitors.alerts import Alert, Change, Kind, Step, step, supersede
+from monitors.comparison import Comparison
 from monitors.detect import decide, settled
 from monitors.finding import NO_DATA, Finding
 from monitors.notify import Subject
@@ -35,10 +37,11 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
 
     Reading, deciding and all that follows are one transaction, which proves the lease (when one is given) and claims
     the slot: two watchers cannot both evaluate it, a killed one leaves nothing half-done, and each label is read once.
-    Rules that estimate from rows do so before it, so that nobody waits for them.
+    Rules that estimate from rows or look at pictures do so before it, so that nobody waits for them.
     """
     now, name = parts.clock(), parts.rules.model
     sample = sample_of(parts, rule, now)
+    pictures = _look(parts, rule, slot, now) if "pictures" in rule.kind.needs else None
     try:
         with parts.database.write() as connection:
             if lease is not None:
@@ -49,7 +52,7 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
                 return None
             if sample is not None and sample.version != champion.to_version:
                 return None  # a new champion came while its predecessor's rows were measured
-            findings, missing = _judge(connection, parts, rule, champion, now, sample)
+            findings, missing = _judge(connection, parts, rule, champion, now, sample, pictures)
             evaluation = evaluations.Evaluation(
                 id=new_id(),
                 rule=rule.name,
@@ -71,6 +74,13 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
     return evaluation
 
 
+def _look(parts: Parts, rule: Rule, slot: datetime, now: datetime) -> Comparison | None:
+    with parts.database.read() as connection:
+        if evaluations.is_done(connection, parts.rules.model, rule.name, slot):
+            return None
+    return parts.looker.look(rule, now)
+
+
 def _judge(
     connection: Connection,
     parts: Parts,
@@ -78,6 +88,7 @@ def _judge(
     champion: promotions.Promotion,
     now: datetime,
     sample: Sample | None,
+    pictures: Comparison | None,
 ) -> tuple[tuple[Finding, ...], list[Finding]]:
     """Read what is new, decide, and keep what the detectors remember; settled ones begin anew.
 
@@ -85,9 +96,16 @@ def _judge(
     """
     classes = parts.family.classes
     sampled = NO_SAMPLE if sample is None else sample.sampled
-    tally, baseline = tally_of(connection, classes, rule, champion, now, sampled), baseline_of(connection, champion)
+    if "classes" in rule.kind.needs:
+        pin_first(connection, champion, now)
+    baseline = baseline_of(connection, champion)
+    tally = replace(tally_of(connection, classes, rule, champion, now, sampled), inputs=pictures)
+    if "classes" in rule.kind.needs:
+        tally = replace(tally, given=given_since(connection, champion, baseline.first, tally.start, now))
     missing = silence(connection, rule, tally, champion)
     memory = read_labels(connection, rule, baseline, champion, classes, parts.rules.probation)
+    if "confidence" in rule.kind.needs:
+        memory = read_minutes(connection, rule, baseline.doubts, champion, now)
     if memory is None:
         return decide(rule, tally, baseline), missing
     held = {key: Detector.from_json(state) for key, state in memory.streams.items()}

@@ -1,15 +1,18 @@
 """The sampling plan of the serving version, kept in step with its traffic; it draws nothing and judges nothing."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
-from mlplatform.store import evaluations, leases, plans, promotions, tallies
-from monitors.rules import Audit
+from mlplatform.store import alerts, evaluations, leases, plans, promotions, tallies
+from monitors.finding import NO_DATA
+from monitors.rules import Audit, Rule
 from monitors.sampling import Plan, make_plan, stratum_of
+from registry.confidence import middle_of
 
 LOOK_BACK: Final = timedelta(days=1)
 FIRST: Final = Plan(0.01)
@@ -21,8 +24,8 @@ _TOLERATED: Final = 0.2
 def replan(parts: Parts, lease: leases.Lease | None = None) -> Plan | None:
     """Publish a new plan for the champion when its traffic, or the need for labels, has changed; returns it.
 
-    While a rule is suspect, more is drawn: labels are what would settle it. A new version begins with the plan of
-    the one before.
+    While a rule is suspect or an early warning stands, more is drawn: labels are what would settle it. A new version
+    begins with the plan of the one before.
     """
     budget, name, now = parts.rules.audit, parts.rules.model, parts.clock()
     if not budget.per_day:
@@ -35,7 +38,7 @@ def replan(parts: Parts, lease: leases.Lease | None = None) -> Plan | None:
             return None
         published = plans.newest(connection, name, champion.to_version)
         current = None if published is None else Plan.from_json(published.plan)
-        wanted = _wanted(connection, budget, champion, now)
+        wanted = _wanted(connection, budget, parts.rules.rules, champion, now)
         if wanted is None:
             wanted = current or _inherited(connection, champion)
         if current is not None and _alike(current, wanted):
@@ -44,7 +47,9 @@ def replan(parts: Parts, lease: leases.Lease | None = None) -> Plan | None:
     return wanted
 
 
-def _wanted(connection: Connection, budget: Audit, champion: promotions.Promotion, now: datetime) -> Plan | None:
+def _wanted(
+    connection: Connection, budget: Audit, rules: Sequence[Rule], champion: promotions.Promotion, now: datetime
+) -> Plan | None:
     """The plan for the traffic of the last day; None while there is too little of it to know."""
     name, version = champion.model_name, champion.to_version
     start = max(champion.at, now - LOOK_BACK)
@@ -55,23 +60,25 @@ def _wanted(connection: Connection, budget: Audit, champion: promotions.Promotio
     doubt: dict[str, float] = defaultdict(float)
     for label, steps in tallies.labels(connection, name, version, start, now).items():
         for step, n in steps.items():
-            confidence = (step + 0.5) / tallies.CONFIDENCE_STEPS
+            confidence = middle_of(step)
             stratum = stratum_of(label, confidence)
             answers[stratum] += n
             doubt[stratum] += n * (1 - confidence)
     if not answers:
         return None
-    per_day = budget.per_day * (budget.boost if _is_suspect(connection, champion) else 1.0)
+    per_day = budget.per_day * (budget.boost if _wants_labels(connection, rules, champion) else 1.0)
     error = {stratum: doubt[stratum] / n for stratum, n in answers.items()}
     return make_plan(per_day, {stratum: n / days for stratum, n in answers.items()}, error, budget.uniform)
 
 
-def _is_suspect(connection: Connection, champion: promotions.Promotion) -> bool:
-    newest: dict[str, str] = {}
-    for evaluation in evaluations.recent(connection, limit=100):
-        if (evaluation.model_name, evaluation.model_version) == (champion.model_name, champion.to_version):
-            newest.setdefault(evaluation.rule, evaluation.state)
-    return "suspect" in newest.values()
+def _wants_labels(connection: Connection, rules: Sequence[Rule], champion: promotions.Promotion) -> bool:
+    """Whether labels would settle something: a suspicion, or an early warning, which only they can prove or refute."""
+    name, version, early = champion.model_name, champion.to_version, {rule.name for rule in rules if rule.kind.early}
+    states = evaluations.newest_states(connection, name, version, (rule.name for rule in rules))
+    if any(state == "suspect" or (state == "breach" and rule in early) for rule, state in states.items()):
+        return True
+    open_now = alerts.open_alerts(connection, name)
+    return any(alert.rule in early and alert.version == version and alert.key != NO_DATA for alert in open_now)
 
 
 def _inherited(connection: Connection, champion: promotions.Promotion) -> Plan:

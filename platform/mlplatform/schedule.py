@@ -160,7 +160,12 @@ class Watcher:
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(7), "evaluate": ThreadPoolExecutor(1), "aside": Aside()},
+            executors={
+                "default": ThreadPoolExecutor(7),
+                "evaluate": ThreadPoolExecutor(1),
+                "aside": Aside(),
+                "looking": Aside(),
+            },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         renewal = self.parts.settings.lease_seconds / 3
@@ -180,7 +185,7 @@ class Watcher:
                 IntervalTrigger(seconds=seconds, start_date=EPOCH, timezone=UTC),
                 args=(rule,),
                 name=f"evaluate {rule.name}",
-                executor="aside" if rule.kind.own else "evaluate",
+                executor=_executor_of(rule),
                 next_run_time=datetime.now(UTC),
             )
         return scheduler
@@ -189,6 +194,13 @@ class Watcher:
         if self._lease is not None:
             with self.parts.database.write() as connection:
                 leases.release(connection, self._lease, self.parts.clock())
+
+
+def _executor_of(rule: Rule) -> str:
+    """Where the rule is evaluated: what takes long, and code of somebody's own, holds up nothing but its like."""
+    if rule.kind.own:
+        return "aside"
+    return "looking" if "pictures" in rule.kind.needs else "evaluate"
 
 
 def _steady(job: Callable[..., None]) -> Callable[..., None]:

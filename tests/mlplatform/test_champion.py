@@ -1,5 +1,6 @@
 """The champion: one winner among promotions, crashes put right, the paused fenced off, rollbacks that undo."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from mlplatform.store import audit, evaluations, leases, promotions, quarantines
 from mlplatform.store.database import Database
 from mlplatform.store.promotions import Promotion, previous
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Version
-from registry.errors import RegistryUnavailableError, UnknownVersionError
+from registry.errors import GateError, RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock
 from tests.mlplatform.store.conftest import running, together
 
@@ -112,6 +113,26 @@ def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
         assert evaluations.baselines_of(connection, "digits", 1) == {"accuracy": {"": {"correct": 91, "total": 100}}}
         [entry] = audit.entries(connection)
     assert (entry["action"], entry["subject"], entry["details"]["fence"]) == ("first", "digits/1", 1)
+
+
+def test_a_promotion_pins_how_far_the_versions_confidence_may_be_believed(
+    champions: Champions, database: Database, catalog: FakeCatalog
+) -> None:
+    kept = '{"offset":0.1,"slope":0.9,"rows":160,"golden":{"49":3,"60":7}}'
+    catalog.add("digits", 1, {"calibration": kept})
+    champions.promote(change(1, None))
+    with database.read() as connection:
+        pinned = evaluations.baselines_of(connection, "digits", 1)
+    assert pinned == {"calibration": {"": json.loads(kept)}}
+
+
+def test_a_calibration_that_cannot_be_read_is_named_and_nothing_is_promoted(
+    champions: Champions, database: Database, catalog: FakeCatalog
+) -> None:
+    catalog.add("digits", 1, {"calibration": "0.9"})
+    with pytest.raises(GateError, match=r"'0\.9' is no calibration"):
+        champions.promote(change(1, None))
+    assert history(database) == []
 
 
 def test_a_challenger_that_is_another_version_stays(champions: Champions, catalog: FakeCatalog) -> None:

@@ -61,6 +61,11 @@ def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:
     assert promise(example("volume", below="9 answers", above=None)).startswith(
         "What is counted, not estimated, has no"
     )
+    early = promise(example("expected_drop", false_alarms="1 per 90d"))
+    assert early.startswith(
+        "While the model is as sure of its answers as on the golden set, false warnings come at most 1"
+    )
+    assert early.endswith("a model that is sure and wrong hides its errors. Only labels prove any.")
     watched = promise(example("latency_ratio", false_alarms="1 per 90d"))
     assert "at most 1 per 90d on average, over all classes of hosts together" in watched
     assert "observations that depend on each other" in watched

@@ -42,7 +42,7 @@ def test_force_overwrites(tmp_path: Path) -> None:
 def test_the_rules_work_as_they_are_with_every_channel_switched_off(tmp_path: Path) -> None:
     write_starters(tmp_path, force=False)
     rules = load_rules(tmp_path / "alerts.yaml", {})
-    assert {rule.action for rule in rules.rules} == {"retrain", "tune-serving", "label-audit"}
+    assert {rule.action for rule in rules.rules} == {"retrain", "tune-serving", "label-audit", "none"}
     assert not any(channel.configured for channel in rules.channels.values())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monitors import metrics
+from monitors.comparison import Profile
 from monitors.errors import MetricsError
 from monitors.window import Row, Window
 from tests.monitors.examples import DIGITS, labelled, row, window
@@ -112,3 +113,13 @@ def test_every_other_module_of_the_room_imports_without_a_heavy_library() -> Non
     root = Path(metrics.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_pictures_are_compared_number_by_number(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    first = Profile({"mean": generator.normal(0, 1, 100), "noise": generator.normal(0, 1, 100)})
+    newest = Profile({"mean": generator.normal(2, 1, 80), "noise": generator.normal(0, 1, 80)})
+    metrics.drift_report(first, newest, tmp_path / "pictures.html")
+    page = (tmp_path / "pictures.html").read_text(encoding="utf-8")
+    assert "mean" in page
+    assert "noise" in page

@@ -35,13 +35,16 @@ def rule_line(**changes: str) -> str:
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in {**keys, **changes}.items()) + "}\n"
 
 
-def test_the_shipped_file_holds_the_three_rules_of_the_mission() -> None:
+def test_the_shipped_file_holds_the_three_rules_of_the_mission_and_warnings_that_start_nothing() -> None:
     config = load_rules(SHIPPED, {})
     found = {rule.metric: (rule.above, rule.action) for rule in config.rules}
     assert found == {
         "accuracy_drop": (0.005, "retrain"),
         "latency_ratio": (2.0, "tune-serving"),
         "class_error": (0.1, "label-audit"),
+        "expected_drop": (0.02, "none"),
+        "prediction_drift": (0.2, "none"),
+        "input_drift": (0.3, "none"),
     }
     assert not any(channel.configured for channel in config.channels.values())
 
@@ -375,4 +378,20 @@ def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() ->
     found = {rule.metric for rule in parse_rules(text, "alerts.yaml", {}).rules}
     assert schema_faults(yaml.safe_load(text)) == []
     own = {"python:our_metrics.reading:cost_per_letter", "evidently:F1Score"}
-    assert found == {*KINDS, *own} - {"latency_ratio", "class_error"}
+    shipped = {rule.metric for rule in load_rules(SHIPPED, {}).rules}
+    assert found == {*KINDS, *own} - shipped | {"accuracy_drop"}
+
+
+@pytest.mark.parametrize("metric", ["expected_drop", "prediction_drift", "input_drift"])
+@pytest.mark.parametrize("action", ["retrain", "label-audit", "tune-serving"])
+def test_an_early_warning_starts_nothing(metric: str, action: str) -> None:
+    with pytest.raises(ValidationError, match=r"an early warning, no proof.*allowed: none"):
+        a_rule(metric, action=action)
+
+
+def test_a_look_that_would_take_too_many_permutations_to_prove_is_refused() -> None:
+    line = rule_line(metric="prediction_drift", above="15 %", false_alarms="1 per 90d")
+    [fault] = faults(HEAD + line)
+    assert "leaves a look every 5m a chance of 4e-05: too many permutations to prove; look less often" in fault
+    [rule] = parse_rules(HEAD + line.replace("}", ", every: 1h}"), "alerts.yaml", {}).rules
+    assert 1 - rule.confidence == pytest.approx(1 / (24 * 90))

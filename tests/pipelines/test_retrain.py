@@ -14,6 +14,7 @@ from pipelines.family import Family
 from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_rows, make_candidate
 from pipelines.train import EpochMetrics
 from registry.catalog import Catalog
+from registry.confidence import Doubt
 from registry.gate import replay
 from registry.marks import GateRows
 from registry.package import MODEL_FILE
@@ -154,6 +155,13 @@ def test_a_candidate_is_registered_as_challenger_with_what_a_promotion_needs(fir
     assert int(version.tags["size_bytes"]) > 1000
     assert {"mlplatform.version": "1", "mlplatform.gate": "promote"}.items() <= first.run.tags.items()
     assert first.run.status == "FINISHED"
+
+
+def test_a_candidate_keeps_how_far_its_confidence_may_be_believed(first: Made) -> None:
+    doubt = Doubt.from_json(first.catalog.version("bars", 1).tags["calibration"])
+    assert doubt.rows == len(first.order.split.validation)
+    assert sum(doubt.golden.values()) == len(first.order.split.golden)
+    assert 0 < doubt.error(0.99) < doubt.error(0.6) < 1
 
 
 def test_the_card_is_complete_and_kept_with_run_and_version(first: Made, second: Made) -> None:

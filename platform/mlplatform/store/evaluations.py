@@ -1,6 +1,6 @@
 """Evaluations, one per rule and schedule slot, and the baselines they compare with; it judges nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,6 +69,19 @@ def recent(connection: Connection, limit: int = 50, rule: str | None = None) -> 
     if rule is not None:
         query = query.where(evaluations.c.rule == rule)
     return [Evaluation(**row._mapping) for row in connection.execute(query)]
+
+
+def newest_states(connection: Connection, model_name: str, version: int, rules: Iterable[str]) -> dict[str, str]:
+    """The state that the newest evaluation of each rule found for that version, where there is one."""
+    found = {}
+    for rule in rules:
+        query = select(evaluations.c.state, evaluations.c.model_version).where(
+            evaluations.c.model_name == model_name, evaluations.c.rule == rule
+        )
+        row = connection.execute(query.order_by(evaluations.c.slot.desc()).limit(1)).one_or_none()
+        if row is not None and row.model_version == version:
+            found[rule] = row.state
+    return found
 
 
 def reports_of_open_alerts(connection: Connection) -> list[str]:

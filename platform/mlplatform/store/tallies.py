@@ -1,8 +1,8 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
-A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and confidence in
-steps of 2 %. Times are those of the answers. `tally_sums` holds the same of whole hours and days, for long windows.
-Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
+A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and step of confidence
+(`registry.confidence`). Times are those of the answers. `tally_sums` holds the same of whole hours and days, for long
+windows. Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
 """
 
 from collections import Counter, defaultdict
@@ -17,11 +17,11 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from mlplatform.store import spans
 from mlplatform.store.schema_watch import tallies, tally_sums
 from monitors.tally import latency_bin
+from registry.confidence import step_of
 
 if TYPE_CHECKING:
     from mlplatform.store.predictions import Prediction
 
-CONFIDENCE_STEPS: Final = 50
 KEYS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
 Key = tuple[Any, ...]
 Counts = dict[str, int]
@@ -74,14 +74,9 @@ def _added(held: Row[Any] | None, given: Sequence["Prediction"]) -> dict[str, An
     labels: Counter[str] = Counter({} if held is None else held.labels)
     requests = {(row.at, row.request_id): row.latency_ms for row in reversed(given)}
     latency.update(str(latency_bin(spent)) for spent in requests.values())
-    labels.update(f"{confidence_step(row.confidence)} {row.label}" for row in given)
+    labels.update(f"{step_of(row.confidence)} {row.label}" for row in given)
     answers = len(given) + (0 if held is None else held.answers)
     return {"answers": answers, "latency": dict(latency), "labels": dict(labels)}
-
-
-def confidence_step(confidence: float) -> int:
-    """Which of the CONFIDENCE_STEPS equal parts of 0 to 1 a confidence lies in."""
-    return min(CONFIDENCE_STEPS - 1, int(confidence * CONFIDENCE_STEPS))
 
 
 def _inside(model_name: str, version: int, start: datetime, end: datetime, *names: str) -> Subquery:
@@ -154,7 +149,38 @@ def labels(
     """How many answers named which class with which confidence step."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
     for row in connection.scalars(select(_inside(model_name, version, start, end, "labels"))):
-        for written, n in row.items():
-            step, _, label = written.partition(" ")
-            found[label][int(step)] += n
+        _add_labels(found, row)
     return found
+
+
+def by_minute(
+    connection: Connection, model_name: str, version: int, after: int, until: int, limit: int
+) -> list[tuple[int, Mapping[str, Mapping[int, int]]]]:
+    """The next minutes with answers, at most `limit` rows of them: class → confidence step → how many.
+
+    Minutes lie in (after, until]. A minute whose rows may not all be among those read is left out, but for the first.
+    """
+    query = (
+        select(tallies.c.minute, tallies.c.labels)
+        .where(
+            tallies.c.model_name == model_name,
+            tallies.c.model_version == version,
+            tallies.c.minute > after,
+            tallies.c.minute <= until,
+            tallies.c.answers > 0,
+        )
+        .order_by(tallies.c.minute)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    minutes: dict[int, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+    for row in rows:
+        _add_labels(minutes[row.minute], row.labels)
+    found: list[tuple[int, Mapping[str, Mapping[int, int]]]] = list(minutes.items())
+    return found[:-1] if len(rows) == limit and len(found) > 1 else found
+
+
+def _add_labels(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
+    for key, n in written.items():
+        step, _, label = key.partition(" ")
+        found[label][int(step)] += n

@@ -91,3 +91,12 @@ def test_the_first_measurement_of_a_baseline_stays(database: Database) -> None:
             "accuracy": {"": {"p95_ms": 0.9}},
         }
         assert evaluations.baselines_of(connection, "digits", 3) == {}
+
+
+def test_the_newest_state_of_each_rule_is_found_however_rarely_it_is_evaluated(database: Database) -> None:
+    add(database, evaluation(rule="rare", state="breach"))
+    add(database, *(evaluation(START + n * MINUTE, rule="often", state="ok") for n in range(1, 150)))
+    add(database, replace(evaluation(rule="other", state="breach"), model_version=2))
+    with database.read() as connection:
+        found = evaluations.newest_states(connection, "digits", 1, ["rare", "often", "other", "unknown"])
+    assert found == {"rare": "breach", "often": "ok"}

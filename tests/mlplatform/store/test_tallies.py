@@ -66,10 +66,10 @@ def test_latencies_are_kept_apart_by_host_class_and_a_request_counts_once(databa
 
 
 def test_answers_are_counted_by_label_and_confidence(database: Database) -> None:
-    shares = (("3", 0.999), ("3", 0.999), ("3", 1.0), ("7", 0.31))
+    shares = (("3", 0.999), ("3", 0.999), ("3", 0.92), ("7", 0.31))
     kept(database, *(prediction(label=label, confidence=share) for label, share in shares))
     with database.read() as connection:
-        assert tallies.labels(connection, "digits", 1, *SPAN) == {"3": {49: 3}, "7": {15: 1}}
+        assert tallies.labels(connection, "digits", 1, *SPAN) == {"3": {50: 1, 56: 2}, "7": {15: 1}}
 
 
 def noted(
@@ -125,4 +125,18 @@ def test_a_long_window_counts_each_answer_once(database: Database, hours: tuple[
         slow = tallies.latency(connection, "digits", 1, start, end).get("slow", {})
         assert slow == Counter(latency_bin(1.0 + n) for n in inside)
         labels = tallies.labels(connection, "digits", 1, start, end)
-        assert labels == ({"3": {45: len(inside)}} if inside else {})
+        assert labels == ({"3": {50: len(inside)}} if inside else {})
+
+
+def test_minutes_are_read_in_order_after_a_cursor_with_all_servers_of_a_minute_together(database: Database) -> None:
+    for number in (0, 1, 3):
+        kept(database, prediction(START + number * MINUTE, confidence=0.31))
+    kept(database, prediction(START + MINUTE, label="7", confidence=0.31), instance="two")
+    first = tallies.minute_of(START)
+    three, both = {"3": {15: 1}}, {"3": {15: 1}, "7": {15: 1}}
+    with database.read() as connection:
+        everything = tallies.by_minute(connection, "digits", 1, 0, first + 3, 100)
+        assert everything == [(first, three), (first + 1, both), (first + 3, three)]
+        assert tallies.by_minute(connection, "digits", 1, first, first + 2, 100) == [(first + 1, both)]
+        assert tallies.by_minute(connection, "digits", 1, 0, first + 3, 2) == [(first, three)], "half a minute waits"
+        assert tallies.by_minute(connection, "digits", 2, 0, first + 3, 100) == []

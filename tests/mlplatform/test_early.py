@@ -1,0 +1,169 @@
+"""Early warnings in the loop: read once, restart-safe, more answers drawn for review, and never a retraining."""
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.loop import turn
+from mlplatform.planning import replan
+from mlplatform.store import detectors, evaluations
+from mlplatform.store.evaluations import Evaluation
+from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
+from tests.mlplatform.loop_world import RULES, all_alerts, all_retrainings, rule, tick, with_rules
+
+WATCHED = (
+    RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:", 1)
+    + """\
+  - {name: expected-drop, metric: expected_drop, above: 2 points, window: 1h, min_samples: 100, severity: info,
+      false_alarms: 1 per 90d, notify: [team-slack]}
+  - {name: prediction-drift, metric: prediction_drift, above: 15 %, window: 1h, min_samples: 200, severity: info,
+      every: 1h, false_alarms: 1 per 90d, notify: [team-slack]}
+"""
+)
+SURE, DOUBTFUL = 0.995, 0.6
+CALIBRATION = {"offset": 0.0, "slope": 1.0, "rows": 160, "golden": {"54": 980, "30": 20}}
+
+
+@pytest.fixture
+def world(parts: Parts) -> Parts:
+    """Version 1 serves and says what its confidence is worth."""
+    crown(with_rules(parts, WATCHED), 1, None)
+    return parts
+
+
+def crown(parts: Parts, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
+    assert isinstance(parts.catalog, FakeCatalog)
+    tags = {"golden_correct": "990", "golden_total": "1000"}
+    if calibration is not None:
+        tags["calibration"] = json.dumps(calibration)
+    parts.catalog.add("digits", version, tags)
+    kind: str = "first" if expected is None else "promote"
+    parts.champions.promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+
+
+def serve(parts: Parts, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
+    """These answers each minute, the classes in turn; the clock moves on."""
+    every = list(confidences)
+    for _ in range(minutes):
+        now = parts.clock()
+        rows = [prediction(now, label=labels[n % len(labels)], confidence=each) for n, each in enumerate(every)]
+        recorded(parts.database, *rows)
+        tick(parts, minutes=1)
+
+
+def look(parts: Parts, name: str) -> Evaluation:
+    made = turn(parts, rule(parts, name), parts.clock())
+    assert made is not None
+    return made
+
+
+def held(parts: Parts, version: int = 1) -> detectors.Held:
+    with parts.database.read() as connection:
+        found = detectors.held(connection, "digits", version, "expected-drop")
+    assert found is not None
+    return found
+
+
+def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: Parts) -> None:
+    serve(world, 10, [SURE] * 49 + [DOUBTFUL])
+    assert look(world, "expected-drop").state == "ok"
+    serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
+    found = look(world, "expected-drop")
+    assert found.state == "breach"
+    assert "proved minute by minute" in found.findings[0]["sentence"]
+    [alert] = all_alerts(world)
+    assert (alert.rule, alert.state, alert.severity) == ("expected-drop", "firing", "info")
+    assert all_retrainings(world) == []
+
+
+def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(world: Parts) -> None:
+    serve(world, 10, [SURE] * 30)
+    look(world, "expected-drop")
+    before = held(world)
+    assert before.streams[""]["n"] == 8, "the last minutes wait for servers that write late"
+    tick(world, seconds=1)
+    look(world, "expected-drop")
+    assert held(world) == before
+    tick(world, minutes=3)
+    look(world, "expected-drop")
+    assert held(world).streams[""]["n"] == 10
+
+
+def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evidence(world: Parts) -> None:
+    confidences = np.random.default_rng(1).choice([SURE, DOUBTFUL], 45, p=[0.9, 0.1]).tolist()
+    for _ in range(4):
+        serve(world, 3, confidences[:15])
+        look(world, "expected-drop")
+    pieces = held(world)
+    with world.database.write() as connection:
+        detectors.keep(connection, "digits", 1, "expected-drop", detectors.Held("another definition", 99, {}))
+    tick(world, seconds=1)
+    look(world, "expected-drop")
+    assert held(world) == pieces
+
+
+def test_a_version_without_a_calibration_decides_nothing(world: Parts) -> None:
+    crown(world, 2, 1, None)
+    now = world.clock()
+    recorded(world.database, *(prediction(now, version=2, confidence=DOUBTFUL) for _ in range(200)))
+    tick(world, minutes=5)
+    found = look(world, "expected-drop")
+    assert (found.model_version, found.state) == (2, "insufficient")
+
+
+def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: Parts) -> None:
+    serve(world, 9, [SURE] * 100)
+    assert look(world, "prediction-drift").state == "insufficient"
+    serve(world, 5, [SURE] * 100)
+    assert look(world, "prediction-drift").state == "ok"
+    serve(world, 20, [SURE] * 100, labels="0123444444")
+    found = look(world, "prediction-drift")
+    assert found.state == "breach"
+    assert "4 " in found.findings[0]["sentence"]
+    assert all_retrainings(world) == []
+
+
+def test_the_first_answers_are_pinned_and_not_part_of_the_window(world: Parts) -> None:
+    serve(world, 12, [SURE] * 100, labels="01")
+    look(world, "prediction-drift")
+    with world.database.read() as connection:
+        pinned = evaluations.baselines_of(connection, "digits", 1)["answers"][""]
+    assert pinned["shares"] == {"0": 500, "1": 500}
+    serve(world, 5, [SURE] * 100, labels="2")
+    found = look(world, "prediction-drift")
+    assert found.findings[0]["n"] == 200 + 500
+    with world.database.read() as connection:
+        assert evaluations.baselines_of(connection, "digits", 1)["answers"][""] == pinned
+
+
+def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: Parts) -> None:
+    serve(world, 10, [SURE] * 49 + [DOUBTFUL])
+    look(world, "expected-drop")
+    calm = replan(world)
+    serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
+    assert look(world, "expected-drop").state == "breach"
+    raised = replan(world)
+    assert calm is not None
+    assert raised is not None
+    expected = 0.5 * 4 * 50 / (50 * 50 * timedelta(days=1) / timedelta(minutes=50))
+    assert raised.uniform == pytest.approx(expected, rel=0.01)
+    assert raised.uniform > 3 * calm.uniform
+
+
+def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_other_rules(world: Parts) -> None:
+    serve(world, 12, [SURE] * 100)
+    look(world, "prediction-drift")
+    serve(world, 12, [SURE] * 100, labels="4")
+    assert look(world, "prediction-drift").state == "breach"
+    for _ in range(110):
+        tick(world, seconds=10)
+        look(world, "latency")
+    raised = replan(world)
+    assert raised is not None
+    days = timedelta(days=1) / (timedelta(minutes=24) + 110 * timedelta(seconds=10))
+    assert raised.uniform == pytest.approx(0.5 * 4 * 50 / (2400 * days), rel=0.01)
