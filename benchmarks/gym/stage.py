@@ -39,7 +39,7 @@ from registry.package import MODEL_FILE
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HOST: Final = "gym"
 BASELINE_MS: Final = 2.0
-RECIPE: Final = replace(COMPACT, name="gym", epochs=12, batch_size=64, max_train_rows=4_000)
+RECIPE: Final = replace(COMPACT, name="gym", epochs=12, batch_size=64, max_train_rows=None, feedback_repeats=6)
 RULES: Final = """\
 version: 1
 model: digits

@@ -1,6 +1,5 @@
 """What people are shown of the state: plain values for JSON and tables; it changes nothing."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ def status(parts: Parts) -> dict[str, Any]:
             "leader": leases.holder(connection, leader_lease(name), now),
             "processes": plain(leases.alive(connection, now - ALIVE)),
             "counts": predictions.counts(connection),
-            "evaluations": plain(_newest_per_rule(evaluations.recent(connection, limit=100))),
+            "evaluations": plain(evaluations.newest_of_each(connection, name)),
             "alerts": plain(alerts.listed(connection)),
             "retrainings": plain(retrainings.recent(connection, limit=5)),
             "tasks": plain(tasks.open_tasks(connection, name)),
@@ -136,10 +135,3 @@ def watchers_here(parts: Parts) -> list[str]:
     with parts.database.read() as connection:
         beats = leases.alive(connection, parts.clock() - ALIVE)
     return [beat.instance for beat in beats if beat.component == WATCHER and beat.instance.startswith(f"{host}:")]
-
-
-def _newest_per_rule(rows: Sequence[evaluations.Evaluation]) -> list[evaluations.Evaluation]:
-    newest: dict[str, evaluations.Evaluation] = {}
-    for row in rows:
-        newest.setdefault(row.rule, row)
-    return list(newest.values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
@@ -69,6 +69,18 @@ def recent(connection: Connection, limit: int = 50, rule: str | None = None) -> 
     if rule is not None:
         query = query.where(evaluations.c.rule == rule)
     return [Evaluation(**row._mapping) for row in connection.execute(query)]
+
+
+def newest_of_each(connection: Connection, model_name: str) -> list[Evaluation]:
+    """The newest evaluation of every rule of a model that was ever evaluated, newest first."""
+    slots = select(evaluations.c.rule, func.max(evaluations.c.slot).label("slot")).where(
+        evaluations.c.model_name == model_name
+    )
+    last = slots.group_by(evaluations.c.rule).subquery()
+    same = (evaluations.c.rule == last.c.rule) & (evaluations.c.slot == last.c.slot)
+    query = select(evaluations).join(last, same).where(evaluations.c.model_name == model_name)
+    rows = connection.execute(query.order_by(evaluations.c.id.desc()))
+    return [Evaluation(**row._mapping) for row in rows]
 
 
 def newest_states(connection: Connection, model_name: str, version: int, rules: Iterable[str]) -> dict[str, str]:

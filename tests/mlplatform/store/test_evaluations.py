@@ -100,3 +100,13 @@ def test_the_newest_state_of_each_rule_is_found_however_rarely_it_is_evaluated(d
     with database.read() as connection:
         found = evaluations.newest_states(connection, "digits", 1, ["rare", "often", "other", "unknown"])
     assert found == {"rare": "breach", "often": "ok"}
+
+
+def test_the_newest_of_each_rule_is_found_behind_many_others(database: Database) -> None:
+    hourly = evaluation(START - 60 * MINUTE, rule="hourly", state="breach")
+    add(database, hourly, *(evaluation(START + n * MINUTE) for n in range(120)), replace(evaluation(), model_name="x"))
+    with database.read() as connection:
+        found = evaluations.newest_of_each(connection, hourly.model_name)
+    assert {(each.rule, each.state) for each in found} >= {("hourly", "breach")}
+    assert {each.rule: each.slot for each in found}["accuracy-drop"] == START + 119 * MINUTE
+    assert len(found) == 2
