@@ -72,13 +72,17 @@ def advance(
 
 
 def turned(rule: Rule, detector: Detector, key: str, rows: Sequence[Judged]) -> Detector:
-    """An alarmed detector that says since when there have been too many errors, given the last labels it read."""
+    """An alarmed detector that says since when answers have been bad, given the last labels it read.
+
+    In the order of the answers: labels may become known in any other.
+    """
     read = [row for row in rows if row.is_new_for(rule.sources) and row.is_in(rule.slice)]
     mine = [row for row in read if key in (WHOLE, row.truth)][-detector.n :]
     if not mine:
         return detector
-    place = turning_point(detector.null, detector.heaviest, [_observation(row) for row in mine])
-    return replace(detector, changed_at=min(row.at for row in mine[place:]))
+    ordered = sorted(mine, key=lambda row: (row.at, row.seq))
+    place = turning_point(detector.null, detector.heaviest, [_observation(row) for row in ordered])
+    return replace(detector, changed_at=ordered[place].at)
 
 
 def _observation(row: Judged) -> Observation:

@@ -265,7 +265,9 @@ class Stage:
             return False
         state = work(self.parts, row.id, owner, lambda _: self.parts.family)
         if state != "succeeded":
-            raise SystemExit(f"a retraining of the gym ended as {state}")
+            with self.parts.database.read() as connection:
+                error = retrainings.find(connection, row.id).error
+            raise SystemExit(f"a retraining of the gym ended as {state}: {error}")
         if self.version != before:
             on_promotion(before, self.version)
         return True

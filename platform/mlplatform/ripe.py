@@ -24,7 +24,7 @@ LEAST_LOSS: Final = 0.005
 
 @dataclass(frozen=True)
 class Ripeness:
-    """The labels there are since the answers became bad, and how many a retraining should have."""
+    """The labels there are (since a moment, or all of them), and how many a retraining should have."""
 
     since: datetime | None
     labels: int
@@ -36,15 +36,19 @@ class Ripeness:
 
 
 def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedback: int) -> Ripeness:
-    """How ripe the queued retraining is. Where no alert can say since when answers are bad, every label counts."""
+    """How ripe the queued retraining is: first by labels of any time, then by those since answers have been bad.
+
+    Where no alert can say since when, only the former counts.
+    """
     since = alerts.changed_since(connection, retrainings.alerts_of(queued))
     champion = promotions.latest(connection, queued.pipeline)
-    if since is None or champion is None:
-        return Ripeness(None, judged.all_labels(connection, queued.pipeline), min_feedback)
+    every = judged.all_labels(connection, queued.pipeline)
+    if since is None or champion is None or every < min_feedback:
+        return Ripeness(None, every, min_feedback)
     name, version = champion.model_name, champion.to_version
     labels, wrong = judged.errors_since(connection, name, version, since)
     lost = max(LEAST_LOSS, (wrong / labels if labels else 0.0) - _usual_share(connection, champion))
-    needed = max(min_feedback, math.ceil(GAINS / (HELD_BACK_SHARE * lost)))
+    needed = math.ceil(GAINS / (HELD_BACK_SHARE * lost))
     tried = retrainings.last_attempt(connection, queued.pipeline, since)
     if tried is not None:
         before, _ = judged.errors_since(connection, name, version, since, known_by=tried)
