@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="time limit of each cell")
     parser.add_argument("--mib", type=float, default=6_144, help="memory limit of each cell")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made is removed
     rows = [int(each) for each in arguments.rows.split(",")] if arguments.rows else QUICK if arguments.quick else FULL
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
