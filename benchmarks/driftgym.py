@@ -9,13 +9,16 @@ bundled digits are used, which have no writers and no USPS.
 """
 
 import argparse
+import itertools
 import json
 import logging
+import multiprocessing
 import os
 import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +47,7 @@ QUICK: Final = (
 )
 QUICK_RENEWALS: Final = ("abrupt-scanner", "new-writers", "benign", "poisoned")
 OURS: Final = "ours"
+_numbers: Final = itertools.count()
 
 
 @dataclass
@@ -52,9 +56,11 @@ class Gym:
 
     home: Path
     atlas: Atlas
+    data_dir: Path | None
     seeds: int
     renewals: int
     quick: bool
+    workers: int = 1
     answered: dict[tuple[str, str, float], Any] = field(default_factory=dict)
 
     @property
@@ -63,7 +69,7 @@ class Gym:
 
     def stage(self, scenario: Scenario, seed: int) -> Stage:
         """A platform for one stream; streams of one name and seed are the same every time."""
-        home = self.home / f"{scenario.name}-{seed}"
+        home = self.home / f"{scenario.name}-{seed}-{os.getpid()}-{next(_numbers)}"
         return Stage(
             home,
             self.first,
@@ -99,6 +105,7 @@ def main() -> None:
     parser.add_argument("--renewals", type=int, help="streams of each kind for renewal; 2, or 1 when quick")
     parser.add_argument("--only", help="names of streams, with commas")
     parser.add_argument("--plots", type=Path, help="folder for plots")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="streams played at once")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -107,7 +114,8 @@ def main() -> None:
             arguments.seeds or (1 if arguments.quick else 5),
             arguments.renewals or (1 if arguments.quick else 2),
         )
-        gym = Gym(Path(folder), load_atlas(arguments.data_dir), seeds, renewals, arguments.quick)
+        data = None if arguments.data_dir is None else arguments.data_dir.resolve()
+        gym = Gym(Path(folder), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
         first_champion(gym.first, gym.atlas, 1.0)
         figures = run(gym, arguments.only.split(",") if arguments.only else None, arguments.plots)
     print(json.dumps(figures))
@@ -115,28 +123,57 @@ def main() -> None:
 
 def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, Any]:
     """Play everything, print the tables, and return the figures."""
-    limits, chosen = prepared(gym, only)
+    limits, small, chosen = prepared(gym, only)
     print(f"errors: usual {limits.usual:.2%}, naive limit {limits.naive:.2%}, allowed at most {limits.allowed:.2%}")
-    equal, at_limit = equalised(limits, 10 if gym.quick else 40)
-    found: dict[str, list[Played]] = defaultdict(list)
-    for scenario in chosen:
-        for seed in range(1, gym.seeds + 1):
-            found[scenario.name].append(gym.played(scenario, seed, renews=False))
-        _say(scenario, found[scenario.name])
-    renewed: dict[str, list[Played]] = defaultdict(list)
-    for scenario in chosen:
-        if scenario.renews and not (gym.quick and scenario.name not in QUICK_RENEWALS):
-            for seed in range(1, gym.renewals + 1):
-                renewed[scenario.name].append(gym.played(scenario, seed, renews=True))
-                _say_renewed(renewed[scenario.name][-1])
+    renewing = [each for each in chosen if each.renews and not (gym.quick and each.name not in QUICK_RENEWALS)]
+    spawned = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(gym.workers, spawned, _begin, (gym.home, gym.data_dir, small)) as pool:
+        long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in range(1, gym.renewals + 1)]
+        short = [pool.submit(_detected, each.name, seed) for each in chosen for seed in range(1, gym.seeds + 1)]
+        equal, at_limit = equalised(limits, 10 if gym.quick else 20)
+        renewed, found = _by_name(long), _by_name(short)
+    for each in chosen:
+        _say(each, found[each.name])
+    for many in renewed.values():
+        for one in many:
+            _say_renewed(one)
     figures = summed_up(chosen, found, renewed, equal, limits) | at_limit
     if plots is not None:
         draw_plots(plots, figures, renewed)
     return figures
 
 
-def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, list[Scenario]]:
-    """The error shares that matter, and the streams to play."""
+_worker: dict[str, Any] = {}
+"""What a worker process holds: its gym and the streams by name."""
+
+
+def _begin(home: Path, data_dir: Path | None, small: Mapping[str, float]) -> None:
+    logging.disable(logging.CRITICAL)
+    gym = Gym(home, load_atlas(data_dir), data_dir, 1, 1, quick=False)
+    _worker.update(gym=gym, streams={each.name: each for each in scenarios(gym.atlas, small)})
+
+
+def _detected(name: str, seed: int) -> Played:
+    played: Played = _worker["gym"].played(_worker["streams"][name], seed, renews=False)
+    return played
+
+
+def _renewed(name: str, seed: int) -> Played:
+    played: Played = _worker["gym"].played(_worker["streams"][name], seed, renews=True)
+    return played
+
+
+def _by_name(futures: Sequence["Future[Played]"]) -> dict[str, list[Played]]:
+    found: dict[str, list[Played]] = defaultdict(list)
+    for future in futures:
+        one = future.result()
+        found[one.scenario].append(one)
+        print(f"played {one.scenario} {one.seed}", flush=True)
+    return found
+
+
+def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, float], list[Scenario]]:
+    """The error shares that matter, the shares that make small drops, and the streams to play."""
     probe = Scenario("probe", 0, lambda _: OLD, 0)
     stage = gym.stage(probe, 0)
     try:
@@ -151,7 +188,7 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, list[Scenari
         small = {f"{points:g}": points / 100 / (moved - usual) for points in SMALL}
         naive = 1 - baseline.accuracy_correct / baseline.accuracy_total + 0.005
         chosen = [each for each in scenarios(gym.atlas, small) if not (gym.quick and each.name not in QUICK)]
-        return Limits(null, naive, usual), [each for each in chosen if only is None or each.name in only]
+        return Limits(null, naive, usual), small, [each for each in chosen if only is None or each.name in only]
     finally:
         stage.close()
 
