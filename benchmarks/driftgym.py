@@ -34,6 +34,8 @@ from mlplatform.store import promotions
 from monitors.watching import null_of
 
 PER_DAY: Final = 200
+BOOST: Final = 3
+"""How many times more answers are labelled while something is wrong, where models are renewed; delays are without."""
 SMALL: Final = (0.5, 1.0, 2.0)
 QUICK: Final = (
     "stationary",
@@ -67,7 +69,7 @@ class Gym:
     def first(self) -> Path:
         return self.home / "first"
 
-    def stage(self, scenario: Scenario, seed: int) -> Stage:
+    def stage(self, scenario: Scenario, seed: int, boost: int = 1) -> Stage:
         """A platform for one stream; streams of one name and seed are the same every time."""
         home = self.home / f"{scenario.name}-{seed}-{os.getpid()}-{next(_numbers)}"
         return Stage(
@@ -77,11 +79,12 @@ class Gym:
             seed,
             per_day=scenario.per_day,
             uniform=scenario.uniform,
+            boost=boost,
             answered=self.answered,
         )
 
     def played(self, scenario: Scenario, seed: int, *, renews: bool) -> Played:
-        stage = self.stage(scenario, seed)
+        stage = self.stage(scenario, seed, BOOST if renews else 1)
         try:
             return play(stage, scenario, renews=renews)
         finally:

@@ -88,14 +88,14 @@ def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
     turned = {("turned", 0.7): 1.0}
     streams = [
         Scenario("stationary", 1, _always(OLD), 45),
-        Scenario("abrupt-usps", 2, _from(CHANGE, {("usps", 1.0): 1.0}), 60, at, renews=True),
-        Scenario("abrupt-scanner", 2, _from(CHANGE, scanner), 40, at, renews=True),
-        Scenario("gradual-turned", 3, _growing("turned", 0.8), 60, at, renews=True),
+        Scenario("abrupt-usps", 2, _from(CHANGE, {("usps", 1.0): 1.0}), 45, at, renews=True),
+        Scenario("abrupt-scanner", 2, _from(CHANGE, scanner), 30, at, renews=True),
+        Scenario("gradual-turned", 3, _growing("turned", 0.8), 45, at, renews=True),
         Scenario("gradual-blurred", 3, _growing("blurred", 0.8), 60, at),
         Scenario("gradual-noisy", 3, _growing("noisy", 0.6), 60, at),
         Scenario("gradual-thick", 3, _growing("thick", 0.9), 60, at),
         Scenario("one-class", 4, _always(OLD), 40, at, failing=7),
-        Scenario("new-writers", 5, _from(CHANGE, {("students", 1.0): 1.0}), 60, at, renews=True),
+        Scenario("new-writers", 5, _from(CHANGE, {("students", 1.0): 1.0}), 45, at, renews=True),
         Scenario("benign", 6, _from(CHANGE, {("bright", 1.0): 1.0}), 45, renews=True),
         Scenario("complaints", 7, _always(OLD), 45, feedback="complaints", per_day=40, uniform=0.5),
         Scenario("late-sparse", 8, _from(CHANGE, turned), 90, at, per_day=14, lag=timedelta(days=2)),

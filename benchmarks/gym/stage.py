@@ -39,13 +39,15 @@ from registry.package import MODEL_FILE
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HOST: Final = "gym"
 BASELINE_MS: Final = 2.0
-RECIPE: Final = replace(COMPACT, name="gym", epochs=12, batch_size=64, max_train_rows=None, feedback_repeats=6)
+RECIPE: Final = replace(
+    COMPACT, name="gym", channels=(16, 32), hidden=96, epochs=8, batch_size=64, max_train_rows=None, feedback_repeats=6
+)
 RULES: Final = """\
 version: 1
 model: digits
 schedule: {{every: 1h}}
 retraining: {{cooldown: 12h, daily_cap: 2, min_feedback: 100, breaker: 5}}
-audit: {{per_day: {per_day}, uniform: {uniform}, boost: 1}}
+audit: {{per_day: {per_day}, uniform: {uniform}, boost: {boost}}}
 rules:
   - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 7d, min_samples: 30,
       false_alarms: 1 per 90d, clear: 0.2 points, severity: critical, action: retrain, repeat: 12h, no_data: 4d}}
@@ -108,7 +110,7 @@ def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float)
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
-    parts = assembled(home, atlas, clock, RULES.format(per_day=200, uniform=1.0), margin)
+    parts = assembled(home, atlas, clock, RULES.format(per_day=200, uniform=1.0, boost=1), margin)
     train(parts, parts.family, "the gym's first version", "gym")
     with parts.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
@@ -130,6 +132,8 @@ class Stage:
     seed: int
     per_day: int = 200
     uniform: float = 1.0
+    boost: int = 1
+    """So many times more answers are drawn while a rule is suspect or broken."""
     margin: float = 1.0
     answered: Answers = field(default_factory=dict)
     """Answers of version 1, shared by all streams of a run."""
@@ -146,7 +150,7 @@ class Stage:
         for name in ("platform.db", "mlflow.db"):
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.first / name, self.home / name)
-        rules = RULES.format(per_day=self.per_day, uniform=self.uniform)
+        rules = RULES.format(per_day=self.per_day, uniform=self.uniform, boost=self.boost)
         return assembled(self.home, self.atlas, self.clock, rules, self.margin)
 
     @cached_property

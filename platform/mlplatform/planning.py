@@ -72,10 +72,15 @@ def _wanted(
 
 
 def _wants_labels(connection: Connection, rules: Sequence[Rule], champion: promotions.Promotion) -> bool:
-    """Whether labels would settle something: a suspicion, or an early warning, which only they can prove or refute."""
+    """Whether labels would settle something.
+
+    A suspicion, an early warning, which only they can prove or refute, or a proven break, whose retraining has to show
+    on labels that it helps.
+    """
     name, version, early = champion.model_name, champion.to_version, {rule.name for rule in rules if rule.kind.early}
+    wanting = {rule.name for rule in rules if rule.kind.early or rule.kind.labels}
     states = evaluations.newest_states(connection, name, version, (rule.name for rule in rules))
-    if any(state == "suspect" or (state == "breach" and rule in early) for rule, state in states.items()):
+    if any(state == "suspect" or (state == "breach" and rule in wanting) for rule, state in states.items()):
         return True
     open_now = alerts.open_alerts(connection, name)
     return any(alert.rule in early and alert.version == version and alert.key != NO_DATA for alert in open_now)
