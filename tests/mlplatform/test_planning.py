@@ -69,6 +69,18 @@ def test_a_suspect_rule_raises_the_budget(world: Parts) -> None:
     assert plan.uniform == pytest.approx(0.5 * 4 * 50 / (1000 * 48), rel=0.01)
 
 
+def test_a_proven_break_raises_the_budget_for_its_retraining(world: Parts) -> None:
+    answer(world, 40, 60)
+    traffic(world, 900)
+    tick(world, minutes=30)
+    evaluation = look(world)
+    assert evaluation is not None
+    assert evaluation.state == "breach"
+    plan = replan(world)
+    assert plan is not None
+    assert plan.uniform == pytest.approx(0.5 * 4 * 50 / (1000 * 48), rel=0.01)
+
+
 def test_a_new_version_begins_with_the_plan_of_the_one_before(world: Parts) -> None:
     traffic(world, 400)
     tick(world, hours=12)
