@@ -70,7 +70,7 @@ class Champions:
                 self._project(promotion)
         finally:
             with self.database.write() as connection:
-                leases.release(connection, lease, self.clock())
+                leases.release(connection, lease)
         return promotion
 
     def rollback(self, model: str, actor: str, reason: str) -> promotions.Promotion:
