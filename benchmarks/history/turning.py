@@ -55,7 +55,7 @@ def main() -> None:
         told: dict[str, Any] = {"catch_up_s": _catch_up(parts, clock, lease), "start_mib": started}
         taken = [_round(parts, clock, lease, pngs, number) for number in range(first, first + WARM + rounds)][WARM:]
         with parts.database.write() as connection:
-            leases.release(connection, lease, clock())
+            leases.release(connection, lease)
         names = [rule.name for rule in parts.rules.rules]
         told["rules"] = {name: round(statistics.median(each[name][0] for each in taken), 5) for name in names}
         for place, kind in enumerate(("seconds", "cpu_seconds")):

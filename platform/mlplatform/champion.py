@@ -81,7 +81,7 @@ class Champions:
                 self.show_quarantines(change.model)
         finally:
             with self.database.write() as connection:
-                leases.release(connection, lease, self.clock())
+                leases.release(connection, lease)
         return promotion
 
     def rollback(self, model: str, actor: str, reason: str) -> promotions.Promotion:

@@ -193,7 +193,7 @@ class Watcher:
     def _give_back(self) -> None:
         if self._lease is not None:
             with self.parts.database.write() as connection:
-                leases.release(connection, self._lease, self.parts.clock())
+                leases.release(connection, self._lease)
 
 
 def _executor_of(rule: Rule) -> str:

@@ -1,6 +1,7 @@
-"""`platform alerts`: list, explain, ack, silence, test, schema."""
+"""`platform alerts`: list, explain, ack, silence, test, backtest, schema."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,6 +92,22 @@ def send_test(channel: str, as_json: AsJson = False) -> None:
     say({"channel": channel, "state": "sent"}, "sent", as_json)
 
 
+@alerts_app.command("backtest")
+def backtest_rules(
+    rules: Annotated[Path | None, typer.Option("--rules", help="Rules to try; PLATFORM_ALERTS_FILE otherwise.")] = None,
+    since: Annotated[str, typer.Option("--since", help="How far back: 12h, 30d, 13w.")] = "30d",
+    as_json: AsJson = False,
+) -> None:
+    """When rules would have fired over stored history, beside what fired in fact; changes nothing."""
+    from mlplatform.backtest import backtest
+    from mlplatform.build import build
+    from mlplatform.cli.backtest import show
+    from mlplatform.settings import load_settings
+
+    parts = build(load_settings(alerts_file=rules))
+    show(backtest(parts, parts.rules, _length(since, "--since")), as_json)
+
+
 @alerts_app.command("schema")
 def schema(as_json: AsJson = False) -> None:
     """The JSON Schema of alerts.yaml, for editors; always JSON."""
@@ -100,10 +117,10 @@ def schema(as_json: AsJson = False) -> None:
     print_json(json_schema())
 
 
-def _length(text: str) -> timedelta:
+def _length(text: str, option: str = "--for") -> timedelta:
     from monitors.quantities import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}", param_hint="--for") from error
+        raise typer.BadParameter(f"{text!r} {error}", param_hint=option) from error

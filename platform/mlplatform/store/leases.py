@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
+from mlplatform.clock import EPOCH
 from mlplatform.errors import FencedError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import heartbeats, leases
@@ -28,7 +29,11 @@ class Lease:
 
 
 def acquire(connection: Connection, name: str, holder: str, life: timedelta, now: datetime) -> Lease | None:
-    """Take the lease if it is free or expired, with a new fence; None while another holds it."""
+    """Take the lease if it is free or expired, with a new fence; None while another holds it.
+
+    One that would last longer than a life from now was written by a clock that is ahead, or before the clock was set
+    back: it is shortened, so that it is free a life from now unless its holder renews it.
+    """
     insert_new(connection, leases, [{"name": name, "holder": "", "fence": 0, "expires_at": now}])
     taken = connection.execute(
         update(leases)
@@ -36,7 +41,11 @@ def acquire(connection: Connection, name: str, holder: str, life: timedelta, now
         .values(holder=holder, fence=leases.c.fence + 1, expires_at=now + life)
         .returning(leases.c.fence)
     ).scalar_one_or_none()
-    return None if taken is None else Lease(name, holder, taken)
+    if taken is not None:
+        return Lease(name, holder, taken)
+    too_long = (leases.c.name == name) & (leases.c.expires_at > now + life)
+    connection.execute(update(leases).where(too_long).values(expires_at=now + life))
+    return None
 
 
 def renew(connection: Connection, lease: Lease, life: timedelta, now: datetime) -> bool:
@@ -49,9 +58,9 @@ def renew(connection: Connection, lease: Lease, life: timedelta, now: datetime) 
     return renewed.rowcount == 1
 
 
-def release(connection: Connection, lease: Lease, now: datetime) -> None:
-    """Give the lease back; without effect when another took it."""
-    renew(connection, lease, timedelta(0), now)
+def release(connection: Connection, lease: Lease) -> None:
+    """Give the lease back, free at once on every clock; without effect when another took it."""
+    renew(connection, lease, timedelta(0), EPOCH)
 
 
 def prove(connection: Connection, lease: Lease) -> None:

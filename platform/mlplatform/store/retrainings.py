@@ -176,8 +176,11 @@ def finish(
 def close_abandoned(connection: Connection, now: datetime, age: timedelta) -> list[tuple[Retraining, str | None]]:
     """Close runs whose heartbeat is older than `age`; each is queued again once: (closed, id of the rerun).
 
-    One that had already promoted its candidate is closed as succeeded and not run again.
+    One that had already promoted its candidate is closed as succeeded and not run again. A heartbeat of the future, by
+    a clock that is ahead or was set back, counts as one of now.
     """
+    ahead = (retrainings.c.state == "running") & (retrainings.c.heartbeat_at > now)
+    connection.execute(update(retrainings).where(ahead).values(heartbeat_at=now))
     query = (
         select(retrainings)
         .where(retrainings.c.state == "running", retrainings.c.heartbeat_at < now - age)

@@ -10,6 +10,7 @@ from mlplatform.clock import utc_now
 from mlplatform.demo.receivers import receivers
 from mlplatform.loop import turn
 from mlplatform.processes import free_port
+from mlplatform.schedule import slot_of
 from mlplatform.store import alerts, evaluations, feedback, promotions
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
@@ -146,3 +147,58 @@ def test_the_schema_is_json_either_way(platform: Command) -> None:
     plain, asked = platform("alerts", "schema"), platform("alerts", "schema", "--json")
     assert plain.json == asked.json
     assert plain.json["title"] == "alerts.yaml"
+
+
+@pytest.fixture
+def fired(store: Parts) -> datetime:
+    """When an alert fired on schedule."""
+    breach(store)
+    now = utc_now()
+    turn(store, rule(store, "accuracy-drop"), slot_of(now, timedelta(minutes=1)))
+    [alert] = all_alerts(store)
+    assert alert.fired_at is not None
+    return alert.fired_at
+
+
+def test_a_backtest_finds_what_fired(platform: Command, fired: datetime) -> None:
+    answer = platform("alerts", "backtest", "--since", "1h", "--json").json
+    [alarm] = [each for each in answer["alarms"] if each["rule"] == "accuracy-drop"]
+    assert (alarm["fired_at"], alarm["labels"], alarm["ended_at"]) == (fired.isoformat(), 60, None)
+    assert [(each["rule"], each["fired_at"]) for each in answer["in_fact"]] == [("accuracy-drop", fired.isoformat())]
+    in_fact = {each["rule"]: each["alarms_in_fact"] for each in answer["rules"]}
+    assert in_fact == {"accuracy-drop": 1, "latency": 0, "class-error": 0}
+
+
+def test_a_backtest_reads_as_a_table_and_a_line_per_rule(platform: Command, fired: datetime) -> None:
+    said = platform("alerts", "backtest", "--since", "1h").out
+    assert "would have fired" in said
+    assert f"{fired:%F %H:%M}" in said
+    assert "accuracy-drop: 1 alarm (" in said
+    assert "in fact 1; " in said
+    assert "evaluated, 60 labels read" in said
+    assert "latency: 0 alarms (0.0 per 90 days), in fact 0; " in said
+
+
+def test_a_backtest_takes_other_rules(platform: Command, fired: datetime, tmp_path: Path) -> None:
+    lax = (tmp_path / "alerts.yaml").read_text(encoding="utf-8").replace("above: 0.5 points", "above: 90 points")
+    (tmp_path / "lax.yaml").write_text(lax, encoding="utf-8")
+    answer = platform("alerts", "backtest", "--rules", "lax.yaml", "--since", "1h", "--json").json
+    assert [each["rule"] for each in answer["in_fact"]] == ["accuracy-drop"]
+    assert "accuracy-drop" not in {each["rule"] for each in answer["alarms"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--since", "soon"], 2, ""),
+        (["--since", "0s"], 3, "--since 30d"),
+        (["--rules", "nowhere.yaml"], 3, "nowhere.yaml"),
+        ([], 4, "platform train"),
+    ],
+)
+def test_a_backtest_that_cannot_be_says_why(
+    platform: Command, store: Parts, words: list[str], code: int, message: str
+) -> None:
+    said = platform("alerts", "backtest", *words)
+    assert said.code == code
+    assert message in said.err

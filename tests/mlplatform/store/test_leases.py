@@ -83,7 +83,7 @@ def test_a_paused_holder_can_neither_prove_nor_renew_nor_release(database: Datab
         prove(database, paused)
     with database.write() as connection:
         assert not leases.renew(connection, paused, LIFE, clock())
-        leases.release(connection, paused, clock())
+        leases.release(connection, paused)
     assert held(database, clock) == "b"
     prove(database, taker)
 
@@ -104,8 +104,39 @@ def test_a_lease_given_back_is_free_at_once_and_its_fence_grows_on(database: Dat
     lease = take(database, "a", clock)
     assert lease is not None
     with database.write() as connection:
-        leases.release(connection, lease, clock())
+        leases.release(connection, lease)
     assert held(database, clock) is None
+    assert take(database, "b", clock) == Lease("watcher", "b", 2)
+
+
+def test_a_lease_given_back_is_free_also_after_the_clock_was_set_back(database: Database, clock: FakeClock) -> None:
+    lease = take(database, "a", clock)
+    assert lease is not None
+    with database.write() as connection:
+        leases.release(connection, lease)
+    clock.tick(minutes=-5)
+    assert take(database, "b", clock) == Lease("watcher", "b", 2)
+
+
+def test_a_lease_of_a_dead_holder_does_not_outlive_a_clock_that_was_set_back(
+    database: Database, clock: FakeClock
+) -> None:
+    take(database, "dead", clock)
+    clock.tick(hours=-5)
+    assert take(database, "b", clock) is None
+    clock.tick(seconds=10)
+    assert take(database, "b", clock) == Lease("watcher", "b", 2)
+
+
+def test_a_living_holder_whose_clock_is_ahead_keeps_its_lease(database: Database, clock: FakeClock) -> None:
+    lease, ahead = take(database, "ahead", clock), timedelta(minutes=7)
+    assert lease is not None
+    for _ in range(10):
+        with database.write() as connection:
+            assert leases.renew(connection, lease, LIFE, clock() + ahead)
+        assert take(database, "b", clock) is None
+        clock.tick(seconds=5)
+    clock.tick(seconds=5)
     assert take(database, "b", clock) == Lease("watcher", "b", 2)
 
 

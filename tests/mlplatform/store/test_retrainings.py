@@ -340,6 +340,24 @@ def test_a_heartbeat_of_exactly_the_age_still_lives(database: Database) -> None:
     assert row.id == key
 
 
+def test_a_dead_run_does_not_outlive_a_clock_that_was_set_back(database: Database) -> None:
+    key = running(database, "dead", at=START + 5 * HOUR)
+    assert close(database, START) == []
+    assert close(database, START + AGE) == []
+    [(row, _)] = close(database, START + AGE + INSTANT)
+    assert (row.id, found(database, key).state) == (key, "abandoned")
+
+
+def test_a_living_run_on_a_host_whose_clock_is_ahead_is_not_closed(database: Database) -> None:
+    key = running(database, "ahead", at=START + HOUR)
+    for place in range(5):
+        now = START + place * AGE
+        assert close(database, now) == []
+        with database.write() as connection:
+            retrainings.beat(connection, key, "ahead", now + HOUR, None)
+    assert found(database, key).state == "running"
+
+
 def test_an_abandoned_run_is_closed_and_queued_again_with_its_causes(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:

@@ -1,0 +1,164 @@
+"""The past as it was: labels, latencies and alarms at any earlier moment, from what is kept today."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlplatform.replay import Labels, LabelWindow, Latencies, LatencyWindow
+from mlplatform.store import feedback, history, judged, plans, tallies
+from mlplatform.store.database import Database
+from mlplatform.store.feedback import Label
+from mlplatform.store.predictions import record
+from mlplatform.store.truths import SOURCES
+from monitors.tally import Judged
+from tests.mlplatform.conftest import START, prediction, recorded
+
+MINUTE = timedelta(minutes=1)
+WINDOW = timedelta(minutes=5)
+Given = tuple[int, str, str, str, int]
+BATCHES = st.lists(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5),
+            st.sampled_from(["3", "5"]),
+            st.sampled_from(SOURCES),
+            st.sampled_from(["ann", "bob"]),
+            st.integers(-5, 0),
+        ),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda each: each[0],
+    ),
+    max_size=12,
+)
+
+
+def fresh(folder: str, template: Path) -> Database:
+    path = Path(folder) / "platform.db"
+    shutil.copy(template, path)
+    return Database(f"sqlite:///{path}")
+
+
+def numberless(rows: Sequence[Judged]) -> list[tuple[object, ...]]:
+    return [(row.prediction_id, row.truth, row.source, row.seen, row.known_at, row.weight, row.share) for row in rows]
+
+
+def state(database: Database, now: datetime) -> tuple[object, ...]:
+    """What the store answers now about all labels, those of a window, and the last one."""
+    with database.read() as connection:
+        return (
+            numberless(judged.since(connection, "digits", 1, 0, 100)),
+            judged.counted(connection, "digits", 1, now - WINDOW, now),
+            judged.newest(connection, "digits", 1, ["audit", "delayed"]),
+            judged.newest(connection, "digits", 1, ["delayed"]),
+        )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=BATCHES)
+def test_labels_stand_at_every_moment_as_they_stood_then(sqlite_template: Path, batches: list[list[Given]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = fresh(folder, sqlite_template)
+        ids = recorded(database, *(prediction(START + seed * MINUTE, seed=seed) for seed in range(6)))
+        with database.write() as connection:
+            plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START + 3 * MINUTE)
+        then: list[tuple[datetime, tuple[object, ...]]] = []
+        for place, batch in enumerate(batches, start=6):
+            now = START + place * MINUTE
+            labels = [Label(ids[n], told, source, who, now + ago * MINUTE) for n, told, source, who, ago in batch]  # type: ignore[arg-type]
+            with database.write() as connection:
+                feedback.add(connection, labels, now)
+            then.append((now, state(database, now)))
+        with database.read() as connection:
+            labels_again = Labels(history.labels(connection, "digits", 1))
+        database.close()
+        window = LabelWindow(labels_again, WINDOW)
+        for now, held in then:
+            labels_again.reach(now)
+            window.reach(now)
+            assert (
+                numberless(labels_again.since(0, 100)[0]),
+                list(window.counts()),
+                labels_again.newest(["audit", "delayed"]),
+                labels_again.newest(["delayed"]),
+            ) == held
+
+
+def test_a_cursor_reads_a_label_again_when_a_better_source_speaks(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    for place, source in enumerate(("correction", "delayed", "audit")):
+        at = START + place * MINUTE
+        with database.write() as connection:
+            feedback.add(connection, [Label(key, "5", source, "ann", at)], at)  # type: ignore[arg-type]
+    with database.read() as connection:
+        labels = Labels(history.labels(connection, "digits", 1))
+    read, cursor = [], 0
+    for place in range(3):
+        labels.reach(START + place * MINUTE)
+        rows, cursor = labels.since(cursor, 10)
+        read += [(row.source, row.seen) for row in rows]
+    assert read == [("correction", ()), ("delayed", ("correction",)), ("audit", ("correction", "delayed"))]
+
+
+def test_a_clock_that_was_set_back_keeps_the_order_of_labels(database: Database) -> None:
+    ids = recorded(database, *(prediction(seed=seed) for seed in range(3)))
+    for key, minutes in zip(ids, (30, 10, 40), strict=True):
+        at = START + minutes * MINUTE
+        with database.write() as connection:
+            feedback.add(connection, [Label(key, "5", "audit", "ann", at)], at)
+    with database.read() as connection:
+        heard = history.labels(connection, "digits", 1)
+    assert [each.row.prediction_id for each in heard] == ids
+    assert [each.at for each in heard] == [START + minutes * MINUTE for minutes in (30, 30, 40)]
+
+
+def test_latencies_stand_at_every_moment_as_they_stood_then(database: Database) -> None:
+    moments, then = [], []
+    for place in range(40):
+        now = START + place * timedelta(seconds=25)
+        with database.write() as connection:
+            record(connection, [prediction(now, latency_ms=1.0 + place)], "server")
+        with database.read() as connection:
+            then.append(tallies.latency(connection, "digits", 1, now - WINDOW, now))
+        moments.append(now)
+    with database.read() as connection:
+        latencies = Latencies(
+            history.latencies(connection, "digits", 1, START, moments[-1]),
+            history.begun_minutes(connection, "digits", 1, moments),
+        )
+        newest = tallies.newest(connection, "digits", 1)
+    window = LatencyWindow(latencies, WINDOW)
+    assert [window.at(now) for now in moments] == then
+    assert latencies.newest(moments[-1]) == newest
+    assert latencies.newest(START - MINUTE) is None
+    assert latencies.newest(START + timedelta(days=1)) == newest
+    assert latencies.unsure == 0
+
+
+@pytest.mark.parametrize("jump", [timedelta(minutes=4), timedelta(hours=2), timedelta(days=2)])
+def test_windows_move_over_gaps(database: Database, jump: timedelta) -> None:
+    for at in (START, START + jump):
+        with database.write() as connection:
+            rows = [prediction(at, latency_ms=3.0)]
+            record(connection, rows, "server")
+            feedback.add(connection, [Label(rows[0].prediction.id, "5", "audit", "ann", at)], at)
+    with database.read() as connection:
+        labels = Labels(history.labels(connection, "digits", 1))
+        bins = history.latencies(connection, "digits", 1, START, START + jump)
+        begun = history.begun_minutes(connection, "digits", 1, [START, START + jump])
+    counted = LabelWindow(labels, WINDOW)
+    timed = LatencyWindow(Latencies(bins, begun), WINDOW)
+    inside = []
+    for at in (START, START + jump):
+        labels.reach(at)
+        counted.reach(at)
+        inside.append(
+            (sum(each.n for each in counted.counts()), sum(n for host in timed.at(at).values() for n in host.values()))
+        )
+    assert inside == [(1, 1), (2, 2) if jump < WINDOW else (1, 1)]

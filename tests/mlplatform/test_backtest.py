@@ -1,0 +1,257 @@
+"""A backtest says what the watcher would have said: with unchanged rules exactly what it did say."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from mlplatform.backtest import Alarm, Backtest, backtest
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError, SettingsError
+from mlplatform.loop import turn
+from mlplatform.past import REPLAYED
+from mlplatform.schedule import slot_of
+from mlplatform.store import evaluations, feedback, plans
+from mlplatform.store.predictions import record
+from mlplatform.store.schema import metadata
+from mlplatform.store.truths import Source
+from monitors.finding import NO_DATA
+from monitors.kinds import KINDS
+from monitors.rules import AlertsConfig, Rule
+from tests.mlplatform.conftest import START, prediction
+from tests.mlplatform.loop_world import answer, promote, tick, with_rules
+
+HOUR = timedelta(hours=1)
+SEED = int(os.environ.get("PLATFORM_TEST_BACKTEST_SEED", "1"))
+RULES = """\
+version: 1
+model: digits
+schedule: {every: 1h}
+retraining: {cooldown: 1d, daily_cap: 1, min_feedback: 10}
+rules:
+  - {name: accuracy-drop, metric: accuracy_drop, above: 2 points, window: 1d, min_samples: 20, severity: critical,
+      false_alarms: 1 per 30d, clear: 1 points, for: 2h, keep_firing: 3h, no_data: 12h}
+  - {name: class-error, metric: class_error, above: 10 %, window: 2d, min_samples: 5, false_alarms: 1 per 90d}
+  - {name: class-now, metric: class_error, above: 10 %, window: 12h, min_samples: 5, confidence: 0.9, clear: 8 %,
+      sources: [audit, delayed, correction]}
+  - {name: latency, metric: latency_ratio, above: 2 x, window: 3h, min_samples: 20, confidence: 0.9, for: 1h,
+      every: 30m, no_data: 6h}
+"""
+
+
+@dataclass
+class World:
+    """Traffic by the hour, in which classes go bad, servers slow down and labels come late, twice or corrected."""
+
+    parts: Parts
+    rng: np.random.Generator
+    version: int = 1
+    owed: list[tuple[datetime, feedback.Label]] = field(default_factory=list)
+
+    @property
+    def hours(self) -> float:
+        return (self.parts.clock() - START) / HOUR
+
+    @property
+    def closed(self) -> bool:
+        return 100 < self.hours < 118
+
+    def live(self, hours: int) -> None:
+        """Let the time go by, the watcher on duty at some moment of every slot."""
+        end = self.parts.clock() + timedelta(hours=hours)
+        half = timedelta(minutes=30)
+        while (start := slot_of(self.parts.clock(), half) + half) < end:
+            self.parts.clock.now = start + timedelta(seconds=float(self.rng.integers(0, 90)))  # type: ignore[attr-defined]
+            self.answer()
+            self.label()
+            for rule in self.parts.rules.rules:
+                turn(self.parts, rule, slot_of(self.parts.clock(), self.parts.rules.interval(rule)))
+            if self.rng.random() < 0.5:
+                tick(self.parts, seconds=int(self.rng.integers(1, 40)))
+                self.answer()
+                self.label()
+
+    def answer(self) -> None:
+        """Answers of this moment; nobody asks at night, and for the better part of one day."""
+        if self.hours % 24 > 20 or self.closed:
+            return
+        now = self.parts.clock()
+        bad = 0.45 if 30 < self.hours < 60 or 120 < self.hours < 150 else 0.02
+        slow = 70 < self.hours < 78
+        rows = []
+        for digit in self.rng.integers(0, 5, 8):
+            wrong = digit < 2 and self.rng.random() < bad
+            label, spent = str((digit + int(wrong)) % 10), float(self.rng.gamma(20, 0.3 if slow else 0.1))
+            row = prediction(now, label=label, version=self.version, seed=int(digit), latency_ms=spent)
+            rows.append(replace(row, host_class="host"))
+            self._owe(row.prediction.id, str(digit), label, now)
+        with self.parts.database.write() as connection:
+            record(connection, rows, "server")
+
+    def label(self) -> None:
+        """The labels that are due."""
+        if self.closed:
+            return
+        now = self.parts.clock()
+        due = [label for at, label in self.owed if at <= now]
+        self.owed = [(at, label) for at, label in self.owed if at > now]
+        with self.parts.database.write() as connection:
+            feedback.add(connection, [replace(label, at=now) for label in due], now)
+
+    def _owe(self, key: str, truth: str, label: str, now: datetime) -> None:
+        def later(hours: float, told: str, source: Source, reviewer: str = "r") -> None:
+            moment = now + timedelta(hours=float(self.rng.exponential(hours)))
+            self.owed.append((moment, feedback.Label(key, told, source, reviewer, now)))
+
+        chance = self.rng.random()
+        if chance < 0.7:
+            later(2, truth, "delayed")
+        if chance < 0.2:
+            later(6, truth, "audit")
+        if label != truth and chance < 0.6:
+            later(1, truth, "correction")
+        if chance > 0.9:
+            later(3, str((int(truth) + 1) % 10), "delayed", "hasty")
+            later(9, truth, "delayed", "hasty")
+
+
+def lived(parts: Parts, seed: int, hours: int = 160) -> World:
+    """Three versions, the second undone by a rollback, watched all the time."""
+    promote(with_rules(parts, RULES), 1, 985, 1000)
+    world = World(parts, np.random.default_rng(seed))
+    with parts.database.write() as connection:
+        speed = {"p95_ms": 2.8, "calls": 500}
+        evaluations.set_baseline(connection, "digits", 1, "latency", "host", speed, parts.clock() + 2 * HOUR)
+        plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, parts.clock() + 40 * HOUR)
+    world.live(hours * 4 // 10)
+    tick(parts, seconds=1)
+    promote(parts, 2, 980, 1000)
+    world.version = 2
+    world.live(hours // 10)
+    tick(parts, seconds=1)
+    parts.champions.rollback("digits", "test", "because")
+    world.version = 1
+    world.live(hours // 2)
+    return world
+
+
+def named(alarms: Sequence[Alarm]) -> list[tuple[object, ...]]:
+    return sorted((each.rule, each.key, each.version, each.fired_at, each.ended_at, each.ended) for each in alarms)
+
+
+def trial(parts: Parts, length: timedelta = timedelta(days=60), config: AlertsConfig | None = None) -> Backtest:
+    return backtest(parts, config or parts.rules, length)
+
+
+def rule_of(parts: Parts, alarm: Alarm) -> Rule:
+    return next(rule for rule in parts.rules.rules if rule.name == alarm.rule)
+
+
+def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(parts: Parts) -> None:
+    lived(parts, SEED)
+    whole = trial(parts)
+    assert {each.rule for each in whole.in_fact} == {rule.name for rule in parts.rules.rules}
+    assert {(each.rule, each.key) for each in whole.in_fact} >= {("latency", NO_DATA), ("accuracy-drop", NO_DATA)}
+    assert {each.ended for each in whole.in_fact} == {"resolved", "superseded", None}
+    assert named(whole.alarms) == named(whole.in_fact)
+    assert all(each.slot == slot_of(each.fired_at, parts.rules.interval(rule_of(parts, each))) for each in whole.alarms)
+    last = trial(parts, timedelta(days=3))
+    assert named(last.alarms) == named(last.in_fact)
+    assert 0 < len(last.alarms) < len(whole.alarms)
+
+
+def contents(parts: Parts) -> dict[str, int]:
+    with parts.database.read() as connection:
+        tables = metadata.sorted_tables
+        return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+
+
+def watched_from(parts: Parts, hours: int) -> None:
+    """Nobody watches; answers come each hour, every second wrong from some hour on."""
+    for hour in range(48):
+        answer(parts, *((5, 5) if hour >= hours else (10, 0)))
+        parts.clock.now = START + (hour + 1) * HOUR  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def unwatched(parts: Parts) -> Parts:
+    promote(with_rules(parts, RULES), 1, 985, 1000)
+    watched_from(parts, 24)
+    return parts
+
+
+def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: Parts) -> None:
+    before = contents(unwatched)
+    found = trial(unwatched)
+    [alarm] = [each for each in found.alarms if each.rule == "accuracy-drop"]
+    assert (alarm.key, alarm.version, alarm.ended_at) == ("", 1, None)
+    assert START + 25 * HOUR <= alarm.fired_at <= START + 30 * HOUR
+    assert alarm.labels == 10 * (1 + (alarm.fired_at - START) / HOUR)
+    assert alarm.value is not None
+    assert 0.02 < alarm.value < 0.5
+    [summary] = [each for each in found.rules if each.rule == "accuracy-drop"]
+    assert (summary.alarms, summary.alarms_in_fact, summary.evaluated_slots, summary.labels) == (1, 0, 49, 480)
+    assert summary.per_90_days == pytest.approx(45)
+    assert found.in_fact == ()
+    assert contents(unwatched) == before
+
+
+def test_a_laxer_rule_fires_less(unwatched: Parts) -> None:
+    lax = unwatched.rules.rules[0].model_copy(update={"above": 0.6})
+    found = trial(unwatched, config=unwatched.rules.model_copy(update={"rules": (lax,)}))
+    assert found.alarms == ()
+
+
+def test_a_label_is_not_seen_before_it_was_known(parts: Parts) -> None:
+    promote(with_rules(parts, RULES), 1, 985, 1000)
+    rows = [prediction(START, label="5", seed=seed) for seed in range(30)]
+    with parts.database.write() as connection:
+        record(connection, rows)
+    late = tick(parts, hours=10)
+    with parts.database.write() as connection:
+        labels = [feedback.Label(row.prediction.id, "3", "audit", "ann", START) for row in rows]
+        feedback.add(connection, labels, late)
+    tick(parts, hours=5)
+    fired = {each.rule: each.fired_at for each in trial(parts).alarms if each.key != NO_DATA}
+    assert fired == {"accuracy-drop": late + 2 * HOUR, "class-error": late, "class-now": late}
+
+
+def test_a_metric_that_cannot_be_replayed_says_so(unwatched: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = unwatched.rules.rules[0].model_copy(update={"metric": "drift", "name": "drift"})
+    config = unwatched.rules.model_copy(update={"rules": (strange, unwatched.rules.rules[1])})
+    first, second = trial(unwatched, config=config).rules
+    assert first.not_replayed is not None
+    assert "metric drift is not replayed" in first.not_replayed
+    assert (first.alarms, first.evaluated_slots, first.labels) == (0, 0, None)
+    assert second.not_replayed is None
+    assert second.evaluated_slots == 49
+
+
+def test_every_metric_that_is_replayed_exists() -> None:
+    assert set(REPLAYED) <= set(KINDS)
+
+
+def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(parts: Parts) -> None:
+    promote(with_rules(parts, RULES), 1, 985, 1000)
+    for host in ("fast", "slow"):
+        row = replace(prediction(START), host_class=host)
+        with parts.database.write() as connection:
+            record(connection, [row], host)
+    [note] = trial(parts).notes
+    assert note.startswith("1 slots lay in a minute")
+
+
+def test_before_the_first_champion_there_is_nothing_to_replay(parts: Parts) -> None:
+    with pytest.raises(NotFoundError, match="platform train"):
+        trial(with_rules(parts, RULES))
+
+
+def test_rules_of_another_model_and_no_time_are_refused(unwatched: Parts) -> None:
+    with pytest.raises(SettingsError, match="PLATFORM_PIPELINE is 'digits'"):
+        trial(unwatched, config=unwatched.rules.model_copy(update={"model": "letters"}))
+    with pytest.raises(SettingsError, match="--since 30d"):
+        trial(unwatched, timedelta(0))
