@@ -113,10 +113,9 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with tempfile.TemporaryDirectory() as folder:
-        seeds, renewals = (
-            arguments.seeds or (1 if arguments.quick else 5),
-            arguments.renewals or (1 if arguments.quick else 2),
-        )
+        usual = (1, 1) if arguments.quick else (5, 2)
+        seeds = usual[0] if arguments.seeds is None else arguments.seeds
+        renewals = usual[1] if arguments.renewals is None else arguments.renewals
         data = None if arguments.data_dir is None else arguments.data_dir.resolve()
         gym = Gym(Path(folder), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
         first_champion(gym.first, gym.atlas, 1.0)
