@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, select, text
@@ -61,8 +61,17 @@ def prepare(database: Database) -> PNGS:
         )
         evaluations.set_baseline(connection, *key, "accuracy", "", GOLDEN, world.START)
         evaluations.set_baseline(connection, *key, "latency", world.HOST_CLASS, LATENCY, world.START)
+        evaluations.set_baseline(connection, *key, "calibration", "", _calibration(), world.START)
         connection.execute(insert(images), [{"hash": each, "png": pngs[each], "at": world.START} for each in pngs])
     return pngs
+
+
+def _calibration() -> dict[str, Any]:
+    """What the golden set says of the model's confidence: that it may be taken at its word."""
+    rows = GOLDEN["total"]
+    golden = world.span(world.START, timedelta(days=1), rows, 0, [""], world.plan_of(rows, 0), seed=2)
+    steps = Counter(str(step_of(answer.row["confidence"])) for answer in golden.answers)
+    return {"offset": 0.0, "slope": 1.0, "rows": rows, "golden": dict(steps)}
 
 
 def by_writers(database: Database, rows: int, pngs: PNGS) -> None:

@@ -54,14 +54,12 @@ def test_a_history_filled_in_bulk_has_the_rows_of_the_platforms_own_writers(
 
 @contextmanager
 def history(folder: Path, rows: int, rules: str) -> Iterator[Parts]:
-    """A platform on SQLite that looks back on so many answers, its detectors up to date."""
+    """A platform on SQLite that looks back on so many answers."""
     alerts = folder / "alerts.yaml"
     alerts.write_text(rules, encoding="utf-8")
     url = f"sqlite:///{folder / f'{rows}.db'}"
     parts = Parts(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
     fill.in_bulk(parts.database, rows, fill.prepare(parts.database))
-    for rule in parts.rules.rules:
-        turn(parts, rule, END)
     yield parts
     parts.database.close()
 
