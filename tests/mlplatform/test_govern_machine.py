@@ -119,7 +119,7 @@ class RetrainingMachine(PlatformMachine):
             return
         self.clock.tick(minutes=1)
         if ending in ("better", "promotes and dies") and not row.dry_run:
-            self.promote("retraining", (row.id, row.owner or ""))
+            self.the_training_promotes_and_goes_on()
         if ending in ("useless", "better"):
             with self.database.write() as connection:
                 made = promotions.of_retraining(connection, row.id)
@@ -127,6 +127,12 @@ class RetrainingMachine(PlatformMachine):
                 retrainings.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
         self.end_child(row.id, 0 if ending in ("useless", "better", "says nothing") else 3)
         self.governor.watch()
+
+    @rule()
+    def the_training_promotes_and_goes_on(self) -> None:
+        row = self.running()
+        if row is not None and row.id in self.governor._children and row.id not in self.promoted_by():
+            self.promote("retraining", (row.id, row.owner or ""))
 
     @rule()
     def the_training_beats(self) -> None:
@@ -163,13 +169,21 @@ class RetrainingMachine(PlatformMachine):
                     retrainings.finish(connection, row.id, row.owner, "succeeded", self.clock.now)
         assert (self.rows(), self.history()) == before
 
-    @rule(well=st.booleans())
-    def another_watcher_takes_over(self, well: bool) -> None:
+    @rule(well=st.booleans(), minutes_back=st.sampled_from([0, 0, 90]))
+    def another_watcher_takes_over(self, well: bool, minutes_back: int) -> None:
         if well:
             self.governor.close()
         for key in list(self.governor._children):
             self.end_child(key, 75)  # a training ends itself when its watcher died
         self.governor = self.new_governor()
+        self.clock.tick(minutes=-minutes_back)
+
+    @rule(minutes_back=st.sampled_from([0, 90]))
+    def a_watcher_dies_over_its_work(self, minutes_back: int) -> None:
+        self.a_person_asks("manual", dry_run=False)
+        self.the_governor_makes_its_round()
+        self.another_watcher_takes_over(well=False, minutes_back=minutes_back)
+        self.what_nobody_carries_out_is_closed()
 
     @rule()
     def what_nobody_carries_out_is_closed(self) -> None:

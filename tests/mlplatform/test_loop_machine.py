@@ -115,6 +115,13 @@ class AlertMachine(PlatformMachine):
                 self.evaluate(each)
             self.clock.tick(minutes=10)
 
+    @rule(wrong=st.sampled_from([0, 1, 8]))
+    def few_labels_come_after_a_quiet_hour(self, wrong: int) -> None:
+        self.clock.tick(minutes=70)
+        self.answers_come_with_their_labels("3", wrong, "audit")
+        for each in self.parts.rules.rules:
+            self.evaluate(each)
+
     @rule(minutes=st.sampled_from([1, 10, 10, 20, 45, 200, 2000]))
     def time_goes_by(self, minutes: int) -> None:
         self.clock.tick(minutes=minutes)
