@@ -6,7 +6,7 @@ A table of counts by minute has one of sums beside it: the same columns, and the
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Subquery, Table, select, union_all
+from sqlalchemy import Subquery, Table, false, select, union_all
 
 HOUR: Final = 60
 DAY: Final = 1_440
@@ -37,11 +37,14 @@ def cover(first: int, end: int, spans: Sequence[int] = (*ROLLED, 1)) -> Iterator
 def stretch(
     minutes: Table, sums: Table, model_name: str, version: int, limits: tuple[int, int], names: Sequence[str]
 ) -> Subquery:
-    """These columns of the rows that make up a version's minutes from the first limit up to the other."""
+    """These columns of the rows that make up a version's minutes from the first limit up to the other; it may be none.
+
+    A limit may lie in the future: the clock may have been set back since it was noted.
+    """
     parts = []
     for span, first, end in cover(*limits):
         table = minutes if span == 1 else sums
         inside = (table.c.minute >= first, table.c.minute < end, *(() if span == 1 else (sums.c.span == span,)))
         mine = (table.c.model_name == model_name, table.c.model_version == version)
         parts.append(select(*(table.c[name] for name in names)).where(*mine, *inside))
-    return union_all(*parts).subquery()
+    return union_all(*(parts or [select(*(minutes.c[name] for name in names)).where(false())])).subquery()

@@ -49,6 +49,12 @@ def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int 
         return judged.counted(connection, "digits", version, start, end)
 
 
+def test_a_window_that_begins_after_its_end_holds_nothing(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5")
+    assert counts(database, minutes=(30, 0)) == []
+
+
 def test_labels_are_read_once_in_the_order_they_became_known(database: Database) -> None:
     ids = recorded(database, *(prediction(seed=seed) for seed in range(3)))
     for place in (2, 0, 1):
