@@ -16,7 +16,7 @@ HEAVY = ("torch", "mlflow", "evidently", "pandas", "sqlalchemy", "fastapi", "num
 COMMANDS = {
     *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
-    *("alerts test", "alerts explain", "audit status", "audit next", "audit submit"),
+    *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),
     *("models list", "models card", "models promote", "models quarantine", "models rollback"),
 }
 
