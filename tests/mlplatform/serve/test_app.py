@@ -248,8 +248,11 @@ def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, serv
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_label_that_cannot_be_used_names_its_field(client: httpx.Client, change: dict[str, Any], words: str) -> None:
+def test_a_label_that_cannot_be_used_names_its_field(
+    server: Server, client: httpx.Client, change: dict[str, Any], words: str
+) -> None:
     [made] = predict(client)
+    assert server.recorder.flush(30)
     sent = {"prediction_id": made, "label": "4"} | change
     for body in (sent, {"feedback": [sent]}):
         answer = client.post("/v1/feedback", content=json.dumps(body), headers={"content-type": "application/json"})
