@@ -71,13 +71,19 @@ def advance(
     return _alarmed_together(rule, moved)
 
 
-def turned(rule: Rule, detector: Detector, key: str, rows: Sequence[Judged]) -> Detector:
-    """An alarmed detector that says since when answers have been bad, given the last labels it read.
+def turned(
+    rule: Rule, detector: Detector, key: str, rows: Sequence[Judged], before: Detector | None, batch: Sequence[Judged]
+) -> Detector:
+    """An alarmed detector that says since when answers have been bad, in the order of the answers.
 
-    In the order of the answers: labels may become known in any other.
+    `rows` are the last labels up to its cursor, `batch` those of them that were read now, and `before` is what the
+    detector was before them: labels of its life before it began anew say nothing.
     """
-    read = [row for row in rows if row.is_new_for(rule.sources) and row.is_in(rule.slice)]
-    mine = [row for row in read if key in (WHOLE, row.truth)][-detector.n :]
+    mine, lived = (
+        [row for row in each if row.is_new_for(rule.sources) and row.is_in(rule.slice) and key in (WHOLE, row.truth)]
+        for each in (rows, batch)
+    )
+    mine = mine[-(len(lived) + (0 if before is None else before.n)) :]
     if not mine:
         return detector
     ordered = sorted(mine, key=lambda row: (row.at, row.seq))

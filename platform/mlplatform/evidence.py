@@ -235,7 +235,7 @@ def read_labels(
     fresh = [key for key, each in after.items() if each.alarmed_at and not (key in before and before[key].alarmed_at)]
     if fresh:
         read = judged.up_to(connection, name, version, cursor, READ_AT_ONCE)
-        after |= {key: turned(rule, after[key], key, read) for key in fresh}
+        after |= {key: turned(rule, after[key], key, read, before.get(key), rows) for key in fresh}
     return detectors.Held(digest, cursor, {key: each.to_json() for key, each in after.items()})
 
 

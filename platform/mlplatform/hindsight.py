@@ -162,7 +162,9 @@ class WatchedLabels:
                 after = advance(self.rule, baseline, self.classes, before, rows, champion.at - head_start)
                 fresh = [key for key, each in after.items() if each.alarmed_at and not _has_alarmed(before.get(key))]
                 read = self.labels.up_to(self._cursor, READ_AT_ONCE) if fresh else []
-                self.held = after | {key: turned(self.rule, after[key], key, read) for key in fresh}
+                self.held = after | {
+                    key: turned(self.rule, after[key], key, read, before.get(key), rows) for key in fresh
+                }
 
 
 def _has_alarmed(detector: Detector | None) -> bool:

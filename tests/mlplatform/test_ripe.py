@@ -54,6 +54,19 @@ def test_an_alert_knows_since_when_answers_have_been_bad(broken: Parts) -> None:
     assert timedelta(0) < alert.fired_at - alert.changed_at < timedelta(hours=1)
 
 
+def test_the_change_is_found_among_labels_that_come_all_at_once(parts: Parts) -> None:
+    promote(with_rules(parts, SEQUENTIAL))
+    for _ in range(30):
+        answer(parts, 20)
+    changed = parts.clock()
+    for _ in range(12):
+        answer(parts, 14, 6)
+    look(parts)
+    [alert] = all_alerts(parts)
+    assert alert.changed_at is not None
+    assert abs(alert.changed_at - changed) <= timedelta(seconds=1)
+
+
 def test_labels_of_the_world_before_do_not_make_it_ripe(broken: Parts) -> None:
     found = ripe(broken)
     assert found.since is not None
