@@ -136,9 +136,6 @@ def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, A
         renewed, found = _by_name(long), _by_name(short)
     for each in chosen:
         _say(each, found[each.name])
-    for many in renewed.values():
-        for one in many:
-            _say_renewed(one)
     figures = summed_up(chosen, found, renewed, equal, limits) | at_limit
     if plots is not None:
         draw_plots(plots, figures, renewed)
@@ -170,7 +167,10 @@ def _by_name(futures: Sequence["Future[Played]"]) -> dict[str, list[Played]]:
     for future in futures:
         one = future.result()
         found[one.scenario].append(one)
-        print(f"played {one.scenario} {one.seed}", flush=True)
+        if one.accuracy:
+            _say_renewed(one)
+        else:
+            print(f"played {one.scenario} {one.seed}: delay {one.delay_labels}", flush=True)
     return found
 
 
