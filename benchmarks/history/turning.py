@@ -57,8 +57,10 @@ def main() -> None:
         with parts.database.write() as connection:
             leases.release(connection, lease)
         names = [rule.name for rule in _rules(parts)]
-        told["rules"] = {name: round(statistics.median(each[name][0] for each in taken), 5) for name in names}
         for place, kind in enumerate(("seconds", "cpu_seconds")):
+            told[f"rules_{kind}"] = {
+                name: round(statistics.median(each[name][place] for each in taken), 5) for name in names
+            }
             sums = [sum(spent[place] for spent in each.values()) for each in taken]
             told[kind] = round(statistics.median(sums), 5)
         told["peak_mib"] = peak_mib()

@@ -7,12 +7,18 @@ from benchmarks.monitoring import SYSTEMS, figures
 
 
 def cell(seconds: float) -> dict[str, object]:
-    return {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mib": 100.0, "rules": {"latency": seconds}}
+    return {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mib": 100.0}
 
 
-def test_the_speedup_is_of_the_same_rows_and_the_slope_of_the_largest_history() -> None:
-    small = {name: cell(2.0) for name in SYSTEMS} | {"platform_30d": cell(0.5), "platform": cell(0.1)}
-    large = {name: cell(8.0) for name in SYSTEMS} | {"platform_30d": cell(1.0), "platform": cell(0.2)}
+def platform(accuracy: float, early: float) -> dict[str, object]:
+    rules = {"accuracy-drop": accuracy, "class-error": 0.2, "latency": 0.1, "expected-drop": early}
+    half = {name: spent / 2 for name, spent in rules.items()}
+    return cell(sum(rules.values())) | {"rules_seconds": rules, "rules_cpu_seconds": half}
+
+
+def test_the_speedup_is_of_the_same_numbers_on_the_same_rows_and_the_slope_of_the_largest_history() -> None:
+    small = {name: cell(2.0) for name in SYSTEMS} | {"platform_30d": platform(0.2, 9.0), "platform": platform(0.1, 0.0)}
+    large = {name: cell(8.0) for name in SYSTEMS} | {"platform_30d": platform(0.7, 9.0), "platform": platform(0.5, 0.0)}
     told = figures([10, 100], [small, large])
     assert told["rows"] == [10, 100]
     assert told["seconds"]["evidently"] == [2.0, 8.0]
@@ -22,7 +28,7 @@ def test_the_speedup_is_of_the_same_rows_and_the_slope_of_the_largest_history() 
 
 
 def test_a_system_that_did_not_finish_is_null_with_its_reason() -> None:
-    done = {name: cell(1.0) for name in SYSTEMS}
+    done = {name: cell(1.0) for name in SYSTEMS} | {"platform_30d": platform(0.7, 0.0)}
     told = figures([10, 100], [done, done | {"evidently": {"why_not": "not done in 600 s"}}])
     assert told["seconds"]["evidently"] == [1.0, None]
     assert told["why_not"]["evidently"] == [None, "not done in 600 s"]
