@@ -23,6 +23,8 @@ from mlplatform.errors import SettingsError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy.dialects.postgresql import dml as postgresql_dml
+    from sqlalchemy.dialects.sqlite import dml as sqlite_dml
 
 BUSY_TIMEOUT_SECONDS = 15.0
 IDLE_SECONDS = 15
@@ -157,21 +159,25 @@ def _alembic_config() -> Config:
     return config
 
 
+def insert_into(connection: Connection, table: Table) -> "sqlite_dml.Insert | postgresql_dml.Insert":
+    """The INSERT of the connection's dialect, which can say what to do where the key is there."""
+    return (sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert)(table)
+
+
 def insert_returning(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], column: Column[Any]
 ) -> set[Any]:
     """Insert the rows whose keys are not there yet; returns that column of the new ones."""
     if not rows:
         return set()
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    return set(connection.scalars(insert(table).on_conflict_do_nothing().returning(column), list(rows)))
+    statement = insert_into(connection, table).on_conflict_do_nothing().returning(column)
+    return set(connection.scalars(statement, list(rows)))
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert the rows whose keys are not there yet; returns how many were new."""
     if not rows:
         return 0
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = insert(table).on_conflict_do_nothing()
+    statement = insert_into(connection, table).on_conflict_do_nothing()
     counted = {"preserve_rowcount": True}  # else psycopg's batches answer -1
     return connection.execute(statement, list(rows), execution_options=counted).rowcount

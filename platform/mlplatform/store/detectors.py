@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from mlplatform.store.database import insert_into
 from mlplatform.store.schema_watch import detectors
 
 KEYS = ("model_name", "model_version", "rule")
@@ -34,6 +33,6 @@ def held(connection: Connection, model_name: str, version: int, rule: str) -> He
 def keep(connection: Connection, model_name: str, version: int, rule: str, state: Held) -> None:
     """Write what the rule's detectors remember now."""
     values = {"definition": state.definition, "cursor": state.cursor, "streams": dict(state.streams)}
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     row = {"model_name": model_name, "model_version": version, "rule": rule, **values}
-    connection.execute(upsert(detectors).values(row).on_conflict_do_update(index_elements=list(KEYS), set_=values))
+    statement = insert_into(connection, detectors).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=values))

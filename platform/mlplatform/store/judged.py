@@ -24,11 +24,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from mlplatform.store import audits, plans, spans
 from mlplatform.store.audits import Chance
+from mlplatform.store.database import insert_into
 from mlplatform.store.schema import feedback, predictions
 from mlplatform.store.schema_watch import counters, judged, label_counts, label_sums
 from mlplatform.store.tallies import minute_of
@@ -148,8 +147,7 @@ def _number(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
 
 def _advance(connection: Connection, model: str, by: int) -> int:
     """Move the model's counter on and hold it until the transaction ends; returns its value."""
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = upsert(counters).values(name=f"judged:{model}", value=by)
+    statement = insert_into(connection, counters).values(name=f"judged:{model}", value=by)
     moved = statement.on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + by})
     value: int = connection.execute(moved.returning(counters.c.value)).scalar_one()
     return value
@@ -175,8 +173,7 @@ def _count(connection: Connection, changes: Counter[Cell]) -> None:
 
 def _add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
-        upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-        statement = upsert(table)
+        statement = insert_into(connection, table)
         added = {"n": table.c.n + statement.excluded.n}
         connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added), rows)
 

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Row, Subquery, Table, and_, func, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from mlplatform.store import spans
+from mlplatform.store.database import insert_into
 from mlplatform.store.schema_watch import tallies, tally_sums
 from monitors.tally import latency_bin
 from registry.confidence import step_of
@@ -60,12 +59,11 @@ def add(connection: Connection, instance: str, rows: Sequence[tuple["Prediction"
 
 def _count(connection: Connection, table: Table, rows: Mapping[Key, Sequence["Prediction"]]) -> None:
     keys = list(table.primary_key)
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     for key, given in sorted(rows.items()):
         named = dict(zip((column.name for column in keys), key, strict=True))
         same = and_(*(column == value for column, value in zip(keys, key, strict=True)))
         values = _added(connection.execute(select(table).where(same).with_for_update()).one_or_none(), given)
-        statement = upsert(table).values(named | values)
+        statement = insert_into(connection, table).values(named | values)
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
@@ -120,10 +118,10 @@ def note_requests(
     Only the server `instance` writes these rows, so the same count written twice is counted once. `version` is
     NO_MODEL for requests that found no model loaded.
     """
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     for (version, minute), statuses in sorted(requests.items()):
         row = dict(zip(KEYS, (model_name, version, minute, OF_REQUESTS, instance), strict=True))
-        statement = upsert(tallies).values(row | {"answers": 0, "latency": {}, "labels": {}, "failures": statuses})
+        counts = {"answers": 0, "latency": {}, "labels": {}, "failures": statuses}
+        statement = insert_into(connection, tallies).values(row | counts)
         update = {"failures": statement.excluded.failures}
         connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=update))
 
