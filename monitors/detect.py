@@ -20,7 +20,7 @@ from monitors.lag import label_lag
 from monitors.latency import latency_ratio
 from monitors.rules import Rule
 from monitors.sampled import sampled
-from monitors.sequential import Detector
+from monitors.sequential import Detector, has_alarmed
 from monitors.sequential import labels_needed as labels_until_alarm
 from monitors.tally import Tally, weighed
 from monitors.traffic import share_of_requests, volume
@@ -43,10 +43,6 @@ def settled(findings: Sequence[Finding], detectors: Detectors) -> frozenset[str]
     """The streams whose alarm is over, because the window has come back to the clear level: they begin anew."""
     over = {finding.key for finding in findings if finding.state == "ok" and finding.clear}
     return frozenset(name for name, each in detectors.items() if name in over and each.alarmed_at is not None)
-
-
-def _alarmed(detector: Detector | None) -> bool:
-    return detector is not None and detector.alarmed_at is not None
 
 
 def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
@@ -94,7 +90,7 @@ def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detec
     cells = {name: tally.labelled(rule.sources, name) for name in tally.classes}
     samples = {name: weighed([each for each in cells[name] if each.truth == name]) for name in tally.classes}
     heard = {name: sample for name, sample in samples.items() if sample}
-    calling = [name for name in tally.classes if name not in heard and _alarmed(detectors.get(name))]
+    calling = [name for name in tally.classes if name not in heard and has_alarmed(detectors.get(name))]
     if not heard and not calling:
         return (_unheard(rule, tally, None),)
     confidences = {} if rule.detects else _family_wise(rule, heard)
@@ -144,7 +140,7 @@ def _one_class(
 def _unheard(rule: Rule, tally: Tally, detector: Detector | None, key: str = "") -> Finding:
     """No label in the window: an alarm stays one, for no news is not good news."""
     sentence = nothing_labelled(rule, tally)
-    if not _alarmed(detector):
+    if not has_alarmed(detector):
         return found(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
     proof = verdict(rule, "breach", None, None)
     return found(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)

@@ -74,13 +74,18 @@ def labels_needed(
         baseline_errors = baseline_total - baseline_correct
         return newcombe_difference(errors, labels, baseline_errors, baseline_total, confidence)[0] > threshold
 
-    enough = 1
-    while not proves(enough):
-        enough *= 2
-        if enough > _MOST_LABELS:
+    return fewest(proves)
+
+
+def fewest(enough: Callable[[int], bool]) -> int | None:
+    """The fewest labels that are enough, where more of them always are; None where ten million are not."""
+    found = 1
+    while not enough(found):
+        found *= 2
+        if found > _MOST_LABELS:
             return None
-    too_few = enough // 2
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if proves(middle) else (middle, enough)
-    return enough
+    too_few = found // 2
+    while found - too_few > 1:
+        middle = (too_few + found) // 2
+        too_few, found = (too_few, middle) if enough(middle) else (middle, found)
+    return found

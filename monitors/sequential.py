@@ -19,12 +19,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from monitors.errors import WindowError
+from monitors.intervals import fewest
 
 STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
 _SMALLEST_NULL = 1e-4
-_MOST_LABELS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -160,16 +160,12 @@ def labels_needed(detector: Detector, share: float, earned: float) -> int | None
 
     if float(growth.max()) <= 0 or not held.any():
         return None
-    enough = 1
-    while not alarms(enough):
-        enough *= 2
-        if enough > _MOST_LABELS:
-            return None
-    too_few = enough // 2
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if alarms(middle) else (middle, enough)
-    return enough
+    return fewest(alarms)
+
+
+def has_alarmed(detector: Detector | None) -> bool:
+    """Whether there is a detector and its alarm is not settled."""
+    return detector is not None and detector.alarmed_at is not None
 
 
 def reset(detector: Detector, at: datetime) -> Detector:

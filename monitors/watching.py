@@ -5,7 +5,7 @@ detectors know follows from the rule, the baseline and the labels in their order
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -13,12 +13,13 @@ from hashlib import sha256
 from monitors.errors import WindowError
 from monitors.intervals import exact
 from monitors.rules import Rule
-from monitors.sequential import STAKES, Detector, Observation, alarming, begin, observe, turning_point
+from monitors.sequential import STAKES, Detector, Observation, alarming, begin, has_alarmed, observe, turning_point
 from monitors.tally import Judged
 from monitors.window import Baseline
 
 _LARGEST_NULL = 0.999
 WHOLE = ""
+Past = Callable[[], Sequence[Judged]]
 
 
 def null_of(rule: Rule, baseline: Baseline) -> float | None:
@@ -51,9 +52,11 @@ def advance(
     held: Mapping[str, Detector],
     rows: Sequence[Judged],
     begun: datetime,
+    past: Past = lambda: (),
 ) -> dict[str, Detector]:
     """The rule's detectors after these rows; those not yet held begin at `begun`, when the version began to serve.
 
+    `past` gives the last labels up to and with `rows`: a detector that alarms now is told since when.
     Raises WindowError for a rule without a budget or without a baseline.
     """
     null = null_of(rule, baseline)
@@ -61,32 +64,41 @@ def advance(
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.kind.key == "class" else (WHOLE,)
     share = rule.false_alarms.per_second / len(names)
-    fed: dict[str, list[Observation]] = {name: [] for name in names}
+    fed = _streams(rule, names, rows)
+    moved = {
+        name: observe(held.get(name) or begin(null, begun), map(_observation, fed[name]), share, rule.min_samples)
+        for name in names
+    }
+    after = _alarmed_together(rule, moved)
+    fresh = [name for name in names if has_alarmed(after[name]) and not has_alarmed(held.get(name))]
+    read = _streams(rule, names, past()) if fresh else {}
+    for name in fresh:
+        life = len(fed[name]) + (held[name].n if name in held else 0)  # what came before it began anew says nothing
+        after[name] = _dated(after[name], read[name][-life:])
+    return after
+
+
+def changed_since(held: Mapping[str, Detector], start: datetime) -> dict[str, datetime]:
+    """The streams that have alarmed, with the moment of their change where it lies after `start`."""
+    moments = {name: each.changed_at for name, each in held.items() if has_alarmed(each)}
+    return {name: moment for name, moment in moments.items() if moment is not None and moment > start}
+
+
+def _streams(rule: Rule, names: Sequence[str], rows: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """The rows that each stream of the rule reads."""
+    fed: dict[str, list[Judged]] = {name: [] for name in names}
     for row in rows:
-        if row.is_new_for(rule.sources) and row.is_in(rule.slice):
-            stream = fed.get(WHOLE if names == (WHOLE,) else row.truth)
-            if stream is not None:
-                stream.append(_observation(row))
-    moved = {name: observe(held.get(name) or begin(null, begun), fed[name], share, rule.min_samples) for name in names}
-    return _alarmed_together(rule, moved)
+        stream = fed.get(row.truth, fed.get(WHOLE))
+        if stream is not None and row.is_new_for(rule.sources) and row.is_in(rule.slice):
+            stream.append(row)
+    return fed
 
 
-def turned(
-    rule: Rule, detector: Detector, key: str, rows: Sequence[Judged], before: Detector | None, batch: Sequence[Judged]
-) -> Detector:
-    """An alarmed detector that says since when answers have been bad, in the order of the answers.
-
-    `rows` are the last labels up to its cursor, `batch` those of them that were read now, and `before` is what the
-    detector was before them: labels of its life before it began anew say nothing.
-    """
-    mine, lived = (
-        [row for row in each if row.is_new_for(rule.sources) and row.is_in(rule.slice) and key in (WHOLE, row.truth)]
-        for each in (rows, batch)
-    )
-    mine = mine[-(len(lived) + (0 if before is None else before.n)) :]
-    if not mine:
+def _dated(detector: Detector, rows: Sequence[Judged]) -> Detector:
+    """An alarmed detector that says since when answers have been bad, in the order of the answers."""
+    if not rows:
         return detector
-    ordered = sorted(mine, key=lambda row: (row.at, row.seq))
+    ordered = sorted(rows, key=lambda row: (row.at, row.seq))
     place = turning_point(detector.null, detector.heaviest, [_observation(row) for row in ordered])
     return replace(detector, changed_at=ordered[place].at)
 

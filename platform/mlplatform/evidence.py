@@ -18,10 +18,11 @@ from monitors.custom import measure_rows
 from monitors.errors import MetricsError
 from monitors.finding import Finding, silence_of
 from monitors.probation import Probation
+from monitors.quantities import Budget
 from monitors.rules import Rule
 from monitors.sequential import Detector
-from monitors.tally import NO_SAMPLE, LabelCount, Sampled, Tally
-from monitors.watching import advance, definition, null_of, turned
+from monitors.tally import NO_SAMPLE, Judged, LabelCount, Sampled, Tally
+from monitors.watching import advance, changed_since, definition, null_of
 from monitors.window import Baseline, HostLatency, Measured, Row, Window
 
 log = logging.getLogger(__name__)
@@ -151,15 +152,9 @@ def since_change(
     connection: Connection, rule: Rule, champion: promotions.Promotion, tally: Tally, held: Mapping[str, Detector]
 ) -> Tally:
     """The tally with the labels since the change that each alarmed detector has found."""
-    moments = {key: each.changed_at for key, each in held.items() if each.alarmed_at is not None}
-    return replace(
-        tally,
-        since_change={
-            key: _labels(connection, rule, champion, moment, tally.end)
-            for key, moment in moments.items()
-            if moment is not None and moment > tally.start
-        },
-    )
+    changed = changed_since(held, tally.start)
+    cells = {key: _labels(connection, rule, champion, moment, tally.end) for key, moment in changed.items()}
+    return replace(tally, since_change=cells)
 
 
 def _labels(
@@ -227,16 +222,21 @@ def read_labels(
         held = detectors.Held(digest, 0, {})
     rows = judged.since(connection, name, version, held.cursor, READ_AT_ONCE)
     before = {key: Detector.from_json(state) for key, state in held.streams.items()}
-    head_start = HEAD_START
-    if terms is not None and champion.kind == "promote":
-        head_start = terms.head_start(HEAD_START, rule.false_alarms.per_second)
-    after = advance(rule, baseline, classes, before, rows, champion.at - head_start)
     cursor = rows[-1].seq if rows else held.cursor
-    fresh = [key for key, each in after.items() if each.alarmed_at and not (key in before and before[key].alarmed_at)]
-    if fresh:
-        read = judged.up_to(connection, name, version, cursor, READ_AT_ONCE)
-        after |= {key: turned(rule, after[key], key, read, before.get(key), rows) for key in fresh}
+    begun = begun_at(rule.false_alarms, champion, terms)
+
+    def past() -> list[Judged]:
+        return judged.up_to(connection, name, version, cursor, READ_AT_ONCE)
+
+    after = advance(rule, baseline, classes, before, rows, begun, past)
     return detectors.Held(digest, cursor, {key: each.to_json() for key, each in after.items()})
+
+
+def begun_at(budget: Budget, champion: promotions.Promotion, terms: Probation | None) -> datetime:
+    """From when on the detectors of a version earn their budget: a while before it served, longer on probation."""
+    if terms is None or champion.kind != "promote":
+        return champion.at - HEAD_START
+    return champion.at - terms.head_start(HEAD_START, budget.per_second)
 
 
 def examine(

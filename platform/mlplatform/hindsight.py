@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from mlplatform.evidence import HEAD_START, READ_AT_ONCE
+from mlplatform.evidence import READ_AT_ONCE, begun_at
 from mlplatform.replay import Labels, LabelWindow, Latencies, LatencyWindow
 from mlplatform.store.history import Pinned
 from mlplatform.store.promotions import Promotion
@@ -18,9 +18,9 @@ from monitors.detect import decide, settled
 from monitors.finding import Finding, silence_of
 from monitors.probation import Probation
 from monitors.rules import Rule
-from monitors.sequential import Detector, reset
-from monitors.tally import LabelCount, Tally
-from monitors.watching import WHOLE, advance, definition, null_of, turned
+from monitors.sequential import Detector, has_alarmed, reset
+from monitors.tally import Judged, LabelCount, Tally
+from monitors.watching import WHOLE, advance, changed_since, definition, null_of
 from monitors.window import Baseline, HostLatency
 
 Alerts = Mapping[str, Alert]
@@ -110,11 +110,9 @@ class WatchedLabels:
 
     def _since_change(self, tally: Tally) -> Tally:
         """As `evidence.since_change`."""
-        moments = {key: each.changed_at for key, each in (self.held or {}).items() if each.alarmed_at is not None}
-        changed = {key: moment for key, moment in moments.items() if moment is not None and moment > tally.start}
-        return replace(
-            tally, since_change={key: self.labels.counted(moment, tally.end) for key, moment in changed.items()}
-        )
+        changed = changed_since(self.held or {}, tally.start)
+        cells = {key: self.labels.counted(moment, tally.end) for key, moment in changed.items()}
+        return replace(tally, since_change=cells)
 
     def _is_settled(self, baseline: Baseline, moment: datetime, alerts: Alerts) -> bool:
         """Whether no finding can open, fire or end an alert.
@@ -122,7 +120,7 @@ class WatchedLabels:
         A breach is an alarming detector, or without detectors a limit over the threshold, which no limit is while its
         value is not. An alert that fires ends only when its value is clear.
         """
-        alarmed = {key for key, each in (self.held or {}).items() if each.alarmed_at is not None}
+        alarmed = any(has_alarmed(each) for each in (self.held or {}).values())
         if self.held is not None and not alarmed and not alerts:
             return True
         self.window.reach(moment)
@@ -153,22 +151,14 @@ class WatchedLabels:
         rows, self._cursor = self.labels.since(self._cursor, READ_AT_ONCE)
         by_class = self.rule.kind.key == "class"
         self.read.update(row.truth if by_class else WHOLE for row in rows if row.is_new_for(self.rule.sources))
-        if self.rule.false_alarms is not None and null_of(self.rule, baseline) is not None:
-            head_start = HEAD_START
-            if champion.kind == "promote":
-                head_start = self.terms.head_start(HEAD_START, self.rule.false_alarms.per_second)
-            if rows or self.held is None:
-                before = self.held or {}
-                after = advance(self.rule, baseline, self.classes, before, rows, champion.at - head_start)
-                fresh = [key for key, each in after.items() if each.alarmed_at and not _has_alarmed(before.get(key))]
-                read = self.labels.up_to(self._cursor, READ_AT_ONCE) if fresh else []
-                self.held = after | {
-                    key: turned(self.rule, after[key], key, read, before.get(key), rows) for key in fresh
-                }
+        if self.rule.false_alarms is None or null_of(self.rule, baseline) is None:
+            return
+        if rows or self.held is None:
+            begun = begun_at(self.rule.false_alarms, champion, self.terms)
+            self.held = advance(self.rule, baseline, self.classes, self.held or {}, rows, begun, self._past)
 
-
-def _has_alarmed(detector: Detector | None) -> bool:
-    return detector is not None and detector.alarmed_at is not None
+    def _past(self) -> list[Judged]:
+        return self.labels.up_to(self._cursor, READ_AT_ONCE)
 
 
 @dataclass
