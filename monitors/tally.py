@@ -37,7 +37,7 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer whose truth became known. `seen` names the sources its truth came from before this one.
+    """One answer whose truth became known. `numbers`: under which number its truth first came from each source so far.
 
     `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
     passed over; `share` is the weight over the largest one its sampling plan could give.
@@ -50,15 +50,21 @@ class Judged:
     label: str
     truth: str
     source: Source
-    seen: tuple[str, ...]
+    numbers: Mapping[str, int]
     confidence: float
     weight: float = 1.0
     share: float = 1.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def is_new_for(self, sources: Collection[str]) -> bool:
-        """Whether a reader of these sources reads this answer for the first time, and may estimate by it."""
-        return self.weight > 0 and self.source in sources and not set(self.seen) & set(sources)
+    def estimates_for(self, sources: Collection[str]) -> bool:
+        """Whether a reader of these sources may estimate by this answer."""
+        return self.weight > 0 and self.source in sources
+
+    def is_new_for(self, sources: Collection[str], cursor: int) -> bool:
+        """Whether a reader of these sources who has read up to a number may estimate by this answer and has not yet."""
+        return self.estimates_for(sources) and all(
+            number > cursor for source, number in self.numbers.items() if source in sources
+        )
 
     def is_in(self, part: Mapping[str, str]) -> bool:
         """Whether the answer was sent with all of these tags."""

@@ -51,11 +51,13 @@ def advance(
     classes: Sequence[str],
     held: Mapping[str, Detector],
     rows: Sequence[Judged],
+    cursor: int,
     begun: datetime,
     past: Past = lambda: (),
 ) -> dict[str, Detector]:
     """The rule's detectors after these rows; those not yet held begin at `begun`, when the version began to serve.
 
+    `cursor` is the number up to which labels were read before: what one of those numbers told is not told again.
     `past` gives the last labels up to and with `rows`: a detector that alarms now is told since when.
     Raises WindowError for a rule without a budget or without a baseline.
     """
@@ -64,7 +66,7 @@ def advance(
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.kind.key == "class" else (WHOLE,)
     share = rule.false_alarms.per_second / len(names)
-    fed = _streams(rule, names, rows)
+    fed = _streams(rule, names, [row for row in rows if row.is_new_for(rule.sources, cursor)])
     moved = {
         name: observe(held.get(name) or begin(null, begun), map(_observation, fed[name]), share, rule.min_samples)
         for name in names
@@ -89,7 +91,7 @@ def _streams(rule: Rule, names: Sequence[str], rows: Sequence[Judged]) -> dict[s
     fed: dict[str, list[Judged]] = {name: [] for name in names}
     for row in rows:
         stream = fed.get(row.truth, fed.get(WHOLE))
-        if stream is not None and row.is_new_for(rule.sources) and row.is_in(rule.slice):
+        if stream is not None and row.estimates_for(rule.sources) and row.is_in(rule.slice):
             stream.append(row)
     return fed
 

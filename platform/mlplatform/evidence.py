@@ -228,7 +228,7 @@ def read_labels(
     def past() -> list[Judged]:
         return judged.up_to(connection, name, version, cursor, READ_AT_ONCE)
 
-    after = advance(rule, baseline, classes, before, rows, begun, past)
+    after = advance(rule, baseline, classes, before, rows, held.cursor, begun, past)
     return detectors.Held(digest, cursor, {key: each.to_json() for key, each in after.items()})
 
 

@@ -148,14 +148,15 @@ class WatchedLabels:
             if digest != self._digest:
                 self._digest, self._cursor, self.held = digest, 0, None
                 self.read.clear()
-        rows, self._cursor = self.labels.since(self._cursor, READ_AT_ONCE)
-        by_class = self.rule.kind.key == "class"
-        self.read.update(row.truth if by_class else WHOLE for row in rows if row.is_new_for(self.rule.sources))
+        cursor = self._cursor
+        rows, self._cursor = self.labels.since(cursor, READ_AT_ONCE)
+        by_class, sources = self.rule.kind.key == "class", self.rule.sources
+        self.read.update(row.truth if by_class else WHOLE for row in rows if row.is_new_for(sources, cursor))
         if self.rule.false_alarms is None or null_of(self.rule, baseline) is None:
             return
         if rows or self.held is None:
             begun = begun_at(self.rule.false_alarms, champion, self.terms)
-            self.held = advance(self.rule, baseline, self.classes, self.held or {}, rows, begun, self._past)
+            self.held = advance(self.rule, baseline, self.classes, self.held or {}, rows, cursor, begun, self._past)
 
     def _past(self) -> list[Judged]:
         return self.labels.up_to(self._cursor, READ_AT_ONCE)

@@ -146,7 +146,7 @@ class Warden:
         name, version = probation.model_name, probation.version
         with self.parts.database.read() as connection:
             rows = judged.since(connection, name, version, probation.cursor, AT_ONCE)
-            telling = [row for row in rows if row.at >= probation.at and row.is_new_for(SOURCES)]
+            telling = [row for row in rows if row.at >= probation.at and row.is_new_for(SOURCES, probation.cursor)]
             pictures = first_pictures(connection, name, version, telling, SOURCES, probation.at)
         first = [row for row in telling if row.prediction_id in pictures]
         try:

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from mlplatform.store.history import Heard, HostBins
@@ -84,15 +84,17 @@ class Labels:
     def _take(self, heard: Heard) -> None:
         row = heard.row
         number, before = self._now.get(row.prediction_id, (0, None))
+        numbers = {} if before is None else dict(before.numbers)
         if before is not None:
             self._count(before, -1)
         self._count(row, 1)
         if heard.numbered:
             self._numbers.append(row.prediction_id)
             number = len(self._numbers)
+            numbers[row.source] = number
             if row.weight > 0:
                 self._estimating[row.source].append(number)
-        self._now[row.prediction_id] = (number, row)
+        self._now[row.prediction_id] = (number, replace(row, seq=number, numbers=numbers))
 
     def _count(self, row: Judged, n: int) -> None:
         minute, cell = minute_of(row.at), _cell(row)

@@ -49,8 +49,10 @@ def test_a_class_nobody_knows_is_refused() -> None:
 
 
 def test_an_answer_is_new_only_to_readers_that_never_heard_of_it() -> None:
-    row = Judged(1, "p", NOON, NOON, "1", "2", "audit", ("delayed",), 0.9, 1.0)
-    assert row.is_new_for({"audit"})
-    assert not row.is_new_for({"audit", "delayed"})
-    assert not row.is_new_for({"correction"})
+    row = Judged(11, "p", NOON, NOON, "1", "2", "audit", {"delayed": 10, "audit": 11}, 0.9, 1.0)
+    assert row.is_new_for({"audit"}, 10)
+    assert not row.is_new_for({"audit", "delayed"}, 10)
+    assert row.is_new_for({"audit", "delayed"}, 9), "both came since this reader last read"
+    assert not row.is_new_for({"correction"}, 0)
+    assert row.estimates_for({"audit", "delayed"})
     assert not LabelCount("audit", "1", "2", 1.0, 1).correct

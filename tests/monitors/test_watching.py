@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 
 def stream(
-    wrong: Sequence[bool], truth: str = "3", source: Source = "audit", seen: tuple[str, ...] = (), first: int = 1
+    wrong: Sequence[bool], truth: str = "3", source: Source = "audit", before: tuple[str, ...] = (), first: int = 1
 ) -> list[Judged]:
     """Labels of one class, an hour apart."""
     return [
@@ -34,7 +34,7 @@ def stream(
             label="5" if is_wrong else truth,
             truth=truth,
             source=source,
-            seen=seen,
+            numbers={**dict.fromkeys(before, 0), source: first + place},
             confidence=0.9,
             weight=1.0,
         )
@@ -43,7 +43,7 @@ def stream(
 
 
 def watched(the_rule: Rule, rows: Sequence[Judged]) -> dict[str, Detector]:
-    return advance(the_rule, GOLDEN, DIGITS, {}, rows, NOON)
+    return advance(the_rule, GOLDEN, DIGITS, {}, rows, 0, NOON)
 
 
 def test_the_null_is_the_upper_limit_of_the_golden_error_plus_the_threshold() -> None:
@@ -103,7 +103,7 @@ def test_the_labels_still_needed_are_about_right() -> None:
             continue
         [found] = decide(DROP, tally(labelled(96, 4, "3")), GOLDEN, held)
         more = stream((generator.random(4000) < 0.04).tolist(), first=101)
-        after = advance(DROP, GOLDEN, DIGITS, held, more, NOON)
+        after = advance(DROP, GOLDEN, DIGITS, held, more, 0, NOON)
         at = after[WHOLE].alarmed_at
         assert found.needed is not None
         assert at is not None
@@ -115,7 +115,7 @@ def test_fewer_labels_than_the_rule_asks_for_raise_no_alarm() -> None:
     held = watched(DROP, stream([True] * 19))
     [found] = decide(DROP, tally(labelled(0, 19, "3")), GOLDEN, held)
     assert found.state == "insufficient"
-    held = advance(DROP, GOLDEN, DIGITS, held, stream([False], first=20), NOON)
+    held = advance(DROP, GOLDEN, DIGITS, held, stream([False], first=20), 0, NOON)
     [found] = decide(DROP, tally(labelled(1, 19, "3")), GOLDEN, held)
     assert found.state == "breach"
 
@@ -135,30 +135,30 @@ def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() ->
     def half(evidence: float, n: int = 20) -> Detector:
         return replace(begin(0.1, NOON), wealth=(evidence / 12,) * 12, n=n)
 
-    alone = advance(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.4)}, [], NOON)
+    alone = advance(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.4)}, [], 0, NOON)
     assert [each.alarmed_at for each in alone.values()] == [None] * 10
-    both = advance(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=9)}, [], NOON)
+    both = advance(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=9)}, [], 0, NOON)
     assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6"}
 
 
 def test_corrections_and_answers_read_before_move_no_detector() -> None:
     assert watched(DROP, stream([True] * 30, source="correction"))[WHOLE].n == 0
-    assert watched(DROP, stream([True] * 30, seen=("delayed",)))[WHOLE].n == 0
-    assert watched(DROP, stream([True] * 30, seen=("correction",)))[WHOLE].n == 20
+    assert watched(DROP, stream([True] * 30, before=("delayed",)))[WHOLE].n == 0
+    assert watched(DROP, stream([True] * 30, before=("correction",)))[WHOLE].n == 20
 
 
 def test_reading_in_parts_is_reading_at_once() -> None:
     rows = stream((np.random.default_rng(8).random(300) < 0.02).tolist())
     held: dict[str, Detector] = {}
     for first in range(0, 300, 37):
-        held = advance(DROP, GOLDEN, DIGITS, held, rows[first : first + 37], NOON)
+        held = advance(DROP, GOLDEN, DIGITS, held, rows[first : first + 37], 0, NOON)
     assert held == watched(DROP, rows)
 
 
 def test_a_rule_without_budget_or_baseline_has_no_detectors() -> None:
     for the_rule, baseline in ((rule(), GOLDEN), (DROP, golden(0, 0))):
         with pytest.raises(WindowError, match="no detectors"):
-            advance(the_rule, baseline, DIGITS, {}, [], NOON)
+            advance(the_rule, baseline, DIGITS, {}, [], 0, NOON)
 
 
 def test_the_definition_changes_with_what_the_memory_rests_on_and_with_nothing_else() -> None:
@@ -183,12 +183,12 @@ def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None
     for _ in range(20):
         wrong = np.flatnonzero(generator.random(labels) < null)
         rows = [
-            Judged(n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", (), 0.9, 1.0)
+            Judged(n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", {"audit": n}, 0.9, 1.0)
             for n, bad in enumerate(np.isin(np.arange(labels), wrong))
         ]
         held: dict[str, Detector] = {}
         for first in range(0, labels, 500):
-            held = advance(DROP, GOLDEN, DIGITS, held, rows[first : first + 500], NOON)
+            held = advance(DROP, GOLDEN, DIGITS, held, rows[first : first + 500], 0, NOON)
             at = held[WHOLE].alarmed_at
             if at is not None:
                 alarms += 1

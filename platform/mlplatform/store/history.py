@@ -145,8 +145,7 @@ def _around(row: Judged, phases: Sequence[_Phase], kept: int, at: datetime) -> I
         if place == kept:
             continue
         moment = min(phase.at, at) if place < kept else max(phase.at, at)
-        seen = tuple(sorted({each.source for each in phases[:place]} - {phase.source}))
-        told = replace(row, truth=phase.label, source=phase.source, seen=seen, known_at=_known(phases, place))
+        told = replace(row, truth=phase.label, source=phase.source, known_at=_known(phases, place))
         if phase.source != "audit":
             told = replace(told, weight=CENSUS.weight, share=CENSUS.share)
         rank = 2 if place > kept else int(place > 0)

@@ -2,8 +2,8 @@
 
 `refresh` is called in the transaction that took the labels. It holds the model's counter until that commits, so the
 numbers of rows become visible in their order, and a reader with a cursor misses none. A row gets a new number only
-when its truth comes from a source it never came from before; `seen` lists the earlier ones, so that a reader who
-takes several sources can pass over what it has read already.
+when its truth comes from a source it never came from before; `seen` keeps the number each source brought, so that a
+reader who takes several sources passes over what it has read already, and over nothing else.
 """
 
 from collections import Counter, defaultdict
@@ -113,8 +113,7 @@ def _truths(connection: Connection, ids: Sequence[str]) -> dict[str, Current]:
 def _row(
     answer: RowMapping, truth: Current, before: RowMapping | None, known_at: datetime, chance: Chance
 ) -> dict[str, Any]:
-    seen = [] if before is None else [*before["seen"].split(), before["source"]]
-    old = before is not None and truth.source in seen
+    old = before is not None and truth.source in _numbers(before["seen"])
     return {
         "prediction_id": answer["id"],
         "seq": before["seq"] if before is not None and old else None,
@@ -125,7 +124,7 @@ def _row(
         "label": answer["label"],
         "truth": truth.label,
         "source": truth.source,
-        "seen": " ".join(sorted({*seen} - {truth.source})),
+        "seen": "" if before is None else before["seen"],
         "confidence": answer["confidence"],
         "weight": chance.weight,
         "share": chance.share,
@@ -141,6 +140,7 @@ def _number(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
         last = _advance(connection, model, len(waiting))
         for place, row in enumerate(waiting, start=last - len(waiting) + 1):
             row["seq"] = place
+            row["seen"] = f"{row['seen']} {row['source']}:{place}".lstrip()
         numbered += len(waiting)
     return numbered
 
@@ -248,12 +248,17 @@ def _judged(row: RowMapping) -> Judged:
         label=row["label"],
         truth=row["truth"],
         source=row["source"],
-        seen=tuple(row["seen"].split()),
+        numbers=_numbers(row["seen"]),
         confidence=row["confidence"],
         weight=row["weight"],
         share=row["share"],
         tags=row["tags"] or {},
     )
+
+
+def _numbers(seen: str) -> dict[str, int]:
+    """The number of each source in "delayed:10 audit:11"."""
+    return {source: int(number) for source, _, number in (each.partition(":") for each in seen.split())}
 
 
 def inside(

@@ -57,7 +57,7 @@ def test_answers_are_drawn_at_about_the_planned_share_and_weigh_its_inverse(data
     assert 70 <= len(chances) <= 130
     assert {each.weight for each in chances.values()} == {4.0}
     row = label(database, next(iter(chances)))
-    assert (row.weight, row.share, row.is_new_for({"audit"})) == (4.0, 1.0, True)
+    assert (row.weight, row.share, row.is_new_for({"audit"}, 0)) == (4.0, 1.0, True)
 
 
 def test_an_audit_label_on_an_answer_that_was_passed_over_estimates_nothing(database: Database) -> None:
@@ -66,7 +66,7 @@ def test_an_audit_label_on_an_answer_that_was_passed_over_estimates_nothing(data
     with database.read() as connection:
         passed_over = next(key for key in ids if key not in audits.chances(connection, ids))
     assert label(database, passed_over).weight == 0
-    assert not label(database, passed_over).is_new_for({"audit"})
+    assert not label(database, passed_over).is_new_for({"audit"}, 0)
     other = next(key for key in ids if key != passed_over)
     assert label(database, other, source="delayed").weight == 1.0
 

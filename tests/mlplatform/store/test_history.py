@@ -46,7 +46,9 @@ def fresh(folder: str, template: Path) -> Database:
 
 
 def numberless(rows: Sequence[Judged]) -> list[tuple[object, ...]]:
-    return [(row.prediction_id, row.truth, row.source, row.seen, row.known_at, row.weight, row.share) for row in rows]
+    return [
+        (row.prediction_id, row.truth, row.source, [*row.numbers], row.known_at, row.weight, row.share) for row in rows
+    ]
 
 
 def state(database: Database, now: datetime) -> tuple[object, ...]:
@@ -102,8 +104,12 @@ def test_a_cursor_reads_a_label_again_when_a_better_source_speaks(database: Data
     for place in range(3):
         labels.reach(START + place * MINUTE)
         rows, cursor = labels.since(cursor, 10)
-        read += [(row.source, row.seen) for row in rows]
-    assert read == [("correction", ()), ("delayed", ("correction",)), ("audit", ("correction", "delayed"))]
+        read += [(row.source, row.numbers) for row in rows]
+    assert read == [
+        ("correction", {"correction": 1}),
+        ("delayed", {"correction": 1, "delayed": 2}),
+        ("audit", {"correction": 1, "delayed": 2, "audit": 3}),
+    ]
 
 
 def test_a_clock_that_was_set_back_keeps_the_order_of_labels(database: Database) -> None:

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, MetaData, Table, delete
+from sqlalchemy import Column, MetaData, Table, delete, update
 
 from mlplatform.store import database as database_module
 from mlplatform.store import feedback, judged, plans
@@ -115,14 +115,14 @@ def test_a_more_trusted_source_moves_the_row_to_the_end_and_leaves_a_mark(databa
     told(database, second, "3", "delayed")
     told(database, first, "3", "audit", minutes=4)
     rows = read(database)
-    assert [(row.prediction_id, row.source, row.seen) for row in rows] == [
-        (second, "delayed", ()),
-        (first, "audit", ("correction",)),
+    assert [(row.prediction_id, row.source, row.numbers) for row in rows] == [
+        (second, "delayed", {"delayed": 2}),
+        (first, "audit", {"correction": 1, "audit": 3}),
     ]
     assert rows[1].seq == 3
-    assert rows[1].is_new_for({"audit", "delayed"})
-    assert not rows[1].is_new_for({"audit", "correction"})
-    assert not rows[0].is_new_for({"audit"})
+    assert rows[1].is_new_for({"audit", "delayed"}, 2)
+    assert not rows[1].is_new_for({"audit", "correction"}, 2)
+    assert not rows[0].is_new_for({"audit"}, 0)
     assert {(each.source, each.n) for each in counts(database)} == {("audit", 1), ("delayed", 1)}
 
 
@@ -210,24 +210,24 @@ def test_a_failed_transaction_leaves_no_gap_that_a_cursor_could_pass(database: D
             st.sampled_from(["audit", "delayed", "correction"]),
             st.integers(0, 5),
             st.sampled_from(["ada", "bob"]),
+            st.booleans(),
         ),
         max_size=15,
     )
 )
-def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_at_most_once(
-    database: Database, said: list[tuple[int, str, Source, int, str]]
+def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_once_whenever_it_reads(
+    database: Database, said: list[tuple[int, str, Source, int, str, bool]]
 ) -> None:
     with database.write() as connection:
         for kept in (table, label_counts, label_sums, counters):
             connection.execute(delete(kept))
     ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
     cursor, heard = 0, list[str]()
-    for place, label, source, minutes, who in said:
+    for place, label, source, minutes, who, now in [*said, (0, "3", "correction", 0, "eve", True)]:
         told(database, ids[place], label, source, minutes, who)
-        for row in read(database, cursor):
-            cursor = row.seq
-            if row.is_new_for({"audit", "delayed"}):
-                heard.append(row.prediction_id)
+        rows = read(database, cursor) if now else []
+        heard += [row.prediction_id for row in rows if row.is_new_for({"audit", "delayed"}, cursor)]
+        cursor = max([cursor, *(row.seq for row in rows)])
     assert len(heard) == len(set(heard))
     rows = read(database)
     assert set(heard) == {row.prediction_id for row in rows if row.source != "correction"}
@@ -243,13 +243,17 @@ def old_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dat
     """A store as the first migration left it."""
     with schema_of_its_own() if request.param == "postgres" else nullcontext(f"sqlite:///{tmp_path}/old.db") as url:
         made = Database(url)
-        config = Config()
-        config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
-        with made.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0001")
+        migrate(made, "0001")
         yield made
         made.close()
+
+
+def migrate(old: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+    with old.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(old_database: Database) -> None:
@@ -275,6 +279,9 @@ def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(ol
             at = START + minutes * MINUTE
             row = {"id": key, "prediction_id": prediction_id, "label": label, "source": source, "reviewer": "ada"}
             connection.execute(old_feedback.insert().values(**row, at=at, received_at=at, superseded_by=after))
+    migrate(old_database, "0006")
+    with old_database.write() as connection:
+        connection.execute(update(table).where(table.c.prediction_id == "p1").values(seen="correction"))
     old_database.upgrade()
     assert counts(old_database) == [
         LabelCount("audit", "3", "3", 1.0, 1),
@@ -283,6 +290,8 @@ def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(ol
     ]
     rows = [(row.prediction_id, row.truth, row.source, row.weight, row.share) for row in read(old_database)]
     assert rows == [("p0", "3", "delayed", 1, 1), ("p1", "3", "audit", 1, 1), ("p2", "5", "audit", 1, 1)]
+    numbers = [row.numbers for row in read(old_database)]
+    assert numbers == [{"delayed": 1}, {"correction": 0, "audit": 2}, {"audit": 3}]
     told(old_database, recorded(old_database, prediction())[0], "3", minutes=9)
     assert [row.seq for row in read(old_database)] == [1, 2, 3, 4]
 
