@@ -4,7 +4,8 @@ Streams of real handwriting with a known moment of change, played through the re
 and gate under a clock of their own; seeded. Beside ours, on the same labels: the naive threshold on windows of 200 and
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
 raises no more false alarms than ours in either kind of healthy stream: as bad as the rule just allows, all the time or
-after ten good days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's
+after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at its usual threshold on days.
+`--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's
 bundled digits are used, which have no writers and no USPS.
 """
 
@@ -14,7 +15,7 @@ import json
 import logging
 import multiprocessing
 import os
-import statistics
+import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from benchmarks.gym.figures import Limits, summed_up
 from benchmarks.gym.play import Played, play
 from benchmarks.gym.plots import draw_plots
-from benchmarks.gym.rivals import Rival, alarms, calibrated, healthy_streams, our_alarms, rivals
-from benchmarks.gym.scenarios import OLD, Scenario, scenarios
+from benchmarks.gym.rivals import Rival, calibrated, healthy_streams, our_alarms, rivals
+from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario, scenarios
 from benchmarks.gym.stage import Stage, first_champion
 from benchmarks.gym.worlds import Atlas, load_atlas
+from benchmarks.peers import NANNYML, environment
 from mlplatform.evidence import baseline_of
 from mlplatform.store import promotions
 from monitors.watching import null_of
@@ -48,7 +53,8 @@ QUICK: Final = (
     "latency-step",
 )
 QUICK_RENEWALS: Final = ("abrupt-scanner", "new-writers", "benign", "poisoned")
-OURS: Final = "ours"
+QUIET: Final = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+REFERENCE_DAYS: Final = 30
 _numbers: Final = itertools.count()
 
 
@@ -83,21 +89,17 @@ class Gym:
             answered=self.answered,
         )
 
+    @property
+    def shares(self) -> Path:
+        """The folder of the probabilities that NannyML reads."""
+        return self.home / "shares"
+
     def played(self, scenario: Scenario, seed: int, *, renews: bool) -> Played:
         stage = self.stage(scenario, seed, BOOST if renews else 1)
         try:
-            return play(stage, scenario, renews=renews)
+            return play(stage, scenario, renews=renews, keep=self.shares / f"{scenario.name}-{seed}.npy")
         finally:
             stage.close()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Error shares: what the rule allows at most, what the naive rule holds against, and what is usual."""
-
-    allowed: float
-    naive: float
-    usual: float
 
 
 def main() -> None:
@@ -125,18 +127,19 @@ def main() -> None:
 
 def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, Any]:
     """Play everything, print the tables, and return the figures."""
+    gym.shares.mkdir()
     limits, small, chosen = prepared(gym, only)
     print(f"errors: usual {limits.usual:.2%}, naive limit {limits.naive:.2%}, allowed at most {limits.allowed:.2%}")
     renewing = [each for each in chosen if each.renews and not (gym.quick and each.name not in QUICK_RENEWALS)]
     spawned = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(gym.workers, spawned, _begin, (gym.home, gym.data_dir, small)) as pool:
-        long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in range(1, gym.renewals + 1)]
         short = [pool.submit(_detected, each.name, seed) for each in chosen for seed in range(1, gym.seeds + 1)]
+        long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in range(1, gym.renewals + 1)]
         equal, at_limit = equalised(limits, 10 if gym.quick else 20)
-        renewed, found = _by_name(long), _by_name(short)
+        found, renewed = _by_name(short), _by_name(long)
     for each in chosen:
         _say(each, found[each.name])
-    figures = summed_up(chosen, found, renewed, equal, limits) | at_limit
+    figures = summed_up(chosen, found, renewed, equal, limits, estimated(gym)) | at_limit
     if plots is not None:
         draw_plots(plots, figures, renewed)
     return figures
@@ -190,9 +193,34 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
         small = {f"{points:g}": points / 100 / (moved - usual) for points in SMALL}
         naive = 1 - baseline.accuracy_correct / baseline.accuracy_total + 0.005
         chosen = [each for each in scenarios(gym.atlas, small) if not (gym.quick and each.name not in QUICK)]
-        return Limits(null, naive, usual), small, [each for each in chosen if only is None or each.name in only]
+        golden, draw = gym.atlas.split.golden, np.random.default_rng(1)
+        drawn = draw.integers(len(golden), size=REFERENCE_DAYS * 24 * PER_HOUR)  # with repeats, as streams are shown
+        shares = stage.predictor(1)(golden.images)
+        np.savez(gym.shares / "reference.npz", shares=shares[drawn], truths=golden.labels[drawn])
+        due = frozenset(each.name for each in chosen if _is_due(stage, each, null))
+        wanted = [each for each in chosen if only is None or each.name in only]
+        return Limits(null, naive, usual, due), small, wanted
     finally:
         stage.close()
+
+
+def _is_due(stage: Stage, scenario: Scenario, allowed: float) -> bool:
+    """Whether the world ends beyond what the rule about accuracy allows, or a class beyond what its rule does."""
+    if scenario.is_healthy or scenario.rule == "latency":
+        return False
+    wrong = 1 - stage.accuracy(1, scenario.mixture(scenario.changes[-1] + 10.1), "stream")
+    return wrong > allowed or scenario.failing is not None
+
+
+def estimated(gym: Gym) -> dict[str, list[int]] | None:
+    """The days on which NannyML's estimate alarmed, by stream and seed; None where NannyML cannot be had."""
+    python = environment("nannyml", NANNYML)
+    if python is None:
+        return None
+    command = [python, "-m", "benchmarks.gym.with_nannyml", str(gym.shares), str(24 * PER_HOUR)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | QUIET)
+    days: dict[str, list[int]] = json.loads(done.stdout.splitlines()[-1])
+    return days
 
 
 def equalised(limits: Limits, runs: int) -> tuple[dict[str, tuple[Rival, float]], dict[str, Any]]:
@@ -204,101 +232,6 @@ def equalised(limits: Limits, runs: int) -> tuple[dict[str, tuple[Rival, float]]
     print("equal settings:", ", ".join(f"{name} {knob:.4g}" for name, (_, knob) in equal.items()))
     figures = {"at_the_limit": {"false_alarms": ours, "allowed": runs}}
     return equal, figures
-
-
-def summed_up(
-    chosen: Sequence[Scenario],
-    found: Mapping[str, Sequence[Played]],
-    renewed: Mapping[str, Sequence[Played]],
-    equal: Mapping[str, tuple[Rival, float]],
-    limits: Limits,
-) -> dict[str, Any]:
-    """The figures of the last line."""
-    healthy = [each for each in chosen if each.is_healthy]
-    within = all(
-        sum(one.false_alarms for one in found[each.name]) <= max(1.0, 2 * each.days * len(found[each.name]) / 90)
-        for each in healthy
-    )
-    evaluations = sum(one.evaluations for each in healthy for one in found[each.name])
-    calm = [one for each in healthy if each.rule != "latency" for one in found[each.name]]
-    per_1000 = {OURS: 1000 * sum(one.false_alarms for one in calm) / max(1, evaluations)}
-    for name, (rival, _) in equal.items():
-        raised = sum(len(alarms(lambda: rival.make(rival.usual), one.wrong)) for one in calm)  # noqa: B023
-        per_1000[name] = 1000 * raised / max(1, evaluations)
-    delays, ratios, missed = compared([each for each in chosen if not each.is_healthy], found, equal, limits)
-    promoted = [each for many in renewed.values() for one in many for each in one.promotions]
-    return {
-        "false_alarms_within_budget": within,
-        "false_alarms_per_1000": {name: round(value, 3) for name, value in per_1000.items()},
-        "delay_labels_median": delays[OURS] | {},
-        "delays": delays,
-        "delay_ratio": round(max(ratios.values()), 3) if ratios else None,
-        "delay_ratios": {name: round(value, 3) for name, value in ratios.items()},
-        "missed": missed,
-        "labels": {name: statistics.median(one.labels for one in many) for name, many in found.items()},
-        "harmful_promotions": sum(each.is_harmful for each in promoted),
-        "promotions": len(promoted),
-        "benign_retrains": sum(one.retrainings for one in renewed.get("benign", ())),
-    } | renewal(chosen, renewed)
-
-
-def compared(
-    changed: Sequence[Scenario],
-    found: Mapping[str, Sequence[Played]],
-    equal: Mapping[str, tuple[Rival, float]],
-    limits: Limits,
-) -> tuple[dict[str, dict[str, Any]], dict[str, float], dict[str, int]]:
-    """Delays by detector and stream (median and 90th percentile), ours over the best rival's, and changes missed."""
-    del limits
-    delays: dict[str, dict[str, Any]] = {name: {} for name in (OURS, *equal)}
-    ratios: dict[str, float] = {}
-    missed = dict.fromkeys((OURS, *equal), 0)
-    for scenario in changed:
-        if scenario.rule == "latency":
-            continue
-        mine = [float("inf") if one.delay_labels is None else float(one.delay_labels) for one in found[scenario.name]]
-        by_name = {OURS: mine}
-        for name, (rival, knob) in equal.items():
-            by_name[name] = [_delay(rival, knob, one) for one in found[scenario.name]]
-        for name, each in by_name.items():
-            delays[name][scenario.name] = {"median": _finite(statistics.median(each)), "p90": _finite(_p90(each))}
-            missed[name] += sum(value == float("inf") for value in each)
-        best = min(statistics.median(each) for name, each in by_name.items() if name != OURS)
-        if best < float("inf") and statistics.median(mine) < float("inf"):
-            ratios[scenario.name] = statistics.median(mine) / best
-    return delays, ratios, missed
-
-
-def renewal(chosen: Sequence[Scenario], renewed: Mapping[str, Sequence[Played]]) -> dict[str, Any]:
-    """What renewal regained of what real drift took, and what it cost on the old world."""
-    shares, losses = [], []
-    for scenario in chosen:
-        for one in renewed.get(scenario.name, ()):
-            got = one.accuracy
-            if scenario.changes:
-                shares.append((got["after"] - got["drifted"]) / (got["before"] - got["drifted"]))
-                losses.append(100 * (got["before"] - got["old_after"]))
-    return {
-        "recovered_share": round(statistics.median(shares), 3) if shares else None,
-        "recovered_shares": [round(each, 3) for each in shares],
-        "old_world_loss_points": round(statistics.median(losses), 2) if losses else None,
-        "old_world_losses": [round(each, 2) for each in losses],
-    }
-
-
-def _delay(rival: Rival, knob: float, one: Played) -> float:
-    change = one.changed_at or 0
-    return next(
-        (place - change + 1.0 for place in alarms(lambda: rival.make(knob), one.wrong) if place >= change), float("inf")
-    )
-
-
-def _p90(values: Sequence[float]) -> float:
-    return sorted(values)[min(len(values) - 1, int(0.9 * len(values)))]
-
-
-def _finite(value: float) -> float | None:
-    return None if value == float("inf") else value
 
 
 def _say(scenario: Scenario, many: Sequence[Played]) -> None:

@@ -13,7 +13,6 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from benchmarks.history import cells, fill, world
+from benchmarks.peers import NANNYML, environment
 from mlplatform.clock import new_id
 from mlplatform.starter import rules_template
 from mlplatform.store.database import Database
@@ -36,14 +36,6 @@ ALIKE: Final = ("accuracy-drop", "class-error", "latency")
 ENDING: Final = {"seconds": "", "cpu_seconds": "_cpu"}
 BYTES_PER_ROW: Final = 1_200
 """Room on the disk for one row, its indexes and the write-ahead log."""
-PEERS: Final = Path("var/benchmarks/nannyml")
-PINS: Final = (
-    "nannyml==0.13.1",
-    "pandas>=2.2,<3",
-    "statsmodels>=0.15,<0.16",
-    "sqlalchemy>=2.1,<2.2",
-    "psycopg[binary]>=3.3,<4",
-)
 QUIET: Final = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 Cell = dict[str, Any]
 
@@ -93,7 +85,7 @@ def main() -> None:
         bench = Bench(arguments, Path(folder))
         _prove(bench, 1_000 if bench.quick else 10_000)
         told = {"writes": _writes(bench)}
-        nannyml = _environment()
+        nannyml = environment("nannyml", NANNYML)
         taken = [_history(bench, each, nannyml) for each in rows]
     print(json.dumps(figures(rows, taken) | told))
 
@@ -196,21 +188,6 @@ def _reference(folder: Path) -> Path:
             for each in given.answers
         )
     return path
-
-
-def _environment() -> str | None:
-    """NannyML's own Python, made once under var/; None where it cannot be had."""
-    python = PEERS / "bin" / "python"
-    if not (PEERS / "made").exists():
-        shutil.rmtree(PEERS, ignore_errors=True)
-        making = [sys.executable, "-m", "venv", str(PEERS)], [str(python), "-m", "pip", "install", "--quiet", *PINS]
-        for command in making:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"NannyML is left out: {(done.stderr.strip().splitlines() or [''])[-1]}")
-                return None
-        (PEERS / "made").touch()
-    return str(python)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
-from benchmarks.gym.scenarios import OLD, Scenario
-from benchmarks.gym.stage import START, Stage
+import numpy as np
+
+from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario
+from benchmarks.gym.stage import START, Shown, Stage
 from mlplatform.store import retrainings
 from monitors.finding import NO_DATA
 
@@ -42,7 +45,9 @@ class Played:
     delay_labels: int | None = None
     labels: int = 0
     wrong: list[int] = field(default_factory=list)
-    """One bit per label of the first version, in order: what the rivals read."""
+    """One bit per label of the first version, in order, to the end of the stream: what the rivals read."""
+    known_by_day: list[int] = field(default_factory=list)
+    """How many of them were known at the end of each day."""
     changed_at: int | None = None
     """The number of labels known when the world changed."""
     promotions: list[Promotion] = field(default_factory=list)
@@ -53,22 +58,29 @@ class Played:
     """Day, true accuracy on what is shown, version: for the plots."""
 
 
-def play(stage: Stage, scenario: Scenario, *, renews: bool) -> Played:
-    """Play a stream to its end, or to the alarm where nothing is renewed."""
-    played = Played(scenario.name, stage.seed)
+def play(stage: Stage, scenario: Scenario, *, renews: bool, keep: Path | None = None) -> Played:
+    """Play a stream to its end; where nothing is renewed, to our alarm, and from there on for the rivals alone.
+
+    `keep` is a file for the first version's probabilities, (answers, classes), in their order.
+    """
+    played, shown = Played(scenario.name, stage.seed), list[Shown]()
     stage.plan()
     for hour in range(int(scenario.days * 24)):
         stage.clock.now += timedelta(hours=1)
         day = (stage.clock.now - START) / timedelta(days=1)
         if scenario.changes and played.changed_at is None and day >= scenario.changes[0]:
             played.changed_at = len(stage.known)
-        ids = stage.serve(scenario.pictures(stage.atlas, day, stage.draw), scenario.slowness(day))
+        pictures = scenario.pictures(stage.atlas, day, stage.draw)
+        shown += pictures
+        ids = stage.serve(pictures, scenario.slowness(day))
         _feedback(stage, scenario, ids)
         stage.review(scenario.lag)
         if hour % 24 == 0:
             stage.plan()
         stage.evaluate((*WATCHED, "latency") if scenario.rule == "latency" else WATCHED)
         played.evaluations += 1
+        if hour % 24 == 23:
+            played.known_by_day.append(len(stage.known))
         if scenario.feedback == "poison" and hour % ASKED_EVERY == ASKED_EVERY - 1:
             _ask(stage)
         _look(stage, scenario, played, day)
@@ -87,7 +99,24 @@ def play(stage: Stage, scenario: Scenario, *, renews: bool) -> Played:
     played.wrong = [int(each.wrong) for each in stage.known if each.version == 1]
     if renews:
         _measure(stage, scenario, played)
+    else:
+        shown += _went_on(stage, scenario, played, len(shown) // PER_HOUR)
+        if keep is not None:
+            np.save(keep, stage.shares(shown))
     return played
+
+
+def _went_on(stage: Stage, scenario: Scenario, played: Played, hours: int) -> list[Shown]:
+    """What is shown after our alarm, with the labels that would come if nobody had done anything."""
+    rest = list[Shown]()
+    for hour in range(hours, int(scenario.days * 24)):
+        pictures = scenario.pictures(stage.atlas, (hour + 1) / 24, stage.draw)
+        labelled = [each for each in pictures if stage.draw.random() < scenario.per_day / (24 * PER_HOUR)]
+        played.wrong += [int(stage.is_wrong(each)) for each in labelled]
+        rest += pictures
+        if hour % 24 == 23:
+            played.known_by_day.append(len(played.wrong))
+    return rest
 
 
 def _look(stage: Stage, scenario: Scenario, played: Played, day: float) -> None:

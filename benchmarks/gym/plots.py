@@ -16,7 +16,8 @@ def draw_plots(folder: Path, figures: Mapping[str, Any], renewed: Mapping[str, S
     """Delays by detector, and true accuracy through drift and renewal."""
     folder.mkdir(parents=True, exist_ok=True)
     _delays(folder / "delays.png", figures["delays"])
-    _renewals(folder / "renewals.png", renewed)
+    if renewed:
+        _renewals(folder / "renewals.png", renewed)
 
 
 def _delays(path: Path, delays: Mapping[str, Mapping[str, Any]]) -> None:
