@@ -56,13 +56,34 @@ REFERENCE = Recipe(
     threads=2,
 )
 
+BEST = Recipe(
+    name="best",
+    body="lean",
+    channels=(24, 64, 96),
+    hidden=1,
+    dropout=0.1,
+    epochs=20,
+    batch_size=128,
+    learning_rate=4e-3,
+    weight_decay=2e-2,
+    schedule="one-cycle",
+    averaging=0.998,
+    label_smoothing=0.05,
+    precision="bfloat16",
+    patience=20,
+    plateau_patience=0,
+    augmentation=Augmentation(
+        rotation=12.0, shift=1.5, zoom=0.1, stretch=0.1, shear=10.0, elastic=0.9, stroke=0.4, contrast=0.4
+    ),
+)
+
 FAMILY = Family(
     name="digits",
     title="Handwritten digits",
     classes=tuple("0123456789"),
     height=28,
     width=28,
-    recipes={recipe.name: recipe for recipe in (COMPACT, REFERENCE)},
+    recipes={recipe.name: recipe for recipe in (COMPACT, REFERENCE, BEST)},
     default_recipe="compact",
     load=load,
     card={
