@@ -10,7 +10,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines.data import ImageSet
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
 
-UNSIGNED_BYTES = 0x08
+UNSIGNED_BYTES, INTEGERS = 0x08, 0x0C
 CLASSES = 10
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -40,7 +40,12 @@ Progress = Callable[[str, str], None]
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """The array of bytes in one IDX file, unzipped when its name ends in .gz."""
-    return _parse(path, _content(path))
+    return _parse(path, _content(path), UNSIGNED_BYTES, np.dtype(np.uint8))
+
+
+def read_idx_integers(path: Path) -> NDArray[np.int32]:
+    """The array of 32-bit integers in one IDX file, such as QMNIST's extended labels."""
+    return _parse(path, _content(path), INTEGERS, np.dtype(">i4")).astype(np.int32)
 
 
 def load_idx_folder(folder: Path) -> tuple[ImageSet, ImageSet]:
@@ -120,22 +125,23 @@ def _unzipped(raw: bytes, name: str) -> bytes:
     return content
 
 
-def _parse(path: Path, content: bytes) -> NDArray[np.uint8]:
-    if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTES)) or not 1 <= content[3] <= 3:
+def _parse(path: Path, content: bytes, kind: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if len(content) < 4 or content[:3] != bytes((0, 0, kind)) or not 1 <= content[3] <= 3:
         raise CorruptDataError(
             f"{path.name} starts with {content[:4].hex(' ') or 'nothing'}; "
-            "an IDX file of bytes starts with 00 00 08 and 01, 02 or 03"
+            f"an IDX file of {'bytes' if kind == UNSIGNED_BYTES else 'integers'} starts with 00 00 {kind:02x} "
+            "and 01, 02 or 03"
         )
     start = 4 + 4 * content[3]
     if len(content) < start:
         raise CorruptDataError(f"{path.name} ends inside its header, after {len(content)} bytes; fetch it again")
     shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
-    expected, actual = math.prod(shape), len(content) - start
+    expected, actual = math.prod(shape) * dtype.itemsize, len(content) - start
     if expected != actual:
         raise CorruptDataError(
             f"{path.name} declares {shape}, that is {expected} bytes, but holds {actual}; fetch it again"
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
 
 
 def _fetch(path: Path, name: str, digest: str, mirrors: Sequence[str], opener: Opener, progress: Progress) -> Path:
