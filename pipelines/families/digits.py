@@ -62,7 +62,7 @@ BEST = Recipe(
     channels=(24, 64, 96),
     hidden=1,
     dropout=0.1,
-    epochs=20,
+    epochs=14,
     batch_size=128,
     learning_rate=4e-3,
     weight_decay=2e-2,
@@ -70,7 +70,7 @@ BEST = Recipe(
     averaging=0.998,
     label_smoothing=0.05,
     precision="bfloat16",
-    patience=20,
+    patience=14,
     plateau_patience=0,
     augmentation=Augmentation(
         rotation=12.0, shift=1.5, zoom=0.1, stretch=0.1, shear=10.0, elastic=0.9, stroke=0.4, contrast=0.4
