@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data import Split, split_by_hash
+from pipelines.data import Split, split_by_hash, split_by_writer
 from pipelines.family import Family
 from pipelines.idx import load_idx_folder
 from pipelines.optdigits import load_optdigits
+from pipelines.qmnist import has_writers, with_writers
 from pipelines.recipe import Augmentation, Recipe
 
 OPTDIGITS_FRACTIONS = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
@@ -16,12 +17,19 @@ MNIST_TEST_FRACTIONS = {"golden": 0.30, "stream": 0.70}
 
 
 def load(folder: Path | None) -> Split:
-    """The bundled optical digits, or the MNIST files of a folder; both split by content."""
+    """The bundled optical digits, or the MNIST files of a folder; both split by content.
+
+    A folder that holds QMNIST's extended labels too is split by writer: no hand is on two sides.
+    """
     if folder is None:
         return split_by_hash(load_optdigits(), OPTDIGITS_FRACTIONS)
     train, test = load_idx_folder(folder)
-    seen = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
-    unseen = split_by_hash(test.without(train.ids), MNIST_TEST_FRACTIONS)
+    deal = split_by_hash
+    if has_writers(folder):
+        train, test = with_writers(train, folder, "train"), with_writers(test, folder, "test")
+        deal = split_by_writer
+    seen = deal(train, MNIST_TRAIN_FRACTIONS)
+    unseen = deal(test.without(train.ids), MNIST_TEST_FRACTIONS)
     return Split(seen.train, seen.validation, unseen.golden, unseen.stream)
 
 

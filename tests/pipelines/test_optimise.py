@@ -67,13 +67,13 @@ def test_the_mean_forgets_the_start_soon_and_then_moves_slowly() -> None:
     nn.init.constant_(layer.weight, 1.0)
     weight = next(average.network.parameters())
     average.follow()
-    assert float(weight) == pytest.approx(10 / 11)
+    assert weight.item() == pytest.approx(10 / 11)
     for _ in range(2000):
         average.follow()
-    assert float(weight) == pytest.approx(1.0, abs=1e-4)
+    assert weight.item() == pytest.approx(1.0, abs=1e-4)
     nn.init.constant_(layer.weight, 2.0)
     average.follow()
-    assert float(weight) == pytest.approx(1.01, abs=1e-3)
+    assert weight.item() == pytest.approx(1.01, abs=1e-3)
 
 
 def test_the_mean_takes_the_norms_too_and_counts_them_whole() -> None:
