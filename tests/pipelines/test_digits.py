@@ -63,4 +63,4 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
     hands = [set(getattr(split, side).writers) for side in SIDES]
     assert all(hands)
     assert sum(len(each) for each in hands) == len(set().union(*hands))
-    assert 600 < len(split.validation) < 2_400
+    assert 1_500 < len(split.validation) < 4_500
