@@ -63,7 +63,7 @@ def main() -> None:
         if seed in [each["seed"] for each in series["trainings"]]:
             print(f"seed {seed}: done before")
             continue
-        kept = Path(tempfile.gettempdir()) / f"recogniser-{recipe.name}-{seed}-{revision[:12]}.pt"
+        kept = Path(tempfile.gettempdir()) / "recogniser-checkpoints"
         series["trainings"].append(_trained(family, recipe, train, test, seed, arguments.device, kept))
         _write(arguments.out, _summed(series))
     print(json.dumps({key: value for key, value in _summed(series).items() if key != "params"}))
@@ -75,7 +75,7 @@ def _folder() -> Path | None:
 
 
 def _trained(
-    family: Family, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoint: Path | None
+    family: Family, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
     rows = sides.train if recipe.max_train_rows is None else sides.train.take(range(recipe.max_train_rows))
@@ -91,7 +91,7 @@ def _trained(
         )
 
     fitted = fit(
-        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoint=checkpoint, device=device
+        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoints=checkpoints, device=device
     )
     judgement = _judged(fitted, family, test)
     return {

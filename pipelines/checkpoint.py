@@ -11,6 +11,18 @@ from typing import Any
 
 import torch
 
+KEPT = 3
+"""Checkpoints that a folder holds: of the training that runs, and of such as were killed and may go on."""
+
+
+def checkpoint_file(folder: Path, identity: str) -> Path:
+    """Where a training's checkpoint lies; the oldest of others' beyond `KEPT` are removed."""
+    mine = folder / f"{identity[:32]}.pt"
+    others = [path for path in folder.glob("*.pt") if path != mine]
+    for path in sorted(others, key=_age)[: max(0, len(others) - (KEPT - 1))]:
+        path.unlink(missing_ok=True)
+    return mine
+
 
 def write_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
     """Keep the state under the identity of its training; a kill at any moment leaves the old file or the new one."""
@@ -36,3 +48,10 @@ def read_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = kept["state"]
     return state
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # its own training ended this moment
+        return 0.0

@@ -84,6 +84,8 @@ class Recipe:
     """Of the weights over the steps, the share that the mean keeps at each step; 0 takes them as they are."""
     label_smoothing: float = 0.0
     """Share of the truth that is spread over all classes."""
+    warm_start: bool = False
+    """Whether a retraining begins with the champion's weights, where its network is built alike."""
     precision: Precision = "float32"
     """Of the products while training; weights, checks and the registered model are float32 always."""
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.augment import augment
-from pipelines.checkpoint import read_checkpoint, write_checkpoint
+from pipelines.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
 from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.optimise import Average, Optimiser
@@ -76,39 +76,44 @@ def fit(
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
-    checkpoint: Path | None = None,
+    checkpoints: Path | None = None,
     device: str = "cpu",
 ) -> Fitted:
     """Train on rows that are already mixed. On a plateau schedule the epoch with the lowest validation loss wins.
 
     `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
     On a CPU the same seed, rows and thread count give the same weights, bit for bit, also when the training was killed
-    and goes on from its `checkpoint`, a file written after each epoch and removed at the end.
+    and goes on from its checkpoint: a file in the folder `checkpoints`, written after each epoch, removed at the end.
+    What was done before the kill is told again. On another device sums may differ in their last bits.
     """
     _check(train, validation, weights)
+    _check_device(device)
     started = clock()
     counts = torch.ones(len(train)) if weights is None else torch.from_numpy(weights.copy())
     with _settings(recipe.threads, seed):
         batches = -(-len(train) // recipe.batch_size)
         run = _Run(network.to(device), recipe, seed, batches * recipe.epochs, should_stop, clock)
-        progress = Progress()
-        if checkpoint is not None:
+        progress, file, name = Progress(), None, ""
+        if checkpoints is not None:
             name = identity(network, recipe, seed, train, validation, counts)
-            progress = run.restored(read_checkpoint(checkpoint, name)) or progress
+            file = checkpoint_file(checkpoints, name)
+            progress = run.restored(read_checkpoint(file, name)) or progress
+            for metrics in progress.history:
+                on_epoch(metrics)
         rows, checks = _tensors(train, device), _tensors(validation, device)
         for epoch in range(len(progress.history) + 1, recipe.epochs + 1):
             if progress.is_over(recipe):
                 break
             metrics = run.epoch(epoch, rows, counts.to(device), checks)
             progress = progress.after(metrics, recipe, run.weights)
-            if checkpoint is not None:
-                write_checkpoint(checkpoint, name, run.state() | progress.state())
+            if file is not None:
+                write_checkpoint(file, name, run.state() | progress.state())
             on_epoch(metrics)
         network.load_state_dict(progress.weights)
         _lay_out(network.to("cpu"), torch.contiguous_format)
         network.eval()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    if file is not None:
+        file.unlink(missing_ok=True)
     return Fitted(network, progress.history, progress.best, clock() - started)
 
 
@@ -298,6 +303,14 @@ def _check(train: ImageSet, validation: ImageSet, weights: NDArray[np.float32] |
         )
     if weights is not None and weights.shape != (len(train),):
         raise DataError(f"'{train.name}' has {len(train)} rows and weights of shape {weights.shape}; give one each")
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"cannot train on '{device}': {reason}; give cpu, or a device of this machine") from error
 
 
 def _tensors(rows: ImageSet, device: str) -> Rows:

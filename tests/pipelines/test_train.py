@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,36 +123,65 @@ def killed_after(epoch: int) -> Callable[[EpochMetrics], None]:
 def test_a_killed_training_goes_on_to_the_same_weights(
     tiny: Recipe, bars: Bars, tmp_path: Path, changes: dict[str, Any], epoch: int
 ) -> None:
-    recipe, path = replace(tiny, **changes), tmp_path / "training.pt"
+    recipe = replace(tiny, **changes)
 
     def run(on_epoch: Callable[[EpochMetrics], None], kept: Path | None) -> Fitted:
         network = build_network(recipe, 2, height=12, width=12, seed=4)
         rows, checks = bars(60, 1), bars(20, 2)
-        return fit(network, recipe, rows, checks, seed=4, on_epoch=on_epoch, checkpoint=kept)
+        return fit(network, recipe, rows, checks, seed=4, on_epoch=on_epoch, checkpoints=kept)
 
     whole = run(lambda _: None, None)
     with pytest.raises(Killed):
-        run(killed_after(epoch), path)
-    assert path.is_file()
+        run(killed_after(epoch), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
     told: list[EpochMetrics] = []
-    again = run(told.append, path)
-    assert [each.epoch for each in told] == list(range(epoch + 1, 4))
+    again = run(told.append, tmp_path)
+    assert tuple(told) == again.history
     assert again.best_epoch == whole.best_epoch
     assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
     first, second = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert not path.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
-    path = tmp_path / "training.pt"
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(Killed):
-        fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoint=path)
-    told: list[EpochMetrics] = []
+        fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoints=tmp_path)
     network = build_network(tiny, 2, height=12, width=12)
-    fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, on_epoch=told.append, checkpoint=path)
-    assert [each.epoch for each in told] == [1, 2, 3]
+    fitted = fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, checkpoints=tmp_path)
+    fresh = fit(build_network(tiny, 2, height=12, width=12), tiny, bars(60, 3), bars(20, 2), seed=0)
+    assert torch.equal(fitted.network.state_dict()["0.weight"], fresh.network.state_dict()["0.weight"])
+    assert len(list(tmp_path.iterdir())) == 1  # the killed one may still go on
+
+
+def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
+    done: list[EpochMetrics] = []
+    network = build_network(tiny, 2, height=12, width=12)
+    with pytest.raises(TrainingStopped):
+        fit(
+            network,
+            tiny,
+            bars(60, 1),
+            bars(20, 2),
+            seed=0,
+            on_epoch=done.append,
+            should_stop=lambda: len(done) == 2,
+            checkpoints=tmp_path,
+        )
+    asked = itertools.count()
+    network = build_network(tiny, 2, height=12, width=12)
+    fitted = fit(
+        network,
+        tiny,
+        bars(60, 1),
+        bars(20, 2),
+        seed=0,
+        should_stop=lambda: next(asked) < 0,
+        checkpoints=tmp_path,
+    )
+    assert fitted.history[:2] == tuple(done)
+    assert next(asked) == 4  # batches of the last epoch alone
 
 
 def test_a_cycle_keeps_its_last_epoch_and_the_mean_of_its_weights(tiny: Recipe, bars: Bars) -> None:
@@ -175,3 +205,10 @@ def test_bfloat16_products_learn_the_same_and_leave_float32_weights(tiny: Recipe
 def test_the_fitted_network_lies_in_memory_as_files_want_it(tiny: Recipe, bars: Bars) -> None:
     fitted = trained(replace(tiny, epochs=1), bars)
     assert all(parameter.is_contiguous() for parameter in fitted.network.parameters())
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "toaster"])
+def test_a_device_that_is_not_there_is_refused_by_name(tiny: Recipe, bars: Bars, device: str) -> None:
+    network = build_network(tiny, 2, height=12, width=12)
+    with pytest.raises(TrainingError, match=f"cannot train on '{device}'.*give cpu"):
+        fit(network, tiny, bars(40, 1), bars(20, 2), seed=0, device=device)
