@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from pipelines import figures
 from pipelines.compare import GOLDEN_DIGEST_TAG, best_ever, gate_rows, gather
@@ -26,6 +27,7 @@ from pipelines.origin import Origin, Witnesses
 from pipelines.predict import Predictor, exportable, load, save
 from pipelines.recipe import Recipe
 from pipelines.train import EpochMetrics, Fitted, fit
+from pipelines.warm import adopt
 from registry.card import render, without_header
 from registry.catalog import CHALLENGER, Catalog
 from registry.confidence import CALIBRATION_TAG, Doubt, calibrate
@@ -71,6 +73,10 @@ class Order:
     """Labels that could not become rows; the lineage names them too."""
     recent: frozenset[str] | None = None
     """The images, by content hash, that show the world as it is now; None where all of them do."""
+    checkpoints: Path | None = None
+    """Folder in which a training leaves what it needs to go on after a kill; None keeps nothing."""
+    device: str = "cpu"
+    """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +123,8 @@ def make_candidate(
     with tracking.start_run(order.family.name, name, order.tags, stops=(TrainingStopped,)) as run:
         on_start(run.id)
         _log_order(run, order, rows)
-        network = build_network(
-            order.recipe,
-            len(order.family.classes),
-            height=order.family.height,
-            width=order.family.width,
-            seed=order.seed,
-        )
+        network, begins = _begun(order)
+        run.log_params({"begins_with": begins})
         logged = _epoch_logger(run, on_epoch)
         fitted = fit(
             network,
@@ -134,6 +135,8 @@ def make_candidate(
             weights=rows.weights,
             on_epoch=logged,
             should_stop=should_stop,
+            checkpoints=order.checkpoints,
+            device=order.device,
         )
         module = exportable(fitted.network, height=order.family.height, width=order.family.width)
         made, size_bytes = _as_served(module, order.family)
@@ -206,6 +209,17 @@ def _recent(order: Order, rows: FeedbackRows) -> NDArray[np.bool_]:
     if order.recent is None:
         return np.ones(len(rows), dtype=bool)
     return np.array([i in order.recent for i in rows.ids], dtype=bool)
+
+
+def _begun(order: Order) -> tuple[nn.Module, str]:
+    """The network before its first epoch, and whose weights it begins with."""
+    family, champion = order.family, order.champion
+    network = build_network(
+        order.recipe, len(family.classes), height=family.height, width=family.width, seed=order.seed
+    )
+    if order.recipe.warm_start and champion is not None and adopt(network, champion.predictor):
+        return network, f"version {champion.version}"
+    return network, "fresh weights"
 
 
 def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, model_file: str) -> Champion:

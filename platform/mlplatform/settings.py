@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     training_memory_mb: int = Field(
         0, ge=0, description="Memory a queued retraining's process may have, in MiB; 0 sets no limit."
     )
+    training_device: str = Field(
+        "cpu", min_length=1, description="Where trainings compute, in PyTorch's words: cpu, cuda, cuda:1 or mps."
+    )
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")

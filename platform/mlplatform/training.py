@@ -154,6 +154,8 @@ def _order(
         groups=material.groups,
         unusable=material.unusable,
         recent=material.since(since),
+        checkpoints=parts.settings.home / "checkpoints",
+        device=parts.settings.training_device,
     )
     return order, material, None if current is None else current.to_version
 

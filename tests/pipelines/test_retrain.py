@@ -303,3 +303,33 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
     card = tracking.read_text(candidate.run_id, "model_card.md")
     assert card is not None
     assert "# bars" in card
+
+
+def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
+    family: Family, split: Split, first: Made, tmp_path: Path
+) -> None:
+    kept = champion_of(first.catalog, family, first.candidate.version, tmp_path, MODEL_FILE)
+    order = replace(order_of(family, split), champion=kept, recipe=replace(EASY, epochs=1, warm_start=True))
+    warm, cold = make(order), make(replace(order, recipe=replace(EASY, epochs=1)))
+    other = make(replace(order, recipe=replace(order.recipe, channels=(3, 5))))
+    assert warm.run.params["begins_with"] == f"version {first.candidate.version}"
+    assert [each.run.params["begins_with"] for each in (cold, other)] == ["fresh weights"] * 2
+    begun = [each.run.metrics["validation_loss"][0] for each in (warm, cold)]
+    assert begun[0] < begun[1]
+
+
+def test_a_candidate_goes_on_where_its_training_was_killed(family: Family, split: Split, tmp_path: Path) -> None:
+    order = replace(order_of(family, split), checkpoints=tmp_path)
+
+    def killed(metrics: EpochMetrics) -> None:
+        if metrics.epoch == 2:
+            raise ConnectionError("the machine went away")
+
+    tracking = FakeTracking()
+    with pytest.raises(ConnectionError):
+        make_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=killed)
+    assert len(list(tmp_path.iterdir())) == 1
+    again, whole = make(order), make(replace(order, checkpoints=None))
+    assert again.candidate.judgement.nll == whole.candidate.judgement.nll
+    assert len(again.run.metrics["train_loss"]) == len(whole.run.metrics["train_loss"])
+    assert not list(tmp_path.iterdir())
