@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         "auto", description="Where PyTorch computes answers: cpu or cuda; auto takes the GPU where there is one."
     )
     serve_threads: int = Field(1, ge=1, description="Intra-op threads of one inference.")
+    batch_max: int = Field(32, ge=1, description="Most images of different requests that are computed together.")
+    batch_wait_ms: float = Field(
+        0.0, ge=0, le=1000, description="Wait for more requests before a batch, in milliseconds; 0 waits for none."
+    )
+    batch_lanes: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
     baseline_calls: int = Field(200, ge=20, description="Calls that measure the latency baseline of a champion.")
     max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")
     max_images: int = Field(256, ge=1, description="Most images in one request.")
