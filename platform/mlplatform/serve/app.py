@@ -1,17 +1,16 @@
 """The HTTP face of the platform: routes, each a few lines; it holds no state and decides nothing."""
 
-import asyncio
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import UploadFile
-from starlette.requests import ClientDisconnect
 
 from mlplatform import views
 from mlplatform.errors import InvalidInputError
@@ -19,7 +18,7 @@ from mlplatform.people import acknowledge_alert, cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.review import MOST_AT_ONCE, next_answers
 from mlplatform.serve import pages
-from mlplatform.serve.answer import Asked, answer
+from mlplatform.serve.answer import Asked, reply
 from mlplatform.serve.bodies import (
     NO_NUL,
     PREDICT_BODY,
@@ -34,11 +33,13 @@ from mlplatform.serve.bodies import (
     ReviewMany,
     ReviewOut,
 )
+from mlplatform.serve.counting import Counting
 from mlplatform.serve.labels import take_labels
+from mlplatform.serve.lean import LeanRoute
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
-from mlplatform.serve.requests import WENT_AWAY
 from mlplatform.serve.server import Server
+from mlplatform.serve.tensor import Tensor
 from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
@@ -66,7 +67,7 @@ def create_app(server: Server) -> FastAPI:
     )
     install(app)
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
-    _count_requests(app, server)
+    app.add_middleware(Counting, metrics=server.metrics, requests=server.requests, watched=PREDICT)
     _predictions(app, server)
     _feedback(app, server)
     _models(app, server)
@@ -75,30 +76,15 @@ def create_app(server: Server) -> FastAPI:
     return app
 
 
-def _count_requests(app: FastAPI, server: Server) -> None:
-    @app.middleware("http")
-    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        status = 500  # what an exception on its way out becomes
-        try:
-            response = await call_next(request)
-            status = response.status_code
-            return response
-        except (ClientDisconnect, asyncio.CancelledError):
-            status = WENT_AWAY
-            raise
-        finally:
-            route = request.scope.get("route")
-            server.metrics.requests.labels(getattr(route, "path", "unknown"), str(status)).inc()
-            if request.method == "POST" and request.scope["path"] == PREDICT:  # the body limit answers before a route
-                server.requests.count(status)
-
-
 def _predictions(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"])
-    async def predict(request: Request) -> PredictOut:
+    app.router.route_class = LeanRoute
+
+    @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
+    async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
-        asked = await _asked(request)
-        return await server.pool.run(answer, server, asked)
+        return Response(await reply(server, await _asked(request)), media_type="application/json")
+
+    app.router.route_class = APIRoute
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:
@@ -116,8 +102,12 @@ def _predictions(app: FastAPI, server: Server) -> None:
 
 
 async def _asked(request: Request) -> Asked:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    request_id = request.headers.get("x-request-id", "")
+    told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
+    kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
+    request_id = told.get(b"x-request-id", "")
+    if kind == "application/octet-stream":
+        tensor = Tensor(await request.body(), told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", ""))
+        return Asked(None, (), told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""), tensor)
     if kind in ("application/json", ""):
         return Asked(await request.body(), (), request_id=request_id)
     if kind in ("image/png", "image/jpeg"):
@@ -130,7 +120,8 @@ async def _asked(request: Request) -> Asked:
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
             return Asked(None, pictures, *named)
     raise InvalidInputError(
-        f"content type {kind!r} is not understood; send application/json, multipart/form-data, image/png or image/jpeg"
+        f"content type {kind!r} is not understood; send application/json, multipart/form-data, "
+        "image/png, image/jpeg or application/octet-stream"
     )
 
 

@@ -138,7 +138,18 @@ class PredictionDetail(Body):
     labels: list[LabelOut]
 
 
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
+
+
 PREDICT_BODY: dict[str, Any] = {
+    "parameters": [
+        _header("x-request-id", "names the request where the body does not"),
+        _header("x-tensor-dtype", "of a raw tensor: uint8 (default) or float32, little-endian"),
+        _header("x-tensor-shape", "of a raw tensor: n,height,width; without it, as many as there are bytes for"),
+        _header("x-client-id", "of a raw tensor: who asks"),
+        _header("x-tags", "of a raw tensor: a JSON object of names and texts"),
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -190,8 +201,15 @@ PREDICT_BODY: dict[str, Any] = {
             },
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "greys from 0 to 255 row by row, as x-tensor-dtype and x-tensor-shape say",
+                }
+            },
         },
-    }
+    },
 }
 
 PROBLEM: dict[str, Any] = {

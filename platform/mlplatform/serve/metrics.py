@@ -6,6 +6,7 @@ from mlplatform.serve.holder import Holder
 from mlplatform.serve.recorder import Recorder
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -26,6 +27,12 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self.batches = Histogram(
+            "mlplatform_batch_images",
+            "Images answered together with a request's own, its own included.",
+            buckets=BATCHES,
+            registry=self._registry,
+        )
         self.predictions = Counter(
             "mlplatform_predictions", "Predictions by model version.", ("version",), registry=self._registry
         )
@@ -35,6 +42,8 @@ class Metrics:
             ("source", "outcome"),
             registry=self._registry,
         )
+        self._of_version: dict[int, Counter] = {}
+        self._of_route: dict[tuple[str, int], Counter] = {}
         self._records = Gauge(
             "mlplatform_recorder",
             "Predictions recorded, queued, dropped and failed since the start.",
@@ -46,6 +55,22 @@ class Metrics:
             "Version that answers now; 0 before the first.",
             registry=self._registry,
         )
+
+    def answered(self, version: int, images: int, seconds: float, batch: int) -> None:
+        """A request was answered, as part of a batch of so many images."""
+        self.latency.observe(seconds)
+        self.batches.observe(batch)
+        counter = self._of_version.get(version)
+        if counter is None:
+            counter = self._of_version[version] = self.predictions.labels(str(version))
+        counter.inc(images)
+
+    def request(self, route: str, status: int) -> None:
+        """A request has ended."""
+        counter = self._of_route.get((route, status))
+        if counter is None:
+            counter = self._of_route[route, status] = self.requests.labels(route, str(status))
+        counter.inc()
 
     def text(self) -> bytes:
         """The exposition format."""

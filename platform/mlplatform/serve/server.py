@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mlplatform.build import Parts
+from mlplatform.serve.batcher import Batcher
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.metrics import Metrics
@@ -12,6 +13,7 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
+from pipelines.engine import Choice
 
 WORKERS = 4
 
@@ -26,6 +28,7 @@ class Server:
     recorder: Recorder
     metrics: Metrics
     pool: Pool
+    batcher: Batcher
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
@@ -38,12 +41,13 @@ class Server:
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
         self.pool.close()
+        self.batcher.close()
         self.recorder.close()
         self.reloader.close()
 
 
 def assemble(parts: Parts) -> Server:
-    """Build a server's parts from settings; nothing runs yet."""
+    """Build a server's parts from settings; nothing runs yet but the lanes, which wait."""
     settings, family, holder = parts.settings, parts.family, Holder()
     decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
@@ -55,19 +59,21 @@ def assemble(parts: Parts) -> Server:
         instance=parts.instance,
         requests=requests,
     )
-    pool = Pool(WORKERS, settings.serve_threads)
+    pool = Pool(WORKERS)
+    batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
     tuner = Tuner(parts, holder, decoder, settings.serve_threads)
 
     def measure(loaded: Loaded) -> None:
         tuner.pin(loaded)
 
     def after_poll() -> None:
-        threads = tuner.threads
-        if tuner.work() and tuner.threads != threads:
-            pool.resize(tuner.threads)
+        tuner.work()
 
-    reloader = Reloader(parts, holder, measure, after_poll)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
+    def choice() -> Choice:
+        return Choice(settings.engine, settings.device, tuner.threads)
+
+    reloader = Reloader(parts, holder, measure, after_poll, choice)
+    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, batcher, tuner, reloader, requests)
 
 
 def _serving(holder: Holder) -> int:

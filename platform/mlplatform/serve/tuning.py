@@ -4,7 +4,8 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder, to_png
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.store import evaluations, tasks
-from pipelines.predict import set_threads
+from pipelines.engine import Choice, open_model
 
 WARM_UP_CALLS = 20
 
@@ -36,9 +37,10 @@ class Speed:
         }
 
 
-def host_class(threads: int) -> str:
-    """Hosts whose latencies may be compared: same machine type, cores and threads."""
-    return f"{platform.machine()}-{os.cpu_count()}cpu-{threads}thread"
+@cache
+def host_class() -> str:
+    """Hosts whose latencies may be compared: same machine type and cores, however they were tuned."""
+    return f"{platform.machine()}-{os.cpu_count()}cpu"
 
 
 def measure(
@@ -71,7 +73,6 @@ class Tuner:
 
     def pin(self, loaded: Loaded) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
-        set_threads(self.threads)  # of the measuring thread: it starts with the library's default
         speed = measure(loaded, self.decoder, self.parts.settings.baseline_calls, self.threads)
         with self.parts.database.write() as connection:
             evaluations.set_baseline(
@@ -79,7 +80,7 @@ class Tuner:
                 loaded.name,
                 loaded.version,
                 "latency",
-                host_class(self.threads),
+                host_class(),
                 speed.numbers(),
                 self.parts.clock(),
             )
@@ -102,14 +103,22 @@ class Tuner:
         calls = self.parts.settings.baseline_calls
         measured = {}
         for threads in choices:
-            set_threads(threads)
-            measured[threads] = measure(loaded, self.decoder, calls, threads)
+            measured[threads] = measure(self._reopened(loaded, threads), self.decoder, calls, threads)
         before, best = self.threads, min(measured, key=lambda threads: measured[threads].p95_ms)
-        set_threads(best)
         self.threads = best
+        if best != before:
+            self.holder.put(self._reopened(loaded, best))
         return {
             "threads_before": before,
             "threads_after": best,
             "measured": [speed.numbers() for speed in measured.values()],
             "instance": self.parts.instance,
         }
+
+    def _reopened(self, loaded: Loaded, threads: int) -> Loaded:
+        """The same version, computed with so many intra-op threads."""
+        if loaded.folder is None:
+            return loaded
+        settings = self.parts.settings
+        choice = Choice(settings.engine, settings.device, threads)
+        return replace(loaded, predictor=open_model(loaded.folder, loaded.predictor.classes, choice))

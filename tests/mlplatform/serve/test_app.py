@@ -67,6 +67,16 @@ FORMS: dict[str, dict[str, Any]] = {
     "data-url": {"json": {"images": [f"data:image/png;base64,{base64.b64encode(PNG).decode()}"]}},
     "multipart": {"files": {"files": ("one.png", PNG, "image/png")}},
     "png": {"content": PNG, "headers": {"content-type": "image/png"}},
+    "tensor": {"content": GREY.tobytes(), "headers": {"content-type": "application/octet-stream"}},
+    "float tensor": {
+        "content": GREY.astype("<f4").tobytes(),
+        "headers": {
+            "content-type": "application/octet-stream",
+            "x-tensor-dtype": "float32",
+            "x-tensor-shape": "1,28,28",
+        },
+    },
+    "floats": {"json": {"images": [GREY.astype(float).tolist()]}},
     "no content type": {"content": json.dumps({"images": [GREY.tolist()]}).encode()},
     "charset": {
         "content": json.dumps({"images": [GREY.tolist()]}).encode(),
@@ -137,6 +147,7 @@ def test_a_request_id_in_the_body_goes_before_the_header(client: httpx.Client) -
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "shape": ({"json": {"images": [[[1, 2], [3, 4]]]}}, 422, "has shape 2×2; this model takes 28×28"),
     "ragged": ({"json": {"images": [[[1, 2], [3]]]}}, 422, "ragged"),
+    "true": ({"json": {"images": [[[True] * 28] * 28]}}, 422, "array of numbers"),
     "null": ({"json": {"images": [[[None] * 28] * 28]}}, 422, "array of numbers"),
     "negative": ({"json": {"images": [[[-1] * 28] * 28]}}, 422, "outside 0 to 255"),
     "over": ({"json": {"images": [[[256] * 28] * 28]}}, 422, "outside 0 to 255"),
@@ -469,7 +480,8 @@ def test_the_openapi_document_has_every_route_and_only_whole_references(client: 
 def test_the_documented_json_body_of_predict_accepts_what_the_server_takes(client: httpx.Client) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]
     content = operation["requestBody"]["content"]
-    assert set(content) == {"application/json", "multipart/form-data", "image/png", "image/jpeg"}
+    pictures = {"multipart/form-data", "image/png", "image/jpeg", "application/octet-stream"}
+    assert set(content) == {"application/json", *pictures}
     validator = Draft202012Validator(content["application/json"]["schema"])
     validator.validate({"images": [GREY.tolist(), "aGk="], "client_id": "x"})
     assert not validator.is_valid({"images": []})
