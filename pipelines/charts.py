@@ -60,3 +60,23 @@ def confused_pictures(
         for image, axes in zip(images[(labels == truth) & (answers == answer)], line[1:], strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     return png_of(figure)
+
+
+def shares(lines: Sequence[tuple[str, float, float, float]], title: str, whole: float | None) -> bytes:
+    """Each line's share with its interval (name, share, low, high), beside the share of all rows where it is given."""
+    if not lines:
+        raise DataError("there are no shares to draw; give at least one line")
+    figure = Figure(figsize=(6.5, 0.24 * len(lines) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(lines))
+    values = [share for _, share, _, _ in lines]
+    reach = [[max(0.0, s - low) for _, s, low, _ in lines], [max(0.0, high - s) for _, s, _, high in lines]]
+    axes.errorbar(values, places, xerr=reach, fmt="o", capsize=2)
+    if whole is not None:
+        axes.axvline(whole, color="grey", linestyle="--", label=f"all rows as they are: {whole:.2%}")
+        axes.legend(loc="best", fontsize=8)
+    axes.set_yticks(places, [name for name, _, _, _ in lines], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel="share of right answers, with 95 % interval")
+    axes.grid(alpha=0.3)
+    return png_of(figure)

@@ -74,6 +74,8 @@ class Order:
     """Labels that could not become rows; the lineage names them too."""
     recent: frozenset[str] | None = None
     """The images, by content hash, that show the world as it is now; None where all of them do."""
+    elsewhere: tuple[ImageSet, ...] = ()
+    """Other data sets, each judged for the card and trained on never."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +152,10 @@ def make_candidate(
             raise TrainingStopped("this retraining was closed while its candidate was judged; nothing is registered")
         run.log_text(EVIDENCE_FILE, evidence.to_json())
         run.log_text(ROWS_FILE, gate_rows(order, rows, made).to_json())
-        found = examine(probabilities, golden, judgement, module.temperature)
+        found = examine(order, made, probabilities, judgement, module.temperature)
         keep(run, found, golden, order.family.classes)
         _log_judgement(run, order, fitted, verdict, probabilities, rows, made)
-        card = render(describe(order, rows, fitted, judgement, verdict, run.id, size_bytes))
+        card = render(describe(order, rows, fitted, found, verdict, run.id, size_bytes))
         run.log_text("model_card.md", card)
         example = golden.images[:2, None].astype(np.float32) / 255.0
         uri = run.log_model(module, example, made(golden.images[:2]), _requirements(), list(order.family.classes))

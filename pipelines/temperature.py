@@ -13,14 +13,15 @@ from scipy import optimize
 from pipelines.errors import DataError
 
 COLDEST, HOTTEST = 0.2, 10.0
+STRAY = 0.3
+"""How far the logarithm of a temperature usually strays from 0 (standard deviation)."""
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     """The temperature with the smallest loss on n rows that trained nothing; logits (n, classes), a class index each.
 
-    One error more than was seen is expected among them, spread over all rows and classes (as Platt smoothed his
-    targets, 1999): a model without an error on few rows is not told that it can never err. Raises DataError for rows
-    that teach nothing.
+    It is drawn to 1 as temperatures usually lie there (a normal prior on its logarithm, STRAY wide): a model without an
+    error on few rows is not told that it can never err. Raises DataError for rows that teach nothing.
     """
     rows, classes = logits.shape if logits.ndim == 2 else (0, 0)
     if rows == 0 or labels.shape != (rows,) or classes < 2 or not np.isfinite(logits).all():
@@ -29,16 +30,14 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
             "give finite logits (n, classes) and one class index per row, at least one"
         )
     exact = logits.astype(np.float64)
-    doubt = 1 / (rows + 2)
-    target = np.full((rows, classes), doubt / (classes - 1))
-    target[np.arange(rows), labels] = 1 - doubt
-    wanted = float((target * exact).sum())
+    wanted = float(exact[np.arange(rows), labels].sum())
 
     def loss(log_temperature: float) -> float:
         cold = exact / np.exp(log_temperature)
         top = cold.max(axis=1, keepdims=True)
         total = top[:, 0] + np.log(np.exp(cold - top).sum(axis=1))
-        return float(total.sum() - wanted / np.exp(log_temperature))
+        prior = (log_temperature / STRAY) ** 2 / 2
+        return float(total.sum() - wanted / np.exp(log_temperature) + prior)
 
     found = optimize.minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return round(float(np.exp(found.x)), 4)

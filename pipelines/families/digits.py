@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data import Split, split_by_hash
+from pipelines.data import ImageSet, Split, split_by_hash
 from pipelines.family import Family
 from pipelines.idx import load_idx_folder
 from pipelines.optdigits import load_optdigits
 from pipelines.recipe import Augmentation, Recipe
+from pipelines.usps import TEST_FILE, load_usps
 
 OPTDIGITS_FRACTIONS = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
 MNIST_TRAIN_FRACTIONS = {"train": 0.98, "validation": 0.02}
@@ -23,6 +24,14 @@ def load(folder: Path | None) -> Split:
     seen = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
     unseen = split_by_hash(test.without(train.ids), MNIST_TEST_FRACTIONS)
     return Split(seen.train, seen.validation, unseen.golden, unseen.stream)
+
+
+def elsewhere(folder: Path | None) -> tuple[ImageSet, ...]:
+    """USPS's test digits, where a folder `usps` lies in the family's folder or beside it."""
+    if folder is None:
+        return ()
+    found = [path for path in (folder / "usps" / TEST_FILE, folder.parent / "usps" / TEST_FILE) if path.is_file()]
+    return tuple(load_usps(path) for path in found[:1])
 
 
 COMPACT = Recipe(
@@ -65,6 +74,7 @@ FAMILY = Family(
     recipes={recipe.name: recipe for recipe in (COMPACT, REFERENCE)},
     default_recipe="compact",
     load=load,
+    elsewhere=elsewhere,
     card={
         "intended_use": "Reading single handwritten digits, cut out and centred, bright on dark.",
         "out_of_scope": "Strings of digits, letters, photographs, printed type, and any reading of which a "

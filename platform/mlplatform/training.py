@@ -154,6 +154,7 @@ def _order(
         groups=material.groups,
         unusable=material.unusable,
         recent=material.since(since),
+        elsewhere=family.elsewhere(parts.settings.data_dir),
     )
     return order, material, None if current is None else current.to_version
 
