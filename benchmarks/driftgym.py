@@ -4,7 +4,8 @@ Streams of real handwriting with a known moment of change, played through the re
 and gate under a clock of their own; seeded. Beside ours, on the same labels: the naive threshold on windows of 200 and
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
 raises no more false alarms than ours in either kind of healthy stream: as bad as the rule just allows, all the time or
-after ten good days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's
+after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at its usual threshold on days.
+`--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's
 bundled digits are used, which have no writers and no USPS.
 """
 
@@ -93,11 +94,15 @@ class Gym:
 
 @dataclass(frozen=True)
 class Limits:
-    """Error shares: what the rule allows at most, what the naive rule holds against, and what is usual."""
+    """Error shares: what the rule allows at most, what the naive rule holds against, and what is usual.
+
+    `due`: the streams whose change goes beyond what a rule allows; another need not be found.
+    """
 
     allowed: float
     naive: float
     usual: float
+    due: frozenset[str]
 
 
 def main() -> None:
@@ -190,9 +195,19 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
         small = {f"{points:g}": points / 100 / (moved - usual) for points in SMALL}
         naive = 1 - baseline.accuracy_correct / baseline.accuracy_total + 0.005
         chosen = [each for each in scenarios(gym.atlas, small) if not (gym.quick and each.name not in QUICK)]
-        return Limits(null, naive, usual), small, [each for each in chosen if only is None or each.name in only]
+        due = frozenset(each.name for each in chosen if _is_due(stage, each, null))
+        wanted = [each for each in chosen if only is None or each.name in only]
+        return Limits(null, naive, usual, due), small, wanted
     finally:
         stage.close()
+
+
+def _is_due(stage: Stage, scenario: Scenario, allowed: float) -> bool:
+    """Whether the world ends beyond what the rule about accuracy allows, or a class beyond what its rule does."""
+    if scenario.is_healthy or scenario.rule == "latency":
+        return False
+    wrong = 1 - stage.accuracy(1, scenario.mixture(scenario.changes[-1] + 10.1), "stream")
+    return wrong > allowed or scenario.failing is not None
 
 
 def equalised(limits: Limits, runs: int) -> tuple[dict[str, tuple[Rival, float]], dict[str, Any]]:

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from pipelines.engine import CHUNK_ROWS
 from pipelines.errors import ModelFormatError
-from pipelines.predict import CHUNK_ROWS, Predictor, as_batch
+from pipelines.predict import Predictor, as_batch
 
 _INPUT: Final[dict[str, int]] = {"aten.linear.default": 0, "aten.addmm.default": 1, "aten.mm.default": 0}
 """Which argument of a linear layer is its input, for each form an exported graph writes it in."""

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from pipelines import archive
-from pipelines.errors import DataError, ModelFormatError
-
-CHUNK_ROWS = 256
+from pipelines.engine import DeviceName, Engine
+from pipelines.errors import ModelFormatError
 
 
 class Exportable(nn.Module):
@@ -37,36 +37,29 @@ class Exportable(nn.Module):
         return torch.softmax(self.network(images) / self.temperature, dim=1)
 
 
-class Predictor:
-    """A model ready to answer; it holds no state between calls, so threads may share it."""
+class Predictor(Engine):
+    """A model that PyTorch answers; `threads` is set for each thread that calls it, None leaves that to the caller."""
 
-    def __init__(self, module: nn.Module, classes: tuple[str, ...], height: int, width: int) -> None:
-        self.module = module
-        self.classes, self.height, self.width = classes, height, width
+    name = "torch"
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
-        self.check(images)
-        parts = [self._chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
+    def __init__(
+        self,
+        module: nn.Module,
+        classes: tuple[str, ...],
+        height: int,
+        width: int,
+        device: DeviceName = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(classes, height, width)
+        self.module, self.device, self.threads = module, device, threads
 
     def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.threads is not None and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            answer: NDArray[np.float32] = self.module(as_batch(images)).numpy()
-        if answer.shape != (len(images), len(self.classes)):
-            raise ModelFormatError(
-                f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
-                "load it with the classes that it was trained on"
-            )
+            answer: NDArray[np.float32] = self.module(as_batch(images).to(self.device)).cpu().numpy()
         return answer
-
-    def check(self, images: NDArray[np.uint8]) -> None:
-        """Raise DataError unless the images are uint8 of shape (n, height, width)."""
-        if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
-            raise DataError(
-                f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
-                f"give uint8 of shape (n, {self.height}, {self.width})"
-            )
 
 
 def as_batch(images: NDArray[np.uint8]) -> torch.Tensor:
@@ -101,7 +94,7 @@ def save(module: Exportable, path: Path) -> None:
         whole.replace(path)
 
 
-def load(path: Path, classes: tuple[str, ...]) -> Predictor:
+def load(path: Path, classes: tuple[str, ...], *, device: DeviceName = "cpu", threads: int | None = None) -> Predictor:
     """Read a pt2 archive without running any code it may hold."""
     try:
         content = path.read_bytes()
@@ -110,18 +103,18 @@ def load(path: Path, classes: tuple[str, ...]) -> Predictor:
     try:
         program = torch.export.load(archive.checked(content))
         answers, height, width = _shapes(program)
-        module = program.module()
+        module = (program if device == "cpu" else move_to_device_pass(program, device)).module()
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
     except Exception as error:  # torch raises anything on a broken graph; all mean one thing
         raise ModelFormatError(f"{path} is not a model this platform can read: {error}; export it again") from error
     if answers != len(classes):
         raise ModelFormatError(f"{path} answers {answers} classes, not {len(classes)}; name the right classes")
-    return Predictor(module, classes, height, width)
+    return Predictor(module, classes, height, width, device, threads)
 
 
 def measure_latency(
-    predictor: Predictor,
+    predictor: Engine,
     calls: int = 200,
     warmup: int = 20,
     *,

@@ -24,6 +24,7 @@ from pipelines.family import Family
 from pipelines.mixture import capped, mix, mixed_weights
 from pipelines.model import build_network, parameter_count
 from pipelines.neighbours import near_duplicates
+from pipelines.onnx_graph import portable
 from pipelines.origin import Origin, Witnesses
 from pipelines.predict import Exportable, Predictor, exportable, load, logits_of, save
 from pipelines.recipe import Recipe
@@ -158,7 +159,14 @@ def make_candidate(
         card = render(describe(order, rows, fitted, found, verdict, run.id, size_bytes))
         run.log_text("model_card.md", card)
         example = golden.images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(module, example, made(golden.images[:2]), _requirements(), list(order.family.classes))
+        uri = run.log_model(
+            module,
+            example,
+            made(golden.images[:2]),
+            _requirements(),
+            list(order.family.classes),
+            onnx=portable(module, golden.images, probabilities),
+        )
         tags = {
             "golden_correct": str(judgement.correct),
             "golden_total": str(judgement.n),

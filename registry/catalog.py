@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
-from registry.package import MODEL_FILE, SHA256_TAG, model_digest
+from registry.package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
 from registry.runs import Tracking
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ class Catalog:
             raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
         with self._connection.speaking() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
-            digest = logged.tags.get(SHA256_TAG)
-            if digest is None:
+            noted = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
+            if SHA256_TAG not in noted:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
             made = client.create_model_version(
                 name,
                 source=logged.artifact_location,
                 run_id=run_id,
-                tags={**(tags or {}), SHA256_TAG: digest},
+                tags={**(tags or {}), **noted},
                 description=_fitting(description),
                 await_creation_for=READY_SECONDS,
                 model_id=logged.model_id,
@@ -139,8 +139,8 @@ class Catalog:
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 
-        It appears whole or not at all, also when two processes fetch it at once; its model file has the
-        sha256 noted at registration, otherwise CorruptModelError.
+        It appears whole or not at all, also when two processes fetch it at once; its model files have the
+        sha256 noted at registration, otherwise CorruptModelError. An ONNX graph nobody noted is left out.
         """
         record = self.version(name, version)
         folder = target / name / str(version)
@@ -161,12 +161,17 @@ class Catalog:
             folder = Path(download_artifacts(location, dst_path=str(parent), tracking_uri=uri, registry_uri=uri))
         if not (folder / MODEL_FILE).is_file():
             raise CorruptModelError(f"{_title(record)} has no {MODEL_FILE}: register it again from a new run")
-        found, noted = model_digest(folder), record.tags.get(SHA256_TAG)
-        if found != noted:
-            raise CorruptModelError(
-                f"{_title(record)} should have sha256 {noted}, its file has {found}: "
-                "do not serve it, roll back to another version"
-            )
+        for name, tag in DIGEST_TAGS.items():
+            noted = record.tags.get(tag)
+            if name == ONNX_FILE and noted is None:
+                (folder / name).unlink(missing_ok=True)
+                continue
+            found = model_digest(folder, name) if (folder / name).is_file() else "nothing"
+            if found != noted:
+                raise CorruptModelError(
+                    f"{_title(record)} should have sha256 {noted}, its file {name} has {found}: "
+                    "do not serve it, roll back to another version"
+                )
         return folder
 
     def _aliases(self, name: str) -> dict[str, int]:
@@ -220,7 +225,11 @@ def _title(record: Version) -> str:
 
 
 def _intact(folder: Path, record: Version) -> bool:
-    return (folder / MODEL_FILE).is_file() and model_digest(folder) == record.tags.get(SHA256_TAG)
+    """Whether every model file is there as noted, and no other."""
+    return all(
+        (model_digest(folder, name) if (folder / name).is_file() else None) == record.tags.get(tag)
+        for name, tag in DIGEST_TAGS.items()
+    )
 
 
 def _swap(fetched: Path, folder: Path, attic: Path, record: Version) -> None:

@@ -16,12 +16,22 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "data/model.pt2"
 SHA256_TAG = "model_sha256"
+ONNX_FILE = "data/model.onnx"
+"""The same model for ONNX Runtime; not every version has one."""
+ONNX_SHA256_TAG = "onnx_sha256"
+DIGEST_TAGS = {MODEL_FILE: SHA256_TAG, ONNX_FILE: ONNX_SHA256_TAG}
+"""Files that are believed only with the sha256 noted at registration, and the tag it is noted under."""
 
 
-def model_digest(folder: Path) -> str:
-    """The sha256 of the model file inside a saved or downloaded folder."""
-    with (folder / MODEL_FILE).open("rb") as file:
+def model_digest(folder: Path, name: str = MODEL_FILE) -> str:
+    """The sha256 of a model file inside a saved or downloaded folder."""
+    with (folder / name).open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The tags that note the sha256 of every model file in a saved folder."""
+    return {tag: model_digest(folder, name) for name, tag in DIGEST_TAGS.items() if (folder / name).is_file()}
 
 
 def save_package(
@@ -32,11 +42,13 @@ def save_package(
     requirements: Sequence[str],
     classes: Sequence[str],
     identity: "LoggedModel | None" = None,
+    onnx: bytes | None = None,
 ) -> None:
     """Export a torch module into `folder` with signature, input example and exactly these requirements.
 
     The first axis of both examples is the batch. Its size stays free, for which torch needs an example of
-    two rows or more. `identity` is the MLflow logged model the folder will belong to.
+    two rows or more. `identity` is the MLflow logged model the folder will belong to, `onnx` the same model as
+    an ONNX graph.
     """
     if len(input_example) < 2:
         raise RegistryError(f"input_example has {len(input_example)} row(s): give two or more of any content")
@@ -54,6 +66,8 @@ def save_package(
         input_example=input_example,
         pip_requirements=list(requirements),
     )
+    if onnx is not None:
+        (folder / ONNX_FILE).write_bytes(onnx)
 
 
 def _owner(logged: "LoggedModel") -> dict[str, str]:

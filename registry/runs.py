@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from registry.connection import Connection
 from registry.errors import RegistryError
-from registry.package import SHA256_TAG, model_digest, save_package
+from registry.package import digests, save_package
 from registry.provenance import provenance
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ class Run:
         requirements: Sequence[str],
         classes: Sequence[str],
         name: str = "model",
+        onnx: bytes | None = None,
     ) -> str:
         """Keep a torch module as a pickle-free graph (see `save_package`); returns its `models:/<id>` URI."""
         from mlflow.entities import LoggedModelOutput
@@ -200,12 +201,12 @@ class Run:
             logged = client.create_logged_model(self.experiment_id, name, source_run_id=self.id)
             folder = Path(temporary, "model")
             try:
-                save_package(folder, module, input_example, output_example, requirements, classes, logged)
+                save_package(folder, module, input_example, output_example, requirements, classes, logged, onnx)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
-            client.set_logged_model_tags(logged.model_id, {SHA256_TAG: model_digest(folder)})
+            client.set_logged_model_tags(logged.model_id, digests(folder))
             client.finalize_logged_model(logged.model_id, "READY")
             client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
         return f"models:/{logged.model_id}"

@@ -15,7 +15,7 @@ from sqlalchemy import select, text, update
 from benchmarks.gym.worlds import Atlas
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
-from mlplatform.govern import limits_of, may_start
+from mlplatform.govern import claim_next
 from mlplatform.labelling import write_labels
 from mlplatform.loop import turn
 from mlplatform.planning import replan
@@ -261,10 +261,7 @@ class Stage:
         """Carry out the retraining that is due, if any; tells of a promotion by old and new version."""
         owner, before = new_id(), self.version
         with self.parts.database.write() as connection:
-            retrainings.drop_settled(connection, "digits", self.clock())
-            if not may_start(connection, "digits", self.parts.rules.retraining.min_feedback):
-                return False
-            row = retrainings.claim(connection, "digits", owner, limits_of(self.parts), self.clock())
+            row = claim_next(self.parts, connection, owner)
         if row is None:
             return False
         state = work(self.parts, row.id, owner, lambda _: self.parts.family)

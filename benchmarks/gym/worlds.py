@@ -45,8 +45,6 @@ class Atlas:
 
     split: Split
     places: Mapping[str, Place]
-    is_real: bool
-    """Whether it is MNIST with its writers and USPS; otherwise the bundled digits."""
 
     @cached_property
     def _changed(self) -> dict[tuple[str, float], Place]:
@@ -75,7 +73,7 @@ def load_atlas(folder: Path | None) -> Atlas:
 
 def _bundled() -> Atlas:
     split = split_by_hash(load_optdigits(), DIGITS_FRACTIONS)
-    return Atlas(split, {"old": _dealt(split.stream)}, False)
+    return Atlas(split, {"old": _dealt(split.stream)})
 
 
 def _real(folder: Path) -> Atlas:
@@ -88,7 +86,7 @@ def _real(folder: Path) -> Atlas:
     split = Split(parts.train, parts.validation, golden, parts.stream)
     usps = ImageSet.concat("usps", *(_usps(folder / "usps", side) for side in ("train", "test")))
     places = {name: _dealt(each) for name, each in (("old", parts.stream), ("students", students), ("usps", usps))}
-    return Atlas(split, places, True)
+    return Atlas(split, places)
 
 
 def _dealt(images: ImageSet) -> Place:

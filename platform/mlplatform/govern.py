@@ -48,6 +48,15 @@ def may_start(connection: Connection, pipeline: str, min_feedback: int) -> bool:
     return ripe.is_ripe
 
 
+def claim_next(parts: Parts, connection: Connection, owner: str) -> retrainings.Retraining | None:
+    """The model's next retraining for this owner, if one is queued, has labels enough and the limits allow it."""
+    pipeline, now = parts.rules.model, parts.clock()
+    retrainings.drop_settled(connection, pipeline, now)
+    if not may_start(connection, pipeline, parts.rules.retraining.min_feedback):
+        return None
+    return retrainings.claim(connection, pipeline, owner, limits_of(parts), now)
+
+
 @dataclass
 class Governor:
     """Claims queued retrainings, starts their process, and closes those whose process or watcher died."""
@@ -103,14 +112,11 @@ class Governor:
             del self._children[retraining_id]
 
     def _start_next(self, pipeline: str, lease: leases.Lease) -> None:
-        config, now, owner = self.parts.rules.retraining, self.parts.clock(), new_id()
+        now, owner = self.parts.clock(), new_id()
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
-            retrainings.drop_settled(connection, pipeline, now)
             self._ask_a_person(connection, pipeline)
-            if not may_start(connection, pipeline, config.min_feedback):
-                return
-            row = retrainings.claim(connection, pipeline, owner, limits_of(self.parts), now)
+            row = claim_next(self.parts, connection, owner)
             if row is None:
                 return
             audit.note(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})

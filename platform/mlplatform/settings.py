@@ -63,6 +63,12 @@ class Settings(BaseSettings):
         2.0, gt=0, lt=100, description="Golden accuracy a candidate must surely not lose, in points."
     )
     poll_seconds: float = Field(2.0, gt=0, description="How often the API server asks for a new champion.")
+    engine: Annotated[Literal["auto", "onnx", "torch"], BeforeValidator(_lower)] = Field(
+        "auto", description="What computes answers: onnx or torch; auto is ONNX Runtime where the version has a graph."
+    )
+    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_lower)] = Field(
+        "auto", description="Where PyTorch computes answers: cpu or cuda; auto takes the GPU where there is one."
+    )
     serve_threads: int = Field(1, ge=1, description="Intra-op threads of one inference.")
     baseline_calls: int = Field(200, ge=20, description="Calls that measure the latency baseline of a champion.")
     max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")

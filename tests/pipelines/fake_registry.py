@@ -48,6 +48,7 @@ class FakeRun(Run):
         self.datasets: dict[str, tuple[str, str, int]] = {}
         self.models: dict[str, Exportable] = {}
         self.status: RunStatus | None = None
+        self.onnx: bytes | None = None
 
     def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
         self.params |= params
@@ -76,10 +77,12 @@ class FakeRun(Run):
         requirements: Sequence[str],
         classes: Sequence[str],
         name: str = "model",
+        onnx: bytes | None = None,
     ) -> str:
         assert isinstance(module, Exportable)
         assert (len(input_example), len(output_example)) == (2, 2)
         self.models[f"models:/m-{self.id}"] = module
+        self.onnx = onnx
         return f"models:/m-{self.id}"
 
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family
-from pipelines.predict import as_batch
+from pipelines.onnx_graph import predictor_of
+from pipelines.predict import Predictor, as_batch
 from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_rows, make_candidate
 from pipelines.train import EpochMetrics
 from registry.catalog import Catalog
@@ -132,6 +134,14 @@ def test_only_the_world_as_it_is_judges_and_is_repeated(family: Family, split: S
 def test_images_that_choose_the_epoch_do_not_train(family: Family, split: Split) -> None:
     rows = choose_rows(order_of(family, split, everything_labelled(split)))
     assert set(split.validation.ids).isdisjoint(rows.epoch.ids)
+
+
+def test_a_version_is_registered_with_a_graph_that_answers_like_it(first: Made) -> None:
+    assert first.run.onnx is not None
+    golden, classes = first.order.split.golden, first.order.family.classes
+    answers = predictor_of(first.run.onnx, classes, threads=1)(golden.images)
+    [module] = first.run.models.values()
+    assert np.allclose(answers, Predictor(module, classes, 12, 12)(golden.images), atol=1e-5)
 
 
 def test_a_first_version_that_reads_well_passes_the_gate(first: Made) -> None:

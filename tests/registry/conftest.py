@@ -93,11 +93,11 @@ def tiny_module() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1)).eval()
 
 
-def log_tiny_model(tracking: Tracking, experiment: str = "tiny") -> Logged:
+def log_tiny_model(tracking: Tracking, experiment: str = "tiny", onnx: bytes | None = None) -> Logged:
     with tracking.start_run(experiment, "tiny model") as run:
         images = np.zeros((2, 1, 4, 4), np.float32)
         answers = np.zeros((2, 2), np.float32)
-        uri = run.log_model(tiny_module(), images, answers, ["torch==2.13.0", "numpy"], CLASSES)
+        uri = run.log_model(tiny_module(), images, answers, ["torch==2.13.0", "numpy"], CLASSES, onnx=onnx)
     return Logged(uri, run.id)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from registry.catalog import CHALLENGER, CHAMPION, DESCRIPTION_LIMIT, Catalog
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
-from registry.package import MODEL_FILE, SHA256_TAG, model_digest
+from registry.package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
 from registry.runs import Tracking
 from tests.registry.conftest import Logged, log_tiny_model
 
@@ -167,6 +167,31 @@ def test_a_file_changed_in_the_store_is_not_handed_out(catalog: Catalog, trackin
     with pytest.raises(CorruptModelError, match=r"has no data/model\.pt2"):
         catalog.download("forged", number, tmp_path)
     assert list((tmp_path / "forged").iterdir()) == []
+
+
+def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: Tracking, tmp_path: Path) -> None:
+    fresh = log_tiny_model(tracking, onnx=b"a graph")
+    number = catalog.register("portable", fresh.uri, fresh.run_id)
+    folder = catalog.download("portable", number, tmp_path)
+    assert (folder / ONNX_FILE).read_bytes() == b"a graph"
+    assert model_digest(folder, ONNX_FILE) == catalog.version("portable", number).tags[ONNX_SHA256_TAG]
+    (folder / ONNX_FILE).write_bytes(b"damaged")
+    assert (catalog.download("portable", number, tmp_path) / ONNX_FILE).read_bytes() == b"a graph"
+    stored = Path(catalog.version("portable", number).source.removeprefix("file://")) / ONNX_FILE
+    stored.write_bytes(b"forged")
+    (folder / ONNX_FILE).unlink()
+    with pytest.raises(CorruptModelError, match=r"its file data/model\.onnx has"):
+        catalog.download("portable", number, tmp_path)
+
+
+def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: Tracking, tmp_path: Path) -> None:
+    fresh = log_tiny_model(tracking)
+    number = catalog.register("smuggled", fresh.uri, fresh.run_id)
+    (Path(catalog.version("smuggled", number).source.removeprefix("file://")) / ONNX_FILE).write_bytes(b"smuggled")
+    folder = catalog.download("smuggled", number, tmp_path)
+    assert not (folder / ONNX_FILE).exists()
+    (folder / ONNX_FILE).write_bytes(b"smuggled later")
+    assert not (catalog.download("smuggled", number, tmp_path) / ONNX_FILE).exists()
 
 
 def test_what_is_registered_directly_is_served_and_the_other_way_round(

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from mlplatform.errors import ModelUnavailableError
-from pipelines.predict import Predictor
+from pipelines.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -13,8 +14,10 @@ class Loaded:
 
     name: str
     version: int
-    predictor: Predictor
+    predictor: Engine
     loaded_at: datetime
+    folder: Path | None = None
+    """Its files, from which it may be opened on another engine."""
 
 
 class Holder:

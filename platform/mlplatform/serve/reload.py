@@ -18,8 +18,8 @@ from mlplatform.build import Parts
 from mlplatform.errors import PlatformError
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.store import leases
+from pipelines.engine import Choice, open_model
 from pipelines.errors import ModelFormatError, PipelineError
-from pipelines.predict import Predictor, load
 from registry.catalog import CHAMPION
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.package import MODEL_FILE
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Polls the registry from its own thread. `measure` is called with each new model before it serves."""
+    """Polls the registry from its own thread. `measure` is called with each new model before it serves, `choice` says
+    what shall compute its answers."""
 
     def __init__(
         self,
@@ -36,9 +37,10 @@ class Reloader:
         holder: Holder,
         measure: Callable[[Loaded], None],
         after_poll: Callable[[], None] = lambda: None,
+        choice: Callable[[], Choice] = Choice,
     ) -> None:
         self._parts, self._holder = parts, holder
-        self._measure, self._after_poll = measure, after_poll
+        self._measure, self._after_poll, self._choice = measure, after_poll, choice
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
@@ -103,11 +105,12 @@ class Reloader:
     def _load(self, version: int) -> Loaded:
         family = self._parts.family
         folder = self._cached(version)
-        predictor: Predictor = load(folder / MODEL_FILE, family.classes)
+        predictor = open_model(folder, family.classes, self._choice())
         blank = np.zeros((2, family.height, family.width), dtype=np.uint8)
         if not np.isfinite(predictor(blank)).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
-        return Loaded(family.name, version, predictor, self._parts.clock())
+        log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
+        return Loaded(family.name, version, predictor, self._parts.clock(), folder)
 
     def _cached(self, version: int) -> Path:
         name = self._parts.family.name

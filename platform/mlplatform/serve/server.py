@@ -12,6 +12,7 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
+from pipelines.engine import Choice
 
 WORKERS = 4
 
@@ -66,7 +67,10 @@ def assemble(parts: Parts) -> Server:
         if tuner.work() and tuner.threads != threads:
             pool.resize(tuner.threads)
 
-    reloader = Reloader(parts, holder, measure, after_poll)
+    def choice() -> Choice:
+        return Choice(settings.engine, settings.device, tuner.threads)
+
+    reloader = Reloader(parts, holder, measure, after_poll, choice)
     return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
 
 
