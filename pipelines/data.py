@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -46,8 +46,12 @@ class ImageSet:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     name: str
+    writers: tuple[str, ...] = field(default=(), kw_only=True)
+    """Who wrote each image, empty texts where nobody knows; no texts at all where it is known of none."""
 
     def __post_init__(self) -> None:
+        if self.writers and len(self.writers) != len(self.labels):
+            raise DataError(f"'{self.name}' has {len(self.labels)} rows and {len(self.writers)} writers; give one each")
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise DataError(
                 f"images of '{self.name}' have shape {self.images.shape} and type {self.images.dtype}; "
@@ -92,10 +96,13 @@ class ImageSet:
         if len(sizes) > 1:
             raise DataError(f"'{name}' would mix image sizes {sorted(sizes)}; resize them first")
         images = np.concatenate([each.images for each in sets])
-        return ImageSet(images, np.concatenate([each.labels for each in sets]), name)
+        known = any(each.writers for each in sets)
+        writers = tuple(w for each in sets for w in each.writers or ("",) * len(each)) if known else ()
+        return ImageSet(images, np.concatenate([each.labels for each in sets]), name, writers=writers)
 
     def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
-        return {"images": self.images[rows], "labels": self.labels[rows], "name": self.name}
+        writers = tuple(self.writers[i] for i in rows) if self.writers else ()
+        return {"images": self.images[rows], "labels": self.labels[rows], "name": self.name, "writers": writers}
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +162,34 @@ class Split:
 
 def split_by_hash(images: ImageSet, fractions: Mapping[str, float]) -> Split:
     """Deal the images to the sides by their identity; a side that is not named stays empty."""
+    return _dealt(images, fractions, images.ids)
+
+
+def split_by_writer(images: ImageSet, fractions: Mapping[str, float]) -> Split:
+    """Deal the writers to the sides, each with all that is theirs; images of unknown writers go by their identity.
+
+    Writers who share an image, which happens where a collection holds copies, go to one side together.
+    """
+    known = images.writers or ("",) * len(images)
+    owners = [f"writer {writer}" if writer else image for writer, image in zip(known, images.ids, strict=True)]
+    joined: dict[str, str] = {}
+
+    def leader(owner: str) -> str:
+        while owner in joined:
+            owner = joined[owner]
+        return owner
+
+    found: dict[str, str] = {}
+    for owner, image in zip(owners, images.ids, strict=True):
+        first, second = leader(owner), leader(found.setdefault(image, owner))
+        if first != second:
+            joined[min(first, second)] = max(first, second)  # a writer's name comes after any content hash
+    return _dealt(images, fractions, [leader(owner) for owner in owners])
+
+
+def _dealt(images: ImageSet, fractions: Mapping[str, float], owners: Sequence[str]) -> Split:
     _check_fractions(fractions)
-    buckets = np.array([bucket(i, "split") for i in images.ids], dtype=np.float64)
+    buckets = np.array([bucket(owner, "split") for owner in owners], dtype=np.float64)
     sides, low = {}, 0.0
     for side in SIDES:
         high = low + fractions.get(side, 0.0)
@@ -187,4 +220,4 @@ def _positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
 
 
 def _renamed(images: ImageSet, name: str) -> ImageSet:
-    return ImageSet(images.images, images.labels, name)
+    return replace(images, name=name)

@@ -60,7 +60,8 @@ class Examination:
         for bearing in self.robustness:
             found[f"robustness_{bearing.metric}"] = bearing.accuracy
         for name, judged in self.elsewhere:
-            found |= {f"{name}_accuracy": judged.accuracy, f"{name}_nll": judged.nll}
+            plain = name.replace("/", "_")
+            found |= {f"{plain}_accuracy": judged.accuracy, f"{plain}_nll": judged.nll}
         return found
 
 

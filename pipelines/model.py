@@ -14,32 +14,20 @@ SMALLEST_SIDE = 8
 def build_network(recipe: Recipe, classes: int, *, height: int = 28, width: int = 28, seed: int = 0) -> nn.Module:
     """A small convolutional network that takes float (n, 1, height, width) and returns one logit per class.
 
-    Two blocks of two 3x3 convolutions with batch norm, each halved by pooling, a third pooling that
-    rounds up, one dense layer with dropout, one dense layer of logits. Same seed, same weights.
+    Blocks of two 3x3 convolutions with batch norm, each halved by pooling. A plain body ends with one more pooling
+    that rounds up, a dense layer with dropout and one of logits; a lean one with the mean over its last block, which
+    is not halved, dropout and one layer of logits. Same seed, same weights.
     """
-    if classes < 2 or min(height, width) < SMALLEST_SIDE:
+    smallest = max(SMALLEST_SIDE, 2 ** (len(recipe.channels) + 1))
+    if classes < 2 or min(height, width) < smallest:
         raise ModelFormatError(
-            f"no network for {classes} classes of {height}x{width} images; "
-            f"give at least 2 classes and {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels"
+            f"no network for {classes} classes of {height}x{width} images and {len(recipe.channels)} blocks; "
+            f"give at least 2 classes and {smallest}x{smallest} pixels"
         )
-    first, second = recipe.channels
-    rows, columns = _pooled(height), _pooled(width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(
-            *_convolution(1, first),
-            *_convolution(first, first),
-            nn.MaxPool2d(2),
-            *_convolution(first, second),
-            *_convolution(second, second),
-            nn.MaxPool2d(2),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.Flatten(),
-            nn.Linear(second * rows * columns, recipe.hidden),
-            nn.ReLU(),
-            nn.Dropout(recipe.dropout),
-            nn.Linear(recipe.hidden, classes),
-        )
+        layers = _lean(recipe, classes) if recipe.body == "lean" else _plain(recipe, classes, height, width)
+        return nn.Sequential(*layers)
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -47,10 +35,42 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    # Batch norm has its own offset, so the convolution needs none.
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _plain(recipe: Recipe, classes: int, height: int, width: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    inputs = 1
+    for outputs in recipe.channels:
+        layers += [*_convolution(inputs, outputs), *_convolution(outputs, outputs), nn.MaxPool2d(2)]
+        inputs = outputs
+    halvings = len(recipe.channels)
+    pixels = _pooled(height, halvings) * _pooled(width, halvings)
+    return [
+        *layers,
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Flatten(),
+        nn.Linear(inputs * pixels, recipe.hidden),
+        nn.ReLU(),
+        nn.Dropout(recipe.dropout),
+        nn.Linear(recipe.hidden, classes),
+    ]
 
 
-def _pooled(side: int) -> int:
-    return -(-(side // 4) // 2)
+def _lean(recipe: Recipe, classes: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    inputs = 1
+    for outputs in recipe.channels[:-1]:
+        layers += [*_convolution(inputs, outputs), *_convolution(outputs, outputs, pooled=True)]
+        inputs = outputs
+    last = recipe.channels[-1]
+    layers += [*_convolution(inputs, last), *_convolution(last, last)]
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(recipe.dropout), nn.Linear(last, classes)]
+
+
+def _convolution(inputs: int, outputs: int, *, pooled: bool = False) -> list[nn.Module]:
+    # Batch norm has its own offset, so the convolution needs none. Norm and ReLU of a quarter of the pixels cost less.
+    halving = [nn.MaxPool2d(2, ceil_mode=True)] if pooled else []
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [convolution, *halving, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _pooled(side: int, halvings: int) -> int:
+    return -(-(side >> halvings) // 2)

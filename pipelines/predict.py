@@ -15,7 +15,7 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from pipelines import archive
-from pipelines.engine import DeviceName, Engine
+from pipelines.engine import CHUNK_ROWS, DeviceName, Engine
 from pipelines.errors import ModelFormatError
 
 

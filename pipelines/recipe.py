@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from pipelines.errors import TrainingError
+
+Body = Literal["plain", "lean"]
+Schedule = Literal["plateau", "one-cycle"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,12 @@ class Augmentation:
     """Share of the size, either way: 0.1 is 90 % to 110 %."""
     shear: float = 0.0
     """Degrees of slant, either way."""
+    stretch: float = 0.0
+    """Share of the size, either way, along each axis alone: letters become narrower or flatter."""
+    elastic: float = 0.0
+    """Standard deviation, in pixels, of a smooth random warp."""
+    stroke: float = 0.0
+    """How far strokes may be thickened or thinned, 1 being a whole pixel on every side."""
     noise: float = 0.0
     """Standard deviation of the grey noise, 1 being the range from black to white."""
     contrast: float = 0.0
@@ -28,6 +39,12 @@ class Augmentation:
         for name, value in asdict(self).items():
             if value < 0:
                 raise TrainingError(f"augmentation {name} is {value}; give 0 or more")
+        if self.stroke > 1:
+            raise TrainingError(f"augmentation stroke is {self.stroke}; give at most 1, a pixel on every side")
+        if max(self.zoom, self.stretch) >= 0.5:
+            raise TrainingError(
+                f"augmentation zoom is {self.zoom} and stretch {self.stretch}; give less than 0.5, or nothing is left"
+            )
         if self.contrast >= 1:
             raise TrainingError(f"augmentation contrast is {self.contrast}; give less than 1, or nothing is left")
 
@@ -37,15 +54,17 @@ class Recipe:
     """One way of making a model of a family."""
 
     name: str
-    channels: tuple[int, int]
+    channels: tuple[int, ...]
+    """Of the convolutions of each block; blocks are halved by pooling."""
     hidden: int
+    """Units of the dense layer of a plain body."""
     dropout: float
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     patience: int
-    """Epochs without a better validation loss before the training ends."""
+    """Epochs without a better validation loss before the training ends, on a plateau schedule."""
     plateau_patience: int
     """Epochs without a better validation loss before the learning rate is halved."""
     augmentation: Augmentation
@@ -56,11 +75,26 @@ class Recipe:
     feedback_repeats: int = 4
     """...but each row at most this often."""
     threads: int = 1
+    body: Body = "plain"
+    """Plain: a dense layer reads the last block. Lean: its mean does, and pooling comes before the norm."""
+    schedule: Schedule = "plateau"
+    """Plateau: Adam, halved when validation stands still, the best epoch wins. One-cycle: AdamW, up and down to
+    almost nothing in all the epochs there are, the last one wins."""
+    averaging: float = 0.0
+    """Of the weights over the steps, the share that the mean keeps at each step; 0 takes them as they are."""
+    label_smoothing: float = 0.0
+    """Share of the truth that is spread over all classes."""
+    precision: Precision = "float32"
+    """Of the products while training; weights, checks and the registered model are float32 always."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "epochs", "batch_size", "patience", "feedback_repeats", "threads"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
-        self._require("channels", min(self.channels) >= 1, "two counts of 1 or more")
+        self._require("channels", min(self.channels, default=0) >= 1, "counts of 1 or more, one for each block")
+        for name, kind in (("body", Body), ("schedule", Schedule), ("precision", Precision)):
+            self._require(name, getattr(self, name) in get_args(kind), " or ".join(get_args(kind)))
+        self._require("averaging", 0 <= self.averaging < 1, "a share from 0 to below 1")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "a share from 0 to below 1")
         self._require("dropout", 0 <= self.dropout < 1, "a share from 0 to below 1")
         self._require("learning_rate", self.learning_rate > 0, "a number above 0")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
@@ -73,7 +107,7 @@ class Recipe:
         params: dict[str, str | int | float] = {}
         for key, value in asdict(self).items():
             if key == "channels":
-                params |= {"channels_1": value[0], "channels_2": value[1]}
+                params |= {f"channels_{place}": count for place, count in enumerate(value, start=1)}
             elif key == "augmentation":
                 params |= {f"augmentation_{part}": amount for part, amount in value.items()}
             else:

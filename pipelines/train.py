@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +19,10 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.augment import augment
+from pipelines.checkpoint import read_checkpoint, write_checkpoint
 from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
+from pipelines.optimise import Average, Optimiser
 from pipelines.recipe import Recipe
 
 CHECK_ROWS = 512
@@ -52,7 +57,7 @@ class EpochMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network, holding the weights of its best epoch, in evaluation mode."""
+    """A trained network, holding the weights of its best epoch, in evaluation mode, on the CPU."""
 
     network: nn.Module
     history: tuple[EpochMetrics, ...]
@@ -71,55 +76,114 @@ def fit(
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
 ) -> Fitted:
-    """Train on rows that are already mixed; the epoch with the lowest validation loss wins.
+    """Train on rows that are already mixed. On a plateau schedule the epoch with the lowest validation loss wins.
 
     `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
-    On a CPU the same seed, rows and thread count give the same weights, bit for bit.
+    On a CPU the same seed, rows and thread count give the same weights, bit for bit, also when the training was killed
+    and goes on from its `checkpoint`, a file written after each epoch and removed at the end.
     """
     _check(train, validation, weights)
     started = clock()
-    rows, checks = _tensors(train), _tensors(validation)
     counts = torch.ones(len(train)) if weights is None else torch.from_numpy(weights.copy())
     with _settings(recipe.threads, seed):
-        run = _Run(network, recipe, seed, should_stop, clock)
-        history: list[EpochMetrics] = []
-        best, best_weights = 0, network.state_dict()
-        for epoch in range(1, recipe.epochs + 1):
-            history.append(run.epoch(epoch, rows, counts, checks))
-            on_epoch(history[-1])
-            if best == 0 or history[-1].validation_loss < history[best - 1].validation_loss:
-                best, best_weights = epoch, copy.deepcopy(network.state_dict())
-            elif epoch - best >= recipe.patience:
+        batches = -(-len(train) // recipe.batch_size)
+        run = _Run(network.to(device), recipe, seed, batches * recipe.epochs, should_stop, clock)
+        progress = Progress()
+        if checkpoint is not None:
+            name = identity(network, recipe, seed, train, validation, counts)
+            progress = run.restored(read_checkpoint(checkpoint, name)) or progress
+        rows, checks = _tensors(train, device), _tensors(validation, device)
+        for epoch in range(len(progress.history) + 1, recipe.epochs + 1):
+            if progress.is_over(recipe):
                 break
-        network.load_state_dict(best_weights)
+            metrics = run.epoch(epoch, rows, counts.to(device), checks)
+            progress = progress.after(metrics, recipe, run.weights)
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, name, run.state() | progress.state())
+            on_epoch(metrics)
+        network.load_state_dict(progress.weights)
+        _lay_out(network.to("cpu"), torch.contiguous_format)
         network.eval()
-    return Fitted(network, tuple(history), best, clock() - started)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return Fitted(network, progress.history, progress.best, clock() - started)
+
+
+def identity(
+    network: nn.Module, recipe: Recipe, seed: int, train: ImageSet, validation: ImageSet, counts: torch.Tensor
+) -> str:
+    """What makes two trainings the same one: recipe, seed, first weights, rows and what each counts."""
+    digest = hashlib.sha256(f"{recipe!r} {seed} {train.digest} {validation.digest}".encode())
+    for tensor in (counts, *network.state_dict().values()):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a training is: its epochs, which of them is best, and that one's weights."""
+
+    history: tuple[EpochMetrics, ...] = ()
+    best: int = 0
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def after(
+        self, metrics: EpochMetrics, recipe: Recipe, weights: Callable[[], Mapping[str, torch.Tensor]]
+    ) -> Progress:
+        """One epoch further."""
+        history = (*self.history, metrics)
+        lowest = self.best == 0 or metrics.validation_loss < self.history[self.best - 1].validation_loss
+        if lowest or recipe.schedule == "one-cycle":
+            return Progress(history, metrics.epoch, copy.deepcopy(dict(weights())))
+        return Progress(history, self.best, self.weights)
+
+    def is_over(self, recipe: Recipe) -> bool:
+        """Whether patience has run out."""
+        return bool(self.history) and len(self.history) - self.best >= recipe.patience
+
+    def state(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint."""
+        return {"history": [asdict(each) for each in self.history], "best": self.best, "weights": dict(self.weights)}
 
 
 class _Run:
-    """The moving parts of one training: optimizer, schedule and the order of rows."""
+    """The moving parts of one training: optimizer, schedule, mean of the weights and the order of rows."""
 
     def __init__(
         self,
         network: nn.Module,
         recipe: Recipe,
         seed: int,
+        steps: int,
         should_stop: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._network, self._recipe, self._should_stop, self._clock = network, recipe, should_stop, clock
-        self._generator = torch.Generator().manual_seed(seed)
-        self._optimizer = torch.optim.Adam(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self._optimizer, factor=0.5, patience=recipe.plateau_patience
-        )
+        # Channels last is the layout in which convolutions are fastest, and needs no other code.
+        _lay_out(network, torch.channels_last)
+        self._network = network
+        self._recipe, self._should_stop, self._clock = recipe, should_stop, clock
+        self._device = next(network.parameters()).device
+        self._order = torch.Generator().manual_seed(seed)
+        on_cpu = self._device.type == "cpu"
+        self._draws = self._order if on_cpu else torch.Generator(self._device).manual_seed(seed)
+        self._optimiser = Optimiser(self._network, recipe, steps)
+        self._average = Average(self._network, recipe.averaging) if recipe.averaging else None
+
+    @property
+    def _judged(self) -> nn.Module:
+        """The network whose weights will be kept."""
+        return self._network if self._average is None else self._average.network
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights that would be kept now."""
+        return self._judged.state_dict()
 
     def epoch(self, number: int, rows: Rows, counts: torch.Tensor, checks: Rows) -> EpochMetrics:
         """Train on every row once, then look at rows that are not trained on."""
-        begun, rate = self._clock(), float(self._optimizer.param_groups[0]["lr"])
+        begun, rate = self._clock(), self._optimiser.rate
         loss, accuracy = self._train(*rows, counts)
         held_loss, held_accuracy = self._validate(*checks)
         if not (math.isfinite(loss) and math.isfinite(held_loss)):
@@ -127,44 +191,90 @@ class _Run:
                 f"epoch {number} of recipe '{self._recipe.name}' has loss {loss} and validation loss "
                 f"{held_loss}; lower the learning rate {self._recipe.learning_rate:g}"
             )
-        self._schedule.step(held_loss)
+        self._optimiser.end_epoch(held_loss)
         spent = self._clock() - begun
         epochs = self._recipe.epochs
         return EpochMetrics(number, epochs, loss, accuracy, held_loss, held_accuracy, rate, spent)
 
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on; dropout draws from the global random state."""
+        return {
+            "network": self._network.state_dict(),
+            "average": None if self._average is None else self._average.state(),
+            "optimiser": self._optimiser.state(),
+            "order": self._order.get_state(),
+            "draws": self._draws.get_state(),
+            "global": torch.get_rng_state(),
+        }
+
+    def restored(self, state: Mapping[str, Any] | None) -> Progress | None:
+        """Go on where a checkpoint's state was taken; None where there is none."""
+        if state is None:
+            return None
+        self._network.load_state_dict(state["network"])
+        if self._average is not None:
+            self._average.restore(state["average"])
+        self._optimiser.restore(state["optimiser"])
+        self._order.set_state(state["order"])
+        self._draws.set_state(state["draws"])
+        torch.set_rng_state(state["global"])
+        history = tuple(EpochMetrics(**each) for each in state["history"])
+        return Progress(history, int(state["best"]), state["weights"])
+
     def _train(self, images: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> tuple[float, float]:
         """Mean loss and accuracy as seen while the weights move."""
         self._network.train()
-        loss_sum, right = 0.0, 0
+        # Sums stay on the device: asking for a number would make an accelerator wait at each batch.
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
         for rows in self._batches(len(labels)):
             if self._should_stop():
                 raise TrainingStopped(
                     f"training of recipe '{self._recipe.name}' was asked to stop; start it again to go on"
                 )
-            batch = augment(_floats(images[rows]), self._recipe.augmentation, self._generator)
-            logits = self._network(batch)
-            loss = (functional.cross_entropy(logits, labels[rows], reduction="none") * counts[rows]).mean()
-            self._optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-            loss_sum += loss.item() * len(rows)
-            right += int((logits.detach().argmax(1) == labels[rows]).sum())
-        return loss_sum / len(labels), right / len(labels)
+            chosen, truth = rows.to(self._device), labels[rows]
+            batch = augment(_floats(images[chosen]), self._recipe.augmentation, self._draws)
+            logits, loss = self._loss(batch, truth, counts[chosen])
+            self._optimiser.step(loss)
+            if self._average is not None:
+                self._average.follow()
+            loss_sum += loss.detach() * len(rows)
+            right += (logits.detach().argmax(1) == truth).sum()
+        return float(loss_sum) / len(labels), int(right) / len(labels)
+
+    def _loss(
+        self, batch: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits in float32 and what they cost; bfloat16 has float32's range, so losses need no scaling."""
+        halved = self._recipe.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=halved):
+            logits: torch.Tensor = self._network(batch)
+        logits = logits.float()
+        smoothing = self._recipe.label_smoothing
+        each = functional.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
+        return logits, (each * counts).mean()
 
     def _validate(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        self._network.eval()
+        self._judged.eval()
         with torch.inference_mode():
-            logits = torch.cat([self._network(_floats(part)) for part in torch.split(images, CHECK_ROWS)])
+            logits = torch.cat([self._judged(_floats(part)) for part in torch.split(images, CHECK_ROWS)])
             loss = float(functional.cross_entropy(logits, labels))
             return loss, float((logits.argmax(1) == labels).float().mean())
 
     def _batches(self, rows: int) -> Iterator[torch.Tensor]:
-        order = torch.randperm(rows, generator=self._generator)
+        order = torch.randperm(rows, generator=self._order)
         parts = list(torch.split(order, self._recipe.batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:  # batch norm cannot train on a single row
             last = parts.pop()
             parts[-1] = torch.cat([parts[-1], last])
         yield from parts
+
+
+def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+    """Put the weights of convolutions in this order in memory, in place."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 @contextmanager
@@ -190,8 +300,9 @@ def _check(train: ImageSet, validation: ImageSet, weights: NDArray[np.float32] |
         raise DataError(f"'{train.name}' has {len(train)} rows and weights of shape {weights.shape}; give one each")
 
 
-def _tensors(rows: ImageSet) -> Rows:
-    return torch.from_numpy(rows.images.copy()).unsqueeze(1), torch.from_numpy(rows.labels.copy())
+def _tensors(rows: ImageSet, device: str) -> Rows:
+    images, labels = torch.from_numpy(rows.images.copy()).unsqueeze(1), torch.from_numpy(rows.labels.copy())
+    return images.to(device), labels.to(device)
 
 
 def _floats(images: torch.Tensor) -> torch.Tensor:

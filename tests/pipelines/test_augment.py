@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.augment import augment
+from pipelines.augment import _stroked, _warp, augment
 from pipelines.recipe import Augmentation
 
 
@@ -72,3 +72,39 @@ def test_contrast_falls_towards_the_mean_and_by_no_more_than_asked() -> None:
     kept = faded.std(dim=(2, 3)) / batch.std(dim=(2, 3))
     assert 0.5 <= float(kept.min()) < 0.6
     assert 0.9 < float(kept.max()) <= 1.0
+
+
+def test_a_warp_is_smooth_and_as_strong_as_asked() -> None:
+    pushes = _warp(400, 28, 28, 1.5, seeded()) * 14  # from half images to pixels
+    assert float(pushes.std()) == pytest.approx(1.5, rel=0.05)
+    assert float(pushes.diff(dim=1).std()) < 0.5
+    rows, columns = pushes[..., 1].flatten(), pushes[..., 0].flatten()
+    assert abs(float(torch.corrcoef(torch.stack((rows, columns)))[0, 1])) < 0.05
+
+
+def test_an_elastic_warp_moves_ink_and_keeps_most_of_it() -> None:
+    image = dot().repeat(200, 1, 1, 1)
+    warped = augment(image, Augmentation(elastic=1.0), seeded())
+    assert not torch.allclose(warped[0], image[0])
+    assert float(warped.sum()) == pytest.approx(float(image.sum()), rel=0.1)
+
+
+def test_a_stretch_widens_along_one_axis_alone() -> None:
+    square = torch.zeros(300, 1, 28, 28)
+    square[:, :, 9:19, 9:19] = 1.0
+    stretched = augment(square, Augmentation(stretch=0.3), seeded())
+    widths, heights = stretched.amax(dim=2).sum(dim=2), stretched.amax(dim=3).sum(dim=2)
+    assert float(widths.min()) < 8.5 < 12 < float(widths.max())
+    assert float((widths / heights).max()) > 1.4
+
+
+@pytest.mark.parametrize(("thickness", "ink"), [(1.0, 25.0), (-1.0, 1.0), (0.5, 17.0), (0.0, 9.0)])
+def test_strokes_grow_and_shrink_by_a_share_of_a_pixel(thickness: float, ink: float) -> None:
+    stroked = _stroked(dot(), torch.full((1, 1, 1, 1), thickness))
+    assert float(stroked.sum()) == pytest.approx(ink)
+
+
+def test_strokes_of_a_batch_become_both_thicker_and_thinner() -> None:
+    inks = augment(dot().repeat(100, 1, 1, 1), Augmentation(stroke=1.0), seeded()).sum(dim=(1, 2, 3))
+    assert float(inks.min()) < 3 < 20 < float(inks.max())
+    assert float(augment(dot(), Augmentation(stroke=0.5), seeded()).max()) <= 1.0

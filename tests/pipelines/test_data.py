@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipelines.data import HELD_BACK_SHARE, FeedbackRows, ImageSet, Split, bucket, content_hash, split_by_hash
+from pipelines.data import (
+    HELD_BACK_SHARE,
+    FeedbackRows,
+    ImageSet,
+    Split,
+    bucket,
+    content_hash,
+    split_by_hash,
+    split_by_writer,
+)
 from pipelines.data import held_back as is_held_back
 from pipelines.errors import DataError
 
@@ -156,3 +166,37 @@ def test_a_reported_error_trains_and_never_judges() -> None:
 def unique_rows(count: int) -> ImageSet:
     images = np.random.default_rng(5).integers(0, 256, (count, 6, 6), dtype=np.uint8)
     return ImageSet(images, np.zeros(count, dtype=np.int64), "noise")
+
+
+def written(count: int, writers: tuple[str, ...]) -> ImageSet:
+    pixels = np.random.default_rng(3).integers(0, 256, (count, 3, 3), dtype=np.uint8)
+    return ImageSet(pixels, np.zeros(count, dtype=np.int64), "written", writers=writers)
+
+
+def test_writers_go_with_their_images() -> None:
+    rows = written(4, ("a", "b", "", "a"))
+    assert rows.take([3, 1]).writers == ("a", "b")
+    assert rows.without([rows.ids[0]]).writers == ("b", "", "a")
+    assert ImageSet.concat("both", rows, written(2, ())).writers == ("a", "b", "", "a", "", "")
+    assert ImageSet.concat("none", written(2, ()), written(2, ())).writers == ()
+    with pytest.raises(DataError, match="4 rows and 1 writers"):
+        written(4, ("a",))
+
+
+def test_no_writer_and_no_image_is_on_two_sides() -> None:
+    rows = written(200, tuple(f"w{i % 40}" if i % 5 else "" for i in range(200)))
+    copies = replace(rows.take([1, 2]), writers=("w39", "w38"))
+    split = split_by_writer(ImageSet.concat("all", rows, copies), {"train": 0.5, "validation": 0.2, "golden": 0.3})
+    sides = [split.train, split.validation, split.golden]
+    assert sum(len(side) for side in sides) == 202
+    assert all(len(side) for side in sides)
+    for index, side in enumerate(sides):
+        others = [other for place, other in enumerate(sides) if place != index]
+        assert not (set(side.writers) - {""}) & {w for other in others for w in other.writers}
+        assert not set(side.ids) & {i for other in others for i in other.ids}
+
+
+def test_without_writers_a_split_by_writer_goes_by_the_image() -> None:
+    rows = written(50, ())
+    parts = {"train": 0.5, "golden": 0.5}
+    assert split_by_writer(rows, parts).golden.ids == split_by_hash(rows, parts).golden.ids

@@ -10,6 +10,7 @@ import pytest
 from pipelines.errors import MissingDataError
 from pipelines.family import find_family
 from pipelines.model import build_network, parameter_count
+from pipelines.qmnist import has_writers
 
 SIDES = ("train", "validation", "golden", "stream")
 
@@ -47,3 +48,19 @@ def test_mnist_keeps_its_two_files_apart() -> None:
     assert len(split.golden) + len(split.stream) == 10_000
     assert 2_800 < len(split.golden) < 3_200
     assert not set(split.stream.ids) & set(split.train.ids)
+
+
+@pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
+def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> None:
+    mnist = Path(os.environ["PLATFORM_TEST_MNIST_DIR"])
+    labels = mnist.parent / "qmnist-labels"
+    if not has_writers(labels):
+        pytest.skip(f"{labels} holds no extended labels of QMNIST")
+    for folder in (mnist, labels):
+        for path in folder.iterdir():
+            (tmp_path / path.name).symlink_to(path)
+    split = find_family("digits").load(tmp_path)
+    hands = [set(getattr(split, side).writers) for side in SIDES]
+    assert all(hands)
+    assert sum(len(each) for each in hands) == len(set().union(*hands))
+    assert 1_500 < len(split.validation) < 4_500

@@ -1,19 +1,15 @@
-"""MNIST's IDX files, read and fetched."""
+"""IDX files, the format of MNIST and its kin."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
-import urllib.error
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
 
 from pipelines import idx
-from pipelines.errors import CorruptDataError, DataError, MissingDataError
+from pipelines.errors import CorruptDataError, MissingDataError
 
 NAMES = (*idx.TRAIN, *idx.TEST)
 
@@ -109,61 +105,27 @@ def test_different_counts_and_swapped_files_are_refused(tmp_path: Path) -> None:
         idx.load_idx_folder(tmp_path)
 
 
-class Mirror:
-    """A world of addresses, each with its bytes; anything else is refused like a dead server."""
-
-    def __init__(self, answers: dict[str, bytes]) -> None:
-        self.answers, self.asked = answers, list[str]()
-
-    def __call__(self, url: str) -> BinaryIO:
-        self.asked.append(url)
-        if url not in self.answers:
-            raise urllib.error.URLError("no answer")
-        return io.BytesIO(self.answers[url])
-
-
-def files() -> tuple[dict[str, bytes], dict[str, str]]:
-    contents = {name: encoded(np.full(4, index, np.uint8)) for index, name in enumerate(NAMES)}
-    sums = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in contents.items()}
-    return {name: gzip.compress(content) for name, content in contents.items()}, sums
+def test_every_pair_of_a_folder_is_read_with_its_own_classes(tmp_path: Path) -> None:
+    for stem, top in (("letters", 30), ("digits", 9)):
+        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(encoded(np.zeros((2, 4, 3), np.uint8)))
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(encoded(np.array([0, top], np.uint8)))
+    zip_file(tmp_path / "letters-images-idx3-ubyte")
+    pairs = idx.load_idx_pairs(tmp_path, 36)
+    assert [pair.name.partition("/")[2] for pair in pairs] == ["digits", "letters"]
+    assert [int(pair.labels.max()) for pair in pairs] == [9, 30]
+    with pytest.raises(CorruptDataError, match=r"letters-labels.*label 30; labels go from 0 to 9"):
+        idx.load_idx_pairs(tmp_path, 10)
+    (tmp_path / "digits-labels-idx1-ubyte").unlink()
+    with pytest.raises(MissingDataError, match="digits-labels-idx1-ubyte"):
+        idx.load_idx_pairs(tmp_path, 36)
+    with pytest.raises(MissingDataError, match="nowhere"):
+        idx.load_idx_pairs(tmp_path / "nowhere", 36)
 
 
-def test_files_are_fetched_checked_and_then_kept(tmp_path: Path) -> None:
-    zipped, sums = files()
-    mirror = Mirror({f"https://one/{name}.gz": raw for name, raw in zipped.items()})
-    told: list[tuple[str, str]] = []
-    for _ in range(2):
-        paths = idx.fetch_mnist(
-            tmp_path / "mnist", ["https://one/"], mirror, lambda *news: told.append(news), sums=sums
-        )
-    assert [path.name for path in paths] == [f"{name}.gz" for name in NAMES]
-    assert len(mirror.asked) == 4
-    assert told[-1] == (NAMES[3], "present")
-    assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == sorted(f"{n}.gz" for n in NAMES)
-    assert idx.read_idx(paths[2]).tolist() == [2, 2, 2, 2]
-
-
-def test_the_next_mirror_is_tried_and_only_wrong_files_are_fetched_again(tmp_path: Path) -> None:
-    zipped, sums = files()
-    bad = {f"https://one/{name}.gz": b"<html>moved</html>" for name in NAMES}
-    good = {f"https://two/{name}.gz": raw for name, raw in zipped.items()}
-    mirror = Mirror(bad | good)
-    (tmp_path / f"{NAMES[0]}.gz").write_bytes(zipped[NAMES[0]])
-    (tmp_path / f"{NAMES[1]}.gz").write_bytes(zipped[NAMES[0]])
-    paths = idx.fetch_mnist(tmp_path, ["https://one/", "https://two"], mirror, sums=sums)
-    assert len(mirror.asked) == 6
-    assert [int(idx.read_idx(path)[0]) for path in paths] == [0, 1, 2, 3]
-
-
-def test_when_all_mirrors_fail_the_error_says_why_and_nothing_is_left(tmp_path: Path) -> None:
-    zipped, sums = files()
-    wrong = Mirror({f"https://one/{NAMES[0]}.gz": zipped[NAMES[1]]})
-    with pytest.raises(MissingDataError, match=r"wanted .*no answer.*check the network"):
-        idx.fetch_mnist(tmp_path, ["https://one/", "https://dead/"], wrong, sums=sums)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("url", ["http://one/file.gz", "file:///etc/hostname", "ftp://one/x"])
-def test_only_encrypted_addresses_are_opened(url: str) -> None:
-    with pytest.raises(DataError, match="https://"):
-        idx.https_opener(url)
+def test_integers_are_read_as_such_and_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(bytes((0, 0, 12, 1)) + (2).to_bytes(4, "big") + np.array([-5, 70000], ">i4").tobytes())
+    assert idx.read_idx_integers(path).tolist() == [-5, 70000]
+    path.write_bytes(encoded(np.zeros(3, np.uint8)))
+    with pytest.raises(CorruptDataError, match="IDX file of integers starts with 00 00 0c"):
+        idx.read_idx_integers(path)

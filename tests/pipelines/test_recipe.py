@@ -37,6 +37,12 @@ def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: Recipe) -> 
         ("feedback_share", 1.0),
         ("max_train_rows", 0),
         ("threads", 0),
+        ("channels", ()),
+        ("body", "fat"),
+        ("schedule", "never"),
+        ("precision", "float16"),
+        ("averaging", 1.0),
+        ("label_smoothing", -0.1),
     ],
 )
 def test_a_choice_that_cannot_work_is_refused_by_name(tiny: Recipe, field: str, value: object) -> None:
@@ -52,3 +58,9 @@ def test_a_negative_augmentation_is_refused() -> None:
 def test_an_augmentation_that_takes_all_contrast_is_refused() -> None:
     with pytest.raises(TrainingError, match="contrast is 1"):
         Augmentation(contrast=1.0)
+
+
+@pytest.mark.parametrize(("field", "value"), [("stroke", 1.5), ("zoom", 0.5), ("stretch", 0.6)])
+def test_an_augmentation_that_leaves_no_letter_is_refused(field: str, value: float) -> None:
+    with pytest.raises(TrainingError, match=f"{field}.* {value}"):
+        Augmentation(**{field: value})

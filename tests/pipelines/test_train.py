@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,3 +101,77 @@ def test_the_thread_count_is_put_back(tiny: Recipe, bars: Bars) -> None:
     before = torch.get_num_threads()
     trained(replace(tiny, epochs=1, threads=2), bars)
     assert torch.get_num_threads() == before
+
+
+CYCLE = {"schedule": "one-cycle", "averaging": 0.9, "label_smoothing": 0.1, "dropout": 0.2}
+
+
+class Killed(Exception): ...  # noqa: N818 - stands for the end of a process
+
+
+def killed_after(epoch: int) -> Callable[[EpochMetrics], None]:
+    def told(metrics: EpochMetrics) -> None:
+        if metrics.epoch == epoch:
+            raise Killed
+
+    return told
+
+
+@pytest.mark.parametrize("changes", [{}, CYCLE, {**CYCLE, "body": "lean", "precision": "bfloat16"}])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_killed_training_goes_on_to_the_same_weights(
+    tiny: Recipe, bars: Bars, tmp_path: Path, changes: dict[str, Any], epoch: int
+) -> None:
+    recipe, path = replace(tiny, **changes), tmp_path / "training.pt"
+
+    def run(on_epoch: Callable[[EpochMetrics], None], kept: Path | None) -> Fitted:
+        network = build_network(recipe, 2, height=12, width=12, seed=4)
+        rows, checks = bars(60, 1), bars(20, 2)
+        return fit(network, recipe, rows, checks, seed=4, on_epoch=on_epoch, checkpoint=kept)
+
+    whole = run(lambda _: None, None)
+    with pytest.raises(Killed):
+        run(killed_after(epoch), path)
+    assert path.is_file()
+    told: list[EpochMetrics] = []
+    again = run(told.append, path)
+    assert [each.epoch for each in told] == list(range(epoch + 1, 4))
+    assert again.best_epoch == whole.best_epoch
+    assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
+    first, second = whole.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not path.exists()
+
+
+def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    network = build_network(tiny, 2, height=12, width=12)
+    with pytest.raises(Killed):
+        fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoint=path)
+    told: list[EpochMetrics] = []
+    network = build_network(tiny, 2, height=12, width=12)
+    fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, on_epoch=told.append, checkpoint=path)
+    assert [each.epoch for each in told] == [1, 2, 3]
+
+
+def test_a_cycle_keeps_its_last_epoch_and_the_mean_of_its_weights(tiny: Recipe, bars: Bars) -> None:
+    recipe = replace(tiny, **CYCLE, epochs=4, patience=1)  # type: ignore[arg-type]
+    fitted = trained(recipe, bars)
+    assert fitted.best_epoch == len(fitted.history) == 4
+    plain = trained(replace(recipe, averaging=0.0), bars)
+    assert fitted.history[-1].train_loss == plain.history[-1].train_loss
+    assert not torch.equal(fitted.network.state_dict()["0.weight"], plain.network.state_dict()["0.weight"])
+
+
+def test_bfloat16_products_learn_the_same_and_leave_float32_weights(tiny: Recipe, bars: Bars) -> None:
+    recipe = replace(tiny, epochs=6, body="lean")
+    whole, halved = trained(recipe, bars), trained(replace(recipe, precision="bfloat16"), bars)
+    assert {tensor.dtype for tensor in halved.network.state_dict().values()} == {torch.float32, torch.int64}
+    assert halved.history[0].train_loss != whole.history[0].train_loss
+    assert halved.history[0].train_loss == pytest.approx(whole.history[0].train_loss, rel=0.05)
+    assert halved.history[halved.best_epoch - 1].validation_accuracy >= 0.9
+
+
+def test_the_fitted_network_lies_in_memory_as_files_want_it(tiny: Recipe, bars: Bars) -> None:
+    fitted = trained(replace(tiny, epochs=1), bars)
+    assert all(parameter.is_contiguous() for parameter in fitted.network.parameters())

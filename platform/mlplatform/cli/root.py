@@ -179,13 +179,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 @data_app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(help="Data set: mnist.")],
-    folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path("var/data/mnist"),
+    name: Annotated[str, typer.Argument(help="Data set: mnist, qmnist or usps.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to put it [default: var/data/NAME].")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Download a data set and check it against its known checksums."""
     from mlplatform.cli.work import fetch_data
 
     console_or_quiet = None if as_json else console()
-    files = fetch_data(name, folder, console_or_quiet)
-    say({"files": [str(path) for path in files]}, f"{name} is at {folder}", as_json)
+    target = folder or Path("var/data") / name
+    files = fetch_data(name, target, console_or_quiet)
+    say({"files": [str(path) for path in files]}, f"{name} is at {target}", as_json)

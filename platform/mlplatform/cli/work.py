@@ -162,16 +162,23 @@ def show_status(as_json: bool) -> None:
 
 def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
     """`platform data fetch`."""
-    from pipelines.idx import MNIST_MIRRORS, fetch_mnist
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    if name != "mnist":
-        raise NotFoundError(f"data set {name!r} is not known; known: mnist")
+    from pipelines import sources
+    from pipelines.errors import MissingDataError
 
-    def progress(file: str, state: str) -> None:
-        if shown is not None:
-            shown.print(f"{file}: {state}", markup=False)
+    try:
+        wanted = sources.source(name)
+    except MissingDataError as error:
+        raise NotFoundError(str(error)) from error
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=shown, disable=shown is None) as bars:
+        tasks = {file: bars.add_task(file, total=None, state="waiting") for file in wanted.sums}
 
-    return list(fetch_mnist(folder, MNIST_MIRRORS, progress=progress))
+        def told(news: sources.News) -> None:
+            bars.update(tasks[news.file], completed=news.done, total=news.total, state=news.state)
+
+        return list(sources.fetch(wanted, folder, progress=told))
 
 
 def _outcome(row: retrainings.Retraining) -> str:

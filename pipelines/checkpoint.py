@@ -1,0 +1,38 @@
+"""The checkpoint of a training, written whole or not at all; refuses to know what its state means."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def write_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
+    """Keep the state under the identity of its training; a kill at any moment leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    with partial.open("wb") as file:
+        torch.save({"identity": identity, "state": dict(state)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """The state kept for this training; None where there is none, or one of another training, or a broken file.
+
+    Only tensors and plain values are read (`weights_only`): a file put there by others runs no code.
+    """
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
+        return None
+    if not isinstance(kept, dict) or kept.get("identity") != identity or not isinstance(kept.get("state"), dict):
+        return None
+    state: dict[str, Any] = kept["state"]
+    return state

@@ -1,0 +1,44 @@
+"""The checkpoint of a training."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.checkpoint import read_checkpoint, write_checkpoint
+
+
+def test_a_state_comes_back_as_it_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.pt"
+    write_checkpoint(path, "this one", {"weights": torch.arange(3), "epoch": 2, "loss": [0.5]})
+    state = read_checkpoint(path, "this one")
+    assert state is not None
+    assert torch.equal(state["weights"], torch.arange(3))
+    assert (state["epoch"], state["loss"]) == (2, [0.5])
+    assert [each.name for each in path.parent.iterdir()] == ["state.pt"]
+
+
+def test_another_trainings_state_is_not_read(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "state.pt", "this one", {"epoch": 2})
+    assert read_checkpoint(tmp_path / "state.pt", "another") is None
+
+
+HOSTILE = pickle.dumps({"identity": "x", "state": Path()}, protocol=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", HOSTILE])
+def test_what_is_no_whole_checkpoint_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.pt").write_bytes(content)
+    assert read_checkpoint(tmp_path / "state.pt", "x") is None
+    assert read_checkpoint(tmp_path / "none.pt", "x") is None
+
+
+def test_a_write_that_fails_leaves_the_state_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    write_checkpoint(path, "x", {"epoch": 1})
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        write_checkpoint(path, "x", {"epoch": lambda: 2})
+    assert read_checkpoint(path, "x") == {"epoch": 1}
