@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
-from registry.calibration import calibration_error
+from registry.calibration import calibration_error, debiased_error
 
 SMALLEST_PROBABILITY = 1e-12
 Z95 = NormalDist().inv_cdf(0.975)
@@ -43,7 +43,11 @@ class Judgement:
     macro_f1: float
     """Mean over the classes that have rows."""
     nll: float
+    brier: float
+    """Mean squared distance of the probabilities from the truth, over all classes: 0 is perfect, 2 the worst."""
     calibration_error: float
+    calibration_error_debiased: float
+    """See `registry.calibration.debiased_error`."""
 
     @property
     def correct(self) -> int:
@@ -59,7 +63,9 @@ class Judgement:
             f"{prefix}_accuracy_high": self.accuracy_high,
             f"{prefix}_f1_macro": self.macro_f1,
             f"{prefix}_nll": self.nll,
+            f"{prefix}_brier": self.brier,
             f"{prefix}_calibration_error": self.calibration_error,
+            f"{prefix}_calibration_error_debiased": self.calibration_error_debiased,
         }
         for score in self.per_class:
             if score.n:
@@ -88,8 +94,20 @@ def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classe
         per_class=scores,
         macro_f1=float(np.mean([score.f1 for score in scores if score.n])),
         nll=float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean()),
+        brier=float(np.square(probabilities - np.eye(len(classes))[labels]).sum(axis=1).mean()),
         calibration_error=calibration_error(probabilities.max(axis=1), answers == labels),
+        calibration_error_debiased=debiased_error(probabilities.max(axis=1), answers == labels),
     )
+
+
+def confused_pairs(judgement: Judgement, most: int = 10) -> tuple[tuple[int, int, int], ...]:
+    """The most frequent mistakes as (truth, answer, rows), class indices; the most frequent first."""
+    wrong = judgement.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    width = wrong.shape[1]
+    pairs = [(int(at // width), int(at % width), int(wrong.flat[at])) for at in order]
+    return tuple(pair for pair in pairs if pair[2])
 
 
 def wilson(right: int, rows: int) -> tuple[float, float]:

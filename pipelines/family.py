@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pipelines.families
-from pipelines.data import Split
+from pipelines.data import ImageSet, Split
 from pipelines.errors import UnknownPipelineError
 from pipelines.recipe import Recipe
 
@@ -22,6 +22,16 @@ CARD_KEYS = (
     "ethics",
     "caveats",
 )
+
+
+def no_factors(_rows: ImageSet) -> Mapping[str, Sequence[str]]:
+    """Nothing is known of who wrote the rows."""
+    return {}
+
+
+def nowhere_else(_folder: Path | None) -> tuple[ImageSet, ...]:
+    """No other data set of this kind."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Family:
     load: Callable[[Path | None], Split]
     card: Mapping[str, str]
     """Texts for the model card, one for each of CARD_KEYS."""
+    factors: Callable[[ImageSet], Mapping[str, Sequence[str]]] = no_factors
+    """What groups rows for fairness, such as the writer: a factor's name and a tag per row, "" where not known."""
+    elsewhere: Callable[[Path | None], tuple[ImageSet, ...]] = nowhere_else
+    """Other data sets that only judge, found beside the family's data; they show how far a model carries."""
 
     def __post_init__(self) -> None:
         self.recipe(self.default_recipe)

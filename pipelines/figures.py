@@ -34,11 +34,11 @@ def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    return _png(figure)
+    return png_of(figure)
 
 
-def confusion_matrix(judgement: Judgement, classes: Sequence[str]) -> bytes:
-    """Counts of truth against answer; colour is the share of the true class."""
+def confusion_matrix(judgement: Judgement, classes: Sequence[str], *, normalised: bool = False) -> bytes:
+    """Truth against answer, as counts or as percent of the true class; colour is the share of the true class."""
     counts = judgement.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 0.55 * len(classes) + 1.5)
@@ -53,8 +53,9 @@ def confusion_matrix(judgement: Judgement, classes: Sequence[str]) -> bytes:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             ink = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=8)
-    return _png(figure)
+            text = f"{100 * shares[row, column]:.1f}" if normalised else str(count)
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+    return png_of(figure)
 
 
 def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], guesses: Sequence[str] | None = None) -> bytes:
@@ -79,10 +80,11 @@ def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], guesses: Seque
         ink = "crimson" if wrong else "black"
         axes.text(left + width / 2, top - 2, text, ha="center", va="bottom", fontsize=8, color=ink)
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect="auto")
-    return _png(figure)
+    return png_of(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=DPI)

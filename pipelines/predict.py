@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,21 +15,26 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from pipelines import archive
-from pipelines.engine import DeviceName, Engine
+from pipelines.engine import CHUNK_ROWS, DeviceName, Engine
 from pipelines.errors import ModelFormatError
 
 
 class Exportable(nn.Module):
-    """The module that is registered: float32 (n, 1, h, w) from 0 to 1 in, probabilities (n, classes) out."""
+    """The module that is registered: float32 (n, 1, h, w) from 0 to 1 in, probabilities (n, classes) out.
 
-    def __init__(self, network: nn.Module, height: int, width: int) -> None:
+    The logits are divided by `temperature`, so that a server's confidence is one to be believed.
+    """
+
+    def __init__(self, network: nn.Module, height: int, width: int, temperature: float = 1.0) -> None:
         super().__init__()
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ModelFormatError(f"temperature is {temperature}; give a finite number above 0, 1 changes nothing")
         self.network = network
-        self.height, self.width = height, width
+        self.height, self.width, self.temperature = height, width, temperature
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Softmax over the network's logits."""
-        return torch.softmax(self.network(images), dim=1)
+        """Softmax over the network's logits, each divided by the temperature."""
+        return torch.softmax(self.network(images) / self.temperature, dim=1)
 
 
 class Predictor(Engine):
@@ -61,9 +67,18 @@ def as_batch(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(images.astype(np.float32)).div_(255.0).unsqueeze(1)
 
 
-def exportable(network: nn.Module, *, height: int = 28, width: int = 28) -> Exportable:
+def logits_of(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a network says before the softmax, (n, classes); images are uint8 (n, height, width)."""
+    network.eval()
+    starts = range(0, len(images), CHUNK_ROWS)
+    with torch.inference_mode():
+        parts = [network(as_batch(images[at : at + CHUNK_ROWS])).numpy() for at in starts]
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def exportable(network: nn.Module, *, height: int = 28, width: int = 28, temperature: float = 1.0) -> Exportable:
     """The network as the module that is registered, in evaluation mode."""
-    module = Exportable(network, height, width)
+    module = Exportable(network, height, width, temperature)
     module.eval()
     return module
 

@@ -19,14 +19,16 @@ from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
 from pipelines.evaluate import Judgement, judge
+from pipelines.examine import examine, keep
 from pipelines.family import Family
 from pipelines.mixture import capped, mix, mixed_weights
 from pipelines.model import build_network, parameter_count
 from pipelines.neighbours import near_duplicates
 from pipelines.onnx_graph import portable
 from pipelines.origin import Origin, Witnesses
-from pipelines.predict import Predictor, exportable, load, save
+from pipelines.predict import Exportable, Predictor, exportable, load, logits_of, save
 from pipelines.recipe import Recipe
+from pipelines.temperature import fit_temperature
 from pipelines.train import EpochMetrics, Fitted, fit
 from pipelines.warm import adopt
 from registry.card import render, without_header
@@ -78,6 +80,8 @@ class Order:
     """Folder in which a training leaves what it needs to go on after a kill; None keeps nothing."""
     device: str = "cpu"
     """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
+    elsewhere: tuple[ImageSet, ...] = ()
+    """Other data sets, each judged for the card and trained on never."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +143,7 @@ def make_candidate(
             checkpoints=order.checkpoints,
             device=order.device,
         )
-        module = exportable(fitted.network, height=order.family.height, width=order.family.width)
+        module = _calibrated(fitted.network, order)
         made, size_bytes = _as_served(module, order.family)
         golden = order.split.golden
         probabilities = made(golden.images)
@@ -151,8 +155,10 @@ def make_candidate(
             raise TrainingStopped("this retraining was closed while its candidate was judged; nothing is registered")
         run.log_text(EVIDENCE_FILE, evidence.to_json())
         run.log_text(ROWS_FILE, gate_rows(order, rows, made).to_json())
-        _log_judgement(run, order, fitted, judgement, verdict, probabilities, rows, made)
-        card = render(describe(order, rows, fitted, judgement, verdict, run.id, size_bytes))
+        found = examine(order, made, probabilities, judgement, module.temperature)
+        keep(run, found, golden, order.family.classes)
+        _log_judgement(run, order, fitted, verdict, probabilities, rows, made)
+        card = render(describe(order, rows, fitted, found, verdict, run.id, size_bytes))
         run.log_text("model_card.md", card)
         example = golden.images[:2, None].astype(np.float32) / 255.0
         uri = run.log_model(
@@ -171,6 +177,7 @@ def make_candidate(
             "gate": verdict.outcome,
             "recipe": order.recipe.name,
             "size_bytes": str(size_bytes),
+            "temperature": f"{module.temperature:g}",
             "train_seconds": f"{fitted.seconds:.1f}",
         }
         version = catalog.register(order.family.name, uri, run.id, {**tags, **order.tags}, without_header(card))
@@ -239,11 +246,18 @@ def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, mod
     return Champion(version, load(path, family.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))
 
 
-def _as_served(module: "object", family: Family) -> tuple[Predictor, int]:
+def _calibrated(network: nn.Module, order: Order) -> Exportable:
+    """The network as it is registered, with the temperature that its validation rows ask for."""
+    family, validation = order.family, order.split.validation
+    temperature = fit_temperature(logits_of(network, validation.images), validation.labels)
+    return exportable(network, height=family.height, width=family.width, temperature=temperature)
+
+
+def _as_served(module: Exportable, family: Family) -> tuple[Predictor, int]:
     """The model as a server will load it, with its size: exported, written, read back."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
-        save(module, path)  # type: ignore[arg-type]
+        save(module, path)
         return load(path, family.classes), path.stat().st_size
 
 
@@ -277,14 +291,12 @@ def _log_judgement(
     run: Run,
     order: Order,
     fitted: Fitted,
-    judgement: Judgement,
     verdict: Verdict,
     probabilities: np.ndarray,
     rows: Rows,
     made: Predictor,
 ) -> None:
     classes, golden = order.family.classes, order.split.golden
-    run.log_metrics(judgement.as_metrics("golden"))
     run.log_metrics(
         {
             "parameters": parameter_count(fitted.network),
@@ -300,7 +312,6 @@ def _log_judgement(
         held = judge(made(rows.held_back.images), rows.held_back.labels, classes)
         run.log_metrics(held.as_metrics("heldback"))
     run.log_figure("loss", figures.loss_curve(fitted.history))
-    run.log_figure("confusion_matrix", figures.confusion_matrix(judgement, classes))
     texts = [classes[label] for label in golden.labels]
     guesses = [classes[label] for label in probabilities.argmax(axis=1)]
     run.log_figure("golden_samples", figures.sample_grid(golden.images, texts, guesses))

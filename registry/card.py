@@ -6,6 +6,7 @@ that Hugging Face reads.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
 from hashlib import sha256
 
 import yaml
@@ -53,6 +54,15 @@ class ClassLine:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured about one side of a model: a note, and a table where `header` is given."""
+
+    note: str
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything a card says. `details` and `metrics` are shown as tables in their own order."""
 
@@ -72,6 +82,13 @@ class Card:
     verdict: Verdict
     ethics: str
     caveats: str
+    intervals: Mapping[str, tuple[float, float]]
+    """95 % limits of the metrics that have them."""
+    calibration: Measured
+    fairness: Measured
+    robustness: Measured
+    latency: Measured
+    contact: str
 
 
 def render(card: Card) -> str:
@@ -82,14 +99,20 @@ def render(card: Card) -> str:
         "Factors": card.factors,
         "Metrics": _joined(
             card.metrics_note,
-            _pairs(("Metric", "Value"), {name: f"{value:.4f}" for name, value in card.metrics.items()}),
+            _metrics(card),
         ),
         "Training data": _joined(_data(card.training_data), _feedback(card.feedback)),
         "Evaluation data": _data(card.evaluation_data),
         "Quantitative analyses": _classes(card.classes),
+        "Calibration": _measured(card.calibration),
+        "Fairness": _measured(card.fairness),
+        "Robustness": _measured(card.robustness),
+        "Latency and size": _measured(card.latency),
         "Gate verdict": _verdict(card.verdict),
         "Ethical considerations": card.ethics,
         "Caveats and recommendations": card.caveats,
+        "Contact": card.contact,
+        "Licence": card.license,
     }
     empty = [title for title, body in {"Summary": card.summary, **sections}.items() if not body.strip()]
     if empty:
@@ -102,6 +125,19 @@ def render(card: Card) -> str:
 def without_header(text: str) -> str:
     """A rendered card without its metadata block, for pages that show Markdown only."""
     return text.split("\n---\n", 1)[-1].lstrip("\n") if text.startswith("---\n") else text
+
+
+def difference(before: str, after: str, names: tuple[str, str]) -> str:
+    """What changed from one rendered card to another, as a unified diff; empty where nothing did."""
+    lines = unified_diff(before.splitlines(), after.splitlines(), *names, n=0, lineterm="")
+    return "\n".join(lines)
+
+
+def with_production(text: str, measured: Measured) -> str:
+    """A rendered card with what use has shown since, in a section of its own before the ethical considerations."""
+    section = f"## In production\n\n{_measured(measured).strip()}\n\n"
+    mark = "## Ethical considerations\n"
+    return text.replace(mark, section + mark, 1) if mark in text else f"{text.rstrip()}\n\n{section.rstrip()}\n"
 
 
 def _header(card: Card) -> str:
@@ -117,6 +153,20 @@ def _header(card: Card) -> str:
         "model-index": [{"name": card.name, "results": [result]}],
     }
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
+
+
+def _metrics(card: Card) -> str:
+    rows = []
+    for name, value in card.metrics.items():
+        limits = card.intervals.get(name)
+        rows.append((name, f"{value:.4f}", f"{limits[0]:.4f} to {limits[1]:.4f}" if limits else "none"))
+    return _table(("Metric", "Value", "95 % interval"), rows)
+
+
+def _measured(measured: Measured) -> str:
+    if not measured.header:
+        return measured.note
+    return _joined(measured.note, _table(measured.header, measured.rows))
 
 
 def _data(uses: Sequence[DataUse]) -> str:

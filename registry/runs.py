@@ -165,6 +165,11 @@ class Run:
         """Keep a JSON file under the run, for example `verdict.json`."""
         self.log_text(name, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Keep a table as `tables/<name>.json`, in the form that MLflow's page shows as rows and columns."""
+        text = json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}, indent=1)
+        self.log_text(f"tables/{name}.json", text + "\n")
+
     def log_dataset(self, name: str, digest: str, source: str, context: str, rows: int) -> None:
         """Record which data the run used; `context` is its role, for example train, validation, golden.
 

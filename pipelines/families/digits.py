@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.data import Split, split_by_hash, split_by_writer
+from pipelines.data import ImageSet, Split, split_by_hash, split_by_writer
 from pipelines.family import Family
 from pipelines.idx import load_idx_folder
 from pipelines.optdigits import load_optdigits
-from pipelines.qmnist import has_writers, with_writers
+from pipelines.qmnist import has_writers, populations, with_writers
 from pipelines.recipe import Augmentation, Recipe
+from pipelines.usps import FILES as USPS_FILES
+from pipelines.usps import read_usps
 
 OPTDIGITS_FRACTIONS = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
 MNIST_TRAIN_FRACTIONS = {"train": 0.98, "validation": 0.02}
@@ -33,6 +36,21 @@ def load(folder: Path | None) -> Split:
     seen = deal(train, fractions)
     unseen = deal(test.without(train.ids), MNIST_TEST_FRACTIONS)
     return Split(seen.train, seen.validation, unseen.golden, unseen.stream)
+
+
+def elsewhere(folder: Path | None) -> tuple[ImageSet, ...]:
+    """USPS's test digits, where a folder `usps` lies in the family's folder or beside it."""
+    if folder is None:
+        return ()
+    name = USPS_FILES[1]
+    found = [path for path in (folder / "usps" / name, folder.parent / "usps" / name) if path.is_file()]
+    return tuple(read_usps(path) for path in found[:1])
+
+
+def factors(rows: ImageSet) -> Mapping[str, Sequence[str]]:
+    """Who wrote the rows, and to which people the writer belongs, where QMNIST's labels say so."""
+    people = populations(rows)
+    return {"population": [people.get(each, "") for each in rows.ids], "writer": rows.writers}
 
 
 COMPACT = Recipe(
@@ -96,6 +114,8 @@ FAMILY = Family(
     recipes={recipe.name: recipe for recipe in (COMPACT, REFERENCE, BEST)},
     default_recipe="compact",
     load=load,
+    factors=factors,
+    elsewhere=elsewhere,
     card={
         "intended_use": "Reading single handwritten digits, cut out and centred, bright on dark.",
         "out_of_scope": "Strings of digits, letters, photographs, printed type, and any reading of which a "

@@ -156,6 +156,7 @@ def _order(
         recent=material.since(since),
         checkpoints=parts.settings.home / "checkpoints",
         device=parts.settings.training_device,
+        elsewhere=family.elsewhere(parts.settings.data_dir),
     )
     return order, material, None if current is None else current.to_version
 

@@ -5,8 +5,10 @@ import pytest
 
 from pipelines.describe import describe
 from pipelines.evaluate import Judgement, judge
+from pipelines.examine import examine
 from pipelines.family import Family
 from pipelines.model import build_network
+from pipelines.predict import Predictor, exportable
 from pipelines.retrain import Order, choose_rows
 from pipelines.train import EpochMetrics, Fitted
 from registry.card import Card, render
@@ -36,7 +38,11 @@ def card(order: Order, judgement: Judgement) -> Card:
     epoch = EpochMetrics(1, 6, 0.5, 0.8, 0.4, 0.9, 0.01, 1.0)
     fitted = Fitted(build_network(EASY, 2, height=12, width=12), (epoch,), 1, 1.0)
     verdict = decide_first(judgement.correct, judgement.n)
-    return describe(order, choose_rows(order), fitted, judgement, verdict, "run-1", 2048)
+    module = exportable(fitted.network, height=12, width=12)
+    made = Predictor(module, order.family.classes, 12, 12)
+    answers = np.where(np.arange(judgement.n) < FIVE_WRONG, 1 - order.split.golden.labels, order.split.golden.labels)
+    found = examine(order, made, np.eye(2, dtype=np.float32)[answers], judgement, 1.3)
+    return describe(order, choose_rows(order), fitted, found, verdict, "run-1", 2048)
 
 
 def test_the_card_can_be_rendered_without_a_gap(card: Card) -> None:
@@ -83,3 +89,23 @@ def test_the_details_say_how_it_was_made(card: Card, order: Order) -> None:
     assert card.details["Input"] == f"one grey image of {family.height}×{family.width} pixels, from 0 to 1"
     assert card.details["Seed"] == "3"
     assert "2 KiB" in card.details["Network"]
+
+
+def test_metrics_have_their_intervals_but_for_calibration_errors(card: Card) -> None:
+    for name, (low, high) in card.intervals.items():
+        assert low <= card.metrics[name] <= high
+    without = card.metrics.keys() - card.intervals.keys()
+    assert without == {"golden_calibration_error", "golden_calibration_error_debiased"}
+
+
+def test_calibration_fairness_robustness_and_speed_are_told_in_numbers(card: Card) -> None:
+    assert "divides its logits by 1.3" in card.calibration.note
+    assert "By true class: 2 groups, gap between best and worst" in card.fairness.note
+    assert "nothing is known" in card.fairness.note
+    assert {row[0] for row in card.robustness.rows} >= {"noise", "rotation", "fgsm", "pgd"}
+    assert "No other data set was at hand." in card.robustness.note
+    assert [row[0] for row in card.latency.rows] == ["p50, one image", "p95, one image", "Size on disk"]
+
+
+def test_who_to_ask_is_the_familys_word_or_the_platforms(card: Card) -> None:
+    assert "platform models list" in card.contact

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, f1_score, log_loss
+from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_loss
 from statsmodels.stats.proportion import proportion_confint
 
 from pipelines.errors import DataError
-from pipelines.evaluate import judge, wilson
+from pipelines.evaluate import confused_pairs, judge, wilson
 
 CLASSES = ("a", "b", "c")
 
@@ -32,6 +32,7 @@ def test_numbers_agree_with_scikit_learn() -> None:
     assert judgement.confusion.tolist() == confusion_matrix(labels, answers).tolist()
     assert judgement.macro_f1 == pytest.approx(f1_score(labels, answers, average="macro"))
     assert judgement.nll == pytest.approx(log_loss(labels, probabilities))
+    assert judgement.brier == pytest.approx(brier_score_loss(labels, probabilities, scale_by_half=False))
 
 
 @pytest.mark.parametrize(("right", "rows"), [(0, 5), (5, 5), (97, 100), (3, 7)])
@@ -43,6 +44,14 @@ def test_the_interval_is_wilsons(right: int, rows: int) -> None:
 
 def test_without_rows_the_interval_is_everything() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_most_frequent_mistakes_come_first_and_no_more_than_there_are() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    answers = np.array([1, 1, 0, 0, 2, 2])
+    judgement = judge(np.eye(3)[answers], labels, CLASSES)
+    assert confused_pairs(judgement) == ((0, 1, 2), (1, 0, 1))
+    assert confused_pairs(judgement, 1) == ((0, 1, 2),)
 
 
 def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:

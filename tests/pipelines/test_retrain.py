@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family
 from pipelines.onnx_graph import predictor_of
-from pipelines.predict import Predictor
+from pipelines.predict import Predictor, as_batch
 from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_rows, make_candidate
 from pipelines.train import EpochMetrics
 from registry.catalog import Catalog
@@ -175,6 +176,26 @@ def test_a_candidate_keeps_how_far_its_confidence_may_be_believed(first: Made) -
     assert 0 < doubt.error(0.99) < doubt.error(0.6) < 1
 
 
+def test_the_served_confidence_is_divided_by_the_temperature_that_the_version_names(first: Made) -> None:
+    version = first.catalog.version("bars", 1)
+    [module] = first.run.models.values()
+    assert float(version.tags["temperature"]) == module.temperature == first.run.metrics["temperature"][0]
+    assert module.temperature != 1.0
+    pixels = as_batch(first.order.split.golden.images)
+    with torch.inference_mode():
+        logits, answered = module.network(pixels), module(pixels)
+    assert torch.allclose(torch.log_softmax(logits / module.temperature, dim=1).exp(), answered, atol=1e-6)
+
+
+def test_every_run_keeps_its_tables_in_the_form_that_mlflow_shows(first: Made) -> None:
+    names = {"confusion_matrix", "confusion_matrix_normalised", "per_class", "confused_pairs", "reliability"}
+    for name in names:
+        table = json.loads(first.run.texts[f"tables/{name}.json"])
+        assert all(len(row) == len(table["columns"]) for row in table["data"])
+    counts = json.loads(first.run.texts["tables/confusion_matrix.json"])["data"]
+    assert sum(sum(row[1:]) for row in counts) == 32
+
+
 def test_the_card_is_complete_and_kept_with_run_and_version(first: Made, second: Made) -> None:
     for made in (first, second):
         card = made.run.texts["model_card.md"]
@@ -224,8 +245,9 @@ def test_each_epoch_is_logged(first: Made) -> None:
 
 
 def test_the_figures_are_there(first: Made, second: Made) -> None:
-    assert first.run.figures.keys() == {"loss", "confusion_matrix", "golden_samples"}
-    assert second.run.figures.keys() == {*first.run.figures, "feedback_samples"}
+    wanted = {"loss", "confusion_matrix", "confusion_matrix_normalised", "reliability", "golden_samples"}
+    assert wanted <= first.run.figures.keys()
+    assert second.run.figures.keys() >= {*wanted, "feedback_samples"}
     assert all(png.startswith(b"\x89PNG") for png in second.run.figures.values())
 
 

@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from registry.card import Card, ClassLine, DataUse, FeedbackUse, render, without_header
+from registry.card import (
+    Card,
+    ClassLine,
+    DataUse,
+    FeedbackUse,
+    Measured,
+    difference,
+    render,
+    with_production,
+    without_header,
+)
 from registry.errors import CardError
 from registry.gate import decide_first
 
@@ -17,9 +27,15 @@ SECTIONS = (
     "Training data",
     "Evaluation data",
     "Quantitative analyses",
+    "Calibration",
+    "Fairness",
+    "Robustness",
+    "Latency and size",
     "Gate verdict",
     "Ethical considerations",
     "Caveats and recommendations",
+    "Contact",
+    "Licence",
 )
 
 
@@ -42,6 +58,12 @@ def card() -> Card:
         verdict=decide_first(385, 395),
         ethics="No personal data.",
         caveats="One digit per image.",
+        intervals={"golden_accuracy": (0.954, 0.987)},
+        calibration=Measured("Temperature 1.1.", ("Confidence", "Answers"), (("0.9 to 1.0", "380"),)),
+        fairness=Measured("No group is proved different.", ("Group", "Accuracy"), (("staff", "0.98"),)),
+        robustness=Measured("Under harm.", ("Harm", "Accuracy"), (("noise", "0.9"),)),
+        latency=Measured("On one thread.", ("Measure", "Value"), (("p50", "0.6 ms"),)),
+        contact="The team of the post room.",
     )
 
 
@@ -86,6 +108,65 @@ def test_a_bar_in_a_value_does_not_break_the_table(card: Card) -> None:
 def test_empty_sections_are_refused_all_at_once(card: Card) -> None:
     with pytest.raises(CardError, match="nothing under: Intended use, Training data, Caveats and rec"):
         render(replace(card, intended_use=" ", training_data=(), caveats=""))
+
+
+NOTHING = Measured("", ("Group",), ())
+
+
+@pytest.mark.parametrize(
+    ("gap", "title"),
+    [
+        ({"intended_use": ""}, "Intended use"),
+        ({"factors": "\n"}, "Factors"),
+        ({"details": {}}, "Model details"),
+        ({"metrics": {}}, "Metrics"),
+        ({"metrics_note": ""}, "Metrics"),
+        ({"training_data": ()}, "Training data"),
+        ({"evaluation_data": ()}, "Evaluation data"),
+        ({"classes": ()}, "Quantitative analyses"),
+        ({"calibration": NOTHING}, "Calibration"),
+        ({"fairness": NOTHING}, "Fairness"),
+        ({"robustness": replace(NOTHING, note="a note without its table")}, "Robustness"),
+        ({"latency": NOTHING}, "Latency and size"),
+        ({"ethics": ""}, "Ethical considerations"),
+        ({"caveats": ""}, "Caveats and recommendations"),
+        ({"contact": " "}, "Contact"),
+        ({"license": ""}, "Licence"),
+        ({"summary": ""}, "Summary"),
+    ],
+)
+def test_no_section_may_be_empty(card: Card, gap: dict[str, object], title: str) -> None:
+    with pytest.raises(CardError, match=f"nothing under: {title}. Fill"):
+        render(replace(card, **gap))  # type: ignore[arg-type]
+
+
+def test_a_metric_is_shown_with_its_interval_where_it_has_one(card: Card) -> None:
+    text = render(card)
+    assert "| golden_accuracy | 0.9747 | 0.9540 to 0.9870 |" in text
+    assert "| golden_f1_macro | 0.9741 | none |" in text
+
+
+def test_two_cards_differ_in_what_changed_only(card: Card) -> None:
+    before = render(card)
+    assert difference(before, before, ("version 3", "version 4")) == ""
+    after = render(replace(card, factors="Scanner, paper, writer, light."))
+    changed = difference(before, after, ("version 3", "version 4")).splitlines()
+    assert changed[:2] == ["--- version 3", "+++ version 4"]
+    assert [line for line in changed[2:] if not line.startswith("@@")] == [
+        "-Scanner, paper, writer.",
+        "+Scanner, paper, writer, light.",
+    ]
+
+
+def test_production_has_a_section_of_its_own_and_the_rest_stays(card: Card) -> None:
+    text = render(card)
+    shown = with_production(text, Measured("Since March.", ("Source", "Right"), (("audit", "98 of 100"),)))
+    titles = [line[3:] for line in shown.splitlines() if line.startswith("## ")]
+    assert titles.index("In production") == titles.index("Ethical considerations") - 1
+    assert "| audit | 98 of 100 |" in shown
+    assert [line for line in text.splitlines() if line not in shown.splitlines()] == []
+    old = with_production("an old card", Measured("Since March."))
+    assert old == "an old card\n\n## In production\n\nSince March.\n"
 
 
 def test_feedback_is_one_set_whatever_the_order_and_repeats() -> None:

@@ -4,7 +4,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
@@ -23,6 +23,8 @@ from mlplatform.serve.bodies import (
     NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
+    ExplainIn,
+    ExplainOut,
     FeedbackBody,
     FeedbackMany,
     FeedbackOut,
@@ -45,6 +47,7 @@ from mlplatform.store import audit, predictions, retrainings
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
 PREDICT = "/v1/predict"
+EXPLAIN_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 PathId = Annotated[str, Path(pattern=NO_NUL)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
@@ -85,6 +88,16 @@ def _predictions(app: FastAPI, server: Server) -> None:
         return Response(await reply(server, await _asked(request)), media_type="application/json")
 
     app.router.route_class = APIRoute
+
+    @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
+    def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:
+        """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
+        if body.prediction_id is not None:
+            server.recorder.flush(1.0)
+        made = server.explaining.explain(body)
+        if "image/png" in request.headers.get("accept", ""):
+            return Response(made.png, media_type="image/png")
+        return made.shown
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:

@@ -45,6 +45,26 @@ class PredictOut(Body):
     recorded: bool
 
 
+class ExplainIn(Body):
+    """What to explain: a recorded prediction by its id, or an image (base64 PNG or JPEG, or an array of pixels)."""
+
+    prediction_id: str | None = Field(None, min_length=1, max_length=64, pattern=NO_NUL)
+    image: str | list[list[float]] | None = None
+    label: str | None = Field(None, max_length=64, description="The class to explain; the model's answer by default.")
+
+
+class ExplainOut(Body):
+    """Where the model looks: `heat` has a row of values from 0 to 1 per row of pixels, `overlay` is a base64 PNG."""
+
+    label: str
+    answer: str
+    method: str
+    heat: list[list[float]]
+    overlay: str
+    model: ModelName
+    prediction_id: str | None
+
+
 class FeedbackIn(Body):
     """A label for one prediction. `at` is when it was given; it defaults to now."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mlplatform.build import Parts
 from mlplatform.serve.batcher import Batcher
 from mlplatform.serve.decode import Decoder
+from mlplatform.serve.explaining import Explaining
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
@@ -32,6 +33,7 @@ class Server:
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
+    explaining: Explaining
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
@@ -73,7 +75,9 @@ def assemble(parts: Parts) -> Server:
         return Choice(settings.engine, settings.device, tuner.threads)
 
     reloader = Reloader(parts, holder, measure, after_poll, choice)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, batcher, tuner, reloader, requests)
+    explaining = Explaining(parts, holder, decoder)
+    metrics = Metrics(holder, recorder)
+    return Server(parts, decoder, holder, recorder, metrics, pool, batcher, tuner, reloader, requests, explaining)
 
 
 def _serving(holder: Holder) -> int:

@@ -1,0 +1,103 @@
+"""Explanations over HTTP, by the version that answered."""
+
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mlplatform.serve.holder import Loaded
+from mlplatform.serve.server import Server
+from pipelines.predict import exportable, load, save
+from tests.mlplatform.conftest import START
+from tests.mlplatform.serve.conftest import CLASSES, NAME, StockedCatalog, encoded, module
+
+DIGIT = Image.fromarray(np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11))))
+
+
+def looking(seed: int) -> nn.Module:
+    """A small network with a convolution, weights drawn by seed."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(196, 10))
+
+
+@pytest.fixture
+def explained(server: Server, stocked: StockedCatalog, tmp_path: Path) -> Server:
+    """Version 1 and 2 look at pictures with other weights, version 3 does not look; version 1 answers."""
+    for version, made in ((1, exportable(looking(1))), (2, exportable(looking(2))), (3, module(3))):
+        save(made, tmp_path / f"{version}.pt2")
+        stocked.stock(version, (tmp_path / f"{version}.pt2").read_bytes())
+    server.holder.put(Loaded(NAME, 1, load(tmp_path / "1.pt2", CLASSES), START))
+    return server
+
+
+def ask(client: httpx.Client, body: object, accept: str = "application/json") -> httpx.Response:
+    return client.post("/v1/explain", json=body, headers={"accept": accept})
+
+
+IMAGE = b64encode(encoded(DIGIT)).decode()
+
+
+def test_an_image_is_explained_as_numbers_and_as_a_picture(explained: Server, client: httpx.Client) -> None:
+    answered = ask(client, {"image": IMAGE})
+    assert answered.status_code == 200
+    shown = answered.json()
+    heat = np.array(shown["heat"])
+    assert heat.shape == (28, 28)
+    assert 0 <= heat.min() < heat.max() == 1
+    assert (shown["model"], shown["method"], shown["prediction_id"]) == ({"name": NAME, "version": 1}, "grad-cam", None)
+    assert shown["label"] == shown["answer"]
+    picture = ask(client, {"image": IMAGE}, "image/png")
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.content == b64decode(shown["overlay"])
+
+
+def test_a_recorded_prediction_is_explained_by_the_version_that_made_it(
+    explained: Server, client: httpx.Client, tmp_path: Path
+) -> None:
+    made = client.post("/v1/predict", content=encoded(DIGIT), headers={"content-type": "image/png"}).json()
+    [prediction] = made["predictions"]
+    explained.holder.put(Loaded(NAME, 2, load(tmp_path / "2.pt2", CLASSES), START))
+    shown = ask(client, {"prediction_id": prediction["id"]}).json()
+    assert (shown["model"]["version"], shown["answer"]) == (1, prediction["label"])
+    assert shown["prediction_id"] == prediction["id"]
+    now = ask(client, {"image": IMAGE}).json()
+    assert now["model"]["version"] == 2
+    assert now["heat"] != shown["heat"]
+
+
+def test_another_class_can_be_asked_for(explained: Server, client: httpx.Client) -> None:
+    answer = ask(client, {"image": IMAGE}).json()["answer"]
+    other = next(name for name in CLASSES if name != answer)
+    shown = ask(client, {"image": IMAGE, "label": other}).json()
+    assert (shown["label"], shown["answer"]) == (other, answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 422, "either"),
+        ({"image": IMAGE, "prediction_id": "x"}, 422, "either"),
+        ({"image": IMAGE, "label": "A"}, 422, "none of the model's classes"),
+        ({"image": "%%%"}, 422, "not base64"),
+        ({"image": IMAGE, "more": 1}, 422, "more"),
+        ({"prediction_id": "unknown"}, 404, "unknown"),
+    ],
+)
+def test_what_cannot_be_explained_is_a_problem_with_words(
+    explained: Server, client: httpx.Client, body: object, status: int, words: str
+) -> None:
+    answered = ask(client, body)
+    assert answered.status_code == status
+    assert words in answered.json()["detail"]
+
+
+def test_a_model_without_a_convolution_is_a_conflict(explained: Server, client: httpx.Client, tmp_path: Path) -> None:
+    explained.holder.put(Loaded(NAME, 3, load(tmp_path / "3.pt2", CLASSES), START))
+    answered = ask(client, {"image": IMAGE})
+    assert answered.status_code == 409
+    assert "version 3 cannot be explained" in answered.json()["detail"]

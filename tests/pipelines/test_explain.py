@@ -1,0 +1,109 @@
+"""Where a model looks."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from pipelines.errors import DataError, ModelFormatError
+from pipelines.explain import Explainer, overlay
+from pipelines.model import build_network
+from pipelines.predict import exportable, load, save
+from pipelines.train import fit
+from tests.pipelines.conftest import TINY, draw_bars
+
+CLASSES = ("upright", "lying")
+ROWS = draw_bars(40, 5)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    made = build_network(TINY, 2, height=12, width=12, seed=1)
+    return fit(made, TINY, draw_bars(200, 1), draw_bars(40, 2), seed=1).network
+
+
+@pytest.fixture(scope="module")
+def explainer(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Explainer:
+    """Of the model as a server loads it."""
+    path = tmp_path_factory.mktemp("served") / "model.pt2"
+    save(exportable(network, height=12, width=12, temperature=1.4), path)
+    return Explainer(load(path, CLASSES).module, 2)
+
+
+def likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Rank correlation of two maps; 0 where one of them is flat."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    ranks = [np.argsort(np.argsort(each.ravel())) for each in (first, second)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def test_a_map_has_the_pictures_size_and_lies_between_0_and_1(explainer: Explainer) -> None:
+    for image in ROWS.images[:10]:
+        found = explainer(image)
+        assert found.heat.shape == image.shape
+        assert 0 <= float(found.heat.min()) <= float(found.heat.max()) <= 1
+
+
+def test_the_map_of_the_answer_is_warmer_on_the_bar_than_beside_it(explainer: Explainer) -> None:
+    on, beside = [], []
+    for image in ROWS.images:
+        heat = explainer(image).heat
+        ink = image > 200
+        on.append(float(heat[ink].mean()))
+        beside.append(float(heat[~ink].mean()))
+    assert np.mean(on) > 1.1 * np.mean(beside)
+
+
+def test_the_map_follows_the_weights_and_not_the_picture_alone(network: nn.Module, explainer: Explainer) -> None:
+    """Adebayo et al.: with weights drawn anew, from the last layer down, the map must become another."""
+    drawn = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in drawn.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.std())
+    strange = Explainer(exportable(drawn, height=12, width=12), 2)
+    alike = [likeness(explainer(image, 0).heat, strange(image, 0).heat) for image in ROWS.images]
+    same = [likeness(explainer(image, 0).heat, explainer(image, 0).heat) for image in ROWS.images]
+    assert np.mean(same) > 0.9
+    assert abs(np.mean(alike)) < 0.4
+
+
+def test_another_class_has_another_map(explainer: Explainer) -> None:
+    assert any((explainer(image, 0).heat != explainer(image, 1).heat).any() for image in ROWS.images[:5])
+    answered = explainer(ROWS.images[0])
+    assert (explainer(ROWS.images[0], answered.class_index).heat == answered.heat).all()
+
+
+def test_explaining_warns_of_nothing_and_works_where_gradients_are_off(explainer: Explainer) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        assert explainer(ROWS.images[0]).heat.max() > 0
+
+
+def test_an_overlay_is_an_enlarged_picture_that_is_red_where_it_is_warm() -> None:
+    heat = np.zeros((28, 28), dtype=np.float32)
+    heat[:14] = 0.4
+    with Image.open(io.BytesIO(overlay(np.full((28, 28), 60, dtype=np.uint8), heat))) as opened:
+        pixels = np.asarray(opened.convert("RGB")).astype(int)
+    assert pixels.shape == (224, 224, 3)
+    assert pixels[10, 10, 0] > pixels[10, 10, 2] + 50
+    assert len(set(pixels[-1, -1].tolist())) == 1
+
+
+def test_what_cannot_be_explained_is_refused(explainer: Explainer) -> None:
+    with pytest.raises(DataError, match="class index 7"):
+        explainer(ROWS.images[0], 7)
+    with pytest.raises(DataError, match="one grey image"):
+        explainer(ROWS.images[:1])
+    with pytest.raises(ModelFormatError, match="no convolution"):
+        Explainer(exportable(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), height=8, width=8), 2)
