@@ -5,6 +5,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -34,6 +35,8 @@ from mlplatform.serve.bodies import (
     ReviewMany,
     ReviewOut,
 )
+from mlplatform.serve.doors import install_doors
+from mlplatform.serve.guard import caller_of
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
@@ -72,6 +75,7 @@ def create_app(server: Server) -> FastAPI:
     _models(app, server)
     _health(app, server)
     _pages(app, server)
+    install_doors(app, server)
     return app
 
 
@@ -98,6 +102,7 @@ def _predictions(app: FastAPI, server: Server) -> None:
     async def predict(request: Request) -> PredictOut:
         """Answer one or many images; every answer is recorded under its id."""
         asked = await _asked(request)
+        asked = replace(asked, client_id=asked.client_id or caller_of(request).name)
         return await server.pool.run(answer, server, asked)
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
@@ -136,20 +141,24 @@ async def _asked(request: Request) -> Asked:
 
 def _feedback(app: FastAPI, server: Server) -> None:
     @app.post("/v1/feedback", tags=["feedback"])
-    def feedback(body: FeedbackBody) -> list[FeedbackOut]:
+    def feedback(body: FeedbackBody, request: Request) -> list[FeedbackOut]:
         """Take one label or many, by prediction id; sending the same again changes nothing."""
         items = body.feedback if isinstance(body, FeedbackMany) else [body]
-        taken = take_labels(server, items)
+        taken = take_labels(server, items, caller_of(request))
         for item, outcome in zip(items, taken, strict=True):
             server.metrics.feedback.labels(item.source, outcome.outcome).inc()
         return taken
 
     @app.get("/v1/audit/next", tags=["feedback"])
     def next_review(
-        reviewer: Annotated[str, Query(min_length=1, max_length=200, pattern=NO_NUL)],
+        request: Request,
+        reviewer: Annotated[str, Query(max_length=200, pattern=NO_NUL)] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 1,
     ) -> ReviewMany:
         """The next drawn answers to label with `source: audit`, held for the reviewer for a quarter of an hour."""
+        reviewer = reviewer or caller_of(request).name
+        if not reviewer:
+            raise InvalidInputError("say who reviews: ?reviewer=NAME, or use a key")
         found = next_answers(server.parts, reviewer, limit)
         answers = [
             ReviewOut(
@@ -163,21 +172,22 @@ def _feedback(app: FastAPI, server: Server) -> None:
 
 def _models(app: FastAPI, server: Server) -> None:
     @app.post("/v1/retrain", status_code=202, tags=["retrain"])
-    def retrain(body: RetrainIn) -> RetrainOut:
+    def retrain(body: RetrainIn, request: Request) -> RetrainOut:
         """Queue a retraining, or join the one that is queued."""
+        caller = caller_of(request)
+        asked_by = body.requested_by or caller.name or "api"
         with server.parts.database.write() as connection:
             queued, fresh = retrainings.request(
                 connection,
                 pipeline=server.parts.family.name,
                 reason=body.reason,
                 trigger="api",
-                requested_by=body.requested_by,
+                requested_by=asked_by,
                 now=server.parts.clock(),
             )
             subject = f"retraining/{queued}"
-            audit.note(
-                connection, body.requested_by, "ask-retrain", subject, server.parts.clock(), {"reason": body.reason}
-            )
+            details = {"reason": body.reason} | ({"key": caller.key_id, "by": asked_by} if caller.key_id else {})
+            audit.note(connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details)
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
@@ -187,9 +197,9 @@ def _models(app: FastAPI, server: Server) -> None:
             return JSONResponse(plain(retrainings.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
-    def cancel(retraining_id: PathId) -> None:
+    def cancel(retraining_id: PathId, request: Request) -> None:
         """Cancel a queued or running retraining; the champion stays."""
-        cancel_retraining(server.parts, retraining_id, "api")
+        cancel_retraining(server.parts, retraining_id, caller_of(request).name or "api")
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
@@ -244,8 +254,6 @@ def _pages(app: FastAPI, server: Server) -> None:
 
     @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
     def take_on(alert_id: PathId, request: Request) -> RedirectResponse:
-        """Acknowledge a firing alert from its page; a form of another site is refused."""
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise InvalidInputError("this form came from another site; open the alert's own page")
-        acknowledge_alert(server.parts, alert_id, "dashboard")
+        """Acknowledge a firing alert from its page; the guard refuses a form of another site."""
+        acknowledge_alert(server.parts, alert_id, caller_of(request).name or "dashboard")
         return RedirectResponse(f"../{alert_id}", status_code=303)

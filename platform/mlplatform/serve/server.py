@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
 from mlplatform.serve.recorder import Recorder
@@ -29,9 +30,12 @@ class Server:
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
+    keyring: Keyring
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
+        if self.parts.settings.asks_for_keys:
+            self.keyring.start()
         self.recorder.start()
         self.reloader.start()
 
@@ -40,6 +44,7 @@ class Server:
         self.pool.close()
         self.recorder.close()
         self.reloader.close()
+        self.keyring.close()
 
 
 def assemble(parts: Parts) -> Server:
@@ -67,7 +72,8 @@ def assemble(parts: Parts) -> Server:
             pool.resize(tuner.threads)
 
     reloader = Reloader(parts, holder, measure, after_poll)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
+    keyring = Keyring(lambda: parts.database, parts.clock)
+    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests, keyring)
 
 
 def _serving(holder: Holder) -> int:
