@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")
     max_images: int = Field(256, ge=1, description="Most images in one request.")
     max_megapixels: float = Field(4.0, gt=0, description="Largest picture, in megapixels, before decoding.")
+    max_request_megapixels: float = Field(
+        64.0, gt=0, description="Most megapixels the pictures of one request may have together, before decoding."
+    )
     recorder_queue: int = Field(20_000, ge=1, description="Predictions waiting for the database, at most.")
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
     recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")

@@ -50,7 +50,8 @@ class Server:
 def assemble(parts: Parts) -> Server:
     """Build a server's parts from settings; nothing runs yet."""
     settings, family, holder = parts.settings, parts.family, Holder()
-    decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
+    decoder = Decoder(family.height, family.width, settings.max_images, *megapixels)
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         parts.database,
