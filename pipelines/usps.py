@@ -1,54 +1,69 @@
-"""USPS's digits from envelopes, a second population to judge on; refuses to know models and to train on them.
+"""USPS's zip-code digits in the shape of MNIST; refuses to know splits and models.
 
-Hull, "A Database for Handwritten Text Recognition Research" (1994), in the form of Hastie, Tibshirani and Friedman:
-one row per digit, its label and 16x16 greys from -1 (ground) to 1 (ink), gzipped.
+One row of the gzipped text is a label and 256 numbers from -1 (white) to 1 (ink), as in Hastie, Tibshirani and
+Friedman, "The Elements of Statistical Learning".
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipelines.data import ImageSet
 from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.idx import unzipped
 
-TEST_FILE = "zip.test.gz"
-SIDE = 16
-BOX = 20
-MOST_BYTES = 64 * 1024 * 1024
+SMALL, INK, SIDE = 16, 20, 28
+MARGIN = (SIDE - INK) // 2
+CLASSES = 10
+FILES = ("zip.train.gz", "zip.test.gz")
 
 
-def load_usps(path: Path, *, side: int = 28) -> ImageSet:
-    """The digits of one file, each enlarged to MNIST's box of 20 pixels in the middle of side x side.
+def load_usps(folder: Path) -> tuple[ImageSet, ImageSet]:
+    """The train and the test set of a folder with both files."""
+    train, test = (read_usps(folder / name) for name in FILES)
+    return train, test
 
-    Raises MissingDataError without the file, CorruptDataError where it is something else.
-    """
-    if not path.is_file():
-        raise MissingDataError(f"no file {path}; give the gzipped text of USPS's digits")
+
+def read_usps(path: Path) -> ImageSet:
+    """One file, each 16x16 digit enlarged to 20x20 in the middle of 28x28, bright on dark."""
     try:
-        with gzip.open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        table = np.array([line.split() for line in text.decode("ascii").splitlines() if line.strip()], dtype=np.float64)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise CorruptDataError(f"{path.name} is not USPS's text of numbers: {error}; fetch it again") from error
-    if len(text) > MOST_BYTES or table.ndim != 2 or table.shape[1] != 1 + SIDE * SIDE:
-        raise CorruptDataError(f"{path.name} has rows of shape {table.shape[1:]}; USPS has a label and 256 greys each")
-    labels, greys = table[:, 0], table[:, 1:]
-    if np.abs(greys).max() > 1 or not np.isin(labels, range(10)).all():
-        raise CorruptDataError(f"{path.name} has labels or greys outside 0 to 9 and -1 to 1; fetch it again")
-    pixels = np.rint((greys + 1) * 127.5).astype(np.uint8).reshape(-1, SIDE, SIDE)
-    return ImageSet(np.stack([_enlarged(each, side) for each in pixels]), labels.astype(np.int64), "usps")
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingDataError(f"no data file {path}; run 'platform data fetch usps'") from error
+    table = _table(unzipped(raw, path.name), path.name)
+    labels = table[:, 0].astype(np.int64)
+    if (labels != table[:, 0]).any() or labels.min() < 0 or labels.max() >= CLASSES:
+        raise CorruptDataError(f"{path.name} holds a label that is no whole number from 0 to {CLASSES - 1}")
+    ink = table[:, 1:]
+    if np.abs(ink).max() > 1:
+        raise CorruptDataError(f"{path.name} holds the grey {ink.flat[np.abs(ink).argmax()]:g}; greys go from -1 to 1")
+    return ImageSet(_enlarged(ink.reshape(-1, SMALL, SMALL)), labels, f"usps/{path.name.split('.')[1]}")
 
 
-def _enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    sheet = np.zeros((side, side), dtype=np.uint8)
-    box = BOX * side // 28
-    edge = (side - box) // 2
-    large = Image.fromarray(picture).resize((box, box), Image.Resampling.BILINEAR)
-    sheet[edge : edge + box, edge : edge + box] = np.asarray(large)
-    return sheet
+def _table(content: bytes, name: str) -> NDArray[np.float64]:
+    try:
+        rows = [[float(word) for word in line.split()] for line in content.decode("ascii").splitlines() if line.strip()]
+    except ValueError as error:
+        raise CorruptDataError(f"{name} is no text of numbers: {error}; fetch it again") from error
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 1 + SMALL * SMALL:
+            raise CorruptDataError(
+                f"row {number} of {name} has {len(row)} numbers, not a label and {SMALL * SMALL} greys; fetch it again"
+            )
+    if not rows:
+        raise CorruptDataError(f"{name} holds no row; fetch it again")
+    return np.array(rows, dtype=np.float64)
+
+
+def _enlarged(small: NDArray[np.float64]) -> NDArray[np.uint8]:
+    # scipy.ndimage takes a moment to import, and only this data set needs it.
+    from scipy import ndimage
+
+    scale = INK / SMALL
+    inked = ndimage.zoom((small + 1) * 127.5, (1, scale, scale), order=1)
+    whole = np.zeros((len(inked), SIDE, SIDE), dtype=np.uint8)
+    whole[:, MARGIN : MARGIN + INK, MARGIN : MARGIN + INK] = np.clip(np.rint(inked), 0, 255).astype(np.uint8)
+    return whole

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mlplatform.build import Parts, build, environment
 from mlplatform.errors import PlatformError
-from mlplatform.settings import Settings
+from mlplatform.people import known_keys
+from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database
@@ -146,6 +147,19 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
 
 
+def _doors(parts: Parts) -> Iterator[tuple[str, str]]:
+    settings = parts.settings
+    if not settings.asks_for_keys:
+        mark = "ok" if settings.host in LOOPBACK else "problem"
+        yield mark, f"the API on {settings.host} asks nobody for a key (PLATFORM_AUTH={settings.auth})"
+        return
+    if not _tables_are_current(parts):
+        yield "note", "keys not looked at: the database's tables are not those of this version"
+        return
+    working = sum(key["state"] == "works" for key in known_keys(parts))
+    yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
+
+
 def _tables_are_current(parts: Parts) -> bool:
     """Whether `parts.database`, which creates and upgrades tables, would change none."""
     current, newest = Database(parts.settings.store_url).revision()
@@ -161,4 +175,5 @@ CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "rules": _rules,
     "model": _model,
     "processes": _processes,
+    "doors": _doors,
 }

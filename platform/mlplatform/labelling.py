@@ -11,8 +11,8 @@ from mlplatform.store import audit, feedback
 TRIES = 3
 
 
-def write_labels(parts: Parts, labels: Sequence[feedback.Label]) -> list[feedback.Accepted]:
-    """Take labels, all or none, each that changes something with an entry in the audit log.
+def write_labels(parts: Parts, labels: Sequence[feedback.Label], key_id: str = "") -> list[feedback.Accepted]:
+    """Take labels, all or none, each that changes something with an entry in the audit log, which names the API key.
 
     Raises NotFoundError for predictions that are not known, ConflictError when other processes keep interfering.
     """
@@ -24,6 +24,7 @@ def write_labels(parts: Parts, labels: Sequence[feedback.Label]) -> list[feedbac
                 for label, accepted in zip(labels, taken, strict=True):
                     if accepted.outcome != "repeated":
                         details = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
+                        details |= {"key": key_id} if key_id else {}
                         subject = f"prediction/{label.prediction_id}"
                         audit.note(connection, label.reviewer or "api", "feedback", subject, now, details)
             return taken

@@ -1,12 +1,20 @@
 """What people do to alerts, retrainings, versions and cards, with their name in the audit log; it prints nothing."""
 
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+
+from mlplatform import keys as apikeys
 from mlplatform.build import Parts
 from mlplatform.champion import Change, quarantine
-from mlplatform.errors import ConflictError
+from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.plain import plain
 from mlplatform.production import in_production
-from mlplatform.store import alerts, audit, promotions, retrainings
+from mlplatform.store import alerts, audit, keys, promotions, retrainings
 from monitors.alerts import Silence, acknowledge
 from registry.card import difference, with_production
+
+LONGEST_NAME = 100
 
 
 def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
@@ -97,3 +105,34 @@ def quarantine_version(parts: Parts, version: int, reason: str, actor: str, *, l
         changed = quarantine(connection, name, version, actor, reason, parts.clock(), lifted=lift)
     parts.champions.show_quarantines(name)
     return changed
+
+
+def create_key(
+    parts: Parts, name: str, scopes: Collection[str], lives: timedelta | None, actor: str
+) -> tuple[str, apikeys.Key]:
+    """Make an API key for somebody; its text is returned here and kept nowhere. Raises InvalidInputError."""
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {LONGEST_NAME} characters")
+    (text, shown), now = apikeys.fresh(), parts.clock()
+    until = None if lives is None else now + lives
+    key = apikeys.Key(shown.id, name.strip(), shown.digest, apikeys.checked_scopes(scopes), now, actor, until)
+    with parts.database.write() as connection:
+        keys.add(connection, key)
+    return text, key
+
+
+def revoke_key(parts: Parts, key_id: str, actor: str) -> None:
+    """End an API key; servers notice within seconds. Raises NotFoundError, and ConflictError for one that ended."""
+    with parts.database.write() as connection:
+        keys.revoke(connection, key_id, actor, parts.clock())
+
+
+def known_keys(parts: Parts) -> list[dict[str, Any]]:
+    """Every key as people are shown it: without its digest, with its state."""
+    with parts.database.read() as connection:
+        found = keys.listed(connection)
+    return [
+        {name: value for name, value in plain(key).items() if name != "digest"}
+        | {"scopes": ", ".join(key.scopes), "state": key.dead(parts.clock()) or "works"}
+        for key in found
+    ]

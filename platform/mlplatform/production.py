@@ -34,8 +34,8 @@ def in_production(parts: Parts, version: int) -> Measured | None:
         return None
     serving = current is not None and current.to_version == version
     sentences = [
-        f"Since {since:%Y-%m-%d %H:%M} UTC this version gave {answers} answers; it is {'' if serving else 'not '}champion "
-        f"as of {now:%Y-%m-%d %H:%M} UTC."
+        f"Since {since:%Y-%m-%d %H:%M} UTC this version gave {answers} answers.",
+        f"As of {now:%Y-%m-%d %H:%M} UTC it is {'' if serving else 'not '}champion.",
     ]
     if serving:
         names = sorted({alert.rule for alert in open_ones})

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from mlplatform.errors import SettingsError
 
 LIBRARIES_MB = 512
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _lower(value: object) -> object:
@@ -79,6 +80,9 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")
     max_images: int = Field(256, ge=1, description="Most images in one request.")
     max_megapixels: float = Field(4.0, gt=0, description="Largest picture, in megapixels, before decoding.")
+    max_request_megapixels: float = Field(
+        64.0, gt=0, description="Most megapixels the pictures of one request may have together, before decoding."
+    )
     recorder_queue: int = Field(20_000, ge=1, description="Predictions waiting for the database, at most.")
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
     recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
@@ -96,6 +100,19 @@ class Settings(BaseSettings):
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
+    auth: Annotated[Literal["auto", "on", "off"], BeforeValidator(_lower)] = Field(
+        "auto", description="Whether the API asks for keys: on, off, or auto (off on loopback, on elsewhere)."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
+        (), description="Host names (JSON list) the API answers to; empty means any, or local ones where keys are off."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
+        (), description="Origins (JSON list) whose pages may call the API from a browser; empty means none."
+    )
+    rate_limit: float = Field(
+        0, ge=0, description="Requests a second one key (without keys: one address) may make; 0 sets no limit."
+    )
+    rate_burst: int = Field(0, ge=0, description="Requests at once within the rate limit; 0 means twice its number.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
@@ -115,6 +132,11 @@ class Settings(BaseSettings):
                 f"{self.heartbeat_seconds:g}, or living retrainings are taken for dead"
             )
         return self
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether the API server asks for keys."""
+        return self.auth == "on" or (self.auth == "auto" and self.host not in LOOPBACK)
 
     @property
     def store_url(self) -> str:

@@ -1,4 +1,4 @@
-"""USPS's digits."""
+"""USPS's zip-code digits."""
 
 from __future__ import annotations
 
@@ -10,41 +10,59 @@ import numpy as np
 import pytest
 
 from pipelines.errors import CorruptDataError, MissingDataError
-from pipelines.usps import TEST_FILE, load_usps
-
-USPS = Path(os.environ.get("PLATFORM_TEST_MNIST_DIR", "")).parent / "usps" / TEST_FILE
+from pipelines.usps import load_usps, read_usps
 
 
-def written(path: Path, rows: list[tuple[float, ...]]) -> Path:
-    path.write_bytes(gzip.compress("\n".join(" ".join(map(str, row)) for row in rows).encode()))
+def row(label: str = "6.0000", grey: float = -1.0, count: int = 256) -> str:
+    return " ".join([label, *[f"{grey:.4f}"] * count])
+
+
+def write(path: Path, *rows: str) -> Path:
+    path.write_bytes(gzip.compress("\n".join(rows).encode()))
     return path
 
 
-def test_ink_is_bright_in_the_middle_box_and_the_label_is_kept(tmp_path: Path) -> None:
-    picture = np.full((16, 16), -1.0)
-    picture[4:12, 7:9] = 1.0
-    found = load_usps(written(tmp_path / "some.gz", [(6.0, *picture.ravel()), (3.0, *(-picture).ravel())]))
-    assert found.labels.tolist() == [6, 3]
-    assert found.images.shape == (2, 28, 28)
-    assert found.images[0, 14, 14] == 255
-    assert not found.images[:, :4].any()
-    assert found.images[1, 4, 4] == 255
+def test_rows_become_bright_digits_in_the_middle(tmp_path: Path) -> None:
+    rows = read_usps(write(tmp_path / "zip.train.gz", row(), row("3.0", 1.0)))
+    assert rows.labels.tolist() == [6, 3]
+    assert rows.name == "usps/train"
+    assert rows.images.shape == (2, 28, 28)
+    assert int(rows.images[0].max()) == 0
+    assert int(rows.images[1].astype(int).sum()) == 255 * 20 * 20
+    assert rows.images[1, 4, 4] == 255
+    assert rows.images[1, 3].max() == 0
 
 
-def test_a_file_that_is_missing_or_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="no file"):
-        load_usps(tmp_path / "none.gz")
-    (tmp_path / "plain.gz").write_bytes(b"no gzip")
-    with pytest.raises(CorruptDataError, match="not USPS"):
-        load_usps(tmp_path / "plain.gz")
-    with pytest.raises(CorruptDataError, match="256 greys"):
-        load_usps(written(tmp_path / "short.gz", [(1.0, 0.5)]))
-    with pytest.raises(CorruptDataError, match="outside 0 to 9"):
-        load_usps(written(tmp_path / "far.gz", [(11.0, *[0.0] * 256)]))
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((), "no row"),
+        ((row(), row(count=255)), "row 2 of zip.test.gz has 256 numbers"),
+        ((row("10"),), "no whole number from 0 to 9"),
+        ((row("1.5"),), "no whole number"),
+        ((row(grey=1.5),), "grey 1.5; greys go from -1 to 1"),
+        (("1 two",), "no text of numbers"),
+    ],
+)
+def test_a_file_that_is_not_usps_is_refused(tmp_path: Path, rows: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CorruptDataError, match=message):
+        read_usps(write(tmp_path / "zip.test.gz", *rows))
 
 
-@pytest.mark.skipif(not USPS.is_file(), reason="no usps folder beside PLATFORM_TEST_MNIST_DIR")
-def test_the_real_test_file_holds_2007_digits() -> None:
-    found = load_usps(USPS)
-    assert (len(found), int(found.labels.min()), int(found.labels.max())) == (2007, 0, 9)
-    assert 25 < found.images.mean() < 50
+def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "zip.train.gz", row())
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptDataError, match="ends early"):
+        read_usps(path)
+    with pytest.raises(MissingDataError, match="platform data fetch usps"):
+        load_usps(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
+def test_the_real_files_have_their_known_counts() -> None:
+    folder = Path(os.environ["PLATFORM_TEST_MNIST_DIR"]).parent / "usps"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not hold USPS")
+    train, test = load_usps(folder)
+    assert (len(train), len(test)) == (7291, 2007)
+    assert np.bincount(train.labels).tolist() == [1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644]

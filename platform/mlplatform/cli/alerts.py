@@ -71,8 +71,8 @@ def silence(
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
-    parts, length = build(load_settings()), _length(until)
-    end = parts.clock() + length
+    parts = build(load_settings())
+    end = parts.clock() + length(until)
     made = silence_alerts(parts, Silence(rule, end, key, severity, comment), by)
     say(
         {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
@@ -105,7 +105,7 @@ def backtest_rules(
     from mlplatform.settings import load_settings
 
     parts = build(load_settings(alerts_file=rules))
-    show(backtest(parts, parts.rules, _length(since, "--since")), as_json)
+    show(backtest(parts, parts.rules, length(since, "--since")), as_json)
 
 
 @alerts_app.command("schema")
@@ -117,7 +117,8 @@ def schema(as_json: AsJson = False) -> None:
     print_json(json_schema())
 
 
-def _length(text: str, option: str = "--for") -> timedelta:
+def length(text: str, option: str = "--for") -> timedelta:
+    """A length of time as people write it; raises typer's BadParameter."""
     from monitors.quantities import parse_duration
 
     try:

@@ -1,5 +1,6 @@
 """The story: the whole loop turned once, in six acts, each checked; a step that does not happen fails the demo."""
 
+import json
 import secrets
 import time
 from base64 import b64encode
@@ -67,6 +68,9 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
             "mlflow_port": mlflow,
             "host": "127.0.0.1",
             "port": api,
+            "auth": "off",
+            "allowed_hosts": (),
+            "rate_limit": 0,
             "public_url": f"http://127.0.0.1:{api}",
             "mlflow_public_url": f"http://127.0.0.1:{mlflow}",
             "alerts_file": home / "alerts.yaml",
@@ -81,8 +85,11 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The same settings for the child processes: an empty one wins over the parent's, and `home` holds no .env."""
-    given = {name: value for name, value in settings.model_dump(mode="json").items() if name != "mlflow_allowed_hosts"}
-    return {f"PLATFORM_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+    given = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
+    return {
+        f"PLATFORM_{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+    }
 
 
 class _Demo:

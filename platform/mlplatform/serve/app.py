@@ -4,6 +4,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -23,8 +24,6 @@ from mlplatform.serve.bodies import (
     NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
-    ExplainIn,
-    ExplainOut,
     FeedbackBody,
     FeedbackMany,
     FeedbackOut,
@@ -36,6 +35,8 @@ from mlplatform.serve.bodies import (
     ReviewOut,
 )
 from mlplatform.serve.counting import Counting
+from mlplatform.serve.doors import install_doors
+from mlplatform.serve.guard import caller_of
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.lean import LeanRoute
 from mlplatform.serve.limits import BodyLimit
@@ -76,6 +77,7 @@ def create_app(server: Server) -> FastAPI:
     _models(app, server)
     _health(app, server)
     _pages(app, server)
+    install_doors(app, server)
     return app
 
 
@@ -85,19 +87,11 @@ def _predictions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
     async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
-        return Response(await reply(server, await _asked(request)), media_type="application/json")
+        asked = await _asked(request)
+        asked = replace(asked, client_id=asked.client_id or caller_of(request).name)
+        return Response(await reply(server, asked), media_type="application/json")
 
     app.router.route_class = APIRoute
-
-    @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
-    def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:
-        """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
-        if body.prediction_id is not None:
-            server.recorder.flush(1.0)
-        made = server.explaining.explain(body)
-        if "image/png" in request.headers.get("accept", ""):
-            return Response(made.png, media_type="image/png")
-        return made.shown
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:
@@ -140,20 +134,24 @@ async def _asked(request: Request) -> Asked:
 
 def _feedback(app: FastAPI, server: Server) -> None:
     @app.post("/v1/feedback", tags=["feedback"])
-    def feedback(body: FeedbackBody) -> list[FeedbackOut]:
+    def feedback(body: FeedbackBody, request: Request) -> list[FeedbackOut]:
         """Take one label or many, by prediction id; sending the same again changes nothing."""
         items = body.feedback if isinstance(body, FeedbackMany) else [body]
-        taken = take_labels(server, items)
+        taken = take_labels(server, items, caller_of(request))
         for item, outcome in zip(items, taken, strict=True):
             server.metrics.feedback.labels(item.source, outcome.outcome).inc()
         return taken
 
     @app.get("/v1/audit/next", tags=["feedback"])
     def next_review(
-        reviewer: Annotated[str, Query(min_length=1, max_length=200, pattern=NO_NUL)],
+        request: Request,
+        reviewer: Annotated[str, Query(max_length=200, pattern=NO_NUL)] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 1,
     ) -> ReviewMany:
         """The next drawn answers to label with `source: audit`, held for the reviewer for a quarter of an hour."""
+        reviewer = reviewer or caller_of(request).name
+        if not reviewer:
+            raise InvalidInputError("say who reviews: ?reviewer=NAME, or use a key")
         found = next_answers(server.parts, reviewer, limit)
         answers = [
             ReviewOut(
@@ -167,21 +165,22 @@ def _feedback(app: FastAPI, server: Server) -> None:
 
 def _models(app: FastAPI, server: Server) -> None:
     @app.post("/v1/retrain", status_code=202, tags=["retrain"])
-    def retrain(body: RetrainIn) -> RetrainOut:
+    def retrain(body: RetrainIn, request: Request) -> RetrainOut:
         """Queue a retraining, or join the one that is queued."""
+        caller = caller_of(request)
+        asked_by = body.requested_by or caller.name or "api"
         with server.parts.database.write() as connection:
             queued, fresh = retrainings.request(
                 connection,
                 pipeline=server.parts.family.name,
                 reason=body.reason,
                 trigger="api",
-                requested_by=body.requested_by,
+                requested_by=asked_by,
                 now=server.parts.clock(),
             )
             subject = f"retraining/{queued}"
-            audit.note(
-                connection, body.requested_by, "ask-retrain", subject, server.parts.clock(), {"reason": body.reason}
-            )
+            details = {"reason": body.reason} | ({"key": caller.key_id, "by": asked_by} if caller.key_id else {})
+            audit.note(connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details)
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
@@ -191,9 +190,9 @@ def _models(app: FastAPI, server: Server) -> None:
             return JSONResponse(plain(retrainings.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
-    def cancel(retraining_id: PathId) -> None:
+    def cancel(retraining_id: PathId, request: Request) -> None:
         """Cancel a queued or running retraining; the champion stays."""
-        cancel_retraining(server.parts, retraining_id, "api")
+        cancel_retraining(server.parts, retraining_id, caller_of(request).name or "api")
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
@@ -248,8 +247,6 @@ def _pages(app: FastAPI, server: Server) -> None:
 
     @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
     def take_on(alert_id: PathId, request: Request) -> RedirectResponse:
-        """Acknowledge a firing alert from its page; a form of another site is refused."""
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise InvalidInputError("this form came from another site; open the alert's own page")
-        acknowledge_alert(server.parts, alert_id, "dashboard")
+        """Acknowledge a firing alert from its page; the guard refuses a form of another site."""
+        acknowledge_alert(server.parts, alert_id, caller_of(request).name or "dashboard")
         return RedirectResponse(f"../{alert_id}", status_code=303)

@@ -75,7 +75,7 @@ class FeedbackIn(Body):
         description="audit: drawn at random for review, estimates accuracy; delayed: truth that arrived later, "
         "estimates accuracy; correction: a reported error, trains but never estimates.",
     )
-    reviewer: str = Field("", max_length=200, pattern=NO_NUL)
+    reviewer: str = Field("", max_length=200, pattern=NO_NUL, description="Who says so; the key's holder if empty.")
     at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
 
 
@@ -123,7 +123,7 @@ class RetrainIn(Body):
     """A wish to retrain."""
 
     reason: str = Field("asked through the API", max_length=500, pattern=NO_NUL)
-    requested_by: str = Field("api", max_length=200, pattern=NO_NUL)
+    requested_by: str = Field("", max_length=200, pattern=NO_NUL, description="Who asks; the key's holder if empty.")
 
 
 class RetrainOut(Body):
@@ -248,4 +248,4 @@ PROBLEM: dict[str, Any] = {
         }
     },
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 409, 413, 422, 503), PROBLEM)
+PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 403, 404, 409, 413, 422, 429, 503), PROBLEM)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
+from math import inf
 
 import numpy as np
 import orjson
@@ -45,6 +46,7 @@ class Decoder:
     width: int
     max_images: int
     max_pixels: float
+    max_pixels_together: float = inf
 
     def json_body(self, body: bytes) -> Sent:
         """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""
@@ -88,17 +90,23 @@ class Decoder:
             raise InvalidInputError("no image was sent; send at least one")
         if len(items) > self.max_images:
             raise TooLargeError(f"{len(items)} images in one request; at most {self.max_images} (PLATFORM_MAX_IMAGES)")
-        return np.stack([self._one(item, f"images[{index}]") for index, item in enumerate(items)])
+        left, decoded = self.max_pixels_together, []
+        for index, item in enumerate(items):
+            one, pixels = self._one(item, f"images[{index}]", left)
+            decoded.append(one)
+            left -= pixels
+        return np.stack(decoded)
 
-    def _one(self, item: object, name: str) -> Grey:
+    def _one(self, item: object, name: str, left: float) -> tuple[Grey, int]:
+        """The image, and how many pixels had to be decoded for it."""
         if isinstance(item, str):
             try:
                 item = base64.b64decode(item.split(",")[-1], validate=True)
             except ValueError as error:  # binascii.Error, or a text that is not ASCII
                 raise InvalidInputError(f"{name} is not base64 ({error})") from error
         if isinstance(item, bytes):
-            return self.picture(item, name)
-        return self.pixels(item, name)
+            return self.picture(item, name, left)
+        return self.pixels(item, name), 0
 
     def pixels(self, item: object, name: str) -> Grey:
         """A nested list of height × width numbers from 0 to 255."""
@@ -116,8 +124,8 @@ class Decoder:
             raise InvalidInputError(f"{name} has pixels outside 0 to 255 (or not a number)")
         return np.asarray(np.rint(array), dtype=np.uint8)
 
-    def picture(self, data: bytes, name: str) -> Grey:
-        """A PNG or JPEG of any size up to the limit."""
+    def picture(self, data: bytes, name: str, left: float = inf) -> tuple[Grey, int]:
+        """A PNG or JPEG of any size up to the limit, and its pixels, of which `left` may still be decoded."""
         try:
             with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as opened:
                 columns, rows = opened.size
@@ -126,8 +134,13 @@ class Decoder:
                         f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
                         "(PLATFORM_MAX_MEGAPIXELS)"
                     )
+                if columns * rows > left:  # a few kilobytes may say that they are megapixels
+                    raise TooLargeError(
+                        f"with {name} the pictures of this request are over "
+                        f"{self.max_pixels_together / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
+                    )
                 opened.load()
-                return self._fit(opened)
+                return self._fit(opened), columns * rows
         except UnidentifiedImageError as error:
             raise InvalidInputError(f"{name} is neither PNG nor JPEG ({len(data)} bytes)") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.labelling import write_labels
 from mlplatform.serve.bodies import FeedbackIn, FeedbackOut
+from mlplatform.serve.guard import NOBODY, Caller
 from mlplatform.serve.server import Server
 from mlplatform.store import feedback
 
@@ -13,8 +14,11 @@ FLUSH_SECONDS = 1.0
 CLOCK_SKEW = timedelta(minutes=5)
 
 
-def take_labels(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
-    """Take all labels or none. A prediction answered a moment ago is waited for, not refused."""
+def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NOBODY) -> list[FeedbackOut]:
+    """Take all labels or none, as the caller's where no reviewer is named.
+
+    A prediction answered a moment ago is waited for, not refused.
+    """
     classes, latest = server.parts.family.classes, server.parts.clock() + CLOCK_SKEW
     for item in items:
         if item.label not in classes:
@@ -25,16 +29,17 @@ def take_labels(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut
         if item.at is not None and item.at > latest:  # nothing given later could supersede it
             raise InvalidInputError(f"label for prediction {item.prediction_id} is given at {item.at}, in the future")
     try:
-        return _written(server, items)
+        return _written(server, items, caller)
     except NotFoundError:
         server.recorder.flush(FLUSH_SECONDS)
-        return _written(server, items)
+        return _written(server, items, caller)
 
 
-def _written(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
+def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller) -> list[FeedbackOut]:
     now = server.parts.clock()
     labels = [
-        feedback.Label(item.prediction_id, item.label, item.source, item.reviewer, item.at or now) for item in items
+        feedback.Label(item.prediction_id, item.label, item.source, item.reviewer or caller.name, item.at or now)
+        for item in items
     ]
-    taken = write_labels(server.parts, labels)
+    taken = write_labels(server.parts, labels, caller.key_id)
     return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]

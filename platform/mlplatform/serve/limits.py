@@ -1,8 +1,12 @@
-"""The body limit: a request that is too large is refused before it is kept whole; it looks at no content."""
+"""The body limit: a request that is too large, or packed, is refused before it is kept whole; it looks at no content.
+
+A packed body (gzip and the like) is not unpacked: a few kilobytes may become gigabytes, and pictures are packed anyway.
+"""
 
 import asyncio
 from contextlib import suppress
 
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlplatform.errors import TooLargeError
@@ -26,9 +30,16 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        packed = headers.get(b"content-encoding", b"identity").strip().lower()
+        if packed not in (b"", b"identity"):
+            detail = f"content-encoding {packed.decode('latin-1')[:40]!r} is not understood; send the body as it is"
+            answer = problem(415, "unsupported-media", "The input is packed", detail)
+            await self._refuse(receive, send, answer, more=True)
+            return
+        announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limit:
-            await self._refuse(receive, send, more=True)
+            await self._refuse(receive, send, self._too_large(), more=True)
             return
         seen, more, started = 0, True, False
 
@@ -49,12 +60,14 @@ class BodyLimit:
 
         await self._app(scope, counted, unless_refused)
         if not started:  # whatever the app made of the error that `counted` raised
-            await self._refuse(receive, send, more=more)
+            await self._refuse(receive, send, self._too_large(), more=more)
 
-    async def _refuse(self, receive: Receive, send: Send, *, more: bool) -> None:
-        response = problem(413, "too-large", "The input is over a limit", self._detail)
+    def _too_large(self) -> JSONResponse:
+        return problem(413, "too-large", "The input is over a limit", self._detail)
+
+    async def _refuse(self, receive: Receive, send: Send, response: JSONResponse, *, more: bool) -> None:
         response.headers["Connection"] = "close"
-        await send({"type": "http.response.start", "status": 413, "headers": response.raw_headers})
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
         await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):

@@ -6,27 +6,28 @@ from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.serve.app import create_app
 from mlplatform.serve.server import Server, assemble
-from mlplatform.settings import load_settings
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from mlplatform.settings import LOOPBACK, Settings, load_settings
 
 
 def run_server(host: str | None, port: int | None, as_json: bool) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way and queued records are finished."""
     settings = load_settings(host=host, port=port)
     server = assemble(build(settings))
-    shown, text = announcement(settings.host, settings.port)
+    shown, text = announcement(settings)
     say(shown | {"instance": server.parts.instance}, text, as_json)
     serve(server, settings.host, settings.port)
 
 
-def announcement(host: str, port: int) -> tuple[dict[str, str], str]:
-    """What is said at the start, for programs and for people: the address, and a warning beyond loopback."""
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    if host in LOOPBACK:
-        return {"address": address}, f"API server on {address}"
-    warning = "bound beyond loopback without authentication"
-    return {"address": address, "warning": warning}, f"API server on {address}\n{warning}"
+def announcement(settings: Settings) -> tuple[dict[str, str], str]:
+    """What is said at the start, for programs and for people: the address, who is let in, and a warning if anybody."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{settings.port}"
+    if settings.asks_for_keys:
+        return {"address": address, "auth": "on"}, f"API server on {address}, for API keys (`platform keys create`)"
+    if settings.host in LOOPBACK:
+        return {"address": address, "auth": "off"}, f"API server on {address}"
+    warning = "WARNING: bound beyond loopback without authentication (PLATFORM_AUTH=off): anybody may use everything"
+    return {"address": address, "auth": "off", "warning": warning}, f"API server on {address}\n{warning}"
 
 
 def serve(server: Server, host: str, port: int) -> None:

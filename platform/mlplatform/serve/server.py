@@ -7,6 +7,7 @@ from mlplatform.serve.batcher import Batcher
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.explaining import Explaining
 from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
 from mlplatform.serve.recorder import Recorder
@@ -34,9 +35,12 @@ class Server:
     reloader: Reloader
     requests: RequestCounts
     explaining: Explaining
+    keyring: Keyring
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
+        if self.parts.settings.asks_for_keys:
+            self.keyring.start()
         self.recorder.start()
         self.reloader.start()
 
@@ -46,12 +50,14 @@ class Server:
         self.batcher.close()
         self.recorder.close()
         self.reloader.close()
+        self.keyring.close()
 
 
 def assemble(parts: Parts) -> Server:
     """Build a server's parts from settings; nothing runs yet but the lanes, which wait."""
     settings, family, holder = parts.settings, parts.family, Holder()
-    decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
+    decoder = Decoder(family.height, family.width, settings.max_images, *megapixels)
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         parts.database,
@@ -74,10 +80,20 @@ def assemble(parts: Parts) -> Server:
     def choice() -> Choice:
         return Choice(settings.engine, settings.device, tuner.threads)
 
-    reloader = Reloader(parts, holder, measure, after_poll, choice)
-    explaining = Explaining(parts, holder, decoder)
-    metrics = Metrics(holder, recorder)
-    return Server(parts, decoder, holder, recorder, metrics, pool, batcher, tuner, reloader, requests, explaining)
+    return Server(
+        parts=parts,
+        decoder=decoder,
+        holder=holder,
+        recorder=recorder,
+        metrics=Metrics(holder, recorder),
+        pool=pool,
+        batcher=batcher,
+        tuner=tuner,
+        reloader=Reloader(parts, holder, measure, after_poll, choice),
+        requests=requests,
+        explaining=Explaining(parts, holder, decoder),
+        keyring=Keyring(lambda: parts.database, parts.clock),
+    )
 
 
 def _serving(holder: Holder) -> int:

@@ -192,7 +192,9 @@ def running(server: Server) -> Iterator[httpx.Client]:
 @pytest.fixture
 def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[Parts]:
     """A platform on SQLite alone, for tests to which the kind of database means nothing."""
-    small = settings.model_copy(update={"max_images": 20, "max_body_mb": 1.0, "baseline_calls": 20})
+    small = settings.model_copy(
+        update={"max_images": 20, "max_body_mb": 1.0, "baseline_calls": 20, "allowed_hosts": ("api",)}
+    )
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
     made = Parts(small)

@@ -48,7 +48,7 @@ def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Se
 def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) -> None:
     with running(server) as client:
         answer = client.post(f"/alerts/{firing}/acknowledge", headers={"sec-fetch-site": "cross-site"})
-    assert answer.status_code == 422
+    assert answer.status_code == 403
     with server.parts.database.read() as connection:
         assert alerts.find(connection, firing).state == "firing"
 

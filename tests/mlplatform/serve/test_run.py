@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from mlplatform.processes import Child, Fleet, answers, free_port
 from mlplatform.serve.run import announcement
+from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions
 from tests.mlplatform.conftest import picture
@@ -27,21 +28,27 @@ ROOT = Path(__file__).parents[3]
 BODY = {"images": [picture(1).tolist()]}
 
 
+def said(host: str, auth: str = "auto", port: int = 8000) -> tuple[dict[str, str], str]:
+    return announcement(Settings(_env_file=None, host=host, port=port, auth=auth))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_server_on_loopback_says_its_address_and_no_warning(host: str) -> None:
-    assert announcement(host, 8000) == ({"address": f"http://{host}:8000"}, f"API server on http://{host}:8000")
+    assert said(host) == ({"address": f"http://{host}:8000", "auth": "off"}, f"API server on http://{host}:8000")
 
 
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:
-    assert announcement("::1", 80)[0] == {"address": "http://[::1]:80"}
+    assert said("::1", port=80)[0]["address"] == "http://[::1]:80"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7"])
-def test_a_server_beyond_loopback_warns_in_one_value_and_in_words(host: str) -> None:
-    shown, text = announcement(host, 8000)
+def test_a_server_beyond_loopback_asks_for_keys_unless_told_otherwise_and_then_warns(host: str) -> None:
+    shown, text = said(host)
+    assert (shown["auth"], set(shown)) == ("on", {"address", "auth"})
+    assert "platform keys create" in text
+    shown, text = said(host, "off")
     assert "without authentication" in shown["warning"]
     assert "without authentication" in text
-    assert set(shown) == {"address", "warning"}
 
 
 class Api:

@@ -1,0 +1,60 @@
+"""`platform keys`: create, list, revoke."""
+
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+keys_app = typer.Typer(help="API keys of the server.", no_args_is_help=True)
+By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
+
+
+@keys_app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Who will hold it; recorded with everything done by it.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="predict, feedback, audit or admin; may be repeated.")],
+    expires: Annotated[str | None, typer.Option("--expires", help="How long it lives: 12h, 90d.")] = None,
+    by: By = "cli",
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, once."""
+    from mlplatform.build import build
+    from mlplatform.cli.alerts import length
+    from mlplatform.people import create_key
+    from mlplatform.settings import load_settings
+
+    lives = None if expires is None else length(expires, "--expires")
+    text, key = create_key(build(load_settings()), name, scope, lives, by)
+    until = "" if key.expires_at is None else f", until {key.expires_at:%F %T %Z}"
+    words = f"{text}\nfor {key.name}: {', '.join(key.scopes)}{until}. It is shown this once and kept nowhere."
+    say(
+        {"id": key.id, "key": text, "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at},
+        words,
+        as_json,
+    )
+
+
+@keys_app.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """Every key: whose, for what, when it was last used, until when it works."""
+    from mlplatform.build import build
+    from mlplatform.people import known_keys
+    from mlplatform.settings import load_settings
+
+    rows = known_keys(build(load_settings()))
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("keys", rows, ("id", "name", "scopes", "state", "last_used_at", "expires_at", "created_by"), "none")
+
+
+@keys_app.command("revoke")
+def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], by: By = "cli", as_json: AsJson = False) -> None:
+    """End a key; servers refuse it within seconds."""
+    from mlplatform.build import build
+    from mlplatform.people import revoke_key
+    from mlplatform.settings import load_settings
+
+    revoke_key(build(load_settings()), key_id, by)
+    say({"id": key_id, "state": "revoked"}, f"key {key_id} is revoked", as_json)

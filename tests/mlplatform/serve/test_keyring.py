@@ -1,0 +1,74 @@
+"""The keys a server knows follow the database, and outlive its absence."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.keys import Shown, read
+from mlplatform.people import create_key, known_keys, revoke_key
+from mlplatform.serve.keyring import Keyring
+from tests.mlplatform.serve.conftest import Flaky
+
+
+def shown(text: str) -> Shown:
+    found = read(text)
+    assert found is not None
+    return found
+
+
+def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.fixture
+def ring(lite: Parts) -> Iterator[Keyring]:
+    made = Keyring(lambda: lite.database, lite.clock, every=0.05, soonest=0.01, write_every=0.0)
+    yield made
+    made.close()
+
+
+def test_a_new_key_is_found_and_a_revoked_one_dies_within_a_reading(lite: Parts, ring: Keyring) -> None:
+    ring.start()
+    text, key = create_key(lite, "ada", ["predict"], None, "cli")
+    ring.ask()
+    assert until(lambda: ring.find(shown(text)) == key)
+    revoke_key(lite, key.id, "cli")
+
+    def dead() -> bool:
+        found = ring.find(shown(text))
+        return found is not None and found.dead(lite.clock()) == "revoked"
+
+    assert until(dead)
+
+
+def test_a_database_that_is_away_stops_no_known_key(lite: Parts, ring: Keyring, flaky: Flaky) -> None:
+    text, key = create_key(lite, "ada", ["predict"], None, "cli")
+    ring.start()
+    flaky.away = True
+    assert not ring.refresh()
+    assert ring.find(shown(text)) == key
+    flaky.away = False
+
+
+def test_without_a_first_reading_it_is_not_ready(ring: Keyring, flaky: Flaky) -> None:
+    flaky.away = True
+    ring.start()
+    assert not ring.ready
+    flaky.away = False
+    assert until(lambda: ring.ready)
+
+
+def test_a_use_is_written_later_and_not_by_the_request(lite: Parts, ring: Keyring) -> None:
+    text, _ = create_key(lite, "ada", ["predict"], None, "cli")
+    assert ring.refresh()
+    assert ring.find(shown(text)) is not None
+    assert known_keys(lite)[0]["last_used_at"] is None
+    ring.close()
+    assert known_keys(lite)[0]["last_used_at"] is not None

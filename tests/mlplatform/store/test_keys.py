@@ -1,0 +1,52 @@
+"""API keys as rows, on both databases."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.keys import Key, fresh
+from mlplatform.store import audit, keys
+from mlplatform.store.database import Database
+from tests.mlplatform.conftest import START
+
+
+def made(name: str = "ada", **terms: object) -> Key:
+    _, shown = fresh()
+    return replace(Key(shown.id, name, shown.digest, ("predict", "audit"), START, "cli"), **terms)  # type: ignore[arg-type]
+
+
+def test_a_key_comes_back_as_it_went_in_and_its_making_is_noted(database: Database) -> None:
+    key = made(expires_at=START + timedelta(days=1))
+    with database.write() as connection:
+        keys.add(connection, key)
+    with database.read() as connection:
+        assert keys.listed(connection) == [key]
+        [entry] = audit.entries(connection)
+    assert (entry["actor"], entry["action"], entry["subject"]) == ("cli", "create-key", f"key/{key.id}")
+    assert key.digest not in str(entry)
+
+
+def test_a_key_is_revoked_once(database: Database) -> None:
+    key = made()
+    with database.write() as connection:
+        keys.add(connection, key)
+        keys.revoke(connection, key.id, "bob", START)
+    with database.read() as connection:
+        assert keys.listed(connection)[0].dead(START) == "revoked"
+        assert audit.entries(connection)[0]["actor"] == "bob"
+    with pytest.raises(ConflictError, match="was revoked"), database.write() as connection:
+        keys.revoke(connection, key.id, "bob", START)
+    with pytest.raises(NotFoundError, match="keys list"), database.write() as connection:
+        keys.revoke(connection, "nobody", "bob", START)
+
+
+def test_the_newest_use_is_kept_whatever_the_order(database: Database) -> None:
+    key, later = made(), START + timedelta(minutes=1)
+    with database.write() as connection:
+        keys.add(connection, key)
+        keys.used(connection, {key.id: later})
+        keys.used(connection, {key.id: START, "gone": START})
+    with database.read() as connection:
+        assert keys.listed(connection)[0].last_used_at == later
