@@ -11,6 +11,7 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
+from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
 
 WORKERS = 4
@@ -49,10 +50,10 @@ def assemble(parts: Parts) -> Server:
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         parts.database,
-        capacity=settings.recorder_queue,
+        shelf=_shelf(parts),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
-        instance=parts.instance,
+        sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
         requests=requests,
     )
     pool = Pool(WORKERS, settings.serve_threads)
@@ -68,6 +69,19 @@ def assemble(parts: Parts) -> Server:
 
     reloader = Reloader(parts, holder, measure, after_poll)
     return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
+
+
+def _shelf(parts: Parts) -> Shelf:
+    """The spools below the home folder."""
+    settings = parts.settings
+    return Shelf(
+        root=settings.spool_folder,
+        instance=parts.instance,
+        limit=int(settings.spool_mb * 2**20),
+        on_full=settings.spool_full,
+        fsync=settings.spool_fsync,
+        clock=parts.clock,
+    )
 
 
 def _serving(holder: Holder) -> int:
