@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Polls the registry from its own thread. `measure` is called with each new model before it serves."""
+    """Polls the registry from its own thread. `measure` is called with each new model before it serves.
+
+    `more` is what else the server's heartbeat says.
+    """
 
     def __init__(
         self,
@@ -36,9 +40,10 @@ class Reloader:
         holder: Holder,
         measure: Callable[[Loaded], None],
         after_poll: Callable[[], None] = lambda: None,
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._parts, self._holder = parts, holder
-        self._measure, self._after_poll = measure, after_poll
+        self._measure, self._after_poll, self._more = measure, after_poll, more
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
@@ -140,6 +145,6 @@ class Reloader:
 
     def _beat(self) -> None:
         loaded = self._holder.loaded
-        details = {"model_version": None if loaded is None else loaded.version, "error": self.error}
+        details = {"model_version": None if loaded is None else loaded.version, "error": self.error, **self._more()}
         with self._parts.database.write() as connection:
             leases.beat(connection, "api", self._parts.instance, self._parts.clock(), details)

@@ -67,7 +67,7 @@ def assemble(parts: Parts) -> Server:
         if tuner.work() and tuner.threads != threads:
             pool.resize(tuner.threads)
 
-    reloader = Reloader(parts, holder, measure, after_poll)
+    reloader = Reloader(parts, holder, measure, after_poll, lambda: {"recorder": vars(recorder.counts())})
     return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
 
 
