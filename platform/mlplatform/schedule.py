@@ -23,6 +23,7 @@ from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
 from mlplatform.evidence import Measure, examine, measured
 from mlplatform.govern import Governor
+from mlplatform.labelling import match_waiting
 from mlplatform.loop import graver, turn
 from mlplatform.losses import post_losses
 from mlplatform.planning import replan
@@ -159,6 +160,11 @@ class Watcher:
         if self.parts.champions.reconcile(self.parts.family.name):
             log.warning("the champion alias did not agree with the history and was set right")
 
+    def match(self) -> None:
+        """Take labels whose prediction has arrived since."""
+        if self._lease is not None and (taken := match_waiting(self.parts)):
+            log.info("%d label(s) found their prediction", taken)
+
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -176,6 +182,7 @@ class Watcher:
             (self.deliver, DELIVER_SECONDS),
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
+            (self.match, RECONCILE_SECONDS),
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
         ):

@@ -14,7 +14,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def take_labels(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
-    """Take all labels or none. A prediction answered a moment ago is waited for, not refused."""
+    """Take all labels or none. For a prediction answered a moment ago is waited; for one in a spool its label waits."""
     classes, latest = server.parts.family.classes, server.parts.clock() + CLOCK_SKEW
     for item in items:
         if item.label not in classes:
@@ -28,13 +28,14 @@ def take_labels(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut
         return _written(server, items)
     except NotFoundError:
         server.recorder.flush(FLUSH_SECONDS)
-        return _written(server, items)
+        return _written(server, items, wait=True)
 
 
-def _written(server: Server, items: Sequence[FeedbackIn]) -> list[FeedbackOut]:
+def _written(server: Server, items: Sequence[FeedbackIn], *, wait: bool = False) -> list[FeedbackOut]:
     now = server.parts.clock()
     labels = [
-        feedback.Label(item.prediction_id, item.label, item.source, item.reviewer, item.at or now) for item in items
+        feedback.Label(item.prediction_id, item.label, item.source, item.reviewer, item.at or now, item.idempotency_key)
+        for item in items
     ]
-    taken = write_labels(server.parts, labels)
+    taken = write_labels(server.parts, labels, wait=wait)
     return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]

@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from mlplatform.store import schema_probation, schema_watch
+from mlplatform.store import schema_feedback, schema_probation, schema_watch
 
 connection = context.config.attributes["connection"]
-declared = (schema_watch.judged.metadata, schema_probation.probations.metadata)  # one and the same, all tables in it
-context.configure(connection=connection, target_metadata=declared[0], render_as_batch=True)
+tables = (schema_watch.judged, schema_probation.probations, schema_feedback.feedback_keys)  # all of one metadata
+context.configure(connection=connection, target_metadata=tables[0].metadata, render_as_batch=True)
 context.run_migrations()
