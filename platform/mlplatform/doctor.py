@@ -12,6 +12,7 @@ from mlplatform.build import Parts, build, environment
 from mlplatform.errors import PlatformError
 from mlplatform.people import known_keys
 from mlplatform.settings import LOOPBACK, Settings
+from mlplatform.spool import shelf
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database
@@ -66,6 +67,19 @@ def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
     free = shutil.disk_usage(home).free
     mark = "ok" if free > LOW_DISK_BYTES else "problem"
     yield mark, f"{free / 2**30:.1f} GiB free at {home}"
+
+
+def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
+    folder = parts.settings.spool_folder
+    seen = shelf.look(folder)
+    waiting, left = (sum(each.rows for each in seen if each.alive is alive) for alive in (True, False))
+    yield "ok", f"{waiting} prediction(s) wait for the database in spools of running servers"
+    if left:
+        yield "note", f"{left} prediction(s) of servers that ended wait in {folder}; a server started here records them"
+    if lost := shelf.lost_since(folder, parts.clock() - RECENT):
+        yield "problem", f"{lost} answered prediction(s) were forgotten in the last day because the spool was full"
+    if (folder / shelf.REFUSED).is_file():
+        yield "problem", f"the database refused predictions, which are kept in {folder / shelf.REFUSED}"
 
 
 def _database(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -170,6 +184,7 @@ RECENT = timedelta(days=1)  # older notices that were given up are history
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "settings": _settings,
     "disk": _disk,
+    "recording": _recording,
     "database": _database,
     "mlflow": _mlflow,
     "rules": _rules,

@@ -5,6 +5,7 @@ PlatformError
 ├── NotFoundError (LookupError)         an id, version or name is unknown
 ├── ConflictError (RuntimeError)        the state moved on: compare-and-set failed, or the thing exists
 ├── StoreUnavailableError (ConnectionError)  the database cannot be reached or is busy
+├── RecordingError (ConnectionError)    an answer cannot be recorded, so it is not given
 ├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
 ├── InvalidInputError (ValueError)      a request is well formed and still wrong
 ├── TooLargeError (ValueError)          a request is over a stated limit
@@ -28,6 +29,9 @@ class ConflictError(PlatformError, RuntimeError): ...
 
 
 class StoreUnavailableError(PlatformError, ConnectionError): ...
+
+
+class RecordingError(PlatformError, ConnectionError): ...
 
 
 class ModelUnavailableError(PlatformError, RuntimeError): ...

@@ -16,6 +16,7 @@ from monitors.alertmanager import alertmanager_payload
 from monitors.alerts import Alert, Kind
 from monitors.channels import AlertmanagerChannel, AppriseChannel, Channel, EmailChannel, SlackChannel, WebhookChannel
 from monitors.duel import Duel
+from monitors.loss import Loss, loss_alert, loss_webhook
 from monitors.mail import email_message
 from monitors.notify import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
 from monitors.push import push_payload
@@ -113,7 +114,7 @@ def _rollback(parts: Parts, ended: Probation) -> Rollback:
     )
 
 
-def compose(notice: Notice | Rollback, name: str, channel: Channel) -> dict[str, object]:
+def compose(notice: Notice | Rollback | Loss, name: str, channel: Channel) -> dict[str, object]:
     """What exactly will be sent through the channel of that name, every time it is tried; no secret is in it."""
     match channel:
         case SlackChannel():
@@ -122,16 +123,37 @@ def compose(notice: Notice | Rollback, name: str, channel: Channel) -> dict[str,
             message = email_message(notice, channel.sender, channel.to, MESSAGE_ID_DOMAIN)
             return {"type": "email", "message": message.as_string()}
         case WebhookChannel():
-            said = rollback_webhook(notice) if isinstance(notice, Rollback) else webhook_payload(notice)
-            return {"type": "webhook", "body": said}
+            return {"type": "webhook", "body": _webhook(notice)}
         case AlertmanagerChannel():
-            if isinstance(notice, Rollback):
-                return {"type": "alertmanager", "body": rollback_alert(notice, name)}
-            return {"type": "alertmanager", "body": alertmanager_payload(notice, name)}
+            return {"type": "alertmanager", "body": _alertmanager(notice, name)}
         case AppriseChannel():
             return {"type": "apprise", "body": push_payload(notice)}
         case _:
             assert_never(channel)
+
+
+def _webhook(notice: Notice | Rollback | Loss) -> dict[str, object]:
+    match notice:
+        case Rollback():
+            return rollback_webhook(notice)
+        case Loss():
+            return loss_webhook(notice)
+        case Notice():
+            return webhook_payload(notice)
+        case _:
+            assert_never(notice)
+
+
+def _alertmanager(notice: Notice | Rollback | Loss, name: str) -> dict[str, object]:
+    match notice:
+        case Rollback():
+            return rollback_alert(notice, name)
+        case Loss():
+            return loss_alert(notice, name)
+        case Notice():
+            return alertmanager_payload(notice, name)
+        case _:
+            assert_never(notice)
 
 
 def _heard(

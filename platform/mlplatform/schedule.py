@@ -23,7 +23,9 @@ from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
 from mlplatform.evidence import Measure, examine, measured
 from mlplatform.govern import Governor
+from mlplatform.labelling import match_waiting
 from mlplatform.loop import graver, turn
+from mlplatform.losses import post_losses
 from mlplatform.planning import replan
 from mlplatform.probation import Warden
 from mlplatform.store import leases, tasks
@@ -148,14 +150,20 @@ class Watcher:
             self._warden.round(lease)
 
     def reconcile(self) -> None:
-        """Close label audits that are done, and make MLflow agree with the history of promotions and quarantines."""
+        """Close label audits that are done, tell of lost predictions, and make MLflow agree with the history."""
         if (lease := self._lease) is None:
             return
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
             tasks.close_settled_audits(connection, self.parts.rules.model, self.parts.clock())
+            post_losses(connection, self.parts)
         if self.parts.champions.reconcile(self.parts.family.name):
             log.warning("the champion alias did not agree with the history and was set right")
+
+    def match(self) -> None:
+        """Take labels whose prediction has arrived since."""
+        if self._lease is not None and (taken := match_waiting(self.parts)):
+            log.info("%d label(s) found their prediction", taken)
 
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
@@ -174,6 +182,7 @@ class Watcher:
             (self.deliver, DELIVER_SECONDS),
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
+            (self.match, RECONCILE_SECONDS),
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
         ):

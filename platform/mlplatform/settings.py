@@ -83,7 +83,23 @@ class Settings(BaseSettings):
     max_request_megapixels: float = Field(
         64.0, gt=0, description="Most megapixels the pictures of one request may have together, before decoding."
     )
-    recorder_queue: int = Field(20_000, ge=1, description="Predictions waiting for the database, at most.")
+    recording: Literal["async", "sync"] = Field(
+        "async",
+        description="An answer is sent once its row is in the spool on disk (`async`) or committed (`sync`).",
+    )
+    sync_seconds: float = Field(
+        10.0, gt=0, description="How long an answer waits for its commit under `sync` before it is refused."
+    )
+    spool_mb: float = Field(
+        1024.0, ge=0.0625, description="Disk for predictions that wait for the database, in MiB, per server."
+    )
+    spool_full: Literal["refuse", "drop-oldest"] = Field(
+        "refuse",
+        description="When spool or disk is full: `refuse` answers 503, `drop-oldest` forgets the oldest rows.",
+    )
+    spool_fsync: bool = Field(
+        False, description="Wait for the disk itself: rows then outlive a loss of power, not only a killed server."
+    )
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
     recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
     lease_seconds: float = Field(15.0, gt=0, description="Life of a leader's lease without renewal.")
@@ -142,6 +158,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's URL, the embedded default filled in."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'platform.db'}"
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where predictions wait for the database."""
+        return self.home.resolve() / "spool"
 
     @property
     def tracking_uri(self) -> str:

@@ -84,5 +84,4 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed(world
     assert set(ledger.labelled) <= set(rows), "an acknowledged label is missing"
     assert set(rows) <= recorded, "a label without its prediction"
     assert max(rows.values()) == 1, "a label was doubled"
-    unrecorded = set(ledger.answered) - recorded
-    assert len(unrecorded) <= 2, f"only answers of the last moment before a kill may be unrecorded: {unrecorded}"
+    assert set(ledger.answered) <= recorded, "an answer is not recorded"

@@ -10,6 +10,7 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.doctor import CHECKS, examine
 from mlplatform.settings import Settings
+from mlplatform.spool.shelf import Shelf
 from mlplatform.store import leases, outbox
 from mlplatform.store.database import Database
 from registry.server import quiet_environment
@@ -138,3 +139,24 @@ def test_a_notice_that_was_given_up_is_a_problem(clinic: Parts) -> None:
         [message] = outbox.due(connection, now, "digits")
         outbox.failed(connection, message, "HTTP 404", 1, now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
+
+
+def test_predictions_that_wait_were_forgotten_or_refused_are_said(clinic: Parts) -> None:
+    root = clinic.settings.spool_folder
+    assert look(clinic, "recording") == [
+        ("ok", "0 prediction(s) wait for the database in spools of running servers"),
+    ]
+    dead = Shelf(root, "dead:1:x", 10_000, on_full="drop-oldest", clock=clinic.clock)
+    dead.append([b"row"] * 3)
+    dead.close()
+    living = Shelf(root, "living:2:y", 10_000, on_full="drop-oldest", clock=clinic.clock)
+    living.append([b"x" * 6_000])
+    living.append([b"x" * 6_000] * 1)
+    living.set_aside(b"refused")
+    found = look(clinic, "recording")
+    living.close()
+    assert [mark for mark, _ in found] == ["ok", "note", "problem", "problem"]
+    assert found[0][1].startswith("1 prediction(s)")
+    assert found[1][1].startswith("3 prediction(s)")
+    assert found[2][1].startswith("1 answered prediction(s) were forgotten")
+    assert "refused.rows" in found[3][1]

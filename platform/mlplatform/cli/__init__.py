@@ -8,6 +8,7 @@ import sys
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
 from mlplatform.cli.exits import exit_code
+from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.root import app
@@ -15,6 +16,7 @@ from mlplatform.cli.root import app
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
 
 __all__ = ["app", "exit_code", "main"]

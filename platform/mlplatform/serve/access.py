@@ -11,6 +11,7 @@ _ANY: Final = frozenset(SCOPES)
 _SEES: Final = frozenset({"audit"})
 RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/v1/predict", _WRITE, frozenset({"predict"})),
+    ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
     ("/v1/predictions", _READ, frozenset({"predict", "feedback", "audit"})),
     ("/v1/feedback", _WRITE, frozenset({"feedback"})),
     ("/v1/audit", _READ, _SEES),

@@ -24,6 +24,8 @@ from mlplatform.serve.bodies import (
     NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
+    ExplainIn,
+    ExplainOut,
     FeedbackBody,
     FeedbackMany,
     FeedbackOut,
@@ -92,6 +94,16 @@ def _predictions(app: FastAPI, server: Server) -> None:
         return Response(await reply(server, asked), media_type="application/json")
 
     app.router.route_class = APIRoute
+
+    @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
+    def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:
+        """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
+        if body.prediction_id is not None:
+            server.recorder.flush(1.0)
+        made = server.explaining.explain(body)
+        if "image/png" in request.headers.get("accept", ""):
+            return Response(made.png, media_type="image/png")
+        return made.shown
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:

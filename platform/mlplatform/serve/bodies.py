@@ -77,6 +77,9 @@ class FeedbackIn(Body):
     )
     reviewer: str = Field("", max_length=200, pattern=NO_NUL, description="Who says so; the key's holder if empty.")
     at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
+    idempotency_key: str = Field(
+        "", max_length=200, pattern=NO_NUL, description="One giving of a label: sent again, nothing is taken again."
+    )
 
 
 class ReviewOut(Body):
@@ -112,11 +115,14 @@ FeedbackBody = Annotated[
 
 
 class FeedbackOut(Body):
-    """What became of each label: recorded, repeated, superseded (it replaced one) or late (kept as history)."""
+    """What became of each label.
+
+    recorded; repeated; superseded: it replaced one; late: kept as history; waiting: its prediction is on its way.
+    """
 
     id: str
     prediction_id: str
-    outcome: Literal["recorded", "repeated", "superseded", "late"]
+    outcome: Literal["recorded", "repeated", "superseded", "late", "waiting"]
 
 
 class RetrainIn(Body):

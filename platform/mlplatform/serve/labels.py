@@ -17,7 +17,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NOBODY) -> list[FeedbackOut]:
     """Take all labels or none, as the caller's where no reviewer is named.
 
-    A prediction answered a moment ago is waited for, not refused.
+    For a prediction answered a moment ago is waited; for one in a spool its label waits.
     """
     classes, latest = server.parts.family.classes, server.parts.clock() + CLOCK_SKEW
     for item in items:
@@ -32,14 +32,21 @@ def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NO
         return _written(server, items, caller)
     except NotFoundError:
         server.recorder.flush(FLUSH_SECONDS)
-        return _written(server, items, caller)
+        return _written(server, items, caller, wait=True)
 
 
-def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller) -> list[FeedbackOut]:
+def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False) -> list[FeedbackOut]:
     now = server.parts.clock()
     labels = [
-        feedback.Label(item.prediction_id, item.label, item.source, item.reviewer or caller.name, item.at or now)
+        feedback.Label(
+            item.prediction_id,
+            item.label,
+            item.source,
+            item.reviewer or caller.name,
+            item.at or now,
+            item.idempotency_key,
+        )
         for item in items
     ]
-    taken = write_labels(server.parts, labels, caller.key_id)
+    taken = write_labels(server.parts, labels, caller.key_id, wait=wait)
     return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]

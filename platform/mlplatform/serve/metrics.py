@@ -46,8 +46,14 @@ class Metrics:
         self._of_route: dict[tuple[str, int], Counter] = {}
         self._records = Gauge(
             "mlplatform_recorder",
-            "Predictions recorded, queued, dropped and failed since the start.",
+            "Predictions recorded, queued, dropped, failed, refused and adopted since the start.",
             ("state",),
+            registry=self._registry,
+        )
+        self._spool = Gauge(
+            "mlplatform_spool_bytes",
+            "Disk that predictions take which wait for the database, and what they may take.",
+            ("of",),
             registry=self._registry,
         )
         self._version = Gauge(
@@ -76,6 +82,8 @@ class Metrics:
         """The exposition format."""
         for state, count in vars(self._recorder.counts()).items():
             self._records.labels(state).set(count)
+        for name, size in zip(("used", "limit"), self._recorder.disk(), strict=True):
+            self._spool.labels(name).set(size)
         loaded = self._holder.loaded
         self._version.set(0 if loaded is None else loaded.version)
         return generate_latest(self._registry)

@@ -12,6 +12,7 @@ from mlplatform.errors import (
     InvalidInputError,
     ModelUnavailableError,
     NotFoundError,
+    RecordingError,
     StoreUnavailableError,
     TooLargeError,
 )
@@ -30,6 +31,7 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
     ConflictError: (409, "conflict", "The state moved on"),
     AlertError: (409, "conflict", "The state moved on"),
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
+    RecordingError: (503, "recording-unavailable", "Answers cannot be recorded"),
     RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
     ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),
     NoChampionError: (503, "model-unavailable", "No model is loaded"),

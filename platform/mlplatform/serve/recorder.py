@@ -1,178 +1,278 @@
-"""The recorder: predictions on their way to the database; an answer never waits for it and never fails by it.
+"""The recorder: predictions on their way to the database by a spool on disk; an answer fails only where that is full.
 
-A bounded queue and one writing thread with group commit. While the database is away rows wait; when the queue is
-full the newest are dropped, counted and logged, never silently. Memory is bounded by `capacity` rows. Between batches
-the thread writes how many requests ended how.
+`put` returns once the rows are on disk, so a killed server loses none that it answered for. One thread sends them in
+their order, in batches, and repeats a batch until its commit is known; the database takes an id once, so nothing is
+doubled. While the database is away rows wait on disk, not in memory. The thread also sends what dead servers left on
+this disk, and writes how many requests ended how.
 """
 
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.serve.decode import to_png
 from mlplatform.serve.requests import RequestCounts
+from mlplatform.spool.rows import Answer as Answer
+from mlplatform.spool.rows import from_bytes, to_bytes
+from mlplatform.spool.shelf import Shelf
+from mlplatform.spool.spool import Batch, Spool
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction, Recorded, record
+from mlplatform.store.predictions import Recorded, record
 from pipelines.data import content_hash
 
 log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A prediction whose image is not hashed and encoded yet: that happens off the answer's path."""
-
-    prediction: Prediction
-    image: NDArray[np.uint8]
-    host_class: str = ""
+ADOPT_SECONDS = 10.0
+REFUSALS = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
+"""What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many predictions were recorded, wait, were dropped (queue full) and failed (refused by the store)."""
+    """How many predictions were recorded, wait, were dropped, failed (refused by the store) and were not answered.
+
+    `adopted` of those recorded were left by dead servers.
+    """
 
     recorded: int
     queued: int
     dropped: int
     failed: int
+    refused: int = 0
+    adopted: int = 0
 
 
 class Recorder:
-    """Writes answers in batches from its own thread; start it once, close it at the end."""
+    """Sends answers in batches from its own thread; start it once, close it at the end.
+
+    With `sync_seconds` an answer waits for its commit, and is refused after that many seconds.
+    """
 
     def __init__(
         self,
         database: Database,
         *,
-        capacity: int,
+        shelf: Shelf,
         batch: int,
         flush_seconds: float,
-        instance: str = "",
+        sync_seconds: float | None = None,
         sleep: Callable[[float], object] | None = None,
         requests: RequestCounts | None = None,
     ) -> None:
-        self._database, self._instance = database, instance
-        self._capacity, self._batch, self._flush_seconds = capacity, batch, flush_seconds
-        self._waiting: deque[Answer] = deque()
-        self._in_hand = self._in_a_hurry = 0
-        self._recorded = self._dropped = self._failed = 0
+        self._database, self._shelf = database, shelf
+        self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
+        self._in_a_hurry = 0
+        self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
         self._requests = requests
+        self._next_adoption = 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        shelf.lost = self._count_dropped
 
     def start(self) -> None:
-        """Begin writing."""
+        """Take over what dead servers left, and begin sending."""
+        self._adopt()
         self._thread.start()
 
     def put(self, answers: Sequence[Answer]) -> int:
-        """Queue answers without waiting; returns how many did not fit and were dropped."""
+        """Keep answers before they are sent; returns how many of them no database could take.
+
+        Raises RecordingError, and keeps none, where they cannot be kept.
+        """
+        rows = [row for answer in answers if (row := self._row(answer)) is not None]
+        try:
+            if self._closing.is_set():
+                raise RecordingError("this server is closing; ask another, or again in a moment")
+            spool = self._shelf.append(rows) if rows else None
+        except RecordingError as error:
+            with self._changed:
+                self._refused += len(answers)
+                first = self._refused == len(answers)
+            if first or self._refused % 1000 < len(answers):
+                log.error("%d prediction(s) were refused so far: %s", self._refused, error)
+            raise
         with self._changed:
-            room = 0 if self._closing.is_set() else max(0, self._capacity - len(self._waiting) - self._in_hand)
-            self._waiting.extend(answers[:room])
-            lost = len(answers) - min(room, len(answers))
-            self._dropped += lost
             self._changed.notify_all()
-        if lost:
-            log.error("recorder full: %d prediction(s) answered but not recorded", lost)
-        return lost
+        if spool is not None and self._sync_seconds is not None:
+            self._await_commit(spool)
+        return len(answers) - len(rows)
 
     def counts(self) -> Counts:
         """The counters now."""
+        queued = self._shelf.queued
         with self._changed:
-            return Counts(self._recorded, len(self._waiting) + self._in_hand, self._dropped, self._failed)
+            return Counts(self._recorded, queued, self._dropped, self._failed, self._refused, self._adopted)
+
+    def disk(self) -> tuple[int, int]:
+        """How many bytes the spool takes on disk, and how many it may."""
+        return self._shelf.size, self._shelf.limit
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything queued so far is settled; False when the time ran out."""
-        with self._changed:
-            goal = self._recorded + self._failed + len(self._waiting) + self._in_hand
-            self._in_a_hurry += 1
-            self._changed.notify_all()
-            try:
-                return self._changed.wait_for(lambda: self._recorded + self._failed >= goal, timeout)
-            finally:
-                self._in_a_hurry -= 1
+        """Wait until everything this server kept so far is settled; False when the time ran out."""
+        spool = self._shelf.own
+        return spool is None or self._settled(spool, timeout)
 
     def close(self, timeout: float = 10.0) -> Counts:
-        """Write what waits, at most for `timeout` seconds, and stop; what is left is counted as dropped."""
+        """Send what waits, at most for `timeout` seconds, and stop; what is left stays on disk for the next server."""
         self.flush(timeout)
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(timeout=2.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=max(2.0, timeout))
+        counts = self.counts()
+        self._shelf.close()
+        if counts.queued:
+            log.warning("%d prediction(s) wait in %s until a server starts there", counts.queued, self._shelf.root)
+        return counts
+
+    def _row(self, answer: Answer) -> bytes | None:
+        try:
+            return to_bytes(answer)
+        except (TypeError, ValueError):
+            log.exception("prediction %s cannot be recorded", answer.prediction.id)
+            self._count(failed=1)
+            return None
+
+    def _await_commit(self, spool: Spool) -> None:
+        assert self._sync_seconds is not None
+        if not self._settled(spool, self._sync_seconds):
+            raise RecordingError(
+                f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
+                "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"
+            )
+
+    def _settled(self, spool: Spool, timeout: float) -> bool:
+        goal = spool.appended
         with self._changed:
-            left = len(self._waiting) + self._in_hand
-            self._dropped += left
-            self._waiting.clear()
-        if left:
-            log.error("recorder closed with %d prediction(s) not recorded", left)
-        return self.counts()
+            self._in_a_hurry += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: spool.settled >= goal, timeout)
+            finally:
+                self._in_a_hurry -= 1
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            batch = self._next_batch()
-            if batch:
-                self._write(batch)
-            if self._requests is not None:
-                self._requests.write()
+            try:
+                self._round()
+            except Exception:  # a thread's edge: whatever it was, the rows are on disk and the next round finds them
+                log.exception("recording goes on")
+                self._sleep(RETRY_LONGEST_SECONDS)
         if self._requests is not None:
             self._requests.write(now=True)
 
-    def _next_batch(self) -> list[Answer]:
+    def _round(self) -> None:
+        """One batch of one's own and one of a dead server's; without any, a pause that ends with the next answer."""
+        own = self._shelf.own
+        sent = self._send(own, self._shelf.instance) if own is not None else 0
+        for held in self._shelf.adopted[:1]:
+            rows = self._send(held.spool, held.instance)
+            self._count(adopted=rows)
+            sent += rows
+            if held.spool.queued == 0:
+                self._shelf.part_with(held)
+        if self._requests is not None:
+            self._requests.write()
+        if time.monotonic() >= self._next_adoption:
+            self._adopt()
+        if not sent:
+            self._pause()
+
+    def _adopt(self) -> None:
+        self._next_adoption = time.monotonic() + ADOPT_SECONDS
+        try:
+            self._shelf.adopt()
+        except OSError as error:
+            log.error("spools of dead servers cannot be taken over: %s", error)
+
+    def _pause(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting) or self._closing.is_set(), timeout=1.0)
-            if len(self._waiting) < self._batch and self._waiting:
+            self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+
+    def _waiting(self) -> int:
+        own = self._shelf.own
+        return 0 if own is None else own.queued
+
+    def _send(self, spool: Spool, instance: str) -> int:
+        """Write the spool's next rows to the database; returns how many rows are settled by that."""
+        if spool is self._shelf.own and 0 < spool.queued < self._batch:
+            with self._changed:
                 self._changed.wait_for(
-                    lambda: len(self._waiting) >= self._batch or self._in_a_hurry > 0 or self._closing.is_set(),
+                    lambda: spool.queued >= self._batch or self._in_a_hurry > 0 or self._closing.is_set(),
                     self._flush_seconds,
                 )
-            batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            self._in_hand = len(batch)
-            return batch
+        batch = spool.read(self._batch)
+        if batch is None or not self._written(batch, instance):
+            return 0
+        spool.settle(batch)
+        with self._changed:
+            self._changed.notify_all()
+        return batch.rows
 
-    def _write(self, batch: list[Answer]) -> None:
+    def _written(self, batch: Batch, instance: str) -> bool:
+        """Whether every row of the batch is written or given up; False when closing came first."""
+        self._count(failed=batch.rows - len(batch.payloads))
+        rows: list[tuple[bytes, Recorded]] = []
+        for payload in batch.payloads:
+            try:
+                rows.append((payload, _encoded(from_bytes(payload))))
+            except (ValueError, KeyError, TypeError):
+                log.exception("a row of the spool cannot be read")
+                self._give_up(payload)
+        return self._write(rows, instance)
+
+    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str) -> bool:
         try:
-            self._insert(batch)
-        except Exception as refusal:  # a thread's edge: one row may fail in any way, the others are still written
-            if len(batch) == 1:
-                log.exception("prediction %s could not be recorded", batch[0].prediction.id)
-                self._settle(failed=1)
-                return
-            log.warning("a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(batch))
-            for answer in batch:
-                self._write([answer])
+            return not rows or self._insert([row for _, row in rows], instance)
+        except REFUSALS as refusal:
+            if len(rows) == 1:
+                log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
+                self._give_up(rows[0][0])
+                return True
+            log.warning("a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(rows))
+            return all(self._write([row], instance) for row in rows)
 
-    def _insert(self, batch: list[Answer]) -> None:
-        """Write rows together; while the store is away, wait and repeat until closed."""
-        rows = [_encoded(answer) for answer in batch]
+    def _insert(self, rows: list[Recorded], instance: str) -> bool:
+        """Write rows together; while the store is away or unfit, wait and repeat until closed."""
         delay = RETRY_FIRST_SECONDS
         while not self._closing.is_set():
             try:
                 with self._database.write() as connection:
-                    record(connection, rows, self._instance)
-            except StoreUnavailableError as error:
+                    record(connection, rows, instance)
+            except (DataError, IntegrityError):
+                raise
+            except (StoreUnavailableError, DBAPIError) as error:
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST_SECONDS)
             else:
-                self._settle(recorded=len(rows))
-                return
+                self._count(recorded=len(rows))
+                return True
+        return False
 
-    def _settle(self, *, recorded: int = 0, failed: int = 0) -> None:
+    def _give_up(self, payload: bytes) -> None:
+        self._shelf.set_aside(payload)
+        self._count(failed=1)
+
+    def _count_dropped(self, rows: int) -> None:
+        with self._changed:
+            self._dropped += rows
+            self._changed.notify_all()
+
+    def _count(self, *, recorded: int = 0, failed: int = 0, adopted: int = 0) -> None:
         with self._changed:
             self._recorded += recorded
             self._failed += failed
-            self._in_hand -= recorded + failed
-            self._changed.notify_all()
+            self._adopted += adopted
 
 
 def _encoded(answer: Answer) -> Recorded:

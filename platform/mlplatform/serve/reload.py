@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Polls the registry from its own thread. `measure` is called with each new model before it serves, `choice` says
-    what shall compute its answers."""
+    """Polls the registry from its own thread. `measure` is called with each new model before it serves.
+
+    `choice` says what shall compute its answers, `more` what else the server's heartbeat says.
+    """
 
     def __init__(
         self,
@@ -38,9 +41,10 @@ class Reloader:
         measure: Callable[[Loaded], None],
         after_poll: Callable[[], None] = lambda: None,
         choice: Callable[[], Choice] = Choice,
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._parts, self._holder = parts, holder
-        self._measure, self._after_poll, self._choice = measure, after_poll, choice
+        self._measure, self._after_poll, self._choice, self._more = measure, after_poll, choice, more
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
@@ -143,6 +147,6 @@ class Reloader:
 
     def _beat(self) -> None:
         loaded = self._holder.loaded
-        details = {"model_version": None if loaded is None else loaded.version, "error": self.error}
+        details = {"model_version": None if loaded is None else loaded.version, "error": self.error, **self._more()}
         with self._parts.database.write() as connection:
             leases.beat(connection, "api", self._parts.instance, self._parts.clock(), details)

@@ -14,6 +14,7 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
+from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
 from pipelines.engine import Choice
 
@@ -61,10 +62,10 @@ def assemble(parts: Parts) -> Server:
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         parts.database,
-        capacity=settings.recorder_queue,
+        shelf=_shelf(parts),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
-        instance=parts.instance,
+        sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
         requests=requests,
     )
     pool = Pool(WORKERS)
@@ -89,10 +90,23 @@ def assemble(parts: Parts) -> Server:
         pool=pool,
         batcher=batcher,
         tuner=tuner,
-        reloader=Reloader(parts, holder, measure, after_poll, choice),
+        reloader=Reloader(parts, holder, measure, after_poll, choice, lambda: {"recorder": vars(recorder.counts())}),
         requests=requests,
         explaining=Explaining(parts, holder, decoder),
         keyring=Keyring(lambda: parts.database, parts.clock),
+    )
+
+
+def _shelf(parts: Parts) -> Shelf:
+    """The spools below the home folder."""
+    settings = parts.settings
+    return Shelf(
+        root=settings.spool_folder,
+        instance=parts.instance,
+        limit=int(settings.spool_mb * 2**20),
+        on_full=settings.spool_full,
+        fsync=settings.spool_fsync,
+        clock=parts.clock,
     )
 
 

@@ -9,29 +9,41 @@ or not, is `repeated` too: a batch sent twice changes nothing. Writers of one pr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Literal
 
 from sqlalchemy import Connection, insert, select, update
 
 from mlplatform.clock import new_id
-from mlplatform.errors import NotFoundError
+from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store import audits, judged
 from mlplatform.store.predictions import known
 from mlplatform.store.schema import feedback
+from mlplatform.store.schema_feedback import feedback_keys
 from mlplatform.store.truths import Current, Source
 
-Outcome = Literal["recorded", "repeated", "superseded", "late"]
+Outcome = Literal["recorded", "repeated", "superseded", "late", "waiting"]
+"""`waiting`: kept aside until the prediction is in the table (`store/waiting.py`)."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label as somebody gave it; `at` is when it was given, which may be long before it arrives."""
+    """A label as somebody gave it; `at` is when it was given, which may be long before it arrives.
+
+    A `key` names one giving of a label: under a key that came before nothing is taken again.
+    """
 
     prediction_id: str
     label: str
     source: Source
     reviewer: str
     at: datetime
+    key: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What must be the same when the key is."""
+        return sha256("\0".join((self.prediction_id, self.label, self.source, self.reviewer)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Accepted:
 
 
 def add(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[Accepted]:
-    """Take labels, all or none; raises NotFoundError naming the predictions that are not known."""
+    """Take labels, all or none; raises NotFoundError naming the predictions that are not known, or ConflictError."""
     ids = {label.prediction_id for label in labels}
     missing = ids - known(connection, ids, lock=True)
     if missing:
@@ -53,11 +65,26 @@ def add(connection: Connection, labels: Sequence[Label], received_at: datetime) 
             f"{len(missing)} prediction id(s) not known: {listed}; nothing was taken. "
             "Ids come from POST /v1/predict and are recorded within a second of the answer"
         )
-    taken = [_add_one(connection, label, received_at) for label in labels]
+    taken = [_add_keyed(connection, label, received_at) for label in labels]
     changed = [each.prediction_id for each in taken if each.outcome in ("recorded", "superseded")]
     audits.settle(connection, (label.prediction_id for label in labels if label.source == "audit"), received_at)
     judged.refresh(connection, changed, received_at)
     return taken
+
+
+def _add_keyed(connection: Connection, label: Label, received_at: datetime) -> Accepted:
+    """Take a label unless its key came before; raises ConflictError where the key came with another one."""
+    if not label.key:
+        return _add_one(connection, label, received_at)
+    held = connection.execute(select(feedback_keys).where(feedback_keys.c.key == label.key)).one_or_none()
+    if held is not None:
+        if held.digest != label.digest:
+            raise ConflictError(f"key {label.key!r} came before with another label; give each label a key of its own")
+        return Accepted(held.feedback_id, label.prediction_id, "repeated")
+    accepted = _add_one(connection, label, received_at)
+    row = {"key": label.key, "digest": label.digest, "feedback_id": accepted.id, "at": received_at}
+    connection.execute(insert(feedback_keys).values(row))
+    return accepted
 
 
 def _add_one(connection: Connection, label: Label, received_at: datetime) -> Accepted:

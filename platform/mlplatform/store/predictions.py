@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from mlplatform.errors import NotFoundError
 from mlplatform.store import audits, tallies
-from mlplatform.store.database import insert_new, insert_returning
+from mlplatform.store.bulk import insert_many_returning
+from mlplatform.store.database import insert_new
 from mlplatform.store.schema import feedback, images, predictions
 
 
@@ -54,7 +55,7 @@ def record(connection: Connection, rows: Sequence[Recorded], instance: str = "")
         images,
         [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
     )
-    fresh = insert_returning(connection, predictions, [asdict(row.prediction) for row in rows], predictions.c.id)
+    fresh = insert_many_returning(connection, predictions, [asdict(row.prediction) for row in rows], predictions.c.id)
     counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
     tallies.add(connection, instance, list(counted.values()))
     audits.draw(connection, [row for row, _ in counted.values()])

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -18,11 +19,13 @@ from sqlalchemy import Connection
 from torch import nn
 
 from mlplatform.build import Parts
+from mlplatform.clock import new_id
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.app import create_app
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.server import Server, assemble
 from mlplatform.settings import Settings
+from mlplatform.spool.shelf import Shelf
 from mlplatform.store.database import Database
 from pipelines.predict import Exportable, Predictor, exportable
 from registry.errors import CorruptModelError
@@ -31,6 +34,7 @@ from tests.mlplatform.conftest import START, FakeCatalog
 
 CLASSES = tuple("0123456789")
 NAME = "digits"
+ROW_BYTES = 1400
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -94,6 +98,11 @@ class Flaky(Database):
             raise StoreUnavailableError("the database is away")
         if self.refusals:
             raise self.refusals.pop(0)
+
+
+def shelf_in(root: Path, *, rows: int = 10_000, **changes: Any) -> Shelf:  # noqa: ANN401 - any setting of a shelf
+    """A shelf with room for about so many rows of a picture each."""
+    return Shelf(root=root / "spool", instance=f"host:{os.getpid()}:{new_id()[-6:]}", limit=rows * ROW_BYTES, **changes)
 
 
 class StockedCatalog(FakeCatalog):

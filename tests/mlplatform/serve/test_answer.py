@@ -4,12 +4,13 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import select
 
-from mlplatform.errors import InvalidInputError, ModelUnavailableError, TooLargeError
+from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
 from mlplatform.serve.answer import Asked, answer
 from mlplatform.serve.decode import to_png
 from mlplatform.serve.holder import Holder
@@ -17,7 +18,7 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.server import Server
 from mlplatform.store.schema import predictions
 from tests.mlplatform.conftest import picture
-from tests.mlplatform.serve.conftest import CLASSES, loaded, running
+from tests.mlplatform.serve.conftest import CLASSES, loaded, running, shelf_in
 
 PNG = to_png(picture(1))
 
@@ -74,13 +75,15 @@ def test_without_a_model_the_error_says_so(server: Server) -> None:
         answer(replace(server, holder=Holder()), Asked(None, (PNG,)))
 
 
-def test_a_full_recorder_does_not_fail_the_answer(server: Server) -> None:
-    small = Recorder(server.parts.database, capacity=3, batch=5, flush_seconds=0)
+def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: Server, tmp_path: Path) -> None:
+    small = Recorder(server.parts.database, shelf=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0)
     full = replace(server, recorder=small)
-    made = [answer(full, Asked(None, (PNG, PNG))) for _ in range(3)]
-    assert [item.recorded for item in made] == [True, False, False]
-    assert [len(item.predictions) for item in made] == [2, 2, 2]
-    assert small.counts().dropped == 3
+    made = answer(full, Asked(None, (PNG, PNG)))
+    assert (made.recorded, len(made.predictions)) == (True, 2)
+    with pytest.raises(RecordingError, match="PLATFORM_SPOOL_MB"):
+        answer(full, Asked(None, (PNG,) * 4))
+    assert small.counts().queued == 2
+    assert small.counts().refused == 4
 
 
 def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_maker(server: Server) -> None:

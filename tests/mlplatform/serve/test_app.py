@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from monitors.sampling import Plan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
-from tests.mlplatform.serve.conftest import Flaky, InProcess, StockedCatalog, encoded, loaded, running
+from tests.mlplatform.serve.conftest import Flaky, InProcess, StockedCatalog, encoded, loaded, running, shelf_in
 
 GREY = picture(1)
 PNG = to_png(GREY)
@@ -383,7 +384,7 @@ def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(serve
         flaky.away = True
         ids = predict(client, 3)
         recorder = client.get("/readyz").json()["recorder"]
-        assert recorder == {"recorded": 1, "queued": 3, "dropped": 0, "failed": 0}
+        assert recorder == {"recorded": 1, "queued": 3, "dropped": 0, "failed": 0, "refused": 0, "adopted": 0}
         assert 'mlplatform_recorder{state="queued"} 3.0' in client.get("/metrics").text
         label = {"prediction_id": known, "label": "4"}
         for answer in (
@@ -401,14 +402,22 @@ def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(serve
         assert [client.get(f"/v1/predictions/{key}").status_code for key in ids] == [200] * 3
 
 
-def test_a_full_recorder_is_said_in_the_answer_and_counted(server: Server, flaky: Flaky) -> None:
+def test_a_full_spool_refuses_answers_with_a_time_to_come_again_until_the_database_is_back(
+    server: Server, flaky: Flaky, tmp_path: Path
+) -> None:
     flaky.away = True
-    small = Recorder(flaky, capacity=2, batch=10, flush_seconds=0)
+    small = Recorder(flaky, shelf=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
     full = replace(server, recorder=small, metrics=Metrics(server.holder, small))
     with running(full) as client:
-        told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}).json()["recorded"] for _ in range(4)]
-        assert told == [True, True, False, False]
-        assert 'mlplatform_recorder{state="dropped"} 2.0' in client.get("/metrics").text
+        told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}) for _ in range(8)]
+        statuses = [one.status_code for one in told]
+        given = statuses.count(200)
+        assert statuses == [200] * given + [503] * (8 - given)
+        assert 2 <= given <= 6
+        assert "PLATFORM_SPOOL_MB" in problem(told[-1], 503)
+        assert told[-1].headers["retry-after"] == "2"
+        assert f'mlplatform_recorder{{state="refused"}} {8 - given}.0' in client.get("/metrics").text
+        assert client.get("/readyz").json()["recorder"]["queued"] == given
         flaky.away = False
         assert small.flush(10)
         assert client.post("/v1/predict", json={"images": [GREY.tolist()]}).json()["recorded"]

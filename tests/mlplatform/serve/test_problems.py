@@ -38,6 +38,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.ConflictError("x"), 409, "conflict"),
     (AlertError("x"), 409, "conflict"),
     (errors.StoreUnavailableError("x"), 503, "store-unavailable"),
+    (errors.RecordingError("x"), 503, "recording-unavailable"),
     (RegistryUnavailableError("x"), 503, "registry-unavailable"),
     (errors.ModelUnavailableError("x"), 503, "model-unavailable"),
     (NoChampionError("x"), 503, "model-unavailable"),

@@ -6,20 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select, text
 
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.serve.decode import from_png
 from mlplatform.serve.recorder import Answer, Counts, Recorder
+from mlplatform.spool.frames import frames
+from mlplatform.spool.rows import from_bytes
+from mlplatform.spool.shelf import REFUSED, Shelf, lost_since
 from mlplatform.store import predictions
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions as table
 from pipelines.data import content_hash
-from tests.mlplatform.conftest import POSTGRES, picture, prediction
-from tests.mlplatform.serve.conftest import Flaky
+from tests.mlplatform.conftest import POSTGRES, START, picture, prediction
+from tests.mlplatform.serve.conftest import Flaky, shelf_in
 
 
 def answer(seed: int = 0, **changes: object) -> Answer:
@@ -32,9 +37,19 @@ def kept(database: Database) -> list[str]:
         return sorted(connection.scalars(select(table.c.id)))
 
 
+@pytest.fixture
+def spool(tmp_path: Path) -> Shelf:
+    return shelf_in(tmp_path)
+
+
+def recorder_of(database: Database, shelf: Shelf, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
+    given: dict[str, Any] = {"flush_seconds": 0.01, "sleep": lambda _: time.sleep(0.005)} | changes
+    return Recorder(database, shelf=shelf, batch=batch, **given)
+
+
 @contextmanager
-def started(database: Database, capacity: int = 1000, batch: int = 50) -> Iterator[Recorder]:
-    recorder = Recorder(database, capacity=capacity, batch=batch, flush_seconds=0.01, sleep=lambda _: time.sleep(0.005))
+def started(database: Database, shelf: Shelf, batch: int = 50) -> Iterator[Recorder]:
+    recorder = recorder_of(database, shelf, batch=batch)
     recorder.start()
     try:
         yield recorder
@@ -42,9 +57,9 @@ def started(database: Database, capacity: int = 1000, batch: int = 50) -> Iterat
         recorder.close(timeout=5)
 
 
-def test_answers_are_written_with_their_images_and_hashes(database: Database) -> None:
+def test_answers_are_written_with_their_images_and_hashes(database: Database, spool: Shelf) -> None:
     answers = [answer(seed % 3) for seed in range(120)]
-    with started(database) as recorder:
+    with started(database, spool) as recorder:
         assert recorder.put(answers) == 0
         assert recorder.flush(10)
         assert recorder.counts() == Counts(recorded=120, queued=0, dropped=0, failed=0)
@@ -56,9 +71,9 @@ def test_answers_are_written_with_their_images_and_hashes(database: Database) ->
         assert predictions.counts(connection)["images"] == 3
 
 
-def test_threads_that_put_at_once_lose_and_double_nothing(database: Database) -> None:
+def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, spool: Shelf) -> None:
     batches = [[answer(number) for number in range(4)] for _ in range(60)]
-    with started(database) as recorder:
+    with started(database, spool) as recorder:
         threads = [
             threading.Thread(target=lambda part: [recorder.put(item) for item in part], args=(batches[start::6],))
             for start in range(6)
@@ -71,32 +86,22 @@ def test_threads_that_put_at_once_lose_and_double_nothing(database: Database) ->
     assert kept(database) == sorted(item.prediction.id for batch in batches for item in batch)
 
 
-def test_a_full_queue_drops_the_newest_and_counts_them(database: Database) -> None:
-    recorder = Recorder(database, capacity=3, batch=50, flush_seconds=0)
-    answers = [answer() for _ in range(5)]
-    assert recorder.put(answers) == 2
-    assert recorder.put([answer()]) == 1
-    assert recorder.counts() == Counts(recorded=0, queued=3, dropped=3, failed=0)
-    recorder.start()
-    assert recorder.flush(10)
-    recorder.close()
-    assert kept(database) == sorted(item.prediction.id for item in answers[:3])
-
-
-def test_rows_wait_while_the_database_is_away_and_are_written_once_when_it_is_back(database: Database) -> None:
+def test_rows_wait_while_the_database_is_away_and_are_written_once_when_it_is_back(
+    database: Database, spool: Shelf
+) -> None:
     flaky = Flaky(database)
     answers = [answer(number) for number in range(30)]
-    with started(flaky, capacity=25, batch=10) as recorder:
+    with started(flaky, spool, batch=10) as recorder:
         flaky.away = True
         begun = time.monotonic()
-        assert recorder.put(answers) == 5
+        assert recorder.put(answers) == 0
         assert time.monotonic() - begun < 2
         assert not recorder.flush(0.05)
-        assert recorder.counts() == Counts(recorded=0, queued=25, dropped=5, failed=0)
+        assert recorder.counts() == Counts(recorded=0, queued=30, dropped=0, failed=0)
         flaky.away = False
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=25, queued=0, dropped=5, failed=0)
-    assert kept(database) == sorted(item.prediction.id for item in answers[:25])
+        assert recorder.counts() == Counts(recorded=30, queued=0, dropped=0, failed=0)
+    assert kept(database) == sorted(item.prediction.id for item in answers)
 
 
 class Wire:
@@ -144,7 +149,9 @@ class Wire:
 
 
 @pytest.mark.postgres
-def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(postgres: Database) -> None:
+def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
+    postgres: Database, spool: Shelf
+) -> None:
     url = make_url(POSTGRES)
     wire = Wire((url.host or "127.0.0.1", url.port or 5432))
     with postgres.read() as connection:
@@ -152,7 +159,7 @@ def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
     through = url.set(host="127.0.0.1", port=wire.port).update_query_dict({"options": f"-csearch_path={schema}"})
     cut = Database(through.render_as_string(hide_password=False))
     answers = [answer(number % 5) for number in range(300)]
-    with started(cut, batch=5) as recorder:
+    with started(cut, spool, batch=5) as recorder:
         for start in range(0, 300, 20):
             recorder.put(answers[start : start + 20])
             time.sleep(0.01)
@@ -167,11 +174,11 @@ def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
     assert {item.prediction.id for item in answers} <= set(kept(postgres))
 
 
-def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(database: Database) -> None:
+def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(database: Database, spool: Shelf) -> None:
     flaky = Flaky(database)
     flaky.answers_to_lose = 2
     answers = [answer(number) for number in range(7)]
-    with started(flaky) as recorder:
+    with started(flaky, spool) as recorder:
         recorder.put(answers)
         assert recorder.flush(10)
         assert recorder.counts() == Counts(recorded=7, queued=0, dropped=0, failed=0)
@@ -186,10 +193,12 @@ POISON: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("kind", POISON)
-def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(database: Database, kind: str) -> None:
+def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(
+    database: Database, kind: str, spool: Shelf
+) -> None:
     answers = [answer(number) for number in range(9)]
     answers[4] = answer(4, **POISON[kind])
-    with started(database) as recorder:
+    with started(database, spool) as recorder:
         recorder.put(answers)
         assert recorder.flush(10)
         assert recorder.counts() == Counts(recorded=8, queued=0, dropped=0, failed=1)
@@ -199,11 +208,11 @@ def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(datab
     assert kept(database) == sorted(item.prediction.id for item in (*answers[:4], *answers[5:], later))
 
 
-def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(database: Database) -> None:
+def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(database: Database, spool: Shelf) -> None:
     flaky = Flaky(database)
     answers = [answer(number) for number in range(5)]
     answers[2] = answer(2, client_id="\ud800")
-    recorder = Recorder(flaky, capacity=100, batch=50, flush_seconds=0, sleep=lambda _: None)
+    recorder = recorder_of(flaky, spool, sleep=lambda _: None)
     flaky.refusals = [ValueError("refused"), StoreUnavailableError("away"), StoreUnavailableError("away")]
     recorder.put(answers)
     recorder.start()
@@ -212,42 +221,104 @@ def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(databa
     assert len(kept(database)) == 4
 
 
-def test_close_writes_what_waits(database: Database) -> None:
-    recorder = Recorder(database, capacity=1000, batch=7, flush_seconds=30)
+def test_close_writes_what_waits(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool, batch=7, flush_seconds=30)
     recorder.start()
     recorder.put([answer(number) for number in range(40)])
     assert recorder.close() == Counts(recorded=40, queued=0, dropped=0, failed=0)
     assert len(kept(database)) == 40
 
 
-def test_close_without_a_database_ends_in_time_and_counts_what_is_left(database: Database) -> None:
+def test_close_without_a_database_ends_in_time_and_the_next_server_records_what_is_left(
+    database: Database, spool: Shelf, tmp_path: Path
+) -> None:
     flaky = Flaky(database)
     flaky.away = True
-    recorder = Recorder(flaky, capacity=1000, batch=7, flush_seconds=0)
+    recorder = recorder_of(flaky, spool, batch=7)
     recorder.start()
-    recorder.put([answer(number) for number in range(20)])
+    answers = [answer(number) for number in range(20)]
+    recorder.put(answers)
     begun = time.monotonic()
-    assert recorder.close(timeout=0.3).dropped == 20
+    assert recorder.close(timeout=0.3) == Counts(recorded=0, queued=20, dropped=0, failed=0)
     assert time.monotonic() - begun < 8
     assert kept(database) == []
+    with started(database, shelf_in(tmp_path)) as heir:
+        until = time.monotonic() + 10
+        while heir.counts().adopted < 20 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert heir.counts() == Counts(recorded=20, queued=0, dropped=0, failed=0, adopted=20)
+    assert kept(database) == sorted(item.prediction.id for item in answers)
 
 
-def test_what_is_put_after_the_end_is_dropped_and_counted(database: Database) -> None:
-    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=0)
+def test_a_closing_server_refuses_answers_it_could_not_keep(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool, batch=7)
     recorder.start()
     recorder.close()
-    assert recorder.put([answer()]) == 1
-    assert recorder.counts() == Counts(recorded=0, queued=0, dropped=1, failed=0)
+    with pytest.raises(RecordingError, match="closing"):
+        recorder.put([answer()])
+    assert recorder.counts() == Counts(recorded=0, queued=0, dropped=0, failed=0, refused=1)
 
 
-def test_flush_does_not_wait_for_a_batch_to_fill(database: Database) -> None:
-    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=30)
+def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all_new_ones(
+    database: Database, tmp_path: Path
+) -> None:
+    flaky = Flaky(database)
+    flaky.away = True
+    shelf = shelf_in(tmp_path, rows=40, on_full="drop-oldest")
+    answers = [answer(number) for number in range(100)]
+    with started(flaky, shelf, batch=2) as recorder:
+        for one in answers:
+            assert recorder.put([one]) == 0
+        dropped = recorder.counts().dropped
+        assert 40 <= dropped < 100
+        assert recorder.disk()[0] <= recorder.disk()[1]
+        flaky.away = False
+        assert recorder.flush(10)
+        assert recorder.counts() == Counts(recorded=100 - dropped, queued=0, dropped=dropped, failed=0)
+    found = set(kept(database))
+    assert len(found) == 100 - dropped
+    assert {item.prediction.id for item in answers[dropped + 2 :]} <= found, "what was lost was not the oldest"
+    assert lost_since(tmp_path / "spool", START - timedelta(days=9999)) == dropped
+
+
+def test_under_sync_an_answer_is_in_the_table_when_put_returns(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool, flush_seconds=30, sync_seconds=10)
+    recorder.start()
+    for number in range(3):
+        one = answer(number)
+        assert recorder.put([one]) == 0
+        assert one.prediction.id in kept(database)
+    recorder.close()
+
+
+def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(database: Database, spool: Shelf) -> None:
+    flaky = Flaky(database)
+    flaky.away = True
+    recorder = recorder_of(flaky, spool, sync_seconds=0.1)
+    recorder.start()
+    with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
+        recorder.put([answer()])
+    flaky.away = False
+    recorder.close()
+
+
+def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool: Shelf) -> None:
+    with started(database, spool) as recorder:
+        recorder.put([answer(latency_ms=None)])
+        assert recorder.flush(10)
+    [aside] = frames((spool.root / REFUSED).read_bytes())
+    assert aside.payload is not None
+    assert from_bytes(aside.payload).prediction.latency_ms is None
+
+
+def test_flush_does_not_wait_for_a_batch_to_fill(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool, batch=7, flush_seconds=30)
     recorder.start()
     recorder.put([answer()])
     assert recorder.flush(5)
     recorder.close()
 
 
-def test_flush_of_an_empty_recorder_returns_at_once(database: Database) -> None:
-    recorder = Recorder(database, capacity=10, batch=7, flush_seconds=0)
+def test_flush_of_an_empty_recorder_returns_at_once(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool, batch=7)
     assert recorder.flush(0)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,7 +20,7 @@ from mlplatform.store import tallies
 from mlplatform.store.database import Database
 from pipelines.predict import Predictor
 from tests.mlplatform.conftest import START, FakeClock
-from tests.mlplatform.serve.conftest import NAME, Flaky, running
+from tests.mlplatform.serve.conftest import NAME, Flaky, running, shelf_in
 from tests.mlplatform.serve.test_app import GREY, predict
 
 
@@ -115,9 +116,11 @@ def test_a_client_that_went_away_is_counted_as_nothing(database: Database, clock
     assert counts.write() == 0
 
 
-def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(database: Database, clock: FakeClock) -> None:
+def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
     counts = counting(database, clock, version=tallies.NO_MODEL)
-    recorder = Recorder(database, capacity=10, batch=5, flush_seconds=0, requests=counts)
+    recorder = Recorder(database, shelf=shelf_in(tmp_path), batch=5, flush_seconds=0, requests=counts)
     recorder.start()
     counts.count(503)
     until = time.monotonic() + 20

@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from mlplatform.store import schema_doors, schema_probation, schema_watch
+from mlplatform.store import schema_doors, schema_feedback, schema_probation, schema_watch
 
 connection = context.config.attributes["connection"]
-declared = {table.metadata for table in (schema_watch.judged, schema_probation.probations, schema_doors.api_keys)}
-[one] = declared  # every module's tables are in it
+tables = (schema_watch.judged, schema_probation.probations, schema_doors.api_keys, schema_feedback.feedback_keys)
+[one] = {table.metadata for table in tables}  # every module's tables are in it
 context.configure(connection=connection, target_metadata=one, render_as_batch=True)
 context.run_migrations()

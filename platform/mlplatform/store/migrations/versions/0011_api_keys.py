@@ -6,7 +6,7 @@ from alembic import op
 from mlplatform.store.schema import UtcDateTime
 
 revision = "0011"
-down_revision = "0006"
+down_revision = "0010"
 
 
 def upgrade() -> None:

@@ -6,8 +6,8 @@ Of sources noted without a number none is known; 0 says that everybody has read 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0010"
+down_revision = "0007"
 
 _JUDGED = sa.table("judged", *(sa.column(name) for name in ("prediction_id", "seq", "source", "seen")))
 

@@ -1,0 +1,43 @@
+"""An answer as bytes and back: what the spool keeps of a prediction until the database has it; it writes nothing."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mlplatform.store.predictions import Prediction
+
+LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction whose image is not hashed and encoded yet: that happens off the answer's path."""
+
+    prediction: Prediction
+    image: NDArray[np.uint8]
+    host_class: str = ""
+
+
+def to_bytes(answer: Answer) -> bytes:
+    """The answer as one payload: JSON behind its length, then the picture's bytes.
+
+    Raises TypeError or ValueError for what is no text or number.
+    """
+    image = np.ascontiguousarray(answer.image, dtype=np.uint8)
+    row = asdict(answer.prediction) | {"at": answer.prediction.at.isoformat()}
+    told = orjson.dumps({"row": row, "host_class": answer.host_class, "shape": image.shape})
+    return len(told).to_bytes(LENGTH_BYTES, "little") + told + image.tobytes()
+
+
+def from_bytes(payload: bytes) -> Answer:
+    """The answer that `to_bytes` made these bytes of; raises ValueError, KeyError or TypeError for others."""
+    begin = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
+    told: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:begin])
+    row = told["row"]
+    image = np.frombuffer(payload, dtype=np.uint8, offset=begin).reshape(told["shape"])
+    prediction = Prediction(**row | {"at": datetime.fromisoformat(row["at"])})
+    return Answer(prediction, image, told["host_class"])

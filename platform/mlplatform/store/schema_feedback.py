@@ -1,0 +1,30 @@
+"""The tables around labels: those that wait for their prediction, and the keys under which some came; no query."""
+
+from typing import Final
+
+from sqlalchemy import Column, Index, String, Table
+
+from mlplatform.store.schema import metadata, named_text, named_time
+
+waiting_labels: Final = Table(
+    "waiting_labels",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("prediction_id", String(64), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("reviewer", String(200), nullable=False, server_default=""),
+    named_time("at"),
+    named_time("received_at", index=True),
+    named_text("key", default=""),
+    Index("uq_waiting_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
+)
+
+feedback_keys: Final = Table(
+    "feedback_keys",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("feedback_id", String(64), nullable=False),
+    named_time("at", index=True),
+)

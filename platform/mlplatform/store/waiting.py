@@ -1,0 +1,81 @@
+"""Labels whose prediction is not in the table yet, because its row still lies in a spool; it knows no spool.
+
+They count for nothing while they wait. An id is believed to arrive when it is a time-ordered one, as this product makes
+them, of a moment that is past and not long past.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select
+
+from mlplatform.clock import new_id
+from mlplatform.store.database import insert_new
+from mlplatform.store.feedback import Label
+from mlplatform.store.schema import predictions
+from mlplatform.store.schema_feedback import waiting_labels
+
+LONGEST: Final = timedelta(days=30)
+"""So long a label waits for its prediction; after that it is given up."""
+SKEW: Final = timedelta(minutes=5)
+TIME_ORDERED: Final = 7
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A label with the id of the row it waits in."""
+
+    id: str
+    label: Label
+
+
+def may_arrive(prediction_id: str, now: datetime) -> bool:
+    """Whether an id looks like that of an answer given lately."""
+    try:
+        found = UUID(prediction_id)
+    except ValueError:
+        return False
+    if str(found) != prediction_id or found.version != TIME_ORDERED:
+        return False
+    made = datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
+    return now - LONGEST <= made <= now + SKEW
+
+
+def keep(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[str]:
+    """Let labels wait; the same one again changes nothing. Returns the ids they are kept under."""
+    made = [new_id() for _ in labels]
+    rows = [{"id": key, "received_at": received_at, **asdict(label)} for key, label in zip(made, labels, strict=True)]
+    insert_new(connection, waiting_labels, rows)
+    return made
+
+
+def arrived(connection: Connection, limit: int) -> list[Waiting]:
+    """Labels whose prediction is there now, in the order they came."""
+    query = (
+        select(waiting_labels)
+        .join(predictions, predictions.c.id == waiting_labels.c.prediction_id)
+        .order_by(waiting_labels.c.received_at, waiting_labels.c.id)
+        .limit(limit)
+    )
+    return [
+        Waiting(row.id, Label(row.prediction_id, row.label, row.source, row.reviewer, row.at, row.key))
+        for row in connection.execute(query)
+    ]
+
+
+def remove(connection: Connection, ids: Collection[str]) -> int:
+    """Forget labels that were taken or given up; returns how many were there."""
+    return connection.execute(delete(waiting_labels).where(waiting_labels.c.id.in_(ids))).rowcount
+
+
+def give_up(connection: Connection, now: datetime) -> int:
+    """Forget labels that waited too long; returns how many."""
+    return connection.execute(delete(waiting_labels).where(waiting_labels.c.received_at < now - LONGEST)).rowcount
+
+
+def count(connection: Connection) -> int:
+    """How many labels wait."""
+    return connection.scalar(select(func.count()).select_from(waiting_labels)) or 0

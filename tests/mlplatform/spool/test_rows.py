@@ -1,0 +1,35 @@
+"""An answer survives being bytes."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from mlplatform.spool.rows import Answer, from_bytes, to_bytes
+from tests.mlplatform.conftest import picture, prediction
+
+
+def test_an_answer_comes_back_as_it_was() -> None:
+    row = replace(
+        prediction().prediction,
+        at=datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC),
+        confidence=0.1 + 0.2,
+        latency_ms=1 / 3,
+        client_id="Zoë\n\0",
+        tags={"scanner": "a"},
+    )
+    back = from_bytes(to_bytes(Answer(row, picture(3), "host class")))
+    assert (back.prediction, back.host_class) == (row, "host class")
+    assert np.array_equal(back.image, picture(3))
+
+
+def test_a_picture_that_does_not_lie_in_one_piece_comes_back() -> None:
+    image = picture(5)[::2, ::3]
+    assert np.array_equal(from_bytes(to_bytes(Answer(prediction().prediction, image))).image, image)
+
+
+def test_other_bytes_are_refused() -> None:
+    for other in (b"", b"\1\0\0\0{", to_bytes(Answer(prediction().prediction, picture(0)))[:-1]):
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            from_bytes(other)

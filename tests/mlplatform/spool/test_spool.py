@@ -1,0 +1,162 @@
+"""Rows leave a spool in their order, once, whatever happened to the process and the disk between."""
+
+import errno
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlplatform.spool.spool import Spool
+
+
+def rows(first: int, last: int, size: int = 100) -> list[bytes]:
+    return [f"{number} ".encode().ljust(size, b".") for number in range(first, last)]
+
+
+def numbers(payloads: tuple[bytes, ...]) -> list[int]:
+    return [int(payload.split()[0]) for payload in payloads]
+
+
+def drained(spool: Spool, most: int = 7) -> list[int]:
+    found: list[int] = []
+    while (batch := spool.read(most)) is not None:
+        found += numbers(batch.payloads)
+        spool.settle(batch)
+    return found
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk on which no file grows beyond a size: what ENOSPC looks like to a writer, in mid-write."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def test_rows_are_read_in_their_order_over_many_segments_and_the_files_go(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=1000)
+    for first in range(0, 100, 5):
+        spool.append(rows(first, first + 5))
+    assert len(list(tmp_path.glob("*.rows"))) >= 10
+    assert (spool.queued, spool.appended) == (100, 100)
+    assert drained(spool) == list(range(100))
+    assert (spool.queued, spool.settled) == (0, 100)
+    assert len(list(tmp_path.glob("*.rows"))) <= 1
+    assert spool.size <= 1100
+
+
+def test_a_batch_that_is_not_settled_is_read_again_also_by_the_next_process(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=1000)
+    spool.append(rows(0, 20))
+    first = spool.read(6)
+    assert first is not None
+    assert spool.read(6) == first
+    spool.settle(first)
+    heir = Spool(tmp_path, segment_bytes=1000)  # without a word of farewell from the first
+    assert heir.queued == 14
+    assert drained(heir) == list(range(6, 20))
+    assert list(tmp_path.glob("*.rows")) == []
+
+
+def test_without_its_position_a_spool_is_sent_again_from_the_first_file_there_is(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10_000)
+    spool.append(rows(0, 5))
+    batch = spool.read(3)
+    assert batch is not None
+    spool.settle(batch)
+    (tmp_path / "position").write_text("{")
+    assert drained(Spool(tmp_path, segment_bytes=10_000)) == list(range(5))
+
+
+@pytest.mark.parametrize("cut", [1, 60, 107])
+def test_a_row_torn_by_a_kill_is_passed_over_and_those_before_it_are_whole(tmp_path: Path, cut: int) -> None:
+    Spool(tmp_path, segment_bytes=10_000).append(rows(0, 4))
+    [path] = tmp_path.glob("*.rows")
+    os.truncate(path, path.stat().st_size - cut)
+    heir = Spool(tmp_path, segment_bytes=10_000)
+    assert heir.queued == 3
+    heir.append(rows(4, 6))
+    assert drained(heir) == [0, 1, 2, 4, 5]
+
+
+def test_rows_that_do_not_fit_are_refused_whole_and_those_before_and_after_are_kept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10_000)
+    spool.append(rows(0, 3))
+    with files_of_at_most(600), pytest.raises(OSError, match="too large") as refused:
+        spool.append(rows(3, 9))
+    assert refused.value.errno == errno.EFBIG
+    [path] = tmp_path.glob("*.rows")
+    assert path.stat().st_size == 3 * 108
+    assert spool.queued == 3
+    spool.append(rows(9, 12))
+    assert drained(spool) == [0, 1, 2, 9, 10, 11]
+
+
+def test_the_oldest_rows_can_be_given_up_but_not_those_in_hand(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=1000)
+    for first in range(0, 40, 2):
+        spool.append(rows(first, first + 2))
+    in_hand = spool.read(4)
+    assert in_hand is not None
+    assert spool.drop_oldest() == 6, "ten rows fill a segment, four of them are on their way"
+    assert spool.queued == 34
+    spool.settle(in_hand)
+    assert spool.queued == 30
+    assert drained(spool) == list(range(10, 40))
+    spool.append(rows(40, 41))
+    assert drained(spool) == [40]
+
+
+def test_everything_can_be_given_up(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=1000)
+    spool.append(rows(0, 3))
+    assert [spool.drop_oldest(), spool.drop_oldest()] == [3, 0]
+    assert (spool.queued, spool.size, spool.read(1)) == (0, 0, None)
+    spool.append(rows(3, 5))
+    assert drained(spool) == [3, 4]
+
+
+def test_a_row_longer_than_what_is_read_at_once_is_read(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10**7)
+    spool.append([*rows(0, 2), *rows(2, 4, size=3 * 2**20), *rows(4, 5)])
+    assert drained(spool) == [0, 1, 2, 3, 4]
+
+
+def test_a_file_that_disappears_costs_its_rows_and_no_others(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    spool = Spool(folder, segment_bytes=500)
+    spool.append(rows(0, 5))
+    spool.append(rows(5, 10))
+    min(folder.glob("*.rows")).unlink()
+    assert drained(spool) == [5, 6, 7, 8, 9]
+    assert spool.queued == 0
+
+
+def test_threads_that_append_share_their_syncs_and_lose_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=20_000, fsync=True)
+
+    def write(start: int) -> None:
+        for number in range(start, 400, 4):
+            spool.sync(spool.append(rows(number, number + 1)))
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    found: list[int] = []
+    while any(thread.is_alive() for thread in threads) or spool.queued:
+        found += drained(spool)
+    assert sorted(found) == list(range(400))
+    for start in range(4):
+        mine = [number for number in found if number % 4 == start]
+        assert mine == sorted(mine)

@@ -1,0 +1,111 @@
+"""Labels from files: whole or not at all, each bad line named, and the same file twice changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import InvalidInputError
+from mlplatform.importing import SHOWN, TOGETHER, Defaults, read_labels, rehearse, take
+from mlplatform.store import feedback
+from tests.mlplatform.conftest import prediction, recorded
+from tests.mlplatform.test_labelling import an_id, current
+
+
+def csv_of(folder: Path, *lines: str, header: str = "prediction_id,label,source,reviewer,at") -> Path:
+    path = folder / "labels.csv"
+    path.write_text("\n".join((header, *lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def imported(parts: Parts, path: Path, source: str = "", reviewer: str = "") -> dict[str, int]:
+    told = take(parts, read_labels(parts, path, Defaults(source, reviewer)))
+    return {name: count for name, count in told.items() if count}
+
+
+def test_a_file_is_taken_once_with_its_givers_sources_and_times(parts: Parts, tmp_path: Path) -> None:
+    one, two = recorded(parts.database, prediction(), prediction(seed=1))
+    path = csv_of(tmp_path, f"{one},4,audit,ann,2026-01-01T10:00:00Z", f"{two},5,delayed,,")
+    assert imported(parts, path) == {"lines": 2, "recorded": 2}
+    assert imported(parts, path) == {"lines": 2, "repeated": 2}
+    with parts.database.read() as connection:
+        [label] = feedback.of_prediction(connection, one)
+    assert (label.label, label.source, label.at.hour) == ("4", "audit", 10)
+
+
+def test_json_lines_say_the_same(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = tmp_path / "labels.jsonl"
+    rows = [{"prediction_id": one, "label": "4", "idempotency_key": "k"}, {"prediction_id": an_id(), "label": "1"}]
+    path.write_text("\n\n".join(map(json.dumps, rows)))
+    assert imported(parts, path, "delayed", "ledger") == {"lines": 2, "recorded": 1, "waiting": 1}
+    assert imported(parts, path, "delayed", "ledger") == {"lines": 2, "repeated": 1, "waiting": 1}
+
+
+def test_every_bad_line_is_named_and_none_is_taken(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    bad = [
+        f"{one},x,audit,ann,",
+        f"{one},4,model,ann,",
+        f"{one},4,audit,digits,",
+        f"{one},4,audit,ann,yesterday",
+        f"{one},4,audit,ann,2031-01-01T10:00:00Z",
+        ",4,audit,ann,",
+        f"{one},4,,ann,",
+    ]
+    path = csv_of(tmp_path, f"{one},4,audit,ann,", *bad)
+    with pytest.raises(InvalidInputError) as refused:
+        read_labels(parts, path, Defaults())
+    said = str(refused.value).splitlines()
+    assert said[0] == "7 of 8 lines cannot be taken, so none was:"
+    assert [line.split(":")[1] for line in said[1:]] == [str(number) for number in range(3, 10)]
+    for words, line in zip(
+        ("not a class", "source", "is a model", "at", "future", "prediction_id", "no source"), said[1:], strict=True
+    ):
+        assert words in line
+    assert current(parts, one) == []
+
+
+def test_a_column_nobody_knows_is_refused_such_as_the_models_own_answer(parts: Parts, tmp_path: Path) -> None:
+    path = csv_of(tmp_path, f"{an_id()},4,audit,4", header="prediction_id,label,source,predicted")
+    with pytest.raises(InvalidInputError, match="predicted"):
+        read_labels(parts, path, Defaults())
+
+
+def test_many_bad_lines_are_counted_beyond_those_shown(parts: Parts, tmp_path: Path) -> None:
+    path = csv_of(tmp_path, *[",,,,x"] * (SHOWN + 5))
+    with pytest.raises(InvalidInputError, match=r"\.\.\. and 5 more"):
+        read_labels(parts, path, Defaults())
+
+
+def test_unknown_predictions_are_named_by_line_and_nothing_is_taken(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, f"{one},4,audit,ann,", "nobody,4,audit,ann,")
+    with pytest.raises(InvalidInputError, match="line 3: nobody"):
+        imported(parts, path)
+    assert current(parts, one) == []
+
+
+def test_a_rehearsal_counts_and_writes_nothing(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, *(f"{key},4,audit,ann," for key in (one, an_id(), "nobody")))
+    told = rehearse(parts, read_labels(parts, path, Defaults()))
+    assert told == {"lines": 3, "known": 1, "waiting": 1, "unknown": 1}
+    assert current(parts, one) == []
+
+
+def test_a_file_larger_than_a_portion_is_taken_whole(parts: Parts, tmp_path: Path) -> None:
+    ids = recorded(parts.database, *(prediction(seed=seed % 5) for seed in range(TOGETHER + 10)))
+    path = csv_of(tmp_path, *(f"{key},4,delayed,," for key in ids))
+    assert imported(parts, path) == {"lines": TOGETHER + 10, "recorded": TOGETHER + 10}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'{"a": 1}\n[1]\n', b"{\n"])
+def test_what_is_no_such_file_is_refused(parts: Parts, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError):
+        read_labels(parts, path, Defaults("audit"))
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_labels(parts, tmp_path / "none.csv", Defaults())

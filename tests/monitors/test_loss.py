@@ -1,0 +1,36 @@
+"""What channels are told when a server loses predictions."""
+
+from monitors.loss import Loss, loss_alert, loss_webhook
+from monitors.push import push_payload
+from monitors.slack import slack_payload
+from tests.monitors.examples import NOON
+
+FORGOTTEN = Loss("digits", "host:1:a", 1200, 3, NOON, {"Dashboard": "https://host/"}, "k-1")
+REFUSED = Loss("digits", "host:1:a", 0, 7, NOON, {}, "k-2")
+
+
+def test_people_read_how_many_were_forgotten_on_which_server_and_what_to_do() -> None:
+    body = slack_payload(FORGOTTEN)
+    header, section, fields = body["blocks"][:3]
+    assert header["text"]["text"] == "🕳️ recording: 1,200 predictions forgotten · digits"
+    assert "PLATFORM_SPOOL_MB" in section["text"]["text"]
+    assert fields["fields"][0]["text"] == "*Server*\nhost:1:a"
+    assert push_payload(FORGOTTEN)["type"] == "failure"
+
+
+def test_refusing_is_less_grave_than_forgetting() -> None:
+    assert (FORGOTTEN.severity, REFUSED.severity) == ("critical", "warning")
+    assert REFUSED.title == "recording: 7 predictions refused · digits"
+    assert "forgotten" not in " ".join(REFUSED.sentences)
+
+
+def test_programs_get_the_counts_under_one_key() -> None:
+    data = loss_webhook(FORGOTTEN)["data"]
+    assert (data["dropped"], data["refused"], data["idempotency_key"]) == (1200, 3, "k-1")
+    [alert] = loss_alert(REFUSED, "on-call")["alerts"]
+    assert alert["labels"] == {
+        "alertname": "recording-lost",
+        "model": "digits",
+        "server": "host:1:a",
+        "severity": "warning",
+    }
