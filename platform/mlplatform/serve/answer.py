@@ -1,16 +1,18 @@
 """One prediction request from decoded pictures to answers; it knows no HTTP and writes nothing itself."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 
 from mlplatform.clock import new_id
-from mlplatform.errors import InvalidInputError
+from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.decode import Sent, check_tags, check_text
+from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text
 from mlplatform.serve.recorder import Answer
+from mlplatform.serve.repeats import lasting_ids
 from mlplatform.serve.server import Server
 from mlplatform.serve.tuning import host_class
 from mlplatform.store.predictions import Prediction
@@ -18,19 +20,35 @@ from mlplatform.store.predictions import Prediction
 
 @dataclass(frozen=True)
 class Asked:
-    """A request's content: JSON body or picture bytes, and who asks."""
+    """A request's content: JSON body, picture bytes, or what another protocol decodes; and who asks.
 
-    body: bytes | None
-    pictures: tuple[bytes, ...]
+    `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
+    again, it is the same answer.
+    """
+
+    body: bytes | None = None
+    pictures: tuple[bytes, ...] = ()
     client_id: str = ""
     request_id: str = ""
     tags: str = ""
+    decode: Callable[[Decoder], Sent] | None = None
+    version: int | None = None
+    key: str = ""
+
+
+async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
+    """Answer on one of the threads; a request sent again under its key, with the same content, is answered alike."""
+    if not asked.key:
+        return await server.pool.run(answer, server, asked)
+    return await server.repeats.once(asked.key, content, lambda: server.pool.run(answer, server, asked))
 
 
 def answer(server: Server, asked: Asked) -> PredictOut:
     """Decode, predict, queue the records, answer. Raises the typed input errors and ModelUnavailableError."""
     begun = time.perf_counter()
     loaded = server.holder.take()
+    if asked.version not in (None, loaded.version):
+        raise NotFoundError(f"version {asked.version} does not serve; version {loaded.version} does")
     sent = _decoded(server, asked)
     images, texts = sent.images, sent.texts
     probabilities = loaded.predictor(images)
@@ -39,12 +57,13 @@ def answer(server: Server, asked: Asked) -> PredictOut:
     client_id = texts.get("client_id") or asked.client_id
     now = server.parts.clock()
     rows, host = [], host_class(server.tuner.threads)
-    for image, row in zip(images, probabilities, strict=True):
+    ids = lasting_ids(asked.key, client_id, loaded.version, images) if asked.key else [new_id() for _ in images]
+    for fresh, image, row in zip(ids, images, probabilities, strict=True):
         best = int(np.argmax(row))
         rows.append(
             Answer(
                 Prediction(
-                    id=new_id(),
+                    id=fresh,
                     at=now,
                     model_name=loaded.name,
                     model_version=loaded.version,
@@ -76,6 +95,8 @@ def answer(server: Server, asked: Asked) -> PredictOut:
 def _decoded(server: Server, asked: Asked) -> Sent:
     check_text(asked.client_id, "client_id")
     check_text(asked.request_id, "request_id")
+    if asked.decode is not None:
+        return asked.decode(server.decoder)
     if asked.body is not None:
         return server.decoder.json_body(asked.body)
     try:

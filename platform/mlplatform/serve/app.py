@@ -19,7 +19,7 @@ from mlplatform.people import acknowledge_alert, cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.review import MOST_AT_ONCE, next_answers
 from mlplatform.serve import pages
-from mlplatform.serve.answer import Asked, answer
+from mlplatform.serve.answer import Asked, ask
 from mlplatform.serve.bodies import (
     NO_NUL,
     PREDICT_BODY,
@@ -34,16 +34,17 @@ from mlplatform.serve.bodies import (
     ReviewMany,
     ReviewOut,
 )
+from mlplatform.serve.inference import add_inference
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
-from mlplatform.serve.requests import WENT_AWAY
+from mlplatform.serve.repeats import named_key
+from mlplatform.serve.requests import WENT_AWAY, asks_for_answers
 from mlplatform.serve.server import Server
 from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
-PREDICT = "/v1/predict"
 PathId = Annotated[str, Path(pattern=NO_NUL)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
@@ -68,6 +69,7 @@ def create_app(server: Server) -> FastAPI:
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
     _count_requests(app, server)
     _predictions(app, server)
+    add_inference(app, server)
     _feedback(app, server)
     _models(app, server)
     _health(app, server)
@@ -89,7 +91,9 @@ def _count_requests(app: FastAPI, server: Server) -> None:
         finally:
             route = request.scope.get("route")
             server.metrics.requests.labels(getattr(route, "path", "unknown"), str(status)).inc()
-            if request.method == "POST" and request.scope["path"] == PREDICT:  # the body limit answers before a route
+            if request.method == "POST" and asks_for_answers(
+                request.scope["path"]
+            ):  # the body limit answers before a route
                 server.requests.count(status)
 
 
@@ -97,8 +101,8 @@ def _predictions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"])
     async def predict(request: Request) -> PredictOut:
         """Answer one or many images; every answer is recorded under its id."""
-        asked = await _asked(request)
-        return await server.pool.run(answer, server, asked)
+        asked, content = await _asked(request)
+        return await ask(server, asked, content)
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:
@@ -115,20 +119,23 @@ def _predictions(app: FastAPI, server: Server) -> None:
         return views.prediction(server.parts, prediction_id)
 
 
-async def _asked(request: Request) -> Asked:
+async def _asked(request: Request) -> tuple[Asked, bytes]:
+    """What is asked, and the content that a request sent again under its key must repeat."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    request_id = request.headers.get("x-request-id", "")
+    request_id, key = request.headers.get("x-request-id", ""), named_key(request)
     if kind in ("application/json", ""):
-        return Asked(await request.body(), (), request_id=request_id)
+        body = await request.body()
+        return Asked(body, request_id=request_id, key=key), body
     if kind in ("image/png", "image/jpeg"):
-        return Asked(None, (await request.body(),), request_id=request_id)
+        body = await request.body()
+        return Asked(pictures=(body,), request_id=request_id, key=key), body
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
-            texts = {key: item for key, item in form.multi_items() if isinstance(item, str)}
+            texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            return Asked(None, pictures, *named)
+            return Asked(None, pictures, *named, key=key), b"".join(pictures) + repr(named).encode()
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, image/png or image/jpeg"
     )

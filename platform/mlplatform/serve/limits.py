@@ -28,7 +28,7 @@ class BodyLimit:
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limit:
-            await self._refuse(receive, send, more=True)
+            await self._refuse(scope.get("path", ""), receive, send, more=True)
             return
         seen, more, started = 0, True, False
 
@@ -49,10 +49,10 @@ class BodyLimit:
 
         await self._app(scope, counted, unless_refused)
         if not started:  # whatever the app made of the error that `counted` raised
-            await self._refuse(receive, send, more=more)
+            await self._refuse(scope.get("path", ""), receive, send, more=more)
 
-    async def _refuse(self, receive: Receive, send: Send, *, more: bool) -> None:
-        response = problem(413, "too-large", "The input is over a limit", self._detail)
+    async def _refuse(self, path: str, receive: Receive, send: Send, *, more: bool) -> None:
+        response = problem(413, "too-large", "The input is over a limit", self._detail, path)
         response.headers["Connection"] = "close"
         await send({"type": "http.response.start", "status": 413, "headers": response.raw_headers})
         await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})

@@ -1,6 +1,6 @@
 """The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
@@ -9,6 +9,7 @@ from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
+from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
@@ -29,6 +30,7 @@ class Server:
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
+    repeats: Repeats = field(default_factory=Repeats)
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
