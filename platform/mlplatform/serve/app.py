@@ -35,6 +35,7 @@ from mlplatform.serve.bodies import (
     ReviewOut,
 )
 from mlplatform.serve.inference import add_inference
+from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
@@ -70,6 +71,7 @@ def create_app(server: Server) -> FastAPI:
     _count_requests(app, server)
     _predictions(app, server)
     add_inference(app, server)
+    add_invocations(app, server)
     _feedback(app, server)
     _models(app, server)
     _health(app, server)
