@@ -34,6 +34,7 @@ from mlplatform.serve.bodies import (
     ReviewMany,
     ReviewOut,
 )
+from mlplatform.serve.examples import show_examples
 from mlplatform.serve.inference import add_inference
 from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
@@ -76,6 +77,7 @@ def create_app(server: Server) -> FastAPI:
     _models(app, server)
     _health(app, server)
     _pages(app, server)
+    show_examples(app)
     return app
 
 
