@@ -10,12 +10,13 @@ from mlplatform.cli.audit import audit_app
 from mlplatform.cli.exits import exit_code
 from mlplatform.cli.models import models_app
 from mlplatform.cli.root import app
+from mlplatform.cli.trials import canary, shadow
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(models_app, name="models")
 
-__all__ = ["app", "exit_code", "main"]
+__all__ = ["app", "canary", "exit_code", "main", "shadow"]
 
 
 def main() -> None:

@@ -86,6 +86,7 @@ class Detail:
     request_id: str
     client_id: str
     tags: Mapping[str, str]
+    role: str
     labels: tuple[Given, ...]
 
     @classmethod
@@ -99,6 +100,7 @@ class Detail:
             request_id=str(raw["request_id"]),
             client_id=str(raw["client_id"]),
             tags=dict(raw["tags"]),
+            role=str(raw["role"]),
             labels=tuple(Given.read(each) for each in raw["labels"]),
         )
 

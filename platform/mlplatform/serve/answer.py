@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from mlplatform.clock import new_id
-from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.errors import InvalidInputError
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
 from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text
 from mlplatform.serve.recorder import Answer
@@ -46,15 +46,14 @@ async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
 def answer(server: Server, asked: Asked) -> PredictOut:
     """Decode, predict, queue the records, answer. Raises the typed input errors and ModelUnavailableError."""
     begun = time.perf_counter()
-    loaded = server.holder.take()
-    if asked.version not in (None, loaded.version):
-        raise NotFoundError(f"version {asked.version} does not serve; version {loaded.version} does")
+    champion = server.holder.take()
     sent = _decoded(server, asked)
     images, texts = sent.images, sent.texts
-    probabilities = loaded.predictor(images)
-    spent_ms = (time.perf_counter() - begun) * 1000 / len(images)
     request_id = texts.get("request_id") or asked.request_id or new_id()
     client_id = texts.get("client_id") or asked.client_id
+    answered = server.challenger.answer(champion, client_id or request_id, asked.version, images)
+    loaded, probabilities = answered.loaded, answered.probabilities
+    spent_ms = (time.perf_counter() - begun) * 1000 / len(images)
     now = server.parts.clock()
     rows, host = [], host_class(server.tuner.threads)
     ids = lasting_ids(asked.key, client_id, loaded.version, images) if asked.key else [new_id() for _ in images]
@@ -75,12 +74,14 @@ def answer(server: Server, asked: Asked) -> PredictOut:
                     request_id=request_id,
                     client_id=client_id,
                     tags=sent.tags or None,
+                    role=answered.role,
                 ),
                 image,
                 host,
             )
         )
     lost = server.recorder.put(rows)
+    server.shadow.offer(champion, answered.role, ids, images)
     server.metrics.latency.observe(spent_ms * len(images) / 1000)
     server.metrics.predictions.labels(str(loaded.version)).inc(len(rows))
     model = ModelName(name=loaded.name, version=loaded.version)

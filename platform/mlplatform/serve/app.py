@@ -43,6 +43,7 @@ from mlplatform.serve.problems import install
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.requests import WENT_AWAY, asks_for_answers
 from mlplatform.serve.server import Server
+from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
@@ -75,6 +76,7 @@ def create_app(server: Server) -> FastAPI:
     add_invocations(app, server)
     _feedback(app, server)
     _models(app, server)
+    add_trials(app, server)
     _health(app, server)
     _pages(app, server)
     show_examples(app)

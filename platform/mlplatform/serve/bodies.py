@@ -121,6 +121,15 @@ class LabelOut(Body):
     at: datetime
 
 
+class ShadowOut(Body):
+    """What another version would have answered to the same picture."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    model: ModelName
+
+
 class PredictionDetail(Body):
     """A recorded prediction with its labels."""
 
@@ -135,7 +144,9 @@ class PredictionDetail(Body):
     request_id: str
     client_id: str
     tags: dict[str, str]
+    role: str = Field(description="champion, or canary: who answered.")
     labels: list[LabelOut]
+    shadows: list[ShadowOut]
 
 
 PREDICT_BODY: dict[str, Any] = {

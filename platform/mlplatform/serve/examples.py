@@ -57,7 +57,23 @@ MODELS: Final = {
     "champion": 7,
     "versions": [{"name": "digits", "version": 7, "tags": {"gate": "promote"}, "probation": None, "quarantine": None}],
     "promotions": [{"seq": 3, "from_version": 6, "to_version": 7, "kind": "promote", "at": AT, "actor": "watcher"}],
+    "trial": None,
 }
+
+TRIAL: Final = {
+    "id": ID,
+    "version": 8,
+    "beside": 7,
+    "role": "canary",
+    "share": 0.1,
+    "state": "running",
+    "at": AT,
+    "reason": "new scanner",
+    "ended_at": None,
+    "ended_reason": "",
+}
+STOPPED: Final = TRIAL | {"state": "stopped", "ended_at": "2026-01-02T12:00:00Z", "ended_reason": "seen enough"}
+SHADOW: Final = {"role": "shadow", "share": 0.0}
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ EXAMPLES: Final[Mapping[tuple[str, str], Example]] = {
         ANSWER
         | {"at": AT, "latency_ms": 1.2, "image_hash": "9f86d081" * 8, "request_id": "order-7", "client_id": "till"}
         | {"tags": {"scanner": "flatbed"}, "labels": [{"label": "5", "source": "audit", "at": AT}]}
+        | {"role": "champion"}
+        | {"shadows": [{name: ANSWER[name] for name in ("label", "confidence", "probabilities", "model")}]}
     ),
     ("get", "/v1/predictions/{prediction_id}/image"): Example("the PNG's bytes", kind="image/png"),
     ("post", "/v1/feedback"): Example([{"id": ID, "prediction_id": ID, "outcome": "recorded"}], {"feedback": [LABEL]}),
@@ -91,6 +109,12 @@ EXAMPLES: Final[Mapping[tuple[str, str], Example]] = {
     ("get", "/v1/retrainings/{retraining_id}"): Example(RETRAINING),
     ("delete", "/v1/retrainings/{retraining_id}"): Example(None),
     ("get", "/v1/models"): Example(MODELS),
+    ("post", "/v1/models/{version}/shadow"): Example(TRIAL | SHADOW, {"reason": "new scanner", "requested_by": "ann"}),
+    ("delete", "/v1/models/{version}/shadow"): Example(STOPPED | SHADOW),
+    ("post", "/v1/models/{version}/canary"): Example(
+        TRIAL, {"share": 0.1, "reason": "new scanner", "requested_by": "ann"}
+    ),
+    ("delete", "/v1/models/{version}/canary"): Example(STOPPED),
     ("get", "/v1/evaluations/{evaluation_id}/report"): Example("<!doctype html>...", kind="text/html"),
     ("get", "/v2"): Example({"name": "mlplatform", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
     ("get", "/v2/health/live"): Example({"live": True}),

@@ -18,6 +18,7 @@ from mlplatform.serve.holder import Loaded
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensors import INPUT, Inference, Output, read, write
+from mlplatform.store.trials import CANARY
 
 LENGTH: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data",)
@@ -116,7 +117,7 @@ def add_inference(app: FastAPI, server: Server) -> None:
         responses=ERRORS,
     )
     async def infer_by(name: str, version: str, request: Request) -> Response:
-        """The same by one version, which must be the one that serves."""
+        """The same by one version, which must be serving: the champion's, or a canary's."""
         return await _infer(server, name, version, request)
 
 
@@ -163,8 +164,10 @@ def _describe(app: FastAPI, server: Server) -> None:
 def _find(server: Server, name: str, version: str | None) -> Loaded:
     """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
     _check_name(server, name)
-    loaded = server.holder.take()
+    loaded, tried = server.holder.take(), server.challenger.tried
     if version is not None and version != str(loaded.version):
+        if tried is not None and tried.trial.role == CANARY and version == str(tried.loaded.version):
+            return tried.loaded
         raise NotFoundError(f"version {version[:20]!r} does not serve; version {loaded.version} does")
     return loaded
 

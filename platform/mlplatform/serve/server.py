@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
+from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.metrics import Metrics
@@ -11,6 +12,7 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
 from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
+from mlplatform.serve.shadow import Shadow
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
 
@@ -30,16 +32,20 @@ class Server:
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
+    challenger: Challenger
+    shadow: Shadow
     repeats: Repeats = field(default_factory=Repeats)
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
         self.recorder.start()
+        self.shadow.start()
         self.reloader.start()
 
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
         self.pool.close()
+        self.shadow.close()
         self.recorder.close()
         self.reloader.close()
 
@@ -63,13 +69,21 @@ def assemble(parts: Parts) -> Server:
     def measure(loaded: Loaded) -> None:
         tuner.pin(loaded)
 
+    challenger = Challenger(parts, holder, lambda version: reloader.load(version))
+    shadow = Shadow(parts, challenger)
+
     def after_poll() -> None:
+        challenger.follow()
         threads = tuner.threads
         if tuner.work() and tuner.threads != threads:
             pool.resize(tuner.threads)
 
     reloader = Reloader(parts, holder, measure, after_poll)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, tuner, reloader, requests)
+    metrics = Metrics(holder, recorder)
+    metrics.watch_shadow(shadow.counts)
+    return Server(
+        parts, decoder, holder, recorder, metrics, pool, tuner, reloader, requests, challenger=challenger, shadow=shadow
+    )
 
 
 def _serving(holder: Holder) -> int:

@@ -252,6 +252,7 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: Serv
     assert taken.outcome == "recorded"
     shown = live.prediction(first.id)
     assert (shown.prediction.label, shown.client_id, shown.tags) == ("1", "till", {"scanner": "flatbed"})
+    assert shown.role == "champion"
     assert [(each.label, each.source) for each in shown.labels] == [("4", "audit")]
     assert np.array_equal(from_png(live.image(second.id)), GREY)
     assert live.next_reviews("ann").classes == tuple("0123456789")

@@ -38,6 +38,8 @@ ROUTES = {
     "/v1/retrainings/{retraining_id}",
     "/v1/models",
     "/v1/evaluations/{evaluation_id}/report",
+    "/v1/models/{version}/shadow",
+    "/v1/models/{version}/canary",
     "/invocations",
     "/ping",
     "/version",
