@@ -62,7 +62,8 @@ def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
 
 
 def test_every_endpoint_is_in_the_readme_and_no_other() -> None:
-    source = (ROOT / "platform/mlplatform/serve/app.py").read_text(encoding="utf-8")
+    faces = (ROOT / "platform/mlplatform/serve").glob("*.py")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in faces)
     routes = {
         f"{verb.upper()} {path}" for verb, path in re.findall(r"@app\.(get|post|delete)\(\s*\"([^\"]+)\"", source)
     } | {"GET /docs"}

@@ -30,6 +30,7 @@ from mlplatform.planning import replan
 from mlplatform.probation import Warden
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
+from mlplatform.trials import Referee
 from mlplatform.views import WATCHER, leader_lease
 from monitors.errors import MonitorError
 from monitors.rules import Rule
@@ -40,6 +41,7 @@ DELIVER_SECONDS = 1.0
 GOVERN_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 PLAN_SECONDS = 60.0
+TRIAL_SECONDS = 5.0
 PROBATION_SECONDS = 10.0
 
 
@@ -149,6 +151,11 @@ class Watcher:
         if (lease := self._lease) is not None:
             self._warden.round(lease)
 
+    def referee(self) -> None:
+        """End the trial of a challenger that is found worse than the champion."""
+        if (lease := self._lease) is not None:
+            Referee(self.parts).round(lease)
+
     def reconcile(self) -> None:
         """Close label audits that are done, tell of lost predictions, and make MLflow agree with the history."""
         if (lease := self._lease) is None:
@@ -185,6 +192,7 @@ class Watcher:
             (self.match, RECONCILE_SECONDS),
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
+            (self.referee, TRIAL_SECONDS),
         ):
             scheduler.add_job(_steady(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
         for rule in self.parts.rules.rules:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError
 from mlplatform.plain import plain
-from mlplatform.serve.bodies import LabelOut, ModelName, PredictionDetail
+from mlplatform.serve.bodies import LabelOut, ModelName, PredictionDetail, ShadowOut
 from mlplatform.store import (
     alerts,
     evaluations,
@@ -21,8 +21,11 @@ from mlplatform.store import (
     promotions,
     quarantines,
     retrainings,
+    shadows,
     tasks,
+    trials,
 )
+from mlplatform.trials import told
 from monitors.duel import Duel, describe
 from registry.catalog import Version
 
@@ -40,19 +43,31 @@ def prediction(parts: Parts, prediction_id: str) -> PredictionDetail:
     with parts.database.read() as connection:
         row = predictions.find(connection, prediction_id)
         labels = feedback.of_prediction(connection, prediction_id)
+        beside = shadows.of_prediction(connection, prediction_id)
+    classes = parts.family.classes
     return PredictionDetail(
         id=row.id,
         at=row.at,
         label=row.label,
         confidence=row.confidence,
-        probabilities=dict(zip(parts.family.classes, row.probabilities, strict=True)),
+        probabilities=dict(zip(classes, row.probabilities, strict=True)),
         latency_ms=row.latency_ms,
         model=ModelName(name=row.model_name, version=row.model_version),
         image_hash=row.image_hash,
         request_id=row.request_id,
         client_id=row.client_id,
         tags=row.tags or {},
+        role=row.role,
         labels=[LabelOut(label=item.label, source=item.source, at=item.at) for item in labels],
+        shadows=[
+            ShadowOut(
+                label=each.label,
+                confidence=each.confidence,
+                probabilities=dict(zip(classes, each.probabilities, strict=True)),
+                model=ModelName(name=row.model_name, version=each.model_version),
+            )
+            for each in beside
+        ],
     )
 
 
@@ -73,6 +88,8 @@ def models(parts: Parts) -> dict[str, Any]:
     with parts.database.read() as connection:
         history = promotions.history(connection, name, limit=20)
         probed = {each.version: standing(each) for each in reversed(probations.listed(connection, name))}
+        trial = trials.newest(connection, name)
+        tried = None if trial is None else plain(trial) | {"text": told(connection, trial)}
         barred = {version: entry.reason for version, entry in quarantines.current(connection, name).items()}
     return {
         "model": name,
@@ -82,6 +99,7 @@ def models(parts: Parts) -> dict[str, Any]:
             for each in versions
         ],
         "promotions": plain(history),
+        "trial": tried,
     }
 
 

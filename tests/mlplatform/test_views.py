@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,8 @@ def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, dat
 def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
     parts: Parts, database: Database, catalog: FakeCatalog
 ) -> None:
-    assert views.models(parts) == {"model": "digits", "champion": None, "versions": [], "promotions": []}
+    empty: dict[str, Any] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
+    assert views.models(parts) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)
     catalog.add("letters", 1)

@@ -12,6 +12,7 @@ from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.root import app
+from mlplatform.cli.trials import canary, shadow
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
@@ -19,7 +20,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
 
-__all__ = ["app", "exit_code", "main"]
+__all__ = ["app", "canary", "exit_code", "main", "shadow"]
 
 
 def main() -> None:

@@ -26,6 +26,8 @@ def list_models(as_json: AsJson = False) -> None:
     about = ("version", "aliases", "gate", "probation", "quarantine", "created_at", "run_id")
     print_table(shown["model"], rows, about, "no version yet")
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
+    if shown["trial"] is not None:
+        say(None, shown["trial"]["text"], as_json=False)
     print_table("promotions", shown["promotions"], columns, "none")
 
 

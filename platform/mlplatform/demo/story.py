@@ -9,9 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from mlplatform.build import Parts, build
+from mlplatform.client import Client, Retries
 from mlplatform.clock import utc_now
 from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.demo.stage import Stage
@@ -160,7 +159,8 @@ class _Demo:
             api, answers(f"{self.settings.public_url}/readyz"), HEALTHY_SECONDS
         )
         self.stage.say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()))
-        client = self.stack.enter_context(httpx.Client(base_url=self.settings.public_url, timeout=30.0))
+        once = Retries(tries=1)  # a request that fails is to be seen, not mended
+        client = self.stack.enter_context(Client(self.settings.public_url, timeout=30.0, retries=once))
         self.traffic = Traffic(client, self.parts.family.classes, self.tally)
 
     def known_world(self, world: World) -> list[Sent]:

@@ -1,6 +1,5 @@
 """The demo's clients: images out, answers and labels counted; they know the truth, the server does not."""
 
-import base64
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplatform.client import Client, ClientError, Label
 from mlplatform.serve.decode import to_png
 from pipelines.data import ImageSet
 
@@ -56,7 +55,7 @@ class Tally:
 class Traffic:
     """Clients of one API server."""
 
-    client: httpx.Client
+    client: Client
     classes: tuple[str, ...]
     tally: Tally
     workers: int = 2
@@ -78,15 +77,12 @@ class Traffic:
 
     def one(self, image: np.ndarray, truth: str, client_id: str) -> Sent | None:
         """One request; None when it failed."""
-        body = {"images": [base64.b64encode(to_png(image)).decode()], "client_id": client_id}
         try:
-            answer = self.client.post("/v1/predict", json=body)
-            answer.raise_for_status()
-            [made] = answer.json()["predictions"]
-            sent = Sent(made["id"], made["label"], int(made["model"]["version"]), truth)
-        except (httpx.HTTPError, KeyError, ValueError) as error:
+            [made] = self.client.predict([to_png(image)], client_id=client_id).predictions
+        except (ClientError, ValueError) as error:
             self.tally.count(None, repr(error))
             return None
+        sent = Sent(made.id, made.label, made.version, truth)
         self.tally.count(sent.version, None)
         return sent
 
@@ -95,11 +91,8 @@ class Traffic:
         chosen = sample(len(answers), share, seed)
         picked = [answer for answer, take in zip(answers, chosen, strict=True) if take]
         for first in range(0, len(picked), LABEL_BATCH):
-            batch = [
-                {"prediction_id": sent.prediction_id, "label": sent.truth, "source": "audit", "reviewer": "demo"}
-                for sent in picked[first : first + LABEL_BATCH]
-            ]
-            self.client.post("/v1/feedback", json={"feedback": batch}).raise_for_status()
+            batch = picked[first : first + LABEL_BATCH]
+            self.client.feedback([Label(sent.prediction_id, sent.truth, "audit", "demo") for sent in batch])
         return len(picked)
 
     @contextmanager

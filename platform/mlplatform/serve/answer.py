@@ -1,10 +1,11 @@
 """One prediction request from its content to answers; it knows no HTTP and writes nothing itself.
 
-`answer` is for threads and gives a model of the reply; `reply` is for the event loop and gives its JSON. Both do the
-same: decode, ask the model through the batcher, queue the records.
+`answer` decodes, asks the model through the batcher and keeps the records; `ask` and `reply` give the same as a model
+and as JSON, and know requests that were sent again.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,16 +13,18 @@ import numpy as np
 import orjson
 
 from mlplatform.clock import new_id
-from mlplatform.errors import InvalidInputError
+from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.decode import Sent, check_tags, check_text, is_small
+from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
+from mlplatform.serve.repeats import lasting_ids
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensor import Tensor
 from mlplatform.serve.tuning import host_class
 from mlplatform.store.predictions import Prediction
+from mlplatform.store.trials import CANARY, CHAMPION
 
 SMALL_BODY: Final = 16 * 1024
 """Bodies up to so many bytes are decoded on the event loop: handing them to a thread costs more than it saves."""
@@ -31,18 +34,25 @@ PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
 
 @dataclass(frozen=True)
 class Asked:
-    """A request's content: JSON body, picture bytes or a raw tensor, and who asks."""
+    """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
 
-    body: bytes | None
-    pictures: tuple[bytes, ...]
+    `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
+    again, it is the same answer.
+    """
+
+    body: bytes | None = None
+    pictures: tuple[bytes, ...] = ()
     client_id: str = ""
     request_id: str = ""
     tags: str = ""
     tensor: Tensor | None = None
+    decode: Callable[[Decoder], Sent] | None = None
+    version: int | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """What a request became: its records, and what is said about it."""
 
     loaded: Loaded
@@ -51,90 +61,149 @@ class _Made:
     spent_ms: float
     recorded: bool
 
+    def shown(self) -> PredictOut:
+        """The reply as a model."""
+        classes, model = self.loaded.predictor.classes, ModelName(name=self.loaded.name, version=self.loaded.version)
+        predictions = [
+            PredictionOut(
+                id=row.prediction.id,
+                label=row.prediction.label,
+                confidence=row.prediction.confidence,
+                probabilities=dict(zip(classes, row.prediction.probabilities, strict=True)),
+                model=model,
+            )
+            for row in self.rows
+        ]
+        return PredictOut(
+            request_id=self.request_id, predictions=predictions, latency_ms=self.spent_ms, recorded=self.recorded
+        )
 
-def answer(server: Server, asked: Asked) -> PredictOut:
-    """Decode, predict, queue the records, answer. Raises the typed input errors and ModelUnavailableError."""
-    loaded = server.holder.take()
-    begun = time.perf_counter()
-    sent = _decoded(server, asked)
-    decoded = time.perf_counter() - begun
-    made = _recorded(server, asked, loaded, sent, server.batcher.wait(loaded, sent.images), decoded)
-    model = ModelName(name=loaded.name, version=loaded.version)
-    return PredictOut(
-        request_id=made.request_id,
-        predictions=[_shown(row.prediction, loaded.predictor.classes, model) for row in made.rows],
-        latency_ms=made.spent_ms,
-        recorded=made.recorded,
-    )
+    def json(self) -> bytes:
+        """The same as JSON, without the time a model takes to be checked."""
+        classes, model = self.loaded.predictor.classes, {"name": self.loaded.name, "version": self.loaded.version}
+        predictions = [
+            {
+                "id": row.prediction.id,
+                "label": row.prediction.label,
+                "confidence": row.prediction.confidence,
+                "probabilities": dict(zip(classes, row.prediction.probabilities, strict=True)),
+                "model": model,
+            }
+            for row in self.rows
+        ]
+        return orjson.dumps(
+            {
+                "request_id": self.request_id,
+                "predictions": predictions,
+                "latency_ms": self.spent_ms,
+                "recorded": self.recorded,
+            }
+        )
 
 
-async def reply(server: Server, asked: Asked) -> bytes:
-    """The same as JSON, without holding up the event loop for longer than a small body needs."""
-    loaded = server.holder.take()
+async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
+    """Answer; a request sent again under its key, with the same content, is answered alike."""
+
+    async def once() -> PredictOut:
+        return (await answer(server, asked)).shown()
+
+    return await (server.repeats.once(asked.key, content, once) if asked.key else once())
+
+
+async def reply(server: Server, asked: Asked, content: bytes) -> bytes:
+    """The same as JSON."""
+    if asked.key:
+        return orjson.dumps((await ask(server, asked, content)).model_dump())
+    return (await answer(server, asked)).json()
+
+
+async def answer(server: Server, asked: Asked) -> Made:
+    """Decode, ask the model, keep the records; the event loop is held up no longer than a small body needs.
+
+    Raises the typed input errors, ModelUnavailableError and RecordingError.
+    """
+    champion = server.holder.take()
     begun = time.perf_counter()
     sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
     decoded = time.perf_counter() - begun
-    made = _recorded(server, asked, loaded, sent, await server.batcher.run(loaded, sent.images), decoded)
-    classes, model = loaded.predictor.classes, {"name": loaded.name, "version": loaded.version}
-    return orjson.dumps(
-        {
-            "request_id": made.request_id,
-            "predictions": [
-                {
-                    "id": row.prediction.id,
-                    "label": row.prediction.label,
-                    "confidence": row.prediction.confidence,
-                    "probabilities": dict(zip(classes, row.prediction.probabilities, strict=True)),
-                    "model": model,
-                }
-                for row in made.rows
-            ],
-            "latency_ms": made.spent_ms,
-            "recorded": made.recorded,
-        }
-    )
-
-
-def _recorded(server: Server, asked: Asked, loaded: Loaded, sent: Sent, computed: Computed, decoded: float) -> _Made:
-    """Queue the records of a request that was answered."""
-    spent_ms = (decoded + computed.seconds) * 1000
-    share_ms = spent_ms / len(sent.images)
-    request_id = sent.texts.get("request_id") or asked.request_id or new_id()
     client_id = sent.texts.get("client_id") or asked.client_id
-    now, host = server.parts.clock(), host_class()
-    classes, tags = loaded.predictor.classes, sent.tags or None
+    request_id = sent.texts.get("request_id") or asked.request_id or new_id()
+    loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)
+    computed = await _by_canary(server, loaded, sent) if role == CANARY else None
+    if computed is None:  # a canary that failed hurts nobody
+        loaded, role = champion, CHAMPION
+        computed = await server.batcher.run(champion, sent.images)
+    spent_ms = (decoded + computed.seconds) * 1000
+    ids = lasting_ids(asked.key, client_id, loaded.version, sent.images) if asked.key else None
+    told = _Told(request_id, client_id, role, spent_ms / len(sent.images), ids)
+    rows = _rows(server, loaded, sent, computed, told)
+    if server.recorder.waits:
+        lost = await server.pool.run(server.recorder.put, rows)
+    else:
+        lost = server.recorder.put(rows)
+    server.shadow.offer(champion, role, [row.prediction.id for row in rows], sent.images)
+    server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
+    return Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
+
+
+async def _by_canary(server: Server, loaded: Loaded, sent: Sent) -> Computed | None:
+    """What the canary answers, counted; None where it fails."""
+    try:
+        computed = await server.batcher.run(loaded, sent.images)
+    except ModelUnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
+        server.challenger.note(loaded, len(sent.images), error)
+        return None
+    return computed if server.challenger.sound(loaded, computed.probabilities) else None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What all answers of one request share; `ids` where its key decides them."""
+
+    request_id: str
+    client_id: str
+    role: str
+    latency_ms: float
+    ids: Sequence[str] | None
+
+
+def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: _Told) -> list[Answer]:
+    """The records of a request that was answered."""
+    now, host, classes = server.parts.clock(), host_class(), loaded.predictor.classes
     labels = computed.probabilities.argmax(axis=1).tolist()
     confidences = np.minimum(computed.probabilities.max(axis=1), 1.0).tolist()
     rounded = np.round(computed.probabilities.astype(np.float64), 6).tolist()
-    rows = [
+    return [
         Answer(
             Prediction(
-                id=new_id(),
+                id=new_id() if told.ids is None else told.ids[place],
                 at=now,
                 model_name=loaded.name,
                 model_version=loaded.version,
                 image_hash="",
                 label=classes[label],
-                probabilities=probabilities,
-                confidence=confidence,
-                latency_ms=share_ms,
-                request_id=request_id,
-                client_id=client_id,
-                tags=tags,
+                probabilities=rounded[place],
+                confidence=confidences[place],
+                latency_ms=told.latency_ms,
+                request_id=told.request_id,
+                client_id=told.client_id,
+                tags=sent.tags or None,
+                role=told.role,
             ),
-            image,
+            sent.images[place],
             host,
         )
-        for image, label, confidence, probabilities in zip(sent.images, labels, confidences, rounded, strict=True)
+        for place, label in enumerate(labels)
     ]
-    lost = server.recorder.put(rows)
-    server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
-    return _Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
 
 
 def _decoded(server: Server, asked: Asked) -> Sent:
     check_text(asked.client_id, "client_id")
     check_text(asked.request_id, "request_id")
+    if asked.decode is not None:
+        return asked.decode(server.decoder)
     if asked.body is not None:
         return server.decoder.json_body(asked.body)
     try:
@@ -148,18 +217,10 @@ def _decoded(server: Server, asked: Asked) -> Sent:
 
 def _is_small(asked: Asked) -> bool:
     """Whether decoding takes no longer than handing the work to a thread would."""
+    if asked.decode is not None:
+        return False
     if asked.tensor is not None:
         return len(asked.tensor.data) <= SMALL_BODY
     if asked.body is not None:
         return len(asked.body) <= SMALL_BODY and not any(mark in asked.body for mark in PICTURE_MARKS)
     return len(asked.pictures) == 1 and len(asked.pictures[0]) <= SMALL_BODY and is_small(asked.pictures[0])
-
-
-def _shown(row: Prediction, classes: tuple[str, ...], model: ModelName) -> PredictionOut:
-    return PredictionOut(
-        id=row.id,
-        label=row.label,
-        confidence=row.confidence,
-        probabilities=dict(zip(classes, row.probabilities, strict=True)),
-        model=model,
-    )

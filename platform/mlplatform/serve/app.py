@@ -38,18 +38,22 @@ from mlplatform.serve.bodies import (
 )
 from mlplatform.serve.counting import Counting
 from mlplatform.serve.doors import install_doors
+from mlplatform.serve.examples import show_examples
 from mlplatform.serve.guard import caller_of
+from mlplatform.serve.inference import add_inference
+from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.lean import LeanRoute
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
+from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensor import Tensor
+from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
-PREDICT = "/v1/predict"
 EXPLAIN_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 PathId = Annotated[str, Path(pattern=NO_NUL)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
@@ -73,12 +77,16 @@ def create_app(server: Server) -> FastAPI:
     )
     install(app)
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
-    app.add_middleware(Counting, metrics=server.metrics, requests=server.requests, watched=PREDICT)
+    app.add_middleware(Counting, metrics=server.metrics, requests=server.requests)
     _predictions(app, server)
+    add_inference(app, server)
+    add_invocations(app, server)
     _feedback(app, server)
     _models(app, server)
+    add_trials(app, server)
     _health(app, server)
     _pages(app, server)
+    show_examples(app)
     install_doors(app, server)
     return app
 
@@ -89,9 +97,9 @@ def _predictions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
     async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
-        asked = await _asked(request)
+        asked, content = await _asked(request)
         asked = replace(asked, client_id=asked.client_id or caller_of(request).name)
-        return Response(await reply(server, asked), media_type="application/json")
+        return Response(await reply(server, asked, content), media_type="application/json")
 
     app.router.route_class = APIRoute
 
@@ -120,24 +128,29 @@ def _predictions(app: FastAPI, server: Server) -> None:
         return views.prediction(server.parts, prediction_id)
 
 
-async def _asked(request: Request) -> Asked:
+async def _asked(request: Request) -> tuple[Asked, bytes]:
+    """What is asked, and the content that a request sent again under its key must repeat."""
     told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
     kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
-    request_id = told.get(b"x-request-id", "")
+    request_id, key = told.get(b"x-request-id", ""), named_key(request)
     if kind == "application/octet-stream":
-        tensor = Tensor(await request.body(), told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", ""))
-        return Asked(None, (), told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""), tensor)
+        body = await request.body()
+        kinds = told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", "")
+        named = (told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""))
+        return Asked(None, (), *named, Tensor(body, *kinds), key=key), body + repr((named, kinds)).encode()
     if kind in ("application/json", ""):
-        return Asked(await request.body(), (), request_id=request_id)
+        body = await request.body()
+        return Asked(body, request_id=request_id, key=key), body
     if kind in ("image/png", "image/jpeg"):
-        return Asked(None, (await request.body(),), request_id=request_id)
+        body = await request.body()
+        return Asked(pictures=(body,), request_id=request_id, key=key), body
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
-            texts = {key: item for key, item in form.multi_items() if isinstance(item, str)}
+            texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            return Asked(None, pictures, *named)
+            return Asked(None, pictures, *named, key=key), b"".join(pictures) + repr(named).encode()
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, "
         "image/png, image/jpeg or application/octet-stream"

@@ -147,6 +147,15 @@ class LabelOut(Body):
     at: datetime
 
 
+class ShadowOut(Body):
+    """What another version would have answered to the same picture."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    model: ModelName
+
+
 class PredictionDetail(Body):
     """A recorded prediction with its labels."""
 
@@ -161,7 +170,9 @@ class PredictionDetail(Body):
     request_id: str
     client_id: str
     tags: dict[str, str]
+    role: str = Field(description="champion, or canary: who answered.")
     labels: list[LabelOut]
+    shadows: list[ShadowOut]
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.requests import WENT_AWAY, RequestCounts
+from mlplatform.serve.requests import WENT_AWAY, RequestCounts, asks_for_answers
 
 
 class Counting:
-    """ASGI middleware; `watched` is the path whose requests the monitors look at, when they are POSTed."""
+    """ASGI middleware; the monitors look at how requests for answers ended."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, requests: RequestCounts, watched: str) -> None:
-        self._app, self._metrics, self._requests, self._watched = app, metrics, requests, watched
+    def __init__(self, app: ASGIApp, metrics: Metrics, requests: RequestCounts) -> None:
+        self._app, self._metrics, self._requests = app, metrics, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,5 +37,5 @@ class Counting:
             raise
         finally:
             self._metrics.request(getattr(scope.get("route"), "path", "unknown"), status)
-            if scope["method"] == "POST" and scope["path"] == self._watched:  # the limit answers before a route
+            if scope["method"] == "POST" and asks_for_answers(scope["path"]):  # the limit answers before a route
                 self._requests.count(status)

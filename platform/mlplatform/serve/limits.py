@@ -39,7 +39,7 @@ class BodyLimit:
             return
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limit:
-            await self._refuse(receive, send, self._too_large(), more=True)
+            await self._refuse(receive, send, self._too_large(scope), more=True)
             return
         seen, more, started = 0, True, False
 
@@ -60,10 +60,10 @@ class BodyLimit:
 
         await self._app(scope, counted, unless_refused)
         if not started:  # whatever the app made of the error that `counted` raised
-            await self._refuse(receive, send, self._too_large(), more=more)
+            await self._refuse(receive, send, self._too_large(scope), more=more)
 
-    def _too_large(self) -> JSONResponse:
-        return problem(413, "too-large", "The input is over a limit", self._detail)
+    def _too_large(self, scope: Scope) -> JSONResponse:
+        return problem(413, "too-large", "The input is over a limit", self._detail, scope.get("path", ""))
 
     async def _refuse(self, receive: Receive, send: Send, response: JSONResponse, *, more: bool) -> None:
         response.headers["Connection"] = "close"

@@ -1,5 +1,7 @@
 """The server's own numbers in Prometheus form; it decides nothing by them."""
 
+from collections.abc import Callable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from mlplatform.serve.holder import Holder
@@ -56,6 +58,13 @@ class Metrics:
             ("of",),
             registry=self._registry,
         )
+        self._shadow = Gauge(
+            "mlplatform_shadow",
+            "Answers beside those served: recorded, queued, dropped and failed since the start.",
+            ("state",),
+            registry=self._registry,
+        )
+        self._shadow_counts: Callable[[], Mapping[str, int]] = dict
         self._version = Gauge(
             "mlplatform_model_version",
             "Version that answers now; 0 before the first.",
@@ -78,12 +87,18 @@ class Metrics:
             counter = self._of_route[route, status] = self.requests.labels(route, str(status))
         counter.inc()
 
+    def watch_shadow(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Show these counts whenever the numbers are asked for."""
+        self._shadow_counts = counts
+
     def text(self) -> bytes:
         """The exposition format."""
         for state, count in vars(self._recorder.counts()).items():
             self._records.labels(state).set(count)
         for name, size in zip(("used", "limit"), self._recorder.disk(), strict=True):
             self._spool.labels(name).set(size)
+        for state, count in self._shadow_counts().items():
+            self._shadow.labels(state).set(count)
         loaded = self._holder.loaded
         self._version.set(0 if loaded is None else loaded.version)
         return generate_latest(self._registry)

@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problem details: the one place where an error becomes an HTTP status."""
+"""Errors as RFC 9457 problem details: the one place where an error becomes an HTTP status.
+
+Paths of another protocol have the form of its own errors.
+"""
 
 import logging
 
@@ -38,10 +41,14 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
-def problem(status: int, kind: str, title: str, detail: str) -> JSONResponse:
-    """One problem document."""
-    body = {"type": f"urn:mlplatform:problem:{kind}", "title": title, "status": status, "detail": detail}
+def problem(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
+    """One problem document, in the form of the protocol that the path belongs to."""
     headers = {"Retry-After": "2"} if status == 503 else {}
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": detail}, status, headers)
+    if path == "/invocations":
+        return JSONResponse({"error_code": kind.upper().replace("-", "_"), "message": detail}, status, headers)
+    body = {"type": f"urn:mlplatform:problem:{kind}", "title": title, "status": status, "detail": detail}
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
@@ -54,24 +61,24 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unknown)
 
 
-def _known(_request: Request, error: Exception) -> JSONResponse:
+def _known(request: Request, error: Exception) -> JSONResponse:
     status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
-    return problem(status, kind, title, str(error))
+    return problem(status, kind, title, str(error), request.url.path)
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts))
+    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), request.url.path)
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = problem(error.status_code, "http", "The request cannot be answered", str(error.detail))
+    response = problem(error.status_code, "http", "The request cannot be answered", str(error.detail), request.url.path)
     response.headers.update(error.headers or {})
     return response
 
 
 def _unknown(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal", "The server failed", "the cause is in the server's log")
+    return problem(500, "internal", "The server failed", "the cause is in the server's log", request.url.path)

@@ -77,6 +77,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         shelf.lost = self._count_dropped
 
+    @property
+    def waits(self) -> bool:
+        """Whether `put` may wait for a commit or for the disk itself: not for an event loop."""
+        return self._sync_seconds is not None or self._shelf.fsync
+
     def start(self) -> None:
         """Take over what dead servers left, and begin sending."""
         self._adopt()

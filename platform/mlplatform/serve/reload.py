@@ -65,7 +65,7 @@ class Reloader:
             if version is None or self._is_loaded(version):
                 self.error = None
                 return False
-            loaded = self._load(version)
+            loaded = self.load(version)
             self._measure(loaded)
         except Exception as error:
             surprise = not isinstance(error, RegistryError | PipelineError | PlatformError | OSError)
@@ -106,7 +106,8 @@ class Reloader:
         loaded = self._holder.loaded
         return loaded is not None and loaded.version == version
 
-    def _load(self, version: int) -> Loaded:
+    def load(self, version: int) -> Loaded:
+        """A version from the registry, checked and warmed up; raises what registry and file may do."""
         family = self._parts.family
         folder = self._cached(version)
         predictor = open_model(folder, family.classes, self._choice())

@@ -26,6 +26,11 @@ WENT_AWAY: Final = 499
 Minute = tuple[int, int]
 
 
+def asks_for_answers(path: str) -> bool:
+    """Whether a POST to this path is a prediction request, by whichever protocol."""
+    return path in ("/v1/predict", "/invocations") or (path.startswith("/v2/models/") and path.endswith("/infer"))
+
+
 class RequestCounts:
     """The counts of one server; `version` says which version answers now, tallies.NO_MODEL when none does."""
 

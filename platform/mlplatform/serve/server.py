@@ -1,9 +1,10 @@
 """The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
 from mlplatform.serve.batcher import Batcher
+from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.explaining import Explaining
 from mlplatform.serve.holder import Holder, Loaded
@@ -12,7 +13,9 @@ from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.reload import Reloader
+from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
+from mlplatform.serve.shadow import Shadow
 from mlplatform.serve.tuning import Tuner
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
@@ -37,18 +40,23 @@ class Server:
     requests: RequestCounts
     explaining: Explaining
     keyring: Keyring
+    challenger: Challenger
+    shadow: Shadow
+    repeats: Repeats = field(default_factory=Repeats)
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
         if self.parts.settings.asks_for_keys:
             self.keyring.start()
         self.recorder.start()
+        self.shadow.start()
         self.reloader.start()
 
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
         self.pool.close()
         self.batcher.close()
+        self.shadow.close()
         self.recorder.close()
         self.reloader.close()
         self.keyring.close()
@@ -75,25 +83,34 @@ def assemble(parts: Parts) -> Server:
     def measure(loaded: Loaded) -> None:
         tuner.pin(loaded)
 
+    challenger = Challenger(parts, holder, lambda version: reloader.load(version))
+    shadow = Shadow(parts, challenger)
+
     def after_poll() -> None:
+        challenger.follow()
         tuner.work()
 
     def choice() -> Choice:
         return Choice(settings.engine, settings.device, tuner.threads)
 
+    reloader = Reloader(parts, holder, measure, after_poll, choice, lambda: {"recorder": vars(recorder.counts())})
+    metrics = Metrics(holder, recorder)
+    metrics.watch_shadow(shadow.counts)
     return Server(
         parts=parts,
         decoder=decoder,
         holder=holder,
         recorder=recorder,
-        metrics=Metrics(holder, recorder),
+        metrics=metrics,
         pool=pool,
         batcher=batcher,
         tuner=tuner,
-        reloader=Reloader(parts, holder, measure, after_poll, choice, lambda: {"recorder": vars(recorder.counts())}),
+        reloader=reloader,
         requests=requests,
         explaining=Explaining(parts, holder, decoder),
         keyring=Keyring(lambda: parts.database, parts.clock),
+        challenger=challenger,
+        shadow=shadow,
     )
 
 

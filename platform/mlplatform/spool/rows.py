@@ -1,6 +1,6 @@
 """An answer as bytes and back: what the spool keeps of a prediction until the database has it; it writes nothing."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,8 +28,7 @@ def to_bytes(answer: Answer) -> bytes:
     Raises TypeError or ValueError for what is no text or number.
     """
     image = np.ascontiguousarray(answer.image, dtype=np.uint8)
-    row = asdict(answer.prediction) | {"at": answer.prediction.at.isoformat()}
-    told = orjson.dumps({"row": row, "host_class": answer.host_class, "shape": image.shape})
+    told = orjson.dumps({"row": answer.prediction, "host_class": answer.host_class, "shape": image.shape})
     return len(told).to_bytes(LENGTH_BYTES, "little") + told + image.tobytes()
 
 

@@ -204,6 +204,11 @@ def cursor_at(connection: Connection, model_name: str, version: int, moment: dat
     return connection.scalar(select(func.max(judged.c.seq)).where(mine)) or 0
 
 
+def newest_number(connection: Connection, model_name: str) -> int:
+    """The newest number that a label of a model has got, of whichever version; 0 before the first."""
+    return connection.scalar(select(counters.c.value).where(counters.c.name == f"judged:{model_name}")) or 0
+
+
 def since(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
     """The next rows of a version after a number, in order, at most `limit`."""
     mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)

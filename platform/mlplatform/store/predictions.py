@@ -17,7 +17,8 @@ from mlplatform.store.schema import feedback, images, predictions
 class Prediction:
     """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order.
 
-    `tags` are what the client said of the picture, such as its scanner or its writer's group.
+    `tags` are what the client said of the picture, such as its scanner or its writer's group; `role` says whether the
+    champion answered or a canary (`store.trials`).
     """
 
     id: str
@@ -32,6 +33,7 @@ class Prediction:
     request_id: str
     client_id: str
     tags: dict[str, str] | None = None
+    role: str = "champion"
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ predictions = Table(
     named_text("request_id"),
     named_text("client_id", default=""),
     named_json("tags", null=True),
+    Column("role", String(16), nullable=False, server_default="champion"),
     Index("ix_predictions_window", "model_name", "model_version", "at"),
 )
 

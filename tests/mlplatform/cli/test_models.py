@@ -88,3 +88,21 @@ def test_there_is_nothing_to_roll_back_to_before_a_second_version(platform: Comm
 def test_a_registry_that_is_away_is_exit_code_6(platform: Command, store: Parts) -> None:
     for words in (("list",), ("card", "1"), ("promote", "1")):
         assert platform("models", *words).code == 6
+
+
+def test_a_version_is_tried_beside_the_champion_and_stopped(platform: Command, registry: Parts) -> None:
+    begun = platform("models", "canary", "2", "--share", "0.2", "--by", "ada")
+    assert (begun.code, begun.out) == (
+        0,
+        "version 2 is tried as canary beside version 1; servers load it within seconds\n",
+    )
+    assert "version 2, canary for 20% of clients beside version 1" in platform("models", "list").out
+    assert platform("models", "list", "--json").json["trial"]["actor"] == "ada"
+    refused = platform("models", "shadow", "2")
+    assert (refused.code, "tried already" in refused.err) == (5, True)
+    assert platform("models", "shadow", "2", "--stop").code == 4
+    assert platform("models", "canary", "2", "--stop").out == "version 2 is no canary any more\n"
+    assert platform("models", "shadow", "2", "--json").json["role"] == "shadow"
+    assert platform("models", "shadow", "2", "--stop", "--json").json["state"] == "stopped"
+    assert platform("models", "shadow", "1").code == 5
+    assert platform("models", "canary", "2", "--share", "1.5").code == 3

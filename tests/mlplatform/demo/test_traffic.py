@@ -5,12 +5,13 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
 import pytest
 
+from mlplatform.client import Client, Retries
 from mlplatform.demo.traffic import Sent, Tally, Traffic, accuracy
 from mlplatform.serve.decode import from_png
 from pipelines.data import ImageSet
@@ -37,14 +38,17 @@ class Api:
         body = json.loads(request.content)
         if request.url.path == "/v1/feedback":
             self.feedback += body["feedback"]
-            return httpx.Response(200, json={})
+            taken = [{"id": "f", "outcome": "recorded", **each} for each in body["feedback"]]
+            return httpx.Response(200, json=taken)
         self.clients[body["client_id"]] += 1
         number = int(from_png(base64.b64decode(body["images"][0]))[0, 0])
         if self.down(number):
             return httpx.Response(503)
         label = str((number + (number % 7 == 0)) % 10)
-        made = {"id": f"p{number}", "label": label, "model": {"version": 1 + (number >= 100)}}
-        return httpx.Response(200, json={"predictions": [made]})
+        model = {"name": "digits", "version": 1 + (number >= 100)}
+        made = {"id": f"p{number}", "label": label, "confidence": 1, "probabilities": {label: 1}, "model": model}
+        whole = {"request_id": "r", "predictions": [made], "latency_ms": 1, "recorded": True}
+        return httpx.Response(200, json=whole)
 
 
 @pytest.fixture
@@ -53,9 +57,9 @@ def api() -> Api:
 
 
 @pytest.fixture
-def traffic(api: Api) -> Traffic:
-    client = httpx.Client(transport=httpx.MockTransport(api), base_url="http://api.test")
-    return Traffic(client, CLASSES, Tally())
+def traffic(api: Api) -> Iterator[Traffic]:
+    with Client("http://api.test", transport=httpx.MockTransport(api), retries=Retries(tries=1)) as client:
+        yield Traffic(client, CLASSES, Tally())
 
 
 def test_every_image_is_one_request_with_its_truth_remembered(traffic: Traffic, api: Api) -> None:
@@ -81,13 +85,14 @@ def test_failed_requests_are_tallied_and_left_out(traffic: Traffic, api: Api) ->
     assert "503" in traffic.tally.failures[0]
 
 
-@pytest.mark.parametrize("body", [b"not json", b"{}", b'{"predictions": []}'])
+@pytest.mark.parametrize(
+    "body", [b"not json", b"{}", b'{"request_id": "r", "predictions": [], "latency_ms": 1, "recorded": true}']
+)
 def test_an_answer_that_is_none_is_a_failure(body: bytes) -> None:
-    client = httpx.Client(
-        transport=httpx.MockTransport(lambda _request: httpx.Response(200, content=body)), base_url="http://api.test"
-    )
-    traffic = Traffic(client, CLASSES, Tally())
-    assert traffic.one(images(1).images[0], "0", "a") is None
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
+    with Client("http://api.test", transport=transport) as client:
+        traffic = Traffic(client, CLASSES, Tally())
+        assert traffic.one(images(1).images[0], "0", "a") is None
     assert len(traffic.tally.failures) == 1
 
 

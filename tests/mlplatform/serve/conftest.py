@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import Connection
@@ -232,3 +234,28 @@ def client(server: Server) -> Iterator[httpx.Client]:
     """The started server's client."""
     with running(server) as client:
         yield client
+
+
+@contextmanager
+def listening(server: Server) -> Iterator[str]:
+    """The server's app behind a socket of loopback, for clients that bring their own transport; its host and port."""
+    config = uvicorn.Config(create_app(server), host="127.0.0.1", port=0, log_config=None, access_log=False)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, name="api")
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not running.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        [sockets] = [each.sockets for each in running.servers]
+        yield f"127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def address(server: Server) -> Iterator[str]:
+    """Where the started server listens."""
+    with listening(server) as address:
+        yield address

@@ -1,5 +1,6 @@
 """An answer is one version's, whole and recorded, also while models change under load."""
 
+import asyncio
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
-from mlplatform.serve.answer import Asked, answer
+from mlplatform.serve import answer as answering
+from mlplatform.serve.answer import Asked
+from mlplatform.serve.bodies import PredictOut
 from mlplatform.serve.decode import to_png
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.recorder import Recorder
@@ -21,6 +24,10 @@ from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import CLASSES, loaded, running, shelf_in
 
 PNG = to_png(picture(1))
+
+
+def answer(server: Server, asked: Asked) -> PredictOut:
+    return asyncio.run(answering.answer(server, asked)).shown()
 
 
 def test_an_answer_names_model_label_confidence_and_every_class(server: Server) -> None:

@@ -47,7 +47,7 @@ def counted(status: int | BaseException, method: str = "POST", path: str = "/v1/
 
     async def send(_message: Message) -> None: ...
 
-    app = Counting(ending(status), seen, seen, "/v1/predict")  # type: ignore[arg-type]
+    app = Counting(ending(status), seen, seen)  # type: ignore[arg-type]
     scope = {"type": "http", "method": method, "path": path}
     if isinstance(status, BaseException):
         with pytest.raises(type(status)):

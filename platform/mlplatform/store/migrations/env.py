@@ -2,10 +2,16 @@
 
 from alembic import context
 
-from mlplatform.store import schema_doors, schema_feedback, schema_probation, schema_watch
+from mlplatform.store import schema_doors, schema_feedback, schema_probation, schema_trial, schema_watch
 
 connection = context.config.attributes["connection"]
-tables = (schema_watch.judged, schema_probation.probations, schema_doors.api_keys, schema_feedback.feedback_keys)
+tables = (
+    schema_watch.judged,
+    schema_probation.probations,
+    schema_doors.api_keys,
+    schema_feedback.feedback_keys,
+    schema_trial.trials,
+)
 [one] = {table.metadata for table in tables}  # every module's tables are in it
 context.configure(connection=connection, target_metadata=one, render_as_batch=True)
 context.run_migrations()

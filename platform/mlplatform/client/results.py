@@ -1,0 +1,148 @@
+"""What the API answers, as frozen records; they are read, never sent."""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. Feedback follows by its `id`."""
+
+    id: str
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+    model: str
+    version: int
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Prediction":
+        """From JSON."""
+        return cls(
+            id=str(raw["id"]),
+            label=str(raw["label"]),
+            confidence=float(raw["confidence"]),
+            probabilities={str(name): float(value) for name, value in raw["probabilities"].items()},
+            model=str(raw["model"]["name"]),
+            version=int(raw["model"]["version"]),
+        )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to one request, in the order of its images; `recorded` is false where the recorder was full."""
+
+    request_id: str
+    predictions: tuple[Prediction, ...]
+    latency_ms: float
+    recorded: bool
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Answered":
+        """From JSON."""
+        rows = tuple(Prediction.read(each) for each in raw["predictions"])
+        return cls(str(raw["request_id"]), rows, float(raw["latency_ms"]), bool(raw["recorded"]))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a label: recorded, repeated, superseded or late."""
+
+    id: str
+    prediction_id: str
+    outcome: str
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Taken":
+        """From JSON."""
+        return cls(str(raw["id"]), str(raw["prediction_id"]), str(raw["outcome"]))
+
+
+@dataclass(frozen=True)
+class Given:
+    """A current label of a prediction."""
+
+    label: str
+    source: str
+    at: datetime
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Given":
+        """From JSON."""
+        return cls(str(raw["label"]), str(raw["source"]), datetime.fromisoformat(raw["at"]))
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A recorded prediction with its labels."""
+
+    prediction: Prediction
+    at: datetime
+    latency_ms: float
+    image_hash: str
+    request_id: str
+    client_id: str
+    tags: Mapping[str, str]
+    role: str
+    labels: tuple[Given, ...]
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Detail":
+        """From JSON."""
+        return cls(
+            prediction=Prediction.read(raw),
+            at=datetime.fromisoformat(raw["at"]),
+            latency_ms=float(raw["latency_ms"]),
+            image_hash=str(raw["image_hash"]),
+            request_id=str(raw["request_id"]),
+            client_id=str(raw["client_id"]),
+            tags=dict(raw["tags"]),
+            role=str(raw["role"]),
+            labels=tuple(Given.read(each) for each in raw["labels"]),
+        )
+
+
+@dataclass(frozen=True)
+class Review:
+    """A picture to be labelled, as PNG, held until a moment."""
+
+    prediction_id: str
+    at: datetime
+    png: bytes
+    until: datetime
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Review":
+        """From JSON."""
+        times = (datetime.fromisoformat(raw[name]) for name in ("at", "until"))
+        at, until = times
+        return cls(str(raw["prediction_id"]), at, b64decode(raw["image"]), until)
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """What to review next, and the labels to choose from."""
+
+    answers: tuple[Review, ...]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Reviews":
+        """From JSON."""
+        return cls(tuple(Review.read(each) for each in raw["answers"]), tuple(map(str, raw["classes"])))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The queued retraining; `joined` where one was queued already."""
+
+    id: str
+    joined: bool
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> "Queued":
+        """From JSON."""
+        return cls(str(raw["id"]), bool(raw["joined"]))

@@ -1,0 +1,235 @@
+"""The Open Inference Protocol v2 (KServe, Triton) over HTTP: routes and documents; it decodes and answers nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from typing import Any, Final
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.serve.answer import Asked, ask
+from mlplatform.serve.bodies import PredictOut
+from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text
+from mlplatform.serve.holder import Loaded
+from mlplatform.serve.repeats import named_key
+from mlplatform.serve.server import Server
+from mlplatform.serve.tensors import INPUT, Inference, Output, read, write
+from mlplatform.store.trials import CANARY
+
+LENGTH: Final = "inference-header-content-length"
+EXTENSIONS: Final = ("binary_tensor_data",)
+ERROR: Final[dict[str, Any]] = {
+    "description": "An error of the protocol",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+        }
+    },
+}
+ERRORS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR)
+TENSOR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"type": "string", "description": "FP32 from 0 to 1, or UINT8 from 0 to 255"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "description": "numbers, flat or nested; absent where binary_data_size is given"},
+    },
+}
+INFER_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string", "description": "kept as the request id"},
+                        "parameters": {
+                            "type": "object",
+                            "description": "client_id, tags (a JSON object as text), binary_data_output",
+                        },
+                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR},
+                        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                    },
+                }
+            },
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "JSON of Inference-Header-Content-Length bytes, then the tensor's bytes",
+                }
+            },
+        },
+    }
+}
+
+
+@dataclass
+class Door:
+    """One request on its way in: its bytes, and after decoding what they ask for."""
+
+    body: bytes
+    header: str | None
+    inference: Inference | None = None
+
+    def decode(self, decoder: Decoder) -> Sent:
+        """The images and names of the request."""
+        self.inference = inference = read(self.body, self.header)
+        client_id = inference.parameters.get("client_id", "")
+        for name, text in (("client_id", client_id), ("id", inference.id)):
+            check_text(text, name)
+        return Sent(inference.greys(decoder), {"client_id": client_id, "request_id": inference.id}, _tags(inference))
+
+
+def _tags(inference: Inference) -> dict[str, str]:
+    """Parameters of the protocol hold no objects: tags are a text of JSON."""
+    given = inference.parameters.get("tags", "{}")
+    try:
+        return check_tags(json.loads(given))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"the parameter tags is not JSON ({error}); send an object as text") from error
+
+
+def add_inference(app: FastAPI, server: Server) -> None:
+    """Let the app speak the protocol."""
+    _describe(app, server)
+
+    @app.post("/v2/models/{name}/infer", openapi_extra=INFER_BODY, tags=["inference v2"], responses=ERRORS)
+    async def infer(name: str, request: Request) -> Response:
+        """Answer the images of a tensor; every answer is recorded under its prediction id."""
+        return await _infer(server, name, None, request)
+
+    @app.post(
+        "/v2/models/{name}/versions/{version}/infer",
+        openapi_extra=INFER_BODY,
+        tags=["inference v2"],
+        responses=ERRORS,
+    )
+    async def infer_by(name: str, version: str, request: Request) -> Response:
+        """The same by one version, which must be serving: the champion's, or a canary's."""
+        return await _infer(server, name, version, request)
+
+
+def _describe(app: FastAPI, server: Server) -> None:
+    about: dict[str, Any] = {"tags": ["inference v2"], "responses": ERRORS}
+
+    @app.get("/v2", **about)
+    def metadata() -> JSONResponse:
+        """The server's name, version and extensions."""
+        return JSONResponse({"name": "mlplatform", "version": version_of("mlplatform"), "extensions": list(EXTENSIONS)})
+
+    @app.get("/v2/health/live", **about)
+    def live() -> JSONResponse:
+        """The process lives."""
+        return JSONResponse({"live": True})
+
+    @app.get("/v2/health/ready", **about)
+    def ready() -> JSONResponse:
+        """Whether a model is loaded: 200, or 400 as the protocol has it."""
+        found = server.holder.loaded is not None
+        return JSONResponse({"ready": found}, 200 if found else 400)
+
+    @app.get("/v2/models/{name}", **about)
+    def model(name: str) -> JSONResponse:
+        """What the model takes and gives."""
+        return JSONResponse(_model(server, _find(server, name, None)))
+
+    @app.get("/v2/models/{name}/versions/{version}", **about)
+    def model_by(name: str, version: str) -> JSONResponse:
+        """The same of one version."""
+        return JSONResponse(_model(server, _find(server, name, version)))
+
+    @app.get("/v2/models/{name}/ready", **about)
+    def model_ready(name: str) -> JSONResponse:
+        """The model answers."""
+        return JSONResponse({"name": _find(server, name, None).name, "ready": True})
+
+    @app.get("/v2/models/{name}/versions/{version}/ready", **about)
+    def model_ready_by(name: str, version: str) -> JSONResponse:
+        """That version answers."""
+        return JSONResponse({"name": _find(server, name, version).name, "ready": True})
+
+
+def _find(server: Server, name: str, version: str | None) -> Loaded:
+    """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
+    _check_name(server, name)
+    loaded, tried = server.holder.take(), server.challenger.tried
+    if version is not None and version != str(loaded.version):
+        if tried is not None and tried.trial.role == CANARY and version == str(tried.loaded.version):
+            return tried.loaded
+        raise NotFoundError(f"version {version[:20]!r} does not serve; version {loaded.version} does")
+    return loaded
+
+
+def _check_name(server: Server, name: str) -> None:
+    served = server.parts.family.name
+    if name != served:
+        raise NotFoundError(f"model {name[:40]!r} is not served here; {served!r} is")
+
+
+def _model(server: Server, loaded: Loaded) -> Mapping[str, Any]:
+    family, classes = server.parts.family, len(loaded.predictor.classes)
+    return {
+        "name": loaded.name,
+        "versions": [str(loaded.version)],
+        "platform": "pytorch_export",
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, family.height, family.width]}],
+        "outputs": [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "confidence", "datatype": "FP32", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
+            {"name": "prediction_id", "datatype": "BYTES", "shape": [-1]},
+        ],
+    }
+
+
+async def _infer(server: Server, name: str, version: str | None, request: Request) -> Response:
+    _check_name(server, name)
+    if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise NotFoundError(f"version {version[:20]!r} is no number")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise InvalidInputError("compressed requests are not taken; send the body as it is")
+    body = await request.body()
+    door = Door(body, request.headers.get(LENGTH))
+    asked = Asked(
+        request_id=request.headers.get("x-request-id", ""),
+        decode=door.decode,
+        version=None if version is None else int(version),
+        key=named_key(request),
+    )
+    made = await ask(server, asked, body)
+    inference = door.inference or read(door.body, door.header)  # an answer given again was not decoded again
+    content, length = write(_document(made, inference, name), _outputs(made), inference)
+    headers = {} if length is None else {LENGTH: str(length)}
+    kind = "application/json" if length is None else "application/octet-stream"
+    return Response(content, headers=headers, media_type=kind)
+
+
+def _document(made: PredictOut, inference: Inference, name: str) -> dict[str, Any]:
+    return {
+        "model_name": name,
+        "model_version": str(made.predictions[0].model.version),
+        "id": inference.id or made.request_id,
+        "parameters": {"latency_ms": made.latency_ms, "recorded": made.recorded},
+    }
+
+
+def _outputs(made: PredictOut) -> list[Output]:
+    rows = made.predictions
+    return [
+        Output("label", [row.label for row in rows]),
+        Output("confidence", np.asarray([row.confidence for row in rows], dtype=np.float32)),
+        Output("probabilities", np.asarray([list(row.probabilities.values()) for row in rows], dtype=np.float32)),
+        Output("prediction_id", [row.id for row in rows]),
+    ]

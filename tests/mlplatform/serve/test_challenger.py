@@ -1,0 +1,337 @@
+"""A version tried beside the champion on a server: who is answered by whom, what is kept, and what ends it."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sqlalchemy import select
+from torch import nn
+
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.serve.challenger import place_of
+from mlplatform.serve.holder import Loaded
+from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.shadow import Shadow
+from mlplatform.store import predictions, shadows, tallies, trials
+from mlplatform.store.schema import predictions as rows
+from mlplatform.store.schema_trial import shadow_answers
+from mlplatform.store.trials import Role, Trial
+from monitors.duel import Duel
+from pipelines.predict import Predictor, exportable, save
+from registry.errors import RegistryUnavailableError
+from tests.mlplatform.conftest import START, picture
+from tests.mlplatform.serve.conftest import CLASSES, NAME, Flaky, StockedCatalog, loaded, module, running
+
+BODY = {"images": [picture(1).tolist()]}
+
+
+class Odd(nn.Module):
+    """Answers numbers that are none."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images), 10), float("nan"))
+
+
+class Broken(nn.Module):
+    """Fails."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("it fails")
+
+
+def trial(role: Role, share: float = 0.3, version: int = 2) -> Trial:
+    return Trial(new_id(), NAME, version, 1, role, share, "running", START, "ann", "", 0, Duel().to_json())
+
+
+def begin(server: Server, role: Role, share: float = 0.3) -> Trial:
+    made = trial(role, share)
+    with server.parts.database.write() as connection:
+        trials.begin(connection, made)
+    return made
+
+
+def stocked_with(server: Server, made: Loaded | None = None) -> None:
+    """What the slot gets when it asks for a version."""
+    challenger = made or loaded(2)
+    server.challenger._load = lambda version: challenger if version == 2 else loaded(version)
+
+
+@pytest.fixture
+def quiet(lite: Parts) -> Server:
+    """A server that answers with version 1, and looks for trials only when told."""
+    patient = lite.settings.model_copy(update={"poll_seconds": 600.0})
+    parts = Parts(patient)
+    parts.__dict__.update(database=lite.database, catalog=lite.catalog)
+    made = assemble(parts)
+    made.holder.put(loaded(1))
+    stocked_with(made)
+    return made
+
+
+@pytest.fixture
+def client(quiet: Server) -> Iterator[httpx.Client]:
+    with running(quiet) as client:
+        time.sleep(0.05)  # the reloader has looked once, before there is a trial
+        yield client
+
+
+def ask(client: httpx.Client, name: str = "") -> dict[str, object]:
+    answer = client.post("/v1/predict", json=BODY | ({"client_id": name} if name else {}))
+    assert answer.status_code == 200, answer.text
+    [made] = answer.json()["predictions"]
+    found: dict[str, object] = made
+    return found
+
+
+def kept(server: Server) -> dict[str, tuple[int, str, str]]:
+    server.recorder.flush(5)
+    with server.parts.database.read() as connection:
+        return {row.id: (row.model_version, row.label, row.role) for row in connection.execute(select(rows))}
+
+
+def beside(server: Server) -> dict[str, tuple[int, str]]:
+    assert server.shadow.settle(10)
+    with server.parts.database.read() as connection:
+        return {row.prediction_id: (row.model_version, row.label) for row in connection.execute(select(shadow_answers))}
+
+
+def test_a_shadow_is_recorded_under_the_predictions_id_and_never_returned(client: httpx.Client, quiet: Server) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    made = [ask(client) for _ in range(20)]
+    assert {each["label"] for each in made} == {"1"}
+    ids = {str(each["id"]) for each in made}
+    assert kept(quiet) == dict.fromkeys(ids, (1, "1", "champion"))
+    assert beside(quiet) == dict.fromkeys(ids, (2, "2"))
+    shown = client.get(f"/v1/predictions/{made[0]['id']}").json()
+    assert (shown["role"], [(each["label"], each["model"]["version"]) for each in shown["shadows"]]) == (
+        "champion",
+        [("2", 2)],
+    )
+    assert 'mlplatform_shadow{state="recorded"} 20.0' in client.get("/metrics").text
+
+
+def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, quiet: Server) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    begun = quiet.parts.clock()
+    for _ in range(5):
+        ask(client)
+    assert len(kept(quiet)) == len(beside(quiet)) == 5
+    with quiet.parts.database.read() as connection:
+        assert tallies.answers(connection, NAME, 1, begun, quiet.parts.clock()) == 5
+        assert tallies.newest(connection, NAME, 2) is None
+        assert predictions.counts(connection)["predictions"] == 5
+
+
+def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are_compared(
+    client: httpx.Client, quiet: Server
+) -> None:
+    made = begin(quiet, "canary", 0.3)
+    quiet.challenger.follow()
+    names = [f"till {number}" for number in range(60)]
+    first = {name: ask(client, name) for name in names}
+    meant = {name for name in names if place_of(name, made.id) < 0.3}
+    assert 5 < len(meant) < 35
+    assert {name for name, each in first.items() if each["label"] == "2"} == meant
+    assert {name: ask(client, name)["model"] for name in names} == {name: each["model"] for name, each in first.items()}
+    for key, (version, label, role) in kept(quiet).items():
+        assert (label, role) == (str(version), "canary" if version == 2 else "champion")
+        assert beside(quiet)[key] == ((1, "1") if version == 2 else (2, "2"))
+
+
+def test_without_a_client_the_request_decides_so_that_the_share_holds(client: httpx.Client, quiet: Server) -> None:
+    begin(quiet, "canary", 0.5)
+    quiet.challenger.follow()
+    labels = [ask(client)["label"] for _ in range(60)]
+    assert 10 < labels.count("2") < 50
+
+
+def test_a_place_is_even_and_drawn_anew_for_each_trial() -> None:
+    places = np.asarray([place_of(f"client {number}", "a") for number in range(2_000)])
+    assert abs((places < 0.1).mean() - 0.1) < 0.03
+    assert places[0] != place_of("client 0", "b")
+
+
+def test_a_version_may_be_asked_for_by_number_while_it_is_a_canary_only(client: httpx.Client, quiet: Server) -> None:
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784}
+    path = "/v2/models/digits/versions/{}/infer"
+    made = begin(quiet, "canary", 0.01)
+    quiet.challenger.follow()
+    for version in (1, 2):
+        answer = client.post(path.format(version), json={"inputs": [tensor]}).json()
+        assert answer["model_version"] == str(version)
+        assert client.get(f"/v2/models/digits/versions/{version}/ready").status_code == 200
+    with quiet.parts.database.write() as connection:
+        trials.end(connection, made, "stopped", "ann", "", START)
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    assert client.post(path.format(2), json={"inputs": [tensor]}).status_code == 404
+    assert client.get("/v2/models/digits/versions/2/ready").status_code == 404
+
+
+@pytest.mark.parametrize("kind", [Odd, Broken])
+def test_where_a_canary_fails_the_champion_answers_and_the_trial_ends(
+    client: httpx.Client, quiet: Server, kind: type[nn.Module]
+) -> None:
+    predictor = Predictor(exportable(kind()), CLASSES, 28, 28)
+    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+    begin(quiet, "canary", 0.99)
+    quiet.challenger.follow()
+    assert {ask(client)["label"] for _ in range(20)} == {"1"}
+    quiet.challenger.follow()
+    assert quiet.challenger.tried is None
+    with quiet.parts.database.read() as connection:
+        over = trials.newest(connection, NAME)
+    assert over is not None
+    assert (over.state, over.ended_by) == ("failed", "server/trial")
+    assert "failed to answer" in over.ended_reason
+    assert {role for _, _, role in kept(quiet).values()} == {"champion"}
+
+
+def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_waited_for(quiet: Server) -> None:
+    def away(version: int) -> Loaded:
+        raise RegistryUnavailableError("the registry is away")
+
+    def corrupt(version: int) -> Loaded:
+        raise ValueError("no such file")
+
+    begin(quiet, "shadow")
+    quiet.challenger._load = away
+    quiet.challenger.follow()
+    with quiet.parts.database.read() as connection:
+        assert trials.current(connection, NAME) is not None
+    quiet.challenger._load = corrupt
+    quiet.challenger.follow()
+    with quiet.parts.database.read() as connection:
+        over = trials.newest(connection, NAME)
+    assert over is not None
+    assert (over.state, over.ended_reason) == ("failed", "it cannot be loaded: no such file")
+
+
+def test_the_challenger_is_let_go_when_its_trial_ends_or_the_champion_changes(quiet: Server) -> None:
+    made = begin(quiet, "shadow")
+
+    def held() -> int | None:
+        quiet.challenger.follow()
+        tried = quiet.challenger.tried
+        return None if tried is None else tried.loaded.version
+
+    assert held() == 2
+    quiet.holder.put(loaded(3))
+    assert held() is None
+    quiet.holder.put(loaded(1))
+    assert held() == 2
+    with quiet.parts.database.write() as connection:
+        trials.end(connection, made, "stopped", "ann", "", START)
+    assert held() is None
+
+
+def test_a_server_loads_the_version_of_a_trial_from_the_registry_by_itself(
+    lite: Parts, stocked: StockedCatalog, tmp_path: object
+) -> None:
+    from pathlib import Path
+
+    for version in (1, 2):
+        path = Path(str(tmp_path)) / f"{version}.pt2"
+        save(module(version), path)
+        stocked.files[version] = path.read_bytes()
+    stocked.set_alias(NAME, "champion", 1)
+    quick = Parts(lite.settings.model_copy(update={"poll_seconds": 0.05}))
+    quick.__dict__.update(database=lite.database, catalog=stocked)
+    server = assemble(quick)
+    begin(server, "canary", 0.99)
+    with running(server):
+        deadline = time.monotonic() + 30
+        while server.challenger.tried is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        tried = server.challenger.tried
+    assert tried is not None
+    assert (tried.loaded.version, tried.trial.role) == (2, "canary")
+
+
+class Gate:
+    """A predictor that waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.classes, self.open, self.entered = CLASSES, threading.Event(), threading.Event()
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.open.wait(20)
+        return np.full((len(images), 10), 0.1, dtype=np.float32)
+
+
+def test_a_shadow_that_hangs_holds_up_no_answer_and_what_does_not_fit_is_counted(
+    client: httpx.Client, quiet: Server
+) -> None:
+    gate = Gate()
+    stocked_with(quiet, Loaded(NAME, 2, gate, START))  # type: ignore[arg-type]
+    begin(quiet, "shadow")
+    quiet.shadow._most = 10
+    quiet.challenger.follow()
+    ask(client)
+    assert gate.entered.wait(10)
+    for _ in range(25):
+        assert ask(client)["label"] == "1"
+    counts = quiet.shadow.counts()
+    gate.open.set()
+    assert (counts["queued"], counts["dropped"]) == (10, 15)
+    assert quiet.shadow.settle(10)
+    assert quiet.shadow.counts()["recorded"] == 11
+
+
+def test_a_store_that_is_away_costs_shadow_answers_and_no_prediction(
+    client: httpx.Client, quiet: Server, flaky: Flaky
+) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    flaky.away = True
+    for _ in range(3):
+        ask(client)
+    assert quiet.shadow.settle(10)
+    assert quiet.shadow.counts()["dropped"] == 3
+    flaky.away = False
+    assert len(kept(quiet)) == 3
+
+
+def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: Server) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    shadow = Shadow(quiet.parts, quiet.challenger)
+    shadow.start()
+    images = np.stack([picture(1)])
+    shadow.offer(loaded(1), "champion", ["a"], images)
+    deadline = time.monotonic() + 10
+    while shadow.counts()["queued"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shadow.close()
+    shadow.offer(loaded(1), "champion", ["b"], images)
+    with quiet.parts.database.read() as connection:
+        assert [each.label for each in shadows.of_prediction(connection, "a")] == ["2"]
+    assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: Server) -> None:
+    from tests.mlplatform.loop_world import promote
+
+    promote(quiet.parts, 1)
+    begun = client.post("/v1/models/2/canary", json={"share": 0.2, "reason": "to see", "requested_by": "ann"})
+    assert (begun.status_code, begun.json()["role"], begun.json()["beside"]) == (201, "canary", 1)
+    assert client.post("/v1/models/3/shadow", json={}).status_code == 409
+    assert client.delete("/v1/models/2/shadow").status_code == 404
+    over = client.delete("/v1/models/2/canary")
+    assert (over.status_code, over.json()["state"]) == (200, "stopped")
+    assert client.post("/v1/models/3/shadow", json={}).json()["role"] == "shadow"
+    assert client.delete("/v1/models/3/shadow").json()["version"] == 3
+    for body in ({"share": 0}, {"share": 1}, {"share": 0.1, "more": 1}):
+        assert client.post("/v1/models/2/canary", json=body).status_code == 422
+    assert client.post("/v1/models/77/shadow", json={}).status_code == 404
