@@ -74,7 +74,11 @@ async def reply(server: Server, asked: Asked) -> bytes:
     begun = time.perf_counter()
     sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
     decoded = time.perf_counter() - begun
-    made = _recorded(server, asked, loaded, sent, await server.batcher.run(loaded, sent.images), decoded)
+    computed = await server.batcher.run(loaded, sent.images)
+    if server.recorder.waits:
+        made = await server.pool.run(_recorded, server, asked, loaded, sent, computed, decoded)
+    else:
+        made = _recorded(server, asked, loaded, sent, computed, decoded)
     classes, model = loaded.predictor.classes, {"name": loaded.name, "version": loaded.version}
     return orjson.dumps(
         {

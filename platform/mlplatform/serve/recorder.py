@@ -48,6 +48,9 @@ class Counts:
 class Recorder:
     """Writes answers in batches from its own thread; start it once, close it at the end."""
 
+    waits = False
+    """Whether `put` may wait, for a disk or a database: then it is called off the event loop."""
+
     def __init__(
         self,
         database: Database,
