@@ -1,5 +1,6 @@
 """The Python environments of rivals whose pins clash with the platform's, made once under var/; they run nothing."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,9 @@ def environment(name: str, pins: Sequence[str]) -> str | None:
     if not (home / "made").exists():
         shutil.rmtree(home, ignore_errors=True)
         making = [sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "--quiet", *pins]
+        outside = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
         for command in making:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=outside)
             if done.returncode:
                 print(f"{name} is left out: {(done.stderr.strip().splitlines() or [''])[-1]}")
                 return None

@@ -24,6 +24,7 @@ from mlplatform.errors import InvalidInputError, TooLargeError
 MOST_TAGS = 10
 LONGEST_TAG = 64
 SMALL_PIXELS = 128 * 128
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Grey = NDArray[np.uint8]
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
@@ -195,17 +196,24 @@ def check_tags(value: object) -> dict[str, str]:
 
 def is_small(data: bytes) -> bool:
     """Whether this is a PNG of few pixels, by its header: one that takes no time to decode."""
-    if len(data) < 24 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+    if len(data) < 24 or data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR":
         return False
     columns, rows = struct.unpack(">II", data[16:24])
     return bool(columns * rows <= SMALL_PIXELS)
 
 
 def to_png(image: Grey) -> bytes:
-    """One grey image as PNG: what the store keeps."""
-    out = BytesIO()
-    Image.fromarray(image).save(out, format="PNG", compress_level=3)
-    return out.getvalue()
+    """One grey image as PNG: what the store keeps. Written by hand: Pillow takes several times longer."""
+    height, width = image.shape
+    lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with its filter, none
+    lines[:, 1:] = image
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(lines.tobytes(), 3)), _chunk(b"IEND", b""))
+    return b"".join((PNG_SIGNATURE, *chunks))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def from_png(png: bytes) -> Grey:

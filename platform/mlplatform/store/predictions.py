@@ -1,7 +1,7 @@
 """Prediction rows and their images: written once, read by id; it knows no model."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
@@ -57,7 +57,9 @@ def record(connection: Connection, rows: Sequence[Recorded], instance: str = "")
         images,
         [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
     )
-    fresh = insert_many_returning(connection, predictions, [asdict(row.prediction) for row in rows], predictions.c.id)
+    fresh = insert_many_returning(
+        connection, predictions, [dict(vars(row.prediction)) for row in rows], predictions.c.id
+    )
     counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
     tallies.add(connection, instance, list(counted.values()))
     audits.draw(connection, [row for row, _ in counted.values()])

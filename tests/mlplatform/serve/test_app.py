@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mlplatform.clock import utc_now
 from mlplatform.serve.app import create_app
 from mlplatform.serve.decode import from_png, to_png
 from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.recorder import Recorder
+from mlplatform.serve.recorder import Answer, Recorder
 from mlplatform.serve.server import Server
 from mlplatform.store import evaluations, plans, predictions, promotions
 from monitors.sampling import Plan
@@ -112,6 +113,22 @@ def test_the_same_picture_in_every_form_is_answered_and_recorded_alike(client: h
     kept = client.get(f"/v1/predictions/{made['id']}").json()
     assert kept["image_hash"] == content_hash(GREY)
     assert (kept["label"], kept["request_id"], kept["labels"]) == ("1", body["request_id"], [])
+
+
+def test_a_recorder_that_waits_is_called_off_the_event_loop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    put = server.recorder.put
+
+    def noting(rows: Sequence[Answer]) -> int:
+        called.append(threading.current_thread().name)
+        return put(rows)
+
+    monkeypatch.setattr(server.recorder, "put", noting)
+    with running(server) as client:
+        predict(client)
+        monkeypatch.setattr(server.recorder, "waits", True)
+        predict(client)
+    assert [name.startswith("answer") for name in called] == [False, True]
 
 
 def test_a_jpeg_is_answered_raw_in_a_form_and_as_base64(client: httpx.Client) -> None:
