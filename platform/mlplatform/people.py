@@ -3,8 +3,10 @@
 from mlplatform.build import Parts
 from mlplatform.champion import Change, quarantine
 from mlplatform.errors import ConflictError
+from mlplatform.production import in_production
 from mlplatform.store import alerts, audit, promotions, retrainings
 from monitors.alerts import Silence, acknowledge
+from registry.card import difference, with_production
 
 
 def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
@@ -42,9 +44,21 @@ def cancel_retraining(parts: Parts, retraining_id: str, actor: str) -> None:
 
 
 def model_card(parts: Parts, version: int) -> str:
-    """The whole card of a version: the run's artifact, or MLflow's description where that is gone."""
+    """The whole card of a version: the run's artifact, or MLflow's description where that is gone.
+
+    Where the version has answered in production, a section says what that showed, read from the store now.
+    """
     found = parts.catalog.version(parts.family.name, version)
-    return parts.tracking.read_text(found.run_id, "model_card.md") or found.description
+    text = parts.tracking.read_text(found.run_id, "model_card.md") or found.description
+    measured = in_production(parts, version)
+    return text if measured is None else with_production(text, measured)
+
+
+def card_difference(parts: Parts, before: int, after: int) -> str:
+    """What changed from one version's card to another's; says so where nothing did."""
+    cards = model_card(parts, before), model_card(parts, after)
+    changed = difference(*cards, (f"version {before}", f"version {after}"))
+    return changed or f"the cards of versions {before} and {after} say the same"
 
 
 def promote_version(parts: Parts, version: int, reason: str, actor: str, *, force: bool) -> promotions.Promotion:

@@ -147,9 +147,9 @@ class Shelf(Tracking):
 
 def test_a_card_is_the_whole_file_of_the_run(world: Parts) -> None:
     world.__dict__["tracking"] = Shelf({("run-1", "model_card.md"): "# the whole card"})
-    assert model_card(world, 1) == "# the whole card"
+    assert model_card(world, 1).startswith("# the whole card\n\n## In production\n")
 
 
 def test_a_card_without_its_file_is_the_description(world: Parts) -> None:
     world.__dict__["tracking"] = Shelf({})
-    assert model_card(world, 1) == "card 1"
+    assert model_card(world, 1).startswith("card 1\n")

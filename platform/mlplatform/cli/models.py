@@ -30,13 +30,22 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @models_app.command("card")
-def card(version: int, as_json: AsJson = False) -> None:
-    """The model card of a version."""
+def card(
+    version: int,
+    diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The model card of a version, with what production has shown of it, or what changed since another's."""
     from mlplatform.build import build
-    from mlplatform.people import model_card
+    from mlplatform.people import card_difference, model_card
     from mlplatform.settings import load_settings
 
-    text = model_card(build(load_settings()), version)
+    parts = build(load_settings())
+    if diff is not None:
+        changed = card_difference(parts, diff, version)
+        say({"from": diff, "to": version, "diff": changed}, changed, as_json)
+        return
+    text = model_card(parts, version)
     say({"version": version, "card": text}, text, as_json)
 
 

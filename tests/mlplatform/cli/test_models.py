@@ -24,6 +24,11 @@ def test_a_card_is_shown_whole(platform: Command, registry: Parts) -> None:
     assert (said.json["version"], said.json["card"]) == (2, "# digits, the whole card\n")
 
 
+def test_two_cards_are_compared(platform: Command, registry: Parts) -> None:
+    said = platform("models", "card", "--diff", "1", "2", "--json")
+    assert said.json == {"from": 1, "to": 2, "diff": "the cards of versions 1 and 2 say the same"}
+
+
 def test_an_unknown_version_is_exit_code_4(platform: Command, registry: Parts) -> None:
     said = platform("models", "card", "9")
     assert said.code == 4
