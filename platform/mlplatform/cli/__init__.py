@@ -7,6 +7,7 @@ import sys
 
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
+from mlplatform.cli.edge import edge_app, export_model
 from mlplatform.cli.exits import exit_code
 from mlplatform.cli.models import models_app
 from mlplatform.cli.root import app
@@ -14,6 +15,8 @@ from mlplatform.cli.root import app
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(models_app, name="models")
+app.add_typer(edge_app, name="edge")
+app.command("export")(export_model)
 
 __all__ = ["app", "exit_code", "main"]
 
