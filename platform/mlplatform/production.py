@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 from mlplatform.build import Parts
 from mlplatform.store import alerts, judged, promotions, quarantines, tallies
@@ -9,6 +10,7 @@ from monitors.tally import LabelCount
 from registry.card import Measured
 from registry.paired import exact_bounds
 
+HEADER = ("Labels", "Count", "Right", "Weighed", "95 % interval", "What they say")
 ESTIMATES = {
     "audit": "drawn at random: estimates accuracy where the draw was even",
     "delayed": "truth that came later: estimates accuracy",
@@ -33,24 +35,22 @@ def in_production(parts: Parts, version: int) -> Measured | None:
     if not answers:
         return None
     serving = current is not None and current.to_version == version
-    sentences = [
-        f"Since {since:%Y-%m-%d %H:%M} UTC this version gave {answers} answers.",
-        f"As of {now:%Y-%m-%d %H:%M} UTC it is {'' if serving else 'not '}champion.",
-    ]
+    state = "it is champion" if serving else "it is not champion"
+    sentences = [f"Since {_written(since)} this version gave {answers} answers; {state} as of {_written(now)}."]
     if serving:
         names = sorted({alert.rule for alert in open_ones})
         sentences.append(f"Open alerts: {', '.join(names)}." if names else "No alert is open.")
     if quarantined is not None:
         sentences.append("It is in quarantine.")
-    sentences.append(
-        "Right answers weigh one over their chance to be drawn; intervals are exact and count labels alike."
-    )
     rows = _by_source(labels)
     if not rows:
-        return Measured(" ".join([*sentences[:-1], "No label has come yet."]))
-    return Measured(
-        " ".join(sentences), ("Labels", "Count", "Right", "Weighed", "95 % interval", "What they say"), rows
-    )
+        return Measured(" ".join([*sentences, "No label has come yet."]))
+    sentences.append("Weighed: each label by one over the chance of its answer to be drawn. Intervals are exact.")
+    return Measured(" ".join(sentences), HEADER, rows)
+
+
+def _written(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _by_source(labels: Sequence[LabelCount]) -> tuple[tuple[str, ...], ...]:

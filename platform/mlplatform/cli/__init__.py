@@ -7,6 +7,7 @@ import sys
 
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
+from mlplatform.cli.edge import edge_app, export_model
 from mlplatform.cli.exits import exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
@@ -19,6 +20,8 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
+app.add_typer(edge_app, name="edge")
+app.command("export")(export_model)
 
 __all__ = ["app", "canary", "exit_code", "main", "shadow"]
 

@@ -34,9 +34,7 @@ def list_models(as_json: AsJson = False) -> None:
 @models_app.command("card")
 def card(
     version: int,
-    diff: Annotated[
-        int | None, typer.Option("--diff", help="Show what changed since the card of this version.")
-    ] = None,
+    diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The model card of a version, with what production has shown of it, or what changed since another's."""

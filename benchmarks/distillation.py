@@ -1,0 +1,75 @@
+"""Promise: a student of at most 25 000 parameters reads nearly as well as its teacher; beside the same student alone.
+
+The teacher is the compact recipe's network with twice the channels, or a saved one of the reference recipe. `--quick`
+takes few epochs on the bundled digits; `--data-dir` names MNIST's folder, `--rows` and `--epochs` how much of it. The
+last line is one JSON object.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.data import ImageSet
+from pipelines.evaluate import wilson
+from pipelines.families.digits import COMPACT, load
+from pipelines.lessons import Lesson, by_labels, by_teacher, teach
+from pipelines.mixture import capped
+from pipelines.model import build_network, parameter_count
+from pipelines.predict import logits_of
+
+MOST_PARAMETERS = 25_000
+STUDENT = replace(COMPACT, name="student", channels=(10, 20), hidden=48, dropout=0.0)
+TEACHER = replace(COMPACT, name="teacher", channels=(24, 48), hidden=128, dropout=0.3)
+TEMPERATURE, SHARE = 4.0, 0.9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    split = load(asked.data_dir)
+    train = capped(split.train, asked.rows)
+    judged = split.golden if asked.data_dir is None else ImageSet.concat("test", split.golden, split.stream)
+    epochs = asked.epochs or (8 if asked.quick else 40)
+    teacher, spent = _taught(TEACHER.name, by_labels(), train, epochs, asked.seed)
+    alone, _ = _taught(STUDENT.name, by_labels(), train, epochs, asked.seed + 1)
+    student, _ = _taught(STUDENT.name, by_teacher(teacher, TEMPERATURE, SHARE), train, epochs, asked.seed + 1)
+    if parameter_count(student) > MOST_PARAMETERS:
+        raise SystemExit(f"the student has {parameter_count(student)} parameters, more than {MOST_PARAMETERS}")
+    figures: dict[str, object] = {
+        "train_rows": len(train),
+        "test_rows": len(judged),
+        "epochs": epochs,
+        "teacher_parameters": parameter_count(teacher),
+        "student_parameters": parameter_count(student),
+        "teacher_train_s": round(spent, 1),
+    }
+    for name, network in (("teacher", teacher), ("student_alone", alone), ("student_distilled", student)):
+        right = int((logits_of(network, judged.images).argmax(axis=1) == judged.labels).sum())
+        figures[name] = round(right / len(judged), 5)
+        figures[f"{name}_interval"] = [round(limit, 5) for limit in wilson(right, len(judged))]
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    print(json.dumps(figures))
+
+
+def _taught(name: str, lesson: Lesson, train: ImageSet, epochs: int, seed: int) -> tuple[nn.Module, float]:
+    recipe = TEACHER if name == TEACHER.name else STUDENT
+    begun = time.perf_counter()
+    network = build_network(recipe, 10, seed=seed)
+    made = teach(network, train, lesson, epochs=epochs, seed=seed, augmentation=recipe.augmentation)
+    return made, time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Promise: one image at a time takes at most 4 ms on a CPU; size, latency and throughput of every file of a model.
+
+The network of a recipe (`--recipe`, all of them unless told) with drawn weights, which take as long as trained ones,
+as pt2, ONNX and ONNX in int8, each on one thread. `--quick` makes 100 calls and three batches, otherwise 1 000 and all.
+The last line is one JSON object: recipe, then format.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.edge_files import export_file
+from pipelines.engine import Engine
+from pipelines.families.digits import FAMILY, load
+from pipelines.model import build_network, parameter_count
+from pipelines.onnx_graph import export_onnx, load_onnx
+from pipelines.predict import exportable, measure_latency, save
+from pipelines.predict import load as load_pt2
+from registry.package import MODEL_FILE, ONNX_FILE
+
+BATCHES = (1, 8, 32, 64, 128, 256)
+PROMISED_MS = 4.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--recipe", choices=sorted(FAMILY.recipes))
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: dict[str, object] = {"load_before": round(os.getloadavg()[0], 2), "promised_ms": PROMISED_MS}
+    for name in [asked.recipe] if asked.recipe else sorted(FAMILY.recipes):
+        figures[name] = _recipe(name, asked.quick)
+        print(name, json.dumps(figures[name]), flush=True)
+    print(json.dumps(figures))
+
+
+def _recipe(name: str, quick: bool) -> dict[str, object]:
+    network = build_network(FAMILY.recipe(name), len(FAMILY.classes), height=FAMILY.height, width=FAMILY.width)
+    module = exportable(network, height=FAMILY.height, width=FAMILY.width, temperature=1.1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save(module, folder / MODEL_FILE)
+        (folder / ONNX_FILE).write_bytes(export_onnx(module))
+        int8 = folder / "int8.onnx"
+        export_file(folder, FAMILY.classes, FAMILY.name, 1, "onnx-int8", load(None).validation, int8)
+        files = {"pt2": folder / MODEL_FILE, "onnx": folder / ONNX_FILE, "onnx-int8": int8}
+        found: dict[str, object] = {"parameters": parameter_count(network)}
+        for form, path in files.items():
+            reader = load_pt2 if form == "pt2" else load_onnx
+            found[form] = {"size_bytes": path.stat().st_size, **_timed(reader(path, FAMILY.classes, threads=1), quick)}
+    return found
+
+
+def _timed(model: Engine, quick: bool) -> dict[str, float]:
+    spent = measure_latency(model, 100 if quick else 1000)
+    p50, p95 = np.percentile(spent, [50, 95])
+    rates = {
+        batch: _images_per_second(model, batch, 3 if quick else 10) for batch in (BATCHES[::2] if quick else BATCHES)
+    }
+    best = max(rates, key=lambda batch: rates[batch])
+    return {
+        "p50_ms": round(float(p50), 3),
+        "p95_ms": round(float(p95), 3),
+        "best_batch": best,
+        "images_per_s": round(rates[best]),
+    }
+
+
+def _images_per_second(model: Engine, batch: int, calls: int) -> float:
+    images = np.random.default_rng(0).integers(0, 256, (batch, model.height, model.width), dtype=np.uint8)
+    model(images)
+    fastest = float("inf")
+    for _ in range(calls):
+        begun = time.perf_counter()
+        model(images)
+        fastest = min(fastest, time.perf_counter() - begun)
+    return batch / fastest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""`platform export` and `platform edge`: models on other machines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)
+
+
+def export_model(
+    form: Annotated[str, typer.Option("--format", help="onnx or onnx-int8.")] = "onnx",
+    version: Annotated[int | None, typer.Option("--version", help="Version; the champion otherwise.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version as one file for another machine, compared with PyTorch on the golden set."""
+    from mlplatform.build import build
+    from mlplatform.exporting import export
+    from mlplatform.settings import load_settings
+
+    made = export(build(load_settings()), version, form, out)
+    if as_json:
+        print_json(made)
+        return
+    rows = [{"measure": name.replace("_", " "), "value": value} for name, value in made.items()]
+    print_table(f"version {made['version']} as {form}", rows, ("measure", "value"), "nothing")
+
+
+@edge_app.command("serve")
+def serve(
+    model: Path,
+    host: Annotated[str, typer.Option("--host", help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port.")] = 8080,
+    threads: Annotated[int, typer.Option("--threads", help="Threads per answer.", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Answer /v1/predict with an exported model until Ctrl-C; needs neither PyTorch nor a database."""
+    from mlplatform.errors import SettingsError
+    from pipelines import edge
+
+    try:
+        ready = edge.EdgeModel(model, threads)
+    except edge.Refused as refused:
+        raise SettingsError(str(refused)) from refused
+    value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
+    say(value, f"{ready.name} version {ready.version} answers on http://{host}:{port}/v1/predict", as_json)
+    edge.serve(model, host, port, threads)

@@ -1,0 +1,31 @@
+"""Exports of registered versions for other machines: fetched, written, compared with PyTorch; it prints nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError, SettingsError
+
+
+def export(parts: Parts, version: int | None, form: str, out: Path | None) -> dict[str, Any]:
+    """Write a version (the champion unless told) in a format; returns the file and how it compares with PyTorch.
+
+    Raises SettingsError for an unknown format, NotFoundError without a champion, ModelFormatError, DataError.
+    """
+    from pipelines.edge_files import compare_file, export_file, formats
+
+    if form not in formats():
+        raise SettingsError(f"format {form!r} is not known; known: {', '.join(formats())}")
+    family = parts.family
+    if version is None:
+        current = parts.champions.current(family.name)
+        if current is None:
+            raise NotFoundError("there is no champion to export; `platform train` makes the first one")
+        version = current.to_version
+    folder = parts.catalog.download(family.name, version, parts.model_cache)
+    path = out or Path(f"{family.name}-{version}{'-int8' if form == 'onnx-int8' else ''}.onnx")
+    split = family.load(parts.settings.data_dir)
+    export_file(folder, family.classes, family.name, version, form, split.validation, path)  # type: ignore[arg-type]
+    parity = compare_file(path, folder, family.classes, form, split.golden)
+    return {"model": family.name, "version": version, "file": str(path), **asdict(parity)}

@@ -1,0 +1,55 @@
+"""Exports of registered versions."""
+
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.errors import NotFoundError, SettingsError
+from mlplatform.exporting import export
+from pipelines.families.digits import COMPACT
+from pipelines.model import build_network
+from pipelines.onnx_graph import export_onnx
+from pipelines.predict import exportable, save
+from registry.package import MODEL_FILE, ONNX_FILE
+from tests.mlplatform.conftest import FakeCatalog
+from tests.mlplatform.loop_world import promote
+
+
+class Shelf(FakeCatalog):
+    """Every version is the same untrained network."""
+
+    def download(self, name: str, version: int, target: Path) -> Path:
+        self.version(name, version)
+        folder = target / name / str(version)
+        if not (folder / MODEL_FILE).is_file():
+            module = exportable(build_network(COMPACT, 10))
+            save(module, folder / MODEL_FILE)
+            (folder / ONNX_FILE).write_bytes(export_onnx(module))
+        return folder
+
+
+@pytest.fixture
+def stocked(parts: Parts) -> Parts:
+    if not parts.database.is_sqlite:
+        pytest.skip("the kind of database means nothing here")
+    parts.__dict__["catalog"] = Shelf()
+    parts.__dict__.pop("champions", None)
+    return parts
+
+
+def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked: Parts, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no champion to export"):
+        export(stocked, None, "onnx", tmp_path / "a.onnx")
+    with pytest.raises(SettingsError, match="known: onnx, onnx-int8"):
+        export(stocked, None, "tflite", tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_the_champion_is_written_and_compared_on_the_golden_set(stocked: Parts, tmp_path: Path) -> None:
+    promote(stocked, 4)
+    made = export(stocked, None, "onnx", tmp_path / "deep" / "a.onnx")
+    assert (made["model"], made["version"], made["file"]) == ("digits", 4, str(tmp_path / "deep" / "a.onnx"))
+    assert made["rows"] == len(stocked.family.load(None).golden) == made["same_answers"]
+    assert made["max_difference"] < 1e-4
+    assert (tmp_path / "deep" / "a.onnx").stat().st_size == made["size_bytes"]
