@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = replace(FAMILY.recipe(arguments.recipe), epochs=2, patience=2, threads=1)
     rows = _rows(arguments.data_dir, 512 if arguments.quick else 1_536)
-    turns = 1 if arguments.quick else 5
+    turns = 1 if arguments.quick else 3
     seconds: dict[str, list[float]] = {}
     for _ in range(turns):
         for name, spent in _turn(recipe, rows).items():
