@@ -27,6 +27,7 @@ from pipelines.evaluate import Judgement, judge
 from pipelines.families.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.family import Family, find_family
 from pipelines.idx import load_idx_folder
+from pipelines.mixture import capped
 from pipelines.model import build_network, parameter_count
 from pipelines.predict import exportable, load, save
 from pipelines.recipe import Recipe
@@ -78,7 +79,7 @@ def _trained(
     family: Family, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
-    rows = sides.train if recipe.max_train_rows is None else sides.train.take(range(recipe.max_train_rows))
+    rows = capped(sides.train, recipe.max_train_rows)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width, seed=seed)
     parameters, begun = parameter_count(network), time.process_time()
 

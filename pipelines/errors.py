@@ -7,6 +7,7 @@ PipelineError
 ├── UnknownPipelineError (LookupError)         no family or recipe of that name
 ├── TrainingError (RuntimeError)               a training that cannot go on
 │   └── TrainingStopped                        a training that was asked to stop
+├── SearchError (RuntimeError)                 a search for a recipe that cannot be made
 └── ModelFormatError (ValueError)              a model that cannot be trusted or used
 """
 
@@ -30,6 +31,9 @@ class TrainingError(PipelineError, RuntimeError): ...
 
 
 class TrainingStopped(TrainingError): ...  # noqa: N818 - a request that was honoured, not a fault
+
+
+class SearchError(PipelineError, RuntimeError): ...
 
 
 class ModelFormatError(PipelineError, ValueError): ...

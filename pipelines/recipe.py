@@ -11,6 +11,8 @@ Body = Literal["plain", "lean"]
 Schedule = Literal["plateau", "one-cycle"]
 Precision = Literal["float32", "bfloat16"]
 
+CALM = 1 / 3
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -84,6 +86,8 @@ class Recipe:
     """Of the weights over the steps, the share that the mean keeps at each step; 0 takes them as they are."""
     label_smoothing: float = 0.0
     """Share of the truth that is spread over all classes."""
+    calm: float = 0.0
+    """Share of the epochs, the last ones, in which images move and fade a third as far, nearer to what will come."""
     warm_start: bool = False
     """Whether a retraining begins with the champion's weights, where its network is built alike."""
     precision: Precision = "float32"
@@ -95,6 +99,7 @@ class Recipe:
         self._require("channels", min(self.channels, default=0) >= 1, "counts of 1 or more, one for each block")
         for name, kind in (("body", Body), ("schedule", Schedule), ("precision", Precision)):
             self._require(name, getattr(self, name) in get_args(kind), " or ".join(get_args(kind)))
+        self._require("calm", 0 <= self.calm <= 1, "a share from 0 to 1")
         self._require("averaging", 0 <= self.averaging < 1, "a share from 0 to below 1")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "a share from 0 to below 1")
         self._require("dropout", 0 <= self.dropout < 1, "a share from 0 to below 1")
@@ -103,6 +108,12 @@ class Recipe:
         self._require("plateau_patience", self.plateau_patience >= 0, "0 or more")
         self._require("feedback_share", 0 <= self.feedback_share < 1, "a share from 0 to below 1")
         self._require("max_train_rows", self.max_train_rows is None or self.max_train_rows >= 1, "1 or None")
+
+    def augmentation_at(self, epoch: int) -> Augmentation:
+        """How far images move in this epoch, from 1."""
+        if epoch <= self.epochs * (1 - self.calm):
+            return self.augmentation
+        return Augmentation(**{name: amount * CALM for name, amount in asdict(self.augmentation).items()})
 
     def as_params(self) -> dict[str, str | int | float]:
         """Flat, stable names for a tracking server; None becomes 'all'."""

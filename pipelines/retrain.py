@@ -20,6 +20,7 @@ from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
 from pipelines.evaluate import Judgement, judge
 from pipelines.examine import examine, keep
+from pipelines.explore import keep_exploration
 from pipelines.family import Family
 from pipelines.mixture import capped, mix, mixed_weights
 from pipelines.model import build_network, parameter_count
@@ -280,6 +281,8 @@ def _log_order(run: Run, order: Order, rows: Rows) -> None:
     sides = {"train": order.split.train, "validation": order.split.validation, "golden": order.split.golden}
     for role, side in sides.items():
         run.log_dataset(side.name, side.digest, order.family.name, role, len(side))
+    seen = sides if rows.new is None else {**sides, "feedback": rows.new}
+    keep_exploration(run, seen, order.family.classes)
     for role, labelled in (("feedback", rows.new), ("gate", rows.held_back)):
         if labelled is not None and len(labelled):
             run.log_dataset(f"feedback/{role}", labelled.digest, "feedback", role, len(labelled))

@@ -23,7 +23,7 @@ from pipelines.checkpoint import checkpoint_file, read_checkpoint, write_checkpo
 from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.optimise import Average, Optimiser
-from pipelines.recipe import Recipe
+from pipelines.recipe import Augmentation, Recipe
 
 CHECK_ROWS = 512
 
@@ -189,7 +189,7 @@ class _Run:
     def epoch(self, number: int, rows: Rows, counts: torch.Tensor, checks: Rows) -> EpochMetrics:
         """Train on every row once, then look at rows that are not trained on."""
         begun, rate = self._clock(), self._optimiser.rate
-        loss, accuracy = self._train(*rows, counts)
+        loss, accuracy = self._train(*rows, counts, self._recipe.augmentation_at(number))
         held_loss, held_accuracy = self._validate(*checks)
         if not (math.isfinite(loss) and math.isfinite(held_loss)):
             raise TrainingError(
@@ -226,7 +226,9 @@ class _Run:
         history = tuple(EpochMetrics(**each) for each in state["history"])
         return Progress(history, int(state["best"]), state["weights"])
 
-    def _train(self, images: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> tuple[float, float]:
+    def _train(
+        self, images: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, amount: Augmentation
+    ) -> tuple[float, float]:
         """Mean loss and accuracy as seen while the weights move."""
         self._network.train()
         # Sums stay on the device: asking for a number would make an accelerator wait at each batch.
@@ -238,7 +240,7 @@ class _Run:
                     f"training of recipe '{self._recipe.name}' was asked to stop; start it again to go on"
                 )
             chosen, truth = rows.to(self._device), labels[rows]
-            batch = augment(_floats(images[chosen]), self._recipe.augmentation, self._draws)
+            batch = augment(_floats(images[chosen]), amount, self._draws)
             logits, loss = self._loss(batch, truth, counts[chosen])
             self._optimiser.step(loss)
             if self._average is not None:

@@ -22,6 +22,7 @@ from mlplatform.plain import plain
 from mlplatform.store import alerts, promotions, retrainings
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
+from pipelines.recipe import Recipe
 from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
 from pipelines.train import EpochMetrics
 from registry.gate import GatePolicy
@@ -45,7 +46,7 @@ def train(
     reason: str,
     actor: str,
     *,
-    recipe: str | None = None,
+    recipe: Recipe | str | None = None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
 ) -> Outcome:
     """Make a version by hand from base data and feedback; the winner of the gate becomes champion."""
@@ -128,7 +129,7 @@ def _order(
     parts: Parts,
     family: Family,
     reason: str,
-    recipe: str | None,
+    recipe: Recipe | str | None,
     tags: dict[str, str],
     since: datetime | None = None,
 ) -> tuple[Order, Material, int | None]:
@@ -141,7 +142,7 @@ def _order(
     material = gather(parts, family, limits.group_by)
     order = Order(
         family=family,
-        recipe=family.recipe(recipe or parts.settings.recipe or None),
+        recipe=recipe if isinstance(recipe, Recipe) else recipe_of(parts, family, recipe),
         split=family.load(parts.settings.data_dir),
         feedback=material.rows,
         champion=champion,
@@ -159,6 +160,11 @@ def _order(
         elsewhere=family.elsewhere(parts.settings.data_dir),
     )
     return order, material, None if current is None else current.to_version
+
+
+def recipe_of(parts: Parts, family: Family, name: str | None = None) -> Recipe:
+    """The recipe of this name, or the settings' one, or the family's own."""
+    return family.recipe(name or parts.settings.recipe or None)
 
 
 def _since(parts: Parts, row: retrainings.Retraining) -> datetime | None:

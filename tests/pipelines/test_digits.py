@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import MissingDataError
+from pipelines.evaluate import judge
 from pipelines.family import find_family
+from pipelines.mixture import mix
 from pipelines.model import build_network, parameter_count
+from pipelines.predict import Predictor, exportable
 from pipelines.qmnist import has_writers
+from pipelines.train import fit
 
 SIDES = ("train", "validation", "golden", "stream")
 
@@ -64,3 +69,16 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
     assert all(hands)
     assert sum(len(each) for each in hands) == len(set().union(*hands))
     assert 1_500 < len(split.validation) < 4_500
+
+
+@pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
+@pytest.mark.parametrize("name", ["best"])
+def test_two_epochs_on_a_part_of_mnist_read_97_percent(name: str) -> None:
+    family = find_family("digits")
+    split = family.load(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))
+    recipe = replace(family.recipe(name), epochs=2, max_train_rows=5_000, batch_size=64, averaging=0.0, threads=1)
+    network = build_network(recipe, len(family.classes), seed=0)
+    fitted = fit(network, recipe, mix(split.train, None, recipe), split.validation, seed=0)
+    predictor = Predictor(exportable(fitted.network), family.classes, family.height, family.width)
+    judgement = judge(predictor(split.golden.images), split.golden.labels, family.classes)
+    assert judgement.accuracy >= 0.97

@@ -57,7 +57,7 @@ def families_folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
     (families_folder / "parity_test.py").write_text(PARITY)
-    assert family_names() == ("digits", "parity_test")
+    assert family_names() == ("arabic", "digits", "parity_test")
     family = find_family("parity_test")
     recipe, split = family.recipe(), family.load(None)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
@@ -76,12 +76,12 @@ def test_a_family_module_without_a_family_is_refused(families_folder: Path) -> N
 
 @pytest.mark.parametrize("name", ["letters", "", "../digits", "os.path", "digits.x"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UnknownPipelineError, match="known: digits"):
+    with pytest.raises(UnknownPipelineError, match="known: arabic, digits"):
         find_family(name)
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: compact, reference"):
+    with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: best, compact, reference"):
         find_family("digits").recipe("huge")
 
 

@@ -42,6 +42,7 @@ def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: Recipe) -> 
         ("schedule", "never"),
         ("precision", "float16"),
         ("averaging", 1.0),
+        ("calm", 1.1),
         ("label_smoothing", -0.1),
     ],
 )
@@ -64,3 +65,10 @@ def test_an_augmentation_that_takes_all_contrast_is_refused() -> None:
 def test_an_augmentation_that_leaves_no_letter_is_refused(field: str, value: float) -> None:
     with pytest.raises(TrainingError, match=f"{field}.* {value}"):
         Augmentation(**{field: value})
+
+
+def test_images_move_less_in_the_last_epochs_of_a_calm_recipe(tiny: Recipe) -> None:
+    calm = replace(tiny, epochs=8, calm=0.25)
+    assert [calm.augmentation_at(epoch) == tiny.augmentation for epoch in range(1, 9)] == [True] * 6 + [False] * 2
+    assert calm.augmentation_at(8).rotation == pytest.approx(5.0 / 3)
+    assert all(tiny.augmentation_at(epoch) == tiny.augmentation for epoch in range(1, 4))

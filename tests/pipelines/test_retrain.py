@@ -366,3 +366,10 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Family, split
     assert again.candidate.judgement.nll == whole.candidate.judgement.nll
     assert len(again.run.metrics["train_loss"]) == len(whole.run.metrics["train_loss"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_keeps_the_look_at_its_data(first: Made, second: Made) -> None:
+    assert first.run.figures.keys() >= {"class_balance", "train_samples", "class_means"}
+    seen = [set(json.loads(each.run.texts["exploration.json"])["balance"]) for each in (first, second)]
+    assert seen[0] == {"train", "validation", "golden"}
+    assert seen[1] == {*seen[0], "feedback"}

@@ -51,12 +51,13 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="Recipe; the family's default otherwise.")] = None,
     reason: Annotated[str, typer.Option(help="Why; shown on the card and in MLflow.")] = "trained by hand",
     data_dir: DataDir = None,
+    search: Annotated[int, typer.Option(min=0, help="Try so many recipes first, then train the best.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Train a version now, in this process; the gate decides whether it becomes champion."""
     from mlplatform.cli.work import train_now
 
-    train_now(pipeline, recipe, reason, data_dir, as_json)
+    train_now(pipeline, recipe, reason, data_dir, search, as_json)
 
 
 @app.command()

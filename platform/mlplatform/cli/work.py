@@ -1,6 +1,8 @@
 """The longer commands: training, queueing, checking, fetching; each builds once, calls, prints."""
 
+import itertools
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +21,28 @@ from mlplatform.views import ALIVE, leader_lease, status
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipelines.recipe import Recipe
+    from pipelines.search import Found
+
 POLL_SECONDS = 0.5
 
 
-def train_now(pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, as_json: bool) -> None:
+def train_now(
+    pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, trials: int, as_json: bool
+) -> None:
     """`platform train`."""
-    from mlplatform.training import train
+    from mlplatform.training import recipe_of, train
 
     parts = build(load_settings(pipeline=pipeline, data_dir=data_dir))
+    chosen = recipe_of(parts, parts.family, recipe)
+    found = _searched(parts, chosen, trials, as_json) if trials else None
     with Bar("training", quiet=as_json) as bar:
         outcome = train(
             parts,
             parts.family,
             reason,
             "cli",
-            recipe=recipe,
+            recipe=chosen if found is None else found.recipe,
             on_epoch=lambda m: bar.at(m.epoch, m.epochs, f"validation accuracy {m.validation_accuracy:.3f}"),
         )
     candidate, verdict = outcome.candidate, outcome.candidate.verdict
@@ -47,7 +56,7 @@ def train_now(pipeline: str | None, recipe: str | None, reason: str, data_dir: P
         "reasons": verdict.reasons,
         "promoted": promoted,
         "seconds": round(candidate.seconds, 1),
-    }
+    } | ({} if found is None else {"search": {"best": asdict(found.best), "trials": len(found.trials)}})
     sentence = (
         f"version {candidate.version} of {parts.family.name}: golden accuracy "
         f"{candidate.judgement.accuracy:.2%}; gate: {verdict.outcome}; "
@@ -158,6 +167,28 @@ def show_status(as_json: bool) -> None:
     print_table("tasks", shown["tasks"], ("id", "kind", "at", "details"), "none")
     notice_columns = ("idempotency_key", "channel", "state", "attempts", "last_error")
     print_table("undelivered notices", shown["undelivered"], notice_columns, "none")
+
+
+def _searched(parts: Parts, base: "Recipe", trials: int, quiet: bool) -> "Found":
+    """The best recipe of a search on base rows; its study is kept in the home folder and goes on with each call."""
+    from pipelines.mixture import capped
+    from pipelines.search import search
+
+    split = parts.family.load(parts.settings.data_dir)
+    with Bar("searching", quiet=quiet) as bar:
+        done = itertools.count(1)
+        return search(
+            parts.family,
+            base,
+            capped(split.train, base.max_train_rows),
+            split.validation,
+            parts.tracking,
+            storage=f"sqlite:///{parts.settings.home.resolve() / 'search.db'}",
+            trials=trials,
+            seed=parts.settings.seed,
+            device=parts.settings.training_device,
+            on_trial=lambda t: bar.at(next(done), trials, f"trial {t.number} {t.state}"),
+        )
 
 
 def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
