@@ -86,6 +86,13 @@ class Settings(BaseSettings):
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
+    audit_key_file: Path | None = Field(
+        None, description="File with a key of 16 bytes or more that signs the audit log's anchors; unset signs none."
+    )
+    audit_anchors: Path | None = Field(
+        None,
+        description="File where the watcher writes down the audit log's heads; unset means one in the home.",
+    )
     auth: Annotated[Literal["auto", "on", "off"], BeforeValidator(_lower)] = Field(
         "auto", description="Whether the API asks for keys: on, off, or auto (off on loopback, on elsewhere)."
     )
