@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
+from mlplatform.outward import outward_of
 
 LIBRARIES_MB = 512
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -85,6 +86,9 @@ class Settings(BaseSettings):
     )
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
+    allowed_receivers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
+        (), description="Networks and host names (JSON list) notices may go to besides public addresses."
+    )
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
     audit_key_file: Path | None = Field(
         None, description="File with a key of 16 bytes or more that signs the audit log's anchors; unset signs none."
@@ -109,6 +113,12 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
+
+    @field_validator("allowed_receivers")
+    @classmethod
+    def _receivers_can_be(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        outward_of(value)
+        return value
 
     @field_validator("training_memory_mb")
     @classmethod

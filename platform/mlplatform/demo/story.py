@@ -71,6 +71,7 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
             "auth": "off",
             "allowed_hosts": (),
             "rate_limit": 0,
+            "allowed_receivers": ("127.0.0.1",),
             "public_url": f"http://127.0.0.1:{api}",
             "mlflow_public_url": f"http://127.0.0.1:{mlflow}",
             "alerts_file": home / "alerts.yaml",
