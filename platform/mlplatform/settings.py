@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     mlflow_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) clients use for MLflow besides localhost."
     )
+    mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(_lower)] = Field(
+        "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."
+    )
     public_url: str = Field("", description="Address of the API server as people reach it, used in links.")
     mlflow_public_url: str = Field("", description="Address of the MLflow UI as people reach it, for links.")
     seed: int = Field(0, ge=0, description="Seed of trainings.")

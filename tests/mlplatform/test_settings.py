@@ -44,7 +44,7 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
 
 def test_a_receiver_that_cannot_be_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_ALLOWED_RECEIVERS", '["10.0.0.1/8"]')
-    with pytest.raises(SettingsError, match="PLATFORM_ALLOWED_RECEIVERS.*neither a network"):
+    with pytest.raises(SettingsError, match=r"PLATFORM_ALLOWED_RECEIVERS.*neither a network"):
         load_settings()
 
 

@@ -69,6 +69,7 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
             "host": "127.0.0.1",
             "port": api,
             "auth": "off",
+            "mlflow_auth": "off",
             "allowed_hosts": (),
             "rate_limit": 0,
             "allowed_receivers": ("127.0.0.1",),
