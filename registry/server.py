@@ -1,9 +1,15 @@
 """The MLflow server as a command line and an environment; it starts no process and knows no client."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Final
 
 REQUEST_TIMEOUT_SECONDS = 5
+_PASSWORDS: Final = {
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "any long random text, the same for all workers (openssl rand -hex 32)",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "the password of the user admin, made at the first start",
+}
 
 
 def quiet_environment() -> dict[str, str]:
@@ -44,6 +50,7 @@ def server_command(
     artifacts_destination: str | None = None,
     workers: int = 1,
     allowed_hosts: Sequence[str] = (),
+    app_name: str = "",
 ) -> list[str]:
     """The command of a server; run it under `quiet_environment()` and `store_environment(backend_uri)`.
 
@@ -51,7 +58,8 @@ def server_command(
     Give `artifact_root` when clients and server share a disk: files are then written directly and the same
     versions stay readable without the server. Give `artifacts_destination` when they do not: the server
     then receives and hands out the files. `allowed_hosts` are the names clients use besides localhost and
-    private addresses (for example a Compose service name). Health is served at `/health`.
+    private addresses (for example a Compose service name). `app_name` is an MLflow plugin around the server, such as
+    its own `basic-auth`. Health is served at `/health`.
     """
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--workers", str(workers)]
@@ -64,4 +72,22 @@ def server_command(
         command += ["--no-serve-artifacts"]
     if allowed_hosts:
         command += ["--allowed-hosts", ",".join(allowed_hosts)]
+    if app_name:
+        command += ["--app-name", app_name]
     return command
+
+
+def password_faults(environment: Mapping[str, str]) -> list[str]:
+    """What MLflow's basic-auth plugin lacks here, in words; it would end with a traceback."""
+    faults = [] if find_spec("flask_wtf") else ["the package Flask-WTF is missing: pip install 'mlflow[auth]'"]
+    return faults + [f"{name} is not set: {why}" for name, why in _PASSWORDS.items() if not environment.get(name)]
+
+
+def password_config(database_uri: str) -> str:
+    """The plugin's configuration: users in a database of their own, who may read nothing they were not given."""
+    return (
+        "[mlflow]\nadmin_username = admin\n"
+        "default_permission = NO_PERMISSIONS\ngrant_default_workspace_access = false\n"
+        f"database_uri = {database_uri.replace('%', '%%')}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )

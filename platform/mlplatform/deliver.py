@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from mlplatform.build import Parts
 from mlplatform.errors import DeliveryError
+from mlplatform.outward import Outward, outward_of
 from mlplatform.push import push
 from mlplatform.redact import without_secrets
 from mlplatform.store import audit, leases, outbox
@@ -74,6 +75,24 @@ class Courier:
             raise DeliveryError(
                 f"channel {message.channel!r} is {channel.type} now; this was made for {message.payload['type']}"
             )
+        if isinstance(channel, EmailChannel):  # a relay is where people put it, most often on a private network
+            self._mail(channel, message.payload["message"])
+            return
+        outward = outward_of(self.parts.settings.allowed_receivers)
+        with outward.only() as refused:
+            try:
+                self._send(channel, message, outward)
+            except DeliveryError as error:
+                if refused:
+                    raise DeliveryError(refused[0]) from error
+                raise
+
+    def _send(
+        self,
+        channel: SlackChannel | AlertmanagerChannel | WebhookChannel | AppriseChannel,
+        message: outbox.Message,
+        outward: Outward,
+    ) -> None:
         body = orjson.dumps(message.payload.get("body"))
         match channel:
             case SlackChannel():
@@ -84,11 +103,9 @@ class Courier:
                 moment, secret = int(self.parts.clock().timestamp()), channel.secret.get_secret_value()
                 headers = signed_headers(secret, message.idempotency_key, moment, body)
                 self._post(channel.url.get_secret_value(), body, message, headers)
-            case EmailChannel():
-                self._mail(channel, message.payload["message"])
             case AppriseChannel():
                 timeout = self.parts.settings.delivery_timeout_seconds
-                push(channel.url.get_secret_value(), message.payload["body"], timeout)
+                push(channel.url.get_secret_value(), message.payload["body"], timeout, outward)
             case _:
                 assert_never(channel)
 

@@ -16,6 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from mlplatform import anchors
 from mlplatform.aside import Aside
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
@@ -28,6 +29,7 @@ from mlplatform.loop import graver, turn
 from mlplatform.losses import post_losses
 from mlplatform.planning import replan
 from mlplatform.probation import Warden
+from mlplatform.rulebook import note_rules
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.trials import Referee
@@ -43,6 +45,7 @@ RECONCILE_SECONDS = 10.0
 PLAN_SECONDS = 60.0
 TRIAL_SECONDS = 5.0
 PROBATION_SECONDS = 10.0
+ANCHOR_SECONDS = 60.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -57,6 +60,7 @@ class Watcher:
     parts: Parts
     measure: Measure = measured
     _lease: leases.Lease | None = None
+    _noted: bool = False
     _stopping: threading.Event = field(default_factory=threading.Event)
     _unmeasured: dict[str, tuple[Rule, Evaluation]] = field(default_factory=dict)
 
@@ -108,6 +112,11 @@ class Watcher:
             leases.beat(connection, WATCHER, self.parts.instance, now, details)
         if self._lease is not None and not led:
             log.info("this watcher leads now (fence %d)", self._lease.fence)
+            self._noted = False
+        if self._lease is not None and not self._noted:
+            changes = note_rules(self.parts, self._lease)
+            log.info("rules: %s", "; ".join(changes[:5]) or "as before")
+            self._noted = True
 
     def evaluate(self, rule: Rule) -> None:
         """Evaluate a rule for the current slot, once among all watchers."""
@@ -156,6 +165,11 @@ class Watcher:
         if (lease := self._lease) is not None:
             Referee(self.parts).round(lease)
 
+    def anchor(self) -> None:
+        """Write down the heads of the audit log's chains, outside the database."""
+        if self._lease is not None:
+            anchors.take(self.parts, anchors.file_of(self.parts), self.parts.clock())
+
     def reconcile(self) -> None:
         """Close label audits that are done, tell of lost predictions, and make MLflow agree with the history."""
         if (lease := self._lease) is None:
@@ -176,7 +190,7 @@ class Watcher:
         scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={
-                "default": ThreadPoolExecutor(7),
+                "default": ThreadPoolExecutor(8),
                 "evaluate": ThreadPoolExecutor(1),
                 "aside": Aside(),
                 "looking": Aside(),
@@ -193,6 +207,7 @@ class Watcher:
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
             (self.referee, TRIAL_SECONDS),
+            (self.anchor, ANCHOR_SECONDS),
         ):
             scheduler.add_job(_steady(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
         for rule in self.parts.rules.rules:

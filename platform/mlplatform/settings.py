@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
+from mlplatform.outward import outward_of
 
 LIBRARIES_MB = 512
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     )
     mlflow_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) clients use for MLflow besides localhost."
+    )
+    mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(_lower)] = Field(
+        "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."
     )
     public_url: str = Field("", description="Address of the API server as people reach it, used in links.")
     mlflow_public_url: str = Field("", description="Address of the MLflow UI as people reach it, for links.")
@@ -115,7 +119,17 @@ class Settings(BaseSettings):
     )
     delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
     delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
+    allowed_receivers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
+        (), description="Networks and host names (JSON list) notices may go to besides public addresses."
+    )
     reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
+    audit_key_file: Path | None = Field(
+        None, description="File with a key of 16 bytes or more that signs the audit log's anchors; unset signs none."
+    )
+    audit_anchors: Path | None = Field(
+        None,
+        description="File where the watcher writes down the audit log's heads; unset means one in the home.",
+    )
     auth: Annotated[Literal["auto", "on", "off"], BeforeValidator(_lower)] = Field(
         "auto", description="Whether the API asks for keys: on, off, or auto (off on loopback, on elsewhere)."
     )
@@ -132,6 +146,12 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
+
+    @field_validator("allowed_receivers")
+    @classmethod
+    def _receivers_can_be(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        outward_of(value)
+        return value
 
     @field_validator("training_memory_mb")
     @classmethod

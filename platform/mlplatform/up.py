@@ -4,14 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.errors import ProcessError, SettingsError
 from mlplatform.processes import Fleet, answers, ended_by_signals
-from mlplatform.settings import Settings, load_settings
+from mlplatform.settings import LOOPBACK, Settings, load_settings
 from mlplatform.store import leases
-from registry.server import server_command, store_environment
+from registry.server import password_config, password_faults, server_command, store_environment
 
 HEALTHY_SECONDS = 120.0
 
@@ -35,11 +36,40 @@ def run_mlflow(as_json: bool) -> None:
         artifact_root=None if destination else (home / "artifacts").as_uri(),
         artifacts_destination=destination,
         allowed_hosts=settings.mlflow_allowed_hosts,
+        app_name="basic-auth" if settings.mlflow_auth == "basic" else "",
     )
-    say({"address": mlflow_url(settings)}, f"MLflow on {mlflow_url(settings)}", as_json)
+    passwords = mlflow_passwords(settings, home, os.environ)
+    shown, text = mlflow_announcement(settings)
+    say(shown, text, as_json)
     sys.stdout.flush()
-    os.environ.update(store_environment(backend))
+    os.environ.update(store_environment(backend) | passwords)
     os.execv(command[0], command)  # noqa: S606 - the same interpreter, no shell
+
+
+def mlflow_announcement(settings: Settings) -> tuple[dict[str, str], str]:
+    """What is said at MLflow's start: its address, and a warning where anybody may change everything."""
+    shown = {"address": mlflow_url(settings), "auth": settings.mlflow_auth}
+    text = f"MLflow on {mlflow_url(settings)}"
+    if settings.mlflow_host in LOOPBACK or settings.mlflow_auth != "off":
+        return shown, text
+    warning = "WARNING: MLflow beyond loopback without passwords (PLATFORM_MLFLOW_AUTH=off): anybody may use it"
+    return shown | {"warning": warning}, f"{text}\n{warning}"
+
+
+def mlflow_passwords(settings: Settings, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of MLflow's password plugin, its configuration written; none where it is off.
+
+    Raises SettingsError naming what is missing.
+    """
+    if settings.mlflow_auth == "off":
+        return {}
+    if faults := password_faults(environment):
+        raise SettingsError(f"PLATFORM_MLFLOW_AUTH=basic: {'; '.join(faults)}")
+    if "MLFLOW_AUTH_CONFIG_PATH" in environment:
+        return {}
+    path = home / "mlflow-auth.ini"
+    path.write_text(password_config(f"sqlite:///{home / 'mlflow-auth.db'}"), encoding="utf-8")
+    return {"MLFLOW_AUTH_CONFIG_PATH": str(path)}
 
 
 def mlflow_url(settings: Settings) -> str:

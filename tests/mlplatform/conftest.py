@@ -158,7 +158,9 @@ def catalog() -> FakeCatalog:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(_env_file=None, home=tmp_path / "home", alerts_file=tmp_path / "alerts.yaml")
+    loopback = ("127.0.0.1",)
+    alerts_file = tmp_path / "alerts.yaml"
+    return Settings(_env_file=None, home=tmp_path / "home", alerts_file=alerts_file, allowed_receivers=loopback)
 
 
 @pytest.fixture

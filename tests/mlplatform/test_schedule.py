@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection
 
+from mlplatform import anchors
 from mlplatform.build import Parts
 from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
 from mlplatform.schedule import Watcher, slot_of
 from mlplatform.settings import Settings
-from mlplatform.store import leases
+from mlplatform.store import audit, leases
 from mlplatform.store.database import Database
 from tests.mlplatform import own_metrics
 from tests.mlplatform.conftest import FakeCatalog
@@ -84,6 +85,17 @@ def test_every_watcher_gives_a_sign_of_life_and_says_whether_it_leads(pair: tupl
     with pair[0].parts.database.read() as connection:
         beats = {beat.instance: beat.details["leader"] for beat in leases.alive(connection, pair[0].parts.clock())}
     assert beats == {pair[0].parts.instance: True, pair[1].parts.instance: False}
+
+
+def test_who_begins_to_lead_notes_the_rules_once_and_writes_anchors(pair: tuple[Watcher, Watcher]) -> None:
+    first, second = pair
+    for watcher in (first, second, first):
+        watcher.lead()
+        watcher.anchor()
+    with first.parts.database.read() as connection:
+        assert [entry["action"] for entry in audit.entries(connection)] == ["load-rules", "first"]
+    [anchor] = anchors.read(anchors.file_of(first.parts), None)
+    assert anchor.heads["log"][0] == 2
 
 
 def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> None:

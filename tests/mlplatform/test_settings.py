@@ -42,6 +42,12 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     assert load_settings().data_dir is None
 
 
+def test_a_receiver_that_cannot_be_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_ALLOWED_RECEIVERS", '["10.0.0.1/8"]')
+    with pytest.raises(SettingsError, match=r"PLATFORM_ALLOWED_RECEIVERS.*neither a network"):
+        load_settings()
+
+
 def test_the_example_file_uncommented_is_the_defaults() -> None:
     defaults = load_settings()
     lines = [line.removeprefix("# ") for line in env_example().splitlines() if line.startswith("# PLATFORM_")]

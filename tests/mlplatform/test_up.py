@@ -14,7 +14,14 @@ import pytest
 from mlplatform.errors import ProcessError, SettingsError
 from mlplatform.processes import Child, Fleet, free_port
 from mlplatform.settings import Settings
-from mlplatform.up import mlflow_url, platform_command, run_platform, start_platform
+from mlplatform.up import (
+    mlflow_announcement,
+    mlflow_passwords,
+    mlflow_url,
+    platform_command,
+    run_platform,
+    start_platform,
+)
 from registry.server import quiet_environment
 from tests.mlplatform.loop_world import RULES
 from tests.mlplatform.test_processes import gone
@@ -40,6 +47,22 @@ def test_a_command_is_run_by_this_interpreter() -> None:
 
 def test_mlflow_listens_where_the_settings_say(settings: Settings) -> None:
     assert mlflow_url(settings.model_copy(update={"mlflow_port": 5001})) == "http://127.0.0.1:5001"
+
+
+def test_mlflow_beyond_loopback_warns_unless_it_asks_for_passwords(settings: Settings) -> None:
+    assert "warning" not in mlflow_announcement(settings)[0]
+    open_ = settings.model_copy(update={"mlflow_host": "0.0.0.0"})
+    shown, text = mlflow_announcement(open_)
+    assert "anybody may use it" in shown["warning"]
+    assert shown["warning"] in text
+    assert "warning" not in mlflow_announcement(open_.model_copy(update={"mlflow_auth": "basic"}))[0]
+
+
+def test_mlflows_passwords_are_refused_while_something_is_missing(settings: Settings, tmp_path: Path) -> None:
+    assert mlflow_passwords(settings, tmp_path, {}) == {}
+    with pytest.raises(SettingsError, match=r"PLATFORM_MLFLOW_AUTH=basic: .*MLFLOW_AUTH_ADMIN_PASSWORD is not set"):
+        mlflow_passwords(settings.model_copy(update={"mlflow_auth": "basic"}), tmp_path, {})
+    assert not (tmp_path / "mlflow-auth.ini").exists()
 
 
 def test_an_mlflow_elsewhere_contradicts_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +47,23 @@ def test_a_saved_model_answers_like_the_one_in_memory(module: Exportable, saved:
     assert (loaded.classes, loaded.height, loaded.width) == (CLASSES, 12, 12)
     assert np.allclose(loaded(images), Predictor(module, CLASSES, 12, 12)(images), atol=1e-6)
     assert [path.name for path in saved.parent.iterdir()] == ["model.pt2"]
+
+
+def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
+    code = (
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "from pipelines.predict import load\n"
+        "seen = []\n"
+        "sys.addaudithook(lambda event, args: seen.append(args) if event == 'pickle.find_class' else None)\n"
+        "pickle.loads(pickle.dumps(Path()))\n"
+        "assert seen, 'the hook hears pickles'\n"
+        "seen.clear()\n"
+        f"load(Path({str(saved)!r}), {CLASSES!r})\n"
+        "print(seen)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert said.stdout.strip() == "[]"
 
 
 def test_threads_may_share_a_predictor(saved: Path) -> None:

@@ -1,9 +1,17 @@
 """The MLflow server's command line and environment."""
 
+import configparser
 import os
 import sys
+from pathlib import Path
 
-from registry.server import REQUEST_TIMEOUT_SECONDS, quiet_environment, server_command
+from registry.server import (
+    REQUEST_TIMEOUT_SECONDS,
+    password_config,
+    password_faults,
+    quiet_environment,
+    server_command,
+)
 
 
 def test_the_command_runs_one_worker_of_this_interpreter() -> None:
@@ -28,6 +36,27 @@ def test_a_destination_turns_the_artifact_proxy_on() -> None:
 def test_allowed_hosts_are_joined_by_commas() -> None:
     command = server_command("0.0.0.0", 5000, allowed_hosts=["mlflow", "mlflow:5000"])
     assert command[-2:] == ["--allowed-hosts", "mlflow,mlflow:5000"]
+
+
+def test_a_plugin_around_the_server_is_named_last() -> None:
+    assert server_command("127.0.0.1", 5000, app_name="basic-auth")[-2:] == ["--app-name", "basic-auth"]
+
+
+def test_passwords_need_a_secret_and_a_first_password_and_say_so() -> None:
+    missing = password_faults({})
+    assert any("MLFLOW_FLASK_SERVER_SECRET_KEY is not set" in fault for fault in missing)
+    assert any("MLFLOW_AUTH_ADMIN_PASSWORD is not set" in fault for fault in missing)
+    given = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "s", "MLFLOW_AUTH_ADMIN_PASSWORD": "p"}
+    assert len(password_faults(given)) == len(missing) - 2
+
+
+def test_the_configuration_of_users_reads_as_it_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "auth.ini"
+    path.write_text(password_config("postgresql://u:p%40w@host/db"))
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    assert parser["mlflow"]["database_uri"] == "postgresql://u:p%40w@host/db"
+    assert parser["mlflow"]["default_permission"] == "NO_PERMISSIONS"
 
 
 def test_the_environment_forbids_telemetry_pickles_and_helper_processes() -> None:

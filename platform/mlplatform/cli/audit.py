@@ -1,4 +1,4 @@
-"""`platform audit`: status, next, submit."""
+"""`platform audit`: status, next, submit; log, anchor, verify."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from mlplatform.cli.output import AsJson, print_json, print_table, say
 
-audit_app = typer.Typer(help="Answers drawn for review by people.", no_args_is_help=True)
+audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
 Reviewer = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept with the labels.")]
 
 
@@ -62,3 +62,61 @@ def submit_sheet(sheet: Path, reviewer: Reviewer, as_json: AsJson = False) -> No
     taken = submit(build(load_settings()), read_sheet(sheet), reviewer)
     words = f"{taken['audit']} audit labels, {taken['review']} reviews, {taken['repeated']} known already"
     say(taken, words, as_json)
+
+
+@audit_app.command("log")
+def log_entries(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Who did what to which model, key, rule or label, newest first."""
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.settings import load_settings
+    from mlplatform.store import audit
+
+    with build(load_settings()).database.read() as connection:
+        rows = plain(audit.entries(connection, limit))
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("audit log", rows, ("number", "at", "actor", "action", "subject", "details"), "empty")
+
+
+@audit_app.command("anchor")
+def take_anchor(
+    out: Annotated[Path | None, typer.Option("--out", help="File to add to; PLATFORM_AUDIT_ANCHORS otherwise.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write down the heads of the audit log's chains, to be kept outside the database."""
+    from mlplatform import anchors
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+
+    parts = build(load_settings())
+    path = out or anchors.file_of(parts)
+    made = anchors.take(parts, path, parts.clock())
+    value = {"file": str(path), "chains": 0 if made is None else len(made.heads), "signed": bool(made and made.proved)}
+    say(value, f"{value['chains']} heads that moved are in {path}", as_json)
+
+
+@audit_app.command("verify")
+def verify_log(
+    anchors_file: Annotated[
+        Path | None, typer.Option("--anchors", help="Anchors to hold against; PLATFORM_AUDIT_ANCHORS otherwise.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what was changed, removed or reordered in the log and in predictions; exit code 1 when something was."""
+    from mlplatform import anchors
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.settings import load_settings
+    from mlplatform.verification import verify
+
+    parts = build(load_settings())
+    key = anchors.key_of(parts)
+    held = list(anchors.read(anchors_file or anchors.file_of(parts), key))
+    report = verify(parts.database, held, signed=key is not None)
+    say(plain(report) | {"sound": report.sound}, report.text, as_json)
+    raise typer.Exit(0 if report.sound else 1)

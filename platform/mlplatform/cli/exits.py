@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done; for `check`: no rule is in breach |
-| 1 | a step failed, or `doctor` found a problem |
+| 1 | a step failed, or `doctor` or `audit verify` found a problem |
 | 2 | wrong usage of the command line |
 | 3 | a setting, alerts.yaml or data is wrong |
 | 4 | an id, version or name is not known |

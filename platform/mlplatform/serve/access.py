@@ -28,6 +28,8 @@ RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/openapi.json", _READ, _ANY),
     ("/static-offline-docs", _READ, _ANY),
 )
+HOLDS: Final = frozenset({"/v1/audit/next"})
+"""What is asked with GET and changes something all the same: answers are held for whoever asks."""
 _ADMIN: Final = frozenset({"admin"})
 
 

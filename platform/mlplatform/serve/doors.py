@@ -50,13 +50,15 @@ def install_doors(app: FastAPI, server: Server) -> None:
 
 
 def hosts_of(settings: Settings) -> frozenset[str]:
-    """The names a request may be meant for; none means any.
+    """The names a request may be meant for; none means any. Local ones are no harm: no other site can have them.
 
     A server on loopback that asks for no key answers to local names only: else a page of another site could have its
     own name lead here (DNS rebinding), and read everything.
     """
     given = frozenset(name.lower() for name in settings.allowed_hosts)
-    if given or settings.asks_for_keys or settings.host not in LOOPBACK:
+    if given:
+        return given | LOCAL_NAMES
+    if settings.asks_for_keys or settings.host not in LOOPBACK:
         return given
     public = urlsplit(settings.public_url).hostname
     return LOCAL_NAMES | ({public.lower()} if public else set())

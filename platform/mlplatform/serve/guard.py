@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform import keys
 from mlplatform.clock import Clock
-from mlplatform.serve.access import needed
+from mlplatform.serve.access import HOLDS, needed
 from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.problems import problem
 from mlplatform.serve.throttle import Taken, Throttle, neighbourhood
@@ -104,7 +104,8 @@ class Guard:
             if not key.allows(wanted):
                 return _forbidden(key, wanted), None
             caller = Caller(key.name, key.id)
-        if by_browser and method not in SAFE and self._foreign(headers):
+        changes = method not in SAFE or scope["path"] in HOLDS
+        if by_browser and changes and self._foreign(headers):
             return _other_site(), None
         scope["mlplatform.caller"] = caller
         if terms.throttle is None:

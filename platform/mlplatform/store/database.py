@@ -3,7 +3,7 @@
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,11 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
         with self._translated(), self._engine.begin() as connection:
-            yield connection
+            waiting: dict[Callable[[Connection, list[Any]], None], list[Any]] = {}
+            yield connection.execution_options(mlplatform_last=waiting)
+            while waiting:
+                work = next(iter(waiting))
+                work(connection, waiting.pop(work))
 
     def upgrade(self) -> None:
         """Create or migrate the tables; processes that start together wait for each other."""
@@ -100,6 +104,19 @@ class Database:
             f"the database {self.url} did not answer ({first_line}); check that it runs and that "
             "PLATFORM_DATABASE_URL is right (`platform doctor`)"
         )
+
+
+def at_the_end(connection: Connection, work: Callable[[Connection, list[Any]], None], item: object) -> None:
+    """Let `work` be done with all its items just before the transaction commits.
+
+    For a lock that every writer takes: taken last, it is held for a moment only, and nobody who holds it waits for
+    another. On a connection that is not a `write` the work is done at once.
+    """
+    waiting = connection.get_execution_options().get("mlplatform_last")
+    if waiting is None:
+        work(connection, [item])
+    else:
+        waiting.setdefault(work, []).append(item)
 
 
 def _masked(url: str) -> str:

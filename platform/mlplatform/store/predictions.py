@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from mlplatform.errors import NotFoundError
-from mlplatform.store import audits, tallies
+from mlplatform.store import audits, batches, tallies
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import feedback, images, predictions
@@ -63,6 +63,7 @@ def record(connection: Connection, rows: Sequence[Recorded], instance: str = "")
     counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
     tallies.add(connection, instance, list(counted.values()))
     audits.draw(connection, [row for row, _ in counted.values()])
+    batches.add(connection, instance, [row for row, _ in counted.values()])
     return len(fresh)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -320,4 +321,7 @@ audit_log = Table(
     named_text("action"),
     named_text("subject"),
     named_json("details"),
+    Column("number", BigInteger, nullable=True, unique=True),
+    Column("hash", String(64), nullable=True),
+    Index("ix_audit_log_subject", "subject", "seq"),
 )

@@ -1,8 +1,8 @@
-"""The table of API keys; it knows no query."""
+"""The tables of API keys and of the audit log's chains; it knows no query."""
 
 from typing import Final
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
 
 from mlplatform.store.schema import metadata, named_json, named_text, named_time
 
@@ -18,4 +18,25 @@ api_keys: Final = Table(
     named_time("expires_at", null=True),
     named_time("revoked_at", null=True),
     named_time("last_used_at", null=True),
+)
+
+audit_chains: Final = Table(
+    "audit_chains",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    named_time("at"),
+)
+
+audit_batches: Final = Table(
+    "audit_batches",
+    metadata,
+    Column("chain", String(200), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    named_time("at", index=True),
+    named_time("oldest"),
+    Column("answers", Integer, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("hash", String(64), nullable=False),
 )

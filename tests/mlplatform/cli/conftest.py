@@ -52,6 +52,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", NOWHERE)
+    monkeypatch.setenv("PLATFORM_ALLOWED_RECEIVERS", '["127.0.0.1"]')
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "alerts.yaml").write_text(RULES, encoding="utf-8")
 

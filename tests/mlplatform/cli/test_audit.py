@@ -4,10 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from mlplatform.build import Parts
 from mlplatform.clock import utc_now
-from mlplatform.store import plans, promotions
+from mlplatform.store import audit, plans, promotions
+from mlplatform.store.schema import audit_log
 from monitors.sampling import Plan
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
@@ -66,3 +68,18 @@ def test_nothing_to_review_is_said_and_writes_nothing(platform: Command, store: 
 def test_an_unknown_task_and_a_missing_sheet_are_errors(platform: Command, store: Parts, tmp_path: Path) -> None:
     assert "'t' is not open" in platform("audit", "next", "--reviewer", "ada", "--task", "t").err
     assert "cannot be read" in platform("audit", "submit", str(tmp_path / "no.csv"), "--reviewer", "ada").err
+
+
+def test_the_log_is_shown_anchored_and_verified(platform: Command, store: Parts) -> None:
+    with store.database.write() as connection:
+        audit.note(connection, "ada", "look", "clock", store.clock())
+    assert platform("audit", "log", "--limit", "1", "--json").json[0]["actor"] == "ada"
+    assert "look" in platform("audit", "log").out
+    assert platform("audit", "anchor", "--json").json["chains"] >= 1
+    sound = platform("audit", "verify", "--json")
+    assert (sound.code, sound.json["sound"], sound.json["anchored"] >= 1) == (0, True, True)
+    with store.database.write() as connection:
+        connection.execute(delete(audit_log).where(audit_log.c.actor == "ada"))
+    broken = platform("audit", "verify")
+    assert broken.code == 1
+    assert "at the end was removed" in broken.out

@@ -200,11 +200,19 @@ def test_other_names_are_a_setting_or_the_public_address(lite: Parts) -> None:
         assert client.get("/healthz", headers={"host": "ml.example.org"}).status_code == 200
     with running(guarded(lite, allowed_hosts=("Ml.example.org",))) as client:
         assert client.get("/healthz", headers={"host": "ml.example.org:443"}).status_code == 200
-        answer = client.get("/healthz", headers={"host": "localhost"})
+        assert client.get("/healthz", headers={"host": "127.0.0.1:8000"}).status_code == 200  # a probe from inside
+        answer = client.get("/healthz", headers={"host": "other.example.org"})
     assert answer.status_code == 421
     assert "PLATFORM_ALLOWED_HOSTS" in answer.json()["detail"]
     with running(guarded(lite, allowed_hosts=())) as client:
         assert client.get("/healthz", headers={"host": "anything"}).status_code == 200
+
+
+def test_a_foreign_page_holds_no_answers_for_review(lite: Parts) -> None:
+    with running(guarded(lite, auth="off")) as client:
+        foreign = {"sec-fetch-site": "cross-site"}
+        assert client.get("/v1/audit/next?reviewer=ada", headers=foreign).status_code == 403
+        assert client.get("/v1/audit/next?reviewer=ada").status_code == 200
 
 
 def test_requests_over_the_rate_wait_key_by_key_and_are_told_how_long(lite: Parts) -> None:

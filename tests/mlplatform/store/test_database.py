@@ -5,15 +5,17 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, MetaData, Table, text
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store import audit
-from mlplatform.store.database import Database, insert_new
-from mlplatform.store.schema import images
+from mlplatform.store.database import Database, _alembic_config, at_the_end, insert_new
+from mlplatform.store.schema import audit_log, images
 from mlplatform.store.schema_watch import judged
+from mlplatform.verification import verify
 from tests.mlplatform.conftest import START
 
 
@@ -97,3 +99,41 @@ def test_rows_that_are_new_are_counted_in_small_and_in_many_batches(database: Da
         assert insert_new(connection, images, rows[:1]) == 0
         assert insert_new(connection, images, rows) == 2499
         assert insert_new(connection, images, rows) == 0
+
+
+def test_what_is_put_off_is_done_once_together_before_the_commit(database: Database) -> None:
+    done: list[list[int]] = []
+
+    def work(connection: Connection, items: list[int]) -> None:
+        done.append(items)
+        if items == [1, 2]:
+            at_the_end(connection, work, 3)
+
+    with database.write() as connection:
+        at_the_end(connection, work, 1)
+        at_the_end(connection, work, 2)
+        assert done == []
+    assert done == [[1, 2], [3]]
+    with pytest.raises(ZeroDivisionError), database.write() as connection:
+        at_the_end(connection, work, 4 // 0)
+    with database.read() as connection:
+        at_the_end(connection, work, 5)
+    assert done == [[1, 2], [3], [5]]
+
+
+def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: Path) -> None:
+    old = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    with old.write() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0011")
+        entry = {"at": START, "actor": "ada", "action": "look", "subject": "clock"}
+        known = [column for column in audit_log.columns if column.name not in ("number", "hash")]
+        table = Table("audit_log", MetaData(), *(column._copy() for column in known))
+        connection.execute(table.insert(), [entry | {"details": {"n": n, "x": [0.1, "ü"]}} for n in range(3)])
+    old.upgrade()
+    with old.write() as connection:
+        audit.note(connection, "ada", "look", "clock", START)
+    report = verify(old)
+    assert (report.entries, report.faults) == (4, [])
+    old.close()
