@@ -28,6 +28,7 @@ from mlplatform.loop import graver, turn
 from mlplatform.losses import post_losses
 from mlplatform.planning import replan
 from mlplatform.probation import Warden
+from mlplatform.retention import retain
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.views import WATCHER, leader_lease
@@ -41,6 +42,7 @@ GOVERN_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 PLAN_SECONDS = 60.0
 PROBATION_SECONDS = 10.0
+RETAIN_SECONDS = 3600.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -165,6 +167,11 @@ class Watcher:
         if self._lease is not None and (taken := match_waiting(self.parts)):
             log.info("%d label(s) found their prediction", taken)
 
+    def retain(self) -> None:
+        """Remove what is older than the settings keep."""
+        if (lease := self._lease) is not None:
+            retain(self.parts, self.parts.instance, lambda connection: leases.prove(connection, lease))
+
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -183,6 +190,7 @@ class Watcher:
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
             (self.match, RECONCILE_SECONDS),
+            (self.retain, RETAIN_SECONDS),
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
         ):

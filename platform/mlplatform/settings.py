@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     )
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
     recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
+    retain_answers_days: int = Field(
+        0, ge=0, description="Days after which answers nobody labelled go, with their pictures; 0 keeps them."
+    )
+    retain_personal_days: int = Field(
+        0, ge=0, description="Days after which client and request ids and tags are blotted out; 0 keeps them."
+    )
     lease_seconds: float = Field(15.0, gt=0, description="Life of a leader's lease without renewal.")
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval of heartbeats.")
     abandoned_seconds: float = Field(

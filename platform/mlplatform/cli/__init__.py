@@ -10,12 +10,14 @@ from mlplatform.cli.audit import audit_app
 from mlplatform.cli.exits import exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.models import models_app
+from mlplatform.cli.retention import retention_app
 from mlplatform.cli.root import app
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
+app.add_typer(retention_app, name="retention")
 
 __all__ = ["app", "exit_code", "main"]
 

@@ -230,10 +230,12 @@ class Recorder:
                 self._give_up(payload)
         return self._write(rows, instance)
 
-    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str) -> bool:
+    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str, *, again: bool = True) -> bool:
         try:
             return not rows or self._insert([row for _, row in rows], instance)
         except REFUSALS as refusal:
+            if len(rows) == 1 and isinstance(refusal, IntegrityError) and again:
+                return self._write(rows, instance, again=False)  # its picture may have been erased at that moment
             if len(rows) == 1:
                 log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
                 self._give_up(rows[0][0])
