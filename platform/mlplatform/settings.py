@@ -124,6 +124,15 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_commit_that_is_waited_for_is_not_dropped(self) -> Self:
+        if self.recording == "sync" and self.spool_full == "drop-oldest":
+            raise ValueError(
+                "recording=sync promises that an answer is committed and spool_full=drop-oldest forgets answers; "
+                "choose spool_full=refuse or recording=async"
+            )
+        return self
+
     @property
     def store_url(self) -> str:
         """The store's URL, the embedded default filled in."""

@@ -196,7 +196,9 @@ class Recorder:
 
     def _pause(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+            woken = self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+        if not woken and (own := self._shelf.own) is not None:
+            own.tidy()  # what is recorded need not lie on disk twice: it may be personal, and erased from the table
 
     def _waiting(self) -> int:
         own = self._shelf.own

@@ -7,7 +7,6 @@ Only the holder of the folder's lock writes here. Memory does not grow with the 
 import contextlib
 import json
 import logging
-import mmap
 import os
 import threading
 from collections.abc import Sequence
@@ -247,18 +246,11 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
 
 def _measured(path: Path, sent_until: int) -> Segment:
     """The file as far as its rows are whole; what follows was torn off in mid-write, so its request had no answer."""
-    length = path.stat().st_size
-    if length == 0:
-        return Segment()
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as view,
-    ):
-        rows, end = measured(view)
-        left, _ = measured(view, sent_until)
-    if end < length:
-        log.warning("%s ends in %d torn byte(s)", path, length - end)
+    data = path.read_bytes()  # a file is a few MiB
+    rows, end = measured(data)
+    left, _ = measured(data, sent_until)
+    if end < len(data):
+        log.warning("%s ends in %d torn byte(s)", path, len(data) - end)
     return Segment(end, rows, rows - left)
 
 
