@@ -102,7 +102,7 @@ class Recorder:
         with self._changed:
             self._changed.notify_all()
         if spool is not None and self._sync_seconds is not None:
-            self._await_commit(spool)
+            self._await_commit(spool, len(answers))
         return len(answers) - len(rows)
 
     def counts(self) -> Counts:
@@ -142,9 +142,11 @@ class Recorder:
             self._count(failed=1)
             return None
 
-    def _await_commit(self, spool: Spool) -> None:
+    def _await_commit(self, spool: Spool, answers: int) -> None:
         assert self._sync_seconds is not None
         if not self._settled(spool, self._sync_seconds):
+            with self._changed:
+                self._refused += answers
             raise RecordingError(
                 f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
                 "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"

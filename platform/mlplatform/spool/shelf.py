@@ -21,7 +21,7 @@ from uuid import uuid4
 from mlplatform.clock import Clock, utc_now
 from mlplatform.errors import RecordingError
 from mlplatform.spool.frames import framed
-from mlplatform.spool.spool import Spool
+from mlplatform.spool.spool import Spool, sync_folder
 
 log = logging.getLogger(__name__)
 LOCK: Final = "lock"
@@ -166,6 +166,9 @@ class Shelf:
     def _opened(self) -> Spool:
         if self._own is None:
             folder, lock = _made(self.root, self.instance)
+            if self.fsync:
+                sync_folder(self.root)
+                sync_folder(self.root.parent)
             self._own = Held(self.instance, Spool(folder, self._segment_bytes, fsync=self.fsync), lock)
         return self._own.spool
 

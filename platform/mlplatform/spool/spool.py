@@ -174,7 +174,7 @@ class Spool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.folder / _name(self._newest), flags, 0o600)
         if self._fsync:
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         self._segments[self._newest] = Segment()
         return self._segments[self._newest]
 
@@ -273,7 +273,8 @@ def _keep_position(folder: Path, at: tuple[int, int]) -> None:
         log.warning("the spool's position could not be kept: %s", error)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the disk hold the names in a folder. Raises OSError."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

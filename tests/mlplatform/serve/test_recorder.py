@@ -298,6 +298,7 @@ def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(data
     recorder.start()
     with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
         recorder.put([answer()])
+    assert recorder.counts().refused == 1
     flaky.away = False
     recorder.close()
 
