@@ -144,7 +144,8 @@ class Shelf:
     def set_aside(self, payload: bytes) -> None:
         """Keep a row that the database refuses, so that a person can look at it."""
         try:
-            with (self.root / REFUSED).open("ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            with os.fdopen(os.open(self.root / REFUSED, flags, 0o600), "ab") as file:
                 file.write(framed([payload]))
         except OSError as error:
             log.error("a refused prediction could not be set aside: %s", error)

@@ -322,6 +322,7 @@ def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool
         assert recorder.flush(10)
     [aside] = frames((spool.root / REFUSED).read_bytes())
     assert aside.payload is not None
+    assert (spool.root / REFUSED).stat().st_mode & 0o777 == 0o600, "a row may be personal"
     assert from_bytes(aside.payload).prediction.latency_ms is None
 
 
