@@ -79,7 +79,7 @@ def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
     if lost := shelf.lost_since(folder, parts.clock() - RECENT):
         yield "problem", f"{lost} answered prediction(s) were forgotten in the last day because the spool was full"
     if (folder / shelf.REFUSED).is_file():
-        yield "problem", f"the database refused predictions, which are kept in {folder / shelf.REFUSED}"
+        yield "problem", f"the database refused predictions, kept in {folder / shelf.REFUSED}; the log says why"
 
 
 def _database(parts: Parts) -> Iterator[tuple[str, str]]:

@@ -60,6 +60,8 @@ def match_waiting(parts: Parts) -> int:
     now, taken = parts.clock(), 0
     with parts.database.read() as connection:
         found = waiting.arrived(connection, MATCHED_TOGETHER)
+        if not found and not waiting.overdue(connection, now):
+            return 0
     for each in found:
         try:
             write_labels(parts, [each.label])

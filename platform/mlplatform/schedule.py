@@ -29,6 +29,7 @@ from mlplatform.loop import graver, turn
 from mlplatform.losses import post_losses
 from mlplatform.planning import replan
 from mlplatform.probation import Warden
+from mlplatform.retention import retain
 from mlplatform.rulebook import note_rules
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
@@ -46,6 +47,7 @@ PLAN_SECONDS = 60.0
 TRIAL_SECONDS = 5.0
 PROBATION_SECONDS = 10.0
 ANCHOR_SECONDS = 60.0
+RETAIN_SECONDS = 3600.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -186,6 +188,11 @@ class Watcher:
         if self._lease is not None and (taken := match_waiting(self.parts)):
             log.info("%d label(s) found their prediction", taken)
 
+    def retain(self) -> None:
+        """Remove what is older than the settings keep."""
+        if (lease := self._lease) is not None:
+            retain(self.parts, self.parts.instance, lambda connection: leases.prove(connection, lease))
+
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -204,6 +211,7 @@ class Watcher:
             (self.govern, GOVERN_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
             (self.match, RECONCILE_SECONDS),
+            (self.retain, RETAIN_SECONDS),
             (self.plan, PLAN_SECONDS),
             (self.probate, PROBATION_SECONDS),
             (self.referee, TRIAL_SECONDS),

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     )
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
     recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
+    retain_answers_days: int = Field(
+        0, ge=0, description="Days after which answers nobody labelled go, with their pictures; 0 keeps them."
+    )
+    retain_personal_days: int = Field(
+        0, ge=0, description="Days after which client and request ids and tags are blotted out; 0 keeps them."
+    )
     lease_seconds: float = Field(15.0, gt=0, description="Life of a leader's lease without renewal.")
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval of heartbeats.")
     abandoned_seconds: float = Field(
@@ -166,6 +172,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"abandoned_seconds {self.abandoned_seconds:g} must be at least three times heartbeat_seconds "
                 f"{self.heartbeat_seconds:g}, or living retrainings are taken for dead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_commit_that_is_waited_for_is_not_dropped(self) -> Self:
+        if self.recording == "sync" and self.spool_full == "drop-oldest":
+            raise ValueError(
+                "recording=sync promises that an answer is committed and spool_full=drop-oldest forgets answers; "
+                "choose spool_full=refuse or recording=async"
             )
         return self
 

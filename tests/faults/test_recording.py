@@ -35,7 +35,7 @@ def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
 
 
 def nothing_was_lost(outcome: Outcome) -> None:
-    assert outcome.acknowledged > 100
+    assert outcome.acknowledged > 20
     assert outcome.kills >= 2
     assert outcome.database_stops >= 2
     assert (outcome.lost, outcome.doubled, outcome.mistallied) == (0, 0, 0), outcome

@@ -12,13 +12,17 @@ from sqlalchemy import Connection
 
 from mlplatform import anchors
 from mlplatform.build import Parts
+from mlplatform.clock import new_id
 from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
+from mlplatform.labelling import write_labels
 from mlplatform.schedule import Watcher, slot_of
 from mlplatform.settings import Settings
-from mlplatform.store import audit, leases
+from mlplatform.store import audit, feedback, leases, waiting
 from mlplatform.store.database import Database
+from mlplatform.store.feedback import Label
+from mlplatform.store.predictions import known
 from tests.mlplatform import own_metrics
-from tests.mlplatform.conftest import FakeCatalog
+from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 
 MINUTE = timedelta(minutes=1)
@@ -253,3 +257,28 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
         for thread in threading.enumerate():
             if thread.name == "aside":
                 thread.join(20)
+
+
+def test_only_the_leader_matches_labels_that_waited_and_removes_what_is_old(pair: tuple[Watcher, Watcher]) -> None:
+    leader, other = pair
+    leader.lead()
+    other.lead()
+    now = leader.parts.clock()
+    late = new_id(lambda: now)
+    write_labels(leader.parts, [Label(late, "4", "audit", "ann", now)], wait=True)
+    recorded(leader.parts.database, prediction(now, prediction_id=late))
+    [old] = recorded(leader.parts.database, prediction(now - timedelta(days=40), seed=1, version=9))
+    for watcher in (other, leader):
+        kept = watcher.parts.settings.model_copy(update={"retain_answers_days": 30})
+        object.__setattr__(watcher.parts, "settings", kept)
+    other.match()
+    other.retain()
+    with leader.parts.database.read() as connection:
+        assert waiting.count(connection) == 1
+        assert known(connection, [old]) == {old}
+    leader.match()
+    leader.retain()
+    with leader.parts.database.read() as connection:
+        assert waiting.count(connection) == 0
+        assert [each.label for each in feedback.of_prediction(connection, late)] == ["4"]
+        assert known(connection, [old]) == set()

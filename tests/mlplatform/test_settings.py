@@ -119,3 +119,8 @@ def test_given_addresses_are_used_and_the_server_then_chooses_its_folder() -> No
 def test_a_heartbeat_slower_than_its_limit_is_refused_before_it_closes_living_retrainings() -> None:
     with pytest.raises(SettingsError, match="at least three times heartbeat_seconds"):
         load_settings(heartbeat_seconds=20.0, abandoned_seconds=30.0)
+
+
+def test_a_commit_that_is_waited_for_cannot_be_dropped() -> None:
+    with pytest.raises(SettingsError, match="drop-oldest forgets"):
+        load_settings(recording="sync", spool_full="drop-oldest")

@@ -107,7 +107,7 @@ class Recorder:
         with self._changed:
             self._changed.notify_all()
         if spool is not None and self._sync_seconds is not None:
-            self._await_commit(spool)
+            self._await_commit(spool, len(answers))
         return len(answers) - len(rows)
 
     def counts(self) -> Counts:
@@ -147,9 +147,11 @@ class Recorder:
             self._count(failed=1)
             return None
 
-    def _await_commit(self, spool: Spool) -> None:
+    def _await_commit(self, spool: Spool, answers: int) -> None:
         assert self._sync_seconds is not None
         if not self._settled(spool, self._sync_seconds):
+            with self._changed:
+                self._refused += answers
             raise RecordingError(
                 f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
                 "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"
@@ -201,7 +203,9 @@ class Recorder:
 
     def _pause(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+            woken = self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+        if not woken and (own := self._shelf.own) is not None:
+            own.tidy()  # what is recorded need not lie on disk twice: it may be personal, and erased from the table
 
     def _waiting(self) -> int:
         own = self._shelf.own
@@ -235,10 +239,12 @@ class Recorder:
                 self._give_up(payload)
         return self._write(rows, instance)
 
-    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str) -> bool:
+    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str, *, again: bool = True) -> bool:
         try:
             return not rows or self._insert([row for _, row in rows], instance)
         except REFUSALS as refusal:
+            if len(rows) == 1 and isinstance(refusal, IntegrityError) and again:
+                return self._write(rows, instance, again=False)  # its picture may have been erased at that moment
             if len(rows) == 1:
                 log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
                 self._give_up(rows[0][0])

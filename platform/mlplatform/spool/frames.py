@@ -41,7 +41,7 @@ def frames(data: bytes, offset: int = 0) -> Iterator[Frame]:
         place = end
 
 
-def measured(data: "bytes | memoryview", offset: int = 0) -> tuple[int, int]:
+def measured(data: bytes, offset: int = 0) -> tuple[int, int]:
     """How many whole frames begin at or behind `offset`, and where the last of them ends; checksums are not read."""
     count = 0
     while offset + HEAD.size <= len(data):

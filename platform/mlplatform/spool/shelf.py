@@ -21,7 +21,7 @@ from uuid import uuid4
 from mlplatform.clock import Clock, utc_now
 from mlplatform.errors import RecordingError
 from mlplatform.spool.frames import framed
-from mlplatform.spool.spool import Spool
+from mlplatform.spool.spool import Spool, sync_folder
 
 log = logging.getLogger(__name__)
 LOCK: Final = "lock"
@@ -144,7 +144,8 @@ class Shelf:
     def set_aside(self, payload: bytes) -> None:
         """Keep a row that the database refuses, so that a person can look at it."""
         try:
-            with (self.root / REFUSED).open("ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            with os.fdopen(os.open(self.root / REFUSED, flags, 0o600), "ab") as file:
                 file.write(framed([payload]))
         except OSError as error:
             log.error("a refused prediction could not be set aside: %s", error)
@@ -166,6 +167,9 @@ class Shelf:
     def _opened(self) -> Spool:
         if self._own is None:
             folder, lock = _made(self.root, self.instance)
+            if self.fsync:
+                sync_folder(self.root)
+                sync_folder(self.root.parent)
             self._own = Held(self.instance, Spool(folder, self._segment_bytes, fsync=self.fsync), lock)
         return self._own.spool
 

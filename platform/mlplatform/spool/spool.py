@@ -7,7 +7,6 @@ Only the holder of the folder's lock writes here. Memory does not grow with the 
 import contextlib
 import json
 import logging
-import mmap
 import os
 import threading
 from collections.abc import Sequence
@@ -175,7 +174,7 @@ class Spool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.folder / _name(self._newest), flags, 0o600)
         if self._fsync:
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         self._segments[self._newest] = Segment()
         return self._segments[self._newest]
 
@@ -247,18 +246,11 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
 
 def _measured(path: Path, sent_until: int) -> Segment:
     """The file as far as its rows are whole; what follows was torn off in mid-write, so its request had no answer."""
-    length = path.stat().st_size
-    if length == 0:
-        return Segment()
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as view,
-    ):
-        rows, end = measured(view)
-        left, _ = measured(view, sent_until)
-    if end < length:
-        log.warning("%s ends in %d torn byte(s)", path, length - end)
+    data = path.read_bytes()  # a file is a few MiB
+    rows, end = measured(data)
+    left, _ = measured(data, sent_until)
+    if end < len(data):
+        log.warning("%s ends in %d torn byte(s)", path, len(data) - end)
     return Segment(end, rows, rows - left)
 
 
@@ -281,7 +273,8 @@ def _keep_position(folder: Path, at: tuple[int, int]) -> None:
         log.warning("the spool's position could not be kept: %s", error)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the disk hold the names in a folder. Raises OSError."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -17,19 +17,22 @@ def insert_many_returning(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], column: Column[Any]
 ) -> set[Any]:
     """Insert the rows whose keys are not there yet; returns that column of the new ones."""
-    if connection.dialect.name != "postgresql" or len(rows) < WORTHWHILE:
+    if connection.dialect.name != "postgresql" or len(rows) < WORTHWHILE or not _may_make_temporary(connection):
         return insert_returning(connection, table, rows, column)
     names = ", ".join(each.name for each in table.columns)
     incoming = f"incoming_{table.name}"
-    connection.exec_driver_sql(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table.name}) ON COMMIT DELETE ROWS"
-    )
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table.name}) ON COMMIT DROP")
     _copy(connection, f"COPY {incoming} ({names}) FROM STDIN", table, rows)
     inserted = connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {incoming} "  # noqa: S608 - names of our own schema
         f"ON CONFLICT DO NOTHING RETURNING {column.name}"
     )
     return set(inserted.scalars())
+
+
+def _may_make_temporary(connection: Connection) -> bool:
+    allowed = connection.exec_driver_sql("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+    return bool(allowed.scalar())
 
 
 def _copy(connection: Connection, statement: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

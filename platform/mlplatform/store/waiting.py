@@ -76,6 +76,12 @@ def give_up(connection: Connection, now: datetime) -> int:
     return connection.execute(delete(waiting_labels).where(waiting_labels.c.received_at < now - LONGEST)).rowcount
 
 
+def overdue(connection: Connection, now: datetime) -> bool:
+    """Whether a label waited too long."""
+    query = select(waiting_labels.c.id).where(waiting_labels.c.received_at < now - LONGEST).limit(1)
+    return connection.scalar(query) is not None
+
+
 def count(connection: Connection) -> int:
     """How many labels wait."""
     return connection.scalar(select(func.count()).select_from(waiting_labels)) or 0

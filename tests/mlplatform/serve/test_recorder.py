@@ -298,8 +298,22 @@ def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(data
     recorder.start()
     with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
         recorder.put([answer()])
+    assert recorder.counts().refused == 1
     flaky.away = False
     recorder.close()
+
+
+def test_an_idle_server_keeps_no_recorded_row_on_disk(database: Database, spool: Shelf) -> None:
+    with started(database, spool) as recorder:
+        recorder.put([answer()])
+        assert recorder.flush(10)
+        until = time.monotonic() + 10
+        while recorder.disk()[0] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert recorder.disk()[0] == 0
+        recorder.put([answer()])
+        assert recorder.flush(10)
+    assert len(kept(database)) == 2
 
 
 def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool: Shelf) -> None:
@@ -308,6 +322,7 @@ def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool
         assert recorder.flush(10)
     [aside] = frames((spool.root / REFUSED).read_bytes())
     assert aside.payload is not None
+    assert (spool.root / REFUSED).stat().st_mode & 0o777 == 0o600, "a row may be personal"
     assert from_bytes(aside.payload).prediction.latency_ms is None
 
 

@@ -1,0 +1,109 @@
+"""How long answers are kept, and what is erased when somebody asks to be forgotten; it removes through the store.
+
+Answers that nobody labelled go whole, with their pictures. Labelled ones stay: training and the gate's evidence rest on
+them; only who asked is blotted out. Counts stay. What is done is one entry in the audit log, which names no client.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from mlplatform.build import Parts
+from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.spool.shelf import look
+from mlplatform.store import audit, erasure, promotions
+from mlplatform.store.erasure import Erased, FirstOf
+from monitors.drift import FIRST_ANSWERS
+
+TRIES: Final = 5
+PORTIONS: Final = 50
+"""As many portions are removed in one round; the next round goes on."""
+Prove = Callable[[Connection], object]
+
+
+def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, portions: int = PORTIONS) -> dict[str, int]:
+    """Remove what is older than the settings keep; returns how many answers, pictures and names went.
+
+    `prove` is called in each transaction, so that a watcher that no longer leads removes nothing.
+    """
+    settings, now = parts.settings, parts.clock()
+    gone, blotted = Erased(), 0
+    if settings.retain_answers_days:
+        gone = _remove_old(parts, now - timedelta(days=settings.retain_answers_days), prove, portions)
+    if settings.retain_personal_days:
+        blotted = _blot_old(parts, now - timedelta(days=settings.retain_personal_days), prove, portions)
+    done = {"answers": gone.answers, "pictures": gone.pictures, "blotted": blotted}
+    if any(done.values()):
+        with parts.database.write() as connection:
+            prove(connection)
+            audit.note(connection, actor, "retention", "predictions", now, done)
+    return done
+
+
+def forget_client(parts: Parts, client: str, actor: str) -> dict[str, Any]:
+    """Remove every answer given to a client, with labels and pictures; raises InvalidInputError for an empty id.
+
+    Rows that still wait in spools on this disk may be theirs too, and are counted: erase again when they are recorded.
+    """
+    if not client:
+        raise InvalidInputError("an empty client id is everybody who gave none; name one with --client")
+    gone, now = Erased(), parts.clock()
+    while part := _erase_next(parts, lambda connection: erasure.of_client(connection, client)):
+        gone += part
+    waiting = sum(seen.rows for seen in look(parts.settings.spool_folder))
+    with parts.database.write() as connection:
+        subject = f"client/{sha256(client.encode()).hexdigest()[:16]}"
+        audit.note(connection, actor, "erase-client", subject, now, vars(gone))
+    return {**vars(gone), "waiting_in_spools": waiting}
+
+
+def plan(parts: Parts) -> dict[str, Any]:
+    """What the settings keep, and the moments before which things go; None for what is kept for ever."""
+    now, settings = parts.clock(), parts.settings
+    days = {"answers": settings.retain_answers_days, "personal": settings.retain_personal_days}
+    return {name: {"days": n or None, "before": now - timedelta(days=n) if n else None} for name, n in days.items()}
+
+
+def _remove_old(parts: Parts, before: datetime, prove: Prove, portions: int) -> Erased:
+    gone = Erased()
+
+    def old(connection: Connection) -> list[str]:
+        prove(connection)
+        champion = promotions.latest(connection, parts.family.name)
+        first = None if champion is None else FirstOf(champion.model_name, champion.to_version, FIRST_ANSWERS)
+        return erasure.unlabelled(connection, before, first)
+
+    for _ in range(portions):
+        part = _erase_next(parts, old)
+        if part is None:
+            break
+        gone += part
+    return gone
+
+
+def _erase_next(parts: Parts, pick: Callable[[Connection], list[str]]) -> Erased | None:
+    """Erase what is picked, in one transaction; None where nothing was."""
+    for _ in range(TRIES):
+        try:
+            with parts.database.write() as connection:
+                ids = pick(connection)
+                return erasure.erase(connection, ids) if ids else None
+        except IntegrityError:
+            continue  # somebody labelled one of the answers, or sent one of the pictures, at the same moment
+    raise ConflictError("answers that are to be erased are labelled at the same time, again and again; try again")
+
+
+def _blot_old(parts: Parts, before: datetime, prove: Prove, portions: int) -> int:
+    blotted = 0
+    for _ in range(portions):
+        with parts.database.write() as connection:
+            prove(connection)
+            part = erasure.blot(connection, before)
+        blotted += part
+        if not part:
+            break
+    return blotted

@@ -1,0 +1,153 @@
+"""What is old goes, what has a label stays, counts stay, and a client who asks is forgotten."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from mlplatform.build import Parts
+from mlplatform.errors import FencedError, InvalidInputError
+from mlplatform.retention import forget_client, plan, retain
+from mlplatform.settings import Settings
+from mlplatform.spool.shelf import Shelf
+from mlplatform.store import audit, feedback, judged, tallies
+from mlplatform.store.predictions import Recorded, counts, find, image
+from mlplatform.store.schema import predictions, tasks
+from mlplatform.store.schema_watch import audits
+from mlplatform.store.schema_watch import judged as judged_rows
+from tests.mlplatform.conftest import START, prediction, recorded
+
+OLD, NEW = START - timedelta(days=40), START - timedelta(days=5)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"retain_answers_days": 30, "retain_personal_days": 10})
+
+
+def answered(at: datetime, seed: int, client: str = "client") -> Recorded:
+    made = prediction(at, seed=seed)
+    row = made.prediction.__class__(**{**vars(made.prediction), "client_id": client, "tags": {"scanner": "a"}})
+    return Recorded(row, made.png)
+
+
+def labelled(parts: Parts, *ids: str) -> None:
+    with parts.database.write() as connection:
+        feedback.add(connection, [feedback.Label(key, "4", "audit", "ann", START, f"key {key}") for key in ids], START)
+
+
+def left(parts: Parts) -> list[str]:
+    with parts.database.read() as connection:
+        return sorted(connection.scalars(select(predictions.c.id)))
+
+
+def entries(parts: Parts) -> list[dict[str, Any]]:
+    with parts.database.read() as connection:
+        return [each for each in audit.entries(connection) if each["action"] in ("retention", "erase-client")]
+
+
+def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(parts: Parts) -> None:
+    gone, taught, shared, new, same = recorded(
+        parts.database,
+        answered(OLD, 1),
+        answered(OLD, 2),
+        answered(OLD, 3),
+        answered(NEW, 4),
+        answered(NEW, 3),
+    )
+    labelled(parts, taught)
+    done = retain(parts, "watcher")
+    assert done == {"answers": 2, "pictures": 1, "blotted": 1}
+    assert left(parts) == sorted([taught, new, same])
+    assert gone not in left(parts)
+    assert shared not in left(parts)
+    with parts.database.read() as connection:
+        assert counts(connection) == {"predictions": 3, "images": 3, "labels": 1}
+        assert image(connection, find(connection, same).image_hash)
+        assert tallies.answers(connection, "digits", 1, OLD, START) == 5
+    assert retain(parts, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
+    [entry] = entries(parts)
+    assert (entry["actor"], entry["details"]) == ("watcher", done)
+
+
+def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still_count(parts: Parts) -> None:
+    old, new = recorded(parts.database, answered(OLD, 1), answered(NEW, 2))
+    labelled(parts, old, new)
+    assert retain(parts, "watcher")["blotted"] == 1
+    with parts.database.read() as connection:
+        row, young = find(connection, old), find(connection, new)
+        assert (row.client_id, row.request_id, row.tags) == ("", "", None)
+        assert (young.client_id, young.tags) == ("client", {"scanner": "a"})
+        rows = connection.execute(select(judged_rows.c.prediction_id, judged_rows.c.tags))
+        tags = {row.prediction_id: row.tags for row in rows}
+        assert tags == {old: None, new: {"scanner": "a", "client": "client"}}
+        assert sum(cell.n for cell in judged.counted(connection, "digits", 1, OLD, START)) == 2
+
+
+def test_nothing_goes_by_default(parts: Parts) -> None:
+    kept = Parts(Settings(_env_file=None, home=parts.settings.home), parts.clock)
+    kept.__dict__.update(database=parts.database)
+    recorded(parts.database, answered(datetime(2001, 1, 1, tzinfo=START.tzinfo), 1))
+    assert retain(kept, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
+    assert len(left(parts)) == 1
+    assert entries(parts) == []
+    assert plan(kept) == {name: {"days": None, "before": None} for name in ("answers", "personal")}
+    assert plan(parts)["answers"] == {"days": 30, "before": START - timedelta(days=30)}
+
+
+def test_an_answer_that_an_open_task_asks_about_stays_until_it_is_closed(parts: Parts) -> None:
+    [asked] = recorded(parts.database, answered(OLD, 1))
+    task = {"id": "t", "kind": "label-audit", "model_name": "digits", "state": "open", "at": START}
+    with parts.database.write() as connection:
+        connection.execute(tasks.insert().values(**task, details={"predictions": [{"id": asked}]}))
+    assert retain(parts, "watcher")["answers"] == 0
+    with parts.database.write() as connection:
+        connection.execute(tasks.update().values(state="done", finished_at=START))
+    assert retain(parts, "watcher")["answers"] == 1
+
+
+def test_many_old_answers_go_in_portions_and_a_watcher_that_lost_its_lease_removes_none(parts: Parts) -> None:
+    recorded(parts.database, *(answered(OLD, seed % 7) for seed in range(50)))
+
+    def lost(_: object) -> None:
+        raise FencedError("the lease was lost")
+
+    with pytest.raises(FencedError):
+        retain(parts, "watcher", lost)
+    assert len(left(parts)) == 50
+    assert retain(parts, "watcher")["answers"] == 50
+    assert left(parts) == []
+
+
+def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_what_that_costs(parts: Parts) -> None:
+    mine, taught, other = recorded(
+        parts.database, answered(NEW, 1, "zoe"), answered(NEW, 2, "zoe"), answered(NEW, 1, "bob")
+    )
+    labelled(parts, taught, other)
+    draw = {"model_name": "digits", "model_version": 1, "at": NEW, "inclusion": 1.0, "heaviest": 1.0}
+    with parts.database.write() as connection:
+        connection.execute(audits.insert().values(prediction_id=mine, stratum="s", place="p", **draw))
+    told = forget_client(parts, "zoe", "dpo")
+    assert told == {"answers": 2, "labelled": 1, "labels": 1, "pictures": 1, "shared": 1, "waiting_in_spools": 0}
+    assert left(parts) == [other]
+    with parts.database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(audits)) == 0
+        assert [each.label for each in feedback.of_prediction(connection, other)] == ["4"]
+        assert tallies.answers(connection, "digits", 1, OLD, START) == 3
+    [entry] = entries(parts)
+    assert "zoe" not in str(entry)
+    assert (entry["actor"], entry["details"]["labelled"]) == ("dpo", 1)
+    assert forget_client(parts, "zoe", "dpo")["answers"] == 0
+
+
+def test_rows_that_still_wait_in_a_spool_are_said(parts: Parts) -> None:
+    shelf = Shelf(parts.settings.spool_folder, "a:1:x", 10_000)
+    shelf.append([b"row", b"row"])
+    assert forget_client(parts, "zoe", "dpo")["waiting_in_spools"] == 2
+    shelf.close()
+
+
+def test_nobody_is_everybody_and_refused(parts: Parts) -> None:
+    with pytest.raises(InvalidInputError, match="everybody"):
+        forget_client(parts, "", "dpo")
