@@ -26,7 +26,7 @@ check: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layout.py
 
 bench: $(BENCH_STAMP)
-	for name in early loop startup monitoring driftgym; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in early loop startup monitoring driftgym shadowing; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -104,7 +104,7 @@ def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, dat
 def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
     parts: Parts, database: Database, catalog: FakeCatalog
 ) -> None:
-    empty = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
+    empty: dict[str, object] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
     assert views.models(parts) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)

@@ -43,6 +43,8 @@ from mlplatform.serve.problems import install
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.requests import WENT_AWAY, asks_for_answers
 from mlplatform.serve.server import Server
+from mlplatform.serve.tracing import HEADER as TRACE
+from mlplatform.serve.tracing import read_trace
 from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
 
@@ -90,6 +92,8 @@ def _count_requests(app: FastAPI, server: Server) -> None:
         try:
             response = await call_next(request)
             status = response.status_code
+            if read_trace(sent := request.headers.get(TRACE, "")) is not None:
+                response.headers[TRACE] = sent.strip()
             return response
         except (ClientDisconnect, asyncio.CancelledError):
             status = WENT_AWAY
@@ -129,19 +133,20 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
     """What is asked, and the content that a request sent again under its key must repeat."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     request_id, key = request.headers.get("x-request-id", ""), named_key(request)
+    trace = request.headers.get(TRACE, "")
     if kind in ("application/json", ""):
         body = await request.body()
-        return Asked(body, request_id=request_id, key=key), body
+        return Asked(body, request_id=request_id, key=key, trace=trace), body
     if kind in ("image/png", "image/jpeg"):
         body = await request.body()
-        return Asked(pictures=(body,), request_id=request_id, key=key), body
+        return Asked(pictures=(body,), request_id=request_id, key=key, trace=trace), body
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
             texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            return Asked(None, pictures, *named, key=key), b"".join(pictures) + repr(named).encode()
+            return Asked(None, pictures, *named, key=key, trace=trace), b"".join(pictures) + repr(named).encode()
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, image/png or image/jpeg"
     )

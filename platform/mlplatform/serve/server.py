@@ -1,5 +1,7 @@
 """The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
@@ -13,6 +15,8 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.shadow import Shadow
+from mlplatform.serve.stages import Observer
+from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
 
@@ -34,6 +38,8 @@ class Server:
     requests: RequestCounts
     challenger: Challenger
     shadow: Shadow
+    observers: tuple[Observer, ...]
+    telemetry: Telemetry | None = None
     repeats: Repeats = field(default_factory=Repeats)
 
     def start(self) -> None:
@@ -48,9 +54,11 @@ class Server:
         self.shadow.close()
         self.recorder.close()
         self.reloader.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
 
 
-def assemble(parts: Parts) -> Server:
+def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
     """Build a server's parts from settings; nothing runs yet."""
     settings, family, holder = parts.settings, parts.family, Holder()
     decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
@@ -80,9 +88,29 @@ def assemble(parts: Parts) -> Server:
 
     reloader = Reloader(parts, holder, measure, after_poll)
     metrics = Metrics(holder, recorder)
-    metrics.watch_shadow(shadow.counts)
+
+    def roles() -> dict[str, int]:
+        tried = challenger.tried
+        return {} if tried is None else {tried.trial.role: tried.loaded.version}
+
+    depths = {"recorder": lambda: recorder.counts().queued, "shadow": lambda: shadow.counts()["queued"]}
+    metrics.watch(shadow=shadow.counts, roles=roles, depths=depths)
+    telemetry = begin_telemetry(os.environ if environ is None else environ, parts.instance)
+    observers: tuple[Observer, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
     return Server(
-        parts, decoder, holder, recorder, metrics, pool, tuner, reloader, requests, challenger=challenger, shadow=shadow
+        parts=parts,
+        decoder=decoder,
+        holder=holder,
+        recorder=recorder,
+        metrics=metrics,
+        pool=pool,
+        tuner=tuner,
+        reloader=reloader,
+        requests=requests,
+        challenger=challenger,
+        shadow=shadow,
+        observers=observers,
+        telemetry=telemetry,
     )
 
 
