@@ -165,7 +165,8 @@ def _describe(app: FastAPI, server: Server) -> None:
 def _find(server: Server, name: str, version: str | None) -> Loaded:
     """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
     _check_name(server, name)
-    loaded, tried = server.holder.take(), server.challenger.tried
+    loaded = server.holder.take()
+    tried = server.challenger.beside(loaded)
     if version is not None and version != str(loaded.version):
         if tried is not None and tried.trial.role == CANARY and version == str(tried.loaded.version):
             return tried.loaded

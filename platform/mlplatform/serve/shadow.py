@@ -68,7 +68,7 @@ class Shadow:
 
     def offer(self, champion: Loaded, role: str, ids: Sequence[str], images: NDArray[np.uint8]) -> None:
         """Note pictures that were just answered; returns at once, whatever becomes of them."""
-        tried = self._challenger.tried
+        tried = self._challenger.beside(champion)
         if tried is None:
             return
         other, challenges = (tried.loaded, True) if role == CHAMPION else (champion, False)
