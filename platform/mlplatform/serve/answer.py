@@ -41,11 +41,12 @@ class Asked:
 
 async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
     """Answer on one of the threads; a request sent again under its key, with the same content, is answered alike."""
-    if not asked.key:
-        return await server.pool.run(_observed, server, asked, Passage(trace=asked.trace))
-    return await server.repeats.once(
-        asked.key, content, lambda: server.pool.run(_observed, server, asked, Passage(trace=asked.trace))
-    )
+    with server.underway:
+        if not asked.key:
+            return await server.pool.run(_observed, server, asked, Passage(trace=asked.trace))
+        return await server.repeats.once(
+            asked.key, content, lambda: server.pool.run(_observed, server, asked, Passage(trace=asked.trace))
+        )
 
 
 def _observed(server: Server, asked: Asked, passage: Passage) -> PredictOut:

@@ -15,7 +15,7 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.shadow import Shadow
-from mlplatform.serve.stages import Observer
+from mlplatform.serve.stages import Observer, Underway
 from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
@@ -38,6 +38,7 @@ class Server:
     requests: RequestCounts
     challenger: Challenger
     shadow: Shadow
+    underway: Underway
     observers: tuple[Observer, ...]
     telemetry: Telemetry | None = None
     repeats: Repeats = field(default_factory=Repeats)
@@ -78,7 +79,8 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
         tuner.pin(loaded)
 
     challenger = Challenger(parts, holder, lambda version: reloader.load(version))
-    shadow = Shadow(parts, challenger)
+    underway = Underway()
+    shadow = Shadow(parts, challenger, lambda: underway.requests > 0)
 
     def after_poll() -> None:
         challenger.follow()
@@ -93,7 +95,11 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
         tried = challenger.tried
         return {} if tried is None else {tried.trial.role: tried.loaded.version}
 
-    depths = {"recorder": lambda: recorder.counts().queued, "shadow": lambda: shadow.counts()["queued"]}
+    depths = {
+        "answers": lambda: underway.requests,
+        "recorder": lambda: recorder.counts().queued,
+        "shadow": lambda: shadow.counts()["queued"],
+    }
     metrics.watch(shadow=shadow.counts, roles=roles, depths=depths)
     telemetry = begin_telemetry(os.environ if environ is None else environ, parts.instance)
     observers: tuple[Observer, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
@@ -109,6 +115,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
         requests=requests,
         challenger=challenger,
         shadow=shadow,
+        underway=underway,
         observers=observers,
         telemetry=telemetry,
     )

@@ -59,6 +59,19 @@ class Passage:
         return (self.ended - self.begun) / SECOND
 
 
+class Underway:
+    """How many requests are being answered now; entered and left on the event loop only, read from any thread."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __enter__(self) -> None:
+        self.requests += 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.requests -= 1
+
+
 class Observer(Protocol):
     """Who is told of every request that was answered or failed, from the thread that answered: it must be quick."""
 

@@ -413,3 +413,30 @@ def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(client
     assert wrong == []
     versions = {version for version, _, _ in kept(quiet).values()}
     assert versions == {1, 2, 3}
+
+
+def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dropped(quiet: Server) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    busy = [True]
+    shadow = Shadow(quiet.parts, quiet.challenger, lambda: busy[0])
+    shadow._patience = 0.3
+    images = np.stack([picture(1)] * 3)
+    shadow.offer(loaded(1), "champion", ["a", "b", "c"], images)
+    shadow.start()
+    deadline = time.monotonic() + 10
+    while shadow.counts()["dropped"] < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert dict(shadow.counts()) == {"recorded": 0, "queued": 0, "dropped": 3, "failed": 0}
+    busy[0] = False
+    shadow.offer(loaded(1), "champion", ["d"], images[:1])
+    assert shadow.settle(10)
+    shadow.close()
+    assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 3, "failed": 0}
+
+
+def test_requests_under_way_are_counted_and_none_is_left_after_an_error(client: httpx.Client, quiet: Server) -> None:
+    ask(client)
+    assert client.post("/v1/predict", json={"images": []}).status_code == 422
+    assert quiet.underway.requests == 0
+    assert 'mlplatform_queue_depth{queue="answers"} 0.0' in client.get("/metrics").text
