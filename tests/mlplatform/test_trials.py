@@ -1,5 +1,6 @@
 """Trials: begun and stopped by people, ended by what labels, latencies, promotions and quarantines say."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -236,3 +237,21 @@ def test_shadow_answers_are_no_predictions_and_old_ones_can_be_removed(world: Pa
         assert shadows.counted(connection, trial.id) == (1, 0)
         assert shadows.forget(connection, world.clock() - timedelta(days=1)) == 0
         assert shadows.forget(connection, world.clock() + timedelta(seconds=1)) == 1
+
+
+def test_of_two_trials_begun_at_once_one_is_refused(world: Parts) -> None:
+    refused: list[BaseException] = []
+
+    def start(version: int) -> None:
+        try:
+            begin(world, version=version)
+        except ConflictError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start, args=(version,)) for version in (2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert running(world) is not None

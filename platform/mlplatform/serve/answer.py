@@ -16,12 +16,14 @@ from mlplatform.clock import new_id
 from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text, is_small
+from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, check_tags, check_text, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.repeats import lasting_ids
 from mlplatform.serve.server import Server
+from mlplatform.serve.stages import Passage
 from mlplatform.serve.tensor import Tensor
+from mlplatform.serve.tracing import kept_tags, read_trace
 from mlplatform.serve.tuning import host_class
 from mlplatform.store.predictions import Prediction
 from mlplatform.store.trials import CANARY, CHAMPION
@@ -37,7 +39,7 @@ class Asked:
     """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
 
     `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
-    again, it is the same answer.
+    again, it is the same answer. `trace` is the `traceparent` that it came with.
     """
 
     body: bytes | None = None
@@ -49,6 +51,7 @@ class Asked:
     decode: Callable[[Decoder], Sent] | None = None
     version: int | None = None
     key: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
     """Answer; a request sent again under its key, with the same content, is answered alike."""
 
     async def once() -> PredictOut:
-        return (await answer(server, asked)).shown()
+        return (await _observed(server, asked)).shown()
 
     return await (server.repeats.once(asked.key, content, once) if asked.key else once())
 
@@ -114,48 +117,78 @@ async def reply(server: Server, asked: Asked, content: bytes) -> bytes:
     """The same as JSON."""
     if asked.key:
         return orjson.dumps((await ask(server, asked, content)).model_dump())
-    return (await answer(server, asked)).json()
+    return (await _observed(server, asked)).json()
 
 
-async def answer(server: Server, asked: Asked) -> Made:
+async def _observed(server: Server, asked: Asked) -> Made:
+    """The answer, with every observer told how the request went."""
+    passage = Passage(trace=asked.trace)
+    with server.underway:
+        try:
+            return await answer(server, asked, passage)
+        except Exception as error:
+            passage.error = type(error).__name__
+            raise
+        finally:
+            passage.ended = time.perf_counter_ns()
+            for observer in server.observers:
+                observer.passed(passage)
+
+
+async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     """Decode, ask the model, keep the records; the event loop is held up no longer than a small body needs.
 
     Raises the typed input errors, ModelUnavailableError and RecordingError.
     """
     champion = server.holder.take()
     begun = time.perf_counter()
-    sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
-    decoded = time.perf_counter() - begun
+    with passage.timed("decode"):
+        sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
+    decoded, trace = time.perf_counter() - begun, read_trace(asked.trace)
     client_id = sent.texts.get("client_id") or asked.client_id
-    request_id = sent.texts.get("request_id") or asked.request_id or new_id()
+    request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else new_id())
     loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)
-    computed = await _by_canary(server, loaded, sent) if role == CANARY else None
+    computed = await _by_canary(server, loaded, sent, named=asked.version is not None) if role == CANARY else None
     if computed is None:  # a canary that failed hurts nobody
         loaded, role = champion, CHAMPION
         computed = await server.batcher.run(champion, sent.images)
+    passage.inferred(computed.seconds)
     spent_ms = (decoded + computed.seconds) * 1000
+    tags = kept_tags(sent.tags, trace, request_id, MOST_TAGS)
     ids = lasting_ids(asked.key, client_id, loaded.version, sent.images) if asked.key else None
-    told = _Told(request_id, client_id, role, spent_ms / len(sent.images), ids)
-    rows = _rows(server, loaded, sent, computed, told)
-    if server.recorder.waits:
-        lost = await server.pool.run(server.recorder.put, rows)
-    else:
-        lost = server.recorder.put(rows)
-    server.shadow.offer(champion, role, [row.prediction.id for row in rows], sent.images)
+    told = _Told(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
+    with passage.timed("record"):
+        rows = _rows(server, loaded, sent, computed, told)
+        if server.recorder.waits:
+            lost = await server.pool.run(server.recorder.put, rows)
+        else:
+            lost = server.recorder.put(rows)
+    passage.request_id, passage.version, passage.role = request_id, loaded.version, role
+    passage.prediction_ids = tuple([row.prediction.id for row in rows])
+    server.shadow.offer(champion, role, passage.prediction_ids, sent.images)
     server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
     return Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
 
 
-async def _by_canary(server: Server, loaded: Loaded, sent: Sent) -> Computed | None:
-    """What the canary answers, counted; None where it fails."""
+async def _by_canary(server: Server, loaded: Loaded, sent: Sent, *, named: bool) -> Computed | None:
+    """What the canary answers, counted; None where it fails.
+
+    Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
+    """
     try:
         computed = await server.batcher.run(loaded, sent.images)
     except ModelUnavailableError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
         server.challenger.note(loaded, len(sent.images), error)
-        return None
-    return computed if server.challenger.sound(loaded, computed.probabilities) else None
+    else:
+        if server.challenger.sound(loaded, computed.probabilities):
+            return computed
+    if named:
+        raise ModelUnavailableError(
+            f"version {loaded.version} failed to answer; ask for none, and the champion answers"
+        )
+    return None
 
 
 @dataclass(frozen=True)
@@ -164,6 +197,7 @@ class _Told:
 
     request_id: str
     client_id: str
+    tags: dict[str, str]
     role: str
     latency_ms: float
     ids: Sequence[str] | None
@@ -189,7 +223,7 @@ def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: 
                 latency_ms=told.latency_ms,
                 request_id=told.request_id,
                 client_id=told.client_id,
-                tags=sent.tags or None,
+                tags=told.tags or None,
                 role=told.role,
             ),
             sent.images[place],

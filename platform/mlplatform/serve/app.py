@@ -49,6 +49,7 @@ from mlplatform.serve.problems import install
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensor import Tensor
+from mlplatform.serve.tracing import HEADER as TRACE
 from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
 
@@ -133,24 +134,25 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
     told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
     kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
     request_id, key = told.get(b"x-request-id", ""), named_key(request)
+    trace = told.get(TRACE.encode(), "")
     if kind == "application/octet-stream":
         body = await request.body()
         kinds = told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", "")
         named = (told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""))
-        return Asked(None, (), *named, Tensor(body, *kinds), key=key), body + repr((named, kinds)).encode()
+        return Asked(None, (), *named, Tensor(body, *kinds), key=key, trace=trace), body + repr((named, kinds)).encode()
     if kind in ("application/json", ""):
         body = await request.body()
-        return Asked(body, request_id=request_id, key=key), body
+        return Asked(body, request_id=request_id, key=key, trace=trace), body
     if kind in ("image/png", "image/jpeg"):
         body = await request.body()
-        return Asked(pictures=(body,), request_id=request_id, key=key), body
+        return Asked(pictures=(body,), request_id=request_id, key=key, trace=trace), body
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
             texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            return Asked(None, pictures, *named, key=key), b"".join(pictures) + repr(named).encode()
+            return Asked(None, pictures, *named, key=key, trace=trace), b"".join(pictures) + repr(named).encode()
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, "
         "image/png, image/jpeg or application/octet-stream"

@@ -56,20 +56,28 @@ class Challenger:
         self._tried: Tried | None = None
         self._lock = threading.Lock()
         self._answered = self._failed = 0
-        self._given_up = ""
+        self._given_up = ("", "")
 
     @property
     def tried(self) -> Tried | None:
         """What is tried now, None where nothing is."""
         return self._tried
 
+    def beside(self, champion: Loaded) -> Tried | None:
+        """What is tried beside this champion; the moment another one serves, nothing is."""
+        tried = self._tried
+        return tried if tried is not None and tried.trial.beside == champion.version else None
+
     def follow(self) -> None:
         """Look for the running trial once, load what it tries, let go of what it does not, end what fails."""
         with self._parts.database.read() as connection:
             trial = trials.current(connection, self._parts.family.name)
         champion, tried = self._holder.loaded, self._tried
-        if trial is None or champion is None or champion.version != trial.beside or trial.id == self._given_up:
+        if trial is None or champion is None or champion.version != trial.beside:
             self._tried = None
+            return
+        if trial.id == self._given_up[0]:  # the store was away when its end was to be written
+            self._give_up(trial, self._given_up[1])
             return
         if tried is not None and tried.trial.id == trial.id:
             with self._lock:
@@ -95,17 +103,16 @@ class Challenger:
             log.info("version %d is tried: %s", trial.version, trial.role)
 
     def _give_up(self, trial: Trial, reason: str) -> None:
-        self._tried = None
+        self._tried, self._given_up = None, (trial.id, reason)
         with self._parts.database.write() as connection:
             end_trial(connection, self._parts, trial, "failed", ACTOR, reason)
-        self._given_up = trial.id
 
     def choose(self, champion: Loaded, client: str, version: int | None) -> tuple[Loaded, str]:
         """Whichever version this client meets, or the one that is asked for, with its role.
 
         Raises NotFoundError for a version that answers nobody.
         """
-        tried = self._tried
+        tried = self.beside(champion)
         if version not in (None, champion.version):
             if tried is None or tried.trial.role != CANARY or tried.loaded.version != version:
                 raise NotFoundError(f"version {version} does not serve; version {champion.version} does")

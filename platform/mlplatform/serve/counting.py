@@ -1,12 +1,19 @@
-"""Requests counted by route and by how they end, as plain ASGI around the whole app; it looks at no content."""
+"""Requests counted by route and by how they end, as plain ASGI around the whole app; it looks at no content.
+
+A trace that a request came with is told back to its sender.
+"""
 
 import asyncio
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.requests import WENT_AWAY, RequestCounts, asks_for_answers
+from mlplatform.serve.tracing import HEADER, read_trace
+
+_TRACE: Final = HEADER.encode()
 
 
 class Counting:
@@ -20,11 +27,14 @@ class Counting:
             await self._app(scope, receive, send)
             return
         status = 500  # what an exception on its way out becomes
+        sent = next((value for name, value in scope.get("headers", ()) if name == _TRACE), b"").decode("latin-1")
 
         async def noticing(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if sent and read_trace(sent) is not None:
+                    message["headers"] = [*message.get("headers", ()), (_TRACE, sent.strip().encode())]
             await send(message)
 
         try:

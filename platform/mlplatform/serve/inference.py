@@ -18,6 +18,7 @@ from mlplatform.serve.holder import Loaded
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensors import INPUT, Inference, Output, read, write
+from mlplatform.serve.tracing import HEADER as TRACE
 from mlplatform.store.trials import CANARY
 
 LENGTH: Final = "inference-header-content-length"
@@ -164,7 +165,8 @@ def _describe(app: FastAPI, server: Server) -> None:
 def _find(server: Server, name: str, version: str | None) -> Loaded:
     """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
     _check_name(server, name)
-    loaded, tried = server.holder.take(), server.challenger.tried
+    loaded = server.holder.take()
+    tried = server.challenger.beside(loaded)
     if version is not None and version != str(loaded.version):
         if tried is not None and tried.trial.role == CANARY and version == str(tried.loaded.version):
             return tried.loaded
@@ -207,6 +209,7 @@ async def _infer(server: Server, name: str, version: str | None, request: Reques
         decode=door.decode,
         version=None if version is None else int(version),
         key=named_key(request),
+        trace=request.headers.get(TRACE, ""),
     )
     made = await ask(server, asked, body)
     inference = door.inference or read(door.body, door.header)  # an answer given again was not decoded again

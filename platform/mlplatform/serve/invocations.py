@@ -17,6 +17,7 @@ from mlplatform.serve.answer import Asked, ask
 from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
+from mlplatform.serve.tracing import HEADER as TRACE
 
 FORMS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
 ERROR: Final[dict[str, Any]] = {
@@ -87,6 +88,7 @@ def add_invocations(app: FastAPI, server: Server) -> None:
             request_id=request.headers.get("x-request-id", ""),
             decode=lambda decoder: sent(body, decoder),
             key=named_key(request),
+            trace=request.headers.get(TRACE, ""),
         )
         made = await ask(server, asked, body)
         rows = [

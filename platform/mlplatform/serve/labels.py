@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.errors import InvalidInputError, NotFoundError, StoreUnavailableError
 from mlplatform.labelling import write_labels
 from mlplatform.serve.bodies import FeedbackIn, FeedbackOut
 from mlplatform.serve.guard import NOBODY, Caller
 from mlplatform.serve.server import Server
-from mlplatform.store import feedback
+from mlplatform.store import feedback, predictions
+from mlplatform.store.feedback import Accepted
 
 FLUSH_SECONDS = 1.0
 CLOCK_SKEW = timedelta(minutes=5)
@@ -35,6 +36,21 @@ def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NO
         return _written(server, items, caller, wait=True)
 
 
+def _time_lags(server: Server, items: Sequence[FeedbackIn], taken: Sequence[Accepted]) -> None:
+    """Tell how long after its answer each new label came."""
+    now = server.parts.clock()
+    fresh = {
+        row.prediction_id: item.source for item, row in zip(items, taken, strict=True) if row.outcome == "recorded"
+    }
+    try:
+        with server.parts.database.read() as connection:
+            times = predictions.times(connection, fresh)
+    except StoreUnavailableError:  # the labels are taken: a number less must not look like a refusal
+        return
+    for key, at in times.items():
+        server.metrics.labelled(fresh[key], max(0.0, (now - at).total_seconds()))
+
+
 def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False) -> list[FeedbackOut]:
     now = server.parts.clock()
     labels = [
@@ -49,4 +65,5 @@ def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wai
         for item in items
     ]
     taken = write_labels(server.parts, labels, caller.key_id, wait=wait)
+    _time_lags(server, items, taken)
     return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]

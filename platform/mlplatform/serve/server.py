@@ -1,5 +1,7 @@
 """The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
@@ -16,6 +18,8 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.repeats import Repeats
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.shadow import Shadow
+from mlplatform.serve.stages import Observer, Underway
+from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
@@ -42,6 +46,9 @@ class Server:
     keyring: Keyring
     challenger: Challenger
     shadow: Shadow
+    underway: Underway
+    observers: tuple[Observer, ...]
+    telemetry: Telemetry | None = None
     repeats: Repeats = field(default_factory=Repeats)
 
     def start(self) -> None:
@@ -60,9 +67,11 @@ class Server:
         self.recorder.close()
         self.reloader.close()
         self.keyring.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
 
 
-def assemble(parts: Parts) -> Server:
+def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
     """Build a server's parts from settings; nothing runs yet but the lanes, which wait."""
     settings, family, holder = parts.settings, parts.family, Holder()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
@@ -84,7 +93,8 @@ def assemble(parts: Parts) -> Server:
         tuner.pin(loaded)
 
     challenger = Challenger(parts, holder, lambda version: reloader.load(version))
-    shadow = Shadow(parts, challenger)
+    underway = Underway()
+    shadow = Shadow(parts, challenger, lambda: underway.requests > 0)
 
     def after_poll() -> None:
         challenger.follow()
@@ -95,7 +105,19 @@ def assemble(parts: Parts) -> Server:
 
     reloader = Reloader(parts, holder, measure, after_poll, choice, lambda: {"recorder": vars(recorder.counts())})
     metrics = Metrics(holder, recorder)
-    metrics.watch_shadow(shadow.counts)
+
+    def roles() -> dict[str, int]:
+        tried = challenger.tried
+        return {} if tried is None else {tried.trial.role: tried.loaded.version}
+
+    depths = {
+        "answers": lambda: underway.requests,
+        "recorder": lambda: recorder.counts().queued,
+        "shadow": lambda: shadow.counts()["queued"],
+    }
+    metrics.watch(shadow=shadow.counts, roles=roles, depths=depths)
+    telemetry = begin_telemetry(os.environ if environ is None else environ, parts.instance)
+    observers: tuple[Observer, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
     return Server(
         parts=parts,
         decoder=decoder,
@@ -111,6 +133,9 @@ def assemble(parts: Parts) -> Server:
         keyring=Keyring(lambda: parts.database, parts.clock),
         challenger=challenger,
         shadow=shadow,
+        underway=underway,
+        observers=observers,
+        telemetry=telemetry,
     )
 
 

@@ -1,9 +1,10 @@
 """Answers given beside those that are served: by a thread of its own, in what time is left; nobody waits for it.
 
 While a trial runs, each picture is also shown to the version that did not answer it. A bounded queue holds what waits;
-what does not fit is dropped and counted. The thread yields: it has a lower priority where the system knows that for
-threads, one intra-op thread, and rests as long as it worked. Answers are written in batches, and lost, counted, while
-the store is away: they are evidence about a challenger, not a record of service.
+what does not fit, or waits too long, is dropped and counted. The thread yields: it begins nothing while a request is
+under way, takes few pictures at once, has a lower priority where the system knows that for threads, one intra-op
+thread, and rests longer than it worked. On a host that is always busy it drops nearly everything. Answers are written
+in batches, and lost, counted, while the store is away: they are evidence about a challenger, not a record of service.
 """
 
 import logging
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +32,12 @@ from pipelines.predict import set_threads
 
 log = logging.getLogger(__name__)
 MOST_WAITING: Final = 512
-AT_ONCE: Final = 16
+AT_ONCE: Final = 4
+REST: Final = 3.0
+"""So many times as long as it worked the thread rests."""
+MOST_SECONDS: Final = 5.0
+"""A picture that found no quiet moment for so long is dropped."""
+GLANCE_SECONDS: Final = 0.01
 WRITE_ROWS: Final = 200
 WRITE_SECONDS: Final = 1.0
 NICE: Final = 10
@@ -46,13 +52,15 @@ class Shown:
     other: Loaded
     challenges: bool
     image: NDArray[np.uint8]
+    since: float
 
 
 class Shadow:
     """The queue and the thread; start it once, close it at the end."""
 
-    def __init__(self, parts: Parts, challenger: Challenger, most_waiting: int = MOST_WAITING) -> None:
-        self._parts, self._challenger, self._most = parts, challenger, most_waiting
+    def __init__(self, parts: Parts, challenger: Challenger, busy: Callable[[], bool] = lambda: False) -> None:
+        self._parts, self._challenger, self._is_busy = parts, challenger, busy
+        self._most, self._patience = MOST_WAITING, MOST_SECONDS
         self._waiting: deque[Shown] = deque()
         self._unwritten: list[ShadowAnswer] = []
         self._written_at = time.monotonic()
@@ -68,14 +76,15 @@ class Shadow:
 
     def offer(self, champion: Loaded, role: str, ids: Sequence[str], images: NDArray[np.uint8]) -> None:
         """Note pictures that were just answered; returns at once, whatever becomes of them."""
-        tried = self._challenger.tried
+        tried = self._challenger.beside(champion)
         if tried is None:
             return
         other, challenges = (tried.loaded, True) if role == CHAMPION else (champion, False)
+        now = time.monotonic()
         with self._changed:
             room = 0 if self._closing else max(0, self._most - len(self._waiting))
             for key, image in list(zip(ids, images, strict=True))[:room]:
-                self._waiting.append(Shown(tried.trial.id, key, other, challenges, image))
+                self._waiting.append(Shown(tried.trial.id, key, other, challenges, image, now))
             self._counts["dropped"] += max(0, len(ids) - room)
             self._changed.notify_all()
 
@@ -118,18 +127,32 @@ class Shadow:
                 self._busy = False
                 self._changed.notify_all()
                 if batch and not self._closing:
-                    self._changed.wait_for(lambda: self._closing, time.monotonic() - begun)
+                    self._changed.wait_for(lambda: self._closing, REST * (time.monotonic() - begun))
         self._write(now=True)
 
     def _next_batch(self) -> list[Shown]:
-        """Some pictures for one version, or none after a while."""
+        """Some pictures for one version in a quiet moment, or none after a while."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing, WRITE_SECONDS / 4)
+        deadline = time.monotonic() + WRITE_SECONDS / 4
+        while self._is_busy() and not self._closing:
+            if time.monotonic() > deadline:
+                self._drop_old()
+                return []
+            time.sleep(GLANCE_SECONDS)
+        with self._changed:
             batch: list[Shown] = []
             while self._waiting and len(batch) < AT_ONCE and (not batch or self._waiting[0].other is batch[0].other):
                 batch.append(self._waiting.popleft())
             self._busy = bool(batch)
             return batch
+
+    def _drop_old(self) -> None:
+        oldest = time.monotonic() - self._patience
+        with self._changed:
+            while self._waiting and self._waiting[0].since < oldest:
+                self._waiting.popleft()
+                self._counts["dropped"] += 1
 
     def _answer(self, batch: list[Shown]) -> None:
         other, images = batch[0].other, np.stack([each.image for each in batch])

@@ -86,6 +86,12 @@ def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> 
     return set(connection.scalars(query))
 
 
+def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
+    """When each of these was answered."""
+    query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))
+    return {row.id: row.at for row in connection.execute(query)}
+
+
 def image(connection: Connection, image_hash: str) -> bytes:
     """The PNG with that content hash; raises NotFoundError."""
     png = connection.scalar(select(images.c.png).where(images.c.hash == image_hash))

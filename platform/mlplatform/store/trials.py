@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from mlplatform.errors import ConflictError
+from mlplatform.store.database import insert_new
 from mlplatform.store.schema_trial import trials
 
 Role = Literal["shadow", "canary"]
@@ -48,7 +49,8 @@ def begin(connection: Connection, trial: Trial) -> None:
             f"version {running.version} is tried already ({running.role}, since {running.at:%Y-%m-%d %H:%M} UTC); stop "
             f"that first: `platform models {running.role} {running.version} --stop`"
         )
-    connection.execute(insert(trials).values(dict(vars(trial))))
+    if insert_new(connection, trials, [dict(vars(trial))]) != 1:
+        raise ConflictError("another trial was begun at the same moment; `platform models list` shows it")
 
 
 def current(connection: Connection, model_name: str) -> Trial | None:

@@ -27,7 +27,7 @@ PNG = to_png(picture(1))
 
 
 def answer(server: Server, asked: Asked) -> PredictOut:
-    return asyncio.run(answering.answer(server, asked)).shown()
+    return asyncio.run(answering.ask(server, asked, b""))
 
 
 def test_an_answer_names_model_label_confidence_and_every_class(server: Server) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
+from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.challenger import place_of
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.server import Server, assemble
@@ -335,3 +336,107 @@ def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: Ser
     for body in ({"share": 0}, {"share": 1}, {"share": 0.1, "more": 1}):
         assert client.post("/v1/models/2/canary", json=body).status_code == 422
     assert client.post("/v1/models/77/shadow", json={}).status_code == 404
+
+
+def test_a_canary_asked_for_by_its_version_is_answered_by_no_other(client: httpx.Client, quiet: Server) -> None:
+    predictor = Predictor(exportable(Broken()), CLASSES, 28, 28)
+    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+    begin(quiet, "canary", 0.01)
+    quiet.challenger.follow()
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784}
+    answer = client.post("/v2/models/digits/versions/2/infer", json={"inputs": [tensor]})
+    assert (answer.status_code, "version 2 failed to answer" in answer.json()["error"]) == (503, True)
+    assert kept(quiet) == {}
+
+
+def test_the_moment_another_champion_serves_nothing_is_tried_beside_it(client: httpx.Client, quiet: Server) -> None:
+    begin(quiet, "canary", 0.99)
+    quiet.challenger.follow()
+    quiet.holder.put(loaded(3))
+    assert {ask(client)["label"] for _ in range(10)} == {"3"}
+    assert beside(quiet) == {}
+
+
+def test_an_end_that_the_store_did_not_take_is_written_later_and_the_version_stays_out(
+    client: httpx.Client, quiet: Server, flaky: Flaky
+) -> None:
+    predictor = Predictor(exportable(Broken()), CLASSES, 28, 28)
+    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+    begin(quiet, "canary", 0.99)
+    quiet.challenger.follow()
+    for _ in range(5):
+        ask(client)
+    quiet.recorder.flush(5)
+    write = flaky.write
+
+    def away() -> None:
+        raise StoreUnavailableError("the database is away")
+
+    flaky.write = away  # type: ignore[assignment,method-assign]
+    with pytest.raises(StoreUnavailableError):
+        quiet.challenger.follow()
+    assert quiet.challenger.tried is None
+    flaky.write = write  # type: ignore[method-assign]
+    quiet.challenger.follow()
+    with quiet.parts.database.read() as connection:
+        over = trials.newest(connection, NAME)
+    assert over is not None
+    assert (over.state, quiet.challenger.tried) == ("failed", None)
+
+
+def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(client: httpx.Client, quiet: Server) -> None:
+    begin(quiet, "canary", 0.5)
+    quiet.challenger.follow()
+    done = threading.Event()
+    wrong: list[str] = []
+
+    def send() -> None:
+        while not done.is_set():
+            answer = client.post("/v1/predict", json=BODY)
+            if answer.status_code != 200:
+                wrong.append(answer.text)
+                continue
+            [made] = answer.json()["predictions"]
+            if made["label"] != str(made["model"]["version"]):
+                wrong.append(answer.text)
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for one in senders:
+        one.start()
+    for number in range(30):
+        quiet.holder.put(loaded((3, 1)[number % 2]))
+        quiet.challenger.follow()
+        time.sleep(0.02)
+    done.set()
+    for one in senders:
+        one.join(20)
+    assert wrong == []
+    versions = {version for version, _, _ in kept(quiet).values()}
+    assert versions == {1, 2, 3}
+
+
+def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dropped(quiet: Server) -> None:
+    begin(quiet, "shadow")
+    quiet.challenger.follow()
+    busy = [True]
+    shadow = Shadow(quiet.parts, quiet.challenger, lambda: busy[0])
+    shadow._patience = 0.3
+    images = np.stack([picture(1)] * 3)
+    shadow.offer(loaded(1), "champion", ["a", "b", "c"], images)
+    shadow.start()
+    deadline = time.monotonic() + 10
+    while shadow.counts()["dropped"] < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert dict(shadow.counts()) == {"recorded": 0, "queued": 0, "dropped": 3, "failed": 0}
+    busy[0] = False
+    shadow.offer(loaded(1), "champion", ["d"], images[:1])
+    assert shadow.settle(10)
+    shadow.close()
+    assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 3, "failed": 0}
+
+
+def test_requests_under_way_are_counted_and_none_is_left_after_an_error(client: httpx.Client, quiet: Server) -> None:
+    ask(client)
+    assert client.post("/v1/predict", json={"images": []}).status_code == 422
+    assert quiet.underway.requests == 0
+    assert 'mlplatform_queue_depth{queue="answers"} 0.0' in client.get("/metrics").text

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +17,7 @@ from mlplatform.serve.server import Server, assemble
 from mlplatform.store import feedback
 from mlplatform.store.database import Database
 from mlplatform.store.schema import audit_log
-from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
+from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 from tests.mlplatform.serve.conftest import Flaky
 from tests.mlplatform.serve.test_recorder import answer
 
@@ -108,3 +109,10 @@ def test_a_race_that_never_ends_is_a_conflict(server: Server, flaky: Flaky) -> N
     flaky.refusals = [refusal] * 3
     with pytest.raises(ConflictError, match="send the labels again"):
         take_labels(server, [label(one, "5", at=START)])
+
+
+def test_the_lag_of_a_new_label_is_measured_once(client: httpx.Client, server: Server) -> None:
+    made = client.post("/v1/predict", json={"images": [picture(1).tolist()]}).json()["predictions"][0]["id"]
+    for _ in range(2):
+        client.post("/v1/feedback", json={"prediction_id": made, "label": "4", "source": "audit"})
+    assert 'mlplatform_label_lag_seconds_count{source="audit"} 1.0' in client.get("/metrics").text

@@ -9,6 +9,7 @@ from mlplatform.errors import RecordingError
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.recorder import Recorder
+from mlplatform.serve.stages import SECOND, Passage, Stage
 from mlplatform.store.database import Database
 from tests.mlplatform.serve.conftest import ROW_BYTES, loaded, shelf_in
 from tests.mlplatform.serve.test_recorder import answer
@@ -58,3 +59,40 @@ def test_counters_carry_their_labels_and_two_servers_share_nothing(recorder: Rec
         found["mlplatform_prediction_latency_seconds_bucket", "0.005"],
     ) == (0, 1)
     assert ("mlplatform_requests_total", "/v1/predict,200") not in samples(other)
+
+
+def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder) -> None:
+    metrics = Metrics(Holder(), recorder)
+    passage = Passage(stages=[Stage("decode", 0, SECOND // 1000), Stage("infer", 0, SECOND)])
+    passage.version, passage.prediction_ids = 4, ("a", "b")
+    metrics.passed(passage)
+    metrics.answered(4, 2, 0.004, 3)
+    metrics.cached(hit=True)
+    metrics.labelled("audit", 3000)
+    found = samples(metrics)
+    assert found["mlplatform_stage_seconds_sum", "decode"] == pytest.approx(0.001)
+    assert found["mlplatform_stage_seconds_count", "infer"] == 1
+    assert found["mlplatform_predictions_total", "4"] == 2
+    assert (found["mlplatform_batch_images_bucket", "2.0"], found["mlplatform_batch_images_bucket", "4.0"]) == (0, 1)
+    assert found["mlplatform_cache_total", "hit"] == 1
+    assert found["mlplatform_label_lag_seconds_bucket", "3600.0,audit"] == 1
+
+
+def test_a_request_that_failed_counts_its_stages_and_no_prediction(recorder: Recorder) -> None:
+    metrics = Metrics(Holder(), recorder)
+    metrics.passed(Passage(stages=[Stage("queue", 0, 1)], error="InvalidInputError"))
+    found = samples(metrics)
+    assert found["mlplatform_stage_seconds_count", "queue"] == 1
+    assert not [key for key in found if key[0] == "mlplatform_predictions_total"]
+
+
+def test_loaded_versions_are_shown_with_their_roles_and_one_that_left_is_gone(recorder: Recorder) -> None:
+    holder, roles = Holder(), {"canary": 5}
+    metrics = Metrics(holder, recorder)
+    metrics.watch(shadow=lambda: {"recorded": 2}, roles=lambda: roles, depths={"shadow": lambda: 7})
+    holder.put(loaded(3))
+    found = samples(metrics)
+    assert found["mlplatform_model_info", "digits,champion,3"] == found["mlplatform_model_info", "digits,canary,5"] == 1
+    assert (found["mlplatform_shadow", "recorded"], found["mlplatform_queue_depth", "shadow"]) == (2, 7)
+    roles.clear()
+    assert ("mlplatform_model_info", "digits,canary,5") not in samples(metrics)
