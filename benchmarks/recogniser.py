@@ -22,6 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines.data import ImageSet, split_by_hash
 from pipelines.evaluate import Judgement, judge
 from pipelines.families.digits import MNIST_TRAIN_FRACTIONS
@@ -97,6 +99,7 @@ def _trained(
     judgement = _judged(fitted, family, test)
     return {
         "seed": seed,
+        "device": _name_of(device),
         "test_accuracy": judgement.accuracy,
         "macro_f1": round(judgement.macro_f1, 6),
         "test_nll": round(judgement.nll, 5),
@@ -129,11 +132,12 @@ def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:
 
 def _summed(series: dict[str, Any]) -> dict[str, Any]:
     trainings = series["trainings"]
+    seeds = " ".join(str(each["seed"]) for each in trainings)
     return {
         "recipe": series["recipe"],
         "git_revision": series["git_revision"],
-        "command": " ".join(["python", "-m", "benchmarks.recogniser", "--recipe", series["recipe"], "--data-dir DIR"]),
-        "device": _device(),
+        "command": f"python -m benchmarks.recogniser --data-dir DIR --recipe {series['recipe']} --seeds {seeds}",
+        "device": ", ".join(sorted({each["device"] for each in trainings})),
         "seeds": [each["seed"] for each in trainings],
         "test_accuracy": [each["test_accuracy"] for each in trainings],
         "test_accuracy_mean": round(statistics.mean(each["test_accuracy"] for each in trainings), 6),
@@ -145,14 +149,16 @@ def _summed(series: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _device() -> str:
-    """The processor by name, where the system tells it."""
+def _name_of(device: str) -> str:
+    """The accelerator or processor by name, where the system tells it."""
+    if device.startswith("cuda"):
+        return f"{device}: {torch.cuda.get_device_name(device)}"
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return "cpu"
+        return device
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"cpu: {names[0]}" if names else "cpu"
+    return f"{device}: {names[0]}" if names else device
 
 
 def _kept(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,14 @@ from pipelines.idx import TEST, TRAIN
 
 
 def training(seed: int, accuracy: float) -> dict[str, Any]:
-    return {"seed": seed, "test_accuracy": accuracy, "macro_f1": accuracy, "parameters": 7, "epochs": 2}
+    return {
+        "seed": seed,
+        "device": "cpu",
+        "test_accuracy": accuracy,
+        "macro_f1": accuracy,
+        "parameters": 7,
+        "epochs": 2,
+    }
 
 
 def test_each_seed_is_kept_as_it_ends_and_other_series_stay(tmp_path: Path) -> None:
@@ -67,6 +74,8 @@ def test_a_recipe_is_trained_judged_and_told_in_one_line(
     assert told["test_accuracy"] == kept["test_accuracy"]
     assert kept["test_accuracy_mean"] > 0.9
     assert kept["trainings"][0]["train_rows"] < 300
+    assert kept["command"].endswith("--data-dir DIR --recipe compact --seeds 5")
+    assert kept["device"].startswith("cpu")
     recogniser.main()
     assert "seed 5: done before" in capsys.readouterr().out
     assert len(json.loads(out.read_text())[0]["trainings"]) == 1

@@ -70,7 +70,7 @@ def test_rules_take_their_secrets_from_the_environment(
 def test_missing_rules_and_an_unknown_pipeline_are_typed_errors(made: Parts) -> None:
     with pytest.raises(RulesError, match="cannot be read"):
         _ = made.rules
-    with pytest.raises(UnknownPipelineError, match="known: arabic, digits"):
+    with pytest.raises(UnknownPipelineError, match="known: arabic, characters, digits"):
         _ = Parts(made.settings.model_copy(update={"pipeline": "nosuch"})).family
 
 

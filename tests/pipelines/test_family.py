@@ -57,7 +57,7 @@ def families_folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
     (families_folder / "parity_test.py").write_text(PARITY)
-    assert family_names() == ("arabic", "digits", "parity_test")
+    assert family_names() == ("arabic", "characters", "digits", "parity_test")
     family = find_family("parity_test")
     recipe, split = family.recipe(), family.load(None)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
@@ -76,7 +76,7 @@ def test_a_family_module_without_a_family_is_refused(families_folder: Path) -> N
 
 @pytest.mark.parametrize("name", ["letters", "", "../digits", "os.path", "digits.x"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UnknownPipelineError, match="known: arabic, digits"):
+    with pytest.raises(UnknownPipelineError, match="known: arabic, characters, digits"):
         find_family(name)
 
 
