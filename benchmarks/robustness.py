@@ -1,8 +1,8 @@
 """Promise: no defence is called one before an attacker who knows it has tried; measured on bundled digits or MNIST.
 
 Five models of the compact recipe's network: plain, taught under noise, the same with smoothing (certified), hardened
-by one attack step, and defensively distilled. `--quick` uses fewer epochs and rows; `--data-dir` names MNIST's folder,
-`--figure` a file for the curves. The last line is one JSON object.
+by one attack step, and defensively distilled. `--quick` uses fewer epochs and rows, `--epochs` and `--rows` others;
+`--data-dir` names MNIST's folder, `--figure` a file for the curves. The last line is one JSON object.
 """
 
 import argparse
@@ -63,21 +63,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rows", type=int)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     split = load(asked.data_dir)
     train = capped(split.train, 600 if asked.quick else 4000)
     by_hash = np.argsort(np.array(split.golden.ids), kind="stable")
-    rows = split.golden.take(by_hash[: 100 if asked.quick else 300])
-    certified_rows = rows.take(np.arange(20 if asked.quick else 100))
-    epochs, draws = (6, 200) if asked.quick else (25, 1000)
+    rows = split.golden.take(by_hash[: asked.rows or (100 if asked.quick else 300)])
+    certified_rows = rows.take(np.arange(min(len(rows), 20 if asked.quick else 100)))
+    epochs, draws = asked.epochs or (6 if asked.quick else 60), 200 if asked.quick else 1000
+    steps = 10 if asked.quick else 20
     models = _models(train, epochs)
-    figures: dict[str, object] = {"rows": len(rows), "train_rows": len(train), "epochs": epochs}
+    figures: dict[str, object] = {"rows": len(rows), "train_rows": len(train), "epochs": epochs, "pgd_steps": steps}
     for name, network in models.items():
         look: nn.Module = Divided(network, HEAT) if name == "distilled" else network
-        figures[name] = _attacked(network, look, rows, 10 if asked.quick else 40) | _corrupted(network, rows)
+        figures[name] = _attacked(network, look, rows, steps) | _corrupted(network, rows)
         print(name, figures[name], flush=True)
-    hidden = _attacked(models["distilled"], Served(models["distilled"]), rows, 10 if asked.quick else 40)
+    hidden = _attacked(models["distilled"], Served(models["distilled"]), rows, steps)
     figures["distilled, attacked as served"] = hidden
     print("distilled, attacked as served", hidden, flush=True)
     figures["smoothed"] = _certified(models["noise"], certified_rows, draws)

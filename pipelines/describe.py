@@ -124,9 +124,7 @@ def _fairness(found: Examination) -> Measured:
             rows.append((factor.factor, score.group, str(score.rows), f"{score.accuracy:.4f}", limits, differs))
     if len(found.fairness) == 1:
         sentences.append("Of who wrote the golden rows nothing is known, so no group of people could be compared.")
-    sentences.append(
-        "Intervals are exact (Clopper-Pearson); groups differ by Fisher's exact test, Holm over the factor."
-    )
+    sentences.append("Intervals are exact (Clopper-Pearson); groups differ by Fisher's exact test, Holm per factor.")
     header = ("Factor", "Group", "Rows", "Accuracy", "95 % interval", "Differs from the rest")
     return Measured(" ".join(sentences), header, tuple(rows))
 

@@ -129,10 +129,13 @@ def _quantised(content: bytes, rows: ImageSet) -> bytes:
         given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
         given.write_bytes(content)
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
+        layers = [node for node in onnx.load(str(ready)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
         quantization.quantize_static(
             str(ready),
             str(made),
             Pictures(),
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
+            nodes_to_exclude=[layers[-1].name],  # logits and probabilities stay as fine as they are
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,

@@ -97,6 +97,9 @@ def test_an_int8_file_gives_nearly_the_same_answers_and_its_difference_is_told(v
     found = compare_file(out, version, CLASSES, "onnx-int8", ROWS)
     assert found.same_answers >= 57
     assert 1e-6 < found.max_difference < 0.5
+    probabilities = EdgeModel(out)(ROWS.images)
+    assert len(np.unique(probabilities)) > 60  # not in steps of 1/255
+    assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert b"QuantizeLinear" in out.read_bytes()
 
 
