@@ -13,7 +13,6 @@ from mlplatform.serve.reload import Reloader
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.tuning import Tuner
 from mlplatform.store.tallies import NO_MODEL
-from pipelines.engine import Choice
 
 WORKERS = 4
 
@@ -61,18 +60,16 @@ def assemble(parts: Parts) -> Server:
     )
     pool = Pool(WORKERS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
-    tuner = Tuner(parts, holder, decoder, settings.serve_threads)
+    tuner = Tuner(parts, holder, decoder, batcher)
 
     def measure(loaded: Loaded) -> None:
         tuner.pin(loaded)
 
     def after_poll() -> None:
+        tuner.follow()
         tuner.work()
 
-    def choice() -> Choice:
-        return Choice(settings.engine, settings.device, tuner.threads)
-
-    reloader = Reloader(parts, holder, measure, after_poll, choice)
+    reloader = Reloader(parts, holder, measure, after_poll, tuner.choice)
     return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, batcher, tuner, reloader, requests)
 
 
