@@ -1,7 +1,7 @@
 """One prediction request from its content to answers; it knows no HTTP and writes nothing itself.
 
 `answer` is for threads and gives a model of the reply; `reply` is for the event loop and gives its JSON. Both do the
-same: decode, ask the model through the batcher, queue the records.
+same: decode, ask cache and model, queue the records.
 """
 
 import time
@@ -15,6 +15,7 @@ from mlplatform.clock import new_id
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.compute import awaited, computed
 from mlplatform.serve.decode import Sent, check_tags, check_text, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
@@ -58,7 +59,7 @@ def answer(server: Server, asked: Asked) -> PredictOut:
     begun = time.perf_counter()
     sent = _decoded(server, asked)
     decoded = time.perf_counter() - begun
-    made = _recorded(server, asked, loaded, sent, server.batcher.wait(loaded, sent.images), decoded)
+    made = _recorded(server, asked, loaded, sent, computed(server, loaded, sent.images), decoded)
     model = ModelName(name=loaded.name, version=loaded.version)
     return PredictOut(
         request_id=made.request_id,
@@ -74,11 +75,11 @@ async def reply(server: Server, asked: Asked) -> bytes:
     begun = time.perf_counter()
     sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
     decoded = time.perf_counter() - begun
-    computed = await server.batcher.run(loaded, sent.images)
+    found = await awaited(server, loaded, sent.images)
     if server.recorder.waits:
-        made = await server.pool.run(_recorded, server, asked, loaded, sent, computed, decoded)
+        made = await server.pool.run(_recorded, server, asked, loaded, sent, found, decoded)
     else:
-        made = _recorded(server, asked, loaded, sent, computed, decoded)
+        made = _recorded(server, asked, loaded, sent, found, decoded)
     classes, model = loaded.predictor.classes, {"name": loaded.name, "version": loaded.version}
     return orjson.dumps(
         {
@@ -99,17 +100,17 @@ async def reply(server: Server, asked: Asked) -> bytes:
     )
 
 
-def _recorded(server: Server, asked: Asked, loaded: Loaded, sent: Sent, computed: Computed, decoded: float) -> _Made:
+def _recorded(server: Server, asked: Asked, loaded: Loaded, sent: Sent, made: Computed, decoded: float) -> _Made:
     """Queue the records of a request that was answered."""
-    spent_ms = (decoded + computed.seconds) * 1000
+    spent_ms = (decoded + made.seconds) * 1000
     share_ms = spent_ms / len(sent.images)
     request_id = sent.texts.get("request_id") or asked.request_id or new_id()
     client_id = sent.texts.get("client_id") or asked.client_id
     now, host = server.parts.clock(), host_class()
     classes, tags = loaded.predictor.classes, sent.tags or None
-    labels = computed.probabilities.argmax(axis=1).tolist()
-    confidences = np.minimum(computed.probabilities.max(axis=1), 1.0).tolist()
-    rounded = np.round(computed.probabilities.astype(np.float64), 6).tolist()
+    labels = made.probabilities.argmax(axis=1).tolist()
+    confidences = np.minimum(made.probabilities.max(axis=1), 1.0).tolist()
+    rounded = np.round(made.probabilities.astype(np.float64), 6).tolist()
     rows = [
         Answer(
             Prediction(
@@ -132,7 +133,7 @@ def _recorded(server: Server, asked: Asked, loaded: Loaded, sent: Sent, computed
         for image, label, confidence, probabilities in zip(sent.images, labels, confidences, rounded, strict=True)
     ]
     lost = server.recorder.put(rows)
-    server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
+    server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, made.batch)
     return _Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
 
 

@@ -42,6 +42,13 @@ class Metrics:
             ("source", "outcome"),
             registry=self._registry,
         )
+        self.cached = Counter(
+            "mlplatform_cache",
+            "Answers looked up in the cache: found here, shared by another server, or computed (miss).",
+            ("found",),
+            registry=self._registry,
+        )
+        self._of_cache: dict[str, Counter] = {}
         self._of_version: dict[int, Counter] = {}
         self._of_route: dict[tuple[str, int], Counter] = {}
         self._records = Gauge(
@@ -59,11 +66,20 @@ class Metrics:
     def answered(self, version: int, images: int, seconds: float, batch: int) -> None:
         """A request was answered, as part of a batch of so many images."""
         self.latency.observe(seconds)
-        self.batches.observe(batch)
+        if batch:
+            self.batches.observe(batch)
         counter = self._of_version.get(version)
         if counter is None:
             counter = self._of_version[version] = self.predictions.labels(str(version))
         counter.inc(images)
+
+    def looked_up(self, found: str, images: int) -> None:
+        """So many pictures were looked up in the cache with this outcome."""
+        if images:
+            counter = self._of_cache.get(found)
+            if counter is None:
+                counter = self._of_cache[found] = self.cached.labels(found)
+            counter.inc(images)
 
     def request(self, route: str, status: int) -> None:
         """A request has ended."""

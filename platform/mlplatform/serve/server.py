@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mlplatform.build import Parts
 from mlplatform.serve.batcher import Batcher
+from mlplatform.serve.cache import Cache, cache_of
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.metrics import Metrics
@@ -28,6 +29,7 @@ class Server:
     metrics: Metrics
     pool: Pool
     batcher: Batcher
+    cache: Cache
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
@@ -60,6 +62,7 @@ def assemble(parts: Parts) -> Server:
     )
     pool = Pool(WORKERS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
+    cache = cache_of(settings, len(family.classes))
     tuner = Tuner(parts, holder, decoder, batcher)
 
     def measure(loaded: Loaded) -> None:
@@ -70,7 +73,9 @@ def assemble(parts: Parts) -> Server:
         tuner.work()
 
     reloader = Reloader(parts, holder, measure, after_poll, tuner.choice)
-    return Server(parts, decoder, holder, recorder, Metrics(holder, recorder), pool, batcher, tuner, reloader, requests)
+    return Server(
+        parts, decoder, holder, recorder, Metrics(holder, recorder), pool, batcher, cache, tuner, reloader, requests
+    )
 
 
 def _serving(holder: Holder) -> int:
