@@ -75,7 +75,7 @@ def _measured(folder: Path, database: str, rounds: int, seconds: int, connection
                 _note(paced[system.name], _load(folder, system, address, seconds, connections, rate))
         memory = {system.name: _memory_mib(child.process.pid) for system, child, _ in running}
         recorder = {system.name: _drained(address) for system, _, address in running if system.name == "ours"}
-    return _told(closed, paced, memory, rate, recorder)
+    return figures(closed, paced, memory, rate, recorder)
 
 
 def _started(fleet: Fleet, all_of_them: list[System]) -> list[tuple[System, Child, str]]:
@@ -176,7 +176,7 @@ def _cpu_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _told(
+def figures(
     closed: Mapping[str, Figures],
     paced: Mapping[str, Figures],
     memory: Mapping[str, float],
