@@ -189,12 +189,14 @@ def figures(
     rps = middle(closed, "rps", 0)
     p99 = middle(paced, "p99_ms", 3)
     peers = {name: rps[name] for name in PEERS if name in rps}
+    cpu = middle(closed, "cpu_ms", 3)
     pairs = zip(closed["ours"]["rps"], closed["ours_unrecorded"]["rps"], strict=True)
     recording = statistics.median(100 * (1 - with_it / without) for with_it, without in pairs)
     return {
         "rps": rps,
         "rps_range": {name: [round(min(each["rps"])), round(max(each["rps"]))] for name, each in closed.items()},
-        "cpu_ms": middle(closed, "cpu_ms", 3),
+        "cpu_ms": cpu,
+        "cpu_ratio_best_peer": None if not peers else round(min(cpu[name] for name in peers) / cpu["ours"], 2),
         "p99_ms_closed": middle(closed, "p99_ms", 2),
         "rate": round(rate),
         "p50_ms": middle(paced, "p50_ms", 3),

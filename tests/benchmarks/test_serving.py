@@ -29,6 +29,7 @@ def test_shares_and_ratios_are_of_medians_and_recording_is_compared_round_by_rou
     found = told()
     assert (found["rps"]["ours"], found["limit_rps"]) == (900, {"bare_onnx": 4000, "constant_route": 1500})
     assert (found["ratio_best_peer"], found["share_of_limit"], found["recording_cost_pct"]) == (3.0, 0.6, 10.0)
+    assert found["cpu_ratio_best_peer"] == 3.0
     assert found["rps_range"]["ours"] == [450, 1350]
     assert found["p99_ms"]["mlflow"] == 10.0
     assert found["recording_p99_ms"] == round(1000 / 900 - 1.0, 3)
