@@ -75,7 +75,7 @@ def _measured(folder: Path, database: str, rounds: int, seconds: int, connection
                 _note(paced[system.name], _load(folder, system, address, seconds, connections, rate))
         memory = {system.name: _memory_mib(child.process.pid) for system, child, _ in running}
         recorder = {system.name: _drained(address) for system, _, address in running if system.name == "ours"}
-    return _told(closed, paced, memory, rate, recorder)
+    return figures(closed, paced, memory, rate, recorder)
 
 
 def _started(fleet: Fleet, all_of_them: list[System]) -> list[tuple[System, Child, str]]:
@@ -176,7 +176,7 @@ def _cpu_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _told(
+def figures(
     closed: Mapping[str, Figures],
     paced: Mapping[str, Figures],
     memory: Mapping[str, float],
@@ -189,12 +189,14 @@ def _told(
     rps = middle(closed, "rps", 0)
     p99 = middle(paced, "p99_ms", 3)
     peers = {name: rps[name] for name in PEERS if name in rps}
+    cpu = middle(closed, "cpu_ms", 3)
     pairs = zip(closed["ours"]["rps"], closed["ours_unrecorded"]["rps"], strict=True)
     recording = statistics.median(100 * (1 - with_it / without) for with_it, without in pairs)
     return {
         "rps": rps,
         "rps_range": {name: [round(min(each["rps"])), round(max(each["rps"]))] for name, each in closed.items()},
-        "cpu_ms": middle(closed, "cpu_ms", 3),
+        "cpu_ms": cpu,
+        "cpu_ratio_best_peer": None if not peers else round(min(cpu[name] for name in peers) / cpu["ours"], 2),
         "p99_ms_closed": middle(closed, "p99_ms", 2),
         "rate": round(rate),
         "p50_ms": middle(paced, "p50_ms", 3),

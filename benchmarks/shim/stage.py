@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,12 +102,14 @@ def _mlflow_model(folder: Path, images: NDArray[np.uint8]) -> None:
 
     given = Schema([TensorSpec(np.dtype("uint8"), (-1, *images.shape[1:]))])
     answered = Schema([TensorSpec(np.dtype("float32"), (-1, 10))])
-    mlflow.pyfunc.save_model(
-        str(folder),
-        python_model=str(HERE / "mlflow_model.py"),
-        signature=ModelSignature(given, answered),
-        pip_requirements=["numpy"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow about type hints, which its own signature overrules
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(HERE / "mlflow_model.py"),
+            signature=ModelSignature(given, answered),
+            pip_requirements=["numpy"],
+        )
 
 
 def _scripts(folder: Path, images: NDArray[np.uint8]) -> None:

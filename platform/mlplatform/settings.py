@@ -80,6 +80,10 @@ class Settings(BaseSettings):
         0.0, ge=0, le=1000, description="Wait for more requests before a batch, in milliseconds; 0 waits for none."
     )
     batch_lanes: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
+    cache_answers: int = Field(
+        4096, ge=0, description="Answers kept in memory for pictures that are sent again; 0 keeps none."
+    )
+    redis_url: str = Field("", description="Redis through which servers share such answers; empty means they do not.")
     baseline_calls: int = Field(200, ge=20, description="Calls that measure the latency baseline of a champion.")
     max_body_mb: float = Field(8.0, gt=0, description="Largest request body, in MiB.")
     max_images: int = Field(256, ge=1, description="Most images in one request.")

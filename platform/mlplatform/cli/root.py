@@ -104,6 +104,18 @@ def serve(
     run_server(host, port, as_json)
 
 
+@app.command("tune-serving")
+def tune_serving(
+    forget: Annotated[bool, typer.Option("--forget", help="Go back to the settings on this class of hosts.")] = False,
+    pipeline: PipelineOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure engine, threads and batches on this host; its servers take the best over."""
+    from mlplatform.cli.tuning import tune_now
+
+    tune_now(forget, pipeline, as_json)
+
+
 @app.command()
 def watch(
     probe: Annotated[bool, typer.Option("--probe", help="Only ask: does a watcher live on this host?")] = False,

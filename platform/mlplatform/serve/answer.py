@@ -1,6 +1,6 @@
 """One prediction request from its content to answers; it knows no HTTP and writes nothing itself.
 
-`answer` decodes, asks the model through the batcher and keeps the records; `ask` and `reply` give the same as a model
+`answer` decodes, asks cache and model and keeps the records; `ask` and `reply` give the same as a model
 and as JSON, and know requests that were sent again.
 """
 
@@ -16,6 +16,7 @@ from mlplatform.clock import new_id
 from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.compute import awaited
 from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, check_tags, check_text, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
@@ -151,7 +152,7 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     computed = await _by_canary(server, loaded, sent, named=asked.version is not None) if role == CANARY else None
     if computed is None:  # a canary that failed hurts nobody
         loaded, role = champion, CHAMPION
-        computed = await server.batcher.run(champion, sent.images)
+        computed = await awaited(server, champion, sent.images)
     passage.inferred(computed.seconds)
     spent_ms = (decoded + computed.seconds) * 1000
     tags = kept_tags(sent.tags, trace, request_id, MOST_TAGS)
@@ -176,7 +177,7 @@ async def _by_canary(server: Server, loaded: Loaded, sent: Sent, *, named: bool)
     Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
     """
     try:
-        computed = await server.batcher.run(loaded, sent.images)
+        computed = await awaited(server, loaded, sent.images)
     except ModelUnavailableError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers

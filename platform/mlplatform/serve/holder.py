@@ -18,6 +18,8 @@ class Loaded:
     loaded_at: datetime
     folder: Path | None = None
     """Its files, from which it may be opened on another engine."""
+    digest: str = ""
+    """Of its files: what makes it this version and no other of the same number elsewhere."""
 
 
 class Holder:

@@ -1,7 +1,7 @@
 """The server's own numbers in Prometheus form; it decides nothing by them.
 
-The parts of a server tell it: `passed` every request that was answered or failed, `stage`, `batch`, `cached` and
-`labelled` what only they know, and `watch` a reader of counts that are kept elsewhere.
+The parts of a server tell it: `passed` every request that was answered or failed, `stage`, `answered`, `looked_up`
+and `labelled` what only they know, and `watch` a reader of counts that are kept elsewhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,6 +52,13 @@ class Metrics:
             ("source", "outcome"),
             registry=self._registry,
         )
+        self.cached = Counter(
+            "mlplatform_cache",
+            "Answers looked up in the cache: found here, shared by another server, or computed (miss).",
+            ("found",),
+            registry=self._registry,
+        )
+        self._of_cache: dict[str, Counter] = {}
         self._of_version: dict[int, Counter] = {}
         self._of_route: dict[tuple[str, int], Counter] = {}
         self._records = Gauge(
@@ -83,11 +90,20 @@ class Metrics:
     def answered(self, version: int, images: int, seconds: float, batch: int) -> None:
         """A request was answered, as part of a batch of so many images."""
         self.latency.observe(seconds)
-        self.batches.observe(batch)
+        if batch:
+            self.batches.observe(batch)
         counter = self._of_version.get(version)
         if counter is None:
             counter = self._of_version[version] = self.predictions.labels(str(version))
         counter.inc(images)
+
+    def looked_up(self, found: str, images: int) -> None:
+        """So many pictures were looked up in the cache with this outcome."""
+        if images:
+            counter = self._of_cache.get(found)
+            if counter is None:
+                counter = self._of_cache[found] = self.cached.labels(found)
+            counter.inc(images)
 
     def request(self, route: str, status: int) -> None:
         """A request has ended."""
@@ -105,9 +121,6 @@ class Metrics:
             registry=self._registry,
         )
         self._of_stage: dict[str, Histogram] = {}
-        self._cache = Counter(
-            "mlplatform_cache", "Answers looked up in the cache: hit or miss.", ("result",), registry=self._registry
-        )
         self._depth = Gauge(
             "mlplatform_queue_depth", "What waits in each queue now.", ("queue",), registry=self._registry
         )
@@ -146,10 +159,6 @@ class Metrics:
         if histogram is None:
             histogram = self._of_stage[name] = self._stages.labels(name)
         histogram.observe(seconds)
-
-    def cached(self, *, hit: bool) -> None:
-        """One answer was looked up in the cache."""
-        self._cache.labels("hit" if hit else "miss").inc()
 
     def labelled(self, source: str, seconds: float) -> None:
         """A new label arrived so long after its answer."""

@@ -19,6 +19,10 @@ class Pool:
         """Await `work(*args)` on one of the threads."""
         return await asyncio.wrap_future(self._executor.submit(work, *args, **kwargs))
 
+    def submit(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Have `work(*args)` done some time; nobody waits for it."""
+        self._executor.submit(work, *args, **kwargs)
+
     def close(self) -> None:
         """Let running work finish and stop."""
         self._executor.shutdown(wait=True)

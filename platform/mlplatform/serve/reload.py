@@ -23,7 +23,7 @@ from pipelines.engine import Choice, open_model
 from pipelines.errors import ModelFormatError, PipelineError
 from registry.catalog import CHAMPION
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.package import MODEL_FILE
+from registry.package import MODEL_FILE, model_digest
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Reloader:
         if not np.isfinite(predictor(blank)).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
-        return Loaded(family.name, version, predictor, self._parts.clock(), folder)
+        return Loaded(family.name, version, predictor, self._parts.clock(), folder, model_digest(folder))
 
     def _cached(self, version: int) -> Path:
         name = self._parts.family.name

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlplatform.build import Parts
 from mlplatform.serve.batcher import Batcher
+from mlplatform.serve.cache import Cache, cache_of
 from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.explaining import Explaining
@@ -23,7 +24,6 @@ from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
-from pipelines.engine import Choice
 
 WORKERS = 4
 
@@ -39,6 +39,7 @@ class Server:
     metrics: Metrics
     pool: Pool
     batcher: Batcher
+    cache: Cache
     tuner: Tuner
     reloader: Reloader
     requests: RequestCounts
@@ -87,7 +88,8 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
     )
     pool = Pool(WORKERS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
-    tuner = Tuner(parts, holder, decoder, settings.serve_threads)
+    cache = cache_of(settings, len(family.classes))
+    tuner = Tuner(parts, holder, decoder, batcher)
 
     def measure(loaded: Loaded) -> None:
         tuner.pin(loaded)
@@ -98,12 +100,10 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
 
     def after_poll() -> None:
         challenger.follow()
+        tuner.follow()
         tuner.work()
 
-    def choice() -> Choice:
-        return Choice(settings.engine, settings.device, tuner.threads)
-
-    reloader = Reloader(parts, holder, measure, after_poll, choice, lambda: {"recorder": vars(recorder.counts())})
+    reloader = Reloader(parts, holder, measure, after_poll, tuner.choice, lambda: {"recorder": vars(recorder.counts())})
     metrics = Metrics(holder, recorder)
 
     def roles() -> dict[str, int]:
@@ -126,6 +126,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
         metrics=metrics,
         pool=pool,
         batcher=batcher,
+        cache=cache,
         tuner=tuner,
         reloader=reloader,
         requests=requests,

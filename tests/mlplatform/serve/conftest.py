@@ -23,7 +23,9 @@ from torch import nn
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import StoreUnavailableError
+from mlplatform.serve.answer import Asked, ask
 from mlplatform.serve.app import create_app
+from mlplatform.serve.bodies import PredictOut
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.server import Server, assemble
 from mlplatform.settings import Settings
@@ -259,3 +261,8 @@ def address(server: Server) -> Iterator[str]:
     """Where the started server listens."""
     with listening(server) as address:
         yield address
+
+
+def answered(server: Server, asked: Asked) -> PredictOut:
+    """What a request is answered, without a socket."""
+    return asyncio.run(ask(server, asked, b""))

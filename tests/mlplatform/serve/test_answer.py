@@ -1,6 +1,5 @@
 """An answer is one version's, whole and recorded, also while models change under load."""
 
-import asyncio
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,26 +11,20 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
-from mlplatform.serve import answer as answering
 from mlplatform.serve.answer import Asked
-from mlplatform.serve.bodies import PredictOut
 from mlplatform.serve.decode import to_png
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.server import Server
 from mlplatform.store.schema import predictions
 from tests.mlplatform.conftest import picture
-from tests.mlplatform.serve.conftest import CLASSES, loaded, running, shelf_in
+from tests.mlplatform.serve.conftest import CLASSES, answered, loaded, running, shelf_in
 
 PNG = to_png(picture(1))
 
 
-def answer(server: Server, asked: Asked) -> PredictOut:
-    return asyncio.run(answering.ask(server, asked, b""))
-
-
 def test_an_answer_names_model_label_confidence_and_every_class(server: Server) -> None:
-    made = answer(server, Asked(None, (PNG, PNG), client_id="till", request_id="r-1"))
+    made = answered(server, Asked(None, (PNG, PNG), client_id="till", request_id="r-1"))
     assert (made.request_id, made.recorded, len({item.id for item in made.predictions})) == ("r-1", True, 2)
     for item in made.predictions:
         assert (item.label, item.model.name, item.model.version) == ("1", "digits", 1)
@@ -42,14 +35,14 @@ def test_an_answer_names_model_label_confidence_and_every_class(server: Server) 
 
 
 def test_a_request_without_an_id_gets_one(server: Server) -> None:
-    ids = {answer(server, Asked(None, (PNG,))).request_id for _ in range(3)}
+    ids = {answered(server, Asked(None, (PNG,))).request_id for _ in range(3)}
     assert len(ids) == 3
     assert "" not in ids
 
 
 def test_the_latency_of_a_request_is_shared_by_its_images(server: Server) -> None:
     server.recorder.start()
-    made = answer(server, Asked(None, (PNG,) * 4))
+    made = answered(server, Asked(None, (PNG,) * 4))
     assert server.recorder.flush(5)
     with server.parts.database.read() as connection:
         spent = list(connection.scalars(select(predictions.c.latency_ms)))
@@ -73,22 +66,22 @@ def test_what_cannot_be_answered_is_raised_and_nothing_is_recorded(
     server: Server, asked: Asked, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        answer(server, asked)
+        answered(server, asked)
     assert server.recorder.counts().queued == 0
 
 
 def test_without_a_model_the_error_says_so(server: Server) -> None:
     with pytest.raises(ModelUnavailableError):
-        answer(replace(server, holder=Holder()), Asked(None, (PNG,)))
+        answered(replace(server, holder=Holder()), Asked(None, (PNG,)))
 
 
 def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: Server, tmp_path: Path) -> None:
     small = Recorder(server.parts.database, shelf=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0)
     full = replace(server, recorder=small)
-    made = answer(full, Asked(None, (PNG, PNG)))
+    made = answered(full, Asked(None, (PNG, PNG)))
     assert (made.recorded, len(made.predictions)) == (True, 2)
     with pytest.raises(RecordingError, match="PLATFORM_SPOOL_MB"):
-        answer(full, Asked(None, (PNG,) * 4))
+        answered(full, Asked(None, (PNG,) * 4))
     assert small.counts().queued == 2
     assert small.counts().refused == 4
 

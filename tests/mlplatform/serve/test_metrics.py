@@ -67,14 +67,14 @@ def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder
     passage.version, passage.prediction_ids = 4, ("a", "b")
     metrics.passed(passage)
     metrics.answered(4, 2, 0.004, 3)
-    metrics.cached(hit=True)
+    metrics.looked_up("here", 1)
     metrics.labelled("audit", 3000)
     found = samples(metrics)
     assert found["mlplatform_stage_seconds_sum", "decode"] == pytest.approx(0.001)
     assert found["mlplatform_stage_seconds_count", "infer"] == 1
     assert found["mlplatform_predictions_total", "4"] == 2
     assert (found["mlplatform_batch_images_bucket", "2.0"], found["mlplatform_batch_images_bucket", "4.0"]) == (0, 1)
-    assert found["mlplatform_cache_total", "hit"] == 1
+    assert found["mlplatform_cache_total", "here"] == 1
     assert found["mlplatform_label_lag_seconds_bucket", "3600.0,audit"] == 1
 
 

@@ -1,19 +1,31 @@
-"""The speed of a model is measured as it will serve, pinned once, and tuned when an alert asks."""
+"""The speed of a model is measured as it will serve, pinned once, and tuned when an alert or a person asks."""
 
 import itertools
 import os
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Never
 
 import pytest
 import torch
 
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
-from mlplatform.serve.holder import Holder
-from mlplatform.serve.tuning import WARM_UP_CALLS, Tuner, host_class, measure
-from mlplatform.store import evaluations, tasks
+from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.plan import Plan
+from mlplatform.serve.server import assemble
+from mlplatform.serve.speed import WARM_UP_CALLS, measure, under_load
+from mlplatform.serve.tuning import Tuner, host_class
+from mlplatform.store import evaluations, leases, tasks, tunings
+from pipelines.engine import Choice, EngineName, open_model
+from pipelines.onnx_graph import export_onnx
+from pipelines.predict import save
+from registry.errors import RegistryUnavailableError
+from registry.package import MODEL_FILE, ONNX_FILE
 from tests.mlplatform.conftest import START
-from tests.mlplatform.serve.conftest import NAME, Flaky, loaded
+from tests.mlplatform.serve.conftest import CLASSES, NAME, Flaky, loaded, module
+from tests.pipelines.fake_registry import FakeTracking
 
 DECODER = Decoder(28, 28, 20, 4e6)
 
@@ -26,7 +38,22 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def tuner(lite: Parts) -> Tuner:
-    return Tuner(lite, Holder(), DECODER, threads=1)
+    lite.__dict__.update(tracking=FakeTracking())
+    return Tuner(lite, Holder(), DECODER, load_seconds=0.02)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version's files for both engines."""
+    folder = tmp_path_factory.mktemp("version")
+    made = module(1)
+    save(made, folder / MODEL_FILE)
+    (folder / ONNX_FILE).write_bytes(export_onnx(made))
+    return folder
+
+
+def on_disk(files: Path, engine: EngineName = "onnx") -> Loaded:
+    return Loaded(NAME, 1, open_model(files, CLASSES, Choice(engine, "cpu")), START, files)
 
 
 def baselines(parts: Parts, version: int) -> dict[str, dict[str, float]]:
@@ -80,3 +107,92 @@ def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -
         tuner.work()
     flaky.away = False
     assert tuner.work() == 1
+
+
+def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tuner: Tuner, files: Path) -> None:
+    result = tuner.tune(on_disk(files, "torch"))
+    assert result["before"]["engine"] == "torch"
+    tried = result["tried"]
+    assert {each["engine"] for each in tried} == {"onnx", "torch"}
+    assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
+    assert result["after"]["engine"] == "onnx"  # it needs a fraction of the time for so small a network
+    assert result["after"]["p95_ms"] < result["before"]["p95_ms"]
+    with tuner.parts.database.read() as connection:
+        kept = tunings.find(connection, NAME, host_class())
+    assert kept is not None
+    assert kept.plan == {key: result["after"][key] for key in kept.plan}
+    assert kept.run_id == result["run_id"] == "run-1"
+    tracking = tuner.parts.tracking
+    assert isinstance(tracking, FakeTracking)
+    [run] = tracking.runs
+    assert run.metrics["before_p95_ms"] > run.metrics["after_p95_ms"]
+    assert run.params["host_class"] == host_class()
+
+
+def test_what_the_settings_name_is_not_searched(tuner: Tuner, files: Path) -> None:
+    parts = Parts(tuner.parts.settings.model_copy(update={"engine": "onnx"}))
+    parts.__dict__.update(database=tuner.parts.database, tracking=tuner.parts.tracking)
+    tried = Tuner(parts, Holder(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
+    assert {each["engine"] for each in tried} == {"onnx"}
+
+
+def test_a_registry_that_is_away_costs_the_run_and_not_the_result(tuner: Tuner, files: Path) -> None:
+    class Away(FakeTracking):
+        def start_run(self, *_args: object, **_named: object) -> Never:
+            raise RegistryUnavailableError("the registry is away")
+
+    tuner.parts.__dict__.update(tracking=Away())
+    assert tuner.tune(on_disk(files))["run_id"] == ""
+    with tuner.parts.database.read() as connection:
+        assert tunings.find(connection, NAME, host_class()) is not None
+
+
+def stored(parts: Parts, plan: Plan) -> None:
+    with parts.database.write() as connection:
+        tunings.keep(connection, tunings.Tuning(NAME, host_class(), START, plan.numbers(), {}, "another server"))
+
+
+def test_every_server_of_the_class_follows_and_a_restart_changes_nothing(lite: Parts, files: Path) -> None:
+    server = assemble(lite)
+    server.holder.put(on_disk(files))
+    stored(lite, Plan("torch", "cpu", 1, 2, 8, 0.5))
+    assert server.tuner.follow()
+    assert server.holder.take().predictor.name == "torch"
+    assert (server.batcher.lanes, server.batcher.max_batch, server.batcher.max_wait_ms) == (2, 8, 0.5)
+    assert not server.tuner.follow()
+    again = assemble(lite)
+    assert again.tuner.choice() == Choice("torch", "cpu", 1)
+    assert again.batcher.lanes == 2
+    with lite.database.write() as connection:
+        assert tunings.forget(connection, NAME, host_class())
+    assert server.tuner.follow()
+    assert (server.holder.take().predictor.name, server.batcher.lanes) == ("onnx", 1)
+    for each in (server, again):
+        each.batcher.close()
+
+
+def test_a_store_that_is_away_leaves_the_plan_as_it_is(lite: Parts, flaky: Flaky) -> None:
+    server = assemble(lite)
+    stored(lite, Plan("onnx", "cpu", 1, 3, 8, 0.0))
+    assert server.tuner.follow()
+    flaky.away = True
+    assert not server.tuner.follow()
+    assert server.batcher.lanes == 3
+    server.batcher.close()
+
+
+def test_one_server_of_a_model_tunes_at_a_time(tuner: Tuner) -> None:
+    tuner.holder.put(loaded(1))
+    with tuner.parts.database.write() as connection:
+        tasks.open_task(connection, "tune-serving", NAME, {}, START)
+        name = f"tune-serving/{NAME}"
+        lease = leases.acquire(connection, name, "another server", timedelta(minutes=1), tuner.parts.clock())
+    assert lease is not None
+    assert tuner.work() == 0
+    with tuner.parts.database.write() as connection:
+        leases.release(connection, lease)
+    assert tuner.work() == 1
+
+
+def test_under_load_every_caller_is_answered() -> None:
+    assert under_load(loaded(1), Plan("torch", "cpu", 1, 1, 8, 0.0), 0.05, callers=4) > 0

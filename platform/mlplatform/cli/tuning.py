@@ -1,0 +1,45 @@
+"""`platform tune-serving`: the search for a faster way to answer on this host, and how its result is shown."""
+
+from typing import Any
+
+from mlplatform.build import build
+from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.settings import load_settings
+
+COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")
+
+
+def tune_now(forget: bool, pipeline: str | None, as_json: bool) -> None:
+    """Measure in this process and keep the best for the host class, or forget what was kept."""
+    from mlplatform.serve.decode import Decoder
+    from mlplatform.serve.holder import Holder
+    from mlplatform.serve.tuning import Tuner, champion_of, host_class
+    from mlplatform.store import audit, tunings
+
+    parts = build(load_settings(pipeline=pipeline))
+    family, settings, host = parts.family, parts.settings, host_class()
+    if forget:
+        with parts.database.write() as connection:
+            found = tunings.forget(connection, family.name, host)
+            audit.note(connection, "cli", "forget-tuning", f"host/{host}", parts.clock(), {"found": found})
+        text = f"servers on {host} compute as their settings say" if found else f"nothing was tuned on {host}"
+        say({"host_class": host, "forgotten": found}, text, as_json)
+        return
+    decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    tuner = Tuner(parts, Holder(), decoder)
+    result = tuner.tune(champion_of(parts, tuner.choice()))
+    with parts.database.write() as connection:
+        audit.note(connection, "cli", "tune-serving", f"host/{host}", parts.clock(), {"plan": result["after"]})
+    if as_json:
+        print_json(result)
+        return
+    rows = [{"when": when, "plan": _plan(result[when]), **result[when]} for when in ("before", "after")]
+    print_table(f"serving {family.name} on {host}", rows, COLUMNS, "")
+    console().print(f"{len(result['tried'])} plans were measured; servers take the best over at their next look")
+
+
+def _plan(measured: dict[str, Any]) -> str:
+    return (
+        f"{measured['engine']} on {measured['device']}, {measured['threads']} thread(s), {measured['lanes']} lane(s), "
+        f"batches of {measured['batch_max']}, wait {measured['batch_wait_ms']:g} ms"
+    )
