@@ -27,7 +27,7 @@ def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
     def start(port: int) -> Child:
         return world.start(f"api-{port}", "serve", "--port", str(port), PLATFORM_LOG_LEVEL="warning")
 
-    storm = Storm((free_port(), free_port()), start, world.kill, database, clients=3)
+    storm = Storm((free_port(), free_port()), start, world.kill, database, clients=3, least=50)
     ledgers = storm.run(SECONDS)
     settled(spools, 60)
     world.fleet.stop()

@@ -14,6 +14,10 @@ from tests.mlplatform.cli.conftest import Command
 
 HEAVY = ("torch", "mlflow", "evidently", "pandas", "sqlalchemy", "fastapi", "numpy", "apscheduler")
 COMMANDS = {
+    "feedback import",
+    "retention status",
+    "retention run",
+    "retention erase",
     *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
     *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),
