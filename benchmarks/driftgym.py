@@ -3,10 +3,10 @@
 Streams of real handwriting with a known moment of change, played through the real store, monitors, governor, training
 and gate under a clock of their own; seeded. Beside ours, on the same labels: the naive threshold on windows of 200 and
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
-raises no more false alarms than ours in either kind of healthy stream: as bad as the rule just allows, all the time or
-after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at its usual threshold on days.
-`--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's
-bundled digits are used, which have no writers and no USPS.
+raises no more false alarms than ours in either kind of healthy stream with as many labels a day: as bad as the rule
+just allows, all the time or after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at
+its usual threshold on days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it
+scikit-learn's bundled digits are used, which have no writers and no USPS.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.gym.figures import Limits, summed_up
+from benchmarks.gym.figures import Equal, Limits, summed_up
 from benchmarks.gym.play import Played, play
 from benchmarks.gym.plots import draw_plots
-from benchmarks.gym.rivals import Rival, calibrated, healthy_streams, our_alarms, rivals
+from benchmarks.gym.rivals import calibrated, healthy_streams, our_alarms, rivals
 from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario, scenarios
 from benchmarks.gym.stage import Stage, first_champion
 from benchmarks.gym.worlds import Atlas, load_atlas
@@ -135,11 +135,12 @@ def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, A
     with ProcessPoolExecutor(gym.workers, spawned, _begin, (gym.home, gym.data_dir, small)) as pool:
         short = [pool.submit(_detected, each.name, seed) for each in chosen for seed in range(1, gym.seeds + 1)]
         long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in range(1, gym.renewals + 1)]
-        equal, at_limit = equalised(limits, 10 if gym.quick else 20)
+        rates = sorted({each.per_day for each in chosen if not each.is_healthy and each.rule == "labels"})
+        equal = {per_day: equalised(limits, per_day, 10 if gym.quick else 20) for per_day in rates}
         found, renewed = _by_name(short), _by_name(long)
     for each in chosen:
         _say(each, found[each.name])
-    figures = summed_up(chosen, found, renewed, equal, limits, estimated(gym)) | at_limit
+    figures = summed_up(chosen, found, renewed, equal, limits, estimated(gym))
     if plots is not None:
         draw_plots(plots, figures, renewed)
     return figures
@@ -223,15 +224,18 @@ def estimated(gym: Gym) -> dict[str, list[int]] | None:
     return days
 
 
-def equalised(limits: Limits, runs: int) -> tuple[dict[str, tuple[Rival, float]], dict[str, Any]]:
-    """Each rival with its most eager setting that raises no more false alarms than ours in healthy streams."""
-    families = healthy_streams(limits.allowed, limits.usual, PER_DAY, runs, seed=11)
-    ours = [sum(len(our_alarms(limits.allowed, each, PER_DAY)) for each in family) for family in families]
-    equal = {each.name: (each, calibrated(each, families, ours)) for each in rivals(limits.naive)}
-    print(f"at the limit: {ours[0]} and {ours[1]} false alarms of ours in {runs} times 90 days, {runs} allowed in each")
-    print("equal settings:", ", ".join(f"{name} {knob:.4g}" for name, (_, knob) in equal.items()))
-    figures = {"at_the_limit": {"false_alarms": ours, "allowed": runs}}
-    return equal, figures
+def equalised(limits: Limits, per_day: int, runs: int) -> Equal:
+    """Each rival with its most eager setting that raises no more false alarms than ours, at so many labels a day.
+
+    `runs` are those at PER_DAY; a slower stream gets more, so that as many labels are read.
+    """
+    runs = runs * PER_DAY // per_day
+    families = healthy_streams(limits.allowed, limits.usual, per_day, runs, seed=11)
+    ours = [sum(len(our_alarms(limits.allowed, each, per_day)) for each in family) for family in families]
+    settings = {each.name: (each, calibrated(each, families, ours)) for each in rivals(limits.naive)}
+    print(f"at the limit, {per_day} labels a day: {ours} false alarms of ours in {runs} times 90 days, {runs} allowed")
+    print("equal settings:", ", ".join(f"{name} {knob:.4g}" for name, (_, knob) in settings.items()), flush=True)
+    return Equal(settings, ours, runs)
 
 
 def _say(scenario: Scenario, many: Sequence[Played]) -> None:

@@ -18,6 +18,15 @@ INFINITE: Final = float("inf")
 
 
 @dataclass(frozen=True)
+class Equal:
+    """Rivals by name, set to be as calm as ours, and our false alarms in so many times 90 days."""
+
+    settings: Mapping[str, tuple[Rival, float]]
+    ours: Sequence[int]
+    runs: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """Error shares: what the rule allows at most, what the naive rule holds against, and what is usual.
 
@@ -34,7 +43,7 @@ def summed_up(
     chosen: Sequence[Scenario],
     found: Mapping[str, Sequence[Played]],
     renewed: Mapping[str, Sequence[Played]],
-    equal: Mapping[str, tuple[Rival, float]],
+    equal: Mapping[int, Equal],
     limits: Limits,
     estimates: Mapping[str, Sequence[int]] | None,
 ) -> dict[str, Any]:
@@ -47,14 +56,14 @@ def summed_up(
     evaluations = sum(one.evaluations for each in healthy for one in found[each.name])
     calm = [one for each in healthy if each.rule != "latency" for one in found[each.name]]
     per_1000 = {OURS: 1000 * sum(one.false_alarms for one in calm) / max(1, evaluations)}
-    for name, (rival, _) in equal.items():
+    for name, (rival, _) in _any(equal).items():
         raised = sum(len(alarms(lambda: rival.make(rival.usual), one.wrong)) for one in calm)  # noqa: B023
         per_1000[name] = 1000 * raised / max(1, evaluations)
     if estimates is not None:
         days = [len(estimates[f"{one.scenario}-{one.seed}"]) for one in calm]
         per_1000[NANNYML_NAME] = 1000 * sum(days) / max(1, sum(len(one.known_by_day) for one in calm))
     taken = taken_labels([each for each in chosen if not each.is_healthy], found, equal, estimates)
-    delays, ratios = compared(taken, equal)
+    delays, ratios = compared(taken, _any(equal))
     promoted = [each for many in renewed.values() for one in many for each in one.promotions]
     return {
         "false_alarms_within_budget": within,
@@ -68,6 +77,9 @@ def summed_up(
             for name, each in taken.items()
         },
         "due": sorted(limits.due),
+        "at_the_limit": {
+            str(per_day): {"false_alarms": each.ours, "allowed": each.runs} for per_day, each in equal.items()
+        },
         "labels": {name: statistics.median(one.labels for one in many) for name, many in found.items()},
         "harmful_promotions": sum(each.is_harmful for each in promoted),
         "promotions": len(promoted),
@@ -76,10 +88,15 @@ def summed_up(
     } | renewal(chosen, renewed)
 
 
+def _any(equal: Mapping[int, Equal]) -> Mapping[str, tuple[Rival, float]]:
+    """The rivals, with the settings of whichever rate comes first."""
+    return next((each.settings for each in equal.values()), {})
+
+
 def taken_labels(
     changed: Sequence[Scenario],
     found: Mapping[str, Sequence[Played]],
-    equal: Mapping[str, tuple[Rival, float]],
+    equal: Mapping[int, Equal],
     estimates: Mapping[str, Sequence[int]] | None,
 ) -> dict[str, dict[str, list[float]]]:
     """Labels from change to alarm by detector and stream, one for each seed; infinite for a change that was missed."""
@@ -89,7 +106,7 @@ def taken_labels(
             continue
         many = found[scenario.name]
         taken[OURS][scenario.name] = [INFINITE if one.delay_labels is None else one.delay_labels for one in many]
-        for name, (rival, knob) in equal.items():
+        for name, (rival, knob) in equal[scenario.per_day].settings.items():
             taken[name][scenario.name] = [_delay(rival, knob, one) for one in many]
         if estimates is not None:
             alarmed = [estimates[f"{one.scenario}-{one.seed}"] for one in many]

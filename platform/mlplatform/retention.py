@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.spool.shelf import look
-from mlplatform.store import audit, erasure, promotions
+from mlplatform.store import audit, erasure, promotions, shadows
 from mlplatform.store.erasure import Erased, FirstOf
 from monitors.drift import FIRST_ANSWERS
 
@@ -33,7 +33,7 @@ def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, portions: in
     settings, now = parts.settings, parts.clock()
     gone, blotted = Erased(), 0
     if settings.retain_answers_days:
-        gone = _remove_old(parts, now - timedelta(days=settings.retain_answers_days), prove, portions)
+        gone = _remove_old(parts, actor, now - timedelta(days=settings.retain_answers_days), prove, portions)
     if settings.retain_personal_days:
         blotted = _blot_old(parts, now - timedelta(days=settings.retain_personal_days), prove, portions)
     done = {"answers": gone.answers, "pictures": gone.pictures, "blotted": blotted}
@@ -52,7 +52,11 @@ def forget_client(parts: Parts, client: str, actor: str) -> dict[str, Any]:
     if not client:
         raise InvalidInputError("an empty client id is everybody who gave none; name one with --client")
     gone, now = Erased(), parts.clock()
-    while part := _erase_next(parts, lambda connection: erasure.of_client(connection, client)):
+
+    def tell(connection: Connection, ids: list[str]) -> None:
+        audit.erased(connection, actor, now, ids=ids)
+
+    while part := _erase_next(parts, lambda connection: erasure.of_client(connection, client), tell):
         gone += part
     waiting = sum(seen.rows for seen in look(parts.settings.spool_folder))
     with parts.database.write() as connection:
@@ -68,7 +72,8 @@ def plan(parts: Parts) -> dict[str, Any]:
     return {name: {"days": n or None, "before": now - timedelta(days=n) if n else None} for name, n in days.items()}
 
 
-def _remove_old(parts: Parts, before: datetime, prove: Prove, portions: int) -> Erased:
+def _remove_old(parts: Parts, actor: str, before: datetime, prove: Prove, portions: int) -> Erased:
+    """Remove answers given before a moment, and say so in the audit log with the first of them."""
     gone = Erased()
 
     def old(connection: Connection) -> list[str]:
@@ -77,21 +82,33 @@ def _remove_old(parts: Parts, before: datetime, prove: Prove, portions: int) -> 
         first = None if champion is None else FirstOf(champion.model_name, champion.to_version, FIRST_ANSWERS)
         return erasure.unlabelled(connection, before, first)
 
+    def tell(connection: Connection, _ids: list[str]) -> None:
+        if not gone.answers:
+            audit.erased(connection, actor, parts.clock(), before=before)
+
     for _ in range(portions):
-        part = _erase_next(parts, old)
+        part = _erase_next(parts, old, tell)
         if part is None:
             break
         gone += part
+    with parts.database.write() as connection:
+        prove(connection)
+        shadows.forget(connection, before)
     return gone
 
 
-def _erase_next(parts: Parts, pick: Callable[[Connection], list[str]]) -> Erased | None:
-    """Erase what is picked, in one transaction; None where nothing was."""
+def _erase_next(
+    parts: Parts, pick: Callable[[Connection], list[str]], tell: Callable[[Connection, list[str]], object]
+) -> Erased | None:
+    """Erase what is picked and tell of it, in one transaction; None where nothing was."""
     for _ in range(TRIES):
         try:
             with parts.database.write() as connection:
                 ids = pick(connection)
-                return erasure.erase(connection, ids) if ids else None
+                if not ids:
+                    return None
+                tell(connection, ids)
+                return erasure.erase(connection, ids)
         except IntegrityError:
             continue  # somebody labelled one of the answers, or sent one of the pictures, at the same moment
     raise ConflictError("answers that are to be erased are labelled at the same time, again and again; try again")

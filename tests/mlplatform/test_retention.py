@@ -11,11 +11,14 @@ from mlplatform.errors import FencedError, InvalidInputError
 from mlplatform.retention import forget_client, plan, retain
 from mlplatform.settings import Settings
 from mlplatform.spool.shelf import Shelf
-from mlplatform.store import audit, feedback, judged, tallies
+from mlplatform.store import audit, feedback, judged, shadows, tallies
 from mlplatform.store.predictions import Recorded, counts, find, image
 from mlplatform.store.schema import predictions, tasks
+from mlplatform.store.schema_trial import shadow_answers
 from mlplatform.store.schema_watch import audits
 from mlplatform.store.schema_watch import judged as judged_rows
+from mlplatform.store.shadows import ShadowAnswer
+from mlplatform.verification import verify
 from tests.mlplatform.conftest import START, prediction, recorded
 
 OLD, NEW = START - timedelta(days=40), START - timedelta(days=5)
@@ -151,3 +154,24 @@ def test_rows_that_still_wait_in_a_spool_are_said(parts: Parts) -> None:
 def test_nobody_is_everybody_and_refused(parts: Parts) -> None:
     with pytest.raises(InvalidInputError, match="everybody"):
         forget_client(parts, "", "dpo")
+
+
+def test_what_was_erased_by_right_is_missed_by_no_verification(parts: Parts) -> None:
+    ids = recorded(parts.database, answered(OLD, 1), answered(OLD, 2, "eve"), answered(NEW, 3, "eve"), answered(NEW, 4))
+    retain(parts, "watcher")
+    forget_client(parts, "eve", "ann")
+    assert left(parts) == [ids[3]]
+    assert verify(parts.database).faults == []
+
+
+def test_shadow_answers_go_with_the_answers_they_were_given_beside(parts: Parts) -> None:
+    old, new = recorded(parts.database, answered(OLD, 1), answered(NEW, 2, "eve"))
+    with parts.database.write() as connection:
+        rows = [ShadowAnswer(key, 2, "t", at, "1", [1.0], 1.0, 1.0) for key, at in ((old, OLD), (new, NEW))]
+        shadows.write(connection, rows)
+    retain(parts, "watcher")
+    with parts.database.read() as connection:
+        assert list(connection.scalars(select(shadow_answers.c.prediction_id))) == [new]
+    forget_client(parts, "eve", "ann")
+    with parts.database.read() as connection:
+        assert list(connection.scalars(select(shadow_answers.c.prediction_id))) == []

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, exists, func, null, or_, select, upda
 
 from mlplatform.store.schema import feedback, images, predictions, tasks
 from mlplatform.store.schema_feedback import feedback_keys, waiting_labels
+from mlplatform.store.schema_trial import shadow_answers
 from mlplatform.store.schema_watch import audits, judged
 
 PORTION: Final = 2_000
@@ -81,7 +82,7 @@ def erase(connection: Connection, ids: Sequence[str]) -> Erased:
     given = select(feedback.c.id).where(mine)
     connection.execute(delete(feedback_keys).where(feedback_keys.c.feedback_id.in_(given)))
     connection.execute(delete(waiting_labels).where(waiting_labels.c.prediction_id.in_(ids)))
-    for table in (audits, judged):
+    for table in (audits, judged, shadow_answers):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
     labels = connection.execute(delete(feedback).where(mine)).rowcount
     answers = connection.execute(delete(predictions).where(predictions.c.id.in_(ids))).rowcount
