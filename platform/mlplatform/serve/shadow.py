@@ -28,7 +28,6 @@ from mlplatform.serve.holder import Loaded
 from mlplatform.store import shadows
 from mlplatform.store.shadows import ShadowAnswer
 from mlplatform.store.trials import CHAMPION
-from pipelines.predict import set_threads
 
 log = logging.getLogger(__name__)
 MOST_WAITING: Final = 512
@@ -109,7 +108,6 @@ class Shadow:
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        set_threads(1)
         if sys.platform == "linux":
             with suppress(OSError):  # a thread's own priority, which a sandbox may refuse
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
@@ -156,6 +154,10 @@ class Shadow:
 
     def _answer(self, batch: list[Shown]) -> None:
         other, images = batch[0].other, np.stack([each.image for each in batch])
+        if "torch" in sys.modules:  # this thread's share of cores; a server on ONNX Runtime has no PyTorch to tell
+            from pipelines.predict import set_threads
+
+            set_threads(1)
         begun = time.perf_counter()
         found = self._challenger.probe(other, images) if batch[0].challenges else other.predictor(images)
         if found is None:

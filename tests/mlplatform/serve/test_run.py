@@ -37,6 +37,12 @@ def test_a_server_on_loopback_says_its_address_and_no_warning(host: str) -> None
     assert said(host) == ({"address": f"http://{host}:8000", "auth": "off"}, f"API server on http://{host}:8000")
 
 
+def test_a_server_imports_no_library_of_training() -> None:
+    code = "import sys, mlplatform.serve.app; print([m for m in ('torch', 'captum', 'mlflow') if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     assert said("::1", port=80)[0]["address"] == "http://[::1]:80"
 
