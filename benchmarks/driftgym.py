@@ -232,10 +232,14 @@ def equalised(limits: Limits, per_day: int, runs: int) -> Equal:
     runs = runs * PER_DAY // per_day
     families = healthy_streams(limits.allowed, limits.usual, per_day, runs, seed=11)
     ours = [sum(len(our_alarms(limits.allowed, each, per_day)) for each in family) for family in families]
-    settings = {each.name: (each, calibrated(each, families, ours)) for each in rivals(limits.naive)}
+    found = {each.name: (each, calibrated(each, families, ours)) for each in rivals(limits.naive)}
+    settings = {name: (rival, knob) for name, (rival, knob) in found.items() if knob is not None}
     print(f"at the limit, {per_day} labels a day: {ours} false alarms of ours in {runs} times 90 days, {runs} allowed")
     print("equal settings:", ", ".join(f"{name} {knob:.4g}" for name, (_, knob) in settings.items()), flush=True)
-    return Equal(settings, ours, runs)
+    louder = sorted(found.keys() - settings.keys())
+    if louder:
+        print("raise more false alarms than ours at every setting, so they are not compared:", ", ".join(louder))
+    return Equal(settings, [rival for rival, _ in found.values()], ours, runs)
 
 
 def _say(scenario: Scenario, many: Sequence[Played]) -> None:

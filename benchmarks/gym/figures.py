@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,14 +14,17 @@ from benchmarks.gym.scenarios import Scenario
 
 OURS: Final = "ours"
 NANNYML_NAME: Final = "nannyml-cbpe"
+BESIDE: Final = (OURS, NANNYML_NAME)
+"""Not among the equals: NannyML reads no labels, so it cannot be set to as many false alarms on them."""
 INFINITE: Final = float("inf")
 
 
 @dataclass(frozen=True)
 class Equal:
-    """Rivals by name, set to be as calm as ours, and our false alarms in so many times 90 days."""
+    """Rivals by name, set to be as calm as ours, every rival, and our false alarms in so many times 90 days."""
 
     settings: Mapping[str, tuple[Rival, float]]
+    rivals: Sequence[Rival]
     ours: Sequence[int]
     runs: int
 
@@ -56,14 +59,14 @@ def summed_up(
     evaluations = sum(one.evaluations for each in healthy for one in found[each.name])
     calm = [one for each in healthy if each.rule != "latency" for one in found[each.name]]
     per_1000 = {OURS: 1000 * sum(one.false_alarms for one in calm) / max(1, evaluations)}
-    for name, (rival, _) in _any(equal).items():
+    for rival in next((each.rivals for each in equal.values()), ()):
         raised = sum(len(alarms(lambda: rival.make(rival.usual), one.wrong)) for one in calm)  # noqa: B023
-        per_1000[name] = 1000 * raised / max(1, evaluations)
+        per_1000[rival.name] = 1000 * raised / max(1, evaluations)
     if estimates is not None:
         days = [len(estimates[f"{one.scenario}-{one.seed}"]) for one in calm]
         per_1000[NANNYML_NAME] = 1000 * sum(days) / max(1, sum(len(one.known_by_day) for one in calm))
     taken = taken_labels([each for each in chosen if not each.is_healthy], found, equal, estimates)
-    delays, ratios = compared(taken, _any(equal))
+    delays, ratios = compared(taken)
     promoted = [each for many in renewed.values() for one in many for each in one.promotions]
     return {
         "false_alarms_within_budget": within,
@@ -86,11 +89,6 @@ def summed_up(
         "rollbacks": sum(one.rollbacks for many in renewed.values() for one in many),
         "benign_retrains": sum(one.retrainings for one in renewed.get("benign", ())),
     } | renewal(chosen, renewed)
-
-
-def _any(equal: Mapping[int, Equal]) -> Mapping[str, tuple[Rival, float]]:
-    """The rivals, with the settings of whichever rate comes first."""
-    return next((each.settings for each in equal.values()), {})
 
 
 def taken_labels(
@@ -116,7 +114,7 @@ def taken_labels(
 
 
 def compared(
-    taken: Mapping[str, Mapping[str, Sequence[float]]], equal: Collection[str]
+    taken: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
     """Delays by detector and stream (median and 90th percentile), and ours over those of the best equal rival."""
     delays = {
@@ -125,7 +123,8 @@ def compared(
     }
     ratios = {}
     for stream, mine in taken.get(OURS, {}).items():
-        best = min(statistics.median(taken[name][stream]) for name in equal)
+        others = [each[stream] for name, each in taken.items() if name not in BESIDE and stream in each]
+        best = min((statistics.median(each) for each in others), default=INFINITE)
         if best < INFINITE:
             ratios[stream] = statistics.median(mine) / best
     return delays, ratios

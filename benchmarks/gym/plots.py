@@ -25,7 +25,7 @@ def _delays(path: Path, delays: Mapping[str, Mapping[str, Any]]) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     width = 0.8 / len(delays)
     for number, (detector, each) in enumerate(delays.items()):
-        heights = [each[name]["median"] or float("nan") for name in names]
+        heights = [each.get(name, {}).get("median") or float("nan") for name in names]
         axes.bar([place + number * width for place in range(len(names))], heights, width, label=detector)
     axes.set_xticks([place + 0.4 for place in range(len(names))], names, rotation=30, ha="right")
     axes.set_yscale("log")

@@ -123,10 +123,10 @@ def healthy_streams(
     return steady, stepped
 
 
-def calibrated(rival: Rival, families: Sequence[Sequence[Bits]], most: Sequence[int]) -> float:
-    """The most eager knob whose false alarms stay within `most` in each family of healthy streams."""
+def calibrated(rival: Rival, families: Sequence[Sequence[Bits]], most: Sequence[int]) -> float | None:
+    """The most eager knob whose false alarms stay within `most` in each family of healthy streams; None without one."""
     for knob in rival.knobs:
         counts = (sum(len(alarms(lambda: rival.make(knob), each)) for each in family) for family in families)  # noqa: B023
         if all(count <= limit for count, limit in zip(counts, most, strict=True)):
             return knob
-    return rival.knobs[-1]
+    return None
