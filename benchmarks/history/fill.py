@@ -194,7 +194,7 @@ def _judged(span: Span, seq: int, answer: Answer, received: Received) -> dict[st
         "known_at": received[row["id"]],
         "truth": answer.truth,
         "source": answer.source,
-        "seen": "",
+        "seen": f"{answer.source}:{seq}",
         "weight": weight,
         "share": weight / span.plan.heaviest if answer.source == "audit" else 1.0,
         "tags": {"client": row["client_id"]},

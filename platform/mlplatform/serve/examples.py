@@ -90,6 +90,11 @@ EXAMPLES: Final[Mapping[tuple[str, str], Example]] = {
         {"request_id": "order-7", "predictions": [ANSWER], "latency_ms": 1.2, "recorded": True},
         {"images": [PNG, ROWS], "client_id": "till", "request_id": "order-7", "tags": {"scanner": "flatbed"}},
     ),
+    ("post", "/v1/explain"): Example(
+        {"label": "3", "answer": "3", "method": "grad-cam", "heat": [[0.0] * 28] * 28, "overlay": PNG, "model": MODEL}
+        | {"prediction_id": ID},
+        {"prediction_id": ID, "label": "3"},
+    ),
     ("get", "/v1/predictions/{prediction_id}"): Example(
         ANSWER
         | {"at": AT, "latency_ms": 1.2, "image_hash": "9f86d081" * 8, "request_id": "order-7", "client_id": "till"}

@@ -200,8 +200,6 @@ async def _infer(server: Server, name: str, version: str | None, request: Reques
     _check_name(server, name)
     if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
         raise NotFoundError(f"version {version[:20]!r} is no number")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise InvalidInputError("compressed requests are not taken; send the body as it is")
     body = await request.body()
     door = Door(body, request.headers.get(LENGTH))
     asked = Asked(

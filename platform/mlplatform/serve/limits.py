@@ -34,7 +34,7 @@ class BodyLimit:
         packed = headers.get(b"content-encoding", b"identity").strip().lower()
         if packed not in (b"", b"identity"):
             detail = f"content-encoding {packed.decode('latin-1')[:40]!r} is not understood; send the body as it is"
-            answer = problem(415, "unsupported-media", "The input is packed", detail)
+            answer = problem(415, "unsupported-media", "The input is packed", detail, scope.get("path", ""))
             await self._refuse(receive, send, answer, more=True)
             return
         announced = headers.get(b"content-length", b"0")

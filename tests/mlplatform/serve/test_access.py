@@ -10,7 +10,8 @@ from mlplatform.serve.app import create_app
 from mlplatform.serve.server import Server
 
 ADMIN = frozenset({"admin"})
-CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknowledge"}
+TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}
+CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknowledge", *TRIALS}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ GREY = picture(1)
 PNG = to_png(GREY)
 ROUTES = {
     "/v1/predict",
+    "/v1/explain",
     "/v1/predictions/{prediction_id}",
     "/v1/predictions/{prediction_id}/image",
     "/v1/audit/next",
@@ -126,7 +127,7 @@ def test_a_recorder_that_waits_is_called_off_the_event_loop(server: Server, monk
     monkeypatch.setattr(server.recorder, "put", noting)
     with running(server) as client:
         predict(client)
-        monkeypatch.setattr(server.recorder, "waits", True)
+        monkeypatch.setattr(Recorder, "waits", True)
         predict(client)
     assert [name.startswith("answer") for name in called] == [False, True]
 
