@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.data import ImageSet
 from pipelines.disturb import disturbed
 from pipelines.evaluate import Judgement
-from pipelines.predict import Predictor, measure_latency
+from pipelines.predict import Predictor, in_turns
 from registry.catalog import QUARANTINE_TAG, Catalog, Version
 from registry.evidence import Best, Confidence, Evidence, First
 from registry.marks import ROWS_FILE, GateRows, Marks
@@ -20,7 +20,7 @@ from registry.runs import Tracking
 if TYPE_CHECKING:
     from pipelines.retrain import Champion, Order, Rows
 
-LATENCY_ROUNDS = 5
+LATENCY_ROUNDS = 15
 LATENCY_CALLS = 60
 DISTURBED_ROWS = 1000
 GOLDEN_DIGEST_TAG = "golden_digest"
@@ -87,15 +87,13 @@ def best_ever(
 
 
 def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, float]:
-    """p95 milliseconds per image of both, in turns; the quietest of the rounds counts for each."""
-    rounds = [
-        tuple(
-            float(np.percentile(measure_latency(model, LATENCY_CALLS, warmup=10), 95))
-            for model in (champion, candidate)
-        )
-        for _ in range(LATENCY_ROUNDS)
-    ]
-    return min(pair[0] for pair in rounds), min(pair[1] for pair in rounds)
+    """p95 milliseconds per image of both, of the round whose ratio is the median one.
+
+    They are called by turns, so that whatever else the host does hits both: a pause of the machine decides nothing.
+    """
+    rounds = [in_turns(champion, candidate, LATENCY_CALLS) for _ in range(LATENCY_ROUNDS)]
+    pairs = [(float(np.percentile(first, 95)), float(np.percentile(second, 95))) for first, second in rounds]
+    return sorted(pairs, key=lambda pair: pair[1] / pair[0])[LATENCY_ROUNDS // 2]
 
 
 def _was_trusted(version: Version) -> bool:

@@ -122,15 +122,30 @@ def measure_latency(
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, ...]:
     """Milliseconds of each single-image call, after some that are not counted."""
-    generator = np.random.default_rng(seed)
-    size = (calls + warmup, 1, predictor.height, predictor.width)
-    images = generator.integers(0, 256, size, dtype=np.uint8)
-    spent = []
-    for image in images:
-        begun = clock()
-        predictor(image)
-        spent.append((clock() - begun) * 1000.0)
-    return tuple(spent[warmup:])
+    images = _noise(predictor, calls + warmup, seed)
+    return tuple(_timed(predictor, image, clock) for image in images)[warmup:]
+
+
+def in_turns(
+    first: Engine, second: Engine, calls: int = 60, warmup: int = 10, *, seed: int = 0
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same of two models that are called by turns, each on every image; which one begins alternates."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    for place, image in enumerate(_noise(first, calls + warmup, seed)):
+        for which in (0, 1) if place % 2 else (1, 0):
+            spent[which].append(_timed((first, second)[which], image, time.perf_counter))
+    return tuple(spent[0][warmup:]), tuple(spent[1][warmup:])
+
+
+def _noise(model: Engine, images: int, seed: int) -> NDArray[np.uint8]:
+    size = (images, 1, model.height, model.width)
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+def _timed(model: Engine, image: NDArray[np.uint8], clock: Callable[[], float]) -> float:
+    begun = clock()
+    model(image)
+    return (clock() - begun) * 1000.0
 
 
 def _shapes(program: torch.export.ExportedProgram) -> tuple[int, int, int]:

@@ -1,9 +1,12 @@
 """The evidence for the gate."""
 
+import time
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipelines.compare import best_ever, gate_rows, gather, side_by_side
 from pipelines.data import ImageSet, Split
@@ -159,3 +162,24 @@ def test_latencies_are_measured_side_by_side(family: Family) -> None:
     champion_ms, candidate_ms = side_by_side(Always(family, 0), Always(family, 1))
     assert 0 < champion_ms < 50
     assert 0 < candidate_ms < 50
+
+
+def test_pauses_of_the_machine_decide_nothing_and_a_slower_model_is_seen(family: Family) -> None:
+    calls = count()
+
+    class Paused(Always):
+        """Answers in no time, but for a pause of the machine at every 13th call of whichever model."""
+
+        def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            time.sleep(0.004 if next(calls) % 13 == 0 else 0.0002)
+            return super().__call__(images)
+
+    class Slow(Paused):
+        def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            time.sleep(0.008)
+            return super().__call__(images)
+
+    before, after = side_by_side(Paused(family, 0), Paused(family, 1))
+    assert 0.5 < after / before < 2
+    before, after = side_by_side(Paused(family, 0), Slow(family, 1))
+    assert after / before > 1.5
