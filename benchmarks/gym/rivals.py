@@ -67,20 +67,20 @@ def rivals(naive_limit: float) -> tuple[Rival, ...]:
         Rival(
             "adwin",
             lambda delta: River(ADWIN(delta=delta)),
-            (0.5, 0.2, 0.1, 0.05, 0.03, 0.01, 2e-3, 5e-4, 1e-4, 1e-5, 1e-6),
+            (0.9, 0.7, 0.5, 0.2, 0.1, 0.05, 0.03, 0.01, 2e-3, 5e-4, 1e-4, 1e-5, 1e-6, 1e-8, 1e-11, 1e-15, 1e-20),
             0.002,
         ),
         Rival("ddm", lambda level: River(DDM(drift_threshold=level)), (3, 4, 5, 6, 8, 10, 14, 20, 30), 3.0),
         Rival(
             "page-hinkley",
             lambda level: River(PageHinkley(threshold=level, delta=0.005, mode="up")),
-            (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 34, 40, 50),
+            (1, 1.5, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 34, 40, 50, 80, 120, 200, 400),
             50.0,
         ),
         Rival(
             "page-hinkley-0.01",
             lambda level: River(PageHinkley(threshold=level, delta=0.01, mode="up")),
-            (4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 20, 26, 34),
+            (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 20, 26, 34, 50, 80, 120, 200),
             50.0,
         ),
     )
