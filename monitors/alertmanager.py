@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notify import Notice, Subject
+from monitors.notify import Notice, Subject, Told
 
 _NEVER: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
 _KEY_LABELS: Final = {"whole": "key", "class": "class", "tag": "group"}
@@ -23,19 +23,45 @@ def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
     over = notice.kind == "resolved"
     alerts = [_alert(notice, each, over) for each in notice.subjects]
     alerts += [_alert(notice, each, over=False) for each in notice.others]
-    grouping = {name: alerts[0]["labels"][name] for name in ("alertname", "model", "version")}
+    return _body(alerts, ("alertname", "model", "version"), over and not notice.others, notice.links, receiver)
+
+
+def lone_alert(
+    labels: Mapping[str, str], grouped: Sequence[str], told: Told, link: str, receiver: str
+) -> dict[str, Any]:
+    """The body for an alert that nothing here resolves: a person closes it where incidents are kept.
+
+    `grouped` are the labels that name the group, `link` is where the alert leads.
+    """
+    alert = {
+        "status": _status(False),
+        "labels": dict(labels),
+        "annotations": {"summary": told.title, "description": " ".join(told.sentences)},
+        "startsAt": _time(told.at),
+        "endsAt": _NEVER,
+        "generatorURL": link,
+        "fingerprint": fingerprint(labels),
+    }
+    return _body([alert], grouped, False, told.all_links, receiver)
+
+
+def _body(
+    alerts: Sequence[dict[str, Any]], grouped: Sequence[str], over: bool, links: Mapping[str, str], receiver: str
+) -> dict[str, Any]:
+    """One group of alerts; `grouped` are the labels that name it."""
+    grouping = {name: alerts[0]["labels"][name] for name in grouped}
     key = ", ".join(f'{name}="{value}"' for name, value in sorted(grouping.items()))
     return {
         "version": "4",
         "groupKey": f"{{}}:{{{key}}}",
         "truncatedAlerts": 0,
-        "status": _status(over and not notice.others),
+        "status": _status(over),
         "receiver": receiver,
         "groupLabels": grouping,
         "commonLabels": _common([alert["labels"] for alert in alerts]),
         "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
-        "externalURL": notice.links.get("Dashboard", ""),
-        "alerts": alerts,
+        "externalURL": links.get("Dashboard", ""),
+        "alerts": list(alerts),
     }
 
 

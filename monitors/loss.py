@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.alertmanager import fingerprint
+from monitors.alertmanager import lone_alert
 from monitors.notify import Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "recording-lost"
-_NEVER: Final = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -91,27 +90,5 @@ def loss_alert(notice: Loss, receiver: str) -> dict[str, Any]:
         "server": notice.instance,
         "severity": notice.severity,
     }
-    grouping = {name: labels[name] for name in ("alertname", "model", "server")}
-    key = ", ".join(f'{name}="{value}"' for name, value in sorted(grouping.items()))
-    annotations = {"summary": notice.title, "description": " ".join(notice.sentences)}
-    alert = {
-        "status": "firing",
-        "labels": labels,
-        "annotations": annotations,
-        "startsAt": notice.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "endsAt": _NEVER,
-        "generatorURL": notice.links.get("Dashboard", ""),
-        "fingerprint": fingerprint(labels),
-    }
-    return {
-        "version": "4",
-        "groupKey": f"{{}}:{{{key}}}",
-        "truncatedAlerts": 0,
-        "status": "firing",
-        "receiver": receiver,
-        "groupLabels": grouping,
-        "commonLabels": labels,
-        "commonAnnotations": annotations,
-        "externalURL": notice.links.get("Dashboard", ""),
-        "alerts": [alert],
-    }
+    link = notice.links.get("Dashboard", "")
+    return lone_alert(labels, ("alertname", "model", "server"), notice, link, receiver)

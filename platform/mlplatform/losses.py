@@ -3,8 +3,8 @@
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
-from mlplatform.notices import compose, rollback_channels
-from mlplatform.store import leases, outbox
+from mlplatform.notices import post_alone
+from mlplatform.store import leases
 from mlplatform.views import ALIVE
 from monitors.loss import Loss
 
@@ -14,9 +14,7 @@ def post_losses(connection: Connection, parts: Parts) -> int:
 
     Servers say in their heartbeats what they lost since they started. Who hears of the accuracy hears of this.
     """
-    now, channels = parts.clock(), parts.rules.channels
-    reached = {name: channels[name] for name in rollback_channels(parts.rules) if channels[name].configured}
-    posted = 0
+    now, posted = parts.clock(), 0
     for beat in leases.alive(connection, now - ALIVE):
         told = beat.details.get("recorder") or {}
         dropped, refused = int(told.get("dropped", 0)), int(told.get("refused", 0))
@@ -32,18 +30,7 @@ def post_losses(connection: Connection, parts: Parts) -> int:
             links={"Dashboard": f"{base}/"} if base else {},
             idempotency_key=f"recording-lost-{beat.instance}-{_size(dropped)}-{_size(refused)}",
         )
-        posted += sum(
-            outbox.post(
-                connection,
-                key=f"{loss.idempotency_key}-{name}",
-                channel=name,
-                payload={**compose(loss, name, channel), "kind": loss.kind},
-                alert_id=None,
-                now=now,
-                model_name=loss.model,
-            )
-            for name, channel in reached.items()
-        )
+        posted += post_alone(connection, parts, loss, now)
     return posted
 
 

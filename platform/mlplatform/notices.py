@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import assert_never
 
 from sqlalchemy import Connection
@@ -68,9 +69,13 @@ def post_rollback(connection: Connection, parts: Parts, ended: Probation) -> int
 
     It is said once and has no reminder, so neither silences nor mute hours hold it back.
     """
-    notice, now = _rollback(parts, ended), ended.ended_at or parts.clock()
+    return post_alone(connection, parts, _rollback(parts, ended), ended.ended_at or parts.clock())
+
+
+def post_alone(connection: Connection, parts: Parts, notice: Rollback | Loss, now: datetime) -> int:
+    """Put a notice that is about no alert into the outbox, once per channel and key; returns how many are new."""
     channels = parts.rules.channels
-    reached = {name: channels[name] for name in rollback_channels(parts.rules) if channels[name].configured}
+    reached = {name: channels[name] for name in _channels(parts.rules) if channels[name].configured}
     return sum(
         outbox.post(
             connection,
@@ -79,14 +84,14 @@ def post_rollback(connection: Connection, parts: Parts, ended: Probation) -> int
             payload={**compose(notice, name, channel), "kind": notice.kind},
             alert_id=None,
             now=now,
-            model_name=ended.model_name,
+            model_name=notice.model,
         )
         for name, channel in reached.items()
     )
 
 
-def rollback_channels(rules: AlertsConfig) -> tuple[str, ...]:
-    """Who hears of a rollback: those named, else those who hear of the accuracy."""
+def _channels(rules: AlertsConfig) -> tuple[str, ...]:
+    """Who hears of what is no alert: those named for rollbacks, else those who hear of the accuracy."""
     of_accuracy = (name for rule in rules.rules if rule.metric == "accuracy_drop" for name in rule.notify)
     return rules.probation.notify or tuple(dict.fromkeys(of_accuracy))
 
