@@ -1,6 +1,5 @@
 """The gym's worlds: real handwriting the first champion never saw, as it is and changed; they know no model."""
 
-import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +13,16 @@ from scipy import ndimage
 from pipelines.data import ImageSet, Split, bucket, split_by_hash
 from pipelines.idx import load_idx_folder
 from pipelines.optdigits import load_optdigits
+from pipelines.qmnist import with_writers
 from pipelines.scanner import second_scanner
+from pipelines.usps import load_usps
 
 Images = NDArray[np.uint8]
 Change = Callable[[Images, float, int], Images]
 """Images, how strongly (0 to 1) and a seed."""
 
-SIDE: Final = 28
-STUDENTS: Final = 4
-"""The NIST series that high-school students wrote; the others were written by census staff."""
-SERIES: Final = 1
+STUDENTS: Final = "4/"
+"""How the writers of the NIST series begin that high-school students wrote; the others were census staff."""
 STAFF_FRACTIONS: Final = {"train": 0.3, "validation": 0.05, "stream": 0.65}
 DIGITS_FRACTIONS: Final = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
 GOLDEN_SHARE: Final = 0.9
@@ -84,7 +83,7 @@ def _real(folder: Path) -> Atlas:
     golden = judges.take([bucket(i, "golden") < GOLDEN_SHARE for i in judges.ids])
     parts = split_by_hash(staff, STAFF_FRACTIONS)
     split = Split(parts.train, parts.validation, golden, parts.stream)
-    usps = ImageSet.concat("usps", *(_usps(folder / "usps", side) for side in ("train", "test")))
+    usps = ImageSet.concat("usps", *load_usps(folder / "usps"))
     places = {name: _dealt(each) for name, each in (("old", parts.stream), ("students", students), ("usps", usps))}
     return Atlas(split, places)
 
@@ -97,26 +96,8 @@ def _dealt(images: ImageSet) -> Place:
 
 def _by_writers(folder: Path, side: str, images: ImageSet, students: bool) -> ImageSet:
     """The images of one population, by QMNIST's extended labels (Yadav and Bottou 2019)."""
-    found = next((folder / "qmnist-labels").glob(f"*{side}*"))
-    raw = found.read_bytes()
-    content = gzip.decompress(raw) if found.suffix == ".gz" else raw
-    rows, columns = np.frombuffer(content[4:12], dtype=">i4")
-    table = np.frombuffer(content[12:], dtype=">i4").reshape(rows, columns)[: len(images)]
-    if (table[:, 0] != images.labels).any():
-        raise SystemExit(f"{found} does not describe the images of MNIST's {side} side; use the file of QMNIST")
-    return images.take((table[:, SERIES] == STUDENTS) == students)
-
-
-def _usps(folder: Path, side: str) -> ImageSet:
-    """USPS's 16x16 digits in MNIST's shape: 20x20 in the middle of 28x28."""
-    [path] = folder.glob(f"*{side}*")
-    with gzip.open(path, "rt") as lines:
-        table = np.array([line.split() for line in lines], dtype=np.float64)
-    light = (table[:, 1:].reshape(-1, 16, 16) + 1) * 127.5
-    inked = ndimage.zoom(light, (1, 20 / 16, 20 / 16), order=1)
-    whole = np.zeros((len(inked), SIDE, SIDE), dtype=np.uint8)
-    whole[:, 4:24, 4:24] = np.clip(np.rint(inked), 0, 255).astype(np.uint8)
-    return ImageSet(whole, table[:, 0].astype(np.int64), f"usps/{side}")
+    writers = with_writers(images, folder / "qmnist-labels", side).writers
+    return images.take([each.startswith(STUDENTS) == students for each in writers])
 
 
 def _pixels(light: NDArray[np.floating]) -> Images:
