@@ -142,10 +142,9 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     Raises the typed input errors, ModelUnavailableError and RecordingError.
     """
     champion = server.holder.take()
-    begun = time.perf_counter()
     with passage.timed("decode"):
         sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
-    decoded, trace = time.perf_counter() - begun, read_trace(asked.trace)
+    decoded, trace = passage.stages[-1].seconds, read_trace(asked.trace)
     client_id = sent.texts.get("client_id") or asked.client_id
     request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else new_id())
     loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)

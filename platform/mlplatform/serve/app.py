@@ -130,7 +130,7 @@ def _predictions(app: FastAPI, server: Server) -> None:
 
 
 async def _asked(request: Request) -> tuple[Asked, bytes]:
-    """What is asked, and the content that a request sent again under its key must repeat."""
+    """What is asked, and the content that a request sent again under its key must repeat; unread without a key."""
     told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
     kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
     request_id, key = told.get(b"x-request-id", ""), named_key(request)
@@ -139,7 +139,8 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
         body = await request.body()
         kinds = told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", "")
         named = (told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""))
-        return Asked(None, (), *named, Tensor(body, *kinds), key=key, trace=trace), body + repr((named, kinds)).encode()
+        content = body + repr((named, kinds)).encode() if key else b""
+        return Asked(None, (), *named, Tensor(body, *kinds), key=key, trace=trace), content
     if kind in ("application/json", ""):
         body = await request.body()
         return Asked(body, request_id=request_id, key=key, trace=trace), body
@@ -152,7 +153,8 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
             texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
             pictures = tuple([await file.read() for file in files])
             named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            return Asked(None, pictures, *named, key=key, trace=trace), b"".join(pictures) + repr(named).encode()
+            content = b"".join(pictures) + repr(named).encode() if key else b""
+            return Asked(None, pictures, *named, key=key, trace=trace), content
     raise InvalidInputError(
         f"content type {kind!r} is not understood; send application/json, multipart/form-data, "
         "image/png, image/jpeg or application/octet-stream"

@@ -10,7 +10,7 @@ from mlplatform.serve.cache import Cache, cache_of
 from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.explaining import Explaining
-from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.holder import Holder
 from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.pool import Pool
@@ -91,9 +91,6 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
     cache = cache_of(settings, len(family.classes))
     tuner = Tuner(parts, holder, decoder, batcher)
 
-    def measure(loaded: Loaded) -> None:
-        tuner.pin(loaded)
-
     challenger = Challenger(parts, holder, lambda version: reloader.load(version))
     underway = Underway()
     shadow = Shadow(parts, challenger, lambda: underway.requests > 0)
@@ -103,7 +100,9 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
         tuner.follow()
         tuner.work()
 
-    reloader = Reloader(parts, holder, measure, after_poll, tuner.choice, lambda: {"recorder": vars(recorder.counts())})
+    reloader = Reloader(
+        parts, holder, tuner.pin, after_poll, tuner.choice, lambda: {"recorder": vars(recorder.counts())}
+    )
     metrics = Metrics(holder, recorder)
 
     def roles() -> dict[str, int]:
