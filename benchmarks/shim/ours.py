@@ -5,16 +5,14 @@ Recorded it is what `platform serve` runs; unrecorded its recorder throws the an
 
 import sys
 
-from mlplatform.build import build
-from mlplatform.serve.run import serve
-from mlplatform.serve.server import assemble
+from mlplatform.serve.run import assembled, serve
 from mlplatform.settings import load_settings
 
 
 def main(port: str, *options: str) -> None:
     """Serve until told to end."""
     settings = load_settings(port=int(port))
-    server = assemble(build(settings))
+    server = assembled(settings)
     if "--unrecorded" in options:
         vars(server.recorder)["put"] = lambda _answers: 0  # no setting does this: recording is the point
     serve(server, settings.host, settings.port)

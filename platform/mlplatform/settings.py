@@ -108,8 +108,12 @@ class Settings(BaseSettings):
     spool_fsync: bool = Field(
         False, description="Wait for the disk itself: rows then outlive a loss of power, not only a killed server."
     )
+    recorder: Annotated[Literal["process", "thread"], BeforeValidator(_lower)] = Field(
+        "process",
+        description="What writes rows to the database: a process of its own, or a thread (slower, 90 MiB less).",
+    )
     recorder_batch: int = Field(500, ge=1, description="Predictions written in one transaction, at most.")
-    recorder_flush_ms: float = Field(50.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
+    recorder_flush_ms: float = Field(200.0, ge=0, description="Wait that lets a batch fill, in milliseconds.")
     retain_answers_days: int = Field(
         0, ge=0, description="Days after which answers nobody labelled go, with their pictures; 0 keeps them."
     )

@@ -31,8 +31,9 @@ from mlplatform.store.trials import CANARY, CHAMPION
 
 SMALL_BODY: Final = 16 * 1024
 """Bodies up to so many bytes are decoded on the event loop: handing them to a thread costs more than it saves."""
-PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
-"""How a PNG or a JPEG begins in base64, and what could hide that."""
+PNG_MARK: Final = b"iVBOR"
+JPEG_MARK: Final = b"/9j"
+"""How such pictures begin in base64; a backslash could hide that."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     Raises the typed input errors, ModelUnavailableError and RecordingError.
     """
     champion = server.holder.take()
-    with passage.timed("decode"):
-        sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
-    decoded, trace = passage.stages[-1].seconds, read_trace(asked.trace)
+    begun = time.perf_counter_ns()
+    sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
+    decoded, trace = passage.note("decode", begun).seconds, read_trace(asked.trace)
     client_id = sent.texts.get("client_id") or asked.client_id
     request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else new_id())
     loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)
@@ -157,12 +158,10 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     tags = kept_tags(sent.tags, trace, request_id, MOST_TAGS)
     ids = lasting_ids(asked.key, client_id, loaded.version, sent.images) if asked.key else None
     told = _Told(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
-    with passage.timed("record"):
-        rows = _rows(server, loaded, sent, computed, told)
-        if server.recorder.waits:
-            lost = await server.pool.run(server.recorder.put, rows)
-        else:
-            lost = server.recorder.put(rows)
+    begun = time.perf_counter_ns()
+    rows = _rows(server, loaded, sent, computed, told)
+    lost = await server.pool.run(server.recorder.put, rows) if server.recorder.waits else server.recorder.put(rows)
+    passage.note("record", begun)
     passage.request_id, passage.version, passage.role = request_id, loaded.version, role
     passage.prediction_ids = tuple([row.prediction.id for row in rows])
     server.shadow.offer(champion, role, passage.prediction_ids, sent.images)
@@ -206,8 +205,7 @@ class _Told:
 def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: _Told) -> list[Answer]:
     """The records of a request that was answered."""
     now, host, classes = server.parts.clock(), host_class(), loaded.predictor.classes
-    labels = computed.probabilities.argmax(axis=1).tolist()
-    confidences = np.minimum(computed.probabilities.max(axis=1), 1.0).tolist()
+    highest = [(max(row), row) for row in computed.probabilities.tolist()]
     rounded = np.round(computed.probabilities.astype(np.float64), 6).tolist()
     return [
         Answer(
@@ -217,9 +215,9 @@ def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: 
                 model_name=loaded.name,
                 model_version=loaded.version,
                 image_hash="",
-                label=classes[label],
+                label=classes[row.index(confidence)],
                 probabilities=rounded[place],
-                confidence=confidences[place],
+                confidence=min(confidence, 1.0),
                 latency_ms=told.latency_ms,
                 request_id=told.request_id,
                 client_id=told.client_id,
@@ -229,7 +227,7 @@ def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: 
             sent.images[place],
             host,
         )
-        for place, label in enumerate(labels)
+        for place, (confidence, row) in enumerate(highest)
     ]
 
 
@@ -256,5 +254,6 @@ def _is_small(asked: Asked) -> bool:
     if asked.tensor is not None:
         return len(asked.tensor.data) <= SMALL_BODY
     if asked.body is not None:
-        return len(asked.body) <= SMALL_BODY and not any(mark in asked.body for mark in PICTURE_MARKS)
+        body = asked.body
+        return len(body) <= SMALL_BODY and PNG_MARK not in body and JPEG_MARK not in body and b"\\" not in body
     return len(asked.pictures) == 1 and len(asked.pictures[0]) <= SMALL_BODY and is_small(asked.pictures[0])

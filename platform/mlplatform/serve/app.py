@@ -75,6 +75,7 @@ def create_app(server: Server) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         responses=PROBLEMS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours (`telemetry.py`) knows the stages
     )
     install(app)
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
@@ -99,10 +100,12 @@ def _predictions(app: FastAPI, server: Server) -> None:
     async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
         asked, content = await _asked(request)
-        asked = replace(asked, client_id=asked.client_id or caller_of(request).name)
+        if not asked.client_id and (name := caller_of(request).name):
+            asked = replace(asked, client_id=name)
         return Response(await reply(server, asked, content), media_type="application/json")
 
     app.router.route_class = APIRoute
+    app.router.routes.insert(0, app.router.routes.pop())  # routes are tried in their order: the busiest first
 
     @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
     def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:

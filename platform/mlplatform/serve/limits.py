@@ -30,14 +30,17 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        packed = headers.get(b"content-encoding", b"identity").strip().lower()
+        packed = announced = b""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                announced = value
+            elif name == b"content-encoding":
+                packed = value.strip().lower()
         if packed not in (b"", b"identity"):
             detail = f"content-encoding {packed.decode('latin-1')[:40]!r} is not understood; send the body as it is"
             answer = problem(415, "unsupported-media", "The input is packed", detail, scope.get("path", ""))
             await self._refuse(receive, send, answer, more=True)
             return
-        announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limit:
             await self._refuse(receive, send, self._too_large(scope), more=True)
             return

@@ -10,27 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from dataclasses import dataclass
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
-from mlplatform.serve.decode import to_png
 from mlplatform.serve.requests import RequestCounts
+from mlplatform.serve.writing import Writer
 from mlplatform.spool.rows import Answer as Answer
-from mlplatform.spool.rows import from_bytes, to_bytes
+from mlplatform.spool.rows import to_bytes
 from mlplatform.spool.shelf import Shelf
 from mlplatform.spool.spool import Batch, Spool
-from mlplatform.store.database import Database
-from mlplatform.store.predictions import Recorded, record
-from pipelines.data import content_hash
 
 log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 5.0
 ADOPT_SECONDS = 10.0
-REFUSALS = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
-"""What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class Recorder:
 
     def __init__(
         self,
-        database: Database,
+        writer: Writer,
         *,
         shelf: Shelf,
         batch: int,
@@ -65,9 +58,9 @@ class Recorder:
         sleep: Callable[[float], object] | None = None,
         requests: RequestCounts | None = None,
     ) -> None:
-        self._database, self._shelf = database, shelf
+        self._writer, self._shelf = writer, shelf
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
-        self._in_a_hurry = 0
+        self._in_a_hurry, self._idle = 0, False
         self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -104,8 +97,9 @@ class Recorder:
             if first or self._refused % 1000 < len(answers):
                 log.error("%d prediction(s) were refused so far: %s", self._refused, error)
             raise
-        with self._changed:
-            self._changed.notify_all()
+        if self._idle or (spool is not None and spool.queued >= self._batch):
+            with self._changed:
+                self._changed.notify_all()  # a thread that is woken for every row takes its time from the answers
         if spool is not None and self._sync_seconds is not None:
             self._await_commit(spool, len(answers))
         return len(answers) - len(rows)
@@ -133,6 +127,8 @@ class Recorder:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout=max(2.0, timeout))
+        if not self._thread.is_alive():
+            self._writer.close()
         counts = self.counts()
         self._shelf.close()
         if counts.queued:
@@ -203,7 +199,9 @@ class Recorder:
 
     def _pause(self) -> None:
         with self._changed:
+            self._idle = True  # before the rows are looked at: one that comes now wakes this thread
             woken = self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
+            self._idle = False
         if not woken and (own := self._shelf.own) is not None:
             own.tidy()  # what is recorded need not lie on disk twice: it may be personal, and erased from the table
 
@@ -229,50 +227,21 @@ class Recorder:
 
     def _written(self, batch: Batch, instance: str) -> bool:
         """Whether every row of the batch is written or given up; False when closing came first."""
-        self._count(failed=batch.rows - len(batch.payloads))
-        rows: list[tuple[bytes, Recorded]] = []
-        for payload in batch.payloads:
-            try:
-                rows.append((payload, _encoded(from_bytes(payload))))
-            except (ValueError, KeyError, TypeError):
-                log.exception("a row of the spool cannot be read")
-                self._give_up(payload)
-        return self._write(rows, instance)
-
-    def _write(self, rows: Sequence[tuple[bytes, Recorded]], instance: str, *, again: bool = True) -> bool:
-        try:
-            return not rows or self._insert([row for _, row in rows], instance)
-        except REFUSALS as refusal:
-            if len(rows) == 1 and isinstance(refusal, IntegrityError) and again:
-                return self._write(rows, instance, again=False)  # its picture may have been erased at that moment
-            if len(rows) == 1:
-                log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
-                self._give_up(rows[0][0])
-                return True
-            log.warning("a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(rows))
-            return all(self._write([row], instance) for row in rows)
-
-    def _insert(self, rows: list[Recorded], instance: str) -> bool:
-        """Write rows together; while the store is away or unfit, wait and repeat until closed."""
         delay = RETRY_FIRST_SECONDS
         while not self._closing.is_set():
             try:
-                with self._database.write() as connection:
-                    record(connection, rows, instance)
-            except (DataError, IntegrityError):
-                raise
-            except (StoreUnavailableError, DBAPIError) as error:
+                refused = self._writer.write(batch.payloads, instance)
+            except StoreUnavailableError as error:
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST_SECONDS)
-            else:
-                self._count(recorded=len(rows))
-                return True
+                continue
+            for place in refused:
+                self._shelf.set_aside(batch.payloads[place])
+            damaged = batch.rows - len(batch.payloads)
+            self._count(recorded=len(batch.payloads) - len(refused), failed=len(refused) + damaged)
+            return True
         return False
-
-    def _give_up(self, payload: bytes) -> None:
-        self._shelf.set_aside(payload)
-        self._count(failed=1)
 
     def _count_dropped(self, rows: int) -> None:
         with self._changed:
@@ -284,8 +253,3 @@ class Recorder:
             self._recorded += recorded
             self._failed += failed
             self._adopted += adopted
-
-
-def _encoded(answer: Answer) -> Recorded:
-    prediction = replace(answer.prediction, image_hash=content_hash(answer.image))
-    return Recorded(prediction, to_png(answer.image), answer.host_class)

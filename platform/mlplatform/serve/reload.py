@@ -48,6 +48,8 @@ class Reloader:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
+        self.swapped: Callable[[], None] = lambda: None
+        """Called after each swap."""
 
     def start(self) -> None:
         """Begin polling."""
@@ -74,6 +76,7 @@ class Reloader:
             self.error = str(error) or type(error).__name__
             return False
         self._holder.put(loaded)
+        self.swapped()
         self._remember(version)
         self.error = None
         log.info("serving %s version %d", loaded.name, version)

@@ -1,21 +1,35 @@
 """The API server as a process: settings in, uvicorn running, everything closed on the way out."""
 
+import gc
+from contextlib import suppress
+from typing import Final
+
 import uvicorn
 
 from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.serve.app import create_app
 from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.writing import ProcessWriter
 from mlplatform.settings import LOOPBACK, Settings, load_settings
+
+NOT_STARTED: Final = 3
+"""How the process ends where it could not begin to listen, as uvicorn's own command does."""
 
 
 def run_server(host: str | None, port: int | None, as_json: bool) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way and queued records are finished."""
     settings = load_settings(host=host, port=port)
-    server = assemble(build(settings))
+    server = assembled(settings)
     shown, text = announcement(settings)
     say(shown | {"instance": server.parts.instance}, text, as_json)
     serve(server, settings.host, settings.port)
+
+
+def assembled(settings: Settings) -> Server:
+    """A server as `platform serve` runs it."""
+    parts = build(settings)
+    return assemble(parts, writer=ProcessWriter(settings.store_url) if settings.recorder == "process" else None)
 
 
 def announcement(settings: Settings) -> tuple[dict[str, str], str]:
@@ -31,8 +45,12 @@ def announcement(settings: Settings) -> tuple[dict[str, str], str]:
 
 
 def serve(server: Server, host: str, port: int) -> None:
-    """Answer until SIGTERM or Ctrl-C."""
-    uvicorn.run(
+    """Answer until SIGTERM or Ctrl-C.
+
+    Whatever lives when a model is swapped in (libraries, mostly) is kept out of the garbage collector's rounds from
+    then on: looking at it again and again would stop all answers for a tenth of a second each time.
+    """
+    config = uvicorn.Config(
         create_app(server),
         host=host,
         port=port,
@@ -40,3 +58,9 @@ def serve(server: Server, host: str, port: int) -> None:
         access_log=False,
         timeout_graceful_shutdown=10,
     )
+    server.reloader.swapped = gc.freeze
+    running = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        running.run()
+    if not running.started:
+        raise SystemExit(NOT_STARTED)

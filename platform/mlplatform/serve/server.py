@@ -22,6 +22,7 @@ from mlplatform.serve.shadow import Shadow
 from mlplatform.serve.stages import Observer, Underway
 from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
+from mlplatform.serve.writing import ThreadWriter, Writer
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
 
@@ -72,14 +73,17 @@ class Server:
             self.telemetry.close()
 
 
-def assemble(parts: Parts, environ: Mapping[str, str] | None = None) -> Server:
-    """Build a server's parts from settings; nothing runs yet but the lanes, which wait."""
+def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Writer | None = None) -> Server:
+    """Build a server's parts from settings; nothing runs yet but the lanes, which wait.
+
+    `writer` is what writes the answers' rows, the recorder's thread where none is given.
+    """
     settings, family, holder = parts.settings, parts.family, Holder()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
     decoder = Decoder(family.height, family.width, settings.max_images, *megapixels)
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
-        parts.database,
+        writer or ThreadWriter(parts.database),
         shelf=_shelf(parts),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,

@@ -5,17 +5,14 @@ handing the answer to the recorder. Times are nanoseconds of the performance cou
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 StageName = Literal["queue", "decode", "infer", "record"]
 SECOND: Final = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage, from when until when."""
 
     name: StageName
@@ -42,12 +39,11 @@ class Passage:
     prediction_ids: tuple[str, ...] = ()
     error: str = ""
 
-    @contextmanager
-    def timed(self, name: StageName) -> Iterator[None]:
-        """Time a block; a stage that fails is no stage."""
-        begun = time.perf_counter_ns()
-        yield
-        self.stages.append(Stage(name, begun, time.perf_counter_ns()))
+    def note(self, name: StageName, begun: int) -> Stage:
+        """A stage that began then has ended now; one that fails is no stage."""
+        stage = Stage(name, begun, time.perf_counter_ns())
+        self.stages.append(stage)
+        return stage
 
     def inferred(self, seconds: float) -> None:
         """The model has answered, after so long; what went before since the last stage was waiting for it."""

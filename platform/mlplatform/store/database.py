@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -125,16 +126,24 @@ def _masked(url: str) -> str:
 
 def _create(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        engine = create_engine(url, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5})
+        engine = create_engine(
+            url, json_serializer=_json, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5}
+        )
         event.listen(engine, "connect", _set_up_postgres)
         return engine
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False})
+    patience = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, json_serializer=_json, connect_args=patience)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _json(value: object) -> str:
+    """JSON for a column; several times faster than the standard library's. Raises TypeError for what is not JSON."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _set_up_postgres(connection: "psycopg.Connection", _entry: ConnectionPoolEntry) -> None:

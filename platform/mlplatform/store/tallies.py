@@ -7,10 +7,11 @@ windows. Prediction requests are counted by HTTP status in `failures`, in rows o
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Row, Subquery, Table, and_, func, select
+from sqlalchemy import Connection, Subquery, Table, and_, func, select
 
 from mlplatform.store import spans
 from mlplatform.store.database import insert_into
@@ -46,35 +47,50 @@ def add(connection: Connection, instance: str, rows: Sequence[tuple["Prediction"
     latency, which is counted once.
     """
     minutes: dict[Key, list[Prediction]] = defaultdict(list)
-    sums: dict[Key, list[Prediction]] = defaultdict(list)
     for row, host_class in rows:
-        minute = minute_of(row.at)
-        minutes[row.model_name, row.model_version, minute, host_class, instance].append(row)
+        minutes[row.model_name, row.model_version, minute_of(row.at), host_class].append(row)
+    sums: dict[Key, _Counted] = defaultdict(_Counted)
+    for (model, version, minute, host_class), given in sorted(minutes.items()):
+        counted = _counted(given)
+        _keep(connection, tallies, (model, version, minute, host_class, instance), counted)
         for span in spans.ROLLED:
-            key = (row.model_name, row.model_version, span, spans.start_of(minute, span), host_class, instance)
-            sums[key].append(row)
-    _count(connection, tallies, minutes)
-    _count(connection, tally_sums, sums)
+            sums[model, version, span, spans.start_of(minute, span), host_class, instance].take(counted)
+    for key, counted in sorted(sums.items()):
+        _keep(connection, tally_sums, key, counted)
 
 
-def _count(connection: Connection, table: Table, rows: Mapping[Key, Sequence["Prediction"]]) -> None:
-    keys = list(table.primary_key)
-    for key, given in sorted(rows.items()):
-        named = dict(zip((column.name for column in keys), key, strict=True))
-        same = and_(*(column == value for column, value in zip(keys, key, strict=True)))
-        values = _added(connection.execute(select(table).where(same).with_for_update()).one_or_none(), given)
-        statement = insert_into(connection, table).values(named | values)
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+@dataclass
+class _Counted:
+    """Answers with their latencies and labels, counted."""
+
+    answers: int = 0
+    latency: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+
+    def take(self, other: "_Counted") -> None:
+        """Count these as well."""
+        self.answers += other.answers
+        self.latency.update(other.latency)
+        self.labels.update(other.labels)
 
 
-def _added(held: Row[Any] | None, given: Sequence["Prediction"]) -> dict[str, Any]:
-    latency: Counter[str] = Counter({} if held is None else held.latency)
-    labels: Counter[str] = Counter({} if held is None else held.labels)
+def _counted(given: Sequence["Prediction"]) -> _Counted:
     requests = {(row.at, row.request_id): row.latency_ms for row in reversed(given)}
-    latency.update(str(latency_bin(spent)) for spent in requests.values())
-    labels.update(f"{step_of(row.confidence)} {row.label}" for row in given)
-    answers = len(given) + (0 if held is None else held.answers)
-    return {"answers": answers, "latency": dict(latency), "labels": dict(labels)}
+    latency = Counter(str(latency_bin(spent)) for spent in requests.values())
+    return _Counted(len(given), latency, Counter(f"{step_of(row.confidence)} {row.label}" for row in given))
+
+
+def _keep(connection: Connection, table: Table, key: Key, counted: _Counted) -> None:
+    """Add to the row of that key."""
+    keys = list(table.primary_key)
+    named = dict(zip((column.name for column in keys), key, strict=True))
+    same = and_(*(column == value for column, value in zip(keys, key, strict=True)))
+    held = connection.execute(select(table).where(same).with_for_update()).one_or_none()
+    whole = _Counted() if held is None else _Counted(held.answers, Counter(held.latency), Counter(held.labels))
+    whole.take(counted)
+    values = {"answers": whole.answers, "latency": dict(whole.latency), "labels": dict(whole.labels)}
+    statement = insert_into(connection, table).values(named | values)
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
 def _inside(model_name: str, version: int, start: datetime, end: datetime, *names: str) -> Subquery:

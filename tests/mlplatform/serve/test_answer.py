@@ -16,6 +16,7 @@ from mlplatform.serve.decode import to_png
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.server import Server
+from mlplatform.serve.writing import ThreadWriter
 from mlplatform.store.schema import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import CLASSES, answered, loaded, running, shelf_in
@@ -76,7 +77,7 @@ def test_without_a_model_the_error_says_so(server: Server) -> None:
 
 
 def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: Server, tmp_path: Path) -> None:
-    small = Recorder(server.parts.database, shelf=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0)
+    small = Recorder(ThreadWriter(server.parts.database), shelf=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0)
     full = replace(server, recorder=small)
     made = answered(full, Asked(None, (PNG, PNG)))
     assert (made.recorded, len(made.predictions)) == (True, 2)

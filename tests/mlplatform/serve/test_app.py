@@ -21,6 +21,7 @@ from mlplatform.serve.decode import from_png, to_png
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.recorder import Answer, Recorder
 from mlplatform.serve.server import Server
+from mlplatform.serve.writing import ThreadWriter
 from mlplatform.store import evaluations, plans, predictions, promotions
 from monitors.sampling import Plan
 from pipelines.data import content_hash
@@ -438,7 +439,7 @@ def test_a_full_spool_refuses_answers_with_a_time_to_come_again_until_the_databa
     server: Server, flaky: Flaky, tmp_path: Path
 ) -> None:
     flaky.away = True
-    small = Recorder(flaky, shelf=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
+    small = Recorder(ThreadWriter(flaky), shelf=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
     full = replace(server, recorder=small, metrics=Metrics(server.holder, small))
     with running(full) as client:
         told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}) for _ in range(8)]

@@ -10,6 +10,7 @@ from mlplatform.serve.holder import Holder
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.stages import SECOND, Passage, Stage
+from mlplatform.serve.writing import ThreadWriter
 from mlplatform.store.database import Database
 from tests.mlplatform.serve.conftest import ROW_BYTES, loaded, shelf_in
 from tests.mlplatform.serve.test_recorder import answer
@@ -26,7 +27,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
-    return Recorder(Database("sqlite://"), shelf=shelf_in(tmp_path, rows=3), batch=1, flush_seconds=0)
+    return Recorder(ThreadWriter(Database("sqlite://")), shelf=shelf_in(tmp_path, rows=3), batch=1, flush_seconds=0)
 
 
 def test_counts_of_recorder_and_holder_are_read_when_asked(recorder: Recorder) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import make_url, select, text
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.serve.decode import from_png
 from mlplatform.serve.recorder import Answer, Counts, Recorder
+from mlplatform.serve.writing import ThreadWriter
 from mlplatform.spool.frames import frames
 from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.shelf import REFUSED, Shelf, lost_since
@@ -44,7 +45,7 @@ def spool(tmp_path: Path) -> Shelf:
 
 def recorder_of(database: Database, shelf: Shelf, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
     given: dict[str, Any] = {"flush_seconds": 0.01, "sleep": lambda _: time.sleep(0.005)} | changes
-    return Recorder(database, shelf=shelf, batch=batch, **given)
+    return Recorder(ThreadWriter(database), shelf=shelf, batch=batch, **given)
 
 
 @contextmanager

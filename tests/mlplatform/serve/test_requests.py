@@ -16,6 +16,7 @@ from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.requests import EVERY, MOST_MINUTES, WENT_AWAY, RequestCounts
 from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.writing import ThreadWriter
 from mlplatform.store import tallies
 from mlplatform.store.database import Database
 from pipelines.predict import Predictor
@@ -120,7 +121,7 @@ def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     counts = counting(database, clock, version=tallies.NO_MODEL)
-    recorder = Recorder(database, shelf=shelf_in(tmp_path), batch=5, flush_seconds=0, requests=counts)
+    recorder = Recorder(ThreadWriter(database), shelf=shelf_in(tmp_path), batch=5, flush_seconds=0, requests=counts)
     recorder.start()
     counts.count(503)
     until = time.monotonic() + 20

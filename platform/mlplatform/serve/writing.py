@@ -1,0 +1,210 @@
+"""Rows of a spool written into the database: in the calling thread, or in a process of its own; it keeps nothing.
+
+Hashing, encoding and writing an answer take longer than answering it. In a process of its own that work takes no time
+from the threads that answer (Python runs one thread at a time). The process holds no state: where it dies, the rows
+are still in the spool and are written again by the next one, and the database takes an id once.
+
+As a program (`python -m mlplatform.serve.writing`) it is that process: told on its standard input what to write, it
+answers on its standard output, and ends when its input does, which is when the server ends or dies.
+"""
+
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import IO, Any, Final, Protocol
+
+import orjson
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.serve.decode import to_png
+from mlplatform.spool.frames import framed, frames
+from mlplatform.spool.rows import Answer, from_bytes
+from mlplatform.store.database import Database
+from mlplatform.store.predictions import Recorded, record
+from pipelines.data import content_hash
+
+log = logging.getLogger(__name__)
+REFUSALS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
+"""What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
+SIZE: Final = struct.Struct("<Q")
+ENDING_SECONDS: Final = 5.0
+
+
+class Writer(Protocol):
+    """What sends rows to the database."""
+
+    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+        """Write the rows of a server, each once; returns the places of those that no database takes.
+
+        Raises StoreUnavailableError where the same rows must be given again; writing them twice doubles nothing.
+        """
+
+    def close(self) -> None:
+        """Give up what is held."""
+
+
+@dataclass(frozen=True)
+class ThreadWriter:
+    """Writes in the thread that asks."""
+
+    database: Database
+
+    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+        refused: list[int] = []
+        rows: list[tuple[int, Recorded]] = []
+        for place, payload in enumerate(payloads):
+            try:
+                rows.append((place, _encoded(from_bytes(payload))))
+            except (ValueError, KeyError, TypeError):
+                log.exception("a row of the spool cannot be read")
+                refused.append(place)
+        self._write(rows, instance, refused)
+        return tuple(sorted(refused))
+
+    def close(self) -> None:
+        """Nothing is held: the database is the server's."""
+
+    def _write(
+        self, rows: Sequence[tuple[int, Recorded]], instance: str, refused: list[int], *, again: bool = True
+    ) -> None:
+        if not rows:
+            return
+        try:
+            self._insert([row for _, row in rows], instance)
+        except REFUSALS as refusal:
+            if len(rows) > 1:
+                log.warning(
+                    "a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(rows)
+                )
+                for row in rows:
+                    self._write([row], instance, refused)
+            elif isinstance(refusal, IntegrityError) and again:
+                self._write(rows, instance, refused, again=False)  # its picture may have been erased at that moment
+            else:
+                log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
+                refused.append(rows[0][0])
+
+    def _insert(self, rows: list[Recorded], instance: str) -> None:
+        try:
+            with self.database.write() as connection:
+                record(connection, rows, instance)
+        except (DataError, IntegrityError):
+            raise
+        except DBAPIError as error:
+            raise StoreUnavailableError(str(error.orig or error)) from error
+
+
+class ProcessWriter:
+    """Writes in a process of its own, started when first needed and again where it died; for one thread."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+        try:
+            given, answering = self._pipes()
+            _send(given, framed([instance.encode() or b"-", *payloads]))
+            told = _receive(answering)
+        except OSError as error:
+            self.close()
+            raise StoreUnavailableError(f"the recording process cannot be reached: {error}") from error
+        if told is None:
+            code = self._ended()
+            raise StoreUnavailableError(f"the recording process ended with code {code}; another one goes on")
+        answer: dict[str, Any] = orjson.loads(told)
+        if "away" in answer:
+            raise StoreUnavailableError(answer["away"])
+        return tuple(answer["refused"])
+
+    def close(self) -> None:
+        """Let the process end; one that does not is killed, and the database undoes what it had not committed."""
+        self._ended()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlplatform.serve.writing"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for the server, which ends this one when all is written
+            )
+            given, _ = _both(self._process)
+            level = logging.getLogger().getEffectiveLevel()
+            _send(given, orjson.dumps({"url": self._url, "level": level}))  # not an argument: those can be seen
+        return _both(self._process)
+
+    def _ended(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        given, answering = _both(process)
+        try:
+            given.close()
+        except OSError:  # what was still to be sent has nobody to read it
+            log.debug("the recording process had ended already")
+        try:
+            process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        answering.close()
+        return process.returncode
+
+
+def _both(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+def _send(pipe: IO[bytes], data: bytes) -> None:
+    pipe.write(SIZE.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> bytes | None:
+    """The next message; None where the other side has ended."""
+    head = pipe.read(SIZE.size)
+    if len(head) < SIZE.size:
+        return None
+    (size,) = SIZE.unpack(head)
+    data = pipe.read(size)
+    return data if len(data) == size else None
+
+
+def _encoded(answer: Answer) -> Recorded:
+    prediction = replace(answer.prediction, image_hash=content_hash(answer.image))
+    return Recorded(prediction, to_png(answer.image), answer.host_class)
+
+
+def main() -> None:
+    """Write what the input says until it ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the input's end is the word to end
+        signal.signal(number, signal.SIG_IGN)
+    answering = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    begin = _receive(sys.stdin.buffer)
+    if begin is None:
+        return
+    told: dict[str, Any] = orjson.loads(begin)
+    logging.basicConfig(level=told["level"], format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    writer = ThreadWriter(Database(told["url"]))
+    while (message := _receive(sys.stdin.buffer)) is not None:
+        instance, *payloads = [frame.payload or b"" for frame in frames(message)]
+        try:
+            answer: dict[str, Any] = {"refused": writer.write(payloads, instance.decode().removeprefix("-"))}
+        except StoreUnavailableError as error:
+            answer = {"away": str(error)}
+        _send(answering, orjson.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

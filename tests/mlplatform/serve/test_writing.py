@@ -1,0 +1,169 @@
+"""Rows are written by a process of their own as by a thread, and its death loses and doubles nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.processes import free_port
+from mlplatform.serve.recorder import Recorder
+from mlplatform.serve.writing import ProcessWriter, ThreadWriter, Writer
+from mlplatform.spool.rows import Answer, to_bytes
+from mlplatform.store import predictions, tallies
+from mlplatform.store.database import Database
+from mlplatform.store.schema import predictions as table
+from tests.mlplatform.conftest import picture, prediction
+from tests.mlplatform.serve.conftest import shelf_in
+
+
+def answer(seed: int) -> Answer:
+    return Answer(prediction(seed=seed).prediction, picture(seed), "a-host")
+
+
+def payloads(*seeds: int) -> list[bytes]:
+    return [to_bytes(answer(seed)) for seed in seeds]
+
+
+def url_of(database: Database) -> str:
+    return database._engine.url.render_as_string(hide_password=False)
+
+
+def ids(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sorted(connection.scalars(select(table.c.id)))
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.fixture(params=["thread", "process"])
+def writer(request: pytest.FixtureRequest, database: Database) -> Iterator[Writer]:
+    made: Writer = ThreadWriter(database) if request.param == "thread" else ProcessWriter(url_of(database))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def beside(database: Database) -> Iterator[ProcessWriter]:
+    made = ProcessWriter(url_of(database))
+    yield made
+    made.close()
+
+
+def pid_of(writer: ProcessWriter) -> int:
+    process = writer._process
+    assert process is not None
+    return process.pid
+
+
+def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, database: Database) -> None:
+    given = [answer(seed) for seed in (1, 2, 3)]
+    rows, first = [to_bytes(one) for one in given], given[0].prediction
+    assert writer.write(rows, "host:1:abc") == ()
+    assert writer.write(rows, "host:1:abc") == ()
+    assert len(ids(database)) == 3
+    with database.read() as connection:
+        kept = predictions.find(connection, first.id)
+        assert len(predictions.image(connection, kept.image_hash)) > 50
+        assert tallies.answers(connection, first.model_name, first.model_version, first.at, first.at) == 3
+
+
+def test_a_row_that_no_database_takes_is_told_and_the_others_are_written(writer: Writer, database: Database) -> None:
+    first, last = payloads(1, 2)
+    assert writer.write([first, b"no row", last], "host:1:abc") == (1,)
+    assert len(ids(database)) == 2
+
+
+def test_a_database_that_is_away_is_told_so_that_the_rows_are_given_again() -> None:
+    writer = ProcessWriter(f"postgresql+psycopg://nobody:secret@127.0.0.1:{free_port()}/none")
+    with pytest.raises(StoreUnavailableError, match="did not answer") as told:
+        writer.write(payloads(1), "host:1:abc")
+    assert "secret" not in str(told.value)
+    assert "secret" not in Path(f"/proc/{pid_of(writer)}/cmdline").read_text()
+    writer.close()
+
+
+def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, database: Database) -> None:
+    assert beside.write(payloads(1), "host:1:abc") == ()
+    dead = pid_of(beside)
+    os.kill(dead, signal.SIGKILL)
+    with pytest.raises(StoreUnavailableError, match="recording process"):
+        beside.write(payloads(2), "host:1:abc")
+    assert beside.write(payloads(2), "host:1:abc") == ()
+    assert pid_of(beside) != dead
+    assert len(ids(database)) == 2
+
+
+def test_ctrl_c_and_sigterm_are_for_the_server_which_ends_the_process(
+    beside: ProcessWriter, database: Database
+) -> None:
+    assert beside.write(payloads(1), "host:1:abc") == ()
+    pid = pid_of(beside)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert beside.write(payloads(2), "host:1:abc") == ()
+    assert pid_of(beside) == pid
+    beside.close()
+    assert not alive(pid)
+    assert len(ids(database)) == 2
+
+
+def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
+    database = Database(url := f"sqlite:///{tmp_path}/platform.db")
+    database.upgrade()
+    code = (
+        "import os, sys\n"
+        "from mlplatform.serve.writing import ProcessWriter\n"
+        f"writer = ProcessWriter({url!r})\n"
+        "writer.write([b'no row'], 'host:1:abc')\n"
+        "print(writer._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == -signal.SIGKILL, told.stderr
+    until = time.monotonic() + 10
+    while alive(int(told.stdout)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_once(
+    beside: ProcessWriter, database: Database, tmp_path: Path
+) -> None:
+    shelf = shelf_in(tmp_path, rows=5_000)
+    recorder = Recorder(beside, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    recorder.start()
+    answers = [answer(seed) for seed in range(400)]
+    killing = threading.Event()
+
+    def kill() -> None:
+        while not killing.wait(0.7):
+            process = beside._process
+            if process is not None:
+                process.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        for one in answers:
+            assert recorder.put([one]) == 0
+            time.sleep(0.01)
+    finally:
+        killing.set()
+        killer.join()
+    assert recorder.flush(30)
+    assert recorder.close().recorded == len(answers)
+    assert ids(database) == sorted(one.prediction.id for one in answers)
