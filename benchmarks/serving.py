@@ -5,7 +5,8 @@ request, sent by wrk over loopback. All servers run all the time and are loaded 
 another order; figures are medians over rounds. `rps` is reached by closed-loop connections, `p50_ms` and `p99_ms` at
 one rate for all, half of what the slowest reaches. The limits: ONNX Runtime called in a loop, and a FastAPI route that
 returns a constant. `ours_raw` is sent raw tensors. The answer cache is off: every answer is computed. `cpu_ms` is the
-processor time of the server per request, which other work on the machine changes least.
+processor time of the server per request, which other work on the machine changes least. `--soak` then loads ours alone
+at 80 % of what it reached, and looks at its memory every half a minute: `soak`.
 """
 
 import argparse
@@ -35,6 +36,7 @@ PEERS: Final = ("mlflow", "bentoml", "litserve")
 STARTING_SECONDS: Final = 120.0
 DRAIN_SECONDS: Final = 60.0
 WARM_UP_SECONDS: Final = 2
+SOAK_STEP_SECONDS: Final = 30
 Figures = dict[str, list[float]]
 
 
@@ -43,23 +45,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 rounds of 3 seconds instead of 7 of 6")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--database", default="", help="a store's URL instead of SQLite in a fresh folder")
+    parser.add_argument("--soak", type=int, default=0, help="seconds at 80 % of capacity at the end (10 minutes: 600)")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed; install it (apt-get install wrk, brew install wrk) and run again")
     rounds, seconds = (3, 3) if arguments.quick else (7, 6)
     with tempfile.TemporaryDirectory() as name, ended_by_signals():
-        told = _measured(Path(name), arguments.database, rounds, seconds, arguments.connections)
+        told = _measured(Path(name), arguments, rounds, seconds)
     for key, value in told.items():
         print(f"{key}: {value}")
     print(json.dumps(told))
 
 
-def _measured(folder: Path, database: str, rounds: int, seconds: int, connections: int) -> dict[str, Any]:
-    model = prepare(folder)
+def _measured(folder: Path, arguments: argparse.Namespace, rounds: int, seconds: int) -> dict[str, Any]:
+    model, connections = prepare(folder), arguments.connections
     closed: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
     paced: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
     with Fleet(folder / "logs") as fleet:
-        running = _started(fleet, systems(folder, model, database))
+        running = _started(fleet, systems(folder, model, arguments.database))
         for system, _, address in running:
             _load(folder, system, address, WARM_UP_SECONDS, connections, 0)
         for number in range(rounds):
@@ -75,7 +78,35 @@ def _measured(folder: Path, database: str, rounds: int, seconds: int, connection
                 _note(paced[system.name], _load(folder, system, address, seconds, connections, rate))
         memory = {system.name: _memory_mib(child.process.pid) for system, child, _ in running}
         recorder = {system.name: _drained(address) for system, _, address in running if system.name == "ours"}
-    return figures(closed, paced, memory, rate, recorder)
+        told = figures(closed, paced, memory, rate, recorder)
+        if arguments.soak:
+            ours = next(each for each in running if each[0].name == "ours")
+            told["soak"] = _soaked(folder, ours, arguments.soak, connections, 0.8 * told["rps"]["ours"])
+    return told
+
+
+def _soaked(
+    folder: Path, ours: tuple[System, Child, str], seconds: int, connections: int, rate: float
+) -> dict[str, Any]:
+    """Ours alone at one rate: its memory, its rows in the spool and its p99, every half a minute."""
+    system, child, address = ours
+    reached, p99, memory, queued = [], [], [_memory_mib(child.process.pid)], []
+    for _ in range(max(1, seconds // SOAK_STEP_SECONDS)):
+        told = _load(folder, system, address, SOAK_STEP_SECONDS, connections, rate)
+        reached.append(round(told["rps"]))
+        p99.append(told["p99_ms"])
+        memory.append(_memory_mib(child.process.pid))
+        queued.append(httpx.get(f"{address}/readyz", timeout=10).json()["recorder"]["queued"])
+    counts = _drained(address)
+    return {
+        "seconds": seconds,
+        "rate": round(rate),
+        "rps": reached,
+        "p99_ms": p99,
+        "rss_mib": memory,
+        "queued": queued,
+        "lost": counts["dropped"] + counts["failed"] + counts["refused"],
+    }
 
 
 def _started(fleet: Fleet, all_of_them: list[System]) -> list[tuple[System, Child, str]]:

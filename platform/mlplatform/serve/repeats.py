@@ -19,20 +19,26 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.decode import check_text
+from mlplatform.serve.guard import caller_of
 
 if TYPE_CHECKING:
     from mlplatform.serve.bodies import PredictOut
 
 HEADER: Final = "idempotency-key"
+OWNED_BY: Final = "\0"
+"""Between a key and the id of its caller's API key: no text that is sent holds it."""
 MOST_ANSWERS: Final = 20_000
 """So many images' answers are remembered: some 20 MB at ten classes."""
 
 
 def named_key(request: Request) -> str:
-    """The key a request is sent under, "" without one; raises InvalidInputError for one that is no text."""
-    key = request.headers.get(HEADER, "")
+    """The key a request is sent under, one caller's apart from another's; "" without one.
+
+    Raises InvalidInputError for one that is no text.
+    """
+    key, owner = request.headers.get(HEADER, ""), caller_of(request).key_id
     check_text(key, "Idempotency-Key")
-    return key
+    return f"{key}{OWNED_BY}{owner}" if key and owner else key
 
 
 def lasting_ids(key: str, client_id: str, version: int, images: NDArray[np.uint8]) -> list[str]:
@@ -65,7 +71,8 @@ class Repeats:
             held = self._known[key] = (digest, task)
             task.add_done_callback(lambda done: self._settle(key, done))
         if held[0] != digest:
-            raise InvalidInputError(f"Idempotency-Key {key!r} was used for another request; send each under its own")
+            sent = key.partition(OWNED_BY)[0]
+            raise InvalidInputError(f"Idempotency-Key {sent!r} was used for another request; send each under its own")
         return await asyncio.shield(held[1])
 
     def _settle(self, key: str, done: "asyncio.Task[PredictOut]") -> None:

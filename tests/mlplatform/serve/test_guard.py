@@ -153,6 +153,18 @@ def test_a_reviewer_is_the_keys_holder_or_must_be_named(asked: httpx.Client, loc
         assert client.get("/v1/audit/next").status_code == 422
 
 
+def test_an_idempotency_key_is_its_callers_own(asked: httpx.Client, locked: Server) -> None:
+    """Another caller's use of the same text is a request of its own, whatever its content."""
+    ada, eve = (shown(key(locked, "predict", name=name)) | {"idempotency-key": "order-7"} for name in ("ada", "eve"))
+    first, other = (asked.post("/v1/predict", json=BODY, headers=headers) for headers in (ada, eve))
+    assert (first.status_code, other.status_code) == (200, 200)
+    assert first.json()["request_id"] != other.json()["request_id"]
+    assert first.json()["predictions"][0]["id"] != other.json()["predictions"][0]["id"]
+    assert asked.post("/v1/predict", json=BODY, headers=ada).json() == first.json()
+    refused = asked.post("/v1/predict", json={"images": [picture(2).tolist()]}, headers=eve)
+    assert (refused.status_code, "'order-7'" in refused.text, "\\u0000" in refused.text) == (422, True, False)
+
+
 def test_openapi_says_which_key_a_route_needs(asked: httpx.Client, locked: Server) -> None:
     schema = asked.get("/openapi.json", headers=shown(key(locked, "predict"))).json()
     assert set(schema["components"]["securitySchemes"]) == {"bearer", "header", "password"}
