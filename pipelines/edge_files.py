@@ -1,4 +1,4 @@
-"""Files of a model for other machines, in ONNX, each compared with PyTorch; refuses to know registries."""
+"""Files of a model for other machines (ONNX, ExecuTorch), each compared with PyTorch; refuses to know registries."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pipelines.engine import Engine
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.onnx_graph import as_floats, checked_graph, load_onnx
 from pipelines.predict import load, measure_latency
+from pipelines.pte import load_pte, lowered
 from registry.package import MODEL_FILE, ONNX_FILE
 
-EdgeFormat = Literal["onnx", "onnx-int8"]
+EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
 CALIBRATION_ROWS = 256
 CALLS = 200
 
@@ -53,19 +54,28 @@ def formats() -> tuple[str, ...]:
 def export_file(
     folder: Path, classes: tuple[str, ...], name: str, version: int, form: EdgeFormat, rows: ImageSet, out: Path
 ) -> None:
-    """Write a downloaded version as one file, with its classes and name inside; `rows` calibrate int8.
+    """Write a downloaded version as one file, of ONNX with its classes and name inside; `rows` calibrate int8.
 
-    Raises ModelFormatError for a version without an ONNX graph, DataError where int8 has no rows to learn its range.
+    Raises ModelFormatError for a version without an ONNX graph and where ExecuTorch is missing or cannot lower it,
+    DataError where int8 has no rows to learn its range.
     """
+    if form == "executorch":
+        _written(out, lowered(folder / MODEL_FILE, classes))
+        return
     if not (folder / ONNX_FILE).is_file():
         raise ModelFormatError(f"version {version} of {name} has no ONNX graph; train a new version, which gets one")
     content = (folder / ONNX_FILE).read_bytes()
     checked_graph(content)
     if form == "onnx-int8":
         content = _quantised(content, rows)
+    _written(out, _named(content, classes, name, version))
+
+
+def _written(out: Path, content: bytes) -> None:
+    """The file, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_suffix(f"{out.suffix}.part")
-    draft.write_bytes(_named(content, classes, name, version))
+    draft.write_bytes(content)
     draft.replace(out)
 
 
@@ -73,7 +83,11 @@ def compare_file(out: Path, folder: Path, classes: tuple[str, ...], form: str, r
     """The written file beside the version's PyTorch graph: answers on rows with truth, size and time per image."""
     if not len(rows):
         raise DataError("there are no rows to compare answers on; give at least one labelled row")
-    theirs, ours = load(folder / MODEL_FILE, classes, threads=1), load_onnx(out, classes, threads=1)
+    theirs = load(folder / MODEL_FILE, classes, threads=1)
+    if form == "executorch":
+        ours: Engine = load_pte(out, classes, theirs.height, theirs.width)
+    else:
+        ours = load_onnx(out, classes, threads=1)
     reference, found = theirs(rows.images), ours(rows.images)
     times = {each: _spent(each) for each in (theirs, ours)}
     return Parity(

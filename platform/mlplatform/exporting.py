@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError, SettingsError
+
+ENDINGS: Final = {"onnx": ".onnx", "onnx-int8": "-int8.onnx", "executorch": ".pte"}
 
 
 def export(parts: Parts, version: int | None, form: str, out: Path | None) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def export(parts: Parts, version: int | None, form: str, out: Path | None) -> di
             raise NotFoundError("there is no champion to export; `platform train` makes the first one")
         version = current.to_version
     folder = parts.catalog.download(family.name, version, parts.model_cache)
-    path = out or Path(f"{family.name}-{version}{'-int8' if form == 'onnx-int8' else ''}.onnx")
+    path = out or Path(f"{family.name}-{version}{ENDINGS[form]}")
     split = family.load(parts.settings.data_dir)
     export_file(folder, family.classes, family.name, version, form, split.validation, path)  # type: ignore[arg-type]
     parity = compare_file(path, folder, family.classes, form, split.golden)

@@ -41,7 +41,7 @@ def stocked(parts: Parts) -> Parts:
 def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked: Parts, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no champion to export"):
         export(stocked, None, "onnx", tmp_path / "a.onnx")
-    with pytest.raises(SettingsError, match="known: onnx, onnx-int8"):
+    with pytest.raises(SettingsError, match="known: onnx, onnx-int8, executorch"):
         export(stocked, None, "tflite", tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 

@@ -26,6 +26,7 @@ from pipelines.errors import DataError, ModelFormatError
 from pipelines.model import build_network
 from pipelines.onnx_graph import export_onnx
 from pipelines.predict import exportable, load, save
+from pipelines.pte import load_pte
 from pipelines.train import fit
 from registry.package import MODEL_FILE, ONNX_FILE
 from tests.pipelines.conftest import TINY, draw_bars
@@ -101,6 +102,32 @@ def test_an_int8_file_gives_nearly_the_same_answers_and_its_difference_is_told(v
     assert len(np.unique(probabilities)) > 60  # not in steps of 1/255
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert b"QuantizeLinear" in out.read_bytes()
+
+
+def test_an_executorch_program_gives_the_same_answers(version: Path, tmp_path: Path) -> None:
+    pytest.importorskip("executorch", reason="ExecuTorch is an extra: pip install 'mlplatform[executorch]'")
+    out = exported(version, tmp_path / "a.pte", "executorch")
+    found = compare_file(out, version, CLASSES, "executorch", ROWS)
+    assert (found.rows, found.same_answers) == (60, 60)
+    assert found.max_difference < 1e-4
+    assert found.size_bytes == out.stat().st_size
+    broken = tmp_path / "b.pte"
+    broken.write_bytes(out.read_bytes()[:100])
+    with pytest.raises(ModelFormatError, match="no program ExecuTorch can run"):
+        load_pte(broken, CLASSES, 12, 12)
+
+
+def test_without_executorch_its_format_says_how_to_get_it(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("executorch", "executorch.exir", "executorch.runtime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "executorch.backends.xnnpack.partition.xnnpack_partitioner", None)
+    with pytest.raises(ModelFormatError, match=r"pip install 'mlplatform\[executorch\]'"):
+        exported(version, tmp_path / "a.pte", "executorch")
+    with pytest.raises(ModelFormatError, match="not installed"):
+        load_pte(tmp_path / "a.pte", CLASSES, 12, 12)
+    assert not (tmp_path / "a.pte").exists()
 
 
 def test_what_cannot_be_exported_or_compared_is_refused(version: Path, tmp_path: Path) -> None:

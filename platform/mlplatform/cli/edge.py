@@ -11,7 +11,7 @@ edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_hel
 
 
 def export_model(
-    form: Annotated[str, typer.Option("--format", help="onnx or onnx-int8.")] = "onnx",
+    form: Annotated[str, typer.Option("--format", help="onnx, onnx-int8 or executorch.")] = "onnx",
     version: Annotated[int | None, typer.Option("--version", help="Version; the champion otherwise.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
     as_json: AsJson = False,
