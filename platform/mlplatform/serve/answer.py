@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import orjson
 
 from mlplatform.clock import new_id
@@ -17,7 +16,7 @@ from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
 from mlplatform.serve.compute import awaited
-from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, check_tags, check_text, is_small
+from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, check_tags, check_text, has_texts, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.repeats import lasting_ids
@@ -31,9 +30,8 @@ from mlplatform.store.trials import CANARY, CHAMPION
 
 SMALL_BODY: Final = 16 * 1024
 """Bodies up to so many bytes are decoded on the event loop: handing them to a thread costs more than it saves."""
-PNG_MARK: Final = b"iVBOR"
-JPEG_MARK: Final = b"/9j"
-"""How such pictures begin in base64; a backslash could hide that."""
+PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
+"""How a PNG or a JPEG begins in base64, and what could hide that."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,6 @@ def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: 
     """The records of a request that was answered."""
     now, host, classes = server.parts.clock(), host_class(), loaded.predictor.classes
     highest = [(max(row), row) for row in computed.probabilities.tolist()]
-    rounded = np.round(computed.probabilities.astype(np.float64), 6).tolist()
     return [
         Answer(
             Prediction(
@@ -216,7 +213,7 @@ def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: 
                 model_version=loaded.version,
                 image_hash="",
                 label=classes[row.index(confidence)],
-                probabilities=rounded[place],
+                probabilities=[round(each, 6) for each in row],
                 confidence=min(confidence, 1.0),
                 latency_ms=told.latency_ms,
                 request_id=told.request_id,
@@ -255,5 +252,5 @@ def _is_small(asked: Asked) -> bool:
         return len(asked.tensor.data) <= SMALL_BODY
     if asked.body is not None:
         body = asked.body
-        return len(body) <= SMALL_BODY and PNG_MARK not in body and JPEG_MARK not in body and b"\\" not in body
+        return len(body) <= SMALL_BODY and (not has_texts(body) or not any(mark in body for mark in PICTURE_MARKS))
     return len(asked.pictures) == 1 and len(asked.pictures[0]) <= SMALL_BODY and is_small(asked.pictures[0])

@@ -43,7 +43,7 @@ from mlplatform.serve.guard import caller_of
 from mlplatform.serve.inference import add_inference
 from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
-from mlplatform.serve.lean import LeanRoute
+from mlplatform.serve.lean import LeanRoute, body_of
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
 from mlplatform.serve.repeats import named_key
@@ -139,16 +139,16 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
     request_id, key = told.get(b"x-request-id", ""), named_key(request)
     trace = told.get(TRACE.encode(), "")
     if kind == "application/octet-stream":
-        body = await request.body()
+        body = await body_of(request)
         kinds = told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", "")
         named = (told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""))
         content = body + repr((named, kinds)).encode() if key else b""
         return Asked(None, (), *named, Tensor(body, *kinds), key=key, trace=trace), content
     if kind in ("application/json", ""):
-        body = await request.body()
+        body = await body_of(request)
         return Asked(body, request_id=request_id, key=key, trace=trace), body
     if kind in ("image/png", "image/jpeg"):
-        body = await request.body()
+        body = await body_of(request)
         return Asked(pictures=(body,), request_id=request_id, key=key, trace=trace), body
     if kind == "multipart/form-data":
         async with request.form(max_files=1000, max_fields=10) as form:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain
 from math import inf
 
 import numpy as np
@@ -28,6 +27,16 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Grey = NDArray[np.uint8]
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
+
+
+def has_texts(body: bytes) -> bool:
+    """Whether there may be a text between the first and the last bracket of a JSON text: looks once, for a quote."""
+    return body.find(b'"', body.find(b"["), body.rfind(b"]")) >= 0
+
+
+def has_words(body: bytes) -> bool:
+    """Whether there may be true or false between the first and the last bracket of a JSON text: looks for an e."""
+    return body.find(b"e", body.find(b"["), body.rfind(b"]")) >= 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Decoder:
         for key, value in texts.items():
             check_text(value, key)
         given = document["images"]
-        if len(given) <= self.max_images and b"true" not in body and b"false" not in body:
+        if len(given) <= self.max_images and not (has_words(body) and (b"true" in body or b"false" in body)):
             whole = self._whole_numbers(given)
             if whole is not None:
                 return Sent(whole, texts, check_tags(document.get("tags")))
@@ -80,7 +89,7 @@ class Decoder:
         if not rows or any(type(row) is not list or len(row) != self.width for row in rows):
             return None
         try:
-            data = bytes(chain.from_iterable(rows))  # type: ignore[arg-type]  # it refuses what is no number to 255
+            data = b"".join(map(bytes, rows))  # type: ignore[arg-type]  # it refuses what is no number to 255
         except (TypeError, ValueError):
             return None
         return np.frombuffer(data, dtype=np.uint8).reshape(len(items), self.height, self.width)

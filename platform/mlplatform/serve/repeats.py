@@ -24,7 +24,7 @@ from mlplatform.serve.guard import caller_of
 if TYPE_CHECKING:
     from mlplatform.serve.bodies import PredictOut
 
-HEADER: Final = "idempotency-key"
+HEADER: Final = b"idempotency-key"
 OWNED_BY: Final = "\0"
 """Between a key and the id of its caller's API key: no text that is sent holds it."""
 MOST_ANSWERS: Final = 20_000
@@ -36,7 +36,8 @@ def named_key(request: Request) -> str:
 
     Raises InvalidInputError for one that is no text.
     """
-    key, owner = request.headers.get(HEADER, ""), caller_of(request).key_id
+    sent = next((value for name, value in request.scope["headers"] if name == HEADER), b"")
+    key, owner = sent.decode("latin-1"), caller_of(request).key_id
     check_text(key, "Idempotency-Key")
     return f"{key}{OWNED_BY}{owner}" if key and owner else key
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.decode import Decoder, from_png, to_png
+from mlplatform.serve.decode import Decoder, from_png, has_texts, has_words, to_png
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 
@@ -276,3 +276,18 @@ def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> N
             data[chance.randrange(min(len(data), 150))] = chance.randrange(256)
         with suppress(InvalidInputError, TooLargeError):
             assert one(bytes(data)).shape == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("body", "texts", "words"),
+    [
+        (b'{"images": [[[0, 255]]]}', False, False),
+        (b'{"images": [[[0, 255]]], "client_id": "true"}', False, False),
+        (b'{"images": ["aVZC"]}', True, False),
+        (b'{"client_id": "[]", "images": ["eQ=="]}', True, True),
+        (b'{"images": [[[true, 255]]]}', False, True),
+        (b'{"images": [[[1e1, 255]]], "tags": {}}', False, True),
+    ],
+)
+def test_a_glance_at_a_body_misses_no_text_and_no_word_among_its_images(body: bytes, texts: bool, words: bool) -> None:
+    assert (has_texts(body), has_words(body)) == (texts, words)
