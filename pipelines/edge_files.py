@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from pipelines.errors import DataError, ModelFormatError
 from pipelines.onnx_graph import as_floats, checked_graph, load_onnx
 from pipelines.predict import load, measure_latency
 from pipelines.pte import load_pte, lowered
+from pipelines.quiet import quietly
 from registry.package import MODEL_FILE, ONNX_FILE
 
 EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
@@ -139,7 +137,7 @@ def _quantised(content: bytes, rows: ImageSet) -> bytes:
             batch = next(self._left, None)
             return None if batch is None else {name: batch}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quietly(""):  # the quantiser advises, and warns of its own code
         given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
         given.write_bytes(content)
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
@@ -156,16 +154,3 @@ def _quantised(content: bytes, rows: ImageSet) -> bytes:
             weight_type=quantization.QuantType.QInt8,
         )
         return made.read_bytes()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser logs advice to the root logger and warns of its own code."""
-    root, before = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(before)

@@ -7,7 +7,6 @@ functions or branches, and no file beside it.
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.engine import Engine
 from pipelines.errors import ModelFormatError
+from pipelines.quiet import quietly
 
 if TYPE_CHECKING:
     import onnx
@@ -61,18 +61,11 @@ def export_onnx(module: Exportable) -> bytes:
     import torch
 
     example = torch.zeros((2, 1, module.height, module.width))
-    chatty = logging.getLogger("torch.onnx")
-    before = chatty.level
-    chatty.setLevel(logging.ERROR)  # it names every optional library that is not installed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch about its own exporter
-            program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
-            made = torch.onnx.export(
-                program, (example,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-            )
-    finally:
-        chatty.setLevel(before)
+    with quietly("torch.onnx"):  # it names every optional library that is not installed
+        program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+        made = torch.onnx.export(
+            program, (example,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+        )
     if made is None:
         raise ModelFormatError("PyTorch's exporter made no ONNX graph")
     content: bytes = made.model_proto.SerializeToString()

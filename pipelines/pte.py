@@ -6,10 +6,6 @@ lowered to it. A program answers one image at a time: a device has one picture t
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.engine import Engine
 from pipelines.errors import ModelFormatError
 from pipelines.predict import as_batch, load
+from pipelines.quiet import quietly
 
 MISSING = "ExecuTorch is not installed; pip install 'mlplatform[executorch]', or export --format onnx"
 
@@ -31,7 +28,7 @@ def lowered(path: Path, classes: tuple[str, ...]) -> bytes:
     """
     known = load(path, classes)
     example = torch.zeros((1, 1, known.height, known.width))
-    with _quiet():
+    with quietly("", "torch"):
         try:
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
@@ -47,7 +44,7 @@ def lowered(path: Path, classes: tuple[str, ...]) -> bytes:
 
 def load_pte(path: Path, classes: tuple[str, ...], height: int, width: int) -> PteModel:
     """Read a program with ExecuTorch's own runtime; raises ModelFormatError."""
-    with _quiet():
+    with quietly("", "torch"):
         try:
             from executorch.runtime import Runtime
         except ImportError as error:
@@ -58,19 +55,6 @@ def load_pte(path: Path, classes: tuple[str, ...], height: int, width: int) -> P
         except Exception as error:  # the runtime raises anything on a broken file; all mean one thing
             raise ModelFormatError(f"{path} is no program ExecuTorch can run: {error}; export it again") from error
     return PteModel(program, method, classes, height, width)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ExecuTorch tells at length what it does, and its libraries warn of each other."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 class PteModel(Engine):

@@ -16,7 +16,7 @@ from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
 from mlplatform.serve.compute import awaited
-from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, check_tags, check_text, has_texts, is_small
+from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, among_images, check_tags, check_text, is_small
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.repeats import lasting_ids
@@ -252,5 +252,7 @@ def _is_small(asked: Asked) -> bool:
         return len(asked.tensor.data) <= SMALL_BODY
     if asked.body is not None:
         body = asked.body
-        return len(body) <= SMALL_BODY and (not has_texts(body) or not any(mark in body for mark in PICTURE_MARKS))
+        return len(body) <= SMALL_BODY and not (
+            among_images(body, b'"') and any(mark in body for mark in PICTURE_MARKS)
+        )
     return len(asked.pictures) == 1 and len(asked.pictures[0]) <= SMALL_BODY and is_small(asked.pictures[0])

@@ -29,14 +29,9 @@ Grey = NDArray[np.uint8]
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
 
 
-def has_texts(body: bytes) -> bool:
-    """Whether there may be a text between the first and the last bracket of a JSON text: looks once, for a quote."""
-    return body.find(b'"', body.find(b"["), body.rfind(b"]")) >= 0
-
-
-def has_words(body: bytes) -> bool:
-    """Whether there may be true or false between the first and the last bracket of a JSON text: looks for an e."""
-    return body.find(b"e", body.find(b"["), body.rfind(b"]")) >= 0
+def among_images(body: bytes, mark: bytes) -> bool:
+    """Whether there may be such a mark in the images of a JSON text: between its first and its last bracket."""
+    return body.find(mark, body.find(b"["), body.rfind(b"]")) >= 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Decoder:
         for key, value in texts.items():
             check_text(value, key)
         given = document["images"]
-        if len(given) <= self.max_images and not (has_words(body) and (b"true" in body or b"false" in body)):
+        if len(given) <= self.max_images and not (among_images(body, b"e") and (b"true" in body or b"false" in body)):
             whole = self._whole_numbers(given)
             if whole is not None:
                 return Sent(whole, texts, check_tags(document.get("tags")))

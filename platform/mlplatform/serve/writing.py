@@ -110,7 +110,7 @@ class ProcessWriter:
     def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
         try:
             given, answering = self._pipes()
-            _send(given, framed([instance.encode() or b"-", *payloads]))
+            _send(given, framed([orjson.dumps(instance), *payloads]))
             told = _receive(answering)
         except OSError as error:
             self.close()
@@ -200,7 +200,7 @@ def main() -> None:
     while (message := _receive(sys.stdin.buffer)) is not None:
         instance, *payloads = [frame.payload or b"" for frame in frames(message)]
         try:
-            answer: dict[str, Any] = {"refused": writer.write(payloads, instance.decode().removeprefix("-"))}
+            answer: dict[str, Any] = {"refused": writer.write(payloads, orjson.loads(instance))}
         except StoreUnavailableError as error:
             answer = {"away": str(error)}
         _send(answering, orjson.dumps(answer))

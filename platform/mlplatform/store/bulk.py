@@ -1,13 +1,12 @@
 """Many new rows at once on PostgreSQL: COPY into a temporary table, then one INSERT; it knows no table's meaning."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import JSON, Column, Connection, Table
 from sqlalchemy.exc import DBAPIError
 
-from mlplatform.store.database import insert_returning
+from mlplatform.store.database import insert_returning, to_json
 
 WORTHWHILE: Final = 100
 """From so many rows on COPY is faster than batched inserts (docs/LOG.md, 2026-11-24)."""
@@ -53,4 +52,4 @@ def _copy(connection: Connection, statement: str, table: Table, rows: Sequence[M
 
 
 def _value(value: object, as_json: bool) -> object:
-    return json.dumps(value) if as_json else value
+    return to_json(value) if as_json else value

@@ -127,7 +127,7 @@ def _masked(url: str) -> str:
 def _create(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         engine = create_engine(
-            url, json_serializer=_json, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5}
+            url, json_serializer=to_json, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5}
         )
         event.listen(engine, "connect", _set_up_postgres)
         return engine
@@ -135,13 +135,13 @@ def _create(url: str) -> Engine:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     patience = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, json_serializer=_json, connect_args=patience)
+    engine = create_engine(url, json_serializer=to_json, connect_args=patience)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _json(value: object) -> str:
+def to_json(value: object) -> str:
     """JSON for a column; several times faster than the standard library's. Raises TypeError for what is not JSON."""
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 

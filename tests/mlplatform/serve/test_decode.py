@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.decode import Decoder, from_png, has_texts, has_words, to_png
+from mlplatform.serve.decode import Decoder, among_images, from_png, to_png
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 
@@ -290,4 +290,4 @@ def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> N
     ],
 )
 def test_a_glance_at_a_body_misses_no_text_and_no_word_among_its_images(body: bytes, texts: bool, words: bool) -> None:
-    assert (has_texts(body), has_words(body)) == (texts, words)
+    assert (among_images(body, b'"'), among_images(body, b"e")) == (texts, words)
