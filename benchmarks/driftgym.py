@@ -6,15 +6,18 @@ and gate under a clock of their own; seeded. Beside ours, on the same labels: th
 raises no more false alarms than ours in either kind of healthy stream with as many labels a day: as bad as the rule
 just allows, all the time or after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at
 its usual threshold on days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it
-scikit-learn's bundled digits are used, which have no writers and no USPS.
+scikit-learn's bundled digits are used, which have no writers and no USPS. `--keep` names a folder for the first version
+and for what was played, so that a run that was broken off goes on; it belongs to one state of the code and of the data.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import logging
 import multiprocessing
 import os
+import shutil
 import subprocess
 import tempfile
 from collections import defaultdict
@@ -25,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from benchmarks.gym.figures import Equal, Limits, summed_up
 from benchmarks.gym.play import Played, play
@@ -56,6 +60,7 @@ QUICK_RENEWALS: Final = ("abrupt-scanner", "new-writers", "benign", "poisoned")
 QUIET: Final = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 REFERENCE_DAYS: Final = 30
 _numbers: Final = itertools.count()
+_PLAYED: Final = TypeAdapter(Played)
 
 
 @dataclass
@@ -95,11 +100,20 @@ class Gym:
         return self.home / "shares"
 
     def played(self, scenario: Scenario, seed: int, *, renews: bool) -> Played:
+        """The stream as it was played before into this home, or as it is played now."""
+        kept = self.home / "played" / f"{scenario.name}-{seed}-{'renewed' if renews else 'detected'}.json"
+        if kept.exists():
+            return _PLAYED.validate_json(kept.read_bytes())
         stage = self.stage(scenario, seed, BOOST if renews else 1)
         try:
-            return play(stage, scenario, renews=renews, keep=self.shares / f"{scenario.name}-{seed}.npy")
+            played = play(stage, scenario, renews=renews, keep=self.shares / f"{scenario.name}-{seed}.npy")
         finally:
             stage.close()
+            shutil.rmtree(stage.home)
+        unfinished = kept.with_suffix(".part")
+        unfinished.write_bytes(_PLAYED.dump_json(played))
+        unfinished.replace(kept)
+        return played
 
 
 def main() -> None:
@@ -109,25 +123,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="streams of each kind for detection; 5, or 1 when quick")
     parser.add_argument("--renewals", type=int, help="streams of each kind for renewal; 2, or 1 when quick")
     parser.add_argument("--only", help="names of streams, with commas")
+    parser.add_argument("--keep", type=Path, help="folder for what was played, to go on from")
     parser.add_argument("--plots", type=Path, help="folder for plots")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="streams played at once")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        home = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         usual = (1, 1) if arguments.quick else (5, 2)
         seeds = usual[0] if arguments.seeds is None else arguments.seeds
         renewals = usual[1] if arguments.renewals is None else arguments.renewals
         data = None if arguments.data_dir is None else arguments.data_dir.resolve()
-        gym = Gym(Path(folder), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
-        first_champion(gym.first, gym.atlas, 1.0)
+        gym = Gym(home.resolve(), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
+        if not (home / "played").exists():
+            shutil.rmtree(gym.first, ignore_errors=True)  # of a run that ended while it made it
+            first_champion(gym.first, gym.atlas, 1.0)
+            (home / "played").mkdir()
         figures = run(gym, arguments.only.split(",") if arguments.only else None, arguments.plots)
     print(json.dumps(figures))
 
 
 def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, Any]:
     """Play everything, print the tables, and return the figures."""
-    gym.shares.mkdir()
+    gym.shares.mkdir(exist_ok=True)
     limits, small, chosen = prepared(gym, only)
     print(f"errors: usual {limits.usual:.2%}, naive limit {limits.naive:.2%}, allowed at most {limits.allowed:.2%}")
     renewing = [each for each in chosen if each.renews and not (gym.quick and each.name not in QUICK_RENEWALS)]

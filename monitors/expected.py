@@ -21,7 +21,7 @@ from monitors.errors import WindowError
 from monitors.estimate import difference, mean_of
 from monitors.finding import Finding, State, found, nothing_answered, still_needed, verdict, watched_state
 from monitors.rules import Rule
-from monitors.sequential import STAKES, Detector, Observation, begin, observe
+from monitors.sequential import FORM, STAKES, Detector, Observation, begin, observe
 from monitors.tally import Bins, Tally
 from monitors.window import Baseline, Doubts
 from monitors.wording import compared, counted, percent
@@ -52,7 +52,7 @@ def null_of(rule: Rule, doubts: Doubts) -> float:
 def definition(rule: Rule, doubts: Doubts) -> str:
     """A digest of all that the detector's memory rests on; when it changes the detector begins anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
-    parts = [rule.metric, null_of(rule, doubts), sorted(doubts.errors.items()), budget, BLOCK, STAKES]
+    parts = [rule.metric, null_of(rule, doubts), sorted(doubts.errors.items()), budget, BLOCK, STAKES, FORM]
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 

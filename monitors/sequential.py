@@ -9,8 +9,12 @@ where `a` is the share of the false-alarm budget that the time since the label b
 share is at most `null` each factor has a mean of at most 1, so the sum of the wealth minus the budget earned is a
 supermartingale. An alarm is called when the sum reaches 1, and takes at least 1 away. So the expected number of
 false alarms up to any moment is at most the budget earned by then: "1 per 90d" holds however many labels come,
-and however often somebody looks. Weights (one over the chance to be drawn) need no normalising: a draw from the
-whole has a weighted mean of `wrong - null` of the same sign as the whole.
+and however often somebody looks. Weights (one over the chance to be drawn) need no normalising: a draw from the whole
+has a weighted mean of `wrong - null` of the same sign as the whole.
+
+Wealth beyond 1 is of no use, so no bet is larger than what is missing (bold play: Dubins, Savage, "How to gamble if
+you must", 1965): once the lightest gain of the detector's life would fill the purses, all stakes shrink in proportion.
+They do so before the label is read, so the supermartingale stays one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +28,12 @@ from monitors.intervals import fewest
 STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
+FORM: Final = "bold"
+"""Part of the digest of what a state rests on: another way to bet cannot go on with the states of this one."""
+
 _SMALLEST_NULL = 1e-4
+_FULL: Final = 1 + 1e-9
+"""What a bet aims at, so that rounding leaves no purse a hair below 1."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Detector:
     heaviest: float
     wealth: tuple[float, ...]
     at: datetime
+    lightest: float
+    """The smallest `weight * (wrong - null)` above 0 so far; before there is one, the largest possible."""
     n: int = 0
     alarmed_at: datetime | None = None
     changed_at: datetime | None = None
@@ -62,6 +73,7 @@ class Detector:
             "heaviest": self.heaviest,
             "wealth": list(self.wealth),
             "at": self.at.isoformat(),
+            "lightest": self.lightest,
             "n": self.n,
             "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
             "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
@@ -77,6 +89,7 @@ class Detector:
                 heaviest=float(raw["heaviest"]),
                 wealth=tuple(float(each) for each in raw["wealth"]),
                 at=datetime.fromisoformat(raw["at"]),
+                lightest=float(raw["lightest"]),
                 n=int(raw["n"]),
                 alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
                 changed_at=None if changed is None else datetime.fromisoformat(changed),
@@ -94,7 +107,7 @@ def begin(null: float, at: datetime, heaviest: float = 1.0) -> Detector:
         raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_SMALLEST_NULL} to 1")
     if not heaviest > 0:
         raise WindowError(f"a largest weight of {heaviest} cannot be; weights are above 0")
-    return Detector(null, heaviest, (0.0,) * len(STAKES), at)
+    return Detector(null, heaviest, (0.0,) * len(STAKES), at, heaviest * (1 - null))
 
 
 def observe(detector: Detector, observations: Iterable[Observation], per_second: float, least: int = 1) -> Detector:
@@ -109,6 +122,7 @@ def observe(detector: Detector, observations: Iterable[Observation], per_second:
         return detector
     bets = np.array(STAKES) / (detector.heaviest * detector.null)
     wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
+    lightest = detector.lightest
     for each in observations:
         if not (0 <= each.wrong <= 1 and 0 < each.weight <= detector.heaviest):
             raise WindowError(
@@ -116,12 +130,21 @@ def observe(detector: Detector, observations: Iterable[Observation], per_second:
                 f"wrong is 0 to 1, and weights go up to {detector.heaviest}"
             )
         earned = max(0.0, (each.at - until).total_seconds()) * per_second
-        until, n = max(until, each.at), n + 1
-        wealth = (wealth + earned / len(STAKES)) * (1 + bets * (each.weight * (each.wrong - detector.null)))
+        until, n, gain = max(until, each.at), n + 1, each.weight * (each.wrong - detector.null)
+        wealth = wealth + earned / len(STAKES)
+        part = 1.0 if n < least else _part(float(wealth.sum()), lightest * float(wealth @ bets))
+        wealth = wealth * (1 + bets * (part * gain))
+        lightest = min(lightest, gain) if gain > 0 else lightest
         if n >= least and float(wealth.sum()) >= 1:
             alarmed_at = each.at
             break
-    return replace(detector, wealth=tuple(wealth.tolist()), at=until, n=n, alarmed_at=alarmed_at)
+    moved = tuple(wealth.tolist())
+    return replace(detector, wealth=moved, at=until, lightest=lightest, n=n, alarmed_at=alarmed_at)
+
+
+def _part(held: float, won: float) -> float:
+    """The part of every stake that is bet, so that a gain of `won` fills the purses and no more."""
+    return 1.0 if held + won <= _FULL else max(0.0, (_FULL - held) / won)
 
 
 def turning_point(null: float, heaviest: float, observations: Sequence[Observation]) -> int:
@@ -156,7 +179,7 @@ def labels_needed(detector: Detector, share: float, earned: float) -> int | None
 
     def alarms(labels: int) -> bool:
         kept = np.minimum(growth * labels, 700.0)
-        return bool(np.sum(held * np.exp(kept)) >= 1)
+        return bool(np.sum(held * np.exp(kept) * (1 + won)) >= 1)
 
     if float(growth.max()) <= 0 or not held.any():
         return None

@@ -13,7 +13,17 @@ from hashlib import sha256
 from monitors.errors import WindowError
 from monitors.intervals import exact
 from monitors.rules import Rule
-from monitors.sequential import STAKES, Detector, Observation, alarming, begin, has_alarmed, observe, turning_point
+from monitors.sequential import (
+    FORM,
+    STAKES,
+    Detector,
+    Observation,
+    alarming,
+    begin,
+    has_alarmed,
+    observe,
+    turning_point,
+)
 from monitors.tally import Judged
 from monitors.window import Baseline
 
@@ -39,7 +49,8 @@ def null_of(rule: Rule, baseline: Baseline) -> float | None:
 def definition(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
     """A digest of all that the detectors' memory rests on; when it changes they begin anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
-    parts: list[object] = [rule.metric, null_of(rule, baseline), budget, sorted(rule.sources), list(classes), STAKES]
+    parts: list[object] = [rule.metric, null_of(rule, baseline), budget, sorted(rule.sources), list(classes)]
+    parts += [STAKES, FORM]
     if rule.slice:
         parts.append(sorted(rule.slice.items()))
     return sha256(json.dumps(parts).encode()).hexdigest()
