@@ -1,12 +1,18 @@
 """Time and identity as parameters: the clock and the id maker, nothing about who asks."""
 
 import os
+import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AT_ONCE = 128
+_drawn: deque[int] = deque()
+"""Random numbers of the system's, drawn many at once: a call of it for every id lets another thread in each time."""
+os.register_at_fork(after_in_child=_drawn.clear)  # else a child would give the ids of its parent
 
 
 def utc_now() -> datetime:
@@ -19,6 +25,15 @@ def new_id(clock: Clock | None = None) -> str:
     now = time.time_ns() // 1000 if clock is None else (clock() - EPOCH) // timedelta(microseconds=1)
     milliseconds, microseconds = divmod(now, 1000)
     fraction = microseconds * 4096 // 1000  # section 6.2, method 3: the clock's precision in front of the random bits
-    random = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
-    text = f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random:032x}"
+    text = f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | _random():032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _random() -> int:
+    """62 random bits."""
+    try:
+        return _drawn.pop() >> 2
+    except IndexError:
+        first, *rest = struct.unpack(f"{_AT_ONCE}Q", os.urandom(8 * _AT_ONCE))
+        _drawn.extend(rest)
+        return int(first) >> 2

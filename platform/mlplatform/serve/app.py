@@ -43,7 +43,7 @@ from mlplatform.serve.guard import caller_of
 from mlplatform.serve.inference import add_inference
 from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
-from mlplatform.serve.lean import LeanRoute, body_of
+from mlplatform.serve.lean import Lane, body_of
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
 from mlplatform.serve.repeats import named_key
@@ -78,9 +78,9 @@ def create_app(server: Server) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours (`telemetry.py`) knows the stages
     )
     install(app)
+    app.add_middleware(Lane, route=_predictions(app, server))
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
     app.add_middleware(Counting, metrics=server.metrics, requests=server.requests)
-    _predictions(app, server)
     add_inference(app, server)
     add_invocations(app, server)
     _feedback(app, server)
@@ -93,8 +93,8 @@ def create_app(server: Server) -> FastAPI:
     return app
 
 
-def _predictions(app: FastAPI, server: Server) -> None:
-    app.router.route_class = LeanRoute
+def _predictions(app: FastAPI, server: Server) -> APIRoute:
+    """The routes about predictions; returns the one that answers pictures."""
 
     @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
     async def predict(request: Request) -> Response:
@@ -104,8 +104,8 @@ def _predictions(app: FastAPI, server: Server) -> None:
             asked = replace(asked, client_id=name)
         return Response(await reply(server, asked, content), media_type="application/json")
 
-    app.router.route_class = APIRoute
-    app.router.routes.insert(0, app.router.routes.pop())  # routes are tried in their order: the busiest first
+    answering = app.router.routes[-1]
+    assert isinstance(answering, APIRoute)
 
     @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
     def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:
@@ -130,6 +130,8 @@ def _predictions(app: FastAPI, server: Server) -> None:
         """A recorded prediction and its current labels."""
         server.recorder.flush(1.0)
         return views.prediction(server.parts, prediction_id)
+
+    return answering
 
 
 async def _asked(request: Request) -> tuple[Asked, bytes]:

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from math import inf
 
@@ -17,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from zlib_ng import zlib_ng
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 
@@ -81,7 +83,7 @@ class Decoder:
             if type(item) is not list or len(item) != self.height:
                 return None
             rows += item
-        if not rows or any(type(row) is not list or len(row) != self.width for row in rows):
+        if set(map(type, rows)) != {list} or set(map(len, rows)) != {self.width}:  # type: ignore[arg-type]
             return None
         try:
             data = b"".join(map(bytes, rows))  # type: ignore[arg-type]  # it refuses what is no number to 255
@@ -211,13 +213,20 @@ def to_png(image: Grey) -> bytes:
     height, width = image.shape
     lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with its filter, none
     lines[:, 1:] = image
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(lines.tobytes(), 3)), _chunk(b"IEND", b""))
-    return b"".join((PNG_SIGNATURE, *chunks))
+    return _head(height, width) + _chunk(b"IDAT", zlib_ng.compress(lines.tobytes(), 1)) + _END
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+_END = _chunk(b"IEND", b"")
+
+
+@lru_cache(16)
+def _head(height: int, width: int) -> bytes:
+    """What a PNG of grey begins with; a model has one size."""
+    return PNG_SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
 
 
 def from_png(png: bytes) -> Grey:

@@ -1,15 +1,20 @@
-"""A route that is documented like any other and called without FastAPI's machinery; it decides nothing.
+"""The busiest route, answered in front of FastAPI's machinery; it decides nothing.
 
-The endpoint takes the request and returns a whole Response, so there is nothing for FastAPI to solve or to validate.
-Where a route has dependencies (a guard, for example) it is called the usual way, so none is ever passed over.
+Its endpoint takes the request and returns a whole Response, so there is nothing for FastAPI to solve or to validate.
+It is a route of the app like any other, documented with the others, and is called the usual way where it has
+dependencies (a guard, for example), so none is ever passed over.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlplatform.serve.problems import told
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 async def body_of(request: Request) -> bytes:
@@ -24,14 +29,25 @@ async def body_of(request: Request) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class LeanRoute(APIRoute):
-    """A route whose endpoint is `async (request) -> Response`."""
+class Lane:
+    """ASGI middleware for inside of all others: POST to the route's path goes straight to its endpoint."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - as FastAPI's
-        super().__init__(path, endpoint, **options)
-        if not (self.dependencies or self.dependant.dependencies):
-            self.app = self._lean
+    def __init__(self, app: ASGIApp, route: APIRoute) -> None:
+        self._app, self._route = app, route
+        self._endpoint: Endpoint = route.endpoint
+        self._path = None if route.dependencies or route.dependant.dependencies else route.path
 
-    async def _lean(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.endpoint(Request(scope, receive))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") != self._path or scope.get("method") != "POST" or scope.get("root_path"):
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        request = Request(scope, receive)
+        try:
+            response = await self._endpoint(request)
+        except Exception as error:
+            problem = told(request, error)
+            if problem is None:
+                raise
+            response = problem
         await response(scope, receive, send)

@@ -61,6 +61,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unknown)
 
 
+def told(request: Request, error: Exception) -> JSONResponse | None:
+    """The problem that an error becomes, None for one that is not foreseen."""
+    if isinstance(error, HTTPException):
+        return _http(request, error)
+    return _known(request, error) if isinstance(error, tuple(STATUS)) else None
+
+
 def _known(request: Request, error: Exception) -> JSONResponse:
     status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
     return problem(status, kind, title, str(error), request.url.path)

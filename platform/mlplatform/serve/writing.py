@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol
 
 import orjson
@@ -26,7 +26,7 @@ from mlplatform.serve.decode import to_png
 from mlplatform.spool.frames import framed, frames
 from mlplatform.spool.rows import Answer, from_bytes
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Recorded, record
+from mlplatform.store.predictions import Prediction, Recorded, record
 from pipelines.data import content_hash
 
 log = logging.getLogger(__name__)
@@ -181,8 +181,8 @@ def _receive(pipe: IO[bytes]) -> bytes | None:
 
 
 def _encoded(answer: Answer) -> Recorded:
-    prediction = replace(answer.prediction, image_hash=content_hash(answer.image))
-    return Recorded(prediction, to_png(answer.image), answer.host_class)
+    hashed = vars(answer.prediction) | {"image_hash": content_hash(answer.image)}
+    return Recorded(Prediction(**hashed), to_png(answer.image), answer.host_class)
 
 
 def main() -> None:
