@@ -109,7 +109,6 @@ class Gym:
             played = play(stage, scenario, renews=renews, keep=self.shares / f"{scenario.name}-{seed}.npy")
         finally:
             stage.close()
-            shutil.rmtree(stage.home)
         unfinished = kept.with_suffix(".part")
         unfinished.write_bytes(_PLAYED.dump_json(played))
         unfinished.replace(kept)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.driftgym import Gym
 from benchmarks.gym.play import play
 from benchmarks.gym.rivals import Rival, Window, alarms, calibrated, healthy_streams, our_alarms
 from benchmarks.gym.scenarios import CHANGE, PER_HOUR, scenarios
@@ -81,3 +82,14 @@ def test_a_stream_is_the_same_every_time(atlas: Atlas, tmp_path: Path) -> None:
     assert played[0].labels > 100
     assert played[0].wrong == played[1].wrong
     assert played[0].false_alarms == played[1].false_alarms == 0
+
+    home = tmp_path / "gym"
+    (home / "played").mkdir(parents=True)
+    (home / "shares").mkdir()
+    (home / "first").symlink_to(first)
+    gym = Gym(home, atlas, None, 1, 0, quick=True)
+    kept = gym.played(stream, 3, renews=False)
+    assert kept.wrong == played[0].wrong
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gym, "stage", None)
+        assert gym.played(stream, 3, renews=False) == kept, "what was played is read, not played again"
