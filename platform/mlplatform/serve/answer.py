@@ -158,7 +158,9 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     told = _Told(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
     begun = time.perf_counter_ns()
     rows = _rows(server, loaded, sent, computed, told)
-    lost = await server.pool.run(server.recorder.put, rows) if server.recorder.waits else server.recorder.put(rows)
+    lost = server.recorder.put(rows)
+    if server.recorder.waits:
+        await server.recorder.last(len(rows))
     passage.note("record", begun)
     passage.request_id, passage.version, passage.role = request_id, loaded.version, role
     passage.prediction_ids = tuple([row.prediction.id for row in rows])

@@ -1,15 +1,19 @@
 """The recorder: predictions on their way to the database by a spool on disk; an answer fails only where that is full.
 
-`put` returns once the rows are on disk, so a killed server loses none that it answered for. One thread sends them in
-their order, in batches, and repeats a batch until its commit is known; the database takes an id once, so nothing is
-doubled. While the database is away rows wait on disk, not in memory. The thread also sends what dead servers left on
-this disk, and writes how many requests ended how.
+`put` returns once the rows are on disk, so a killed server loses none that it answered for; `last` waits for the disk
+itself or for the commit, where that is wanted, together with all who wait meanwhile. One thread sends rows in their
+order, in batches, and repeats a batch until its commit is known; the database takes an id once, so nothing is doubled.
+While the database is away rows wait on disk, not in memory. The thread also sends what dead servers left on this disk,
+and writes how many requests ended how.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
@@ -41,10 +45,19 @@ class Counts:
     adopted: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiter:
+    """One request that waits until so many rows are settled."""
+
+    goal: int
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[None]"
+
+
 class Recorder:
     """Sends answers in batches from its own thread; start it once, close it at the end.
 
-    With `sync_seconds` an answer waits for its commit, and is refused after that many seconds.
+    With `sync_seconds` an answer that `last` waits for is refused when its commit takes longer.
     """
 
     def __init__(
@@ -62,6 +75,10 @@ class Recorder:
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
         self._in_a_hurry, self._idle = 0, False
         self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
+        self._waiters: list[_Waiter] = []
+        self._syncing = ThreadPoolExecutor(
+            1, thread_name_prefix="fsync"
+        )  # one: who waits behind a call shares the next
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
@@ -72,7 +89,7 @@ class Recorder:
 
     @property
     def waits(self) -> bool:
-        """Whether `put` may wait for a commit or for the disk itself: not for an event loop."""
+        """Whether rows must `last` before their answer is sent."""
         return self._sync_seconds is not None or self._shelf.fsync
 
     def start(self) -> None:
@@ -100,9 +117,29 @@ class Recorder:
         if self._idle or (spool is not None and spool.queued >= self._batch):
             with self._changed:
                 self._changed.notify_all()  # a thread that is woken for every row takes its time from the answers
-        if spool is not None and self._sync_seconds is not None:
-            self._await_commit(spool, len(answers))
         return len(answers) - len(rows)
+
+    async def last(self, answers: int) -> None:
+        """Wait until all that was put so far outlives what the settings say: a loss of power, the loss of this disk.
+
+        Raises RecordingError where it does not, or not in time; these answers are not to be given.
+        """
+        try:
+            if self._shelf.fsync:
+                await asyncio.get_running_loop().run_in_executor(self._syncing, self._shelf.sync)
+            spool = self._shelf.own
+            if self._sync_seconds is not None and spool is not None:
+                async with asyncio.timeout(self._sync_seconds):
+                    await self._commit(spool)
+        except RecordingError:
+            self._count(refused=answers)
+            raise
+        except TimeoutError:
+            self._count(refused=answers)
+            raise RecordingError(
+                f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
+                "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"
+            ) from None
 
     def counts(self) -> Counts:
         """The counters now."""
@@ -129,6 +166,7 @@ class Recorder:
             self._thread.join(timeout=max(2.0, timeout))
         if not self._thread.is_alive():
             self._writer.close()
+        self._syncing.shutdown()
         counts = self.counts()
         self._shelf.close()
         if counts.queued:
@@ -143,15 +181,30 @@ class Recorder:
             self._count(failed=1)
             return None
 
-    def _await_commit(self, spool: Spool, answers: int) -> None:
-        assert self._sync_seconds is not None
-        if not self._settled(spool, self._sync_seconds):
+    async def _commit(self, spool: Spool) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(spool.appended, loop, loop.create_future())
+        with self._changed:
+            self._in_a_hurry += 1
+            self._waiters.append(waiter)
+            self._changed.notify_all()
+        try:
+            self._tell_waiters(spool)  # it may have been settled before it was waited for
+            await waiter.future
+        finally:
             with self._changed:
-                self._refused += answers
-            raise RecordingError(
-                f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
-                "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"
-            )
+                self._in_a_hurry -= 1
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    def _tell_waiters(self, spool: Spool) -> None:
+        """Let those go on whose rows are settled: once per event loop, because waking one is dear."""
+        with self._changed:
+            told = [each for each in self._waiters if each.goal <= spool.settled]
+            self._waiters = [each for each in self._waiters if each.goal > spool.settled]
+        for loop in {each.loop for each in told}:
+            with suppress(RuntimeError):  # the loop was closed, and everybody in it is gone
+                loop.call_soon_threadsafe(_go_on, [each.future for each in told if each.loop is loop])
 
     def _settled(self, spool: Spool, timeout: float) -> bool:
         goal = spool.appended
@@ -223,6 +276,8 @@ class Recorder:
         spool.settle(batch)
         with self._changed:
             self._changed.notify_all()
+        if spool is self._shelf.own:
+            self._tell_waiters(spool)
         return batch.rows
 
     def _written(self, batch: Batch, instance: str) -> bool:
@@ -248,8 +303,15 @@ class Recorder:
             self._dropped += rows
             self._changed.notify_all()
 
-    def _count(self, *, recorded: int = 0, failed: int = 0, adopted: int = 0) -> None:
+    def _count(self, *, recorded: int = 0, failed: int = 0, adopted: int = 0, refused: int = 0) -> None:
         with self._changed:
+            self._refused += refused
             self._recorded += recorded
             self._failed += failed
             self._adopted += adopted
+
+
+def _go_on(futures: Sequence["asyncio.Future[None]"]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

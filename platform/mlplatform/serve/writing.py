@@ -34,6 +34,8 @@ REFUSALS: Final = (StatementError, ValueError, TypeError, LookupError, Arithmeti
 """What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
 SIZE: Final = struct.Struct("<Q")
 ENDING_SECONDS: Final = 5.0
+MOST_DEATHS: Final = 3
+PROGRAM: Final = (sys.executable, "-m", "mlplatform.serve.writing")
 
 
 class Writer(Protocol):
@@ -100,24 +102,55 @@ class ThreadWriter:
             raise StoreUnavailableError(str(error.orig or error)) from error
 
 
-class ProcessWriter:
-    """Writes in a process of its own, started when first needed and again where it died; for one thread."""
+class _DiedError(StoreUnavailableError):
+    """The process ended while it wrote."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+
+class ProcessWriter:
+    """Writes in a process of its own, started when first needed and again where it died; for one thread.
+
+    Rows on which it dies again and again are given to it one by one. A row on which it dies MOST_DEATHS times, and
+    which it survives being asked without, is one that no database takes: it shall not hold up all others.
+    """
+
+    def __init__(self, url: str, command: Sequence[str] = PROGRAM) -> None:
+        self._url, self._command = url, command
         self._process: subprocess.Popen[bytes] | None = None
+        self._deaths = 0
 
     def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+        if self._deaths >= MOST_DEATHS:
+            refused = tuple(place for place, row in enumerate(payloads) if self._refused_alone(row, instance))
+        else:
+            try:
+                refused = self._written(payloads, instance)
+            except _DiedError:
+                self._deaths += 1
+                raise
+        self._deaths = 0
+        return refused
+
+    def _refused_alone(self, payload: bytes, instance: str) -> bool:
+        for _ in range(MOST_DEATHS):
+            try:
+                return bool(self._written([payload], instance))
+            except _DiedError as error:
+                log.warning("one row by itself: %s", error)
+                self._written([], instance)  # where it dies on nothing as well, the row is not to blame
+        log.error("a row ended the recording process %d times; it is set aside", MOST_DEATHS)
+        return True
+
+    def _written(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
         try:
             given, answering = self._pipes()
             _send(given, framed([orjson.dumps(instance), *payloads]))
             told = _receive(answering)
         except OSError as error:
             self.close()
-            raise StoreUnavailableError(f"the recording process cannot be reached: {error}") from error
+            raise _DiedError(f"the recording process cannot be reached: {error}") from error
         if told is None:
             code = self._ended()
-            raise StoreUnavailableError(f"the recording process ended with code {code}; another one goes on")
+            raise _DiedError(f"the recording process ended with code {code}; another one goes on")
         answer: dict[str, Any] = orjson.loads(told)
         if "away" in answer:
             raise StoreUnavailableError(answer["away"])
@@ -129,8 +162,8 @@ class ProcessWriter:
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlplatform.serve.writing"],
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, no shell
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for the server, which ends this one when all is written

@@ -106,17 +106,24 @@ class Shelf:
             with self._lock:
                 own = self._opened()
                 self._make_room(needed)
-                upto = self._appended(own, payloads)
-            if self.fsync:
-                own.sync(upto)
-        except RecordingError:
-            raise
+                self._appended(own, payloads)
         except OSError as error:
-            raise RecordingError(
-                f"the answer cannot be kept on disk ({error.strerror or error}), so it is not given; free space at "
-                f"{self.root} or let the database catch up"
-            ) from error
+            raise self._unkept(error) from error
         return own
+
+    def sync(self) -> None:
+        """Let the disk hold what this server appended so far, whatever happens to the power; RecordingError if not."""
+        try:
+            if self._own is not None:
+                self._own.spool.sync()
+        except OSError as error:
+            raise self._unkept(error) from error
+
+    def _unkept(self, error: OSError) -> RecordingError:
+        return RecordingError(
+            f"the answer cannot be kept on disk ({error.strerror or error}), so it is not given; free space at "
+            f"{self.root} or let the database catch up"
+        )
 
     def adopt(self) -> int:
         """Take over the spools of dead servers; returns how many."""
@@ -184,10 +191,11 @@ class Shelf:
                     "let the database catch up"
                 )
 
-    def _appended(self, own: Spool, payloads: Sequence[bytes]) -> int:
+    def _appended(self, own: Spool, payloads: Sequence[bytes]) -> None:
         while True:
             try:
-                return own.append(payloads)
+                own.append(payloads)
+                return
             except OSError as error:
                 full = error.errno in FULL
                 if self.on_full == "refuse" or not full or not self._drop("the disk is full"):

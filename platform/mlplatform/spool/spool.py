@@ -67,8 +67,8 @@ class Spool:
         with self._lock:
             return sum(segment.size for segment in self._segments.values())
 
-    def append(self, payloads: Sequence[bytes]) -> int:
-        """Write the rows at the end, all or none; returns what `sync` takes. Raises OSError, as on a full disk."""
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Write the rows at the end, all or none. Raises OSError, as on a full disk."""
         data = framed(payloads)
         with self._lock:
             segment = self._segments.get(self._newest)
@@ -85,10 +85,11 @@ class Spool:
             self.queued += len(payloads)
             self.appended += len(payloads)
             self._written += len(data)
-            return self._written
 
-    def sync(self, upto: int) -> None:
-        """Let the disk hold everything up to there; those who ask meanwhile share one call. Raises OSError."""
+    def sync(self) -> None:
+        """Let the disk hold what was appended so far; those who ask meanwhile share one call. Raises OSError."""
+        with self._lock:
+            upto = self._written
         with self._syncing:
             if self._synced >= upto:
                 return

@@ -1,9 +1,10 @@
 """The HTTP face: every way in, every error as a problem document, and the document that describes them."""
 
+import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mlplatform.clock import utc_now
 from mlplatform.serve.app import create_app
 from mlplatform.serve.decode import from_png, to_png
 from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.recorder import Answer, Recorder
+from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.server import Server
 from mlplatform.serve.writing import ThreadWriter
 from mlplatform.store import evaluations, plans, predictions, promotions
@@ -117,20 +118,27 @@ def test_the_same_picture_in_every_form_is_answered_and_recorded_alike(client: h
     assert (kept["label"], kept["request_id"], kept["labels"]) == ("1", body["request_id"], [])
 
 
-def test_a_recorder_that_waits_is_called_off_the_event_loop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-    put = server.recorder.put
+def test_an_answer_that_waits_for_its_commit_holds_no_other_request_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    go_on = threading.Event()
 
-    def noting(rows: Sequence[Answer]) -> int:
-        called.append(threading.current_thread().name)
-        return put(rows)
+    async def waiting(_recorder: Recorder, answers: int) -> None:
+        assert answers == 1
+        await asyncio.to_thread(go_on.wait, 10)
+        order.append("committed")
 
-    monkeypatch.setattr(server.recorder, "put", noting)
+    monkeypatch.setattr(Recorder, "waits", True)
+    monkeypatch.setattr(Recorder, "last", waiting)
     with running(server) as client:
-        predict(client)
-        monkeypatch.setattr(Recorder, "waits", True)
-        predict(client)
-    assert [name.startswith("answer") for name in called] == [False, True]
+        asking = threading.Thread(target=predict, args=(client,))
+        asking.start()
+        assert client.get("/healthz").status_code == 200
+        order.append("alive")
+        go_on.set()
+        asking.join(10)
+    assert order == ["alive", "committed"]
 
 
 def test_a_jpeg_is_answered_raw_in_a_form_and_as_base64(client: httpx.Client) -> None:

@@ -1,9 +1,10 @@
 """Predictions reach the database once each, whatever it does meanwhile; an answer never waits for them."""
 
+import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -282,13 +283,40 @@ def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all
     assert lost_since(tmp_path / "spool", START - timedelta(days=9999)) == dropped
 
 
-def test_under_sync_an_answer_is_in_the_table_when_put_returns(database: Database, spool: Shelf) -> None:
+async def kept_for_good(recorder: Recorder, answers: list[Answer]) -> None:
+    recorder.put(answers)
+    await recorder.last(len(answers))
+
+
+def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spool: Shelf) -> None:
     recorder = recorder_of(database, spool, flush_seconds=30, sync_seconds=10)
     recorder.start()
     for number in range(3):
         one = answer(number)
-        assert recorder.put([one]) == 0
+        asyncio.run(kept_for_good(recorder, [one]))
         assert one.prediction.id in kept(database)
+    recorder.close()
+
+
+def test_answers_that_wait_at_the_same_time_share_commits(database: Database, spool: Shelf) -> None:
+    written: list[int] = []
+
+    class Noting(ThreadWriter):
+        def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+            written.append(len(payloads))
+            time.sleep(0.05)
+            return super().write(payloads, instance)
+
+    recorder = Recorder(Noting(database), shelf=spool, batch=500, flush_seconds=30, sync_seconds=10)
+    recorder.start()
+
+    async def many() -> None:
+        await asyncio.gather(*(kept_for_good(recorder, [answer(number)]) for number in range(100)))
+
+    asyncio.run(many())
+    assert sum(written) == 100
+    assert len(written) <= 5
+    assert len(kept(database)) == 100
     recorder.close()
 
 
@@ -298,9 +326,28 @@ def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(data
     recorder = recorder_of(flaky, spool, sync_seconds=0.1)
     recorder.start()
     with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
-        recorder.put([answer()])
+        asyncio.run(kept_for_good(recorder, [answer()]))
     assert recorder.counts().refused == 1
     flaky.away = False
+    assert recorder.flush(10), "nobody waits any more, and the row is recorded"
+    recorder.close()
+
+
+def test_one_who_went_away_while_waiting_hurries_nobody(database: Database, spool: Shelf) -> None:
+    flaky = Flaky(database)
+    flaky.away = True
+    recorder = recorder_of(flaky, spool, sync_seconds=10)
+    recorder.start()
+
+    async def going() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await kept_for_good(recorder, [answer()])
+
+    asyncio.run(going())
+    assert recorder.counts().refused == 0, "the client did not wait; the answer was not refused"
+    flaky.away = False
+    assert recorder.flush(10)
     recorder.close()
 
 

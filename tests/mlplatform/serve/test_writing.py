@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from sqlalchemy import select
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.processes import free_port
 from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.writing import ProcessWriter, ThreadWriter, Writer
+from mlplatform.serve.writing import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
 from mlplatform.spool.rows import Answer, to_bytes
+from mlplatform.spool.shelf import REFUSED
 from mlplatform.store import predictions, tallies
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions as table
@@ -105,6 +107,42 @@ def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, da
     assert beside.write(payloads(2), "host:1:abc") == ()
     assert pid_of(beside) != dead
     assert len(ids(database)) == 2
+
+
+MORTAL = """
+import os
+from mlplatform.serve import writing
+read = writing.from_bytes
+writing.from_bytes = lambda payload: os._exit(9) if b"deadly" in payload else read(payload)
+writing.main()
+"""
+
+
+def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighbours_are_written(
+    database: Database, tmp_path: Path
+) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
+    shelf = shelf_in(tmp_path)
+    recorder = Recorder(writer, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    answers = [answer(seed) for seed in range(5)]
+    deadly = Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
+    recorder.put([*answers[:2], deadly, *answers[2:]])
+    recorder.start()
+    assert recorder.flush(60)
+    counts = recorder.close()
+    assert (counts.recorded, counts.failed, counts.queued) == (5, 1, 0)
+    assert ids(database) == sorted(one.prediction.id for one in answers)
+    assert b"deadly" in (shelf.root / REFUSED).read_bytes()
+
+
+def test_a_process_that_dies_whatever_it_is_given_blames_no_row(database: Database) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", "raise SystemExit(3)"))
+    for _ in range(MOST_DEATHS + 3):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(payloads(1), "host:1:abc")
+    healed = ProcessWriter(url_of(database))
+    assert healed.write(payloads(1), "host:1:abc") == ()
+    healed.close()
 
 
 def test_ctrl_c_and_sigterm_are_for_the_server_which_ends_the_process(

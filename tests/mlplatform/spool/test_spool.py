@@ -148,7 +148,8 @@ def test_threads_that_append_share_their_syncs_and_lose_nothing(tmp_path: Path) 
 
     def write(start: int) -> None:
         for number in range(start, 400, 4):
-            spool.sync(spool.append(rows(number, number + 1)))
+            spool.append(rows(number, number + 1))
+            spool.sync()
 
     threads = [threading.Thread(target=write, args=(start,)) for start in range(4)]
     for thread in threads:
