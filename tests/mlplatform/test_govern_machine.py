@@ -233,13 +233,13 @@ class RetrainingMachine(PlatformMachine):
 
     def useless(self, rows: Sequence[Retraining]) -> int:
         """How many retrainings that alerts started brought nothing, since a person or a promotion intervened."""
-        last = max(each.at for each in self.history())
+        last = max(each.seq for each in self.history())
         over = [
             row for row in rows
-            if row.state in ("succeeded", "failed") and not row.dry_run and row.finished_at and row.finished_at > last
+            if row.state in ("succeeded", "failed") and not row.dry_run and (row.after_promotion or 0) >= last
         ]  # fmt: skip
         streak = 0
-        for row in sorted(over, key=lambda row: (row.finished_at, row.id)):
+        for row in sorted(over, key=lambda row: (row.after_promotion, row.finished_at, row.id)):
             streak = streak + 1 if row.trigger == "alert" and not row.promoted else 0
         return streak
 

@@ -11,6 +11,9 @@ from mlplatform.store.schema import promotions, retrainings
 
 _LOOKED_AT: Final = 100
 _PROMOTIONS_READ: Final = 200
+_AHEAD: Final = timedelta(days=1)
+"""Hosts' clocks differ by less. What lies further ahead was written by a clock that was set back since, and holds
+nothing back: else nothing would start until the old time returns."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
 
     A cap of 0 never lets one start. An abandoned run does not count: its rerun does.
     """
+    latest = now + _AHEAD
     if trigger != "alert":
         return None
     if limits.breaker and len(useless_streak(connection, pipeline)) >= limits.breaker:
@@ -45,16 +49,18 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
     if limits.daily_cap == 0:
         return Wait("alerts may start no retraining (daily_cap: 0)", now + timedelta(days=1))
     ended = (retrainings.c.pipeline == pipeline) & retrainings.c.state.in_(("succeeded", "failed"))
+    ended &= retrainings.c.finished_at <= latest
     last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
     if last is not None and last + limits.cooldown > now:
         return Wait("the cooldown after the last retraining", last + limits.cooldown)
-    taken_back = (promotions.c.model_name == pipeline) & (promotions.c.kind == "rollback")
+    taken_back = (promotions.c.model_name == pipeline) & (promotions.c.kind == "rollback") & (promotions.c.at <= latest)
     back: datetime | None = connection.scalar(select(func.max(promotions.c.at)).where(taken_back))
     if back is not None and back + limits.cooldown > now:
         return Wait("the cooldown after a rollback", back + limits.cooldown)
     day = select(retrainings.c.started_at).where(
         retrainings.c.pipeline == pipeline,
         retrainings.c.started_at > now - timedelta(days=1),
+        retrainings.c.started_at <= latest,
         retrainings.c.state != "abandoned",
     )
     started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
@@ -67,7 +73,8 @@ def useless_streak(connection: Connection, pipeline: str) -> list[str]:
     """The newest retrainings that alerts started and that brought nothing, newest first.
 
     One whose promotion was rolled back brought nothing either. The streak ends at one that a person asked for, and
-    at any promotion of the model that still stands; dry runs do not count.
+    at any promotion of the model that still stands; dry runs do not count. What came before a promotion is told by
+    its number, not by a clock.
     """
     recent = history(connection, pipeline, limit=_PROMOTIONS_READ)
     taken_back = undone(recent)
@@ -79,9 +86,9 @@ def useless_streak(connection: Connection, pipeline: str) -> list[str]:
             retrainings.c.pipeline == pipeline,
             retrainings.c.state.in_(("succeeded", "failed")),
             retrainings.c.dry_run.is_(False),
-            retrainings.c.finished_at > standing[0].at if standing else retrainings.c.finished_at.is_not(None),
+            retrainings.c.after_promotion >= (standing[0].seq if standing else 0),
         )
-        .order_by(retrainings.c.finished_at.desc(), retrainings.c.id.desc())
+        .order_by(retrainings.c.after_promotion.desc(), retrainings.c.finished_at.desc(), retrainings.c.id.desc())
         .limit(_LOOKED_AT)
     )
     streak = []

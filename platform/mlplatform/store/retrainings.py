@@ -16,7 +16,7 @@ from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.limits import Limits, wait_of
 from mlplatform.store.promotions import of_retraining
-from mlplatform.store.schema import alerts, retrainings
+from mlplatform.store.schema import alerts, promotions, retrainings
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
 Trigger = Literal["manual", "alert", "api"]
@@ -48,6 +48,8 @@ class Retraining:
     promoted: bool
     error: str | None
     dry_run: bool = False
+    after_promotion: int | None = None
+    """The number of the model's newest promotion when it ended, 0 for none."""
 
 
 def request(
@@ -168,7 +170,7 @@ def finish(
         "error": error,
     }
     if state == "succeeded":
-        connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
+        _end(connection, retraining_id, values)
     else:
         _close(connection, retraining_id, values)
 
@@ -270,8 +272,16 @@ def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]
             "candidate_version": promotion.to_version,
             "verdict": promotion.verdict,
         }
-    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(written))
+    _end(connection, retraining_id, written)
     return promotion is not None
+
+
+def _end(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> None:
+    newest = select(func.coalesce(func.max(promotions.c.seq), 0)).where(
+        promotions.c.model_name == retrainings.c.pipeline
+    )
+    ended = {**values, "after_promotion": newest.correlate(retrainings).scalar_subquery()}
+    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(ended))
 
 
 def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: datetime) -> str:

@@ -246,6 +246,7 @@ retrainings = Table(
     Column("promoted", Boolean, nullable=False, server_default=text("false")),
     Column("dry_run", Boolean, nullable=False, server_default=text("false")),
     named_text("error", null=True),
+    Column("after_promotion", Integer, nullable=True),
     Index(
         "uq_retrainings_queued",
         "pipeline",

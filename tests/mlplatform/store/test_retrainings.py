@@ -605,6 +605,30 @@ def test_a_promotion_ends_the_streak(database: Database) -> None:
     assert held_back(database, START + 3 * HOUR) is None
 
 
+def test_a_clock_that_was_set_back_past_a_promotion_hides_no_useless_retraining(database: Database) -> None:
+    change_champion(database, 1, None, "first", START)
+    change_champion(database, 2, 1, "promote", START + 9 * HOUR)
+    made = [useless(database, START + hour * HOUR) for hour in (2, 4)]
+    with database.read() as connection:
+        assert useless_streak(connection, "digits") == [*reversed(made)]
+    assert held_back(database, START + 6 * HOUR) is not None
+
+
+def test_moments_far_ahead_hold_no_retraining_back(database: Database) -> None:
+    """A clock a year ahead wrote them, before it was set right."""
+    year = timedelta(days=365)
+    change_champion(database, 1, None, "first", START + year)
+    change_champion(database, 2, 1, "promote", START + year)
+    change_champion(database, 1, 2, "rollback", START + year)
+    useless(database, START + year)
+    limits = Limits(cooldown=HOUR, daily_cap=1)
+    with database.read() as connection:
+        assert wait_of(connection, "digits", "alert", limits, START) is None
+    useless(database, START)
+    with database.read() as connection:
+        assert wait_of(connection, "digits", "alert", limits, START + MINUTE) is not None
+
+
 def change_champion(
     database: Database, to: int, expected: int | None, kind: promotions.Kind, at: datetime, made_by: str | None = None
 ) -> None:
