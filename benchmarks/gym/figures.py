@@ -88,7 +88,7 @@ def summed_up(
         "promotions": len(promoted),
         "rollbacks": sum(one.rollbacks for many in renewed.values() for one in many),
         "benign_retrains": sum(one.retrainings for one in renewed.get("benign", ())),
-    } | renewal(chosen, renewed)
+    } | renewal([each for each in chosen if each.name in limits.due], renewed)
 
 
 def taken_labels(
@@ -131,7 +131,10 @@ def compared(
 
 
 def renewal(chosen: Sequence[Scenario], renewed: Mapping[str, Sequence[Played]]) -> dict[str, Any]:
-    """What renewal regained of what real drift took, and what it cost on the old world."""
+    """What renewal regained of what these changes took, and what it cost on the old world.
+
+    They are those beyond what the rules allow: where a change is allowed, nothing asks for a renewal.
+    """
     shares, losses = [], []
     for scenario in chosen:
         for one in renewed.get(scenario.name, ()):

@@ -18,6 +18,8 @@ OLD: Final[Mixture] = {("old", 1.0): 1.0}
 PER_HOUR: Final = 60
 CHANGE: Final = 10.0
 GRADUAL_DAYS: Final = 10.0
+FAILING: Final = ("thick", 1.0)
+"""How the class that fails is shown."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Scenario:
             stream = atlas.place(place, strength).stream
             index = int(draw.integers(len(stream)))
             failing = self.failing is not None and day >= self.changes[0] and stream.labels[index] == self.failing
-            shown.append(Shown("turned", 0.9, index) if failing else Shown(place, strength, index))
+            shown.append(Shown(*FAILING, index) if failing else Shown(place, strength, index))
         return shown
 
 

@@ -46,6 +46,8 @@ FEW: Final = replace(
 )
 """For the bundled digits, whose rows are too few for eight epochs of `best` to settle."""
 FEW_ROWS: Final = 3_000
+CLASS_LIMIT: Final = 0.1
+"""The share of a class's answers that may be wrong."""
 RULES: Final = """\
 version: 1
 model: digits
@@ -55,8 +57,8 @@ audit: {{per_day: {per_day}, uniform: {uniform}, boost: {boost}}}
 rules:
   - {{name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 7d, min_samples: 30,
       false_alarms: 1 per 90d, clear: 0.2 points, severity: critical, action: retrain, repeat: 12h, no_data: 4d}}
-  - {{name: class-error, metric: class_error, above: 10 %, window: 14d, min_samples: 20, false_alarms: 1 per 90d,
-      clear: 7 %, action: label-audit}}
+  - {{name: class-error, metric: class_error, above: {class_limit}, window: 14d, min_samples: 20,
+      false_alarms: 1 per 90d, clear: 7 %, action: label-audit}}
   - {{name: latency, metric: latency_ratio, above: 2 x, window: 6h, min_samples: 200, action: none}}
 """
 
@@ -99,6 +101,10 @@ def family_of(atlas: Atlas) -> Family:
     return replace(FAMILY, load=lambda _: atlas.split, recipes={"gym": recipe}, default_recipe="gym")
 
 
+def _rules(per_day: int, uniform: float, boost: int) -> str:
+    return RULES.format(per_day=per_day, uniform=uniform, boost=boost, class_limit=f"{CLASS_LIMIT:.0%}")
+
+
 def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> Parts:
     """The parts of a platform in a folder."""
     home.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,7 @@ def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float)
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
-    parts = assembled(home, atlas, clock, RULES.format(per_day=200, uniform=1.0, boost=1), margin)
+    parts = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
     train(parts, parts.family, "the gym's first version", "gym")
     with parts.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
@@ -155,7 +161,7 @@ class Stage:
         for name in ("platform.db", "mlflow.db"):
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.first / name, self.home / name)
-        rules = RULES.format(per_day=self.per_day, uniform=self.uniform, boost=self.boost)
+        rules = _rules(self.per_day, self.uniform, self.boost)
         return assembled(self.home, self.atlas, self.clock, rules, self.margin)
 
     @cached_property
@@ -203,6 +209,12 @@ class Stage:
             truth = getattr(self.atlas.place(place, strength), side).labels
             total += share * float((self.answers(version, place, strength, side).argmax(axis=1) == truth).mean())
         return total / sum(mixture.values())
+
+    def misread(self, label: int, place: str, strength: float) -> float:
+        """The share of a class's pictures that the first version misreads there."""
+        exam = self.atlas.place(place, strength).exam
+        said = self.answers(1, place, strength, "exam").argmax(axis=1)
+        return float((said != label)[exam.labels == label].mean())
 
     def serve(self, shown: Sequence[Shown], slowness: float = 1.0) -> list[str]:
         """Record the serving version's answers to these pictures; returns their ids."""
