@@ -1,5 +1,6 @@
 """The line to one MLflow store, and its failures in this room's words; it knows no run and no version."""
 
+import fcntl
 import re
 import socket
 import warnings
@@ -64,7 +65,7 @@ class Connection:
         """The client; opening it creates or upgrades the tables of a database URI."""
         self._knock()
         try:
-            with mlflow_hushed():
+            with mlflow_hushed(), _alone(sqlite_path(self.uri)):
                 from mlflow import MlflowClient
 
                 return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -134,6 +135,17 @@ def _open_sqlite(path: Path) -> None:
         head = file.read(len(SQLITE_MAGIC))
     if head not in (b"", SQLITE_MAGIC):
         raise OSError(f"{path.name} is not a SQLite database")
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """One process at a time for a database file: MLflow's own creation of tables fails where two begin it."""
+    if path is None:
+        yield
+        return
+    with path.with_name(f"{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, also by the process's death
+        yield
 
 
 def _dial(uri: str, default_port: int) -> None:

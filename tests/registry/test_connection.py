@@ -70,6 +70,23 @@ def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
         Connection(f"sqlite:///{tmp_path / 'taken' / 'm.db'}").check()
 
 
+def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from registry.connection import Connection\n"
+        "connection = Connection(sys.argv[1])\n"
+        "with connection.speaking() as client:\n"
+        "    print(len(client.search_experiments()), len(client.search_registered_models()))\n"
+    )
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    begun = [
+        subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    told = [process.communicate(timeout=110) for process in begun]
+    assert [out.strip() for out, _ in told] == ["1 0"] * 4, [errors[-500:] for _, errors in told]
+
+
 def test_an_address_that_is_no_store_is_reported() -> None:
     with pytest.raises(RegistryError, match="gopher"):
         Connection("gopher://nowhere").check()
