@@ -22,6 +22,8 @@ from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.holder import Loaded
 
 Images = NDArray[np.uint8]
+LOOK_SECONDS = 0.00025
+"""How often a lane that lets its batch fill looks for more."""
 STOPPING = "the server is stopping; ask another one"
 
 
@@ -127,13 +129,15 @@ class Batcher:
     def _gathered(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
         """The jobs of one batch, one of another model that was met, and whether this lane shall end."""
         batch, rows = [first], len(first.images)
-        until = time.monotonic() + self.max_wait_ms / 1000 if self.max_wait_ms > 0 else 0.0
+        until = time.monotonic() + self.max_wait_ms / 1000
         while rows < self.max_batch:
             try:
-                job = self._waiting.get_nowait() if not until else self._waiting.get(timeout=_left(until))
+                job = self._waiting.get_nowait()
             except Empty:
-                if not until or time.monotonic() >= until:
+                left = until - time.monotonic()
+                if left <= 0:
                     break
+                time.sleep(min(left, LOOK_SECONDS))  # not `get(timeout)`: with two lanes it may wait for ever (3.11)
                 continue
             if job is None:
                 return batch, None, True
@@ -142,10 +146,6 @@ class Batcher:
             batch.append(job)
             rows += len(job.images)
         return batch, None, False
-
-
-def _left(until: float) -> float:
-    return max(1e-6, until - time.monotonic())
 
 
 def _answer(batch: list[_Job]) -> None:

@@ -176,6 +176,16 @@ def test_a_wait_lets_a_batch_fill_and_ends(batcher: Batcher) -> None:
     assert firsts(batcher.wait(loaded, pictures(8))) == [8]
 
 
+def test_the_last_of_many_requests_is_answered_too_when_two_lanes_let_batches_fill(batcher: Batcher) -> None:
+    """Python 3.11's SimpleQueue may wait for ever with a timeout, where another lane takes what woke it."""
+    loaded = named(Echo())
+    batcher.resize(2, 128, 0.5)
+    with ThreadPoolExecutor(16) as callers:
+        for _ in range(1500):
+            asked = [callers.submit(batcher.wait, loaded, pictures(number)) for number in range(24)]
+            assert [firsts(each.result(20)) for each in asked] == [[number] for number in range(24)]
+
+
 def test_what_waits_at_the_end_is_answered_and_nothing_is_taken_afterwards() -> None:
     batcher, echo = Batcher(lanes=2, max_batch=2), Echo()
     loaded = named(echo)

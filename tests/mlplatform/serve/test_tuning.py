@@ -13,7 +13,7 @@ import torch
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.plan import Plan
+from mlplatform.serve.plan import NOISE, Plan
 from mlplatform.serve.server import assemble
 from mlplatform.serve.speed import WARM_UP_CALLS, measure, under_load
 from mlplatform.serve.tuning import Tuner, host_class
@@ -115,8 +115,8 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     tried = result["tried"]
     assert {each["engine"] for each in tried} == {"onnx", "torch"}
     assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
-    assert result["after"]["engine"] == "onnx"  # it needs a fraction of the time for so small a network
-    assert result["after"]["p95_ms"] < result["before"]["p95_ms"]
+    fastest = min(each["p95_ms"] for each in tried)
+    assert result["after"]["p95_ms"] <= NOISE * fastest or result["after"] == result["before"]
     with tuner.parts.database.read() as connection:
         kept = tunings.find(connection, NAME, host_class())
     assert kept is not None
@@ -125,7 +125,7 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     tracking = tuner.parts.tracking
     assert isinstance(tracking, FakeTracking)
     [run] = tracking.runs
-    assert run.metrics["before_p95_ms"] > run.metrics["after_p95_ms"]
+    assert run.metrics["before_p95_ms"] >= run.metrics["after_p95_ms"]
     assert run.params["host_class"] == host_class()
 
 
