@@ -3,11 +3,12 @@
 Streams of real handwriting with a known moment of change, played through the real store, monitors, governor, training
 and gate under a clock of their own; seeded. Beside ours, on the same labels: the naive threshold on windows of 200 and
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
-raises no more false alarms than ours in either kind of healthy stream with as many labels a day: as bad as the rule
-just allows, all the time or after ten good days. NannyML's confidence-based estimate, which needs no labels, runs at
-its usual threshold on days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and `usps`; without it
-scikit-learn's bundled digits are used, which have no writers and no USPS. `--keep` names a folder for the first version
-and for what was played, so that a run that was broken off goes on; it belongs to one state of the code and of the data.
+raises no more false alarms than ours in any of three kinds of healthy stream with as many labels a day: as bad as the
+rule just allows, all the time, after ten good days, or every other ten days. NannyML's confidence-based estimate, which
+needs no labels, runs at its usual threshold on days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and
+`usps`; without it scikit-learn's bundled digits are used, which have no writers and no USPS. `--keep` names a folder
+for the first version and for what was played, so that a run that was broken off goes on; it belongs to one state of the
+code and of the data.
 """
 
 import argparse

@@ -110,17 +110,15 @@ def our_alarms(null: float, labels: Bits, per_day: float) -> list[int]:
     return found
 
 
-def healthy_streams(
-    allowed: float, usual: float, per_day: float, runs: int, seed: int
-) -> tuple[list[Bits], list[Bits]]:
-    """Streams of 90 days that must raise no alarm: as bad as is just allowed, all the time or from the 10th day on."""
+def healthy_streams(allowed: float, usual: float, per_day: float, runs: int, seed: int) -> tuple[list[Bits], ...]:
+    """Streams of 90 days that must raise no alarm, in three families.
+
+    As bad as is just allowed, all the time; from the 10th day on; and every other ten days.
+    """
     draw, labels, calm = np.random.default_rng(seed), int(90 * per_day), int(10 * per_day)
-    steady = [(draw.random(labels) < allowed).astype(int).tolist() for _ in range(runs)]
-    stepped = [
-        np.concatenate([draw.random(calm) < usual, draw.random(labels - calm) < allowed]).astype(int).tolist()
-        for _ in range(runs)
-    ]
-    return steady, stepped
+    tens = np.arange(labels) // calm
+    shares = (np.full(labels, allowed), np.where(tens > 0, allowed, usual), np.where(tens % 2 > 0, allowed, usual))
+    return tuple([(draw.random(labels) < share).astype(int).tolist() for _ in range(runs)] for share in shares)
 
 
 def calibrated(rival: Rival, families: Sequence[Sequence[Bits]], most: Sequence[int]) -> float | None:

@@ -37,8 +37,8 @@ def test_a_rival_gets_its_most_eager_setting_within_each_family() -> None:
     families = healthy_streams(0.02, 0.01, 50, runs=5, seed=1)
     counts = [sum(len(alarms(lambda: Window(100, 0.04), each)) for each in family) for family in families]
     assert calibrated(rival, families, counts) == 0.04
-    assert calibrated(rival, families, (0, 0)) in (0.04, 0.2)
-    assert calibrated(Rival("never calm", rival.make, (0.0,), 0.0), families, (0, 0)) is None
+    assert calibrated(rival, families, (0, 0, 0)) in (0.04, 0.2)
+    assert calibrated(Rival("never calm", rival.make, (0.0,), 0.0), families, (0, 0, 0)) is None
 
 
 def test_places_never_share_a_picture_between_what_is_served_and_what_examines(atlas: Atlas) -> None:
