@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from mlplatform.store import alerts, evaluations, judged, promotions, retrainings
+from mlplatform.store import alerts, evaluations, judged, limits, promotions, retrainings
 from pipelines.data import HELD_BACK_SHARE
 
 GAINS: Final = 8
@@ -49,7 +49,7 @@ def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedbac
     labels, wrong = judged.errors_since(connection, name, version, since)
     lost = max(LEAST_LOSS, (wrong / labels if labels else 0.0) - _usual_share(connection, champion))
     needed = math.ceil(GAINS / (HELD_BACK_SHARE * lost))
-    tried = retrainings.last_attempt(connection, queued.pipeline, since)
+    tried = limits.last_attempt(connection, queued.pipeline, since)
     if tried is not None:
         before, _ = judged.errors_since(connection, name, version, since, known_by=tried)
         needed = max(needed, math.ceil(GROWTH * before))

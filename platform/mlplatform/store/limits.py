@@ -69,6 +69,17 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
     return None
 
 
+def last_attempt(connection: Connection, pipeline: str, since: datetime) -> datetime | None:
+    """When the last retraining began that ended since a moment, whatever it brought."""
+    query = select(func.max(retrainings.c.started_at)).where(
+        retrainings.c.pipeline == pipeline,
+        retrainings.c.started_at > since,
+        retrainings.c.state.in_(("succeeded", "failed")),
+    )
+    found: datetime | None = connection.scalar(query)
+    return found
+
+
 def useless_streak(connection: Connection, pipeline: str) -> list[str]:
     """The newest retrainings that alerts started and that brought nothing, newest first.
 

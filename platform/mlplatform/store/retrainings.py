@@ -250,17 +250,6 @@ def note_waiting(connection: Connection, waiting: Retraining, progress: Mapping[
         connection.execute(update(retrainings).where(mine).values(progress=dict(progress)))
 
 
-def last_attempt(connection: Connection, pipeline: str, since: datetime) -> datetime | None:
-    """When the last retraining began that ended since a moment, whatever it brought."""
-    query = select(func.max(retrainings.c.started_at)).where(
-        retrainings.c.pipeline == pipeline,
-        retrainings.c.started_at > since,
-        retrainings.c.state.in_(("succeeded", "failed")),
-    )
-    found: datetime | None = connection.scalar(query)
-    return found
-
-
 def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:
     """Close a run that did not end well, as succeeded where its promotion stands; returns whether it does."""
     promotion = of_retraining(connection, retraining_id)
