@@ -167,8 +167,8 @@ def turning_point(null: float, heaviest: float, observations: Sequence[Observati
 def labels_needed(detector: Detector, share: float, earned: float) -> int | None:
     """How many more labels call an alarm if this share of them is wrong; None when no number does.
 
-    A forecast, not a promise: the wealth of each stake grows by its expected logarithm. `earned` is the budget that
-    comes with each label.
+    A forecast, not a promise: the wealth of each stake grows by its expected logarithm until one more wrong answer
+    fills the purses, and a wrong answer has to come. `earned` is the budget that comes with each label.
     """
     import numpy as np
 
@@ -178,8 +178,8 @@ def labels_needed(detector: Detector, share: float, earned: float) -> int | None
     held = np.array(detector.wealth) + earned / len(STAKES)
 
     def alarms(labels: int) -> bool:
-        kept = np.minimum(growth * labels, 700.0)
-        return bool(np.sum(held * np.exp(kept) * (1 + won)) >= 1)
+        kept = np.minimum(growth * (labels - 1), 700.0)
+        return labels * share >= 1 and bool(np.sum(held * np.exp(kept) * (1 + won)) >= 1)
 
     if float(growth.max()) <= 0 or not held.any():
         return None

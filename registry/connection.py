@@ -1,8 +1,10 @@
 """The line to one MLflow store, and its failures in this room's words; it knows no run and no version."""
 
 import fcntl
+import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CONNECT_SECONDS = 3.0
+LOCK_SECONDS = 60.0
 SQLITE_MAGIC = b"SQLite format 3\x00"
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -139,13 +142,32 @@ def _open_sqlite(path: Path) -> None:
 
 @contextmanager
 def _alone(path: Path | None) -> Iterator[None]:
-    """One process at a time for a database file: MLflow's own creation of tables fails where two begin it."""
-    if path is None:
+    """One process at a time for a database file: MLflow's own creation of tables fails where two begin it.
+
+    Where no lock can be had, in time or at all, things go on without: only the first creation needs it.
+    """
+    lock = None if path is None else _lock_of(path)
+    try:
         yield
-        return
-    with path.with_name(f"{path.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, also by the process's death
-        yield
+    finally:
+        if lock is not None:
+            os.close(lock)  # which gives it back, as does the death of the process
+
+
+def _lock_of(path: Path) -> int | None:
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:  # another user's file, or a folder that is only read
+        return None
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
+        return lock
 
 
 def _dial(uri: str, default_port: int) -> None:

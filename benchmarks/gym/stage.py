@@ -158,6 +158,7 @@ class Stage:
 
     @cached_property
     def parts(self) -> Parts:
+        shutil.rmtree(self.home, ignore_errors=True)  # of a run that was broken off
         for name in ("platform.db", "mlflow.db"):
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.first / name, self.home / name)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -35,12 +35,12 @@ def limits_of(parts: Parts) -> limits.Limits:
     return limits.Limits(config.cooldown, config.daily_cap, 0 if config.dry_run else config.breaker)
 
 
-def may_start(connection: Connection, pipeline: str, min_feedback: int) -> bool:
+def may_start(connection: Connection, pipeline: str, min_feedback: int, now: datetime) -> bool:
     """Whether there is a queued retraining with labels enough; one that must wait says for how many."""
     waiting = retrainings.queued(connection, pipeline)
     if waiting is None or waiting.trigger != "alert":
         return waiting is not None
-    ripe = ripeness(connection, waiting, min_feedback)
+    ripe = ripeness(connection, waiting, min_feedback, now)
     if not ripe.is_ripe:
         retrainings.note_waiting(
             connection, waiting, {"step": "waiting for labels", "labels": ripe.labels, "needed": ripe.needed}
@@ -52,7 +52,7 @@ def claim_next(parts: Parts, connection: Connection, owner: str) -> retrainings.
     """The model's next retraining for this owner, if one is queued, has labels enough and the limits allow it."""
     pipeline, now = parts.rules.model, parts.clock()
     retrainings.drop_settled(connection, pipeline, now)
-    if not may_start(connection, pipeline, parts.rules.retraining.min_feedback):
+    if not may_start(connection, pipeline, parts.rules.retraining.min_feedback, parts.clock()):
         return None
     return retrainings.claim(connection, pipeline, owner, limits_of(parts), now)
 

@@ -35,7 +35,7 @@ class Ripeness:
         return self.labels >= self.needed
 
 
-def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedback: int) -> Ripeness:
+def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedback: int, now: datetime) -> Ripeness:
     """How ripe the queued retraining is: first by labels of any time, then by those since answers have been bad.
 
     Where no alert can say since when, only the former counts.
@@ -49,7 +49,7 @@ def ripeness(connection: Connection, queued: retrainings.Retraining, min_feedbac
     labels, wrong = judged.errors_since(connection, name, version, since)
     lost = max(LEAST_LOSS, (wrong / labels if labels else 0.0) - _usual_share(connection, champion))
     needed = math.ceil(GAINS / (HELD_BACK_SHARE * lost))
-    tried = limits.last_attempt(connection, queued.pipeline, since)
+    tried = limits.last_attempt(connection, queued.pipeline, since, now)
     if tried is not None:
         before, _ = judged.errors_since(connection, name, version, since, known_by=tried)
         needed = max(needed, math.ceil(GROWTH * before))

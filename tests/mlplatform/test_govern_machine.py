@@ -239,7 +239,7 @@ class RetrainingMachine(PlatformMachine):
             if row.state in ("succeeded", "failed") and not row.dry_run and (row.after_promotion or 0) >= last
         ]  # fmt: skip
         streak = 0
-        for row in sorted(over, key=lambda row: (row.after_promotion, row.finished_at, row.id)):
+        for row in sorted(over, key=lambda row: row.ending or 0):
             streak = streak + 1 if row.trigger == "alert" and not row.promoted else 0
         return streak
 

@@ -44,7 +44,7 @@ def ripe(parts: Parts, min_feedback: int = 10) -> Ripeness:
     with parts.database.read() as connection:
         queued = retrainings.queued(connection, "digits")
         assert queued is not None
-        return ripeness(connection, queued, min_feedback)
+        return ripeness(connection, queued, min_feedback, parts.clock())
 
 
 def test_an_alert_knows_since_when_answers_have_been_bad(broken: Parts) -> None:
@@ -77,7 +77,7 @@ def test_labels_of_the_world_before_do_not_make_it_ripe(broken: Parts) -> None:
 
 def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Parts) -> None:
     with broken.database.write() as connection:
-        assert not may_start(connection, "digits", 10)
+        assert not may_start(connection, "digits", 10, broken.clock())
         queued = retrainings.queued(connection, "digits")
     assert queued is not None
     assert queued.progress is not None
@@ -86,7 +86,7 @@ def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Part
     for _ in range(20):
         answer(broken, 18, 2)
     with broken.database.write() as connection:
-        assert may_start(connection, "digits", 10)
+        assert may_start(connection, "digits", 10, broken.clock())
 
 
 def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> None:
@@ -117,7 +117,7 @@ def test_a_persons_request_waits_for_no_labels(broken: Parts) -> None:
         retrainings.request(
             connection, pipeline="digits", reason="now", trigger="manual", requested_by="me", now=broken.clock()
         )
-        assert may_start(connection, "digits", 10_000)
+        assert may_start(connection, "digits", 10_000, broken.clock())
 
 
 def test_without_a_moment_of_change_every_label_counts(parts: Parts) -> None:

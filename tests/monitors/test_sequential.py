@@ -1,6 +1,7 @@
 """The guarantee of the sequential detector, by simulation; and that its state survives anything."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from monitors.errors import WindowError
-from monitors.sequential import Detector, Observation, alarming, begin, observe, reset, turning_point
+from monitors.sequential import (
+    STAKES,
+    Detector,
+    Observation,
+    alarming,
+    begin,
+    labels_needed,
+    observe,
+    reset,
+    turning_point,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD = timedelta(days=90)
@@ -62,6 +73,22 @@ def test_gains_of_different_weight_fill_the_purse_in_the_end() -> None:
     assert found.n < 20
     partly = observe(begin(0.02, START), labels([0.06] * 400), BUDGET)
     assert partly.alarmed_at is not None, "labels that are wrong in part gain little each"
+
+
+@pytest.mark.parametrize(
+    ("null", "share", "per_day", "held"),
+    [(0.0132, 0.03, 14.0, 0.2), (0.0132, 0.03, 200.0, 0.01), (0.05, 0.1, 50.0, 0.05), (0.0132, 0.1, 14.0, 0.2)],
+)
+def test_the_labels_needed_are_of_the_size_that_is_needed(
+    null: float, share: float, per_day: float, held: float
+) -> None:
+    """A purse that has earned for weeks is full after one wrong answer; that has to come, and others before it cost."""
+    generator = np.random.default_rng(6)
+    suspect = replace(begin(null, START), wealth=(held / len(STAKES),) * len(STAKES))
+    forecast = labels_needed(suspect, share, 86400 / per_day * BUDGET)
+    assert forecast is not None
+    taken = [observe(suspect, labels(generator.random(4000) < share, per_day=per_day), BUDGET).n for _ in range(40)]
+    assert 0.4 < forecast / float(np.mean(taken)) < 4
 
 
 def test_before_enough_labels_bets_are_whole() -> None:

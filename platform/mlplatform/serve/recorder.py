@@ -45,15 +45,6 @@ class Counts:
     adopted: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Waiter:
-    """One request that waits until so many rows are settled."""
-
-    goal: int
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[None]"
-
-
 class Recorder:
     """Sends answers in batches from its own thread; start it once, close it at the end.
 
@@ -75,7 +66,8 @@ class Recorder:
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
         self._in_a_hurry, self._idle = 0, False
         self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
-        self._waiters: list[_Waiter] = []
+        self._waiters: dict[asyncio.Future[None], tuple[int, asyncio.AbstractEventLoop]] = {}
+        """Who waits for a commit, each with the number of rows that must be settled."""
         self._syncing = ThreadPoolExecutor(
             1, thread_name_prefix="fsync"
         )  # one: who waits behind a call shares the next
@@ -125,12 +117,14 @@ class Recorder:
         Raises RecordingError where it does not, or not in time; these answers are not to be given.
         """
         try:
-            if self._shelf.fsync:
-                await asyncio.get_running_loop().run_in_executor(self._syncing, self._shelf.sync)
             spool = self._shelf.own
+            goal = 0 if spool is None else spool.appended
+            if self._shelf.fsync:
+                written = self._shelf.written  # now, not when the thread is free: later rows have waiters of their own
+                await asyncio.get_running_loop().run_in_executor(self._syncing, self._shelf.sync, written)
             if self._sync_seconds is not None and spool is not None:
                 async with asyncio.timeout(self._sync_seconds):
-                    await self._commit(spool)
+                    await self._commit(spool, goal)
         except RecordingError:
             self._count(refused=answers)
             raise
@@ -181,30 +175,31 @@ class Recorder:
             self._count(failed=1)
             return None
 
-    async def _commit(self, spool: Spool) -> None:
+    async def _commit(self, spool: Spool, goal: int) -> None:
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(spool.appended, loop, loop.create_future())
+        future = loop.create_future()
         with self._changed:
             self._in_a_hurry += 1
-            self._waiters.append(waiter)
+            self._waiters[future] = (goal, loop)
             self._changed.notify_all()
         try:
-            self._tell_waiters(spool)  # it may have been settled before it was waited for
-            await waiter.future
+            if spool.settled < goal:  # else it was settled before it was waited for
+                await future
         finally:
             with self._changed:
                 self._in_a_hurry -= 1
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._waiters.pop(future, None)
 
-    def _tell_waiters(self, spool: Spool) -> None:
+    def _tell_waiters(self, settled: int) -> None:
         """Let those go on whose rows are settled: once per event loop, because waking one is dear."""
+        told: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         with self._changed:
-            told = [each for each in self._waiters if each.goal <= spool.settled]
-            self._waiters = [each for each in self._waiters if each.goal > spool.settled]
-        for loop in {each.loop for each in told}:
+            for future, (goal, loop) in self._waiters.items():
+                if goal <= settled:
+                    told.setdefault(loop, []).append(future)
+        for loop, futures in told.items():
             with suppress(RuntimeError):  # the loop was closed, and everybody in it is gone
-                loop.call_soon_threadsafe(_go_on, [each.future for each in told if each.loop is loop])
+                loop.call_soon_threadsafe(_go_on, futures)
 
     def _settled(self, spool: Spool, timeout: float) -> bool:
         goal = spool.appended
@@ -277,7 +272,7 @@ class Recorder:
         with self._changed:
             self._changed.notify_all()
         if spool is self._shelf.own:
-            self._tell_waiters(spool)
+            self._tell_waiters(spool.settled)
         return batch.rows
 
     def _written(self, batch: Batch, instance: str) -> bool:

@@ -15,12 +15,15 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol
 
+import numpy as np
 import orjson
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
+from mlplatform.clock import new_id, utc_now
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.decode import to_png
 from mlplatform.spool.frames import framed, frames
@@ -69,6 +72,16 @@ class ThreadWriter:
         self._write(rows, instance, refused)
         return tuple(sorted(refused))
 
+    def prove(self, instance: str) -> None:
+        """Write a row and take it back, to see whether the database takes any; raises StoreUnavailableError."""
+        row = Prediction(
+            id=new_id(), at=utc_now(), model_name="", model_version=0, image_hash="", label="", probabilities=[],
+            confidence=0.0, latency_ms=0.0, request_id="", client_id="",
+        )  # fmt: skip
+        with suppress(_TakenBackError), self.database.write() as connection:
+            record(connection, [_encoded(Answer(row, np.zeros((1, 1), dtype=np.uint8)))], instance)
+            raise _TakenBackError
+
     def close(self) -> None:
         """Nothing is held: the database is the server's."""
 
@@ -102,6 +115,10 @@ class ThreadWriter:
             raise StoreUnavailableError(str(error.orig or error)) from error
 
 
+class _TakenBackError(Exception):
+    """What ends a transaction that is not to be kept."""
+
+
 class _DiedError(StoreUnavailableError):
     """The process ended while it wrote."""
 
@@ -109,8 +126,9 @@ class _DiedError(StoreUnavailableError):
 class ProcessWriter:
     """Writes in a process of its own, started when first needed and again where it died; for one thread.
 
-    Rows on which it dies again and again are given to it one by one. A row on which it dies MOST_DEATHS times, and
-    which it survives being asked without, is one that no database takes: it shall not hold up all others.
+    Rows on which it dies again and again are given to it one by one. A row on which it dies MOST_DEATHS times is one
+    that no database takes, and shall not hold up all others; but only where another row can be written, or, for a row
+    without others, where one that is taken back can. Else it is not the row that is to blame.
     """
 
     def __init__(self, url: str, command: Sequence[str] = PROGRAM) -> None:
@@ -119,25 +137,37 @@ class ProcessWriter:
         self._deaths = 0
 
     def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
-        if self._deaths >= MOST_DEATHS:
-            refused = tuple(place for place, row in enumerate(payloads) if self._refused_alone(row, instance))
-        else:
-            try:
-                refused = self._written(payloads, instance)
-            except _DiedError:
-                self._deaths += 1
-                raise
+        try:
+            written = self._written if self._deaths < MOST_DEATHS else self._one_by_one
+            refused = written(payloads, instance)
+        except _DiedError:
+            self._deaths += 1
+            raise
         self._deaths = 0
         return refused
 
-    def _refused_alone(self, payload: bytes, instance: str) -> bool:
+    def _one_by_one(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+        refused, deadly, taken = list[int](), list[int](), 0
+        for place, row in enumerate(payloads):
+            try:
+                refused += [place] * len(self._written([row], instance))
+                taken += 1
+            except _DiedError:
+                deadly.append(place)
+                if not taken and len(deadly) == MOST_DEATHS:
+                    raise  # it dies on whatever it is given
+        if deadly and not taken:
+            self._written([], instance)  # a row that is taken back
+        refused += [place for place in deadly if self._always_dies([payloads[place]], instance)]
+        return tuple(sorted(refused))
+
+    def _always_dies(self, row: Sequence[bytes], instance: str) -> bool:
         for _ in range(MOST_DEATHS):
             try:
-                return bool(self._written([payload], instance))
+                return bool(self._written(row, instance))
             except _DiedError as error:
                 log.warning("one row by itself: %s", error)
-                self._written([], instance)  # where it dies on nothing as well, the row is not to blame
-        log.error("a row ended the recording process %d times; it is set aside", MOST_DEATHS)
+        log.error("a row ended the recording process again and again; it is set aside")
         return True
 
     def _written(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
@@ -232,8 +262,11 @@ def main() -> None:
     writer = ThreadWriter(Database(told["url"]))
     while (message := _receive(sys.stdin.buffer)) is not None:
         instance, *payloads = [frame.payload or b"" for frame in frames(message)]
+        server = orjson.loads(instance)
         try:
-            answer: dict[str, Any] = {"refused": writer.write(payloads, orjson.loads(instance))}
+            if not payloads:
+                writer.prove(server)
+            answer: dict[str, Any] = {"refused": writer.write(payloads, server)}
         except StoreUnavailableError as error:
             answer = {"away": str(error)}
         _send(answering, orjson.dumps(answer))

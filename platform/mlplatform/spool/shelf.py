@@ -111,11 +111,16 @@ class Shelf:
             raise self._unkept(error) from error
         return own
 
-    def sync(self) -> None:
-        """Let the disk hold what this server appended so far, whatever happens to the power; RecordingError if not."""
+    @property
+    def written(self) -> int:
+        """The bytes this server has appended so far: what `sync` takes."""
+        return 0 if self._own is None else self._own.spool.written
+
+    def sync(self, upto: int) -> None:
+        """Let the disk hold this server's rows up to there, whatever happens to the power; RecordingError if not."""
         try:
             if self._own is not None:
-                self._own.spool.sync()
+                self._own.spool.sync(upto)
         except OSError as error:
             raise self._unkept(error) from error
 

@@ -5,6 +5,7 @@ Only the holder of the folder's lock writes here. Memory does not grow with the 
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -53,7 +54,10 @@ class Spool:
         self._tidy_bytes = min(TIDY_BYTES, segment_bytes)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._file: int | None = None
+        self._left: list[int] = []
+        """Files that are full and not synced yet: `append` waits for no disk."""
         self._written = self._synced = 0
+        self._unsafe = (0, 0)
         self._in_hand: Batch | None = None
         self._at = _position(folder)
         self._segments = {number: _measured(path, self._from(number)) for number, path in _files(folder)}
@@ -66,6 +70,12 @@ class Spool:
         """Bytes on disk."""
         with self._lock:
             return sum(segment.size for segment in self._segments.values())
+
+    @property
+    def written(self) -> int:
+        """The bytes appended so far: what `sync` takes."""
+        with self._lock:
+            return self._written
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Write the rows at the end, all or none. Raises OSError, as on a full disk."""
@@ -86,19 +96,32 @@ class Spool:
             self.appended += len(payloads)
             self._written += len(data)
 
-    def sync(self) -> None:
-        """Let the disk hold what was appended so far; those who ask meanwhile share one call. Raises OSError."""
-        with self._lock:
-            upto = self._written
+    def sync(self, upto: int) -> None:
+        """Let the disk hold everything up to there; those who ask meanwhile share one call.
+
+        Raises OSError, for all that a call was to hold that failed: the system tells that once only.
+        """
         with self._syncing:
+            if self._unsafe[0] < upto <= self._unsafe[1]:
+                raise OSError(errno.EIO, "the disk did not take these rows")
             if self._synced >= upto:
                 return
             with self._lock:
-                goal, file = self._written, None if self._file is None else os.dup(self._file)
-            if file is not None:
-                try:
+                goal, files, self._left = self._written, self._left, []
+                if self._file is not None:
+                    files.append(os.dup(self._file))
+            try:
+                for file in files:
                     os.fsync(file)
-                finally:
+                if files:
+                    sync_folder(self.folder)
+            except OSError:
+                self._unsafe = (self._synced, goal)
+                with self._lock:
+                    self._shut()  # what comes now goes into a file of which nothing is in doubt
+                raise
+            finally:
+                for file in files:
                     os.close(file)
             self._synced = goal
 
@@ -159,6 +182,11 @@ class Spool:
 
     def close(self) -> None:
         """Stop writing; what was not sent stays on disk."""
+        if self._fsync:
+            try:
+                self.sync(self.written)
+            except OSError as error:
+                log.error("the last rows of %s may not outlive a loss of power: %s", self.folder, error)
         with self._lock:
             self._shut()
 
@@ -170,30 +198,31 @@ class Spool:
         self.folder.rmdir()
 
     def _begin(self) -> Segment:
-        self._shut()
+        self._leave()
         self._newest = max(self._newest, self._at[0]) + 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.folder / _name(self._newest), flags, 0o600)
-        if self._fsync:
-            sync_folder(self.folder)
         self._segments[self._newest] = Segment()
         return self._segments[self._newest]
+
+    def _leave(self) -> None:
+        """Write to this file no more; where rows are to outlive the power, the next `sync` holds it."""
+        if self._file is not None and self._fsync:
+            self._left.append(self._file)
+            self._file = None
+        self._shut()
 
     def _shut(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
-            try:
-                if self._fsync:
-                    os.fsync(file)
-            finally:
-                os.close(file)
+            os.close(file)
 
     def _take_back(self, file: int, segment: Segment) -> None:
         """Cut off what was written of rows that did not fit; where even that fails, write elsewhere from now on."""
         try:
             os.ftruncate(file, segment.size)
         except OSError:
-            self._shut()
+            self._leave()
 
     def _count_off(self, rows: int) -> None:
         self.queued -= rows

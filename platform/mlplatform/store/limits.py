@@ -69,11 +69,12 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
     return None
 
 
-def last_attempt(connection: Connection, pipeline: str, since: datetime) -> datetime | None:
+def last_attempt(connection: Connection, pipeline: str, since: datetime, now: datetime) -> datetime | None:
     """When the last retraining began that ended since a moment, whatever it brought."""
     query = select(func.max(retrainings.c.started_at)).where(
         retrainings.c.pipeline == pipeline,
         retrainings.c.started_at > since,
+        retrainings.c.started_at <= now + _AHEAD,
         retrainings.c.state.in_(("succeeded", "failed")),
     )
     found: datetime | None = connection.scalar(query)
@@ -84,8 +85,8 @@ def useless_streak(connection: Connection, pipeline: str) -> list[str]:
     """The newest retrainings that alerts started and that brought nothing, newest first.
 
     One whose promotion was rolled back brought nothing either. The streak ends at one that a person asked for, and
-    at any promotion of the model that still stands; dry runs do not count. What came before a promotion is told by
-    its number, not by a clock.
+    at any promotion of the model that still stands; dry runs do not count. What came before what is told by numbers,
+    not by a clock.
     """
     recent = history(connection, pipeline, limit=_PROMOTIONS_READ)
     taken_back = undone(recent)
@@ -99,7 +100,7 @@ def useless_streak(connection: Connection, pipeline: str) -> list[str]:
             retrainings.c.dry_run.is_(False),
             retrainings.c.after_promotion >= (standing[0].seq if standing else 0),
         )
-        .order_by(retrainings.c.after_promotion.desc(), retrainings.c.finished_at.desc(), retrainings.c.id.desc())
+        .order_by(retrainings.c.ending.desc())
         .limit(_LOOKED_AT)
     )
     streak = []

@@ -50,6 +50,8 @@ class Retraining:
     dry_run: bool = False
     after_promotion: int | None = None
     """The number of the model's newest promotion when it ended, 0 for none."""
+    ending: int | None = None
+    """The how manieth of its pipeline to end."""
 
 
 def request(
@@ -266,11 +268,15 @@ def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]
 
 
 def _end(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> None:
+    """Close a run, with the numbers that tell what came before what, whatever the clocks say."""
+    others = retrainings.alias()
     newest = select(func.coalesce(func.max(promotions.c.seq), 0)).where(
         promotions.c.model_name == retrainings.c.pipeline
     )
-    ended = {**values, "after_promotion": newest.correlate(retrainings).scalar_subquery()}
-    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(ended))
+    ending = select(func.coalesce(func.max(others.c.ending), 0) + 1).where(others.c.pipeline == retrainings.c.pipeline)
+    numbers = {"after_promotion": newest, "ending": ending}
+    numbered = {name: each.correlate(retrainings).scalar_subquery() for name, each in numbers.items()}
+    connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values({**values, **numbered}))
 
 
 def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: datetime) -> str:

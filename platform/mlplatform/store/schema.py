@@ -247,6 +247,7 @@ retrainings = Table(
     Column("dry_run", Boolean, nullable=False, server_default=text("false")),
     named_text("error", null=True),
     Column("after_promotion", Integer, nullable=True),
+    Column("ending", Integer, nullable=True),
     Index(
         "uq_retrainings_queued",
         "pipeline",

@@ -320,6 +320,27 @@ def test_answers_that_wait_at_the_same_time_share_commits(database: Database, sp
     recorder.close()
 
 
+def test_requests_that_wait_for_the_disk_ask_for_their_own_rows_only(database: Database, tmp_path: Path) -> None:
+    """Else every one of them would need a call of its own, because rows of others come while it waits its turn."""
+    shelf = replace(shelf_in(tmp_path), fsync=True)
+    recorder = recorder_of(database, shelf)
+    asked: list[int] = []
+    sync = shelf.sync
+
+    def noting(upto: int) -> None:
+        asked.append(upto)
+        sync(upto)
+
+    shelf.sync = noting  # type: ignore[method-assign]
+
+    async def many() -> None:
+        await asyncio.gather(*(kept_for_good(recorder, [answer(number)]) for number in range(30)))
+
+    asyncio.run(many())
+    assert asked == sorted(set(asked)), "each knew how far its rows reach before it waited"
+    recorder.close()
+
+
 def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(database: Database, spool: Shelf) -> None:
     flaky = Flaky(database)
     flaky.away = True

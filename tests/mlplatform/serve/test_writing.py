@@ -135,11 +135,34 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
     assert b"deadly" in (shelf.root / REFUSED).read_bytes()
 
 
-def test_a_process_that_dies_whatever_it_is_given_blames_no_row(database: Database) -> None:
-    writer = ProcessWriter(url_of(database), (sys.executable, "-c", "raise SystemExit(3)"))
-    for _ in range(MOST_DEATHS + 3):
+def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_can_be_written(
+    database: Database,
+) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
+    deadly = to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))
+    for _ in range(MOST_DEATHS):
         with pytest.raises(StoreUnavailableError):
-            writer.write(payloads(1), "host:1:abc")
+            writer.write([deadly], "host:1:abc")
+    assert writer.write([deadly], "host:1:abc") == (0,)
+    assert ids(database) == [], "the row that was taken back is not kept"
+    writer.close()
+
+
+FATAL = """
+import os
+from mlplatform.serve import writing
+writing.record = lambda *_: os._exit(7)
+writing.main()
+"""
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", FATAL])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database, program: str, rows: int) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", program))
+    for _ in range(MOST_DEATHS + 2):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(payloads(*range(rows)), "host:1:abc")
     healed = ProcessWriter(url_of(database))
     assert healed.write(payloads(1), "host:1:abc") == ()
     healed.close()

@@ -149,7 +149,7 @@ def test_threads_that_append_share_their_syncs_and_lose_nothing(tmp_path: Path) 
     def write(start: int) -> None:
         for number in range(start, 400, 4):
             spool.append(rows(number, number + 1))
-            spool.sync()
+            spool.sync(spool.written)
 
     threads = [threading.Thread(target=write, args=(start,)) for start in range(4)]
     for thread in threads:
@@ -161,3 +161,49 @@ def test_threads_that_append_share_their_syncs_and_lose_nothing(tmp_path: Path) 
     for start in range(4):
         mine = [number for number in found if number % 4 == start]
         assert mine == sorted(mine)
+
+
+def test_rows_that_a_failed_sync_was_to_hold_are_never_called_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells a failed fsync once; the next one of the same file succeeds and holds nothing."""
+    spool = Spool(tmp_path, segment_bytes=20_000, fsync=True)
+    spool.append(rows(0, 1))
+    first = spool.written
+    spool.append(rows(1, 2))
+    second = spool.written
+
+    def failing(_file: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlplatform.spool.spool.os.fsync", failing)
+        with pytest.raises(OSError, match="no"):
+            spool.sync(first)
+    for upto in (first, second):
+        with pytest.raises(OSError, match="did not take"):
+            spool.sync(upto)
+    spool.append(rows(2, 3))
+    spool.sync(spool.written)
+    with pytest.raises(OSError, match="did not take"):
+        spool.sync(second)
+    assert drained(spool) == [0, 1, 2]
+
+
+def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("mlplatform.spool.spool.os.fsync", synced.append)
+    spool = Spool(tmp_path, segment_bytes=200, fsync=True)
+    for number in range(20):
+        spool.append(rows(number, number + 1))
+    assert not synced
+    assert len(list(tmp_path.glob("*.rows"))) > 3
+    spool.sync(spool.written)
+    assert len(synced) > len(list(tmp_path.glob("*.rows"))), "every file, and the folder"
+    before = len(synced)
+    spool.sync(spool.written)
+    assert len(synced) == before
+    monkeypatch.undo()
+    assert drained(spool) == list(range(20))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.store import alerts, promotions, retrainings
 from mlplatform.store.database import Database
-from mlplatform.store.limits import Limits, Wait, useless_streak, wait_of
+from mlplatform.store.limits import Limits, Wait, last_attempt, useless_streak, wait_of
 from mlplatform.store.retrainings import Retraining
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import NO_LIMITS, alert, queued, running, saved, together
@@ -614,6 +614,14 @@ def test_a_clock_that_was_set_back_past_a_promotion_hides_no_useless_retraining(
     assert held_back(database, START + 6 * HOUR) is not None
 
 
+def test_a_person_ends_the_streak_also_after_the_clock_was_set_back(database: Database) -> None:
+    for hour in (50, 52):
+        useless(database, START + hour * HOUR)
+    assert held_back(database, START + 54 * HOUR) is not None
+    useless(database, START, "manual")
+    assert held_back(database, START + HOUR) is None
+
+
 def test_moments_far_ahead_hold_no_retraining_back(database: Database) -> None:
     """A clock a year ahead wrote them, before it was set right."""
     year = timedelta(days=365)
@@ -624,6 +632,7 @@ def test_moments_far_ahead_hold_no_retraining_back(database: Database) -> None:
     limits = Limits(cooldown=HOUR, daily_cap=1)
     with database.read() as connection:
         assert wait_of(connection, "digits", "alert", limits, START) is None
+        assert last_attempt(connection, "digits", START - HOUR, START) is None
     useless(database, START)
     with database.read() as connection:
         assert wait_of(connection, "digits", "alert", limits, START + MINUTE) is not None
