@@ -41,10 +41,9 @@ def may_start(connection: Connection, pipeline: str, min_feedback: int, now: dat
     if waiting is None or waiting.trigger != "alert":
         return waiting is not None
     ripe = ripeness(connection, waiting, min_feedback, now)
-    if not ripe.is_ripe:
-        retrainings.note_waiting(
-            connection, waiting, {"step": "waiting for labels", "labels": ripe.labels, "needed": ripe.needed}
-        )
+    told = {"step": "waiting for labels", "labels": ripe.labels, "needed": ripe.needed}
+    if not ripe.is_ripe and waiting.progress != told:
+        limits.note_waiting(connection, waiting.id, told)
     return ripe.is_ripe
 
 

@@ -1,10 +1,11 @@
 """When a retraining that an alert asked for may start; requests by people wait for nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from mlplatform.store.promotions import history, undone
 from mlplatform.store.schema import promotions, retrainings
@@ -67,6 +68,12 @@ def wait_of(connection: Connection, pipeline: str, trigger: str, limits: Limits,
     if len(started) >= limits.daily_cap:
         return Wait("the daily cap", started[-limits.daily_cap] + timedelta(days=1))
     return None
+
+
+def note_waiting(connection: Connection, retraining_id: str, progress: Mapping[str, Any]) -> None:
+    """Say what a queued retraining waits for; without effect once it has been claimed."""
+    mine = (retrainings.c.id == retraining_id) & (retrainings.c.state == "queued")
+    connection.execute(update(retrainings).where(mine).values(progress=dict(progress)))
 
 
 def last_attempt(connection: Connection, pipeline: str, since: datetime, now: datetime) -> datetime | None:

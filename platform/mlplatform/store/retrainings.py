@@ -245,13 +245,6 @@ def alerts_of(retraining: Retraining) -> list[str]:
     return [cause["alert"] for cause in retraining.causes if cause["alert"]]
 
 
-def note_waiting(connection: Connection, waiting: Retraining, progress: Mapping[str, Any]) -> None:
-    """Say what a queued retraining waits for; without effect once it has been claimed."""
-    if waiting.progress != progress:
-        mine = (retrainings.c.id == waiting.id) & (retrainings.c.state == "queued")
-        connection.execute(update(retrainings).where(mine).values(progress=dict(progress)))
-
-
 def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:
     """Close a run that did not end well, as succeeded where its promotion stands; returns whether it does."""
     promotion = of_retraining(connection, retraining_id)
