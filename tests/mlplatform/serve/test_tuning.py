@@ -13,7 +13,7 @@ import torch
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.plan import NOISE, Plan
+from mlplatform.serve.plan import Plan
 from mlplatform.serve.server import assemble
 from mlplatform.serve.speed import WARM_UP_CALLS, measure, under_load
 from mlplatform.serve.tuning import Tuner, host_class
@@ -116,7 +116,7 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     assert {each["engine"] for each in tried} == {"onnx", "torch"}
     assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
     fastest = min(each["p95_ms"] for each in tried)
-    assert result["after"]["p95_ms"] <= NOISE * fastest or result["after"] == result["before"]
+    assert result["after"]["p95_ms"] <= 2 * fastest or result["after"] == result["before"]
     with tuner.parts.database.read() as connection:
         kept = tunings.find(connection, NAME, host_class())
     assert kept is not None
