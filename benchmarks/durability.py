@@ -188,6 +188,8 @@ def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     for _ in range(PUTS if not fsync else PUTS // 10):
         begun = time.perf_counter()
         shelf.append([to_bytes(Answer(row, image))])
+        if fsync:
+            shelf.sync(shelf.written)
         spent.append((time.perf_counter() - begun) * 1e6)
     shelf.close()
     steps = statistics.quantiles(spent, n=100)
