@@ -100,9 +100,14 @@ class Gym:
         """The folder of the probabilities that NannyML reads."""
         return self.home / "shares"
 
+    @property
+    def results(self) -> Path:
+        """The folder of what was played; there once the first version is whole."""
+        return self.home / "played"
+
     def played(self, scenario: Scenario, seed: int, *, renews: bool) -> Played:
         """The stream as it was played before into this home, or as it is played now."""
-        kept = self.home / "played" / f"{scenario.name}-{seed}-{'renewed' if renews else 'detected'}.json"
+        kept = self.results / f"{scenario.name}-{seed}-{'renewed' if renews else 'detected'}.json"
         if kept.exists():
             return _PLAYED.validate_json(kept.read_bytes())
         stage = self.stage(scenario, seed, BOOST if renews else 1)
@@ -136,10 +141,10 @@ def main() -> None:
         renewals = usual[1] if arguments.renewals is None else arguments.renewals
         data = None if arguments.data_dir is None else arguments.data_dir.resolve()
         gym = Gym(home.resolve(), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
-        if not (home / "played").exists():
+        if not gym.results.exists():
             shutil.rmtree(gym.first, ignore_errors=True)  # of a run that ended while it made it
             first_champion(gym.first, gym.atlas, 1.0)
-            (home / "played").mkdir()
+            gym.results.mkdir()
         figures = run(gym, arguments.only.split(",") if arguments.only else None, arguments.plots)
     print(json.dumps(figures))
 

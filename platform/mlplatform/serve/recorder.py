@@ -66,11 +66,10 @@ class Recorder:
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
         self._in_a_hurry, self._idle = 0, False
         self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
-        self._waiters: dict[asyncio.Future[None], tuple[int, asyncio.AbstractEventLoop]] = {}
+        self._waiters: dict[asyncio.Future[None], int] = {}
         """Who waits for a commit, each with the number of rows that must be settled."""
-        self._syncing = ThreadPoolExecutor(
-            1, thread_name_prefix="fsync"
-        )  # one: who waits behind a call shares the next
+        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="fsync")
+        """One thread: those who wait behind a call share the next one."""
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
@@ -176,11 +175,10 @@ class Recorder:
             return None
 
     async def _commit(self, spool: Spool, goal: int) -> None:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         with self._changed:
             self._in_a_hurry += 1
-            self._waiters[future] = (goal, loop)
+            self._waiters[future] = goal
             self._changed.notify_all()
         try:
             if spool.settled < goal:  # else it was settled before it was waited for
@@ -194,9 +192,9 @@ class Recorder:
         """Let those go on whose rows are settled: once per event loop, because waking one is dear."""
         told: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         with self._changed:
-            for future, (goal, loop) in self._waiters.items():
+            for future, goal in self._waiters.items():
                 if goal <= settled:
-                    told.setdefault(loop, []).append(future)
+                    told.setdefault(future.get_loop(), []).append(future)
         for loop, futures in told.items():
             with suppress(RuntimeError):  # the loop was closed, and everybody in it is gone
                 loop.call_soon_threadsafe(_go_on, futures)

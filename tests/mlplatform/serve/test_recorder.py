@@ -288,6 +288,15 @@ async def kept_for_good(recorder: Recorder, answers: list[Answer]) -> None:
     await recorder.last(len(answers))
 
 
+def waiting_in_vain(database: Database, spool: Shelf, seconds: float) -> tuple[Flaky, Recorder]:
+    """A recorder whose answers wait for commits of a database that is away."""
+    flaky = Flaky(database)
+    flaky.away = True
+    recorder = recorder_of(flaky, spool, sync_seconds=seconds)
+    recorder.start()
+    return flaky, recorder
+
+
 def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spool: Shelf) -> None:
     recorder = recorder_of(database, spool, flush_seconds=30, sync_seconds=10)
     recorder.start()
@@ -342,10 +351,7 @@ def test_requests_that_wait_for_the_disk_ask_for_their_own_rows_only(database: D
 
 
 def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(database: Database, spool: Shelf) -> None:
-    flaky = Flaky(database)
-    flaky.away = True
-    recorder = recorder_of(flaky, spool, sync_seconds=0.1)
-    recorder.start()
+    flaky, recorder = waiting_in_vain(database, spool, 0.1)
     with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
         asyncio.run(kept_for_good(recorder, [answer()]))
     assert recorder.counts().refused == 1
@@ -355,10 +361,7 @@ def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(data
 
 
 def test_one_who_went_away_while_waiting_hurries_nobody(database: Database, spool: Shelf) -> None:
-    flaky = Flaky(database)
-    flaky.away = True
-    recorder = recorder_of(flaky, spool, sync_seconds=10)
-    recorder.start()
+    flaky, recorder = waiting_in_vain(database, spool, 10)
 
     async def going() -> None:
         with pytest.raises(TimeoutError):
