@@ -102,10 +102,16 @@ class Watcher:
         self._stopping.set()
 
     def lead(self) -> None:
-        """Take or renew the lease, and give a sign of life."""
-        life, now = timedelta(seconds=self.parts.settings.lease_seconds), self.parts.clock()
-        led = self._lease is not None
+        """Take or renew the lease, and give a sign of life.
+
+        The clock is read when nothing is left to wait for: a renewal that waited behind a long transaction of this very
+        watcher still lasts a whole life.
+        """
+        life, led = timedelta(seconds=self.parts.settings.lease_seconds), self._lease is not None
         with self.parts.database.write() as connection:
+            if self._lease is not None:
+                leases.lock(connection, self._lease.name)
+            now = self.parts.clock()
             if self._lease is None or not leases.renew(connection, self._lease, life, now):
                 self._lease = leases.acquire(
                     connection, leader_lease(self.parts.rules.model), self.parts.instance, life, now

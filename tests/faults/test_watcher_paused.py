@@ -15,6 +15,7 @@ from sqlalchemy import func, make_url, select
 
 from mlplatform.build import build
 from mlplatform.clock import utc_now
+from mlplatform.errors import FencedError
 from mlplatform.people import promote_version
 from mlplatform.processes import Child
 from mlplatform.settings import Settings
@@ -33,6 +34,14 @@ HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SEC
 def leader(world: World) -> str | None:
     with world.parts.database.read() as connection:
         return leases.holder(connection, leader_lease("digits"), world.parts.clock())
+
+
+def latest(world: World) -> leases.Lease:
+    """The lease as it stands, whether or not it has expired."""
+    with world.parts.database.write() as connection:
+        lease = leases.lock(connection, leader_lease("digits"))
+    assert lease is not None
+    return lease
 
 
 def leads(world: World, child: Child) -> bool:
@@ -75,6 +84,7 @@ def replaced_while_paused(world: World) -> None:
     watchers = [world.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
     for _ in range(3):
         paused = paused_leader(world, watchers)
+        lost = latest(world)
         other = next(each for each in watchers if each is not paused)
         try:
             world.wait("another leader", lambda other=other: leads(world, other), seconds=60)  # type: ignore[misc]
@@ -83,7 +93,9 @@ def replaced_while_paused(world: World) -> None:
         finally:
             os.kill(paused.process.pid, signal.SIGCONT)
         time.sleep(3)
-        assert leads(world, other), "a lease that was lost stays lost"
+        assert latest(world).fence > lost.fence, "a lease that was lost stays lost: it is only ever taken anew"
+        with world.parts.database.write() as connection, pytest.raises(FencedError):
+            leases.prove(connection, lost)
     assert world.fleet.dead() is None
     nothing_is_doubled(world)
 
@@ -122,6 +134,7 @@ LOCK = """
 import sys, time
 from datetime import timedelta
 from mlplatform.clock import utc_now
+from mlplatform.errors import FencedError
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 with Database(sys.argv[1]).write() as connection:

@@ -113,6 +113,30 @@ def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> Non
     assert other.lease is None
 
 
+def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(pair: tuple[Watcher, Watcher]) -> None:
+    leader, other = pair
+    leader.lead()
+    held = leader.lease
+    assert held is not None
+    begun = threading.Event()
+
+    def renew() -> None:
+        begun.set()
+        leader.lead()
+
+    renewal = threading.Thread(target=renew)
+    with leader.parts.database.write() as connection:
+        leases.prove(connection, held)
+        renewal.start()
+        begun.wait(20)
+        time.sleep(0.3)
+        tick(leader.parts, seconds=20)
+    renewal.join(20)
+    other.lead()
+    assert leader.lease == held
+    assert other.lease is None
+
+
 def test_leadership_passes_when_the_leader_stops_renewing_and_its_late_write_is_refused(
     pair: tuple[Watcher, Watcher],
 ) -> None:

@@ -63,12 +63,17 @@ def release(connection: Connection, lease: Lease) -> None:
     renew(connection, lease, timedelta(0), EPOCH)
 
 
+def lock(connection: Connection, name: str) -> Lease | None:
+    """The lease as it stands, expired or not, once no other transaction has a hand on it; held until ours ends."""
+    row = connection.execute(
+        select(leases.c.fence, leases.c.holder).where(leases.c.name == name).with_for_update()
+    ).one_or_none()
+    return None if row is None else Lease(name, row.holder, row.fence)
+
+
 def prove(connection: Connection, lease: Lease) -> None:
     """Raise FencedError unless the lease is still ours; holds it until the transaction ends."""
-    row = connection.execute(
-        select(leases.c.fence, leases.c.holder).where(leases.c.name == lease.name).with_for_update()
-    ).one_or_none()
-    if row is None or (row.fence, row.holder) != (lease.fence, lease.holder):
+    if lock(connection, lease.name) != lease:
         raise FencedError(f"lease {lease.name!r} passed from {lease.holder} on; its writes are refused")
 
 
