@@ -278,18 +278,25 @@ class Recorder:
         delay = RETRY_FIRST_SECONDS
         while not self._closing.is_set():
             try:
-                refused = self._writer.write(batch.payloads, instance)
+                refused = self._writer.write(batch.data, instance)
             except StoreUnavailableError as error:
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST_SECONDS)
                 continue
-            for place in refused:
-                self._shelf.set_aside(batch.payloads[place])
-            damaged = batch.rows - len(batch.payloads)
-            self._count(recorded=len(batch.payloads) - len(refused), failed=len(refused) + damaged)
+            if refused:
+                self._set_aside(batch, refused)
+            self._count(recorded=batch.rows - len(refused), failed=len(refused))
             return True
         return False
+
+    def _set_aside(self, batch: Batch, refused: Sequence[int]) -> None:
+        payloads = batch.payloads()
+        whole = [payload for place in refused if (payload := payloads[place]) is not None]
+        if damaged := len(refused) - len(whole):
+            log.error("%d row(s) of the spool are damaged: their checksums do not agree", damaged)
+        for payload in whole:
+            self._shelf.set_aside(payload)
 
     def _count_dropped(self, rows: int) -> None:
         with self._changed:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, Any, Final, Protocol
 
 import numpy as np
@@ -44,10 +45,11 @@ PROGRAM: Final = (sys.executable, "-m", "mlplatform.serve.writing")
 class Writer(Protocol):
     """What sends rows to the database."""
 
-    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
-        """Write the rows of a server, each once; returns the places of those that no database takes.
+    def write(self, data: bytes, instance: str) -> tuple[int, ...]:
+        """Write the rows of a server, given as frames, each once; returns the places of those that no database takes.
 
-        Raises StoreUnavailableError where the same rows must be given again; writing them twice doubles nothing.
+        Damaged ones are among these. Raises StoreUnavailableError where the same rows must be given again; writing them
+        twice doubles nothing.
         """
 
     def close(self) -> None:
@@ -60,12 +62,15 @@ class ThreadWriter:
 
     database: Database
 
-    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+    def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused: list[int] = []
         rows: list[tuple[int, Recorded]] = []
-        for place, payload in enumerate(payloads):
+        for place, frame in enumerate(frames(data)):
+            if frame.payload is None:
+                refused.append(place)
+                continue
             try:
-                rows.append((place, _encoded(from_bytes(payload))))
+                rows.append((place, _encoded(from_bytes(frame.payload))))
             except (ValueError, KeyError, TypeError):
                 log.exception("a row of the spool cannot be read")
                 refused.append(place)
@@ -136,32 +141,34 @@ class ProcessWriter:
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
 
-    def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+    def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         try:
             written = self._written if self._deaths < MOST_DEATHS else self._one_by_one
-            refused = written(payloads, instance)
+            refused = written(data, instance)
         except _DiedError:
             self._deaths += 1
             raise
         self._deaths = 0
         return refused
 
-    def _one_by_one(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+    def _one_by_one(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused, deadly, taken = list[int](), list[int](), 0
-        for place, row in enumerate(payloads):
+        ends = [frame.end for frame in frames(data)]
+        rows = [data[begin:end] for begin, end in pairwise([0, *ends])]
+        for place, row in enumerate(rows):
             try:
-                refused += [place] * len(self._written([row], instance))
+                refused += [place] * len(self._written(row, instance))
                 taken += 1
             except _DiedError:
                 deadly.append(place)
                 if not taken and len(deadly) == MOST_DEATHS:
                     raise  # it dies on whatever it is given
         if deadly and not taken:
-            self._written([], instance)  # a row that is taken back
-        refused += [place for place in deadly if self._always_dies([payloads[place]], instance)]
+            self._written(b"", instance)  # a row that is taken back
+        refused += [place for place in deadly if self._always_dies(rows[place], instance)]
         return tuple(sorted(refused))
 
-    def _always_dies(self, row: Sequence[bytes], instance: str) -> bool:
+    def _always_dies(self, row: bytes, instance: str) -> bool:
         for _ in range(MOST_DEATHS):
             try:
                 return bool(self._written(row, instance))
@@ -170,10 +177,10 @@ class ProcessWriter:
         log.error("a row ended the recording process again and again; it is set aside")
         return True
 
-    def _written(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
+    def _written(self, data: bytes, instance: str) -> tuple[int, ...]:
         try:
             given, answering = self._pipes()
-            _send(given, framed([orjson.dumps(instance), *payloads]))
+            _send(given, framed([orjson.dumps(instance)]), data)
             told = _receive(answering)
         except OSError as error:
             self.close()
@@ -227,9 +234,10 @@ def _both(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def _send(pipe: IO[bytes], data: bytes) -> None:
-    pipe.write(SIZE.pack(len(data)))
-    pipe.write(data)
+def _send(pipe: IO[bytes], *parts: bytes) -> None:
+    pipe.write(SIZE.pack(sum(map(len, parts))))
+    for part in parts:
+        pipe.write(part)
     pipe.flush()
 
 
@@ -261,12 +269,12 @@ def main() -> None:
     logging.basicConfig(level=told["level"], format="%(asctime)s %(levelname)s %(name)s %(message)s")
     writer = ThreadWriter(Database(told["url"]))
     while (message := _receive(sys.stdin.buffer)) is not None:
-        instance, *payloads = [frame.payload or b"" for frame in frames(message)]
-        server = orjson.loads(instance)
+        head = next(frames(message))
+        server, data = orjson.loads(head.payload or b""), message[head.end :]
         try:
-            if not payloads:
+            if not data:
                 writer.prove(server)
-            answer: dict[str, Any] = {"refused": writer.write(payloads, server)}
+            answer: dict[str, Any] = {"refused": writer.write(data, server)}
         except StoreUnavailableError as error:
             answer = {"away": str(error)}
         _send(answering, orjson.dumps(answer))

@@ -1,5 +1,6 @@
 """Frames: payloads on disk with their length and checksum, so that a torn end is known; they know no content."""
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,10 +42,10 @@ def frames(data: bytes, offset: int = 0) -> Iterator[Frame]:
         place = end
 
 
-def measured(data: bytes, offset: int = 0) -> tuple[int, int]:
-    """How many whole frames begin at or behind `offset`, and where the last of them ends; checksums are not read."""
+def measured(data: bytes, offset: int = 0, most: float = math.inf) -> tuple[int, int]:
+    """How many whole frames, at most so many, begin from `offset` on, and where they end; checksums are not read."""
     count = 0
-    while offset + HEAD.size <= len(data):
+    while count < most and offset + HEAD.size <= len(data):
         length, _ = HEAD.unpack_from(data, offset)
         end = offset + HEAD.size + length
         if length == 0 or end > len(data):

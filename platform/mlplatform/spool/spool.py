@@ -12,11 +12,10 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from mlplatform.spool.frames import Frame, framed, frames, measured, needed
+from mlplatform.spool.frames import framed, frames, measured, needed
 
 log = logging.getLogger(__name__)
 SUFFIX: Final = ".rows"
@@ -38,12 +37,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Batch:
-    """The next rows, all of one segment: `rows` of them, of which `payloads` could be read, ending at `end`."""
+    """The next rows, all of one segment: `rows` of them, ending at `end`; `data` is their frames as they lie there."""
 
     segment: int
     end: int
     rows: int
-    payloads: tuple[bytes, ...]
+    data: bytes
+
+    def payloads(self) -> tuple[bytes | None, ...]:
+        """The rows; None for one that is damaged."""
+        return tuple(frame.payload for frame in frames(self.data))
 
 
 class Spool:
@@ -129,10 +132,9 @@ class Spool:
         """The next rows, at most so many, or None; they stay until `settle`."""
         while (found := self._next()) is not None:
             number, offset, size = found
-            read = _read(self.folder / _name(number), offset, size, most)
-            if read:
-                whole = tuple(frame.payload for frame in read if frame.payload is not None)
-                batch = Batch(number, read[-1].end, len(read), whole)
+            rows, data = _read(self.folder / _name(number), offset, size, most)
+            if rows:
+                batch = Batch(number, offset + len(data), rows, data)
                 with self._lock:
                     if number not in self._segments:
                         continue  # given up meanwhile
@@ -318,8 +320,11 @@ def _write(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _read(path: Path, offset: int, size: int, most: int) -> list[Frame]:
-    """The next whole frames of the file's first `size` bytes, at most so many; none where it cannot be read."""
+def _read(path: Path, offset: int, size: int, most: int) -> tuple[int, bytes]:
+    """The next whole frames of the file's first `size` bytes, at most so many: how many, and their bytes.
+
+    None where the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -328,8 +333,6 @@ def _read(path: Path, offset: int, size: int, most: int) -> list[Frame]:
                 data += file.read(longer - len(data))
     except OSError as error:
         log.error("%s: %s", path, error)
-        return []
-    found = list(islice(frames(data, offset), most))
-    if damaged := sum(frame.payload is None for frame in found):
-        log.error("%d row(s) of %s are damaged: their checksums do not agree", damaged, path)
-    return found
+        return 0, b""
+    rows, end = measured(data, most=most)
+    return rows, data[:end]

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select
 from mlplatform.errors import NotFoundError
 from mlplatform.store import audits, batches, tallies
 from mlplatform.store.bulk import insert_many_returning
-from mlplatform.store.database import insert_new
 from mlplatform.store.schema import feedback, images, predictions
 
 
@@ -52,14 +51,13 @@ def record(connection: Connection, rows: Sequence[Recorded], instance: str = "")
     """
     pictures = {row.prediction.image_hash: row for row in rows}
     ordered = [pictures[key] for key in sorted(pictures)]  # one order everywhere: no deadlock between writers
-    insert_new(
+    insert_many_returning(
         connection,
         images,
         [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
+        images.c.hash,
     )
-    fresh = insert_many_returning(
-        connection, predictions, [dict(vars(row.prediction)) for row in rows], predictions.c.id
-    )
+    fresh = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
     counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
     tallies.add(connection, instance, list(counted.values()))
     audits.draw(connection, [row for row, _ in counted.values()])

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.serve.decode import from_png
 from mlplatform.serve.recorder import Answer, Counts, Recorder
 from mlplatform.serve.writing import ThreadWriter
-from mlplatform.spool.frames import frames
+from mlplatform.spool.frames import frames, measured
 from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.shelf import REFUSED, Shelf, lost_since
 from mlplatform.store import predictions
@@ -311,10 +311,10 @@ def test_answers_that_wait_at_the_same_time_share_commits(database: Database, sp
     written: list[int] = []
 
     class Noting(ThreadWriter):
-        def write(self, payloads: Sequence[bytes], instance: str) -> tuple[int, ...]:
-            written.append(len(payloads))
+        def write(self, data: bytes, instance: str) -> tuple[int, ...]:
+            written.append(measured(data)[0])
             time.sleep(0.05)
-            return super().write(payloads, instance)
+            return super().write(data, instance)
 
     recorder = Recorder(Noting(database), shelf=spool, batch=500, flush_seconds=30, sync_seconds=10)
     recorder.start()
@@ -396,6 +396,22 @@ def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool
     assert aside.payload is not None
     assert (spool.root / REFUSED).stat().st_mode & 0o777 == 0o600, "a row may be personal"
     assert from_bytes(aside.payload).prediction.latency_ms is None
+
+
+def test_a_row_the_disk_damaged_is_counted_and_its_neighbours_are_recorded(database: Database, spool: Shelf) -> None:
+    recorder = recorder_of(database, spool)
+    answers = [answer(number) for number in range(3)]
+    recorder.put(answers)
+    [file] = spool.root.glob("*/*.rows")
+    data = bytearray(file.read_bytes())
+    data[data.index(answers[1].prediction.id.encode())] ^= 1
+    file.write_bytes(data)
+    recorder.start()
+    assert recorder.flush(10)
+    counts = recorder.close()
+    assert (counts.recorded, counts.failed, counts.queued) == (2, 1, 0)
+    assert sorted(kept(database)) == sorted(answers[place].prediction.id for place in (0, 2))
+    assert not (spool.root / REFUSED).exists()
 
 
 def test_flush_does_not_wait_for_a_batch_to_fill(database: Database, spool: Shelf) -> None:

@@ -18,6 +18,7 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.processes import free_port
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.writing import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
+from mlplatform.spool.frames import framed
 from mlplatform.spool.rows import Answer, to_bytes
 from mlplatform.spool.shelf import REFUSED
 from mlplatform.store import predictions, tallies
@@ -31,8 +32,8 @@ def answer(seed: int) -> Answer:
     return Answer(prediction(seed=seed).prediction, picture(seed), "a-host")
 
 
-def payloads(*seeds: int) -> list[bytes]:
-    return [to_bytes(answer(seed)) for seed in seeds]
+def rows(*seeds: int) -> bytes:
+    return framed([to_bytes(answer(seed)) for seed in seeds])
 
 
 def url_of(database: Database) -> str:
@@ -73,9 +74,9 @@ def pid_of(writer: ProcessWriter) -> int:
 
 def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, database: Database) -> None:
     given = [answer(seed) for seed in (1, 2, 3)]
-    rows, first = [to_bytes(one) for one in given], given[0].prediction
-    assert writer.write(rows, "host:1:abc") == ()
-    assert writer.write(rows, "host:1:abc") == ()
+    data, first = framed([to_bytes(one) for one in given]), given[0].prediction
+    assert writer.write(data, "host:1:abc") == ()
+    assert writer.write(data, "host:1:abc") == ()
     assert len(ids(database)) == 3
     with database.read() as connection:
         kept = predictions.find(connection, first.id)
@@ -84,27 +85,26 @@ def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, d
 
 
 def test_a_row_that_no_database_takes_is_told_and_the_others_are_written(writer: Writer, database: Database) -> None:
-    first, last = payloads(1, 2)
-    assert writer.write([first, b"no row", last], "host:1:abc") == (1,)
+    assert writer.write(rows(1) + framed([b"no row"]) + rows(2), "host:1:abc") == (1,)
     assert len(ids(database)) == 2
 
 
 def test_a_database_that_is_away_is_told_so_that_the_rows_are_given_again() -> None:
     writer = ProcessWriter(f"postgresql+psycopg://nobody:secret@127.0.0.1:{free_port()}/none")
     with pytest.raises(StoreUnavailableError, match="did not answer") as told:
-        writer.write(payloads(1), "host:1:abc")
+        writer.write(rows(1), "host:1:abc")
     assert "secret" not in str(told.value)
     assert "secret" not in Path(f"/proc/{pid_of(writer)}/cmdline").read_text()
     writer.close()
 
 
 def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, database: Database) -> None:
-    assert beside.write(payloads(1), "host:1:abc") == ()
+    assert beside.write(rows(1), "host:1:abc") == ()
     dead = pid_of(beside)
     os.kill(dead, signal.SIGKILL)
     with pytest.raises(StoreUnavailableError, match="recording process"):
-        beside.write(payloads(2), "host:1:abc")
-    assert beside.write(payloads(2), "host:1:abc") == ()
+        beside.write(rows(2), "host:1:abc")
+    assert beside.write(rows(2), "host:1:abc") == ()
     assert pid_of(beside) != dead
     assert len(ids(database)) == 2
 
@@ -139,11 +139,11 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
     database: Database,
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
-    deadly = to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))
+    deadly = framed([to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))])
     for _ in range(MOST_DEATHS):
         with pytest.raises(StoreUnavailableError):
-            writer.write([deadly], "host:1:abc")
-    assert writer.write([deadly], "host:1:abc") == (0,)
+            writer.write(deadly, "host:1:abc")
+    assert writer.write(deadly, "host:1:abc") == (0,)
     assert ids(database) == [], "the row that was taken back is not kept"
     writer.close()
 
@@ -157,25 +157,25 @@ writing.main()
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", FATAL])
-@pytest.mark.parametrize("rows", [1, 6])
-def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database, program: str, rows: int) -> None:
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database, program: str, count: int) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", program))
     for _ in range(MOST_DEATHS + 2):
         with pytest.raises(StoreUnavailableError):
-            writer.write(payloads(*range(rows)), "host:1:abc")
+            writer.write(rows(*range(count)), "host:1:abc")
     healed = ProcessWriter(url_of(database))
-    assert healed.write(payloads(1), "host:1:abc") == ()
+    assert healed.write(rows(1), "host:1:abc") == ()
     healed.close()
 
 
 def test_ctrl_c_and_sigterm_are_for_the_server_which_ends_the_process(
     beside: ProcessWriter, database: Database
 ) -> None:
-    assert beside.write(payloads(1), "host:1:abc") == ()
+    assert beside.write(rows(1), "host:1:abc") == ()
     pid = pid_of(beside)
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(pid, number)
-    assert beside.write(payloads(2), "host:1:abc") == ()
+    assert beside.write(rows(2), "host:1:abc") == ()
     assert pid_of(beside) == pid
     beside.close()
     assert not alive(pid)
@@ -188,8 +188,9 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from mlplatform.serve.writing import ProcessWriter\n"
+        "from mlplatform.spool.frames import framed\n"
         f"writer = ProcessWriter({url!r})\n"
-        "writer.write([b'no row'], 'host:1:abc')\n"
+        "writer.write(framed([b'no row']), 'host:1:abc')\n"
         "print(writer._process.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.spool.spool import Spool
+from mlplatform.spool.spool import Batch, Spool
 
 
 def rows(first: int, last: int, size: int = 100) -> list[bytes]:
     return [f"{number} ".encode().ljust(size, b".") for number in range(first, last)]
 
 
-def numbers(payloads: tuple[bytes, ...]) -> list[int]:
-    return [int(payload.split()[0]) for payload in payloads]
+def numbers(batch: Batch) -> list[int]:
+    return [int(payload.split()[0]) for payload in batch.payloads() if payload is not None]
 
 
 def drained(spool: Spool, most: int = 7) -> list[int]:
     found: list[int] = []
     while (batch := spool.read(most)) is not None:
-        found += numbers(batch.payloads)
+        found += numbers(batch)
         spool.settle(batch)
     return found
 

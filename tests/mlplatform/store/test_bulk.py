@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from mlplatform.store.bulk import WORTHWHILE, insert_many_returning
+from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import Database
 from mlplatform.store.predictions import Prediction, Recorded, find, record
 from mlplatform.store.schema import predictions
 from tests.mlplatform.conftest import prediction, recorded
 
 
-def rows(database: Database, count: int = WORTHWHILE + 20) -> list[Prediction]:
+def rows(database: Database, count: int = 120) -> list[Prediction]:
     """Predictions whose picture is kept."""
     recorded(database, prediction(seed=1))
     made = [replace(prediction(seed=1).prediction, client_id=f"Zoë\t\\N {n}\n") for n in range(count)]
@@ -51,8 +51,8 @@ def test_a_row_that_cannot_be_stored_refuses_the_batch_and_the_connection_goes_o
 
 
 @pytest.mark.postgres
-def test_a_connection_that_breaks_amid_a_copy_says_so(postgres: Database) -> None:
-    made = [prediction(seed=1) for _ in range(WORTHWHILE)]
+def test_a_connection_that_breaks_says_so(postgres: Database) -> None:
+    made = [prediction(seed=1) for _ in range(100)]
     with pytest.raises((ConnectionError, DBAPIError)):
         record_through_a_broken_connection(postgres, made)
     recorded(postgres, *made)
