@@ -186,7 +186,9 @@ class Shelf:
         return self._own.spool
 
     def _make_room(self, needed: int) -> None:
-        if self.size + needed > self.limit and self._own is not None:
+        if self.size + needed <= self.limit:
+            return
+        if self._own is not None:
             self._own.spool.tidy()
         while (size := self.size) + needed > self.limit:
             if self.on_full == "refuse" or not self._drop("the limit is reached"):

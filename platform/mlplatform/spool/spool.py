@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mlplatform.spool.frames import framed, frames, measured, needed
+from mlplatform.spool.growing import Growing
 
 log = logging.getLogger(__name__)
 SUFFIX: Final = ".rows"
@@ -23,7 +24,9 @@ DAMAGED: Final = ".damaged"
 POSITION: Final = "position"
 CHUNK_BYTES: Final = 2**20
 TIDY_BYTES: Final = 2**18
-"""A segment of which everything was sent is left behind at this size: what is recorded need not lie here as well."""
+"""A segment of which everything was sent is left behind at this size: what is recorded need not lie here as well.
+
+Room is made in files by as much at a time."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Spool:
         self.folder, self._segment_bytes, self._fsync = folder, segment_bytes, fsync
         self._tidy_bytes = min(TIDY_BYTES, segment_bytes)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
-        self._file: int | None = None
+        self._file: Growing | None = None
         self._left: list[int] = []
         """Files that are full and not synced yet: `append` waits for no disk."""
         self._written = self._synced = 0
@@ -67,12 +70,8 @@ class Spool:
         self._newest = max([*self._segments, self._at[0]])
         self.appended = self.settled = 0
         self.queued = sum(each.rows - each.sent for number, each in self._segments.items() if number >= self._at[0])
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        with self._lock:
-            return sum(segment.size for segment in self._segments.values())
+        self.size = sum(segment.size for segment in self._segments.values())
+        """Bytes of rows on disk."""
 
     @property
     def written(self) -> int:
@@ -88,13 +87,10 @@ class Spool:
             if self._file is None or segment is None or segment.size >= self._segment_bytes:
                 segment = self._begin()
             assert self._file is not None
-            try:
-                _write(self._file, data)
-            except OSError:
-                self._take_back(self._file, segment)
-                raise
+            self._file.append(data)
             segment.size += len(data)
             segment.rows += len(payloads)
+            self.size += len(data)
             self.queued += len(payloads)
             self.appended += len(payloads)
             self._written += len(data)
@@ -112,7 +108,7 @@ class Spool:
             with self._lock:
                 goal, files, self._left = self._written, self._left, []
                 if self._file is not None:
-                    files.append(os.dup(self._file))
+                    files.append(self._file.duplicate())
             try:
                 for file in files:
                     os.fsync(file)
@@ -202,29 +198,21 @@ class Spool:
     def _begin(self) -> Segment:
         self._leave()
         self._newest = max(self._newest, self._at[0]) + 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self.folder / _name(self._newest), flags, 0o600)
+        self._file = Growing(self.folder / _name(self._newest), self._tidy_bytes)
         self._segments[self._newest] = Segment()
         return self._segments[self._newest]
 
     def _leave(self) -> None:
         """Write to this file no more; where rows are to outlive the power, the next `sync` holds it."""
         if self._file is not None and self._fsync:
-            self._left.append(self._file)
-            self._file = None
+            file, self._file = self._file, None
+            self._left.append(file.leave())
         self._shut()
 
     def _shut(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
-            os.close(file)
-
-    def _take_back(self, file: int, segment: Segment) -> None:
-        """Cut off what was written of rows that did not fit; where even that fails, write elsewhere from now on."""
-        try:
-            os.ftruncate(file, segment.size)
-        except OSError:
-            self._leave()
+            os.close(file.leave())
 
     def _count_off(self, rows: int) -> None:
         self.queued -= rows
@@ -252,6 +240,7 @@ class Spool:
             segment = self._segments.pop(number, None)
             if segment is None:
                 return  # given up meanwhile
+            self.size -= segment.size
             self._count_off(segment.rows - segment.sent)
             if number == self._newest:
                 self._shut()
@@ -264,7 +253,7 @@ class Spool:
     def _remove(self, number: int) -> None:
         if number == self._newest:
             self._shut()
-        del self._segments[number]
+        self.size -= self._segments.pop(number).size
         (self.folder / _name(number)).unlink(missing_ok=True)
 
 
@@ -277,12 +266,12 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _measured(path: Path, sent_until: int) -> Segment:
-    """The file as far as its rows are whole; what follows was torn off in mid-write, so its request had no answer."""
+    """The file as far as its rows are whole; what follows is room, or was torn in mid-write and had no answer."""
     data = path.read_bytes()  # a file is a few MiB
     rows, end = measured(data)
     left, _ = measured(data, sent_until)
-    if end < len(data):
-        log.warning("%s ends in %d torn byte(s)", path, len(data) - end)
+    if torn := len(data[end:].rstrip(b"\0")):
+        log.warning("%s ends in %d torn byte(s)", path, torn)
     return Segment(end, rows, rows - left)
 
 
@@ -312,12 +301,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _write(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 def _read(path: Path, offset: int, size: int, most: int) -> tuple[int, bytes]:

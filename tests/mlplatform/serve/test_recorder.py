@@ -403,9 +403,9 @@ def test_a_row_the_disk_damaged_is_counted_and_its_neighbours_are_recorded(datab
     answers = [answer(number) for number in range(3)]
     recorder.put(answers)
     [file] = spool.root.glob("*/*.rows")
-    data = bytearray(file.read_bytes())
-    data[data.index(answers[1].prediction.id.encode())] ^= 1
-    file.write_bytes(data)
+    with file.open("r+b") as opened:
+        opened.seek(file.read_bytes().index(answers[1].prediction.id.encode()))
+        opened.write(b"?")
     recorder.start()
     assert recorder.flush(10)
     counts = recorder.close()

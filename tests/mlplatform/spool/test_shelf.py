@@ -99,23 +99,23 @@ def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path:
 
 def test_on_a_full_disk_the_answer_is_refused_with_the_cause(tmp_path: Path) -> None:
     made = shelf(tmp_path)
-    made.append(rows(0, 3))
-    with files_of_at_most(400), pytest.raises(RecordingError, match="kept on disk"):
-        made.append(rows(3, 9))
-    made.append(rows(9, 10))
+    made.append(rows(0, 55))
+    with files_of_at_most(6_300), pytest.raises(RecordingError, match="kept on disk"):
+        made.append(rows(55, 60))
+    made.append(rows(60, 61))
     assert made.own is not None
-    assert drained(made.own) == [0, 1, 2, 9]
+    assert drained(made.own) == [*range(55), 60]
 
 
 def test_on_a_full_disk_the_oldest_go_where_that_is_allowed(tmp_path: Path) -> None:
     lost: list[int] = []
     made = shelf(tmp_path, on_full="drop-oldest", lost=lost.append)
-    made.append(rows(0, 3))
-    with files_of_at_most(400):
-        made.append(rows(3, 6))
-    assert lost == [3]
+    made.append(rows(0, 55))
+    with files_of_at_most(6_300):
+        made.append(rows(55, 60))
+    assert lost == [55]
     assert made.own is not None
-    assert drained(made.own) == [3, 4, 5]
+    assert drained(made.own) == list(range(55, 60))
 
 
 def test_rows_larger_than_the_limit_are_refused_under_either_policy(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mlplatform.spool.frames import measured
 from mlplatform.spool.spool import Batch, Spool
 
 
@@ -79,9 +80,12 @@ def test_without_its_position_a_spool_is_sent_again_from_the_first_file_there_is
 
 
 @pytest.mark.parametrize("cut", [1, 60, 107])
-def test_a_row_torn_by_a_kill_is_passed_over_and_those_before_it_are_whole(tmp_path: Path, cut: int) -> None:
-    Spool(tmp_path, segment_bytes=10_000).append(rows(0, 4))
+def test_a_row_torn_off_is_passed_over_and_those_before_it_are_whole(tmp_path: Path, cut: int) -> None:
+    first = Spool(tmp_path, segment_bytes=10_000)
+    first.append(rows(0, 4))
+    first.close()
     [path] = tmp_path.glob("*.rows")
+    assert path.stat().st_size == 4 * 108, "no room is left behind"
     os.truncate(path, path.stat().st_size - cut)
     heir = Spool(tmp_path, segment_bytes=10_000)
     assert heir.queued == 3
@@ -89,17 +93,48 @@ def test_a_row_torn_by_a_kill_is_passed_over_and_those_before_it_are_whole(tmp_p
     assert drained(heir) == [0, 1, 2, 4, 5]
 
 
+def test_a_kill_amid_a_copy_leaves_the_rows_before_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Spool(tmp_path, segment_bytes=10_000).append(rows(0, 3))
+    assert Spool(tmp_path, segment_bytes=10_000).queued == 3
+    assert not caplog.records, "room is nothing torn"
+    [path] = tmp_path.glob("*.rows")
+    with path.open("r+b") as file:
+        file.seek(3 * 108 + 4)
+        file.write(b"the rest of a head, and some of a row")
+    heir = Spool(tmp_path, segment_bytes=10_000)
+    assert "torn" in caplog.text
+    assert drained(heir) == [0, 1, 2]
+
+
 def test_rows_that_do_not_fit_are_refused_whole_and_those_before_and_after_are_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=10_000)
-    spool.append(rows(0, 3))
-    with files_of_at_most(600), pytest.raises(OSError, match="too large") as refused:
-        spool.append(rows(3, 9))
+    spool.append(rows(0, 90))
+    with files_of_at_most(10_050), pytest.raises(OSError, match="too large") as refused:
+        spool.append(rows(90, 96))
     assert refused.value.errno == errno.EFBIG
     [path] = tmp_path.glob("*.rows")
-    assert path.stat().st_size == 3 * 108
-    assert spool.queued == 3
-    spool.append(rows(9, 12))
-    assert drained(spool) == [0, 1, 2, 9, 10, 11]
+    assert measured(path.read_bytes()) == (90, 90 * 108)
+    assert path.stat().st_size == 10_000
+    assert (spool.queued, spool.size) == (90, 90 * 108)
+    spool.append(rows(96, 99))
+    assert drained(spool) == [*range(90), 96, 97, 98]
+
+
+def test_a_disk_that_is_full_from_the_start_takes_no_row_and_one_that_was_freed_does(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10_000)
+    with files_of_at_most(5_000), pytest.raises(OSError, match="too large"):
+        spool.append(rows(0, 1))
+    assert (spool.queued, spool.size) == (0, 0)
+    spool.append(rows(1, 2))
+    assert drained(spool) == [1]
+
+
+def test_a_row_longer_than_the_room_made_at_a_time_is_kept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10_000)
+    spool.append([*rows(0, 2), *rows(2, 3, size=100_000), *rows(3, 4)])
+    spool.append(rows(4, 5))
+    spool.close()
+    assert drained(Spool(tmp_path, segment_bytes=10_000)) == [0, 1, 2, 3, 4]
 
 
 def test_the_oldest_rows_can_be_given_up_but_not_those_in_hand(tmp_path: Path) -> None:
