@@ -79,12 +79,13 @@ class ThreadWriter:
 
     def prove(self, instance: str) -> None:
         """Write a row and take it back, to see whether the database takes any; raises StoreUnavailableError."""
+        image = np.zeros((1, 1), dtype=np.uint8)
         row = Prediction(
-            id=new_id(), at=utc_now(), model_name="", model_version=0, image_hash="", label="", probabilities=[],
-            confidence=0.0, latency_ms=0.0, request_id="", client_id="",
+            id=new_id(), at=utc_now(), model_name="", model_version=0, image_hash=content_hash(image), label="",
+            probabilities=[], confidence=0.0, latency_ms=0.0, request_id="", client_id="",
         )  # fmt: skip
         with suppress(_TakenBackError), self.database.write() as connection:
-            record(connection, [_encoded(Answer(row, np.zeros((1, 1), dtype=np.uint8)))], instance)
+            record(connection, [_encoded(Answer(row, image))], instance)
             raise _TakenBackError
 
     def close(self) -> None:
@@ -252,8 +253,7 @@ def _receive(pipe: IO[bytes]) -> bytes | None:
 
 
 def _encoded(answer: Answer) -> Recorded:
-    hashed = vars(answer.prediction) | {"image_hash": content_hash(answer.image)}
-    return Recorded(Prediction(**hashed), to_png(answer.image), answer.host_class)
+    return Recorded(answer.prediction, to_png(answer.image), answer.host_class)
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ import orjson
 from numpy.typing import NDArray
 
 from mlplatform.store.predictions import Prediction
+from pipelines.data import content_hash
 
 LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction whose image is not hashed and encoded yet: that happens off the answer's path."""
+    """A prediction whose image need not be hashed and is not encoded yet: that happens off the answer's path."""
 
     prediction: Prediction
     image: NDArray[np.uint8]
@@ -33,10 +34,14 @@ def to_bytes(answer: Answer) -> bytes:
 
 
 def from_bytes(payload: bytes) -> Answer:
-    """The answer that `to_bytes` made these bytes of; raises ValueError, KeyError or TypeError for others."""
+    """The answer that `to_bytes` made these bytes of, its picture hashed.
+
+    Raises ValueError, KeyError or TypeError for other bytes.
+    """
     begin = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
     told: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:begin])
     row = told["row"]
     image = np.frombuffer(payload, dtype=np.uint8, offset=begin).reshape(told["shape"])
-    prediction = Prediction(**row | {"at": datetime.fromisoformat(row["at"])})
-    return Answer(prediction, image, told["host_class"])
+    row["at"] = datetime.fromisoformat(row["at"])
+    row["image_hash"] = row["image_hash"] or content_hash(image)
+    return Answer(Prediction(**row), image, told["host_class"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mlplatform.spool.rows import Answer, from_bytes, to_bytes
+from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture, prediction
 
 
@@ -33,3 +34,8 @@ def test_other_bytes_are_refused() -> None:
     for other in (b"", b"\1\0\0\0{", to_bytes(Answer(prediction().prediction, picture(0)))[:-1]):
         with pytest.raises((ValueError, KeyError, TypeError)):
             from_bytes(other)
+
+
+def test_a_picture_that_was_not_hashed_is_when_its_answer_is_read() -> None:
+    row = replace(prediction().prediction, image_hash="")
+    assert from_bytes(to_bytes(Answer(row, picture(3)))).prediction.image_hash == content_hash(picture(3))
