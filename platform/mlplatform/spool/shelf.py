@@ -105,7 +105,8 @@ class Shelf:
         try:
             with self._lock:
                 own = self._opened()
-                self._make_room(needed)
+                if (own.size if not self.adopted else self.size) + needed > self.limit:
+                    self._make_room(needed)
                 self._appended(own, payloads)
         except OSError as error:
             raise self._unkept(error) from error
@@ -186,8 +187,6 @@ class Shelf:
         return self._own.spool
 
     def _make_room(self, needed: int) -> None:
-        if self.size + needed <= self.limit:
-            return
         if self._own is not None:
             self._own.spool.tidy()
         while (size := self.size) + needed > self.limit:
