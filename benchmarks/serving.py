@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 rounds of 3 seconds instead of 7 of 6")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--database", default="", help="a store's URL instead of SQLite in a fresh folder")
-    parser.add_argument("--soak", type=int, default=0, help="seconds at 80 % of capacity at the end (10 minutes: 600)")
+    parser.add_argument("--soak", type=int, default=0, help="seconds at 80 %% of capacity at the end (10 minutes: 600)")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed; install it (apt-get install wrk, brew install wrk) and run again")
