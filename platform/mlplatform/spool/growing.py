@@ -15,10 +15,13 @@ HEAD_BYTES: Final = 4
 
 
 class Growing:
-    """A new file. Room is made `step` bytes at a time; `size` is how far it is written."""
+    """A new file. Room is made `step` bytes at a time; `size` is how far it is written.
+
+    Raises OSError where the file cannot be made, or is there already: whatever is in it is kept.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._step = step
         self._room = self.size = 0
         self._memory: mmap.mmap | None = None

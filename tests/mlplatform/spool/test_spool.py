@@ -137,6 +137,15 @@ def test_a_row_longer_than_the_room_made_at_a_time_is_kept(tmp_path: Path) -> No
     assert drained(Spool(tmp_path, segment_bytes=10_000)) == [0, 1, 2, 3, 4]
 
 
+def test_a_file_that_is_there_already_is_not_written_over(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_bytes=10_000)
+    Spool(tmp_path, segment_bytes=10_000).append(rows(0, 2))
+    with pytest.raises(FileExistsError):
+        spool.append(rows(2, 3))
+    spool.append(rows(3, 4))
+    assert drained(Spool(tmp_path, segment_bytes=10_000)) == [0, 1, 3]
+
+
 def test_the_oldest_rows_can_be_given_up_but_not_those_in_hand(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=1000)
     for first in range(0, 40, 2):
