@@ -158,8 +158,9 @@ class ProcessWriter:
         rows = [data[begin:end] for begin, end in pairwise([0, *ends])]
         for place, row in enumerate(rows):
             try:
-                refused += [place] * len(self._written(row, instance))
-                taken += 1
+                told = self._written(row, instance)
+                refused += [place] * len(told)
+                taken += not told  # one that is refused need not have reached the database
             except _DiedError:
                 deadly.append(place)
                 if not taken and len(deadly) == MOST_DEATHS:

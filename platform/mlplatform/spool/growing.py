@@ -2,7 +2,8 @@
 
 To append is to copy: no call of the system, which would take longer than the copy and let other threads in between.
 What was copied is the kernel's, and outlives the process as if it had been written. Room is made ahead with zeros that
-are really written, so that a disk that is full says so here, as an OSError, and not by a signal amid a copy.
+are really written, so that a disk that is full says so here, as an OSError, and not by a signal amid a copy. Where no
+file can be mapped (some network file systems), rows are written by a call after all.
 """
 
 import contextlib
@@ -32,11 +33,14 @@ class Growing:
         The first bytes are copied last: whoever is killed in between leaves zeros where they belong.
         """
         end = self.size + len(data)
-        if self._memory is None or end > self._room:
-            self._memory = self._grown(end)
-        begin = self.size + HEAD_BYTES
-        self._memory[begin:end] = data[HEAD_BYTES:]
-        self._memory[self.size : begin] = data[:HEAD_BYTES]
+        if end > self._room:
+            self._grow(end)
+        if self._memory is None:
+            _write(self._file, data, self.size)
+        else:
+            begin = self.size + HEAD_BYTES
+            self._memory[begin:end] = data[HEAD_BYTES:]
+            self._memory[self.size : begin] = data[:HEAD_BYTES]
         self.size = end
 
     def duplicate(self) -> int:
@@ -45,30 +49,32 @@ class Growing:
 
     def leave(self) -> int:
         """End writing; what was room is no longer part of the file. Returns its descriptor, to be closed."""
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        self._unmap()
         with contextlib.suppress(OSError):  # zeros at the end are no rows
             os.ftruncate(self._file, self.size)
         return self._file
 
-    def _grown(self, end: int) -> mmap.mmap:
+    def _grow(self, end: int) -> None:
         room = -(-end // self._step) * self._step
         try:
-            _zeros(self._file, self._room, room)
-            grown = mmap.mmap(self._file, room)
+            _write(self._file, bytes(room - self._room), self._room)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._room)
             raise
+        self._unmap()
+        self._room = room
+        with contextlib.suppress(OSError):
+            self._memory = mmap.mmap(self._file, room)
+
+    def _unmap(self) -> None:
         if self._memory is not None:
             self._memory.close()
-        self._room = room
-        return grown
+            self._memory = None
 
 
-def _zeros(file: int, begin: int, end: int) -> None:
-    rest = memoryview(bytes(end - begin))
+def _write(file: int, data: bytes, place: int) -> None:
+    rest = memoryview(data)
     while rest:
-        written = os.pwrite(file, rest, end - len(rest))
-        rest = rest[written:]
+        written = os.pwrite(file, rest, place)
+        rest, place = rest[written:], place + written

@@ -81,6 +81,8 @@ class Spool:
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Write the rows at the end, all or none. Raises OSError, as on a full disk."""
+        if not payloads:
+            return
         data = framed(payloads)
         with self._lock:
             segment = self._segments.get(self._newest)

@@ -1,22 +1,30 @@
 """Many new rows at once on PostgreSQL: one INSERT that takes them as one JSON document; it knows no table's meaning."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Column, Connection, Table
 
 from mlplatform.store.database import insert_returning
 
+NUL: Final = "\\u0000"
+
 
 def insert_many_returning(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], column: Column[Any]
 ) -> set[Any]:
-    """Insert whole rows whose keys are not there yet; returns that column of the new ones. No column has a default."""
+    """Insert whole rows whose keys are not there yet; returns that column of the new ones. No column has a default.
+
+    A float that is no number is NULL in the document, which a column that must not be empty refuses.
+    """
     if connection.dialect.name != "postgresql" or not rows:
         return insert_returning(connection, table, rows, column)
+    told = orjson.dumps(rows, default=_text, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    if NUL in told:  # a JSON column may hold it where it stands; a document that is taken apart may not
+        return insert_returning(connection, table, rows, column)
     names = ", ".join(each.name for each in table.columns)
-    told = orjson.dumps(rows, default=_bytea, option=orjson.OPT_NON_STR_KEYS).decode()
     inserted = connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({names}) SELECT {names} "  # noqa: S608 - names of our own schema
         f"FROM json_populate_recordset(NULL::{table.name}, %(rows)s::json) ON CONFLICT DO NOTHING "
@@ -26,8 +34,10 @@ def insert_many_returning(
     return set(inserted.scalars())
 
 
-def _bytea(value: object) -> str:
-    """Bytes as PostgreSQL reads them in a text. Raises TypeError for what has no place in JSON."""
+def _text(value: object) -> str:
+    """What JSON has no word for, as PostgreSQL reads it. Raises TypeError for what cannot be written."""
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
-    raise TypeError(f"a {type(value).__name__} cannot be written into the database: {value!r}")
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"this {type(value).__name__} cannot be written into the database: {value!r}")

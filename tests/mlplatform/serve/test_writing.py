@@ -168,6 +168,16 @@ def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database
     healed.close()
 
 
+def test_a_row_that_cannot_be_read_is_no_proof_that_others_can_be_written(database: Database) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", FATAL))
+    damaged = bytearray(rows(1))
+    damaged[-1] ^= 1
+    for _ in range(MOST_DEATHS + 2):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(bytes(damaged) + framed([b"no row"]) + rows(2, 3), "host:1:abc")
+    writer.close()
+
+
 def test_ctrl_c_and_sigterm_are_for_the_server_which_ends_the_process(
     beside: ProcessWriter, database: Database
 ) -> None:

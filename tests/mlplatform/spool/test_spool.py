@@ -137,6 +137,19 @@ def test_a_row_longer_than_the_room_made_at_a_time_is_kept(tmp_path: Path) -> No
     assert drained(Spool(tmp_path, segment_bytes=10_000)) == [0, 1, 2, 3, 4]
 
 
+def test_rows_are_kept_where_files_cannot_be_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENODEV, "no such thing here")
+
+    monkeypatch.setattr("mlplatform.spool.growing.mmap.mmap", refused)
+    spool = Spool(tmp_path, segment_bytes=1_000)
+    for first in range(0, 40, 4):
+        spool.append(rows(first, first + 4))
+    spool.append([])
+    assert Spool(tmp_path, segment_bytes=1_000).queued == 40
+    assert drained(spool) == list(range(40))
+
+
 def test_a_file_that_is_there_already_is_not_written_over(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=10_000)
     Spool(tmp_path, segment_bytes=10_000).append(rows(0, 2))

@@ -1,10 +1,11 @@
 """Many rows at once are stored as few are: the same content, each id once, the same errors."""
 
 from dataclasses import asdict, replace
+from datetime import timedelta, timezone
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import Database
@@ -48,6 +49,21 @@ def test_a_row_that_cannot_be_stored_refuses_the_batch_and_the_connection_goes_o
     with pytest.raises(IntegrityError):
         insert(database, [*made, replace(made[0], id="x", latency_ms=None)])  # type: ignore[arg-type]
     assert insert(database, made) == {row.id for row in made}
+
+
+def test_what_json_has_no_word_for_comes_back_and_a_time_without_zone_is_refused(database: Database) -> None:
+    base = rows(database, 1)[0]
+    zone = timezone(timedelta(hours=5, seconds=30))
+    odd = [
+        replace(base, id="nul", tags={"a": "x\0y"}),
+        replace(base, id="zone", at=base.at.astimezone(zone) + timedelta(microseconds=1)),
+        replace(base, id="floats", confidence=5e-324, latency_ms=0.1 + 0.2),
+    ]
+    assert insert(database, odd) == {row.id for row in odd}
+    with database.read() as connection:
+        assert [find(connection, row.id) for row in odd] == odd
+    with pytest.raises((TypeError, StatementError)):
+        insert(database, [replace(base, id="naive", at=base.at.replace(tzinfo=None))])
 
 
 @pytest.mark.postgres
