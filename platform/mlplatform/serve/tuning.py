@@ -94,9 +94,9 @@ class Tuner:
         with self.parts.database.read() as connection:
             if not tasks.open_tasks(connection, loaded.name, "tune-serving"):
                 return 0
-        now, name = self.parts.clock(), f"tune-serving/{loaded.name}"
+        name = f"tune-serving/{loaded.name}"
         with self.parts.database.write() as connection:
-            lease = leases.acquire(connection, name, self.parts.instance, LEASE_LIFE, now)
+            lease = leases.acquire(connection, name, self.parts.instance, LEASE_LIFE, self.parts.clock())
         if lease is None:
             return 0
         try:

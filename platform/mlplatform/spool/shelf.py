@@ -105,7 +105,7 @@ class Shelf:
         try:
             with self._lock:
                 own = self._opened()
-                if (own.size if not self.adopted else self.size) + needed > self.limit:
+                if self.size + needed > self.limit:
                     self._make_room(needed)
                 self._appended(own, payloads)
         except OSError as error:

@@ -13,9 +13,9 @@ import torch
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.plan import Plan
+from mlplatform.serve.plan import NOISE, Plan
 from mlplatform.serve.server import assemble
-from mlplatform.serve.speed import WARM_UP_CALLS, measure, under_load
+from mlplatform.serve.speed import WARM_UP_CALLS, Speed, measure, under_load
 from mlplatform.serve.tuning import Tuner, host_class
 from mlplatform.store import evaluations, leases, tasks, tunings
 from pipelines.engine import Choice, EngineName, open_model
@@ -107,6 +107,18 @@ def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -
         tuner.work()
     flaky.away = False
     assert tuner.work() == 1
+
+
+def test_what_is_clearly_fastest_is_kept(tuner: Tuner, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(loaded: Loaded, _decoder: Decoder, calls: int, threads: int) -> Speed:
+        spent = 1.0 if loaded.predictor.name == "onnx" else 3.0
+        return Speed(spent, spent, calls, threads)
+
+    monkeypatch.setattr("mlplatform.serve.tuning.measure", known)
+    monkeypatch.setattr("mlplatform.serve.tuning.under_load", lambda *_: 100.0)
+    result = tuner.tune(on_disk(files, "torch"))
+    assert (result["before"]["engine"], result["after"]["engine"]) == ("torch", "onnx")
+    assert result["after"]["p95_ms"] <= NOISE * min(each["p95_ms"] for each in result["tried"])
 
 
 def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tuner: Tuner, files: Path) -> None:
