@@ -1,7 +1,7 @@
-"""Pictures from outside as the model's input: uint8 greys of its size; it knows no model and no HTTP.
+"""Requests for answers as the model's input: uint8 greys of its size; it knows no model and no HTTP.
 
-A picture of another size is converted to grey, scaled to fit and centred on black; ink is bright on dark ground,
-as in MNIST. Limits are checked on the header, before anything is decompressed.
+How a picture is read is in `pipelines/pictures.py`. Limits are checked on what a body and its pictures say of
+themselves, before anything is made of them.
 """
 
 import base64
@@ -17,18 +17,20 @@ from math import inf
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from zlib_ng import zlib_ng
 
 from mlplatform.errors import InvalidInputError, TooLargeError
+from pipelines.payloads import Amounts, PayloadTooLargeError, shown
+from pipelines.pictures import LEAST_SIDE, PNG_SIGNATURE, PictureError, Polarity, outline, read
 
 MOST_TAGS = 10
 LONGEST_TAG = 64
+SMALL_BODY = 16 * 1024
+"""Bodies up to so many bytes are read on the event loop: handing them to a thread costs more than it saves."""
 SMALL_PIXELS = 128 * 128
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Grey = NDArray[np.uint8]
-BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, EOFError)
 
 
 def among_images(body: bytes, mark: bytes) -> bool:
@@ -54,9 +56,21 @@ class Decoder:
     max_images: int
     max_pixels: float
     max_pixels_together: float = inf
+    polarity: Polarity = "auto"
+
+    def check_amounts(self, body: bytes, pictures: int | None = None) -> None:
+        """Raise TooLargeError for a JSON text of more than so many pictures hold, before anything is made of it."""
+        if len(body) <= SMALL_BODY:
+            return
+        try:
+            Amounts.of_pictures(pictures or self.max_images, self.height, self.width).check(body)
+        except PayloadTooLargeError as error:
+            most = f"{pictures or self.max_images} of {self.height}×{self.width} (PLATFORM_MAX_IMAGES)"
+            raise TooLargeError(f"{error}, as many as there may be pictures: {most}") from error
 
     def json_body(self, body: bytes) -> Sent:
         """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""
+        self.check_amounts(body)
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -65,7 +79,7 @@ class Decoder:
             raise InvalidInputError('the body must be an object with a list "images"')
         unknown = set(document) - {"images", "client_id", "request_id", "tags"}
         if unknown:
-            raise InvalidInputError(f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id, tags")
+            raise InvalidInputError(f"unknown field {shown(min(unknown))}; allowed: images, client_id, request_id, tags")
         texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
         for key, value in texts.items():
             check_text(value, key)
@@ -108,7 +122,7 @@ class Decoder:
         """The image, and how many pixels had to be decoded for it."""
         if isinstance(item, str):
             try:
-                item = base64.b64decode(item.split(",")[-1], validate=True)
+                item = base64.b64decode(item.rpartition(",")[2], validate=True)
             except ValueError as error:  # binascii.Error, or a text that is not ASCII
                 raise InvalidInputError(f"{name} is not base64 ({error})") from error
         if isinstance(item, bytes):
@@ -132,51 +146,27 @@ class Decoder:
         return np.asarray(np.rint(array), dtype=np.uint8)
 
     def picture(self, data: bytes, name: str, left: float = inf) -> tuple[Grey, int]:
-        """A PNG or JPEG of any size up to the limit, and its pixels, of which `left` may still be decoded."""
+        """A PNG or JPEG of any size up to the limit, and what it costs in pixels, of which `left` may be spent."""
         try:
-            with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                columns, rows = opened.size
-                if columns * rows > self.max_pixels:
-                    raise TooLargeError(
-                        f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
-                        "(PLATFORM_MAX_MEGAPIXELS)"
-                    )
-                if columns * rows > left:  # a few kilobytes may say that they are megapixels
-                    raise TooLargeError(
-                        f"with {name} the pictures of this request are over "
-                        f"{self.max_pixels_together / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
-                    )
-                opened.load()
-                return self._fit(opened), columns * rows
-        except UnidentifiedImageError as error:
-            raise InvalidInputError(f"{name} is neither PNG nor JPEG ({len(data)} bytes)") from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise TooLargeError(f"{name} is over the limit of {self.max_pixels / 1e6:g} megapixels") from error
-        except TooLargeError:
-            raise
-        except BROKEN as error:
-            raise InvalidInputError(f"{name} is broken or truncated ({error})") from error
-
-    def _fit(self, picture: Image.Image) -> Grey:
-        grey = _on_black(picture)
-        if grey.size == (self.width, self.height):
-            return np.asarray(grey, dtype=np.uint8)
-        scale = min(self.width / grey.width, self.height / grey.height)
-        size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
-        sheet = Image.new("L", (self.width, self.height))
-        corner = ((self.width - size[0]) // 2, (self.height - size[1]) // 2)
-        sheet.paste(grey.resize(size, Image.Resampling.LANCZOS), corner)
-        return np.asarray(sheet, dtype=np.uint8)
-
-
-def _on_black(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        values = np.asarray(picture, dtype=np.uint32) // 256
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA"):
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("L")
-    return picture.convert("L")
+            found = outline(data)
+            size = f"{name} is {found.columns}×{found.rows} pixels"
+            if found.columns * found.rows > self.max_pixels:
+                raise TooLargeError(
+                    f"{size}; at most {self.max_pixels / 1e6:g} megapixels (PLATFORM_MAX_MEGAPIXELS)"
+                )
+            if LEAST_SIDE * max(found.columns, found.rows) > max(self.max_pixels, LEAST_SIDE**2):
+                raise TooLargeError(
+                    f"{size}; no side may be longer than {self.max_pixels // LEAST_SIDE:g} (a {LEAST_SIDE}th of "
+                    "PLATFORM_MAX_MEGAPIXELS)"
+                )
+            if found.work > left:  # a few kilobytes may say that they are megapixels
+                raise TooLargeError(
+                    f"with {name} the pictures of this request are over "
+                    f"{self.max_pixels_together / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
+                )
+            return read(found, self.polarity, self.height, self.width), found.work
+        except PictureError as error:
+            raise InvalidInputError(f"{name} {error}") from error
 
 
 def check_text(value: object, name: str) -> None:
@@ -193,7 +183,7 @@ def check_tags(value: object) -> dict[str, str]:
         raise InvalidInputError(f"tags must be an object of at most {MOST_TAGS} names and texts")
     for name, text in value.items():
         if not isinstance(name, str) or not _TAG.fullmatch(name):
-            raise InvalidInputError(f"tag {str(name)[:40]!r} is no name; use a-z, 0-9 and _, at most 32")
+            raise InvalidInputError(f"tag {shown(name)} is no name; use a-z, 0-9 and _, at most 32")
         check_text(text, f"tag {name}")
         if len(text) > LONGEST_TAG:
             raise InvalidInputError(f"tag {name} is longer than {LONGEST_TAG} characters; shorten it")
@@ -201,11 +191,11 @@ def check_tags(value: object) -> dict[str, str]:
 
 
 def is_small(data: bytes) -> bool:
-    """Whether this is a PNG of few pixels, by its header: one that takes no time to decode."""
-    if len(data) < 24 or data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR":
+    """Whether this is a small file of a PNG of few pixels and lines, by its header: one that takes no time to decode."""
+    if not 24 <= len(data) <= SMALL_BODY or data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR":
         return False
     columns, rows = struct.unpack(">II", data[16:24])
-    return bool(columns * rows <= SMALL_PIXELS)
+    return bool(max(columns, LEAST_SIDE) * max(rows, LEAST_SIDE) <= SMALL_PIXELS)
 
 
 def to_png(image: Grey) -> bytes:
