@@ -1,34 +1,60 @@
-"""An edge server, one exported model behind the platform's /v1/predict, in one file; it records nothing.
+"""An edge server, one exported model behind the platform's /v1/predict; it records nothing.
 
-It needs Python, NumPy, Pillow and ONNX Runtime, and nothing of this repository: copy this file and the model to a
-device and run `python edge.py MODEL.onnx`. Requests and answers are those of the platform's API server.
+It needs Python, NumPy, Pillow and ONNX Runtime, and of this repository connections.py, payloads.py and pictures.py:
+`platform export --with-server` writes them beside the model; copy the folder to a device and run `python edge.py
+MODEL.onnx` there. Requests and answers are those of the platform's API server.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
+import os
 import signal
 import threading
 import time
 import uuid
-from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image
+
+if __package__ == "pipelines":
+    from pipelines.connections import BoundedServer
+    from pipelines.payloads import Amounts, PayloadError, PayloadTooLargeError, read_form, shown
+    from pipelines.pictures import LEAST_SIDE, POLARITIES, PictureError, Polarity, outline, pixels, read
+else:  # on a device, where they lie beside this file
+    from connections import BoundedServer  # type: ignore[import-not-found, no-redef]
+    from payloads import (  # type: ignore[import-not-found, no-redef]
+        Amounts,
+        PayloadError,
+        PayloadTooLargeError,
+        read_form,
+        shown,
+    )
+    from pictures import (  # type: ignore[import-not-found, no-redef]
+        LEAST_SIDE,
+        POLARITIES,
+        PictureError,
+        Polarity,
+        outline,
+        pixels,
+        read,
+    )
 
 MAX_BODY: Final = 16 * 2**20
 MAX_IMAGES: Final = 256
 MAX_PIXELS: Final = 25_000_000
-IDLE_SECONDS: Final = 15
+MAX_PIXELS_TOGETHER: Final = 64_000_000
 LONGEST_TEXT: Final = 200
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+KEY_VARIABLE: Final = "EDGE_KEY"
 Grey = NDArray[np.uint8]
 
 
@@ -43,7 +69,9 @@ class Refused(ValueError):  # noqa: N818 - what the client reads, not a fault of
 class EdgeModel:
     """One ONNX graph ready to answer; its classes and name are read from its metadata."""
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    polarity: Polarity = "auto"
+
+    def __init__(self, path: Path, threads: int = 1, polarity: Polarity = "auto") -> None:
         """Raise Refused where the file is no model that this platform exported."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -58,6 +86,7 @@ class EdgeModel:
             raise Refused(422, f"{path} is not a model of `platform export` ({error}); export it again") from error
         given = self._session.get_inputs()[0]
         self._given, (self.height, self.width) = given.name, given.shape[2:]
+        self.polarity = polarity
 
     def __call__(self, images: Grey) -> NDArray[np.float32]:
         """Probabilities (n, classes) of uint8 images (n, height, width)."""
@@ -65,69 +94,53 @@ class EdgeModel:
         answer: NDArray[np.float32] = self._session.run(None, {self._given: floats})[0]
         return answer
 
+    def images(self, items: list[object]) -> Grey:
+        """All images of a request (n, height, width); raises Refused."""
+        if not items:
+            raise Refused(422, "no image was sent; send at least one")
+        if len(items) > MAX_IMAGES:
+            raise Refused(413, f"{len(items)} images in one request; at most {MAX_IMAGES}")
+        left, made = MAX_PIXELS_TOGETHER, []
+        for index, item in enumerate(items):
+            one, work = self._one(item, f"images[{index}]", left)
+            made.append(one)
+            left -= work
+        return np.stack(made)
+
     def decode(self, item: object, name: str) -> Grey:
         """One image as picture bytes, base64 text or an array of numbers from 0 to 255."""
+        return self._one(item, name, MAX_PIXELS_TOGETHER)[0]
+
+    def _one(self, item: object, name: str, left: int) -> tuple[Grey, int]:
+        """The image, and what it cost of the pixels that are left."""
         if isinstance(item, str):
             try:
-                item = base64.b64decode(item.split(",")[-1], validate=True)
+                item = base64.b64decode(item.rpartition(",")[2], validate=True)
             except ValueError as error:
                 raise Refused(422, f"{name} is not base64 ({error})") from error
-        return self._picture(item, name) if isinstance(item, bytes) else self._pixels(item, name)
-
-    def _pixels(self, item: object, name: str) -> Grey:
         try:
-            array = np.asarray(item)
-        except ValueError as error:
-            raise Refused(422, f"{name} is ragged; send {self.height}x{self.width} numbers") from error
-        if array.dtype.kind not in "iuf" or array.shape != (self.height, self.width):
-            raise Refused(422, f"{name} is no {self.height}x{self.width} array of numbers")
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-            raise Refused(422, f"{name} has pixels outside 0 to 255")
-        return np.asarray(np.rint(array), dtype=np.uint8)
-
-    def _picture(self, data: bytes, name: str) -> Grey:
-        try:
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise Refused(413, f"{name} is over {MAX_PIXELS / 1e6:g} megapixels")
-                opened.load()
-                return self._fit(_on_black(opened))
-        except Refused:
-            raise
-        except Exception as error:  # Pillow raises anything on a broken file; all mean one thing
-            raise Refused(422, f"{name} is no whole PNG or JPEG ({error})") from error
-
-    def _fit(self, grey: Image.Image) -> Grey:
-        if grey.size == (self.width, self.height):
-            return np.asarray(grey, dtype=np.uint8)
-        scale = min(self.width / grey.width, self.height / grey.height)
-        size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
-        sheet = Image.new("L", (self.width, self.height))
-        corner = ((self.width - size[0]) // 2, (self.height - size[1]) // 2)
-        sheet.paste(grey.resize(size, Image.Resampling.LANCZOS), corner)
-        return np.asarray(sheet, dtype=np.uint8)
-
-
-def _on_black(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        values = np.asarray(picture, dtype=np.uint32) // 256
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA"):
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("L")
-    return picture.convert("L")
+            if not isinstance(item, bytes):
+                return pixels(item, self.height, self.width), 0
+            found = outline(item)
+            if found.columns * found.rows > MAX_PIXELS or LEAST_SIDE * max(found.columns, found.rows) > MAX_PIXELS:
+                raise Refused(413, f"{name} is over {MAX_PIXELS / 1e6:g} megapixels, or very long and thin")
+            if found.work > left:
+                raise Refused(413, f"with {name} the pictures are over {MAX_PIXELS_TOGETHER / 1e6:g} megapixels")
+            return read(found, self.polarity, self.height, self.width), found.work
+        except PictureError as error:
+            raise Refused(422, f"{name} {error}") from error
 
 
 def answer(model: EdgeModel, kind: str, body: bytes, request_id: str = "") -> dict[str, Any]:
     """The answer to one request, in the form of the platform's /v1/predict; raises Refused."""
     begun = time.perf_counter()
-    items, texts = _asked(kind, body)
-    if not items:
-        raise Refused(422, "no image was sent; send at least one")
-    if len(items) > MAX_IMAGES:
-        raise Refused(413, f"{len(items)} images in one request; at most {MAX_IMAGES}")
-    images = np.stack([model.decode(item, f"images[{index}]") for index, item in enumerate(items)])
-    probabilities = model(images)
+    try:
+        items, texts = _asked(model, kind, body)
+    except PayloadTooLargeError as error:
+        raise Refused(413, str(error)) from error
+    except PayloadError as error:
+        raise Refused(422, str(error)) from error
+    probabilities = model(model.images(items))
     made = {"name": model.name, "version": model.version}
     predictions = [
         {
@@ -144,88 +157,135 @@ def answer(model: EdgeModel, kind: str, body: bytes, request_id: str = "") -> di
     return {"request_id": told, "predictions": predictions, "latency_ms": spent, "recorded": False}
 
 
-def _asked(kind: str, body: bytes) -> tuple[list[object], dict[str, str]]:
+def _asked(model: EdgeModel, kind: str, body: bytes) -> tuple[list[object], dict[str, str]]:
     plain = kind.partition(";")[0].strip().lower()
     if plain in ("image/png", "image/jpeg"):
         return [body], {}
     if plain == "multipart/form-data":
-        whole = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode("latin-1") + body)
-        parts = whole.get_payload() if whole.is_multipart() else []
-        files = [part.get_payload(decode=True) for part in parts if part.get_filename()]  # type: ignore[union-attr]
-        return list(files), {}
+        return list(read_form(body, kind, MAX_IMAGES).files), {}
     if plain not in ("application/json", ""):
-        raise Refused(422, f"content type {plain!r} is not understood; send JSON, multipart/form-data, PNG or JPEG")
+        raise Refused(
+            422, f"content type {plain[:40]!r} is not understood; send JSON, multipart/form-data, PNG or JPEG"
+        )
+    Amounts.of_pictures(MAX_IMAGES, model.height, model.width).check(body)
     try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise Refused(422, f"the body is not JSON ({error})") from error
+        document = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refused(422, f"the body is not JSON ({str(error)[:100]})") from error
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         raise Refused(422, 'the body must be an object with a list "images"')
     unknown = set(document) - {"images", "client_id", "request_id", "tags"}
     if unknown:
-        raise Refused(422, f"unknown field {min(unknown)!r}; allowed: images, client_id, request_id, tags")
+        raise Refused(422, f"unknown field {shown(min(unknown))}; allowed: images, client_id, request_id, tags")
     texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
-    if any(not isinstance(text, str) or len(text) > LONGEST_TEXT for text in texts.values()):
-        raise Refused(422, f"client_id and request_id must be texts of at most {LONGEST_TEXT} characters")
+    if any(not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable() for text in texts.values()):
+        raise Refused(422, f"client_id and request_id must be printable texts of at most {LONGEST_TEXT} characters")
     return document["images"], texts
 
 
-def make_server(model: EdgeModel, host: str, port: int) -> ThreadingHTTPServer:
-    """A server bound to an address, not yet serving; port 0 takes a free one."""
+class EdgeServer(BoundedServer):
+    """The model behind an address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = IDLE_SECONDS  # of a connection that says nothing
+    def __init__(self, address: tuple[str, int], model: EdgeModel, key: str, clock: Callable[[], float]) -> None:
+        self.model = model
+        super().__init__(address, Handler, key, clock)
 
-        def do_GET(self) -> None:
-            """Whether the process lives and answers."""
-            if self.path == "/healthz":
-                self._send(200, {"status": "alive"})
-            elif self.path == "/readyz":
-                self._send(200, {"status": "ready", "model": {"name": model.name, "version": model.version}})
-            else:
-                self._refuse(Refused(404, f"{self.path} is not known; POST /v1/predict answers"))
 
-        def do_POST(self) -> None:
-            """Answer images."""
-            try:
-                length = self.headers.get("content-length", "")
-                if not length.isdigit():
-                    raise Refused(411, "send the length of the body")
-                if int(length) > MAX_BODY:
-                    raise Refused(413, f"the body has {length} bytes; at most {MAX_BODY}")
-                body = self.rfile.read(int(length))
-                if self.path != "/v1/predict":
-                    raise Refused(404, f"{self.path} is not known; POST /v1/predict answers")
-                kind, told = self.headers.get("content-type", ""), self.headers.get("x-request-id", "")
-                self._send(200, answer(model, kind, body, told[:LONGEST_TEXT]))
-            except Refused as refused:
-                self._refuse(refused)
+class Handler(BaseHTTPRequestHandler):
+    """One connection; every request on it gets an answer, or the end of the connection."""
 
-        def _refuse(self, refused: Refused) -> None:
-            self.close_connection = True  # the rest of its body was not read
-            body = {"type": "urn:mlplatform:problem:refused", "title": "The request cannot be answered"}
-            self._send(refused.status, {**body, "status": refused.status, "detail": str(refused)}, "problem+json")
+    protocol_version = "HTTP/1.1"
+    server: EdgeServer
 
-        def _send(self, status: int, value: object, kind: str = "json") -> None:
-            content = json.dumps(value).encode()
+    def handle_one_request(self) -> None:
+        """Wait for the next request and answer it."""
+        self.server.note(self.connection, working=False)
+        super().handle_one_request()
+
+    def do_GET(self) -> None:
+        """Whether the process lives and answers."""
+        model = self.server.model
+        if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
+            self._refuse(Refused(400, "a GET has no body"))
+        elif self.path == "/healthz":
+            self._send(200, {"status": "alive"})
+        elif self.path == "/readyz":
+            self._send(200, {"status": "ready", "model": {"name": model.name, "version": model.version}})
+        else:
+            self._refuse(Refused(404, f"{self.path[:100]} is not known; POST /v1/predict answers"))
+
+    def do_POST(self) -> None:
+        """Answer images."""
+        try:
+            self._check_key()
+            length = self._length()
+            if self.path != "/v1/predict":
+                raise Refused(404, f"{self.path[:100]} is not known; POST /v1/predict answers")
+            body = self.rfile.read(length)
+            if len(body) != length:
+                raise Refused(400, f"the body ended after {len(body)} of {length} bytes")
+            self.server.note(self.connection, working=True)
+            kind, told = self.headers.get("content-type", ""), self.headers.get("x-request-id", "")
+            with self.server.turns:
+                made = answer(self.server.model, kind, body, told[:LONGEST_TEXT])
+            self._send(200, made)
+        except Refused as refused:
+            self._refuse(refused)
+        except OSError:
+            self.close_connection = True
+        except Exception as error:  # noqa: BLE001 - a request must not end without an answer
+            self._refuse(Refused(500, f"the server failed ({type(error).__name__})"))
+
+    def _check_key(self) -> None:
+        scheme, _, rest = self.headers.get("authorization", "").partition(" ")
+        given = self.headers.get("x-api-key") or (rest.strip() if scheme.lower() == "bearer" else "")
+        if not self.server.opens(given):
+            raise Refused(401, "give this server's key: Authorization: Bearer KEY")
+
+    def _length(self) -> int:
+        """How long the body is; two ways to say it, or two lengths, could be read differently by a proxy."""
+        given = self.headers.get_all("content-length", [])
+        if "transfer-encoding" in self.headers:
+            raise Refused(411, "send the length of the body, and no Transfer-Encoding")
+        if len(given) != 1 or not given[0].isascii() or not given[0].isdigit():
+            raise Refused(411, "send the length of the body, once, as a whole number")
+        if len(given[0]) > 12 or int(given[0]) > MAX_BODY:
+            raise Refused(413, f"the body has {given[0][:20]} bytes; at most {MAX_BODY}")
+        return int(given[0])
+
+    def _refuse(self, refused: Refused) -> None:
+        self.close_connection = True  # the rest of its body was not read
+        body = {"type": "urn:mlplatform:problem:refused", "title": "The request cannot be answered"}
+        self._send(refused.status, {**body, "status": refused.status, "detail": str(refused)}, "problem+json")
+
+    def _send(self, status: int, value: object, kind: str = "json") -> None:
+        content = json.dumps(value).encode()
+        with suppress(OSError):
             self.send_response(status)
             self.send_header("content-type", f"application/{kind}")
             self.send_header("content-length", str(len(content)))
+            if status == 401:
+                self.send_header("www-authenticate", "Bearer")
+            if self.close_connection:
+                self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing of requests."""
-
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
-    return server
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing of requests."""
 
 
-def serve(path: Path, host: str, port: int, threads: int = 1) -> None:
+def make_server(
+    model: EdgeModel, host: str, port: int, key: str = "", clock: Callable[[], float] = time.monotonic
+) -> EdgeServer:
+    """A server bound to an address, not yet serving; port 0 takes a free one. Beyond loopback it needs a key."""
+    if host not in LOOPBACK and not key:
+        raise Refused(401, f"{host} is not loopback: set {KEY_VARIABLE} to a key that clients must show")
+    return EdgeServer((host, port), model, key, clock)
+
+
+def run(server: EdgeServer) -> None:
     """Answer until SIGTERM or Ctrl-C."""
-    server = make_server(EdgeModel(path, threads), host, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     try:
@@ -241,8 +301,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--polarity", choices=POLARITIES, default="auto")
     asked = parser.parse_args()
-    serve(asked.model, asked.host, asked.port, asked.threads)
+    try:
+        model = EdgeModel(asked.model, asked.threads, asked.polarity)
+        run(make_server(model, asked.host, asked.port, os.environ.get(KEY_VARIABLE, "")))
+    except Refused as refused:
+        parser.error(str(refused))
 
 
 if __name__ == "__main__":

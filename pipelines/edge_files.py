@@ -21,6 +21,8 @@ from pipelines.quiet import quietly
 from registry.package import MODEL_FILE, ONNX_FILE
 
 EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
+SERVER_FILES = ("edge.py", "connections.py", "payloads.py", "pictures.py")
+"""What answers with an ONNX file on a device, and needs nothing else of this repository."""
 CALIBRATION_ROWS = 256
 CALLS = 200
 
@@ -67,6 +69,13 @@ def export_file(
     if form == "onnx-int8":
         content = _quantised(content, rows)
     _written(out, _named(content, classes, name, version))
+
+
+def copy_server(folder: Path) -> None:
+    """Write the edge server's files into a folder, beside a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SERVER_FILES:
+        _written(folder / name, Path(__file__).with_name(name).read_bytes())
 
 
 def _written(out: Path, content: bytes) -> None:

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.data import ImageSet
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
+from pipelines.pictures import LEAST_SIDE, PictureError, Polarity, outline, read
 
 MOST_PIXELS = 4096 * 4096
+MOST_SIDE = MOST_PIXELS // LEAST_SIDE
 
 
 def load_labelled(
-    folder: Path, classes: Mapping[str, int], *, height: int, width: int, dark_ink: bool = False
+    folder: Path, classes: Mapping[str, int], *, height: int, width: int, polarity: Polarity = "auto"
 ) -> ImageSet:
     """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
 
-    `classes` says which class the pictures of a folder belong to; several folders may share one. `dark_ink` turns
-    pictures of dark ink on light paper round, because models here read bright on dark.
+    `classes` says which class the pictures of a folder belong to; several folders may share one. Pictures become what
+    a server makes of them, bright ink on dark ground, so that a model is asked for what it learnt from.
     """
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give one that holds a folder of PNG files for each class")
@@ -34,8 +36,7 @@ def load_labelled(
     pairs = [(path, classes[each.name]) for each in found for path in sorted(each.glob("*.png"))]
     if not pairs:
         raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
-    pixels = [_read(path, dark_ink) for path, _ in pairs]
-    images = np.stack([fitted(image, height, width) for image in pixels])
+    images = np.stack([_read(path, polarity, height, width) for path, _ in pairs])
     return ImageSet(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
 
 
@@ -67,14 +68,15 @@ def all_fitted(images: ImageSet, height: int, width: int) -> ImageSet:
     return ImageSet(pixels, images.labels, images.name, writers=images.writers)
 
 
-def _read(path: Path, dark_ink: bool) -> NDArray[np.uint8]:
+def _read(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise CorruptDataError(
-                    f"{path} has {picture.width}x{picture.height} pixels; the limit is {MOST_PIXELS}"
-                )
-            pixels: NDArray[np.uint8] = np.asarray(picture.convert("L"), dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise CorruptDataError(f"{path} is not a whole PNG file: {error}; replace it or take it away") from error
-    return 255 - pixels if dark_ink else pixels
+        found = outline(path.read_bytes())
+        if found.form != "PNG":
+            raise PictureError(f"is a {found.form}")
+        if found.columns * found.rows > MOST_PIXELS or max(found.columns, found.rows) > MOST_SIDE:
+            raise CorruptDataError(
+                f"{path} has {found.columns}x{found.rows} pixels; the limit is {MOST_PIXELS}, a side of {MOST_SIDE}"
+            )
+        return read(found, polarity, height, width)
+    except (PictureError, OSError) as error:
+        raise CorruptDataError(f"{path} is not a whole PNG file: it {error}; replace it or take it away") from error

@@ -23,6 +23,10 @@ class PayloadError(ValueError):
     """A body that cannot be used, and why."""
 
 
+class BrokenFormError(PayloadError):
+    """A multipart body that does not follow its own rules."""
+
+
 class PayloadTooLargeError(PayloadError):
     """A body that holds more than is taken."""
 
@@ -41,12 +45,12 @@ class Amounts:
         return cls(count * (height + 4) + 1024, count + 1024, count * (height * width + 8) + 8192)
 
     def check(self, body: bytes) -> None:
-        """Raise PayloadTooLargeError for a text that holds more, before anything is made of it."""
-        for mark, name, most in ((b"[", "lists", self.lists), (b"{", "objects", self.objects)):
-            if (found := body.count(mark)) > most:
-                raise PayloadTooLargeError(f"the body holds {found} {name}; at most {most} are taken")
+        """Raise PayloadTooLargeError for too many values, PayloadError for too many of the rest, before any is made."""
         if (found := body.count(b",")) >= self.values:
             raise PayloadTooLargeError(f"the body holds more than {found} values; at most {self.values} are taken")
+        for mark, name, most in ((b"[", "lists", self.lists), (b"{", "objects", self.objects)):
+            if (found := body.count(mark)) > most:
+                raise PayloadError(f"the body holds {found} {name}; at most {most} are taken")
 
 
 @dataclass(frozen=True)
@@ -60,24 +64,26 @@ class Form:
 def read_form(body: bytes, content_type: str, most_files: int) -> Form:
     """Take a multipart/form-data body apart; raises PayloadError, and PayloadTooLargeError for too many parts."""
     mark = b"--" + _boundary(content_type)
-    files, fields, parts = list[bytes](), dict[str, str](), 0
+    files, fields, texts = list[bytes](), dict[str, str](), 0
     place = len(mark) if body.startswith(mark) else _after(body, mark, 0)[1]
     while body[place : place + 2] != b"--":
-        parts += 1
-        if parts > most_files + MOST_FIELDS:
-            raise PayloadTooLargeError(f"the form has more than {most_files} files and {MOST_FIELDS} fields")
         begin = body.find(b"\r\n", place, place + LONGEST_BOUNDARY)
         if begin < 0 or body[place:begin].strip(b" \t"):
-            raise PayloadError("the form is broken: no line ends where a part begins")
+            raise BrokenFormError("the multipart form is broken: no line ends where a part begins")
         stop = body.find(b"\r\n\r\n", begin, begin + LONGEST_PART_HEADERS)
         if stop < 0:
-            raise PayloadError(f"a part of the form has no end of headers within {LONGEST_PART_HEADERS} bytes")
+            raise BrokenFormError(f"a part of the form has no end of headers within {LONGEST_PART_HEADERS} bytes")
         name, is_file = _named(body[begin:stop])
         end, place = _after(body, mark, stop + 2)
         content = body[stop + 4 : end]
         if is_file:
             files.append(content)
+            if len(files) > most_files:
+                raise PayloadTooLargeError(f"{len(files)} images in one request or more; at most {most_files}")
         else:
+            texts += 1
+            if texts > MOST_FIELDS:
+                raise BrokenFormError(f"Too many fields in the multipart form; at most {MOST_FIELDS} are taken")
             fields[name] = _text(content, name)
     return Form(tuple(files), fields)
 
@@ -95,21 +101,21 @@ def shown(value: object) -> str:
 
 def _boundary(content_type: str) -> bytes:
     if len(content_type) > LONGEST_CONTENT_TYPE:
-        raise PayloadError(f"the content type is longer than {LONGEST_CONTENT_TYPE} characters")
+        raise BrokenFormError(f"the content type is longer than {LONGEST_CONTENT_TYPE} characters")
     boundary = _parameters(content_type).get("boundary", "")
     if not 0 < len(boundary) <= LONGEST_BOUNDARY:
-        raise PayloadError(f"multipart/form-data needs a boundary of 1 to {LONGEST_BOUNDARY} characters")
+        raise BrokenFormError(f"multipart/form-data needs a boundary of 1 to {LONGEST_BOUNDARY} characters")
     try:
         return boundary.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise PayloadError("the boundary of the form is no header's text") from error
+        raise BrokenFormError("the boundary of the form is no header's text") from error
 
 
 def _after(body: bytes, mark: bytes, place: int) -> tuple[int, int]:
     """Where the next part's line begins and where it goes on behind the boundary."""
     found = body.find(b"\r\n" + mark, place)
     if found < 0:
-        raise PayloadError("the form is unfinished: its last boundary is missing")
+        raise BrokenFormError("the multipart form is broken or unfinished: a boundary is missing")
     return found, found + 2 + len(mark)
 
 
@@ -122,7 +128,7 @@ def _named(headers: bytes) -> tuple[str, bool]:
             if "name" not in found and "name*" not in found:
                 break
             return found.get("name", ""), "filename" in found or "filename*" in found
-    raise PayloadError('each part of the form needs a Content-Disposition with a "name"')
+    raise BrokenFormError('each part of the form needs a Content-Disposition with a "name"')
 
 
 def _parameters(header: str) -> dict[str, str]:

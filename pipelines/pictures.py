@@ -1,7 +1,7 @@
 """Pictures from outside, read as a person sees them, by servers, devices and trainings alike; it knows no model.
 
 A file is looked over before anything is unpacked: its chunks or segments are counted, its size and what it costs are
-read, and only what the pixels need is handed to Pillow. Needs nothing but NumPy and Pillow, so that a device can have it.
+read, and only what the pixels need is handed to Pillow. Needs NumPy and Pillow alone, so that a device can have it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 Polarity = Literal["auto", "light-on-dark", "dark-on-light"]
 POLARITIES: Final[tuple[str, ...]] = get_args(Polarity)
@@ -207,6 +207,23 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
+def pixels(item: object, height: int, width: int) -> NDArray[np.uint8]:
+    """A nested list of height × width numbers from 0 to 255 as greys; raises PictureError."""
+    wanted = f"a {height}×{width} array of numbers"
+    try:
+        array = np.asarray(item)
+    except ValueError as error:
+        raise PictureError(f"is ragged or nested too deep; send {wanted}") from error
+    if array.dtype.kind not in "iuf" and array.size:  # NumPy would read "12", true and null as numbers, too
+        raise PictureError(f"is neither base64 text nor {wanted}")
+    if array.shape != (height, width):
+        shape = "×".join(str(side) for side in array.shape) or "a single value"
+        raise PictureError(f"has shape {shape}; this model takes {height}×{width}")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise PictureError("has pixels outside 0 to 255 (or not a number)")
+    return np.asarray(np.rint(array), dtype=np.uint8)
+
+
 def read(found: Outline, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
     """The greys of a picture, ink bright on dark, fitted into height × width; raises PictureError."""
     try:
@@ -217,7 +234,7 @@ def read(found: Outline, polarity: Polarity, height: int, width: int) -> NDArray
             grey = _grey(opened, found, polarity)
     except (PictureError, MemoryError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError(f"is neither PNG nor JPEG ({len(found.data)} bytes that can be read)") from error
     except Exception as error:  # Pillow raises anything on a broken file; all mean one thing
         raise PictureError(f"is broken or truncated ({str(error)[:200]})") from error

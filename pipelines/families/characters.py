@@ -36,7 +36,9 @@ def load(folder: Path | None) -> Split:
             "no letters come with the platform; give a folder that holds a folder of PNG files for each character "
             "(--data-dir, PLATFORM_DATA_DIR), such as `by_class` of NIST SD 19"
         )
-    return split_by_hash(load_labelled(folder, class_map(), height=SIDE, width=SIDE, dark_ink=True), FRACTIONS)
+    return split_by_hash(
+        load_labelled(folder, class_map(), height=SIDE, width=SIDE, polarity="dark-on-light"), FRACTIONS
+    )
 
 
 COMPACT = Recipe(

@@ -17,6 +17,7 @@ from mlplatform.labelling import check_givers, write_labels
 from mlplatform.serve.bodies import FeedbackIn
 from mlplatform.store import predictions, waiting
 from mlplatform.store.feedback import Label, Outcome
+from pipelines.payloads import shown
 
 TOGETHER: Final = 500
 SHOWN: Final = 20
@@ -127,7 +128,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # brackets without end are no JSON that anybody meant
         raise InvalidInputError(f"{path}:{number}: this line is not JSON ({error}); none was taken") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"{path}:{number}: this line is no JSON object; none was taken")
@@ -138,6 +139,8 @@ def _label(parts: Parts, values: dict[str, Any], defaults: Defaults, now: dateti
     given = {key: value for key, value in vars(defaults).items() if value} | values
     if "source" not in given:
         raise InvalidInputError("no source; add a column, or say --source audit, delayed or correction")
+    if strange := given.keys() - set(COLUMNS):
+        raise InvalidInputError(f"unknown field {shown(min(strange))}; allowed: {', '.join(COLUMNS)}")
     told = FeedbackIn.model_validate(given)
     if told.label not in parts.family.classes:
         raise InvalidInputError(f"label {told.label!r} is not a class; allowed: {', '.join(parts.family.classes)}")

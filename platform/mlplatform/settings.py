@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     max_request_megapixels: float = Field(
         64.0, gt=0, description="Most megapixels the pictures of one request may have together, before decoding."
     )
+    polarity: Annotated[Literal["auto", "light-on-dark", "dark-on-light"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="How PNG and JPEG are drawn: light-on-dark, dark-on-light, or auto, which looks at the border.",
+    )
     recording: Literal["async", "sync"] = Field(
         "async",
         description="An answer is sent once its row is in the spool on disk (`async`) or committed (`sync`).",

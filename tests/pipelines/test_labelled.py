@@ -26,7 +26,7 @@ def test_folders_name_the_classes_and_files_come_in_order(tmp_path: Path) -> Non
     rows = load_labelled(tmp_path, CLASSES, height=8, width=8)
     assert rows.labels.tolist() == [0, 0, 1, 1]
     assert rows.images[:, 0, 0].tolist() == [40, 30, 10, 20]
-    dark = load_labelled(tmp_path, CLASSES, height=8, width=8, dark_ink=True)
+    dark = load_labelled(tmp_path, CLASSES, height=8, width=8, polarity="dark-on-light")
     assert dark.images[:, 0, 0].tolist() == [215, 225, 245, 235]
 
 

@@ -14,6 +14,9 @@ def export_model(
     form: Annotated[str, typer.Option("--format", help="onnx, onnx-int8 or executorch.")] = "onnx",
     version: Annotated[int | None, typer.Option("--version", help="Version; the champion otherwise.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
+    with_server: Annotated[
+        bool, typer.Option("--with-server", help="Write the edge server's files beside it: python edge.py FILE.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a version as one file for another machine, compared with PyTorch on the golden set."""
@@ -21,7 +24,7 @@ def export_model(
     from mlplatform.exporting import export
     from mlplatform.settings import load_settings
 
-    made = export(build(load_settings()), version, form, out)
+    made = export(build(load_settings()), version, form, out, with_server=with_server)
     if as_json:
         print_json(made)
         return
@@ -35,16 +38,26 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port.")] = 8080,
     threads: Annotated[int, typer.Option("--threads", help="Threads per answer.", min=1)] = 1,
+    polarity: Annotated[str, typer.Option("--polarity", help="auto, light-on-dark or dark-on-light.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Answer /v1/predict with an exported model until Ctrl-C; needs neither PyTorch nor a database."""
+    """Answer /v1/predict with an exported model until Ctrl-C; needs neither PyTorch nor a database.
+
+    Beyond loopback it asks for the key in the environment variable EDGE_KEY.
+    """
+    import os
+
     from mlplatform.errors import SettingsError
     from pipelines import edge
+    from pipelines.pictures import POLARITIES
 
+    if polarity not in POLARITIES:
+        raise SettingsError(f"polarity {polarity!r} is not known; known: {', '.join(POLARITIES)}")
     try:
-        ready = edge.EdgeModel(model, threads)
+        ready = edge.EdgeModel(model, threads, polarity)  # type: ignore[arg-type]  # it is one of them
+        server = edge.make_server(ready, host, port, os.environ.get(edge.KEY_VARIABLE, ""))
     except edge.Refused as refused:
         raise SettingsError(str(refused)) from refused
     value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
     say(value, f"{ready.name} version {ready.version} answers on http://{host}:{port}/v1/predict", as_json)
-    edge.serve(model, host, port, threads)
+    edge.run(server)

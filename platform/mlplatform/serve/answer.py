@@ -12,11 +12,21 @@ from typing import Final
 import orjson
 
 from mlplatform.clock import new_id
-from mlplatform.errors import InvalidInputError, ModelUnavailableError
+from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.batcher import Computed
 from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
 from mlplatform.serve.compute import awaited
-from mlplatform.serve.decode import MOST_TAGS, Decoder, Sent, among_images, check_tags, check_text, is_small
+from mlplatform.serve.decode import (
+    MOST_TAGS,
+    SMALL_BODY,
+    Decoder,
+    Sent,
+    among_images,
+    check_tags,
+    check_text,
+    is_small,
+    read_tags,
+)
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.recorder import Answer
 from mlplatform.serve.repeats import lasting_ids
@@ -28,8 +38,6 @@ from mlplatform.serve.tuning import host_class
 from mlplatform.store.predictions import Prediction
 from mlplatform.store.trials import CANARY, CHAMPION
 
-SMALL_BODY: Final = 16 * 1024
-"""Bodies up to so many bytes are decoded on the event loop: handing them to a thread costs more than it saves."""
 PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
 """How a PNG or a JPEG begins in base64, and what could hide that."""
 
@@ -237,13 +245,10 @@ def _decoded(server: Server, asked: Asked) -> Sent:
         return asked.decode(server.decoder)
     if asked.body is not None:
         return server.decoder.json_body(asked.body)
-    try:
-        tags = orjson.loads(asked.tags) if asked.tags else None
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError(f"tags are not JSON ({error}); send an object of names and texts") from error
+    tags = read_tags(asked.tags) if asked.tags else check_tags(None)
     if asked.tensor is not None:
-        return Sent(asked.tensor.images(server.decoder), {}, check_tags(tags))
-    return Sent(server.decoder.images(asked.pictures), {}, check_tags(tags))
+        return Sent(asked.tensor.images(server.decoder), {}, tags)
+    return Sent(server.decoder.images(asked.pictures), {}, tags)
 
 
 def _is_small(asked: Asked) -> bool:
@@ -257,4 +262,4 @@ def _is_small(asked: Asked) -> bool:
         return len(body) <= SMALL_BODY and not (
             among_images(body, b'"') and any(mark in body for mark in PICTURE_MARKS)
         )
-    return len(asked.pictures) == 1 and len(asked.pictures[0]) <= SMALL_BODY and is_small(asked.pictures[0])
+    return len(asked.pictures) == 1 and is_small(asked.pictures[0])

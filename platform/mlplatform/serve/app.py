@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import UploadFile
 
 from mlplatform import views
-from mlplatform.errors import InvalidInputError
+from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.people import acknowledge_alert, cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.review import MOST_AT_ONCE, next_answers
@@ -27,6 +26,7 @@ from mlplatform.serve.bodies import (
     ExplainIn,
     ExplainOut,
     FeedbackBody,
+    FeedbackIn,
     FeedbackMany,
     FeedbackOut,
     PredictionDetail,
@@ -37,6 +37,7 @@ from mlplatform.serve.bodies import (
     ReviewOut,
 )
 from mlplatform.serve.counting import Counting
+from mlplatform.serve.decode import SMALL_BODY
 from mlplatform.serve.doors import install_doors
 from mlplatform.serve.examples import show_examples
 from mlplatform.serve.guard import caller_of
@@ -46,12 +47,14 @@ from mlplatform.serve.labels import take_labels
 from mlplatform.serve.lean import Lane, body_of
 from mlplatform.serve.limits import BodyLimit
 from mlplatform.serve.problems import install
+from mlplatform.serve.reading import JsonBody, Rows, shape_of
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
 from mlplatform.serve.tensor import Tensor
 from mlplatform.serve.tracing import HEADER as TRACE
 from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
+from pipelines.payloads import BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
@@ -99,7 +102,7 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
     @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
     async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
-        asked, content = await _asked(request)
+        asked, content = await _asked(server, request)
         if not asked.client_id and (name := caller_of(request).name):
             asked = replace(asked, client_id=name)
         return Response(await reply(server, asked, content), media_type="application/json")
@@ -107,8 +110,18 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
     answering = app.router.routes[-1]
     assert isinstance(answering, APIRoute)
 
-    @app.post("/v1/explain", tags=["predict"], response_model=ExplainOut, responses=EXPLAIN_PNG)
-    def explain(body: ExplainIn, request: Request) -> Response | ExplainOut:
+    asked_for = JsonBody[ExplainIn](
+        server.pool, ExplainIn, shape_of(ExplainIn, image=Rows), lambda body: server.decoder.check_amounts(body, 1)
+    )
+
+    @app.post(
+        "/v1/explain",
+        tags=["predict"],
+        response_model=ExplainOut,
+        responses=EXPLAIN_PNG,
+        openapi_extra=asked_for.openapi,
+    )
+    def explain(body: Annotated[ExplainIn, Depends(asked_for)], request: Request) -> Response | ExplainOut:
         """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
         if body.prediction_id is not None:
             server.recorder.flush(1.0)
@@ -134,7 +147,7 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
     return answering
 
 
-async def _asked(request: Request) -> tuple[Asked, bytes]:
+async def _asked(server: Server, request: Request) -> tuple[Asked, bytes]:
     """What is asked, and the content that a request sent again under its key must repeat; unread without a key."""
     told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
     kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
@@ -153,22 +166,36 @@ async def _asked(request: Request) -> tuple[Asked, bytes]:
         body = await body_of(request)
         return Asked(pictures=(body,), request_id=request_id, key=key, trace=trace), body
     if kind == "multipart/form-data":
-        async with request.form(max_files=1000, max_fields=10) as form:
-            files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
-            texts = {name: item for name, item in form.multi_items() if isinstance(item, str)}
-            pictures = tuple([await file.read() for file in files])
-            named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
-            content = b"".join(pictures) + repr(named).encode() if key else b""
-            return Asked(None, pictures, *named, key=key, trace=trace), content
+        body = await body_of(request)
+        sent_as = (body, told[b"content-type"], server.decoder.max_images)
+        form = _form(*sent_as) if len(body) <= SMALL_BODY else await server.pool.run(_form, *sent_as)
+        texts = form.fields
+        named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
+        content = b"".join(form.files) + repr(named).encode() if key else b""
+        return Asked(None, form.files, *named, key=key, trace=trace), content
     raise InvalidInputError(
-        f"content type {kind!r} is not understood; send application/json, multipart/form-data, "
+        f"content type {kind[:40]!r} is not understood; send application/json, multipart/form-data, "
         "image/png, image/jpeg or application/octet-stream"
     )
 
 
+def _form(body: bytes, content_type: str, most_files: int) -> Form:
+    try:
+        return read_form(body, content_type, most_files)
+    except PayloadTooLargeError as error:
+        raise TooLargeError(f"{error} (PLATFORM_MAX_IMAGES)") from error
+    except BrokenFormError as error:
+        raise HTTPException(400, str(error)) from error
+    except PayloadError as error:
+        raise InvalidInputError(str(error)) from error
+
+
 def _feedback(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/feedback", tags=["feedback"])
-    def feedback(body: FeedbackBody, request: Request) -> list[FeedbackOut]:
+    labels = list[shape_of(FeedbackIn, strict=True)]  # type: ignore[misc, valid-type]
+    given = JsonBody[FeedbackIn | FeedbackMany](server.pool, FeedbackBody, shape_of(FeedbackIn, feedback=labels))
+
+    @app.post("/v1/feedback", tags=["feedback"], openapi_extra=given.openapi)
+    def feedback(body: Annotated[FeedbackIn | FeedbackMany, Depends(given)], request: Request) -> list[FeedbackOut]:
         """Take one label or many, by prediction id; sending the same again changes nothing."""
         items = body.feedback if isinstance(body, FeedbackMany) else [body]
         taken = take_labels(server, items, caller_of(request))
@@ -198,8 +225,10 @@ def _feedback(app: FastAPI, server: Server) -> None:
 
 
 def _models(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/retrain", status_code=202, tags=["retrain"])
-    def retrain(body: RetrainIn, request: Request) -> RetrainOut:
+    wish = JsonBody[RetrainIn](server.pool, RetrainIn)
+
+    @app.post("/v1/retrain", status_code=202, tags=["retrain"], openapi_extra=wish.openapi)
+    def retrain(body: Annotated[RetrainIn, Depends(wish)], request: Request) -> RetrainOut:
         """Queue a retraining, or join the one that is queued."""
         caller = caller_of(request)
         asked_by = body.requested_by or caller.name or "api"

@@ -21,11 +21,12 @@ from PIL import Image
 from zlib_ng import zlib_ng
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from pipelines.payloads import Amounts, PayloadTooLargeError, shown
-from pipelines.pictures import LEAST_SIDE, PNG_SIGNATURE, PictureError, Polarity, outline, read
+from pipelines.payloads import Amounts, PayloadError, PayloadTooLargeError, shown
+from pipelines.pictures import LEAST_SIDE, PNG_SIGNATURE, PictureError, Polarity, outline, pixels, read
 
 MOST_TAGS = 10
 LONGEST_TAG = 64
+LONGEST_TAGS = 16 * 1024
 SMALL_BODY = 16 * 1024
 """Bodies up to so many bytes are read on the event loop: handing them to a thread costs more than it saves."""
 SMALL_PIXELS = 128 * 128
@@ -65,8 +66,10 @@ class Decoder:
         try:
             Amounts.of_pictures(pictures or self.max_images, self.height, self.width).check(body)
         except PayloadTooLargeError as error:
-            most = f"{pictures or self.max_images} of {self.height}×{self.width} (PLATFORM_MAX_IMAGES)"
-            raise TooLargeError(f"{error}, as many as there may be pictures: {most}") from error
+            most = f"{pictures or self.max_images} pictures of {self.height}×{self.width} need no more"
+            raise TooLargeError(f"{error}: {most} (PLATFORM_MAX_IMAGES)") from error
+        except PayloadError as error:
+            raise InvalidInputError(str(error)) from error
 
     def json_body(self, body: bytes) -> Sent:
         """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""
@@ -79,7 +82,9 @@ class Decoder:
             raise InvalidInputError('the body must be an object with a list "images"')
         unknown = set(document) - {"images", "client_id", "request_id", "tags"}
         if unknown:
-            raise InvalidInputError(f"unknown field {shown(min(unknown))}; allowed: images, client_id, request_id, tags")
+            raise InvalidInputError(
+                f"unknown field {shown(min(unknown))}; allowed: images, client_id, request_id, tags"
+            )
         texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
         for key, value in texts.items():
             check_text(value, key)
@@ -131,19 +136,10 @@ class Decoder:
 
     def pixels(self, item: object, name: str) -> Grey:
         """A nested list of height × width numbers from 0 to 255."""
-        wanted = f"a {self.height}×{self.width} array of numbers"
         try:
-            array = np.asarray(item)
-        except ValueError as error:
-            raise InvalidInputError(f"{name} is ragged or nested too deep; send {wanted}") from error
-        if array.dtype.kind not in "iuf" and array.size:  # numpy would read "12", true and null as numbers, too
-            raise InvalidInputError(f"{name} is neither base64 text nor {wanted}")
-        if array.shape != (self.height, self.width):
-            shape = "×".join(str(side) for side in array.shape) or "a single value"
-            raise InvalidInputError(f"{name} has shape {shape}; this model takes {self.height}×{self.width}")
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-            raise InvalidInputError(f"{name} has pixels outside 0 to 255 (or not a number)")
-        return np.asarray(np.rint(array), dtype=np.uint8)
+            return pixels(item, self.height, self.width)
+        except PictureError as error:
+            raise InvalidInputError(f"{name} {error}") from error
 
     def picture(self, data: bytes, name: str, left: float = inf) -> tuple[Grey, int]:
         """A PNG or JPEG of any size up to the limit, and what it costs in pixels, of which `left` may be spent."""
@@ -151,9 +147,7 @@ class Decoder:
             found = outline(data)
             size = f"{name} is {found.columns}×{found.rows} pixels"
             if found.columns * found.rows > self.max_pixels:
-                raise TooLargeError(
-                    f"{size}; at most {self.max_pixels / 1e6:g} megapixels (PLATFORM_MAX_MEGAPIXELS)"
-                )
+                raise TooLargeError(f"{size}; at most {self.max_pixels / 1e6:g} megapixels (PLATFORM_MAX_MEGAPIXELS)")
             if LEAST_SIDE * max(found.columns, found.rows) > max(self.max_pixels, LEAST_SIDE**2):
                 raise TooLargeError(
                     f"{size}; no side may be longer than {self.max_pixels // LEAST_SIDE:g} (a {LEAST_SIDE}th of "
@@ -190,8 +184,18 @@ def check_tags(value: object) -> dict[str, str]:
     return value
 
 
+def read_tags(text: object) -> dict[str, str]:
+    """Tags from a JSON text, such as a header, a field or a parameter that can hold no object."""
+    if not isinstance(text, str) or len(text) > LONGEST_TAGS:
+        raise InvalidInputError(f"tags must be the JSON of an object, as a text of at most {LONGEST_TAGS} characters")
+    try:
+        return check_tags(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError(f"tags is not JSON ({error}); send an object of names and texts") from error
+
+
 def is_small(data: bytes) -> bool:
-    """Whether this is a small file of a PNG of few pixels and lines, by its header: one that takes no time to decode."""
+    """Whether this is a small PNG of few pixels and lines, by its header: one that takes no time to decode."""
     if not 24 <= len(data) <= SMALL_BODY or data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR":
         return False
     columns, rows = struct.unpack(">II", data[16:24])

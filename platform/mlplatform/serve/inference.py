@@ -1,6 +1,5 @@
 """The Open Inference Protocol v2 (KServe, Triton) over HTTP: routes and documents; it decodes and answers nothing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
@@ -10,19 +9,19 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.errors import NotFoundError
 from mlplatform.serve.answer import Asked, ask
 from mlplatform.serve.bodies import PredictOut
-from mlplatform.serve.decode import Decoder, Sent, check_tags, check_text
+from mlplatform.serve.decode import Decoder, Sent, check_text, read_tags
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.repeats import named_key
 from mlplatform.serve.server import Server
-from mlplatform.serve.tensors import INPUT, Inference, Output, read, write
+from mlplatform.serve.tensors import INPUT, OUTPUTS, Inference, Output, read, write
 from mlplatform.serve.tracing import HEADER as TRACE
 from mlplatform.store.trials import CANARY
 
 LENGTH: Final = "inference-header-content-length"
-EXTENSIONS: Final = ("binary_tensor_data",)
+EXTENSIONS: Final = ("binary_tensor_data", "classification")
 ERROR: Final[dict[str, Any]] = {
     "description": "An error of the protocol",
     "content": {
@@ -52,13 +51,18 @@ INFER_BODY: Final[dict[str, Any]] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "id": {"type": "string", "description": "kept as the request id"},
+                        "id": {"type": ["string", "null"], "description": "kept as the request id"},
                         "parameters": {
                             "type": "object",
                             "description": "client_id, tags (a JSON object as text), binary_data_output",
                         },
                         "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR},
-                        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                        "outputs": {
+                            "type": "array",
+                            "maxItems": len(OUTPUTS),
+                            "description": "each once; probabilities takes the parameter classification",
+                            "items": {"type": "object", "required": ["name"]},
+                        },
                     },
                 }
             },
@@ -82,24 +86,18 @@ class Door:
     header: str | None
     inference: Inference | None = None
 
+    def read(self, decoder: Decoder) -> Inference:
+        """What the bytes ask for."""
+        return read(self.body, self.header, decoder.check_amounts)
+
     def decode(self, decoder: Decoder) -> Sent:
         """The images and names of the request."""
-        self.inference = inference = read(self.body, self.header)
+        self.inference = inference = self.read(decoder)
         client_id = inference.parameters.get("client_id", "")
         for name, text in (("client_id", client_id), ("id", inference.id)):
             check_text(text, name)
-        return Sent(inference.greys(decoder), {"client_id": client_id, "request_id": inference.id}, _tags(inference))
-
-
-def _tags(inference: Inference) -> dict[str, str]:
-    """Parameters of the protocol hold no objects: tags are a text of JSON."""
-    given = inference.parameters.get("tags", "{}")
-    try:
-        return check_tags(json.loads(given))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(f"the parameter tags is not JSON ({error}); send an object as text") from error
+        tags = read_tags(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
+        return Sent(inference.greys(decoder), {"client_id": client_id, "request_id": inference.id}, tags)
 
 
 def add_inference(app: FastAPI, server: Server) -> None:
@@ -210,7 +208,9 @@ async def _infer(server: Server, name: str, version: str | None, request: Reques
         trace=request.headers.get(TRACE, ""),
     )
     made = await ask(server, asked, body)
-    inference = door.inference or read(door.body, door.header)  # an answer given again was not decoded again
+    inference = door.inference
+    if inference is None:  # an answer given again was not decoded again
+        inference = await server.pool.run(door.read, server.decoder)
     content, length = write(_document(made, inference, name), _outputs(made), inference)
     headers = {} if length is None else {LENGTH: str(length)}
     kind = "application/json" if length is None else "application/octet-stream"
@@ -229,8 +229,12 @@ def _document(made: PredictOut, inference: Inference, name: str) -> dict[str, An
 def _outputs(made: PredictOut) -> list[Output]:
     rows = made.predictions
     return [
-        Output("label", [row.label for row in rows]),
+        Output("label", np.array([row.label for row in rows], dtype=np.object_)),
         Output("confidence", np.asarray([row.confidence for row in rows], dtype=np.float32)),
-        Output("probabilities", np.asarray([list(row.probabilities.values()) for row in rows], dtype=np.float32)),
-        Output("prediction_id", [row.id for row in rows]),
+        Output(
+            "probabilities",
+            np.asarray([list(row.probabilities.values()) for row in rows], dtype=np.float32),
+            tuple(rows[0].probabilities),
+        ),
+        Output("prediction_id", np.array([row.id for row in rows], dtype=np.object_)),
     ]

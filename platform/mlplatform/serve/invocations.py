@@ -82,7 +82,7 @@ def add_invocations(app: FastAPI, server: Server) -> None:
         """Answer the pictures of a frame or tensor; every answer is recorded under its prediction id."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("application/json", ""):
-            raise InvalidInputError(f"content type {kind!r} is not understood; send application/json")
+            raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
         body = await request.body()
         asked = Asked(
             request_id=request.headers.get("x-request-id", ""),
@@ -106,6 +106,7 @@ def add_invocations(app: FastAPI, server: Server) -> None:
 
 def sent(body: bytes, decoder: Decoder) -> Sent:
     """The images, names and tags of a request; raises InvalidInputError naming what does not fit."""
+    decoder.check_amounts(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

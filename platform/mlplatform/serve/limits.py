@@ -37,11 +37,13 @@ class BodyLimit:
             elif name == b"content-encoding":
                 packed = value.strip().lower()
         if packed not in (b"", b"identity"):
-            detail = f"content-encoding {packed.decode('latin-1')[:40]!r} is not understood; send the body as it is"
+            shown = packed.decode("latin-1")[:40]
+            detail = f"content-encoding {shown!r} is not understood; send the body as it is (identity)"
             answer = problem(415, "unsupported-media", "The input is packed", detail, scope.get("path", ""))
+            answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3: what is taken
             await self._refuse(receive, send, answer, more=True)
             return
-        if announced.isdigit() and int(announced) > self._limit:
+        if announced.isdigit() and (len(announced) > 18 or int(announced) > self._limit):
             await self._refuse(receive, send, self._too_large(scope), more=True)
             return
         seen, more, started = 0, True, False

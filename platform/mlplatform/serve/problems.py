@@ -4,6 +4,7 @@ Paths of another protocol have the form of its own errors.
 """
 
 import logging
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +25,7 @@ from pipelines.errors import DataError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
 
 log = logging.getLogger(__name__)
+LONGEST_DETAIL: Final = 2000
 
 STATUS: dict[type[Exception], tuple[int, str, str]] = {
     InvalidInputError: (422, "invalid-input", "The input cannot be used"),
@@ -42,7 +44,9 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
 
 
 def problem(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
-    """One problem document, in the form of the protocol that the path belongs to."""
+    """One problem document, in the form of the protocol that the path belongs to, short whatever the detail."""
+    if len(detail) > LONGEST_DETAIL:
+        detail = f"{detail[:LONGEST_DETAIL]}..."
     headers = {"Retry-After": "2"} if status == 503 else {}
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": detail}, status, headers)
@@ -70,22 +74,24 @@ def told(request: Request, error: Exception) -> JSONResponse | None:
 
 def _known(request: Request, error: Exception) -> JSONResponse:
     status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
-    return problem(status, kind, title, str(error), request.url.path)
+    return problem(status, kind, title, str(error), request.scope["path"])
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), request.url.path)
+    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), request.scope["path"])
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = problem(error.status_code, "http", "The request cannot be answered", str(error.detail), request.url.path)
+    response = problem(
+        error.status_code, "http", "The request cannot be answered", str(error.detail), request.scope["path"]
+    )
     response.headers.update(error.headers or {})
     return response
 
 
 def _unknown(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal", "The server failed", "the cause is in the server's log", request.url.path)
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return problem(500, "internal", "The server failed", "the cause is in the server's log", request.scope["path"])

@@ -80,7 +80,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Wri
     """
     settings, family, holder = parts.settings, parts.family, Holder()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
-    decoder = Decoder(family.height, family.width, settings.max_images, *megapixels)
+    decoder = Decoder(family.height, family.width, settings.max_images, *megapixels, settings.polarity)
     requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
     recorder = Recorder(
         writer or ThreadWriter(parts.database),

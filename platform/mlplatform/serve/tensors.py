@@ -5,7 +5,7 @@ say `binary_data_size`, in their order. Answers are written the same way, each o
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,20 +15,26 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.decode import Decoder, Grey
+from pipelines.payloads import shown
 
 INPUT: Final = "images"
 SHAPES: Final = "[n, 1, height, width] or [n, height, width]"
 OUTPUTS: Final = ("label", "confidence", "probabilities", "prediction_id")
+CLASSIFIED: Final = "probabilities"
 MOST_SIDES: Final = 4
+LONGEST_LENGTH: Final = 12
+REFUSED: Final = frozenset({"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"})
+"""Parameters of tensors that would change what an answer means, and are not served."""
 DTYPES: Final[Mapping[str, type[np.generic]]] = {"FP32": np.float32, "UINT8": np.uint8}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An output that was asked for, and whether as bytes."""
+    """An output that was asked for, whether as bytes, and as how many best classes where it is a classification."""
 
     name: str
     binary: bool
+    best: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,13 @@ class Inference:
         return np.asarray(np.rint(floats * 255), dtype=np.uint8)
 
 
-def read(body: bytes, header: str | None) -> Inference:
-    """The request in a body, whose JSON is the first `header` bytes of it, or all where None."""
+def read(body: bytes, header: str | None, check: Callable[[bytes], None] = lambda _text: None) -> Inference:
+    """The request in a body, whose JSON is the first `header` bytes of it, or all where None.
+
+    `check` looks at the JSON before it is parsed.
+    """
     text, rest = _divided(body, header)
+    check(text)
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -80,7 +90,7 @@ def read(body: bytes, header: str | None) -> Inference:
         images=_tensor(inputs[0], rest),
         outputs=tuple(_outputs(document.get("outputs"), parameters)),
         binary_by_default=parameters.get("binary_data_output") is True,
-        id=_text(document.get("id", ""), "id"),
+        id=_text(document.get("id"), "id"),
         parameters=parameters,
     )
 
@@ -88,7 +98,7 @@ def read(body: bytes, header: str | None) -> Inference:
 def _divided(body: bytes, header: str | None) -> tuple[bytes, bytes]:
     if header is None:
         return body, b""
-    if not header.isascii() or not header.isdigit() or int(header) > len(body):
+    if not header.isascii() or not header.isdigit() or len(header) > LONGEST_LENGTH or int(header) > len(body):
         raise InvalidInputError(
             f"Inference-Header-Content-Length is {header[:20]!r}; it must be the length of the JSON in a body of "
             f"{len(body)} bytes"
@@ -99,9 +109,9 @@ def _divided(body: bytes, header: str | None) -> tuple[bytes, bytes]:
 def _tensor(given: Mapping[str, Any], rest: bytes) -> NDArray[np.generic]:
     name, datatype, shape = given.get("name"), given.get("datatype"), given.get("shape")
     if name != INPUT:
-        raise InvalidInputError(f"input {str(name)[:40]!r} is not known; this model takes one, {INPUT!r}")
+        raise InvalidInputError(f"input {shown(name)} is not known; this model takes one, {INPUT!r}")
     if not isinstance(datatype, str) or datatype not in DTYPES:
-        raise InvalidInputError(f"datatype {str(datatype)[:20]!r} is not taken; send FP32 (0 to 1) or UINT8 (0 to 255)")
+        raise InvalidInputError(f"datatype {shown(datatype)} is not taken; send FP32 (0 to 1) or UINT8 (0 to 255)")
     if (
         not isinstance(shape, list)
         or len(shape) > MOST_SIDES
@@ -111,22 +121,18 @@ def _tensor(given: Mapping[str, Any], rest: bytes) -> NDArray[np.generic]:
     count = 1
     for side in shape:
         count *= side
-    size = _object(given.get("parameters"), "parameters of the input").get("binary_data_size")
+    size = _parameters(given, "the input").get("binary_data_size")
     values = _from_json(given, datatype) if size is None else _from_bytes(rest, size, datatype)
     if values.size != count:
         raise InvalidInputError(f"{INPUT!r} has {values.size} values; its shape {shape} needs {count}")
     return values.reshape(shape)
 
 
-def _is_side(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**31
-
-
 def _from_bytes(rest: bytes, size: object, datatype: str) -> NDArray[np.generic]:
     dtype = np.dtype(DTYPES[datatype]).newbyteorder("<")
     if type(size) is not int or size != len(rest) or size % dtype.itemsize:
         raise InvalidInputError(
-            f"binary_data_size is {str(size)[:20]}; {len(rest)} bytes follow the JSON, {dtype.itemsize} for each value"
+            f"binary_data_size is {shown(size)}; {len(rest)} bytes follow the JSON, {dtype.itemsize} for each value"
         )
     return np.frombuffer(rest, dtype=dtype)
 
@@ -149,16 +155,32 @@ def _outputs(given: object, parameters: Mapping[str, Any]) -> list[Wanted]:
         return []
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         raise InvalidInputError('"outputs" must be a list of objects with a name')
-    unknown = [each.get("name") for each in given if each.get("name") not in OUTPUTS]
-    if unknown:
-        raise InvalidInputError(f"output {str(unknown[0])[:40]!r} is not known; this model gives {', '.join(OUTPUTS)}")
-    usual = parameters.get("binary_data_output") is True
-    return [
-        Wanted(
-            each["name"], _object(each.get("parameters"), "parameters of an output").get("binary_data", usual) is True
+    names = [each.get("name") for each in given]
+    for place, name in enumerate(names):
+        if name not in OUTPUTS:
+            raise InvalidInputError(f"output {shown(name)} is not known; this model gives {', '.join(OUTPUTS)}")
+        if name in names[:place]:
+            raise InvalidInputError(f"output {name!r} is asked for twice; ask for each once")
+    return [_wanted(each, binary=parameters.get("binary_data_output") is True) for each in given]
+
+
+def _wanted(given: Mapping[str, Any], *, binary: bool) -> Wanted:
+    name, parameters = given["name"], _parameters(given, f"output {given['name']!r}")
+    best = parameters.get("classification", 0)
+    if "classification" in parameters and (name != CLASSIFIED or type(best) is not int or best < 1):
+        raise InvalidInputError(
+            f"classification of output {name!r} is {shown(best)}; give a whole number of classes from 1, "
+            f"of {CLASSIFIED!r} only"
         )
-        for each in given
-    ]
+    return Wanted(name, parameters.get("binary_data", binary) is True, best)
+
+
+def _parameters(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The parameters of a tensor; raises InvalidInputError for those that ask for what is not served."""
+    parameters = _object(given.get("parameters"), f"parameters of {name}")
+    for refused in REFUSED & parameters.keys():
+        raise InvalidInputError(f"parameter {refused!r} of {name} is not served here; send and take the tensor itself")
+    return parameters
 
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
@@ -170,6 +192,8 @@ def _object(value: object, name: str) -> Mapping[str, Any]:
 
 
 def _text(value: object, name: str) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be a text")
     return value
@@ -177,44 +201,46 @@ def _text(value: object, name: str) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """One output: texts, or numbers of float32."""
+    """One output: texts, or numbers of float32; where `classes` names its columns, it can be a classification."""
 
     name: str
-    values: NDArray[np.float32] | Sequence[str]
+    values: NDArray[np.float32] | NDArray[np.object_]
+    classes: tuple[str, ...] = ()
 
     @property
     def datatype(self) -> str:
-        return "FP32" if isinstance(self.values, np.ndarray) else "BYTES"
+        return "BYTES" if self.values.dtype == np.object_ else "FP32"
 
-    @property
-    def shape(self) -> list[int]:
-        return list(self.values.shape) if isinstance(self.values, np.ndarray) else [len(self.values)]
+    def best(self, count: int) -> "Output":
+        """The same as the protocol's classification: so many "value:index:class" of each row, the best first."""
+        order = np.argsort(-self.values, axis=1, kind="stable")[:, :count]
+        texts = [
+            [f"{row[place]:f}:{place}:{self.classes[place]}" for place in places]
+            for row, places in zip(self.values.tolist(), order.tolist(), strict=True)
+        ]
+        return Output(self.name, np.array(texts, dtype=np.object_))
 
     def raw(self) -> bytes:
         """The contents as bytes: little-endian numbers, or each text behind its length."""
-        if isinstance(self.values, np.ndarray):
+        if self.values.dtype != np.object_:
             return self.values.astype("<f4").tobytes()
-        coded = [each.encode() for each in self.values]
+        coded = [str(each).encode() for each in self.values.ravel()]
         return b"".join(struct.pack("<I", len(each)) + each for each in coded)
-
-    def plain(self) -> list[Any]:
-        """The contents as JSON values, flat."""
-        return self.values.ravel().tolist() if isinstance(self.values, np.ndarray) else list(self.values)
 
 
 def write(document: Mapping[str, Any], outputs: Sequence[Output], asked: Inference) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow it."""
     known = {output.name: output for output in outputs}
     chosen = asked.outputs or tuple(Wanted(name, asked.binary_by_default) for name in known)
-    shown, raws = [], []
+    given, raws = [], []
     for wanted in chosen:
-        output = known[wanted.name]
-        about: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        output = known[wanted.name].best(wanted.best) if wanted.best else known[wanted.name]
+        about: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.values.shape)}
         if wanted.binary:
             raws.append(output.raw())
             about["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
-            about["data"] = output.plain()
-        shown.append(about)
-    text = orjson.dumps({**document, "outputs": shown})
+            about["data"] = output.values.ravel().tolist()
+        given.append(about)
+    text = orjson.dumps({**document, "outputs": given})
     return text + b"".join(raws), len(text) if raws else None

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import FastAPI, Path
+from fastapi import Depends, FastAPI, Path
 from pydantic import AwareDatetime, Field
 
 from mlplatform.serve.bodies import NO_NUL, Body
+from mlplatform.serve.reading import JsonBody
 from mlplatform.serve.server import Server
 from mlplatform.store.trials import Trial
 from mlplatform.trials import begin_trial, stop_trial
@@ -44,9 +45,10 @@ class TrialOut(Body):
 
 def add_trials(app: FastAPI, server: Server) -> None:
     """Let the app begin and stop trials."""
+    shadow, canary = JsonBody[ShadowIn](server.pool, ShadowIn), JsonBody[CanaryIn](server.pool, CanaryIn)
 
-    @app.post("/v1/models/{version}/shadow", status_code=201, **ABOUT)
-    def begin_shadow(version: Version, body: ShadowIn) -> TrialOut:
+    @app.post("/v1/models/{version}/shadow", status_code=201, openapi_extra=shadow.openapi, **ABOUT)
+    def begin_shadow(version: Version, body: Annotated[ShadowIn, Depends(shadow)]) -> TrialOut:
         """Record what a version would answer, beside the champion, and return none of it."""
         return _shown(begin_trial(server.parts, version, "shadow", 0.0, body.requested_by, body.reason))
 
@@ -55,8 +57,8 @@ def add_trials(app: FastAPI, server: Server) -> None:
         """Stop the shadow."""
         return _shown(stop_trial(server.parts, version, "shadow", "api", "asked through the API"))
 
-    @app.post("/v1/models/{version}/canary", status_code=201, **ABOUT)
-    def begin_canary(version: Version, body: CanaryIn) -> TrialOut:
+    @app.post("/v1/models/{version}/canary", status_code=201, openapi_extra=canary.openapi, **ABOUT)
+    def begin_canary(version: Version, body: Annotated[CanaryIn, Depends(canary)]) -> TrialOut:
         """Let a version answer a share of the clients, until it is stopped or found worse."""
         return _shown(begin_trial(server.parts, version, "canary", body.share, body.requested_by, body.reason))
 

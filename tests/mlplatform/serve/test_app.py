@@ -205,14 +205,14 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "empty form": ({"files": {"client_id": (None, "x")}}, 422, "at least one"),
     "long client": ({"files": {"client_id": (None, "x" * 201), "f": PNG}}, 422, "at most 200"),
     "NUL in a form": ({"files": {"client_id": (None, "a\0b"), "f": PNG}}, 422, "printable"),
-    "half character": (
+    "latin text in a form": (
         {
-            "content": b'--x\r\nContent-Disposition: form-data; name="client_id"\r\n\r\n\\ud800\r\n'
+            "content": b'--x\r\nContent-Disposition: form-data; name="client_id"\r\n\r\n\xe4\r\n'
             b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + PNG + b"\r\n--x--\r\n",
-            "headers": {"content-type": "multipart/form-data; boundary=x; charset=unicode_escape"},
+            "headers": {"content-type": "multipart/form-data; boundary=x; charset=latin-1"},
         },
         422,
-        "printable",
+        "'client_id' of the form is not UTF-8",
     ),
     "no boundary": ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
     "broken form": (
@@ -291,7 +291,7 @@ def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, serv
         ({"prediction_id": "x" * 65}, "prediction_id"),
         ({"prediction_id": "a\0b"}, "prediction_id"),
         ({"reviewer": "a\0b"}, "reviewer"),
-        ({"reviewer": "\ud800"}, "reviewer"),
+        ({"reviewer": "\ud800"}, "not JSON in UTF-8"),
         ({"reviewer": "x" * 201}, "reviewer"),
         ({"source": "guess"}, "'audit', 'correction' or 'delayed'"),
         ({"at": "2026-01-02T00:00:00"}, "timezone"),

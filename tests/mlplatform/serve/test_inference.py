@@ -50,7 +50,7 @@ def test_tritons_client_finds_the_server_and_its_model(client: Any) -> None:  # 
     assert client.is_model_ready("digits", "1")
     assert not client.is_model_ready("digits", "2")
     assert not client.is_model_ready("letters")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
     about = client.get_model_metadata("digits")
     assert about == client.get_model_metadata("digits", "1")
     assert (about["name"], about["versions"]) == ("digits", ["1"])
