@@ -202,6 +202,15 @@ class Handler(BaseHTTPRequestHandler):
         self.server.note(self.connection, working=False)
         super().handle_one_request()
 
+    def parse_request(self) -> bool:
+        """Refuse headers of which the library reads only those before a malformed one: a proxy may read all."""
+        if not super().parse_request():
+            return False
+        if self.headers.defects or self.headers.get_payload():
+            self._refuse(Refused(400, "a header is malformed"))
+            return False
+        return True
+
     def do_GET(self) -> None:
         """Whether the process lives and answers."""
         model = self.server.model

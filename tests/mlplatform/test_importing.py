@@ -73,6 +73,30 @@ def test_a_column_nobody_knows_is_refused_such_as_the_models_own_answer(parts: P
         read_labels(parts, path, Defaults())
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("[" * 100_000, "is not JSON"),
+        ('{"a":' * 100_000, "is not JSON"),
+        ("9" * 5000, "is not JSON"),
+        ('{"prediction_id": ' + "[" * 900 + "]" * 900 + "}", "prediction_id: Input should be a valid string"),
+        ("{" + ",".join(f'"k{number}": 1' for number in range(100_000)) + "}", "unknown field 'k0'"),
+        ('{"' + "k" * 10**6 + '": 1}', "unknown field 'kkk"),
+        ('{"prediction_id": "p", "label": "\\ud800"}', "label: "),
+    ],
+    ids=["lists", "objects", "digits", "nested value", "keys", "long key", "half character"],
+)
+def test_a_line_that_no_parser_should_follow_is_named_shortly(
+    parts: Parts, tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InvalidInputError) as caught:
+        imported(parts, path, "delayed")
+    assert words in str(caught.value)
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 500
+
+
 def test_many_bad_lines_are_counted_beyond_those_shown(parts: Parts, tmp_path: Path) -> None:
     path = csv_of(tmp_path, *[",,,,x"] * (SHOWN + 5))
     with pytest.raises(InvalidInputError, match=r"\.\.\. and 5 more"):

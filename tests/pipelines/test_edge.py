@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import pipelines.edge
 from pipelines.data import ImageSet
 from pipelines.edge import EdgeModel, Refused, make_server
-from pipelines.edge_files import compare_file, export_file
+from pipelines.edge_files import SERVER_FILES, compare_file, copy_server, export_file
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.model import build_network
 from pipelines.onnx_graph import export_onnx
@@ -181,10 +182,10 @@ def test_a_picture_of_another_size_is_fitted_as_the_platform_does(model: EdgeMod
         (b"{", "application/json", 422, "not JSON"),
         (b"[]", "application/json", 422, "list"),
         (b'{"images": []}', "application/json", 422, "no image"),
-        (b'{"images": [[1]]}', "application/json", 422, "12x12"),
+        (b'{"images": [[1]]}', "application/json", 422, "12×12"),
         (b'{"images": ["%"]}', "application/json", 422, "base64"),
         (b'{"images": [], "x": 1}', "application/json", 422, "unknown field"),
-        (b"no picture", "image/png", 422, "no whole PNG"),
+        (b"no picture", "image/png", 422, "neither PNG nor JPEG"),
         (b"x", "text/plain", 422, "not understood"),
         (json.dumps({"images": [0] * 257}).encode(), "application/json", 413, "at most 256"),
     ],
@@ -208,9 +209,9 @@ def test_a_file_without_classes_is_refused(version: Path) -> None:
         EdgeModel(version / ONNX_FILE)
 
 
-def test_the_one_file_runs_alone_without_this_repository(version: Path, tmp_path: Path) -> None:
-    code = Path(pipelines.edge.__file__).read_text(encoding="utf-8")
-    (tmp_path / "edge.py").write_text(code, encoding="utf-8")
+def test_the_servers_files_run_alone_without_this_repository(version: Path, tmp_path: Path) -> None:
+    copy_server(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SERVER_FILES)
     exported(version, tmp_path / "bars.onnx")
     probe = (
         "import sys, json; from pathlib import Path; import edge\n"
@@ -223,3 +224,138 @@ def test_the_one_file_runs_alone_without_this_repository(version: Path, tmp_path
         [sys.executable, "-c", probe], cwd=tmp_path, input=body, capture_output=True, check=True, env={}, timeout=60
     )
     assert json.loads(done.stdout) == [{"name": "bars", "version": 7}, []]
+    beyond = [sys.executable, "edge.py", "bars.onnx", "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(beyond, cwd=tmp_path, capture_output=True, check=False, env={}, timeout=60, text=True)
+    assert (refused.returncode, "EDGE_KEY" in refused.stderr) == (2, True)
+
+
+def raw(address: str, sent: bytes) -> bytes:
+    """What the server says to these bytes until it hangs up."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        parts = []
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                parts.append(part)
+    return b"".join(parts)
+
+
+POST = b"POST /v1/predict HTTP/1.1\r\n"
+BODY = json.dumps({"images": [ROWS.images[0].tolist()]}).encode()
+LENGTH = b"content-length: %d\r\n" % len(BODY)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (POST + b"\r\n", 411),
+        (POST + b"content-length: \xb2\r\n\r\n", 411),
+        (POST + b"content-length: -1\r\n\r\n", 411),
+        (POST + b"content-length: +5\r\n\r\n12345", 411),
+        (POST + b"content-length: 1_0\r\n\r\n", 411),
+        (POST + b"content-length: 5, 5\r\n\r\n12345", 411),
+        (POST + b"content-length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+        (POST + b"content-length: 99999999999\r\n\r\n", 413),
+        (POST + LENGTH * 2 + b"\r\n" + BODY, 411),
+        (POST + LENGTH + b"transfer-encoding: chunked\r\n\r\n" + BODY, 411),
+        (POST + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (POST + LENGTH + b"transfer-encoding : chunked\r\n\r\n" + BODY, 400),
+        (POST + LENGTH + b"\x00: y\r\n\r\n" + BODY, 400),
+        (POST + LENGTH + b"no colon\r\n\r\n" + BODY, 400),
+        (POST + b"content-length: 100\r\n\r\n{}", 400),
+        (b"GET /readyz HTTP/1.1\r\ncontent-length: 5\r\n\r\n12345", 400),
+        (b"GET /readyz HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (POST + b"x: y\r\n" * 500 + LENGTH + b"\r\n" + BODY, 431),
+        (POST + b"x: " + b"y" * 70_000 + b"\r\n" + LENGTH + b"\r\n" + BODY, 431),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"PUT /v1/predict HTTP/1.1\r\n\r\n", 501),
+        (POST + LENGTH + b"\r\n" + BODY, 200),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_lengths_and_headers_that_could_be_read_in_two_ways_are_refused_with_an_answer(
+    address: str, sent: bytes, status: int
+) -> None:
+    assert raw(address, sent).split(b" ", 2)[1] == b"%d" % status
+    assert raw(address, sent + b"GET /readyz HTTP/1.1\r\n\r\n").count(b"HTTP/1.1 ") == (2 if status == 200 else 1)
+    assert ask(address, "/healthz")[0] == 200
+
+
+def nested_parts(depth: int) -> bytes:
+    opened = b"".join(
+        b"--b%d\r\nContent-Disposition: form-data; name=a; filename=b\r\n"
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (level, level + 1)
+        for level in range(depth)
+    )
+    return opened + b"\r\n--b0--"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[" * 200_000, "application/json"),
+        (b'{"images":' * 100_000, "application/json"),
+        (b'{"images": [' + b"[" * 900 + b"]" * 900 + b"]}", "application/json"),
+        (b'{"images": [' + b"[" * 9000 + b"]" * 9000 + b"]}", "application/json"),
+        (b'{"images": [' + b"9" * 5000 + b"]}", "application/json"),
+        (b'{"images": [1e999999, NaN]}', "application/json"),
+        (b'{"images": [], "' + b"x" * 10**6 + b'": 1}', "application/json"),
+        (b'{"images": [[]], "request_id": "\\ud800"}', "application/json"),
+        (b'{"images": [[]], "\\ud800": 1}', "application/json"),
+        ("{}".encode("utf-16"), "application/json"),
+        (b'{"images": ["' + b"," * 10**6 + b'"]}', "application/json"),
+        (b'{"images": [' + b"{}," * 10**6 + b"1]}", "application/json; charset=punycode"),
+        (nested_parts(3000), "multipart/form-data; boundary=b0"),
+        (nested_parts(3000), "multipart/form-data; boundary=b0; charset=punycode"),
+        (b"--x\r\n" * 100_000, "multipart/form-data; boundary=x"),
+        (b"", "multipart/form-data"),
+        (b"", "text/plain; charset=undefined"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_bodies_that_would_end_a_thread_are_answered_shortly(address: str, body: bytes, kind: str) -> None:
+    status, problem = ask(address, "/v1/predict", body, kind)
+    assert status in (413, 422)
+    assert len(problem["detail"]) < 400
+    assert ask(address, "/healthz")[0] == 200
+
+
+def test_pictures_together_are_limited_by_what_they_say(model: EdgeModel) -> None:
+    large = png(np.zeros((4000, 4000), np.uint8))
+    with pytest.raises(Refused, match="over 64 megapixels") as caught:
+        model.images([large] * 5)
+    assert caught.value.status == 413
+    for size in ((6000, 6000), (1, 500_000), (500_000, 1)):
+        with pytest.raises(Refused, match="megapixels"):
+            model.images([png(np.zeros(size, np.uint8))])
+
+
+def test_a_model_on_a_device_may_be_told_the_polarity(model: EdgeModel) -> None:
+    bright = np.where(ROWS.images[0] > 127, 255, 0).astype(np.uint8)
+    assert np.array_equal(model.decode(png(bright), "it"), model.decode(png(255 - bright), "it"))
+
+
+def test_beyond_loopback_a_key_is_needed_and_asked_for(model: EdgeModel) -> None:
+    for host in ("0.0.0.0", "::", "", "192.0.2.1"):
+        with pytest.raises(Refused, match="EDGE_KEY"):
+            make_server(model, host, 0)
+    server = make_server(model, "0.0.0.0", 0, key="a key")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        assert ask(address, "/healthz")[0] == 200
+        assert ask(address, "/v1/predict", BODY)[0] == 401
+        for header, status in (
+            (b"x-api-key: a key", 200),
+            (b"authorization: bearer a key", 200),
+            (b"x-api-key: b", 401),
+        ):
+            assert b" %d " % status in raw(address, POST + header + b"\r\n" + LENGTH + b"\r\n" + BODY)[:20]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -19,7 +19,9 @@ KIND = "multipart/form-data; boundary=x"
 
 
 def part(content: bytes, disposition: str = 'form-data; name="files"; filename="a.png"', more: str = "") -> bytes:
-    return b"--x\r\nContent-Disposition: " + disposition.encode() + b"\r\n" + more.encode() + b"\r\n" + content + b"\r\n"
+    return (
+        b"--x\r\nContent-Disposition: " + disposition.encode() + b"\r\n" + more.encode() + b"\r\n" + content + b"\r\n"
+    )
 
 
 def field(name: str, content: bytes) -> bytes:

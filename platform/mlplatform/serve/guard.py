@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
@@ -148,7 +147,7 @@ class Guard:
         site = headers.get(b"sec-fetch-site")
         if site is not None:
             return site not in ("same-origin", "none")
-        return bool(origin) and urlsplit(origin).netloc != headers.get(b"host", "")
+        return bool(origin) and origin.partition("://")[2] != headers.get(b"host", "")  # an origin has no path
 
     def _slowed(self, throttle: Throttle, taken: Taken) -> JSONResponse:
         detail = f"at most {throttle.rate:g} requests a second, {throttle.burst} at once (PLATFORM_RATE_LIMIT)"

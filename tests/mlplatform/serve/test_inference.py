@@ -157,10 +157,15 @@ def one(data: object = None, **fields: object) -> dict[str, Any]:
     return {"inputs": [whole | fields | ({} if data is None else {"data": data})]}
 
 
+def best(name: str, count: object) -> dict[str, Any]:
+    return {"outputs": [{"name": name, "parameters": {"classification": count}}]}
+
+
 def test_a_packed_body_is_refused_in_the_protocols_form(server: Server) -> None:
     with running(server) as asking:
         answer = asking.post(INFER, content=json.dumps(one()).encode(), headers={"content-encoding": "gzip"})
         assert (answer.status_code, set(answer.json())) == (415, {"error"})
+        assert (answer.headers["accept-encoding"], "identity" in answer.json()["error"]) == ("identity", True)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +186,18 @@ def test_a_packed_body_is_refused_in_the_protocols_form(server: Server) -> None:
         (json.dumps(one([1e300] * 784, datatype="FP32")).encode(), {}, "outside 0 to 1"),
         (json.dumps(one() | {"id": 7}).encode(), {}, "id must be a text"),
         (json.dumps(one() | {"outputs": [{"name": "logits"}]}).encode(), {}, "'logits' is not known"),
+        (json.dumps(one() | {"outputs": [{"name": "label"}] * 2}).encode(), {}, "'label' is asked for twice"),
+        (json.dumps(one() | {"outputs": [{"name": "probabilities"}] * 1000}).encode(), {}, "asked for twice"),
+        (json.dumps(one() | {"outputs": [{"name": ["label"]}]}).encode(), {}, "output a list is not known"),
+        (json.dumps(one() | best("label", 2)).encode(), {}, "of 'probabilities' only"),
+        (json.dumps(one() | best("probabilities", 0)).encode(), {}, "is 0; give a whole number"),
+        (json.dumps(one() | best("probabilities", "3")).encode(), {}, "is '3'; give a whole number"),
+        (json.dumps(one() | best("probabilities", True)).encode(), {}, "is true; give a whole number"),
+        (json.dumps(one() | best("probabilities", None)).encode(), {}, "is null; give a whole number"),
+        (json.dumps(one(parameters={"shared_memory_region": "r"})).encode(), {}, "is not served here"),
+        (json.dumps(one()).encode(), {LENGTH: "9" * 5000}, "must be the length"),
+        (json.dumps(one() | {"parameters": {"tags": "[" * 10_000}}).encode(), {}, "tags is not JSON"),
+        (json.dumps(one() | {"parameters": {"tags": "[" * 100_000}}).encode(), {}, "holds 100003 lists; at most"),
         (json.dumps(one() | {"parameters": {"tags": "{"}}).encode(), {}, "tags is not JSON"),
         (json.dumps(one() | {"parameters": {"tags": '{"A": "b"}'}}).encode(), {}, "no name"),
         (json.dumps(one() | {"parameters": {"client_id": "a\nb"}}).encode(), {}, "printable"),
@@ -198,6 +215,27 @@ def test_what_cannot_be_used_is_refused_in_the_protocols_form(
         assert (answer.status_code, set(answer.json())) == (422, {"error"}), answer.text
         assert said in answer.json()["error"]
         assert client.get("/readyz").json()["recorder"]["recorded"] == 0
+
+
+def test_an_id_of_null_is_none(server: Server) -> None:
+    absent = dict.fromkeys(("id", "parameters", "outputs"))
+    with running(server) as client:
+        answer = client.post(INFER, json=one() | absent, headers={"x-request-id": "mine"})
+    assert (answer.status_code, answer.json()["id"]) == (200, "mine")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(("count", "given"), [(1, 1), (3, 3), (1000, 10)])
+def test_a_classification_names_the_best_classes(client: Any, count: int, given: int, binary: bool) -> None:  # noqa: ANN401
+    asked = triton.InferRequestedOutput("probabilities", binary, class_count=count)
+    answer = client.infer("digits", [tensor(GREYS, "UINT8")], outputs=[asked])
+    found = answer.as_numpy("probabilities")
+    assert found.shape == (3, given)
+    for row in found:
+        shown = [_text(each).split(":") for each in row]
+        assert shown[0][1:] == ["1", "1"]
+        assert [float(value) for value, _, _ in shown] == sorted((float(value) for value, _, _ in shown), reverse=True)
+        assert len({place for _, place, _ in shown}) == given
 
 
 def test_bytes_behind_the_json_are_read_to_the_last_one(server: Server) -> None:
