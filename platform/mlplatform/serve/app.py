@@ -54,7 +54,7 @@ from mlplatform.serve.tensor import Tensor
 from mlplatform.serve.tracing import HEADER as TRACE
 from mlplatform.serve.tries import add_trials
 from mlplatform.store import audit, predictions, retrainings
-from pipelines.payloads import BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
+from pipelines.payloads import Amounts, BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
@@ -110,9 +110,8 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
     answering = app.router.routes[-1]
     assert isinstance(answering, APIRoute)
 
-    asked_for = JsonBody[ExplainIn](
-        server.pool, ExplainIn, shape_of(ExplainIn, image=Rows), lambda body: server.decoder.check_amounts(body, 1)
-    )
+    one = Amounts.of_pictures(1, server.decoder.height, server.decoder.width)
+    asked_for = JsonBody[ExplainIn](server.pool, ExplainIn, shape_of(ExplainIn, image=Rows), one)
 
     @app.post(
         "/v1/explain",

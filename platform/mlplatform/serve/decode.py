@@ -39,6 +39,16 @@ def among_images(body: bytes, mark: bytes) -> bool:
     return body.find(mark, body.find(b"["), body.rfind(b"]")) >= 0
 
 
+def check_amounts(body: bytes, amounts: Amounts, reason: str) -> None:
+    """Raise TooLargeError for a JSON text of more values, InvalidInputError for more of the rest, unparsed."""
+    try:
+        amounts.check(body)
+    except PayloadTooLargeError as error:
+        raise TooLargeError(f"{error}: {reason}") from error
+    except PayloadError as error:
+        raise InvalidInputError(f"{error}: {reason}") from error
+
+
 @dataclass(frozen=True)
 class Sent:
     """Images (n, height, width) of one request, its names for client and request, and its tags."""
@@ -59,17 +69,11 @@ class Decoder:
     max_pixels_together: float = inf
     polarity: Polarity = "auto"
 
-    def check_amounts(self, body: bytes, pictures: int | None = None) -> None:
-        """Raise TooLargeError for a JSON text of more than so many pictures hold, before anything is made of it."""
-        if len(body) <= SMALL_BODY:
-            return
-        try:
-            Amounts.of_pictures(pictures or self.max_images, self.height, self.width).check(body)
-        except PayloadTooLargeError as error:
-            most = f"{pictures or self.max_images} pictures of {self.height}×{self.width} need no more"
-            raise TooLargeError(f"{error}: {most} (PLATFORM_MAX_IMAGES)") from error
-        except PayloadError as error:
-            raise InvalidInputError(str(error)) from error
+    def check_amounts(self, body: bytes) -> None:
+        """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
+        if len(body) > SMALL_BODY:
+            most = f"{self.max_images} pictures of {self.height}×{self.width} need no more (PLATFORM_MAX_IMAGES)"
+            check_amounts(body, Amounts.of_pictures(self.max_images, self.height, self.width), most)
 
     def json_body(self, body: bytes) -> Sent:
         """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""

@@ -5,7 +5,7 @@ first value of another kind end it, so neither time nor memory grows beyond the 
 by the body's model. Larger bodies are read on threads, as many at a time as there are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -14,13 +14,16 @@ from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mlplatform.errors import InvalidInputError
-from mlplatform.serve.decode import SMALL_BODY
+from mlplatform.serve.decode import SMALL_BODY, check_amounts
 from mlplatform.serve.lean import body_of
 from mlplatform.serve.pool import Pool
+from pipelines.payloads import Amounts
 
 T = TypeVar("T")
 Scalar = str | int | float | bool | None
 Rows = str | list[list[int | float]] | None
+MOST: Final = Amounts(lists=16_000, objects=16_000, values=100_000)
+"""What a thousand labels may hold, brackets and commas within their texts counted in."""
 MOST_ERRORS: Final = 5
 LONGEST_ERROR: Final = 200
 
@@ -47,10 +50,10 @@ class JsonBody(Generic[T]):
         pool: Pool,
         kind: Any,  # noqa: ANN401 - a model, or several of them by a discriminator
         shape: type[Struct] | None = None,
-        check: Callable[[bytes], None] = lambda _body: None,
+        amounts: Amounts = MOST,
     ) -> None:
-        """`check` looks at the bytes before they are parsed."""
-        self._pool, self._adapter, self._check = pool, TypeAdapter[T](kind), check
+        """`amounts` are the most that a body may hold."""
+        self._pool, self._adapter, self._amounts = pool, TypeAdapter[T](kind), amounts
         self._decoder = msgspec.json.Decoder(shape_of(kind) if shape is None else shape)
 
     @property
@@ -70,7 +73,8 @@ class JsonBody(Generic[T]):
 
     def read(self, body: bytes) -> T:
         """The model that the bytes are."""
-        self._check(body)
+        if len(body) > SMALL_BODY:
+            check_amounts(body, self._amounts, "send less at once")
         try:
             given = msgspec.to_builtins(self._decoder.decode(body))
         except msgspec.ValidationError as error:
