@@ -7,6 +7,7 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.exporting import export
+from pipelines.edge_files import SERVER_FILES
 from pipelines.families.digits import COMPACT
 from pipelines.model import build_network
 from pipelines.onnx_graph import export_onnx
@@ -53,3 +54,10 @@ def test_the_champion_is_written_and_compared_on_the_golden_set(stocked: Parts, 
     assert made["rows"] == len(stocked.family.load(None).golden) == made["same_answers"]
     assert made["max_difference"] < 1e-4
     assert (tmp_path / "deep" / "a.onnx").stat().st_size == made["size_bytes"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.onnx"]
+
+
+def test_the_server_that_answers_with_it_is_written_beside_it(stocked: Parts, tmp_path: Path) -> None:
+    promote(stocked, 4)
+    export(stocked, None, "onnx", tmp_path / "device" / "a.onnx", with_server=True)
+    assert {path.name for path in (tmp_path / "device").iterdir()} == {"a.onnx", *SERVER_FILES}

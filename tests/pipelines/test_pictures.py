@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zlib
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def drawn() -> np.ndarray:
 FOUR = drawn()
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's own
     out = BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
@@ -83,7 +84,7 @@ BINARY = np.where(FOUR > 127, 255, 0).astype(np.uint8)
 PLAIN = Image.fromarray(FOUR)
 
 
-def palette(ink: int, ground: int, **options: object) -> bytes:
+def palette(ink: int, ground: int, **options: Any) -> bytes:  # noqa: ANN401
     image = Image.fromarray((BINARY > 0).astype(np.uint8), "P")
     image.putpalette([ground] * 3 + [ink] * 3)
     return encoded(image, **options)

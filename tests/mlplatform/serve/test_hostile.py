@@ -131,7 +131,7 @@ def test_no_content_type_chooses_what_reads_a_body(client: httpx.Client, kind: s
     bodies = [BODIES[name] for name in ("open lists", "a form", "a form of a long text", "UTF-16", "nothing")]
     for path in posts(client):
         for body in bodies:
-            check(client.post(path, content=body, headers={"content-type": kind.encode("latin-1")}), f"{path} {kind}")
+            check(client.post(path, content=body, headers={b"content-type": kind.encode("latin-1")}), f"{path} {kind}")
 
 
 @pytest.mark.parametrize(("header", "value"), HEADERS, ids=lambda text: text[:20])
@@ -139,7 +139,7 @@ def test_no_header_makes_any_endpoint_fail(client: httpx.Client, header: str, va
     raw = json.dumps({"images": [GREY.tolist()]}).encode()
     for path in posts(client):
         for kind, body in ((JSON, raw), ("application/octet-stream", GREY.tobytes())):
-            sent = {"content-type": kind.encode(), header: value.encode("latin-1")}
+            sent = {b"content-type": kind.encode(), header.encode(): value.encode("latin-1")}
             check(client.post(path, content=body, headers=sent), f"{path} {kind}")
 
 
@@ -149,7 +149,7 @@ def test_no_host_makes_a_server_fail_that_answers_to_any_name(server: Server) ->
     with running(server) as client:
         for host in ("[", "[::1", "a]b", "http://[", "a:b:c", "\xff", "x" * 5000, "a@b", "?", "#"):
             for path in ("/v1/predict", "/v2/models/digits/infer", "/invocations"):
-                check(client.post(path, content=b"{", headers={"host": host.encode("latin-1")}), host)
+                check(client.post(path, content=b"{", headers={b"host": host.encode("latin-1")}), host)
 
 
 def test_no_endpoint_lets_fastapi_read_its_body(server: Server) -> None:
