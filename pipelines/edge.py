@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,7 @@ MAX_PIXELS_TOGETHER: Final = 64_000_000
 LONGEST_TEXT: Final = 200
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 KEY_VARIABLE: Final = "EDGE_KEY"
+MALFORMED: Final = (MissingHeaderBodySeparatorDefect, FirstHeaderLineIsContinuationDefect)
 Grey = NDArray[np.uint8]
 
 
@@ -206,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         """Refuse headers of which the library reads only those before a malformed one: a proxy may read all."""
         if not super().parse_request():
             return False
-        if self.headers.defects or self.headers.get_payload():
+        if self.headers.get_payload() or any(isinstance(each, MALFORMED) for each in self.headers.defects):
             self._refuse(Refused(400, "a header is malformed"))
             return False
         return True

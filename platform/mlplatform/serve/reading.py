@@ -65,10 +65,10 @@ class JsonBody(Generic[T]):
 
     async def __call__(self, request: Request) -> T:
         """Read it whole and validate it."""
+        body = await body_of(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("", "application/json") and not (kind.startswith("application/") and kind.endswith("+json")):
             raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
-        body = await body_of(request)
         return self.read(body) if len(body) <= SMALL_BODY else await self._pool.run(self.read, body)
 
     def read(self, body: bytes) -> T:
