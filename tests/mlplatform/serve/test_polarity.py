@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mlplatform.build import Parts
 from mlplatform.serve.decode import from_png
-from mlplatform.serve.server import assemble
+from mlplatform.serve.server import Server, assemble
 from pipelines.edge import EdgeModel
 from pipelines.labelled import load_labelled
 from tests.mlplatform.serve.conftest import encoded, loaded, running
@@ -33,16 +33,16 @@ DRAWN = {
 }
 
 
-def recorded(client: httpx.Client, sent: dict[str, object]) -> np.ndarray:
+def recorded(server: Server, client: httpx.Client, sent: dict[str, object]) -> np.ndarray:
     answer = client.post("/v1/predict", **sent)  # type: ignore[arg-type]
     assert answer.status_code == 200, answer.text
     [made] = answer.json()["predictions"]
-    assert client.get(f"/v1/predictions/{made['id']}").status_code == 200  # which waits for the row
+    assert server.recorder.flush(60)
     return from_png(client.get(f"/v1/predictions/{made['id']}/image").content)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_digit_is_the_same_however_it_is_drawn_and_sent(client: httpx.Client, name: str) -> None:
+def test_a_digit_is_the_same_however_it_is_drawn_and_sent(server: Server, client: httpx.Client, name: str) -> None:
     data = DRAWN[name]
     ways: list[dict[str, object]] = [
         {"content": data, "headers": {"content-type": "image/png"}},
@@ -50,7 +50,7 @@ def test_a_digit_is_the_same_however_it_is_drawn_and_sent(client: httpx.Client, 
         {"json": {"images": [base64.b64encode(data).decode()]}},
     ]
     for sent in ways:
-        assert np.array_equal(recorded(client, sent), SEVEN)
+        assert np.array_equal(recorded(server, client, sent), SEVEN)
 
 
 @pytest.mark.parametrize(("polarity", "kept"), [("light-on-dark", 255 - SEVEN), ("dark-on-light", SEVEN)])
@@ -62,15 +62,15 @@ def test_the_setting_decides_where_it_is_set(lite: Parts, polarity: str, kept: n
     server.holder.put(loaded(1))
     sent = {"content": DRAWN["dark on light"], "headers": {"content-type": "image/png"}}
     with running(server) as client:
-        assert np.array_equal(recorded(client, sent), kept)  # type: ignore[arg-type]
+        assert np.array_equal(recorded(server, client, sent), kept)  # type: ignore[arg-type]
         numbers = {"json": {"images": [SEVEN.tolist()]}}  # these say themselves what is ink
-        assert np.array_equal(recorded(client, numbers), SEVEN)  # type: ignore[arg-type]
+        assert np.array_equal(recorded(server, client, numbers), SEVEN)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(28, 28), (75, 60), (9, 40)])
 @pytest.mark.parametrize("name", DRAWN)
 def test_trainings_and_devices_read_what_servers_read(
-    client: httpx.Client, tmp_path: Path, name: str, size: tuple[int, int]
+    server: Server, client: httpx.Client, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     folder = tmp_path / "rows" / "7"
     folder.mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_trainings_and_devices_read_what_servers_read(
         exif = opened.info.get("exif", b"")
         data = DRAWN[name] if size == (28, 28) else encoded(opened.resize(size), exif=exif)
     (folder / "a.png").write_bytes(data)
-    served = recorded(client, {"content": data, "headers": {"content-type": "image/png"}})
+    served = recorded(server, client, {"content": data, "headers": {"content-type": "image/png"}})
     [learnt] = load_labelled(folder.parent, {"7": 0}, height=28, width=28).images
     device = EdgeModel.__new__(EdgeModel)
     device.height, device.width = 28, 28
