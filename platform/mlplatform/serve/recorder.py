@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
-from mlplatform.errors import RecordingError, StoreUnavailableError
+from mlplatform.errors import RecordingError, StoreReplacedError
+from mlplatform.serve.recorded import Counts as Counts
+from mlplatform.serve.recorded import Totals
 from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.writing import Writer
 from mlplatform.spool.rows import Answer as Answer
@@ -28,21 +29,6 @@ log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 5.0
 ADOPT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many predictions were recorded, wait, were dropped, failed (refused by the store) and were not answered.
-
-    `adopted` of those recorded were left by dead servers.
-    """
-
-    recorded: int
-    queued: int
-    dropped: int
-    failed: int
-    refused: int = 0
-    adopted: int = 0
 
 
 class Recorder:
@@ -61,11 +47,12 @@ class Recorder:
         sync_seconds: float | None = None,
         sleep: Callable[[float], object] | None = None,
         requests: RequestCounts | None = None,
+        adopt_seconds: float = ADOPT_SECONDS,
     ) -> None:
         self._writer, self._shelf = writer, shelf
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
         self._in_a_hurry, self._idle = 0, False
-        self._recorded = self._dropped = self._failed = self._refused = self._adopted = 0
+        self._totals = Totals()
         self._waiters: dict[asyncio.Future[None], int] = {}
         """Who waits for a commit, each with the number of rows that must be settled."""
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="fsync")
@@ -74,9 +61,11 @@ class Recorder:
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
         self._requests = requests
-        self._next_adoption = 0.0
+        self._adopt_seconds, self._next_adoption = adopt_seconds, 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        shelf.lost = self._count_dropped
+        self._delay, self._trouble, self._unreadable = RETRY_FIRST_SECONDS, "", ""
+        self._store_replaced = False
+        shelf.lost, shelf.damaged = self._count_dropped, self._count_damaged
 
     @property
     def waits(self) -> bool:
@@ -99,11 +88,10 @@ class Recorder:
                 raise RecordingError("this server is closing; ask another, or again in a moment")
             spool = self._shelf.append(rows) if rows else None
         except RecordingError as error:
-            with self._changed:
-                self._refused += len(answers)
-                first = self._refused == len(answers)
-            if first or self._refused % 1000 < len(answers):
-                log.error("%d prediction(s) were refused so far: %s", self._refused, error)
+            self._totals.add(refused=len(answers))
+            refused = self._totals["refused"]
+            if refused % 1000 < len(answers) or refused == len(answers):
+                log.error("%d prediction(s) were refused so far: %s", refused, error)
             raise
         if self._idle or (spool is not None and spool.queued >= self._batch):
             with self._changed:
@@ -125,10 +113,10 @@ class Recorder:
                 async with asyncio.timeout(self._sync_seconds):
                     await self._commit(spool, goal)
         except RecordingError:
-            self._count(refused=answers)
+            self._totals.add(refused=answers)
             raise
         except TimeoutError:
-            self._count(refused=answers)
+            self._totals.add(refused=answers)
             raise RecordingError(
                 f"the database did not commit the answer within {self._sync_seconds:g} s, so it is not given; its "
                 "row may be recorded later (PLATFORM_SYNC_SECONDS, or PLATFORM_RECORDING=async not to wait)"
@@ -136,9 +124,9 @@ class Recorder:
 
     def counts(self) -> Counts:
         """The counters now."""
-        queued = self._shelf.queued
-        with self._changed:
-            return Counts(self._recorded, queued, self._dropped, self._failed, self._refused, self._adopted)
+        return self._totals.counts(
+            queued=self._shelf.queued, set_aside=self._shelf.aside[0], replaced=self._store_replaced
+        )
 
     def disk(self) -> tuple[int, int]:
         """How many bytes the spool takes on disk, and how many it may."""
@@ -171,7 +159,7 @@ class Recorder:
             return to_bytes(answer)
         except (TypeError, ValueError):
             log.exception("prediction %s cannot be recorded", answer.prediction.id)
-            self._count(failed=1)
+            self._totals.add(failed=1)
             return None
 
     async def _commit(self, spool: Spool, goal: int) -> None:
@@ -221,29 +209,49 @@ class Recorder:
 
     def _round(self) -> None:
         """One batch of one's own and one of a dead server's; without any, a pause that ends with the next answer."""
+        self._unreadable = ""
         own = self._shelf.own
         sent = self._send(own, self._shelf.instance) if own is not None else 0
-        for held in self._shelf.adopted[:1]:
+        stuck = bool(self._unreadable)
+        for held in list(self._shelf.adopted):
             rows = self._send(held.spool, held.instance)
-            self._count(adopted=rows)
+            self._totals.add(adopted=rows)
             sent += rows
             if held.spool.queued == 0:
                 self._shelf.part_with(held)
+            if rows:
+                break
         if self._requests is not None:
             self._requests.write()
         if time.monotonic() >= self._next_adoption:
             self._adopt()
+        self._note_unreadable()
         if not sent:
-            self._pause()
+            self._pause(stuck)
+
+    def _note_unreadable(self) -> None:
+        """Say once what cannot be read from disk, and once that it can again."""
+        if self._unreadable != self._trouble:
+            self._trouble = self._unreadable
+            if self._trouble:
+                log.error("rows wait on disk because they cannot be read now: %s", self._trouble)
+            else:
+                log.info("the rows that waited on disk can be read again")
 
     def _adopt(self) -> None:
-        self._next_adoption = time.monotonic() + ADOPT_SECONDS
+        self._next_adoption = time.monotonic() + self._adopt_seconds
         try:
             self._shelf.adopt()
         except OSError as error:
             log.error("spools of dead servers cannot be taken over: %s", error)
+        self._shelf.count_asides()
 
-    def _pause(self) -> None:
+    def _pause(self, stuck: bool) -> None:
+        """Wait for the next answer, or where one's own rows cannot be read, ever longer for the disk."""
+        self._delay = min(self._delay * 2, RETRY_LONGEST_SECONDS) if stuck else RETRY_FIRST_SECONDS
+        if stuck:
+            self._sleep(self._delay)
+            return
         with self._changed:
             self._idle = True  # before the rows are looked at: one that comes now wakes this thread
             woken = self._changed.wait_for(lambda: self._waiting() > 0 or self._closing.is_set(), timeout=1.0)
@@ -263,7 +271,11 @@ class Recorder:
                     lambda: spool.queued >= self._batch or self._in_a_hurry > 0 or self._closing.is_set(),
                     self._flush_seconds,
                 )
-        batch = spool.read(self._batch)
+        try:
+            batch = spool.read(self._batch)
+        except OSError as error:
+            self._unreadable = str(error)
+            return 0
         if batch is None or not self._written(batch, instance):
             return 0
         spool.settle(batch)
@@ -274,41 +286,43 @@ class Recorder:
         return batch.rows
 
     def _written(self, batch: Batch, instance: str) -> bool:
-        """Whether every row of the batch is written or given up; False when closing came first."""
+        """Whether every row of the batch is written or set aside; False when closing came first."""
         delay = RETRY_FIRST_SECONDS
         while not self._closing.is_set():
             try:
                 refused = self._writer.write(batch.data, instance)
-            except StoreUnavailableError as error:
+                unreadable = self._set_aside(batch, refused) if refused else 0
+            except OSError as error:  # a store that is away is one of them
+                self._store_replaced = isinstance(error, StoreReplacedError)
                 log.warning("recording waits %.1f s: %s", delay, error)
                 self._sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST_SECONDS)
                 continue
-            if refused:
-                self._set_aside(batch, refused)
-            self._count(recorded=batch.rows - len(refused), failed=len(refused))
+            self._store_replaced = False
+            if unreadable:
+                self._count_damaged(unreadable)
+            self._totals.add(recorded=batch.rows - len(refused), failed=len(refused))
             return True
         return False
 
-    def _set_aside(self, batch: Batch, refused: Sequence[int]) -> None:
-        payloads = batch.payloads()
+    def _set_aside(self, batch: Batch, refused: Sequence[int]) -> int:
+        """Keep the rows that no database takes; returns how many of them are damaged. Raises OSError."""
+        payloads, as_they_lie = batch.payloads(), batch.frames()
         whole = [payload for place in refused if (payload := payloads[place]) is not None]
-        if damaged := len(refused) - len(whole):
-            log.error("%d row(s) of the spool are damaged: their checksums do not agree", damaged)
-        for payload in whole:
-            self._shelf.set_aside(payload)
+        unreadable = [as_they_lie[place] for place in refused if payloads[place] is None]
+        if unreadable:
+            log.error("%d row(s) of the spool are damaged: their checksums do not agree", len(unreadable))
+        self._shelf.set_aside(whole, unreadable)
+        return len(unreadable)
 
     def _count_dropped(self, rows: int) -> None:
+        self._totals.add(dropped=rows)
         with self._changed:
-            self._dropped += rows
             self._changed.notify_all()
 
-    def _count(self, *, recorded: int = 0, failed: int = 0, adopted: int = 0, refused: int = 0) -> None:
-        with self._changed:
-            self._refused += refused
-            self._recorded += recorded
-            self._failed += failed
-            self._adopted += adopted
+    def _count_damaged(self, rows: int) -> None:
+        self._totals.add(damaged=rows)
+        self._next_adoption = 0.0  # what lies aside is counted in this round
 
 
 def _go_on(futures: Sequence["asyncio.Future[None]"]) -> None:

@@ -14,7 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +25,7 @@ import orjson
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from mlplatform.clock import new_id, utc_now
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.errors import StoreReplacedError, StoreUnavailableError
 from mlplatform.serve.decode import to_png
 from mlplatform.spool.frames import framed, frames
 from mlplatform.spool.rows import Answer, from_bytes
@@ -36,9 +36,12 @@ from pipelines.data import content_hash
 log = logging.getLogger(__name__)
 REFUSALS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
 """What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
+Start = Callable[..., "subprocess.Popen[bytes]"]
 SIZE: Final = struct.Struct("<Q")
 ENDING_SECONDS: Final = 5.0
 MOST_DEATHS: Final = 3
+READY: Final = b"ready"
+"""What the process says first: what it is given before it says so has not been its death."""
 PROGRAM: Final = (sys.executable, "-m", "mlplatform.serve.writing")
 
 
@@ -126,7 +129,7 @@ class _TakenBackError(Exception):
 
 
 class _DiedError(StoreUnavailableError):
-    """The process ended while it wrote."""
+    """The process ended while it wrote: perhaps for what it was given."""
 
 
 class ProcessWriter:
@@ -137,8 +140,8 @@ class ProcessWriter:
     without others, where one that is taken back can. Else it is not the row that is to blame.
     """
 
-    def __init__(self, url: str, command: Sequence[str] = PROGRAM) -> None:
-        self._url, self._command = url, command
+    def __init__(self, url: str, command: Sequence[str] = PROGRAM, start: Start = subprocess.Popen) -> None:
+        self._url, self._command, self._start = url, command, start
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
 
@@ -180,36 +183,58 @@ class ProcessWriter:
         return True
 
     def _written(self, data: bytes, instance: str) -> tuple[int, ...]:
+        given, answering = self._pipes()
         try:
-            given, answering = self._pipes()
             _send(given, framed([orjson.dumps(instance)]), data)
-            told = _receive(answering)
-        except OSError as error:
+        except OSError as error:  # it ended before it knew what it was given, or was never reached
             self.close()
-            raise _DiedError(f"the recording process cannot be reached: {error}") from error
+            raise StoreUnavailableError(f"the recording process cannot be reached: {error}") from error
+        except BaseException:
+            self.close()  # half a message must not be followed by another one
+            raise
+        told = self._answer(answering)
         if told is None:
             code = self._ended()
             raise _DiedError(f"the recording process ended with code {code}; another one goes on")
         answer: dict[str, Any] = orjson.loads(told)
         if "away" in answer:
-            raise StoreUnavailableError(answer["away"])
+            raise (StoreReplacedError if answer.get("replaced") else StoreUnavailableError)(answer["away"])
         return tuple(answer["refused"])
+
+    def _answer(self, answering: IO[bytes]) -> bytes | None:
+        """The next message of the process; None where it has ended. Raises StoreUnavailableError where none is read."""
+        try:
+            return _receive(answering)
+        except OSError as error:
+            self.close()
+            raise StoreUnavailableError(f"the recording process cannot be heard: {error}") from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let the process end; one that does not is killed, and the database undoes what it had not committed."""
         self._ended()
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """A process that is ready to write. Raises StoreUnavailableError where none can be had: no row is to blame."""
         if self._process is None:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, no shell
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server, which ends this one when all is written
-            )
-            given, _ = _both(self._process)
-            level = logging.getLogger().getEffectiveLevel()
-            _send(given, orjson.dumps({"url": self._url, "level": level}))  # not an argument: those can be seen
+            try:
+                self._process = self._start(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C is for the server, which ends this one when all is written
+                )
+                given, _ = _both(self._process)
+                level = logging.getLogger().getEffectiveLevel()
+                _send(given, orjson.dumps({"url": self._url, "level": level}))  # not an argument: those can be seen
+            except (OSError, subprocess.SubprocessError, MemoryError) as error:
+                self.close()
+                raise StoreUnavailableError(f"the recording process cannot be started: {error}") from error
+            if self._answer(_both(self._process)[1]) is None:
+                code = self._ended()
+                raise StoreUnavailableError(f"the recording process ended with code {code} before it could write")
         return _both(self._process)
 
     def _ended(self) -> int | None:
@@ -269,6 +294,7 @@ def main() -> None:
     told: dict[str, Any] = orjson.loads(begin)
     logging.basicConfig(level=told["level"], format="%(asctime)s %(levelname)s %(name)s %(message)s")
     writer = ThreadWriter(Database(told["url"]))
+    _send(answering, READY)
     while (message := _receive(sys.stdin.buffer)) is not None:
         head = next(frames(message))
         server, data = orjson.loads(head.payload or b""), message[head.end :]
@@ -276,8 +302,8 @@ def main() -> None:
             if not data:
                 writer.prove(server)
             answer: dict[str, Any] = {"refused": writer.write(data, server)}
-        except StoreUnavailableError as error:
-            answer = {"away": str(error)}
+        except (OSError, MemoryError) as error:  # a store that is away is one of them
+            answer = {"away": str(error) or type(error).__name__, "replaced": isinstance(error, StoreReplacedError)}
         _send(answering, orjson.dumps(answer))
 
 

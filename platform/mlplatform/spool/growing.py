@@ -8,9 +8,10 @@ file can be mapped (some network file systems), rows are written by a call after
 
 import contextlib
 import mmap
-import os
 from pathlib import Path
 from typing import Final
+
+from mlplatform.spool.disk import DISK, NEW, Disk
 
 HEAD_BYTES: Final = 4
 
@@ -21,9 +22,9 @@ class Growing:
     Raises OSError where the file cannot be made, or is there already: whatever is in it is kept.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._step = step
+    def __init__(self, path: Path, step: int, disk: Disk = DISK) -> None:
+        self._disk, self._step = disk, step
+        self._file = disk.open(path, NEW)
         self._room = self.size = 0
         self._memory: mmap.mmap | None = None
 
@@ -35,46 +36,40 @@ class Growing:
         end = self.size + len(data)
         if end > self._room:
             self._grow(end)
+        begin = self.size + HEAD_BYTES
         if self._memory is None:
-            _write(self._file, data, self.size)
+            self._disk.write(self._file, data[HEAD_BYTES:], begin)
+            self._disk.write(self._file, data[:HEAD_BYTES], self.size)
         else:
-            begin = self.size + HEAD_BYTES
             self._memory[begin:end] = data[HEAD_BYTES:]
             self._memory[self.size : begin] = data[:HEAD_BYTES]
         self.size = end
 
     def duplicate(self) -> int:
         """Another descriptor of the file, for a call of the system that takes long."""
-        return os.dup(self._file)
+        return self._disk.duplicate(self._file)
 
     def leave(self) -> int:
         """End writing; what was room is no longer part of the file. Returns its descriptor, to be closed."""
         self._unmap()
         with contextlib.suppress(OSError):  # zeros at the end are no rows
-            os.ftruncate(self._file, self.size)
+            self._disk.truncate(self._file, self.size)
         return self._file
 
     def _grow(self, end: int) -> None:
         room = -(-end // self._step) * self._step
         try:
-            _write(self._file, bytes(room - self._room), self._room)
+            self._disk.write(self._file, bytes(room - self._room), self._room)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._room)
+                self._disk.truncate(self._file, self._room)
             raise
         self._unmap()
         self._room = room
         with contextlib.suppress(OSError):
-            self._memory = mmap.mmap(self._file, room)
+            self._memory = self._disk.map(self._file, room)
 
     def _unmap(self) -> None:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
-
-
-def _write(file: int, data: bytes, place: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file, rest, place)
-        rest, place = rest[written:], place + written

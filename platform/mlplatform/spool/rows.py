@@ -12,6 +12,8 @@ from mlplatform.store.predictions import Prediction
 from pipelines.data import content_hash
 
 LENGTH_BYTES = 4
+BEGINNING = b'{"row":'
+"""What every payload begins with, behind its length."""
 
 
 @dataclass(frozen=True)

@@ -4,32 +4,26 @@ Each folder is locked for the life of the server it belongs to; a lock that can 
 Whoever takes it records what is left and removes the folder. It knows no row and no database.
 """
 
-import contextlib
 import errno
-import fcntl
-import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
-from uuid import uuid4
 
 from mlplatform.clock import Clock, utc_now
 from mlplatform.errors import RecordingError
+from mlplatform.spool import locks
+from mlplatform.spool.asides import REFUSED as REFUSED
+from mlplatform.spool.asides import UNREADABLE, Asides
+from mlplatform.spool.disk import DISK, Disk
 from mlplatform.spool.frames import framed
-from mlplatform.spool.spool import Spool, sync_folder
+from mlplatform.spool.lost import Ledger
+from mlplatform.spool.lost import lost_since as lost_since
+from mlplatform.spool.spool import Spool
 
 log = logging.getLogger(__name__)
-LOCK: Final = "lock"
-LOST: Final = "lost.jsonl"
-"""Where it is written down how many rows were dropped, when and by whom."""
-REFUSED: Final = "refused.rows"
-"""Rows that the database refused, in frames."""
-BEGUN: Final = ".begun-"
 SEGMENTS: Final = 16
 """At least so many segments fit under the limit, so that dropping the oldest drops a small part."""
 LARGEST_SEGMENT: Final = 8 * 2**20
@@ -46,13 +40,17 @@ class Held:
     spool: Spool
     lock: int
 
-    def release(self, *, erase: bool) -> None:
-        """Give the folder up: removed, or left for another server to take."""
-        if erase:
-            self.spool.erase()
-        else:
+    def release(self, disk: Disk, *, erase: bool) -> None:
+        """Give the folder up: removed, or left for another server to take, also where it cannot be removed now."""
+        try:
+            if erase:
+                self.spool.erase()
+                locks.remove_folder(disk, self.spool.folder, self.lock)
+                return
             self.spool.close()
-        os.close(self.lock)
+        except OSError as error:
+            log.warning("%s is not removed yet: %s", self.spool.folder, error)
+        disk.close(self.lock)
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,17 @@ class Shelf:
     on_full: OnFull = "refuse"
     fsync: bool = False
     clock: Clock = utc_now
+    disk: Disk = DISK
     lost: Callable[[int], None] = lambda _: None
+    damaged: Callable[[int], None] = lambda _: None
+    """Told of rows that were set aside because their bytes are no rows any more."""
     adopted: list[Held] = field(default_factory=list)
     _own: Held | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _aside: tuple[int, str] = (0, "")
+
+    def __post_init__(self) -> None:
+        self._asides, self._ledger = Asides(self.root, self.disk), Ledger(self.root, self.disk)
 
     @property
     def own(self) -> Spool | None:
@@ -132,41 +137,52 @@ class Shelf:
         )
 
     def adopt(self) -> int:
-        """Take over the spools of dead servers; returns how many."""
+        """Take over the spools of dead servers; returns how many. One that cannot be had now is left for later."""
+        self._ledger.write()
         taken = 0
-        for folder in _folders(self.root):
-            mine = [held.spool.folder for held in self._held()]
-            if folder in mine or (lock := _locked(folder)) is None:
-                continue
-            held = Held(_instance_of(folder), Spool(folder, self._segment_bytes), lock)
-            if held.spool.queued == 0:
-                held.release(erase=True)
-                continue
-            log.warning("taking over %d prediction(s) of server %s, which is dead", held.spool.queued, held.instance)
-            with self._lock:
-                self.adopted.append(held)
-            taken += 1
+        for folder in locks.folders(self.disk, self.root):
+            try:
+                taken += self._taken_over(folder)
+            except OSError as error:
+                log.warning("%s cannot be taken over yet: %s", folder, error)
         return taken
 
     def part_with(self, held: Held) -> None:
         """Remove a spool that was taken over and sent whole."""
         with self._lock:
             self.adopted.remove(held)
-        held.release(erase=True)
+        held.release(self.disk, erase=True)
 
-    def set_aside(self, payload: bytes) -> None:
-        """Keep a row that the database refuses, so that a person can look at it."""
+    def set_aside(self, refused: Sequence[bytes], unreadable: Sequence[bytes]) -> None:
+        """Keep rows that the database refuses, and frames whose checksums do not agree, until a person decides.
+
+        Raises OSError where they cannot be kept yet: they must not be given up for that.
+        """
+        if refused:
+            self._asides.add(REFUSED, framed(refused))
+        if unreadable:
+            self._asides.add(UNREADABLE, b"".join(unreadable))
+        self.count_asides()
+
+    @property
+    def aside(self) -> tuple[int, str]:
+        """How many rows on this disk were set aside, by whichever server, and since when."""
+        return self._aside
+
+    def count_asides(self) -> None:
+        """Count what was set aside; where it cannot be counted now, what was counted last stands."""
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            with os.fdopen(os.open(self.root / REFUSED, flags, 0o600), "ab") as file:
-                file.write(framed([payload]))
+            listed = self._asides.listed()
         except OSError as error:
-            log.error("a refused prediction could not be set aside: %s", error)
+            log.warning("what was set aside in %s cannot be counted yet: %s", self.root, error)
+            return
+        since = listed[0].at.isoformat() if listed else ""
+        self._aside = sum(each.rows + each.damaged for each in listed), since
 
     def close(self) -> None:
         """Give every spool up; those with rows in them stay for the next server."""
         for held in self._held():
-            held.release(erase=held.spool.queued == 0)
+            held.release(self.disk, erase=held.spool.queued == 0)
         self.adopted.clear()
         self._own = None
 
@@ -179,12 +195,60 @@ class Shelf:
 
     def _opened(self) -> Spool:
         if self._own is None:
-            folder, lock = _made(self.root, self.instance)
-            if self.fsync:
-                sync_folder(self.root)
-                sync_folder(self.root.parent)
-            self._own = Held(self.instance, Spool(folder, self._segment_bytes, fsync=self.fsync), lock)
+            folder, lock = locks.make_folder(self.disk, self.root, self.instance)
+            try:
+                if self.fsync:
+                    for above in (self.root, self.root.parent):
+                        self._sync_folder(above)
+                self._own = self._held_as(self.instance, folder, lock)
+            except BaseException:
+                self._unmade(folder, lock)
+                raise
         return self._own.spool
+
+    def _held_as(self, instance: str, folder: Path, lock: int) -> Held:
+        spool = Spool(folder, self._segment_bytes, fsync=self.fsync, disk=self.disk)
+        spool.set_aside = lambda rows: self.damaged(rows)
+
+        def vanished(rows: int) -> None:
+            self.lost(rows)
+            self._ledger.note(self.clock(), instance, rows, "the file is gone")
+
+        spool.vanished = vanished
+        return Held(instance, spool, lock)
+
+    def _unmade(self, folder: Path, lock: int) -> None:
+        """Give a folder up that holds nothing yet."""
+        try:
+            locks.remove_folder(self.disk, folder, lock)
+        except OSError as error:
+            log.warning("%s is empty and stays: %s", folder, error)
+
+    def _sync_folder(self, folder: Path) -> None:
+        opened = self.disk.open(folder)
+        try:
+            self.disk.sync(opened)
+        finally:
+            self.disk.close(opened)
+
+    def _taken_over(self, folder: Path) -> bool:
+        """Whether a dead server's rows were taken over; a folder without any is removed. Raises OSError."""
+        if folder in [held.spool.folder for held in self._held()]:
+            return False
+        if (lock := locks.take(self.disk, folder)) is None:
+            return False
+        try:
+            held = self._held_as(locks.instance_of(self.disk, folder), folder, lock)
+        except BaseException:
+            self.disk.close(lock)
+            raise
+        if held.spool.queued == 0:
+            held.release(self.disk, erase=True)
+            return False
+        log.warning("taking over %d prediction(s) of server %s, which is dead", held.spool.queued, held.instance)
+        with self._lock:
+            self.adopted.append(held)
+        return True
 
     def _make_room(self, needed: int) -> None:
         if self._own is not None:
@@ -215,79 +279,22 @@ class Shelf:
             if held.spool.size < before:
                 self.lost(rows)
                 log.error("%s: dropped the %d oldest prediction(s) of server %s", reason, rows, held.instance)
-                _note_lost(self.root, self.clock(), held.instance, rows, reason)
+                self._ledger.note(self.clock(), held.instance, rows, reason)
                 return True
         return False
 
 
-def look(root: Path) -> list[Seen]:
-    """The spools under a folder, without touching them."""
+def look(root: Path, disk: Disk = DISK) -> list[Seen]:
+    """The spools under a folder, without touching them. Raises OSError."""
     seen = []
-    for folder in _folders(root):
-        lock = _locked(folder)
-        with contextlib.suppress(FileNotFoundError):  # it may be removed while we look
-            spool = Spool(folder, SMALLEST_SEGMENT)
-            seen.append(Seen(_instance_of(folder), lock is None, spool.queued, spool.size))
-        if lock is not None:
-            os.close(lock)
+    for folder in locks.folders(disk, root):
+        lock = locks.take(disk, folder)
+        try:
+            spool = Spool(folder, SMALLEST_SEGMENT, disk=disk)
+            seen.append(Seen(locks.instance_of(disk, folder), lock is None, spool.queued, spool.size))
+        except FileNotFoundError:
+            continue  # it may be removed while we look
+        finally:
+            if lock is not None:
+                disk.close(lock)
     return seen
-
-
-def lost_since(root: Path, moment: datetime) -> int:
-    """How many rows were dropped on this disk since a moment."""
-    with contextlib.suppress(FileNotFoundError):
-        told = [json.loads(line) for line in (root / LOST).read_text().splitlines() if line.endswith("}")]
-        return sum(int(each["rows"]) for each in told if datetime.fromisoformat(each["at"]) >= moment)
-    return 0
-
-
-def _made(root: Path, instance: str) -> tuple[Path, int]:
-    """A new locked folder. It is locked before it bears a name, so that nobody takes it for a dead server's."""
-    root.mkdir(parents=True, exist_ok=True)
-    name = f"{instance.replace(':', '-').replace('/', '-')}-{uuid4().hex[:6]}"
-    draft, folder = root / f"{BEGUN}{name}", root / name
-    draft.mkdir(mode=0o700)
-    lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    os.write(lock, instance.encode())
-    draft.rename(folder)
-    return folder, lock
-
-
-def _folders(root: Path) -> list[Path]:
-    """The spools' folders, oldest first."""
-    if not root.is_dir():
-        return []
-    found = [path for path in root.iterdir() if not path.name.startswith(BEGUN) and (path / LOCK).is_file()]
-    return sorted(found, key=lambda path: (path / LOCK).stat().st_ctime_ns)
-
-
-def _locked(folder: Path) -> int | None:
-    """The folder's lock; None while somebody else holds it or when the folder is gone."""
-    try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock).st_nlink > 0:
-            return lock
-    except BlockingIOError:
-        pass
-    os.close(lock)
-    return None
-
-
-def _instance_of(folder: Path) -> str:
-    try:
-        return (folder / LOCK).read_text()
-    except OSError:
-        return folder.name
-
-
-def _note_lost(root: Path, now: datetime, instance: str, rows: int, reason: str) -> None:
-    try:
-        with (root / LOST).open("a") as file:
-            file.write(json.dumps({"at": now.isoformat(), "instance": instance, "rows": rows, "reason": reason}) + "\n")
-    except OSError as error:
-        log.error("what was dropped could not be written down: %s", error)

@@ -1,6 +1,7 @@
 """Rows leave a spool in their order, once, whatever happened to the process and the disk between."""
 
 import errno
+import mmap
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import measured
 from mlplatform.spool.spool import Batch, Spool
 
@@ -137,12 +139,12 @@ def test_a_row_longer_than_the_room_made_at_a_time_is_kept(tmp_path: Path) -> No
     assert drained(Spool(tmp_path, segment_bytes=10_000)) == [0, 1, 2, 3, 4]
 
 
-def test_rows_are_kept_where_files_cannot_be_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(errno.ENODEV, "no such thing here")
+def test_rows_are_kept_where_files_cannot_be_mapped(tmp_path: Path) -> None:
+    class Unmapped(Disk):
+        def map(self, file: int, size: int) -> mmap.mmap:
+            raise OSError(errno.ENODEV, "no such thing here")
 
-    monkeypatch.setattr("mlplatform.spool.growing.mmap.mmap", refused)
-    spool = Spool(tmp_path, segment_bytes=1_000)
+    spool = Spool(tmp_path, segment_bytes=1_000, disk=Unmapped())
     for first in range(0, 40, 4):
         spool.append(rows(first, first + 4))
     spool.append([])
@@ -220,23 +222,32 @@ def test_threads_that_append_share_their_syncs_and_lose_nothing(tmp_path: Path) 
         assert mine == sorted(mine)
 
 
-def test_rows_that_a_failed_sync_was_to_hold_are_never_called_safe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Syncing(Disk):
+    """A disk that counts what it is to hold, and can be broken."""
+
+    def __init__(self) -> None:
+        self.synced: list[int] = []
+        self.broken = False
+
+    def sync(self, file: int) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, "no")
+        self.synced.append(file)
+
+
+def test_rows_that_a_failed_sync_was_to_hold_are_never_called_safe(tmp_path: Path) -> None:
     """The system tells a failed fsync once; the next one of the same file succeeds and holds nothing."""
-    spool = Spool(tmp_path, segment_bytes=20_000, fsync=True)
+    disk = Syncing()
+    spool = Spool(tmp_path, segment_bytes=20_000, fsync=True, disk=disk)
     spool.append(rows(0, 1))
     first = spool.written
     spool.append(rows(1, 2))
     second = spool.written
 
-    def failing(_file: int) -> None:
-        raise OSError(errno.EIO, "no")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mlplatform.spool.spool.os.fsync", failing)
-        with pytest.raises(OSError, match="no"):
-            spool.sync(first)
+    disk.broken = True
+    with pytest.raises(OSError, match="no"):
+        spool.sync(first)
+    disk.broken = False
     for upto in (first, second):
         with pytest.raises(OSError, match="did not take"):
             spool.sync(upto)
@@ -247,12 +258,10 @@ def test_rows_that_a_failed_sync_was_to_hold_are_never_called_safe(
     assert drained(spool) == [0, 1, 2]
 
 
-def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr("mlplatform.spool.spool.os.fsync", synced.append)
-    spool = Spool(tmp_path, segment_bytes=200, fsync=True)
+def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(tmp_path: Path) -> None:
+    disk = Syncing()
+    synced = disk.synced
+    spool = Spool(tmp_path, segment_bytes=200, fsync=True, disk=disk)
     for number in range(20):
         spool.append(rows(number, number + 1))
     assert not synced
@@ -262,5 +271,4 @@ def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(
     before = len(synced)
     spool.sync(spool.written)
     assert len(synced) == before
-    monkeypatch.undo()
     assert drained(spool) == list(range(20))

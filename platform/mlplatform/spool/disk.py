@@ -1,0 +1,111 @@
+"""The calls of the system that spools make, each in one place, so that a test can let any of them fail.
+
+What fails here says nothing about the rows: a file that cannot be opened for want of descriptors is a whole file.
+"""
+
+import fcntl
+import mmap
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pathlib import Path
+from typing import Final
+
+NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
+APPEND: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
+
+
+class Disk:
+    """Every method is one kind of call and raises OSError as the system does."""
+
+    def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of the file; one that is made is its owner's alone."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, file: int) -> None:
+        """Give a descriptor back; it is free even where the system reports an error."""
+        with suppress(OSError):
+            os.close(file)
+
+    def duplicate(self, file: int) -> int:
+        """Another descriptor of the same file."""
+        return os.dup(file)
+
+    def read(self, file: int, size: int, place: int) -> bytes:
+        """The bytes from a place on, fewer only where the file ends before."""
+        parts: list[bytes] = []
+        while size and (part := os.pread(file, size, place)):
+            parts.append(part)
+            size, place = size - len(part), place + len(part)
+        return b"".join(parts)
+
+    def write(self, file: int, data: bytes, place: int) -> None:
+        """Write all of it at a place."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(file, rest, place)
+            rest, place = rest[written:], place + written
+
+    def append(self, file: int, data: bytes) -> None:
+        """Write all of it at the end of a file opened with APPEND."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+
+    def truncate(self, file: int, size: int) -> None:
+        """Let the file end there."""
+        os.ftruncate(file, size)
+
+    def map(self, file: int, size: int) -> mmap.mmap:
+        """The file's first bytes as memory."""
+        return mmap.mmap(file, size)
+
+    def sync(self, file: int) -> None:
+        """Let the disk hold the file's bytes."""
+        os.fsync(file)
+
+    def lock(self, file: int, *, wait: bool = False) -> bool:
+        """Whether the file's lock was had; another holder's is waited for only on demand."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def status(self, target: int | Path) -> os.stat_result:
+        """What the system knows of a file, by descriptor or name."""
+        return os.stat(target)
+
+    def names(self, folder: Path) -> Sequence[str]:
+        """The names in a folder, in order."""
+        return sorted(os.listdir(folder))
+
+    def rename(self, path: Path, other: Path) -> None:
+        """Give a file another name, in place of what bore it."""
+        os.replace(path, other)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def make_folder(self, folder: Path) -> None:
+        """A folder for its owner alone, with those above it."""
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            os.rmdir(folder)
+
+    def contents(self, path: Path) -> bytes:
+        """All bytes of a file."""
+        file = self.open(path)
+        try:
+            return self.read(file, self.status(file).st_size, 0)
+        finally:
+            self.close(file)
+
+
+DISK: Final = Disk()
