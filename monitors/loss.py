@@ -1,4 +1,4 @@
-"""What people and machines are told when a server forgets or refuses predictions; no store, and it sends nothing."""
+"""What people and machines are told of predictions that are not in the database; no store, and it sends nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ KIND: Final = "recording-lost"
 
 @dataclass(frozen=True)
 class Loss:
-    """One server's predictions that nobody will record: answered and forgotten (`dropped`), or refused with 503."""
+    """One server's predictions that nobody will record: answered and forgotten (`dropped`), or refused with 503.
+
+    `set_aside` ones were answered and wait for a person; `replaced` says which file of the database another one took the
+    place of, where that is why.
+    """
 
     model: str
     instance: str
@@ -25,30 +29,49 @@ class Loss:
     idempotency_key: str
     kind: str = KIND
     thumbnails: tuple[Thumbnail, ...] = ()
+    set_aside: int = 0
+    replaced: str = ""
 
     @property
     def severity(self) -> Severity:
         """Answers without a record are worse than answers not given."""
-        return "critical" if self.dropped else "warning"
+        return "critical" if self.dropped or self.replaced else "warning"
 
     @property
     def title(self) -> str:
-        lost = f"{self.dropped:,} predictions forgotten" if self.dropped else f"{self.refused:,} predictions refused"
+        if self.replaced:
+            lost = "the database file was replaced"
+        elif self.dropped:
+            lost = f"{self.dropped:,} predictions forgotten"
+        elif self.refused:
+            lost = f"{self.refused:,} predictions refused"
+        else:
+            lost = f"{self.set_aside:,} predictions set aside"
         return f"recording: {lost} · {self.model}"
 
     @property
     def sentences(self) -> list[str]:
         """What happened, and what to do."""
         said = []
+        if self.replaced:
+            said.append(f"{self.replaced} was removed or replaced while a process had it open.")
+            said.append("What was written before is in the old file; answers given since wait in the spools.")
+            return [*said, "Restart servers and watchers that still hold the old file (`platform doctor` names them)."]
         if self.dropped:
-            said.append(f"{self.dropped:,} predictions were answered and forgotten: the spool was full.")
+            said.append(f"{self.dropped:,} predictions were answered and lost: the spool was full, or its files are gone.")
         if self.refused:
             said.append(f"{self.refused:,} predictions were refused with 503: they could not be kept.")
+        if self.set_aside:
+            said.append(f"{self.set_aside:,} predictions were answered and set aside: refused by the database, or damaged.")
+            said.append("`platform recording list` shows them, `restore` writes them after all, `discard` gives them up.")
+        if not self.dropped + self.refused:
+            return said
         return [*said, "Look at the database and the disk; PLATFORM_SPOOL_MB sets how much may wait."]
 
     @property
     def facts(self) -> dict[str, str]:
-        return {"Server": self.instance, "Forgotten": f"{self.dropped:,}", "Refused": f"{self.refused:,}"}
+        counts = {"Forgotten": self.dropped, "Refused": self.refused, "Set aside": self.set_aside}
+        return {"Server": self.instance} | {name: f"{count:,}" for name, count in counts.items()}
 
     @property
     def reminder(self) -> str:
@@ -77,6 +100,8 @@ def loss_webhook(notice: Loss) -> dict[str, Any]:
             "severity": notice.severity,
             "dropped": notice.dropped,
             "refused": notice.refused,
+            "set_aside": notice.set_aside,
+            "replaced": notice.replaced,
             "links": notice.all_links,
         },
     }

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from mlplatform.errors import PlatformError
 from mlplatform.people import known_keys
 from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.spool import shelf
+from mlplatform.spool.asides import Asides
+from mlplatform.spool.lost import LOST, lost_since
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
-from mlplatform.store.database import Database
+from mlplatform.store.database import Database, file_of
+from mlplatform.store.identity import lives, replacements
 from mlplatform.views import ALIVE, WATCHER, leader_lease
 from monitors.custom import function_of
 from monitors.errors import MonitorError
@@ -76,10 +79,14 @@ def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok", f"{waiting} prediction(s) wait for the database in spools of running servers"
     if left:
         yield "note", f"{left} prediction(s) of servers that ended wait in {folder}; a server started here records them"
-    if lost := shelf.lost_since(folder, parts.clock() - RECENT):
-        yield "problem", f"{lost} answered prediction(s) were forgotten in the last day because the spool was full"
-    if (folder / shelf.REFUSED).is_file():
-        yield "problem", f"the database refused predictions, kept in {folder / shelf.REFUSED}; the log says why"
+    if lost := lost_since(folder, parts.clock() - RECENT):
+        yield "problem", f"{lost} answered prediction(s) were lost in the last day; {folder / LOST} says when and why"
+    if aside := Asides(folder).listed():
+        rows, damaged = sum(each.rows for each in aside), sum(each.damaged for each in aside)
+        yield "problem", (
+            f"{rows} answered prediction(s) and {damaged} damaged stretch(es) of rows were set aside in {folder}, since "
+            f"{aside[0].at:%Y-%m-%d %H:%M} UTC: `platform recording list`, then `restore` or `discard`"
+        )
 
 
 def _database(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -91,8 +98,22 @@ def _database(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "note", f"{database.url} is at revision {current}; the next command upgrades it to {newest}"
     else:
         yield "ok", f"{database.url} at revision {current}"
+    if (path := file_of(parts.settings.store_url)) is not None:
+        yield from _replaced(path, parts.clock() - RECENT)
     if database.is_sqlite:
         yield "note", "SQLite serves one machine; set PLATFORM_DATABASE_URL=postgresql+psycopg://... in production"
+
+
+def _replaced(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
+    """Processes that found another file than they had opened; those that run still hold the old one."""
+    for found in replacements(path, since):
+        if found.back:
+            continue
+        said = f"at {found.moment:%Y-%m-%d %H:%M} UTC process {found.pid} found {found.file} removed or replaced"
+        if lives(found.pid):
+            yield "problem", f"{said}; its answers wait in the spool: put the old file back, or restart it"
+        else:
+            yield "note", f"{said}; it has ended, and what it could not write was left in its spool"
 
 
 def _mlflow(parts: Parts) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.spool.asides import Asides
 from mlplatform.spool.shelf import look
 from mlplatform.store import audit, erasure, promotions, shadows
 from mlplatform.store.erasure import Erased, FirstOf
@@ -58,7 +59,8 @@ def forget_client(parts: Parts, client: str, actor: str) -> dict[str, Any]:
 
     while part := _erase_next(parts, lambda connection: erasure.of_client(connection, client), tell):
         gone += part
-    waiting = sum(seen.rows for seen in look(parts.settings.spool_folder))
+    folder = parts.settings.spool_folder
+    waiting = sum(seen.rows for seen in look(folder)) + sum(each.rows for each in Asides(folder).listed())
     with parts.database.write() as connection:
         subject = f"client/{sha256(client.encode()).hexdigest()[:16]}"
         audit.note(connection, actor, "erase-client", subject, now, vars(gone))

@@ -9,10 +9,12 @@ import pytest
 
 from mlplatform.build import Parts
 from mlplatform.doctor import CHECKS, examine
+from mlplatform.errors import StoreReplacedError
 from mlplatform.settings import Settings
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store import leases, outbox
-from mlplatform.store.database import Database
+from mlplatform.store.database import Database, file_of
+from mlplatform.store.identity import notes_of
 from registry.server import quiet_environment
 from tests.mlplatform.conftest import FakeCatalog, FakeClock
 from tests.mlplatform.loop_world import RULES, lease_of, promote, with_rules
@@ -152,11 +154,35 @@ def test_predictions_that_wait_were_forgotten_or_refused_are_said(clinic: Parts)
     living = Shelf(root, "living:2:y", 10_000, on_full="drop-oldest", clock=clinic.clock)
     living.append([b"x" * 6_000])
     living.append([b"x" * 6_000] * 1)
-    living.set_aside(b"refused")
+    living.set_aside([b"refused"], [b"damaged"])
     found = look(clinic, "recording")
     living.close()
     assert [mark for mark, _ in found] == ["ok", "note", "problem", "problem"]
     assert found[0][1].startswith("1 prediction(s)")
     assert found[1][1].startswith("3 prediction(s)")
-    assert found[2][1].startswith("1 answered prediction(s) were forgotten")
-    assert "refused.rows" in found[3][1]
+    assert found[2][1].startswith("1 answered prediction(s) were lost")
+    assert found[3][1].startswith("1 answered prediction(s) and 1 damaged stretch(es) of rows were set aside")
+    assert "platform recording list" in found[3][1]
+    assert look(clinic, "recording")[-1] == found[3], "earlier runs are counted like one's own"
+
+
+def test_a_process_that_holds_a_replaced_database_file_is_a_problem_until_it_ends(clinic: Parts) -> None:
+    path = file_of(clinic.settings.store_url)
+    assert path is not None
+    path.rename(path.with_name("old"))
+    shutil.copy(path.with_name("old"), path)
+    with pytest.raises(StoreReplacedError), clinic.database.read():
+        pass
+    found = [detail for mark, detail in look(recent(clinic), "database") if mark == "problem"]
+    assert len(found) == 1
+    assert f"process {os.getpid()} found {path} removed or replaced" in found[0]
+    notes = notes_of(path).read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194999')
+    notes_of(path).write_text(notes)
+    assert "it has ended" in [detail for mark, detail in look(recent(clinic), "database") if mark == "note"][0]
+    notes_of(path).write_text(notes.replace('"back": false', '"back": true'))
+    assert not [detail for _, detail in look(recent(clinic), "database") if "replaced" in detail]
+
+
+def recent(parts: Parts) -> Parts:
+    """The same platform today: what processes found is dated by the machine's clock."""
+    return Parts(parts.settings)

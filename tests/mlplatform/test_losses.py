@@ -1,10 +1,15 @@
 """Lost predictions are told once, and again when there are ten times as many."""
 
+from pathlib import Path
+
 import pytest
 
 from mlplatform.build import Parts
+from mlplatform.clock import utc_now
+from mlplatform.errors import StoreReplacedError
 from mlplatform.losses import post_losses
 from mlplatform.store import leases, outbox
+from mlplatform.store.database import Database
 from tests.mlplatform.loop_world import with_rules
 
 
@@ -13,9 +18,11 @@ def world(parts: Parts) -> Parts:
     return with_rules(parts)
 
 
-def beat(parts: Parts, dropped: int, refused: int = 0, component: str = "api") -> int:
+def beat(
+    parts: Parts, dropped: int, refused: int = 0, component: str = "api", model: str = "digits", **more: object
+) -> int:
     """A server says what it lost; returns how many notices are new."""
-    details = {"recorder": {"dropped": dropped, "refused": refused}}
+    details = {"recorder": {"dropped": dropped, "refused": refused, **more}, "model": model}
     with parts.database.write() as connection:
         leases.beat(connection, component, "host:1:a", parts.clock(), details)
         return post_losses(connection, parts)
@@ -37,3 +44,43 @@ def test_nothing_lost_is_no_news_and_a_loss_is_told_to_each_channel_once(world: 
 def test_refusals_are_told_too_and_other_processes_say_nothing(world: Parts) -> None:
     assert beat(world, 0, 4) > 0
     assert beat(world, 7, component="watcher") == 0
+
+
+def test_what_was_set_aside_is_told_once_for_all_servers_of_a_disk_and_again_when_it_happens_again(
+    world: Parts,
+) -> None:
+    told = beat(world, 0, set_aside=3, aside_since="2026-01-01T10:00:00+00:00")
+    assert told > 0
+    assert beat(world, 0, set_aside=9, aside_since="2026-01-01T10:00:00+00:00") == 0
+    with world.database.write() as connection:
+        details = {"recorder": {"set_aside": 9, "aside_since": "2026-01-01T10:00:00+00:00"}, "model": "digits"}
+        leases.beat(connection, "api", "host:2:b", world.clock(), details)
+        assert post_losses(connection, world) == 0, "another server of this host sees the same rows"
+    with world.database.write() as connection:
+        details["recorder"] = {"set_aside": 9, "aside_since": "2026-01-01T11:00:00+00:00"}
+        leases.beat(connection, "api", "host:2:b", world.clock(), details)
+        assert post_losses(connection, world) == told, "they were taken back, and others set aside since"
+
+
+def test_servers_of_another_model_are_told_of_by_its_own_watcher(world: Parts) -> None:
+    assert beat(world, 3, model="characters") == 0
+
+
+def test_a_replaced_database_file_is_told_once_for_all_processes_that_found_it(tmp_path: Path, world: Parts) -> None:
+    path = tmp_path / "store.db"
+    url = f"sqlite:///{path}"
+    old = [Database(url), Database(url)]
+    for each in old:
+        each.upgrade()
+    path.rename(path.with_name("old"))
+    for each in old:
+        with pytest.raises(StoreReplacedError), each.read():
+            pass
+    moved = Parts(world.settings.model_copy(update={"database_url": url}), utc_now)
+    moved.__dict__.update(database=world.database, rules=world.rules)
+    with world.database.write() as connection:
+        told = post_losses(connection, moved)
+        assert told > 0
+        assert post_losses(connection, moved) == 0
+        [message, *_] = outbox.undelivered(connection)
+    assert "the database file was replaced" in str(message.payload)

@@ -34,3 +34,19 @@ def test_programs_get_the_counts_under_one_key() -> None:
         "server": "host:1:a",
         "severity": "warning",
     }
+
+
+def test_what_waits_for_a_person_is_said_with_the_command_that_shows_it() -> None:
+    aside = Loss("digits", "host:1:a", 0, 0, NOON, {}, "k-3", set_aside=12)
+    assert (aside.title, aside.severity) == ("recording: 12 predictions set aside · digits", "warning")
+    assert "platform recording list" in " ".join(aside.sentences)
+    assert "PLATFORM_SPOOL_MB" not in " ".join(aside.sentences)
+    assert aside.facts["Set aside"] == "12"
+    assert loss_webhook(aside)["data"]["set_aside"] == 12
+
+
+def test_a_replaced_database_file_is_grave_and_says_where_answers_are() -> None:
+    replaced = Loss("digits", "process 7", 0, 0, NOON, {}, "k-4", replaced="/home/platform.db")
+    assert (replaced.title, replaced.severity) == ("recording: the database file was replaced · digits", "critical")
+    assert "/home/platform.db" in replaced.sentences[0]
+    assert "wait in the spools" in " ".join(replaced.sentences)

@@ -12,6 +12,7 @@ from mlplatform.cli.exits import exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
+from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
 from mlplatform.cli.root import app
 from mlplatform.cli.trials import canary, shadow
@@ -23,6 +24,7 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
 app.add_typer(edge_app, name="edge")
 app.command("export")(export_model)
+app.add_typer(recording_app, name="recording")
 app.add_typer(retention_app, name="retention")
 
 __all__ = ["app", "canary", "exit_code", "main", "shadow"]

@@ -34,7 +34,8 @@ ADOPT_SECONDS = 10.0
 class Recorder:
     """Sends answers in batches from its own thread; start it once, close it at the end.
 
-    With `sync_seconds` an answer that `last` waits for is refused when its commit takes longer.
+    With `sync_seconds` an answer that `last` waits for is refused when its commit takes longer. `replaced` says whether
+    the server found another database file than it had opened.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Recorder:
         sleep: Callable[[float], object] | None = None,
         requests: RequestCounts | None = None,
         adopt_seconds: float = ADOPT_SECONDS,
+        replaced: Callable[[], bool] = lambda: False,
     ) -> None:
         self._writer, self._shelf = writer, shelf
         self._batch, self._flush_seconds, self._sync_seconds = batch, flush_seconds, sync_seconds
@@ -64,7 +66,7 @@ class Recorder:
         self._adopt_seconds, self._next_adoption = adopt_seconds, 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._delay, self._trouble, self._unreadable = RETRY_FIRST_SECONDS, "", ""
-        self._store_replaced = False
+        self._store_replaced, self._replaced = False, replaced
         shelf.lost, shelf.damaged = self._count_dropped, self._count_damaged
 
     @property
@@ -125,8 +127,15 @@ class Recorder:
     def counts(self) -> Counts:
         """The counters now."""
         return self._totals.counts(
-            queued=self._shelf.queued, set_aside=self._shelf.aside[0], replaced=self._store_replaced
+            queued=self._shelf.queued,
+            set_aside=self._shelf.aside[0],
+            replaced=self._store_replaced or self._replaced(),
         )
+
+    @property
+    def aside_since(self) -> str:
+        """When the oldest file of rows was set aside that waits for a person; empty where none does."""
+        return self._shelf.aside[1]
 
     def disk(self) -> tuple[int, int]:
         """How many bytes the spool takes on disk, and how many it may."""

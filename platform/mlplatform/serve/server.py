@@ -89,6 +89,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Wri
         flush_seconds=settings.recorder_flush_ms / 1000,
         sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
         requests=requests,
+        replaced=lambda: parts.database.replaced,
     )
     pool = Pool(WORKERS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
@@ -104,9 +105,10 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Wri
         tuner.follow()
         tuner.work()
 
-    reloader = Reloader(
-        parts, holder, tuner.pin, after_poll, tuner.choice, lambda: {"recorder": vars(recorder.counts())}
-    )
+    def told() -> dict[str, object]:
+        return {"recorder": vars(recorder.counts()) | {"aside_since": recorder.aside_since}, "model": family.name}
+
+    reloader = Reloader(parts, holder, tuner.pin, after_poll, tuner.choice, told)
     metrics = Metrics(holder, recorder)
 
     def roles() -> dict[str, int]:

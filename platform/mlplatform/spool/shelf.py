@@ -15,12 +15,10 @@ from typing import Final, Literal
 from mlplatform.clock import Clock, utc_now
 from mlplatform.errors import RecordingError
 from mlplatform.spool import locks
-from mlplatform.spool.asides import REFUSED as REFUSED
-from mlplatform.spool.asides import UNREADABLE, Asides
+from mlplatform.spool.asides import REFUSED, UNREADABLE, Asides
 from mlplatform.spool.disk import DISK, Disk
 from mlplatform.spool.frames import framed
 from mlplatform.spool.lost import Ledger
-from mlplatform.spool.lost import lost_since as lost_since
 from mlplatform.spool.spool import Spool
 
 log = logging.getLogger(__name__)

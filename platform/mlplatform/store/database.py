@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
+from mlplatform.store.identity import StoreFile
 
 if TYPE_CHECKING:
     import psycopg
@@ -39,6 +40,8 @@ class Database:
     Raises StoreUnavailableError whenever the server, the file or its lock cannot be had.
     """
 
+    _file: StoreFile | None = None
+
     def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
@@ -50,11 +53,20 @@ class Database:
                 "postgresql+psycopg://user@host/database or sqlite:///path/to/file.db"
             ) from error
         self.is_sqlite = self._engine.dialect.name == "sqlite"
+        if (path := file_of(url)) is not None:
+            self._file = StoreFile(path)
+            event.listen(self._engine, "do_connect", lambda *_: self._file and self._file.verify({}))
+            event.listen(self._engine, "connect", lambda *_: self._file and self._file.opened())
+
+    @property
+    def replaced(self) -> bool:
+        """Whether nothing is written because the database's file is no longer the one that was opened."""
+        return self._file is not None and self._file.replaced
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading: one snapshot from its first query on, that takes no write lock."""
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection, self._same_file(connection):
             if not self.is_sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection.execution_options(mlplatform_readonly=True)
@@ -62,7 +74,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
-        with self._translated(), self._engine.begin() as connection:
+        with self._translated(), self._engine.connect() as connection, self._same_file(connection), connection.begin():
             waiting: dict[Callable[[Connection, list[Any]], None], list[Any]] = {}
             yield connection.execution_options(mlplatform_last=waiting)
             while waiting:
@@ -87,6 +99,17 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
+
+    @contextmanager
+    def _same_file(self, connection: Connection) -> Iterator[None]:
+        """Before and after: what went into a file that bears the name no more is not written."""
+        if self._file is None:
+            yield
+            return
+        notes = connection.info
+        self._file.verify(notes)
+        yield
+        self._file.verify(notes)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -139,6 +162,13 @@ def _create(url: str) -> Engine:
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None for any other."""
+    parsed = make_url(url)
+    path = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    return None if not path or path == ":memory:" or path.startswith("file:") else Path(path)
 
 
 def to_json(value: object) -> str:

@@ -425,7 +425,8 @@ def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(serve
         flaky.away = True
         ids = predict(client, 3)
         recorder = client.get("/readyz").json()["recorder"]
-        assert recorder == {"recorded": 1, "queued": 3, "dropped": 0, "failed": 0, "refused": 0, "adopted": 0}
+        assert (recorder["recorded"], recorder["queued"]) == (1, 3)
+        assert not any(count for name, count in recorder.items() if name not in ("recorded", "queued"))
         assert 'mlplatform_recorder{state="queued"} 3.0' in client.get("/metrics").text
         label = {"prediction_id": known, "label": "4"}
         for answer in (

@@ -20,7 +20,9 @@ from mlplatform.serve.recorder import Answer, Counts, Recorder
 from mlplatform.serve.writing import ThreadWriter
 from mlplatform.spool.frames import frames, measured
 from mlplatform.spool.rows import from_bytes
-from mlplatform.spool.shelf import REFUSED, Shelf, lost_since
+from mlplatform.spool.asides import REFUSED
+from mlplatform.spool.lost import lost_since
+from mlplatform.spool.shelf import Shelf
 from mlplatform.store import predictions
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions as table

@@ -20,7 +20,7 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.writing import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
 from mlplatform.spool.frames import framed
 from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.spool.shelf import REFUSED
+from mlplatform.spool.asides import REFUSED
 from mlplatform.store import predictions, tallies
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions as table

@@ -16,7 +16,8 @@ from mlplatform.spool.asides import Asides
 from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import frames
 from mlplatform.spool.rows import from_bytes
-from mlplatform.spool.shelf import Shelf, look, lost_since
+from mlplatform.spool.lost import lost_since
+from mlplatform.spool.shelf import Shelf, look
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction
 
 CALLS = sorted(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.spool.shelf import Shelf, look, lost_since
+from mlplatform.spool.lost import lost_since
+from mlplatform.spool.shelf import Shelf, look
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.spool.test_spool import drained, files_of_at_most, rows
 

@@ -1,0 +1,56 @@
+"""`platform recording`: list, restore, discard."""
+
+from typing import Annotated
+
+import typer
+
+from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
+Actor = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]
+
+
+@recording_app.command("list")
+def list_asides(as_json: AsJson = False) -> None:
+    """What was set aside on this disk: refused by the database, or damaged."""
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.recovery import listed
+    from mlplatform.settings import load_settings
+
+    rows = plain(listed(build(load_settings())))
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("set aside", rows, ("name", "at", "rows", "damaged", "size"), "nothing is set aside")
+
+
+@recording_app.command("restore")
+def restore_rows(
+    name: Annotated[str | None, typer.Argument(help="File as listed; all of them otherwise.")] = None,
+    actor: Actor = "cli",
+    as_json: AsJson = False,
+) -> None:
+    """Write set-aside rows into the database after all; those it still refuses and what is damaged stay."""
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.recovery import restore
+    from mlplatform.settings import load_settings
+
+    told = restore(build(load_settings()), name, actor)
+    lines = [f"{each.name}: {each.restored} restored, {each.refused} refused, {each.damaged} damaged" for each in told]
+    say(plain(told), "\n".join(lines) or "nothing is set aside", as_json)
+
+
+@recording_app.command("discard")
+def discard_rows(
+    name: Annotated[str, typer.Argument(help="File as listed.")], actor: Actor = "cli", as_json: AsJson = False
+) -> None:
+    """Give up what a file of set-aside rows holds, for good."""
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.recovery import discard
+    from mlplatform.settings import load_settings
+
+    told = discard(build(load_settings()), name, actor)
+    say(plain(told), f"{told.name}: {told.refused} rows and {told.damaged} damaged stretches given up", as_json)

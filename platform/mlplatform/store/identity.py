@@ -1,0 +1,149 @@
+"""Whether a SQLite database's files are still those that this process opened, by device and inode; it opens no file.
+
+A file that is unlinked or replaced while a process has it open goes on taking writes that nobody will ever read. So each
+transaction asks before it begins and after it has committed; one that finds other files raises, and counts as not
+written. What was found is written down beside the database, for whoever looks later. Opening a file here would be worse
+than useless: closing it again gives up every lock that SQLite holds on it in this process.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mlplatform.errors import StoreReplacedError, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+NOTES: Final = ".replaced.jsonl"
+"""Behind the database's name: where it is written down which process found its files replaced, and when."""
+LOGS: Final = ("-wal", "-shm")
+"""Files that SQLite keeps beside the database for as long as any connection is open."""
+Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A process found other files than it had opened; `back` says that it finds its own again."""
+
+    at: str
+    pid: int
+    file: str
+    was: tuple[int, int]
+    back: bool = False
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromisoformat(self.at)
+
+
+class StoreFile:
+    """The files of one database as one process opened them; any thread asks."""
+
+    def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._path, self._clock = path.absolute(), clock
+        self._opened: Inode | None = None
+        self.replaced = False
+
+    def opened(self) -> None:
+        """A connection was made: the first one says which file is meant. Raises StoreReplacedError for another one."""
+        if self._opened is None:
+            self._opened = _inode(self._path)
+        self.verify({})
+
+    def verify(self, connection: MutableMapping[Any, Any]) -> None:
+        """Raise StoreReplacedError where the files are no longer those of a connection, whose notes are kept in a map.
+
+        Nothing is asked before the first connection.
+        """
+        if self._opened is None:
+            return
+        if (lost := self._lost(connection)) is not None:
+            if not self.replaced:
+                self._found(lost)
+            raise StoreReplacedError(
+                f"{lost} was removed or replaced while this process ran, so nothing is written to it any more and "
+                "answers wait in the spool; put the file back, or restart every server and watcher to go on with the "
+                "file that is there (docs/recording.md)"
+            )
+        if self.replaced:
+            self.replaced = False
+            self._note(Replacement(self._clock().isoformat(), os.getpid(), str(self._path), self._opened, back=True))
+            log.warning("%s is the file again that this process opened: it is written to", self._path)
+
+    def _lost(self, connection: MutableMapping[Any, Any]) -> Path | None:
+        """The file that is no longer the one that was opened."""
+        if _inode(self._path) != self._opened:
+            return self._path
+        for ending in LOGS:
+            path = Path(f"{self._path}{ending}")
+            found = _inode(path)
+            if (found is not None or ending in connection) and connection.setdefault(ending, found) != found:
+                return path
+        return None
+
+    def _found(self, lost: Path) -> None:
+        self.replaced = True
+        assert self._opened is not None
+        log.error("%s was removed or replaced while this process ran: nothing is written to it any more", lost)
+        self._note(Replacement(self._clock().isoformat(), os.getpid(), str(lost), self._opened))
+
+    def _note(self, found: Replacement) -> None:
+        try:
+            with notes_of(self._path).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(found)) + "\n")
+        except OSError as error:
+            log.error("it could not be written down that %s was replaced: %s", self._path, error)
+
+
+def notes_of(path: Path) -> Path:
+    """Where it is written down that a database's files were replaced."""
+    return path.with_name(path.name + NOTES)
+
+
+def replacements(path: Path, since: datetime) -> list[Replacement]:
+    """What processes found since a moment, oldest first; each process's last word only."""
+    last: dict[int, Replacement] = {}
+    for found in _noted(path):
+        if found.moment >= since:
+            last.pop(found.pid, None)
+            last[found.pid] = found
+    return list(last.values())
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _noted(path: Path) -> Iterator[Replacement]:
+    with suppress(FileNotFoundError):
+        for line in notes_of(path).read_text(encoding="utf-8").splitlines():
+            try:
+                said = json.loads(line)
+                found = Replacement(**{**said, "was": tuple(said["was"])})
+                if found.moment.tzinfo is not None:
+                    yield found
+            except (ValueError, TypeError, KeyError):
+                continue  # a line that was torn
+
+
+def _inode(path: Path) -> Inode | None:
+    """Which file bears the name now, None where there is none. Raises StoreUnavailableError where it cannot be asked."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailableError(f"the database file {path} cannot be asked for now: {error}") from error
+    return found.st_dev, found.st_ino
