@@ -8,7 +8,8 @@ PipelineError
 ├── TrainingError (RuntimeError)               a training that cannot go on
 │   └── TrainingStopped                        a training that was asked to stop
 ├── SearchError (RuntimeError)                 a search for a recipe that cannot be made
-└── ModelFormatError (ValueError)              a model that cannot be trusted or used
+├── ModelFormatError (ValueError)              a model that cannot be trusted or used
+└── ModelUnreadableError (ConnectionError)     a model that cannot be read just now, which says nothing about it
 """
 
 
@@ -37,3 +38,6 @@ class SearchError(PipelineError, RuntimeError): ...
 
 
 class ModelFormatError(PipelineError, ValueError): ...
+
+
+class ModelUnreadableError(PipelineError, ConnectionError): ...

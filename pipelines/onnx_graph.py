@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.engine import Engine
 from pipelines.errors import ModelFormatError
+from pipelines.modelfile import PASSING, model_bytes, unreadable
 from pipelines.quiet import quietly
 
 if TYPE_CHECKING:
@@ -93,15 +94,14 @@ def portable(module: Exportable, images: NDArray[np.uint8], answers: NDArray[np.
 
 
 def load_onnx(path: Path, classes: tuple[str, ...], threads: int = 1) -> OnnxPredictor:
-    """Read an ONNX graph that is proved plain; raises ModelFormatError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFormatError(f"cannot read the model {path}: {error}; download it again") from error
+    """Read an ONNX graph that is proved plain; raises ModelFormatError, or ModelUnreadableError for what passes."""
+    content = model_bytes(path)
     try:
         return predictor_of(content, classes, threads)
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
+    except PASSING as error:
+        raise unreadable(path, error) from error
 
 
 def predictor_of(content: bytes, classes: tuple[str, ...], threads: int) -> OnnxPredictor:
@@ -118,6 +118,8 @@ def predictor_of(content: bytes, classes: tuple[str, ...], threads: int) -> Onnx
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except PASSING:
+        raise
     except Exception as error:  # ONNX Runtime raises anything on a broken graph; all mean one thing
         raise ModelFormatError(f"not a graph ONNX Runtime can answer with: {error}; export it again") from error
     return OnnxPredictor(session, classes, height, width)
@@ -131,6 +133,8 @@ def checked_graph(content: bytes) -> tuple[int, int, int]:
 
     try:
         model = onnx.load_model_from_string(content)
+    except PASSING:
+        raise
     except Exception as error:  # protobuf's own errors differ between its implementations
         raise ModelFormatError(f"not an ONNX graph ({len(content)} bytes: {error}); export it again") from error
     graph = model.graph

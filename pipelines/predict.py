@@ -17,6 +17,7 @@ from torch.export.passes import move_to_device_pass
 from pipelines import archive
 from pipelines.engine import CHUNK_ROWS, DeviceName, Engine
 from pipelines.errors import ModelFormatError
+from pipelines.modelfile import PASSING, model_bytes, unreadable
 
 
 class Exportable(nn.Module):
@@ -96,16 +97,15 @@ def save(module: Exportable, path: Path) -> None:
 
 def load(path: Path, classes: tuple[str, ...], *, device: DeviceName = "cpu", threads: int | None = None) -> Predictor:
     """Read a pt2 archive without running any code it may hold."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFormatError(f"cannot read the model {path}: {error}; download it again") from error
+    content = model_bytes(path)
     try:
         program = torch.export.load(archive.checked(content))
         answers, height, width = _shapes(program)
         module = (program if device == "cpu" else move_to_device_pass(program, device)).module()
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
+    except PASSING as error:
+        raise unreadable(path, error) from error
     except Exception as error:  # torch raises anything on a broken graph; all mean one thing
         raise ModelFormatError(f"{path} is not a model this platform can read: {error}; export it again") from error
     if answers != len(classes):

@@ -49,6 +49,8 @@ class Catalog:
 
     def __init__(self, tracking: Tracking) -> None:
         self._connection = tracking.connection
+        self._left: list[Path] = []
+        """Folders of downloads that could not be removed, as without descriptors; the next download does."""
 
     def register(
         self,
@@ -147,9 +149,13 @@ class Catalog:
         if _intact(folder, record):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=folder.parent) as temporary:
-            fetched = self._fetch(record, Path(temporary))
-            _swap(fetched, folder, Path(temporary, "old"), record)
+        self._left = [each for each in self._left if not _removed(each)]
+        temporary = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder.parent))
+        try:
+            _swap(self._fetch(record, temporary), folder, temporary / "old", record)
+        finally:
+            if not _removed(temporary):
+                self._left.append(temporary)
         return folder
 
     def _fetch(self, record: Version, parent: Path) -> Path:
@@ -230,6 +236,12 @@ def _intact(folder: Path, record: Version) -> bool:
         (model_digest(folder, name) if (folder / name).is_file() else None) == record.tags.get(tag)
         for name, tag in DIGEST_TAGS.items()
     )
+
+
+def _removed(folder: Path) -> bool:
+    """Whether the folder is gone with everything in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _swap(fetched: Path, folder: Path, attic: Path, record: Version) -> None:

@@ -1,13 +1,18 @@
 """The registered versions of a model and the aliases that point at them."""
 
+import os
+import resource
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from registry.catalog import CHALLENGER, CHAMPION, DESCRIPTION_LIMIT, Catalog
-from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
+from registry.errors import CorruptModelError, NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
 from registry.package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
 from registry.runs import Tracking
 from tests.registry.conftest import Logged, log_tiny_model
@@ -213,3 +218,46 @@ def test_what_is_registered_directly_is_served_and_the_other_way_round(
     with pytest.raises(UnknownVersionError, match="registered: 2, 1"):
         remote.version("both", 3)
     assert remote.alias("never", CHAMPION) is None
+
+
+@contextmanager
+def few_descriptors_left(count: int) -> Iterator[None]:
+    """So many more files can be opened, then EMFILE."""
+    limits, held = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(count):
+            os.close(held.pop())
+        yield
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors as Linux counts them")
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_download_without_descriptors_finds_no_version_corrupt_and_leaves_none_damaged(
+    catalog: Catalog, logged: Logged, tmp_path: Path, cached: bool
+) -> None:
+    name = f"short-{cached}".lower()
+    number = catalog.register(name, logged.uri, logged.run_id)
+    failures = 0
+    for left in range(12):
+        target = tmp_path / ("cached" if cached else str(left))
+        if cached:
+            catalog.download(name, number, target)
+        with few_descriptors_left(left):
+            try:
+                catalog.download(name, number, target)
+            except (RegistryUnavailableError, OSError):
+                failures += 1
+        folder = catalog.download(name, number, target)
+        assert model_digest(folder) == catalog.version(name, number).tags[SHA256_TAG]
+        catalog.download(name, number, tmp_path / "next")
+        (tmp_path / "next" / name / str(number) / MODEL_FILE).unlink()
+        assert [each.name for each in (target / name).iterdir()] == [str(number)]
+    assert failures

@@ -23,6 +23,7 @@ from mlplatform.store.trials import CANARY, CHAMPION, Trial
 from mlplatform.trials import end_trial
 from monitors.challenger import failing
 from pipelines.errors import ModelFormatError
+from pipelines.modelfile import PASSING
 from registry.errors import RegistryUnavailableError
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Challenger:
     def _begin(self, trial: Trial) -> None:
         try:
             loaded = self._load(trial.version)
-        except (RegistryUnavailableError, OSError) as error:
+        except (RegistryUnavailableError, *PASSING) as error:
             log.warning("version %d is to be tried and cannot be loaded yet: %s", trial.version, error)
         except Exception as error:
             log.exception("version %d cannot be tried", trial.version)

@@ -21,7 +21,7 @@ from mlplatform.errors import (
     TooLargeError,
 )
 from monitors.errors import AlertError
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
     RecordingError: (503, "recording-unavailable", "Answers cannot be recorded"),
     RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
+    ModelUnreadableError: (503, "model-unavailable", "The model cannot be read now"),
     ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),
     NoChampionError: (503, "model-unavailable", "No model is loaded"),
 }

@@ -22,7 +22,7 @@ from mlplatform.serve.plan import Measured, Plan, better, busiest, fastest, plan
 from mlplatform.serve.speed import measure, under_load
 from mlplatform.store import evaluations, leases, tasks, tunings
 from pipelines.engine import GPU_FILE, Choice, engines_here, open_model
-from pipelines.errors import ModelFormatError
+from pipelines.errors import ModelFormatError, ModelUnreadableError
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class Tuner:
                     opened = self._opened(loaded, plan)
                     if opened.predictor.name == engine:  # not every version has a graph for every engine
                         made.append(self._alone(loaded, plan))
-                except (ModelFormatError, RuntimeError) as error:  # a GPU that is full, a library that is broken
+                # a GPU that is full, a library that is broken
+                except (ModelFormatError, ModelUnreadableError, RuntimeError) as error:
                     log.warning("%s on %s cannot answer here: %s", engine, device, error)
         found += made
         return made

@@ -1,9 +1,10 @@
 """A version tried beside the champion on a server: who is answered by whom, what is kept, and what ends it."""
 
+import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
@@ -25,6 +26,7 @@ from mlplatform.store.schema import predictions as rows
 from mlplatform.store.schema_trial import shadow_answers
 from mlplatform.store.trials import Role, Trial
 from monitors.duel import Duel
+from pipelines.errors import ModelUnreadableError
 from pipelines.predict import Predictor, exportable, save
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
@@ -198,17 +200,27 @@ def test_where_a_canary_fails_the_champion_answers_and_the_trial_ends(
 
 
 def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_waited_for(quiet: Server) -> None:
-    def away(version: int) -> Loaded:
-        raise RegistryUnavailableError("the registry is away")
+    def failing_with(error: Exception) -> Callable[[int], Loaded]:
+        def load(version: int) -> Loaded:
+            raise error
+
+        return load
 
     def corrupt(version: int) -> Loaded:
         raise ValueError("no such file")
 
     begin(quiet, "shadow")
-    quiet.challenger._load = away
-    quiet.challenger.follow()
-    with quiet.parts.database.read() as connection:
-        assert trials.current(connection, NAME) is not None
+    passing = (
+        RegistryUnavailableError("the registry is away"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ModelUnreadableError("the model cannot be read now"),
+        MemoryError(),
+    )
+    for error in passing:
+        quiet.challenger._load = failing_with(error)
+        quiet.challenger.follow()
+        with quiet.parts.database.read() as connection:
+            assert trials.current(connection, NAME) is not None
     quiet.challenger._load = corrupt
     quiet.challenger.follow()
     with quiet.parts.database.read() as connection:
