@@ -16,8 +16,8 @@ KIND: Final = "recording-lost"
 class Loss:
     """One server's predictions that nobody will record: answered and forgotten (`dropped`), or refused with 503.
 
-    `set_aside` ones were answered and wait for a person; `replaced` says which file of the database another one took the
-    place of, where that is why.
+    `set_aside` ones were answered and wait for a person; `replaced` names the file of the database that another one
+    took the place of, where that is why.
     """
 
     model: str
@@ -58,12 +58,14 @@ class Loss:
             said.append("What was written before is in the old file; answers given since wait in the spools.")
             return [*said, "Restart servers and watchers that still hold the old file (`platform doctor` names them)."]
         if self.dropped:
-            said.append(f"{self.dropped:,} predictions were answered and lost: the spool was full, or its files are gone.")
+            said.append(
+                f"{self.dropped:,} predictions were answered and lost: the spool was full, or its file is gone."
+            )
         if self.refused:
             said.append(f"{self.refused:,} predictions were refused with 503: they could not be kept.")
         if self.set_aside:
-            said.append(f"{self.set_aside:,} predictions were answered and set aside: refused by the database, or damaged.")
-            said.append("`platform recording list` shows them, `restore` writes them after all, `discard` gives them up.")
+            said.append(f"{self.set_aside:,} predictions were answered and set aside: refused or damaged.")
+            said.append("`platform recording list` shows them, `restore` writes them, `discard` gives them up.")
         if not self.dropped + self.refused:
             return said
         return [*said, "Look at the database and the disk; PLATFORM_SPOOL_MB sets how much may wait."]

@@ -83,9 +83,12 @@ def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "problem", f"{lost} answered prediction(s) were lost in the last day; {folder / LOST} says when and why"
     if aside := Asides(folder).listed():
         rows, damaged = sum(each.rows for each in aside), sum(each.damaged for each in aside)
-        yield "problem", (
-            f"{rows} answered prediction(s) and {damaged} damaged stretch(es) of rows were set aside in {folder}, since "
-            f"{aside[0].at:%Y-%m-%d %H:%M} UTC: `platform recording list`, then `restore` or `discard`"
+        yield (
+            "problem",
+            (
+                f"{rows} answered prediction(s) and {damaged} damaged stretch(es) of rows were set aside in {folder} "
+                f"since {aside[0].at:%Y-%m-%d %H:%M} UTC: `platform recording list`, then `restore` or `discard`"
+            ),
         )
 
 

@@ -73,9 +73,7 @@ def _restored(parts: Parts, asides: Asides, name: str, actor: str) -> Restored:
             raise _held(name)
         refused = _written(parts, taken)
         left = [*taken.contents.damaged, *(framed([row]) for row in refused)]
-        told = Restored(
-            taken.name, len(taken.contents.rows) - len(refused), len(refused), len(taken.contents.damaged)
-        )
+        told = Restored(taken.name, len(taken.contents.rows) - len(refused), len(refused), len(taken.contents.damaged))
         if told.restored:
             _note(parts, actor, "restore-rows", told)
         asides.replace(taken, left)
@@ -99,4 +97,4 @@ def _note(parts: Parts, actor: str, action: str, told: Restored) -> None:
 
 
 def _held(name: str) -> ConflictError:
-    return ConflictError(f"{name} is being restored by another process, or was; look again with `platform recording list`")
+    return ConflictError(f"{name} is or was taken by another process; look again with `platform recording list`")

@@ -1,4 +1,4 @@
-"""A server without file descriptors, with its recording process killed, or whose database file is replaced loses nothing."""
+"""A server without descriptors, with its recording process killed, or whose database file is replaced loses nothing."""
 
 import base64
 import os
@@ -46,7 +46,7 @@ def idle_connections(port: int, count: int) -> Iterator[int]:
     held: list[socket.socket] = []
     try:
         with suppress(OSError):
-            for _ in range(count):
+            while len(held) < count:
                 held.append(socket.create_connection(("127.0.0.1", port), timeout=2))
         yield len(held)
     finally:
@@ -154,9 +154,7 @@ def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_
         after = [key for number in range(ANSWERS) for key in ask(client, port, number % 50)]
         assert len(after) == ANSWERS, "answers go on"
         assert recorder_of(port)["queued"] == ANSWERS
-        label = client.post(
-            f"http://127.0.0.1:{port}/v1/feedback", json={"prediction_id": before[0], "label": "3"}
-        )
+        label = client.post(f"http://127.0.0.1:{port}/v1/feedback", json={"prediction_id": before[0], "label": "3"})
         assert label.status_code == 503, "a label is not taken either where nobody would find it"
         assert client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     found = world.fleet.start("doctor", platform_command("doctor", "--json"), world.env)

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from registry.catalog import CHALLENGER, CHAMPION, DESCRIPTION_LIMIT, Catalog
-from registry.errors import CorruptModelError, NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
+from registry.errors import (
+    CorruptModelError,
+    NoChampionError,
+    RegistryError,
+    RegistryUnavailableError,
+    UnknownVersionError,
+)
 from registry.package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
 from registry.runs import Tracking
 from tests.registry.conftest import Logged, log_tiny_model
@@ -224,7 +230,9 @@ def test_what_is_registered_directly_is_served_and_the_other_way_round(
 def few_descriptors_left(count: int) -> Iterator[None]:
     """So many more files can be opened, then EMFILE."""
     limits, held = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, limits[1]))
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 20, limits[1])
+    )
     try:
         with suppress(OSError):
             while True:

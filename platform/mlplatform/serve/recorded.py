@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 class Counts:
     """How many predictions were recorded, wait, were dropped, failed (refused by the store) and were not answered.
 
-    `adopted` of those recorded were left by dead servers. `damaged` ones were set aside because their bytes were no rows
-    any more. `set_aside` is what lies on this disk until a person decides, whoever put it there (`platform recording`).
-    `database_replaced` is 1 while nothing is written because the database's file is no longer the one that was opened.
+    `adopted` of those recorded were left by dead servers. `damaged` ones were set aside because their bytes were no
+    rows any more. `set_aside` is what lies on this disk until a person decides, whoever put it there (`platform
+    recording`). `database_replaced` is 1 while nothing is written because the database's file is no longer the one that
+    was opened.
     """
 
     recorded: int

@@ -22,8 +22,9 @@ from mlplatform.serve.requests import RequestCounts
 from mlplatform.serve.writing import Writer
 from mlplatform.spool.rows import Answer as Answer
 from mlplatform.spool.rows import to_bytes
+from mlplatform.spool.segments import Batch
 from mlplatform.spool.shelf import Shelf
-from mlplatform.spool.spool import Batch, Spool
+from mlplatform.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1

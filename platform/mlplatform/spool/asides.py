@@ -70,7 +70,7 @@ class Asides:
         seen: dict[tuple[str, int, int, int], Aside] = {}
         for name in self._names():
             try:
-                status = self._disk.status(self._root / name)
+                status = self._disk.find(self._root / name)
                 key = (name, status.st_ino, status.st_size, status.st_mtime_ns)
                 seen[key] = self._counted.get(key) or self._counted_now(name, status)
             except FileNotFoundError:
@@ -139,7 +139,7 @@ class Asides:
 
     def _renamed(self, path: Path, status: os.stat_result) -> bool:
         try:
-            return self._disk.status(path).st_ino != status.st_ino
+            return self._disk.find(path).st_ino != status.st_ino
         except FileNotFoundError:
             return True
 

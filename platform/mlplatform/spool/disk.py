@@ -8,7 +8,6 @@ import mmap
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-
 from pathlib import Path
 from typing import Final
 
@@ -73,31 +72,34 @@ class Disk:
             return False
         return True
 
-    def status(self, target: int | Path) -> os.stat_result:
-        """What the system knows of a file, by descriptor or name."""
-        return os.stat(target)
+    def status(self, file: int) -> os.stat_result:
+        """What the system knows of an open file."""
+        return os.fstat(file)
+
+    def find(self, path: Path) -> os.stat_result:
+        """What the system knows of the file that bears a name."""
+        return path.stat()
 
     def names(self, folder: Path) -> Sequence[str]:
         """The names in a folder, in order."""
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in folder.iterdir())
 
     def rename(self, path: Path, other: Path) -> None:
         """Give a file another name, in place of what bore it."""
-        os.replace(path, other)
+        path.replace(other)
 
     def unlink(self, path: Path) -> None:
         """Remove a file; one that is gone already is no error."""
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        path.unlink(missing_ok=True)
 
     def make_folder(self, folder: Path) -> None:
         """A folder for its owner alone, with those above it."""
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remove_folder(self, folder: Path) -> None:
         """Remove an empty folder; one that is gone already is no error."""
         with suppress(FileNotFoundError):
-            os.rmdir(folder)
+            folder.rmdir()
 
     def contents(self, path: Path) -> bytes:
         """All bytes of a file."""

@@ -44,7 +44,7 @@ def folders(disk: Disk, root: Path) -> list[Path]:
     known: list[tuple[int, Path]] = []
     for folder in [root / name for name in names if not name.startswith(".")]:
         try:
-            known.append((disk.status(folder / LOCK).st_ctime_ns, folder))
+            known.append((disk.find(folder / LOCK).st_ctime_ns, folder))
         except NotADirectoryError:
             continue
         except FileNotFoundError:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ class Batch:
     def frames(self) -> tuple[bytes, ...]:
         """The rows with their heads, damaged or not."""
         ends = [0, *(frame.end for frame in frames(self.data))]
-        return tuple(self.data[begin:end] for begin, end in zip(ends, ends[1:], strict=False))
+        return tuple(self.data[begin:end] for begin, end in pairwise(ends))
 
 
 def name_of(number: int) -> str:
@@ -115,7 +116,7 @@ def gone(disk: Disk, folder: Path, error: OSError) -> bool:
     if error.errno != errno.ENOENT:
         return False
     try:
-        disk.status(folder)
+        disk.find(folder)
     except OSError:
         return False
     return True

@@ -55,8 +55,8 @@ class Database:
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         if (path := file_of(url)) is not None:
             self._file = StoreFile(path)
-            event.listen(self._engine, "do_connect", lambda *_: self._file and self._file.verify({}))
-            event.listen(self._engine, "connect", lambda *_: self._file and self._file.opened())
+            event.listen(self._engine, "do_connect", self._file.before_connection)
+            event.listen(self._engine, "connect", self._file.after_connection)
 
     @property
     def replaced(self) -> bool:

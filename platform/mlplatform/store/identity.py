@@ -1,7 +1,7 @@
 """Whether a SQLite database's files are still those that this process opened, by device and inode; it opens no file.
 
-A file that is unlinked or replaced while a process has it open goes on taking writes that nobody will ever read. So each
-transaction asks before it begins and after it has committed; one that finds other files raises, and counts as not
+A file that is unlinked or replaced while a process has it open goes on taking writes that nobody will ever read. So
+each transaction asks before it begins and after it has committed; one that finds other files raises, and counts as not
 written. What was found is written down beside the database, for whoever looks later. Opening a file here would be worse
 than useless: closing it again gives up every lock that SQLite holds on it in this process.
 """
@@ -49,8 +49,12 @@ class StoreFile:
         self._opened: Inode | None = None
         self.replaced = False
 
-    def opened(self) -> None:
-        """A connection was made: the first one says which file is meant. Raises StoreReplacedError for another one."""
+    def before_connection(self, *_: object) -> None:
+        """Let no connection make a new file in the place of one that is gone. Raises StoreReplacedError."""
+        self.verify({})
+
+    def after_connection(self, *_: object) -> None:
+        """The first connection says which file is meant. Raises StoreReplacedError for a connection to another one."""
         if self._opened is None:
             self._opened = _inode(self._path)
         self.verify({})
@@ -139,7 +143,7 @@ def _noted(path: Path) -> Iterator[Replacement]:
 
 
 def _inode(path: Path) -> Inode | None:
-    """Which file bears the name now, None where there is none. Raises StoreUnavailableError where it cannot be asked."""
+    """Which file bears the name now, None where there is none; StoreUnavailableError where it cannot be asked."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):

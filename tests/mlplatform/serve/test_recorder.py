@@ -18,10 +18,10 @@ from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.serve.decode import from_png
 from mlplatform.serve.recorder import Answer, Counts, Recorder
 from mlplatform.serve.writing import ThreadWriter
-from mlplatform.spool.frames import frames, measured
-from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.asides import REFUSED
+from mlplatform.spool.frames import frames, measured
 from mlplatform.spool.lost import lost_since
+from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store import predictions
 from mlplatform.store.database import Database

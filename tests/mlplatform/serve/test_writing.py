@@ -1,5 +1,6 @@
 """Rows are written by a process of their own as by a thread, and its death loses and doubles nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -18,9 +20,9 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.processes import free_port
 from mlplatform.serve.recorder import Recorder
 from mlplatform.serve.writing import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
+from mlplatform.spool.asides import REFUSED
 from mlplatform.spool.frames import framed
 from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.spool.asides import REFUSED
 from mlplatform.store import predictions, tallies
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions as table
@@ -239,3 +241,93 @@ def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_o
     assert recorder.flush(30)
     assert recorder.close().recorded == len(answers)
     assert ids(database) == sorted(one.prediction.id for one in answers)
+
+
+class Starting:
+    """Starts the recording process, or fails as the system does where it is short of something."""
+
+    def __init__(self) -> None:
+        self.failures: list[OSError | MemoryError | subprocess.SubprocessError] = []
+        self.failed = 0
+
+    def __call__(self, *words: Any, **named: Any) -> "subprocess.Popen[bytes]":  # noqa: ANN401 - as Popen
+        if self.failures:
+            self.failed += 1
+            raise self.failures.pop(0)
+        return subprocess.Popen(*words, **named)
+
+
+SHORT = [OSError(number, os.strerror(number)) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)]
+UNSTARTED: list[OSError | MemoryError | subprocess.SubprocessError] = [
+    *SHORT,
+    MemoryError(),
+    subprocess.SubprocessError("fork"),
+]
+
+
+def test_a_process_that_cannot_be_started_is_waited_for_and_no_row_is_to_blame(
+    database: Database, tmp_path: Path
+) -> None:
+    starting = Starting()
+    writer = ProcessWriter(url_of(database), start=starting)
+    shelf = shelf_in(tmp_path)
+    recorder = Recorder(writer, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.001))
+    starting.failures = [*UNSTARTED, *UNSTARTED]
+    answers = [answer(seed) for seed in range(7)]
+    recorder.put(answers)
+    recorder.start()
+    assert recorder.flush(60)
+    assert starting.failed == 2 * len(UNSTARTED)
+    counts = recorder.close()
+    assert (counts.recorded, counts.failed, counts.set_aside) == (7, 0, 0)
+    assert ids(database) == sorted(one.prediction.id for one in answers)
+
+
+def test_a_process_that_died_and_cannot_be_started_again_amid_rows_one_by_one_blames_none(database: Database) -> None:
+    """The first row is taken, then one ends the process; that none can be started is no proof against the others."""
+    starting = Starting()
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL), starting)
+    deadly = framed([to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))])
+    data = rows(1) + deadly + rows(2, 3)
+    for _ in range(MOST_DEATHS):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(data, "host:1:abc")
+    for error in UNSTARTED[:3]:
+        assert writer.write(rows(4), "host:1:abc") == ()
+        writer._deaths, starting.failures = MOST_DEATHS, [error]
+        with pytest.raises(StoreUnavailableError, match="cannot be started"):
+            writer.write(data, "host:1:abc")
+    assert writer.write(data, "host:1:abc") == (1,)
+    writer.close()
+
+
+def test_a_process_that_ends_before_it_has_heard_the_rows_blames_none(database: Database) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", "raise SystemExit(1)"))
+    for _ in range(2 * MOST_DEATHS):
+        with pytest.raises(StoreUnavailableError, match="before it could write"):
+            writer.write(rows(1), "host:1:abc")
+    assert writer._deaths == 0
+    writer.close()
+
+
+SHORT_OF_MEMORY = """
+from mlplatform.serve import writing
+tries = []
+def record(*given):
+    tries.append(1)
+    if len(tries) < 3:
+        raise (MemoryError(), OSError(24, "Too many open files"))[len(tries) - 1]
+    return real(*given)
+real, writing.record = writing.record, record
+writing.main()
+"""
+
+
+def test_a_process_short_of_memory_or_descriptors_says_so_and_goes_on(database: Database) -> None:
+    writer = ProcessWriter(url_of(database), (sys.executable, "-c", SHORT_OF_MEMORY))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(rows(1), "host:1:abc")
+    assert writer.write(rows(1), "host:1:abc") == ()
+    writer.close()
+    assert len(ids(database)) == 1

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from mlplatform.serve.recorder import Recorder
 from mlplatform.spool.asides import Asides, contents_of
 from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import framed
-from mlplatform.spool.rows import to_bytes
 from mlplatform.spool.lost import lost_since
+from mlplatform.spool.rows import to_bytes
 from mlplatform.spool.shelf import Shelf, look
 from mlplatform.spool.spool import Spool
 from tests.mlplatform.conftest import START
@@ -77,8 +76,13 @@ def test_without_descriptors_rows_go_on_into_the_file_that_is_open(tmp_path: Pat
     disk.break_calls("open", "EMFILE", lambda _: True)
     for number in range(5, 30):
         spool.append(rows(number, number + 1))
+
+    def more() -> None:
+        for number in range(30, 90):
+            spool.append(rows(number, number + 1, size=1000))
+
     with pytest.raises(OSError, match="Too many open files"):
-        spool.append(rows(30, 90, size=1000)), spool.append(rows(90, 91))
+        more()
     disk.heal()
     assert drained(spool)[:30] == list(range(30))
     assert not list(tmp_path.parent.glob("*.damaged"))
@@ -137,8 +141,7 @@ def test_a_file_that_is_gone_is_written_down_and_one_whose_folder_is_away_is_wai
         spool.read(9)
     assert spool.queued == 60
     (tmp_path / "moved").rename(home)
-    first = min(spool.folder.glob("*.rows"))
-    shutil.move(first, tmp_path / "gone")
+    min(spool.folder.glob("*.rows")).rename(tmp_path / "gone")
     left = drained(spool)
     assert (len(left) + sum(lost), spool.queued) == (60, 0)
     assert lost_since(home, START - timedelta(days=9999)) == sum(lost) > 0

@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from mlplatform.serve.recorder import Answer, Recorder
 from mlplatform.spool.asides import Asides
 from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import frames
-from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.lost import lost_since
+from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.shelf import Shelf, look
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction
 
@@ -31,7 +32,8 @@ class Faulty(Disk):
     """A disk on which the calls of one name fail as they are told to."""
 
     def __init__(self) -> None:
-        self.call, self.error, self.fails = "", 0, lambda _: False
+        self.call, self.error = "", 0
+        self.fails: Callable[[int], bool] = bool
         self.seen = self.failed = 0
 
     def break_calls(self, call: str, error: str, fails: Callable[[int], bool]) -> None:
@@ -130,10 +132,8 @@ def lived_through(root: Path, call: str, error: str, fails: Callable[[int], bool
     recorder.start()
     put(recorder, range(100, 130), ids)
     if fsync and shelf.own is not None:
-        try:
+        with suppress(RecordingError):
             shelf.sync(shelf.written)
-        except RecordingError:
-            pass
     disk.heal()
     put(recorder, range(200, 230), ids)
     assert len(ids) >= 42, "a healed disk takes every row"
@@ -161,7 +161,7 @@ def test_faults_that_pass_lose_double_and_set_aside_nothing(tmp_path: Path, call
 @pytest.mark.parametrize("call", CALLS)
 def test_a_fault_at_any_single_call_loses_doubles_and_sets_aside_nothing(tmp_path: Path, call: str) -> None:
     for place in range(12):
-        lived_through(tmp_path / str(place), call, "EIO", lambda number, place=place: number == place, fsync=True)
+        lived_through(tmp_path / str(place), call, "EIO", place.__eq__, fsync=True)
 
 
 def test_every_call_of_a_spool_is_gone_through(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_every_call_of_a_spool_is_gone_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("call", ("open", "lock", "status", "append"))
+@pytest.mark.parametrize("call", ["open", "lock", "status", "append"])
 def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
     tmp_path: Path, call: str, error: str
 ) -> None:

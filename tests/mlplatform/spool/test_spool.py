@@ -14,7 +14,8 @@ import pytest
 
 from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import measured
-from mlplatform.spool.spool import Batch, Spool
+from mlplatform.spool.segments import Batch
+from mlplatform.spool.spool import Spool
 
 
 def rows(first: int, last: int, size: int = 100) -> list[bytes]:
