@@ -46,6 +46,7 @@ class StoreFile:
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path, self._clock = path.absolute(), clock
+        self._logs = tuple(Path(f"{self._path}{ending}") for ending in LOGS)
         self._opened: Inode | None = None
         self.replaced = False
 
@@ -83,10 +84,9 @@ class StoreFile:
         """The file that is no longer the one that was opened."""
         if _inode(self._path) != self._opened:
             return self._path
-        for ending in LOGS:
-            path = Path(f"{self._path}{ending}")
+        for path in self._logs:
             found = _inode(path)
-            if (found is not None or ending in connection) and connection.setdefault(ending, found) != found:
+            if (found is not None or path in connection) and connection.setdefault(path, found) != found:
                 return path
         return None
 
