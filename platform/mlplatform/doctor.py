@@ -112,8 +112,9 @@ def _replaced(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
     for found in replacements(path, since):
         if found.back:
             continue
-        said = f"at {found.moment:%Y-%m-%d %H:%M} UTC process {found.pid} found {found.file} removed or replaced"
-        if lives(found.pid):
+        who = f"at {found.moment:%Y-%m-%d %H:%M} UTC process {found.pid} on {found.host}"
+        said = f"{who} found {found.file} removed or replaced"
+        if lives(found):
             yield "problem", f"{said}; its answers wait in the spool: put the old file back, or restart it"
         else:
             yield "note", f"{said}; it has ended, and what it could not write was left in its spool"

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_a_process_that_holds_a_replaced_database_file_is_a_problem_until_it_end
         pass
     found = [detail for mark, detail in look(recent(clinic), "database") if mark == "problem"]
     assert len(found) == 1
-    assert f"process {os.getpid()} found {path} removed or replaced" in found[0]
+    assert f"process {os.getpid()} on {gethostname()} found {path} removed or replaced" in found[0]
     notes = notes_of(path).read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194999')
     notes_of(path).write_text(notes)
     assert any("it has ended" in detail for mark, detail in look(recent(clinic), "database") if mark == "note")

@@ -183,6 +183,7 @@ class Shelf:
             held.release(self.disk, erase=held.spool.queued == 0)
         self.adopted.clear()
         self._own = None
+        self._ledger.write()
 
     def _held(self) -> list[Held]:
         return [*self.adopted, *([] if self._own is None else [self._own])]

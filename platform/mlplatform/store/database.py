@@ -109,7 +109,8 @@ class Database:
         notes = connection.info
         self._file.verify(notes)
         yield
-        self._file.verify(notes)
+        begun = not connection.get_execution_options().get("mlplatform_readonly") or connection.in_transaction()
+        self._file.verify(notes, used=begun)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

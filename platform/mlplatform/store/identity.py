@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 from typing import Any, Final
 
 from mlplatform.errors import StoreReplacedError, StoreUnavailableError
@@ -31,6 +32,7 @@ class Replacement:
     """A process found other files than it had opened; `back` says that it finds its own again."""
 
     at: str
+    host: str
     pid: int
     file: str
     was: tuple[int, int]
@@ -60,14 +62,15 @@ class StoreFile:
             self._opened = _inode(self._path)
         self.verify({})
 
-    def verify(self, connection: MutableMapping[Any, Any]) -> None:
+    def verify(self, connection: MutableMapping[Any, Any], *, used: bool = False) -> None:
         """Raise StoreReplacedError where the files are no longer those of a connection, whose notes are kept in a map.
 
-        Nothing is asked before the first connection.
+        Which logs are its own is known once it was `used`: from its first transaction on it keeps them from being
+        removed by SQLite itself. Nothing is asked before the first connection.
         """
         if self._opened is None:
             return
-        if (lost := self._lost(connection)) is not None:
+        if (lost := self._lost(connection, used=used)) is not None:
             if not self.replaced:
                 self._found(lost)
             raise StoreReplacedError(
@@ -77,29 +80,34 @@ class StoreFile:
             )
         if self.replaced:
             self.replaced = False
-            self._note(Replacement(self._clock().isoformat(), os.getpid(), str(self._path), self._opened, back=True))
+            self._note(self._path, back=True)
             log.warning("%s is the file again that this process opened: it is written to", self._path)
 
-    def _lost(self, connection: MutableMapping[Any, Any]) -> Path | None:
+    def _lost(self, connection: MutableMapping[Any, Any], *, used: bool) -> Path | None:
         """The file that is no longer the one that was opened."""
         if _inode(self._path) != self._opened:
             return self._path
         for path in self._logs:
             found = _inode(path)
-            if (found is not None or path in connection) and connection.setdefault(path, found) != found:
+            if used and found is not None:
+                connection.setdefault(path, found)
+            if connection.get(path, found) != found:
                 return path
         return None
 
     def _found(self, lost: Path) -> None:
         self.replaced = True
-        assert self._opened is not None
         log.error("%s was removed or replaced while this process ran: nothing is written to it any more", lost)
-        self._note(Replacement(self._clock().isoformat(), os.getpid(), str(lost), self._opened))
+        self._note(lost, back=False)
 
-    def _note(self, found: Replacement) -> None:
+    def _note(self, file: Path, *, back: bool) -> None:
+        assert self._opened is not None
+        here = gethostname(), os.getpid()
+        found = Replacement(self._clock().isoformat(), *here, str(file), self._opened, back=back)
         try:
-            with notes_of(self._path).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(found)) + "\n")
+            notes = os.open(notes_of(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(notes, "a", encoding="utf-8") as opened:
+                opened.write(json.dumps(asdict(found)) + "\n")
         except OSError as error:
             log.error("it could not be written down that %s was replaced: %s", self._path, error)
 
@@ -111,18 +119,20 @@ def notes_of(path: Path) -> Path:
 
 def replacements(path: Path, since: datetime) -> list[Replacement]:
     """What processes found since a moment, oldest first; each process's last word only."""
-    last: dict[int, Replacement] = {}
+    last: dict[tuple[str, int], Replacement] = {}
     for found in _noted(path):
         if found.moment >= since:
-            last.pop(found.pid, None)
-            last[found.pid] = found
+            last.pop((found.host, found.pid), None)
+            last[found.host, found.pid] = found
     return list(last.values())
 
 
-def lives(pid: int) -> bool:
-    """Whether a process of that number runs on this machine."""
+def lives(found: Replacement) -> bool:
+    """Whether the process that found it may still run; one of another machine may."""
+    if found.host != gethostname():
+        return True
     try:
-        os.kill(pid, 0)
+        os.kill(found.pid, 0)
     except ProcessLookupError:
         return False
     except OSError:

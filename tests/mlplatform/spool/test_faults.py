@@ -16,7 +16,7 @@ from mlplatform.serve.recorder import Answer, Recorder
 from mlplatform.spool.asides import Asides
 from mlplatform.spool.disk import Disk
 from mlplatform.spool.frames import frames
-from mlplatform.spool.lost import lost_since
+from mlplatform.spool.lost import Ledger, lost_since
 from mlplatform.spool.rows import from_bytes
 from mlplatform.spool.shelf import Shelf, look
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction
@@ -170,6 +170,39 @@ def test_every_call_of_a_spool_is_gone_through(tmp_path: Path) -> None:
         if lived_through(tmp_path / call, call, "EIO", lambda number: number == 0, fsync=True).failed:
             used.add(call)
     assert set(CALLS) - used == {"append"}, "which needs a refused row"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_closes_amid_faults_ends_and_the_next_one_has_its_rows(tmp_path: Path, call: str) -> None:
+    disk, table, ids = Faulty(), Table(), list[str]()
+    left_behind(tmp_path, table, ids)
+    shelf = shelf_of(tmp_path, "alive:2:b", disk, fsync=True)
+    recorder = Recorder(table, shelf=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001))
+    put(recorder, range(100, 130), ids)
+    disk.break_calls(call, "EIO", lambda _: True)
+    recorder.start()
+    recorder.close(timeout=0.05)
+    heir = Recorder(table, shelf=shelf_of(tmp_path, "heir:3:c", Disk()), batch=50, flush_seconds=0, adopt_seconds=0.01)
+    heir.start()
+    until = time.monotonic() + 20
+    while look(tmp_path) and time.monotonic() < until:
+        time.sleep(0.002)
+    heir.close()
+    assert set(table.rows) == set(ids)
+    assert (look(tmp_path), Asides(tmp_path).listed()) == ([], [])
+
+
+def test_a_loss_that_cannot_be_written_down_yet_is_written_down_later(tmp_path: Path) -> None:
+    disk = Faulty()
+    ledger = Ledger(tmp_path, disk)
+    disk.break_calls("open", "ENOSPC", lambda _: True)
+    ledger.note(START, "a:1:a", 3, "the limit is reached")
+    assert lost_since(tmp_path, START) == 0
+    disk.heal()
+    with (tmp_path / "lost.jsonl").open("w") as file:
+        file.write('{"at": "torn')
+    ledger.note(START, "a:1:a", 4, "the limit is reached")
+    assert lost_since(tmp_path, START) == 7
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,7 +94,9 @@ def test_neither_reads_nor_writes_go_on_and_it_is_written_down_once(
     if happen is not home_moved:
         [found] = replacements(path, LONG_AGO)
         assert (found.pid, found.back) == (os.getpid(), False)
-        assert lives(found.pid)
+        assert lives(found)
+        assert not lives(replace(found, pid=4194999))
+        assert notes_of(path).stat().st_mode & 0o777 == 0o600
         assert len(notes_of(path).read_text().splitlines()) == 1
         assert replacements(path, datetime.now(UTC) + timedelta(seconds=5)) == []
 
@@ -149,6 +152,18 @@ def test_the_log_of_a_database_that_all_others_closed_and_opened_again_is_no_oth
             connection.execute(text("SELECT n FROM counted")).all()
     assert not one.replaced
     assert not notes_of(path).exists()
+
+
+def test_a_log_that_was_there_before_a_connection_was_used_is_not_its_own(path: Path) -> None:
+    """While a new database is made by several processes, SQLite removes the log of one that closes first."""
+    one = Database(f"sqlite:///{path}")
+    with one.read():
+        Path(f"{path}-wal").touch()
+    Path(f"{path}-wal").unlink()
+    with one.write() as connection:
+        connection.execute(text("CREATE TABLE counted (n INTEGER)"))
+    write(one)
+    assert not one.replaced
 
 
 def test_vacuum_checkpoints_and_large_writes_of_others_change_no_file(opened: Database, path: Path) -> None:
