@@ -163,7 +163,8 @@ def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_
     world.kill(server)
     serve(world, port, "again")
     settled(world.parts.settings.spool_folder, 60)
-    assert kept(world.parts.database, after) == ANSWERS
-    assert kept(world.parts.database, before) == 0, "these are in the old file, as the backup was made before them"
+    restored = Database(world.parts.settings.store_url)  # as a process that starts now opens it
+    assert kept(restored, after) == ANSWERS
+    assert kept(restored, before) == 0, "these are in the old file, as the backup was made before them"
     assert recorder_of(port)["database_replaced"] == 0
     assert [seen.rows for seen in look(world.parts.settings.spool_folder) if seen.rows] == []
