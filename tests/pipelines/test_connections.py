@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -51,6 +52,13 @@ entered, let = threading.Semaphore(0), threading.Event()
 
 
 @pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes what a test leaves open, however it ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
@@ -82,6 +90,17 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
+def answered(connection: socket.socket) -> bool:
+    """Whether a whole answer comes."""
+    said = b""
+    while not said.endswith(b"yes"):
+        part = connection.recv(4096)
+        if not part:
+            return False
+        said += part
+    return b" 200 " in said
+
+
 def threads_of(server: BoundedServer) -> int:
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
@@ -91,35 +110,36 @@ def test_a_connection_that_sends_half_a_request_or_none_is_closed_in_time(
     server: BoundedServer, clock: Clock, sent: bytes
 ) -> None:
     with connected(server, ASKED) as connection:
-        assert b"yes" in connection.recv(4096)
+        assert answered(connection)
         connection.sendall(sent)
         clock.now += REQUEST_SECONDS + 1
         assert ended(connection)
 
 
-def test_idle_connections_make_room_and_never_hold_more_than_their_threads(server: BoundedServer) -> None:
-    idle = [connected(server) for _ in range(3 * MOST_CONNECTIONS)]
+def test_idle_connections_make_room_and_never_hold_more_than_their_threads(
+    server: BoundedServer, opened: ExitStack
+) -> None:
+    idle = [opened.enter_context(connected(server)) for _ in range(3 * MOST_CONNECTIONS)]
     with connected(server, ASKED) as honest:
-        assert b"yes" in honest.recv(4096)
+        assert answered(honest)
     deadline = time.monotonic() + 20
     while threads_of(server) > MOST_CONNECTIONS:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert [ended(each) for each in idle[:MOST_CONNECTIONS]] == [True] * MOST_CONNECTIONS
-    for each in idle:
-        each.close()
 
 
-def test_connections_that_are_being_answered_are_not_given_up_for_new_ones(server: BoundedServer) -> None:
-    busy = [connected(server, b"GET /slow HTTP/1.1\r\n\r\n") for _ in range(MOST_CONNECTIONS)]
+def test_connections_that_are_being_answered_are_not_given_up_for_new_ones(
+    server: BoundedServer, opened: ExitStack
+) -> None:
+    busy = [opened.enter_context(connected(server, b"GET /slow HTTP/1.1\r\n\r\n")) for _ in range(MOST_CONNECTIONS)]
     for _ in busy:
         assert entered.acquire(timeout=20)
     with connected(server) as turned_away:
         assert ended(turned_away)
     let.set()
     for each in busy:
-        assert b"200" in each.recv(4096)
-        each.close()
+        assert answered(each)
 
 
 def test_a_key_opens_and_another_does_not() -> None:
