@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.copies import apart
 from pipelines.data import FeedbackRows
 from pipelines.doubts import doubts
 from pipelines.neighbours import near_duplicates
@@ -28,6 +29,7 @@ __all__ = [
     "counts",
     "curate",
     "curate_judges",
+    "keep_apart",
     "leave_known",
     "lineage",
     "settle",
@@ -35,6 +37,7 @@ __all__ = [
 
 Reason = Literal[
     "near-duplicate of a held image",
+    "near-duplicate of a training image",
     "known image",
     "conflict",
     "overruled",
@@ -142,6 +145,23 @@ def leave_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRows,
     copies = [place for place, i in enumerate(rows.ids) if i in known]
     sieve.drop(dict.fromkeys(copies, "the base data holds this image"), "known image")
     return sieve.rows, tuple(sieve.aside)
+
+
+def keep_apart(
+    training: FeedbackRows, judging: FeedbackRows
+) -> tuple[FeedbackRows, FeedbackRows, tuple[SetAside, ...]]:
+    """Rows of both sides without those whose picture the other side was shown first."""
+    stay, judge = apart(training, judging)
+    teaching, held = _Sieve(training), _Sieve(judging)
+    sides: tuple[tuple[_Sieve, NDArray[np.bool_], Reason], ...] = (
+        (teaching, stay, "near-duplicate of a held image"),
+        (held, judge, "near-duplicate of a training image"),
+    )
+    for sieve, stays, reason in sides:
+        sieve.drop(
+            dict.fromkeys(np.flatnonzero(~stays).tolist(), "the other side was shown this picture first"), reason
+        )
+    return teaching.rows, held.rows, (*teaching.aside, *held.aside)
 
 
 def curate(

@@ -14,7 +14,7 @@ from torch import nn
 
 from pipelines import figures
 from pipelines.compare import GOLDEN_DIGEST_TAG, best_ever, gate_rows, gather
-from pipelines.curate import Quotas, SetAside, counts, curate, curate_judges, leave_known, lineage, settle
+from pipelines.curate import Quotas, SetAside, counts, curate, curate_judges, keep_apart, leave_known, lineage, settle
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
@@ -201,11 +201,12 @@ def choose_rows(order: Order) -> Rows:
         return Rows(fresh, alike, None, none, None, order.unusable, len(base) - len(fresh))
     witnesses = Witnesses(None if order.champion is None else order.champion.predictor, order.origins)
     settled, contradicted = settle(order.feedback, witnesses)
-    held, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
+    unseen, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
+    teaching, held, copies = keep_apart(settled.for_training(), unseen)
     judging = np.concatenate([split.golden.images, held.images])
     fresh = base.take(~near_duplicates(base.images, judging))
     protected = np.concatenate([judging, split.validation.images])
-    new = curate(settled.for_training(), witnesses, protected, order.quotas)
+    new = curate(teaching, witnesses, protected, order.quotas)
     judges = curate_judges(held, witnesses, new.rows, order.quotas)
     now, now_judges = _recent(order, new.rows), _recent(order, judges.rows)
     past = tuple(SetAside(i, "before the change", PAST) for i in judges.rows.take(~now_judges).feedback_ids)
@@ -215,7 +216,7 @@ def choose_rows(order: Order) -> Rows:
         new=new.rows,
         trust=new.weights,
         held_back=judges.rows.take(now_judges),
-        set_aside=(*order.unusable, *contradicted, *known, *new.set_aside, *judges.set_aside, *past),
+        set_aside=(*order.unusable, *contradicted, *known, *copies, *new.set_aside, *judges.set_aside, *past),
         base_left_out=len(base) - len(fresh),
     )
 
