@@ -47,6 +47,8 @@ class Retraining(Strict):
     dry_run: bool = False
     group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     quotas: Quotas = Quotas()
+    trusted: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    """Feeds that no quota cuts, by the name of their API key, or of the reviewer where no key is asked for."""
 
 
 class Audit(Strict):

@@ -61,7 +61,7 @@ def near_duplicates(
 
 
 def first_alike(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """For each image (n, h, w) the place of the first that shows the same picture, (n,): its own where none came before.
+    """For each image (n, h, w) the place of the first that shows the same picture, (n,): its own where it is new.
 
     Each is compared with such first ones only, so a chain of pictures that resemble their neighbours is no one picture.
     """

@@ -139,7 +139,7 @@ def _order(
     if current is not None:
         champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
     limits = limits_for(parts, family)
-    material = gather(parts, family, limits.group_by)
+    material = gather(parts, family, limits.group_by, limits.trusted)
     order = Order(
         family=family,
         recipe=recipe if isinstance(recipe, Recipe) else recipe_of(parts, family, recipe),

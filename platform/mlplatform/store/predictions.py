@@ -84,6 +84,22 @@ def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> 
     return set(connection.scalars(query))
 
 
+@dataclass(frozen=True)
+class Known:
+    """A recorded prediction: whose answer it is, and when it was given."""
+
+    model_name: str
+    at: datetime
+
+
+def locked(connection: Connection, ids: Iterable[str]) -> dict[str, Known]:
+    """Those of the ids that are recorded, held until the transaction ends."""
+    wanted = sorted({key for key in ids if "\0" not in key})
+    query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
+    rows = connection.execute(query.order_by(predictions.c.id).with_for_update(key_share=True))  # no deadlock
+    return {row.id: Known(row.model_name, row.at) for row in rows}
+
+
 def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
     """When each of these was answered."""
     query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))
