@@ -4,7 +4,7 @@ A label comes from outside the platform: what a model answered is refused as one
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -109,9 +109,9 @@ def _take(
     connection: Connection, parts: Parts, labels: Sequence[feedback.Label], key_id: str, *, wait: bool
 ) -> list[feedback.Accepted]:
     now = parts.clock()
-    known = predictions.locked(connection, {label.prediction_id for label in labels})
+    known = predictions.places(connection, {label.prediction_id for label in labels}, lock=True)
     absent = {label.prediction_id for label in labels} - known.keys()
-    gone = erased.among(connection, absent)
+    gone = erased_among(connection, parts, absent, now)
     late = {key for key in absent - gone if wait and waiting.may_arrive(key, now)}
     for label in labels:
         check_place(parts, label, known.get(label.prediction_id), now)
@@ -135,6 +135,15 @@ def _take(
             taken.append(next(added))
     _trace(connection, labels, taken, key_id, now)
     return _told(connection, labels, taken)
+
+
+def erased_among(connection: Connection, parts: Parts, absent: Collection[str], now: datetime) -> set[str]:
+    """Those of the absent predictions that were erased: one by one, or because they are older than answers are kept."""
+    gone = erased.among(connection, absent)
+    if days := parts.settings.retain_answers_days:
+        old = {key for key in absent if (made := waiting.made_at(key)) and made < now - timedelta(days=days)}
+        return gone | old
+    return gone
 
 
 def check_place(parts: Parts, label: feedback.Label, known: predictions.Known | None, now: datetime) -> None:

@@ -92,12 +92,13 @@ class Known:
     at: datetime
 
 
-def locked(connection: Connection, ids: Iterable[str]) -> dict[str, Known]:
-    """Those of the ids that are recorded, held until the transaction ends."""
+def places(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Known]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
     wanted = sorted({key for key in ids if "\0" not in key})
     query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
-    rows = connection.execute(query.order_by(predictions.c.id).with_for_update(key_share=True))  # no deadlock
-    return {row.id: Known(row.model_name, row.at) for row in rows}
+    if lock:
+        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
+    return {row.id: Known(row.model_name, row.at) for row in connection.execute(query)}
 
 
 def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:

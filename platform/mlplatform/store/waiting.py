@@ -6,13 +6,13 @@ moment that is past and not long past, or one that follows from an `Idempotency-
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select
 
-from mlplatform.clock import new_id
+from mlplatform.clock import EPOCH, new_id
 from mlplatform.store.database import insert_new
 from mlplatform.store.feedback import Label
 from mlplatform.store.schema import predictions
@@ -37,11 +37,8 @@ class Waiting:
 
 def may_arrive(prediction_id: str, now: datetime) -> bool:
     """Whether an id may be that of an answer given lately; one that follows from a key does not say when."""
-    try:
-        found = UUID(prediction_id)
-    except ValueError:
-        return False
-    if str(found) != prediction_id or found.version not in (TIME_ORDERED, FROM_A_KEY):
+    found = _uuid(prediction_id)
+    if found is None or found.version not in (TIME_ORDERED, FROM_A_KEY):
         return False
     made = made_at(prediction_id)
     return made is None or now - LONGEST <= made <= now + SKEW
@@ -49,8 +46,22 @@ def may_arrive(prediction_id: str, now: datetime) -> bool:
 
 def made_at(prediction_id: str) -> datetime | None:
     """The moment in the id of an answer; None where it says none."""
-    found = UUID(prediction_id)
-    return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == TIME_ORDERED else None
+    found = _uuid(prediction_id)
+    if found is None or found.version != TIME_ORDERED:
+        return None
+    try:
+        return EPOCH + timedelta(milliseconds=found.int >> 80)
+    except OverflowError:  # of the year 10 000 or later
+        return datetime.max.replace(tzinfo=EPOCH.tzinfo)
+
+
+def _uuid(text: str) -> UUID | None:
+    """The UUID that this is written as; None for any other writing."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text else None
 
 
 def of_requests(connection: Connection, model_name: str, ids: Collection[str]) -> set[str]:
