@@ -17,11 +17,14 @@ from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
 from mlplatform.memory import told_by_code
 from mlplatform.ripe import ripeness
-from mlplatform.store import audit, leases, limits, retrainings, tasks
+from mlplatform.store import audit, leases, leftovers, limits, retrainings, tasks
+from mlplatform.withdrawal import withdraw
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
 STARTING_SECONDS = 120.0
+LATELY = timedelta(days=1)
+RETRY_SECONDS = 30.0
 
 
 def work_command(retraining_id: str, owner: str) -> list[str]:
@@ -67,6 +70,7 @@ class Governor:
     _children: dict[str, tuple[str, "subprocess.Popen[bytes]", float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
+    _not_before: float = 0.0
 
     def round(self, lease: leases.Lease) -> None:
         """Close the abandoned, look after the running, start the next; nothing after `close`."""
@@ -75,6 +79,7 @@ class Governor:
                 return
             self._collect()
             self._close_abandoned(lease)
+            self._take_back()
             self._start_next(self.parts.rules.model, lease)
 
     def watch(self) -> None:
@@ -168,7 +173,7 @@ class Governor:
         age = timedelta(seconds=self.parts.settings.abandoned_seconds)
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
-            closed = retrainings.close_abandoned(connection, self.parts.clock(), age)
+            closed = retrainings.close_abandoned(connection, self.parts.clock(), age, self.parts.rules.model)
             for row, rerun in closed:
                 now = self.parts.clock()
                 audit.note(connection, "watcher", "abandon", f"retraining/{row.id}", now, {"rerun": rerun})
@@ -176,6 +181,24 @@ class Governor:
             log.warning("retraining %s was abandoned; run again as %s", row.id, rerun)
             if row.run_id is not None:
                 self._end_run(row.run_id)
+
+    def _take_back(self) -> None:
+        """Take out of the registry what a training that was closed and killed has left there."""
+        if time.monotonic() < self._not_before:
+            return
+        with self.parts.database.read() as connection:
+            closed = leftovers.unfinished(connection, self.parts.rules.model, self.parts.clock() - LATELY)
+        for row in closed:
+            if row.id in self._children:  # it sees to that itself when it notices
+                continue
+            try:
+                withdraw(self.parts, row, "watcher")
+            except RegistryError as error:
+                log.warning("what retraining %s has left in the registry stays for now: %s", row.id, error)
+                self._not_before = time.monotonic() + RETRY_SECONDS
+                return
+            with self.parts.database.write() as connection:
+                leftovers.disown(connection, row.id)
 
     def _end_run(self, run_id: str) -> None:
         try:

@@ -20,11 +20,13 @@ from mlplatform.material import Material, ask_people, gather, limits_for, quotas
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
 from mlplatform.store import alerts, promotions, retrainings
+from mlplatform.withdrawal import RETRAINING_TAG, withdraw
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
 from pipelines.recipe import Recipe
 from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
 from pipelines.train import EpochMetrics
+from registry.errors import RegistryError
 from registry.gate import GatePolicy
 from registry.package import MODEL_FILE
 from registry.provenance import MANUAL, git_revision, provenance
@@ -70,7 +72,7 @@ def work(
         return _carry_out(parts, retraining_id, owner, pulse, find)
     except (FencedError, TrainingStopped) as error:
         log.warning("retraining %s stops: %s", retraining_id, error)
-        return "cancelled"
+        return _stopped(parts, retraining_id, owner, str(error))
     except Exception as error:  # a process's edge: whatever ends it is what people find in the row
         lift_limit()
         log.exception("retraining %s failed", retraining_id)
@@ -80,12 +82,26 @@ def work(
         pulse.close()
 
 
+def _stopped(parts: Parts, retraining_id: str, owner: str, error: str) -> retrainings.State:
+    """Take back what a retraining that was closed has registered; one that is open still is closed as failed."""
+    with parts.database.read() as connection:
+        row = retrainings.find(connection, retraining_id)
+    if row.state == "running":
+        _close(parts, retraining_id, owner, "failed", error=error)
+        return "failed"
+    try:
+        withdraw(parts, row, f"retraining/{row.id}")
+    except RegistryError as failed:
+        log.warning("what retraining %s registered is left to the watcher: %s", row.id, failed)
+    return "cancelled"
+
+
 def _carry_out(
     parts: Parts, retraining_id: str, owner: str, pulse: "Pulse", find: Callable[[str], Family]
 ) -> retrainings.State:
     with parts.database.read() as connection:
         row = retrainings.find(connection, retraining_id)
-    tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
+    tags = {**provenance(row.alert_id or row.trigger, revision()), RETRAINING_TAG: row.id}
     family = find(row.pipeline)
     pulse.now("gathering labels")
     order, material, expected = _order(parts, family, row.reason, None, tags, _since(parts, row))
@@ -109,19 +125,27 @@ def _carry_out(
         on_start=started,
         on_epoch=pulse.epoch,
         should_stop=pulse.lost.is_set,
+        is_wanted=pulse.is_wanted,
     )
     promotion = None
     if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
         promotion = _promote(parts, family, candidate, expected, f"retraining/{row.id}", row.reason, (row.id, owner))
-    _close(
-        parts,
-        retraining_id,
-        owner,
-        "succeeded",
-        candidate_version=candidate.version,
-        verdict=plain(candidate.verdict),
-        promoted=promotion is not None,
-    )
+    try:
+        with parts.database.write() as connection:
+            retrainings.finish(
+                connection,
+                retraining_id,
+                owner,
+                "succeeded",
+                parts.clock(),
+                candidate_version=candidate.version,
+                verdict=plain(candidate.verdict),
+                promoted=promotion is not None,
+            )
+    except FencedError:
+        if promotion is None:
+            raise
+        log.warning("retraining %s has promoted its candidate and was closed as succeeded by another", retraining_id)
     return "succeeded"
 
 
@@ -240,6 +264,22 @@ class Pulse:
     def now(self, step: str) -> None:
         """Remember what is being done; the next beat carries it."""
         self._progress = {"step": step}
+
+    def is_wanted(self) -> bool:
+        """Whether the row is still this process's, asked afresh; a database that is away is waited for a while."""
+        for patience in (True, True, True, False):
+            try:
+                with self.parts.database.write() as connection:
+                    retrainings.prove(connection, self.retraining_id, self.owner)
+                return not self.lost.is_set()
+            except FencedError:
+                self.lost.set()
+            except StoreUnavailableError:
+                if not patience:
+                    raise
+            if self.lost.wait(self.parts.settings.heartbeat_seconds):
+                return False
+        return False
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Remember how far the training is; the next beat carries it."""
