@@ -17,6 +17,7 @@ from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
 from mlplatform.memory import told_by_code
 from mlplatform.ripe import ripeness
+from mlplatform.stalls import post_stall, stall_of
 from mlplatform.store import audit, leases, leftovers, limits, retrainings, tasks
 from mlplatform.withdrawal import withdraw
 from registry.errors import RegistryError
@@ -71,6 +72,7 @@ class Governor:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
     _not_before: float = 0.0
+    _told_of: str = ""
 
     def round(self, lease: leases.Lease) -> None:
         """Close the abandoned, look after the running, start the next; nothing after `close`."""
@@ -138,14 +140,16 @@ class Governor:
         for task in tasks.open_tasks(connection, pipeline, "review-retraining"):
             if not broken or task.details["first"] != streak[-1]:
                 tasks.close_task(connection, task.id, {"ended": "a person retrained or a version was promoted"}, now)
+        if streak and streak[0] != self._told_of:
+            post_stall(connection, self.parts, streak)
+            self._told_of = streak[0]
         if broken:
             key = f"review-retraining/{streak[-1]}"
-            details = {"first": streak[-1], "retrainings": streak}
+            newest = stall_of(self.parts, retrainings.find(connection, streak[0]), len(streak))
+            details = {"first": streak[-1], "retrainings": streak, "why": newest.sentences}
             if tasks.open_task(connection, "review-retraining", pipeline, details, now, key=key) is not None:
                 audit.note(connection, "watcher", "breaker", f"model/{pipeline}", now, {"retrainings": streak})
-                log.error(
-                    "%d retrainings in a row brought nothing: alerts start no more until a person looks", len(streak)
-                )
+                log.error("%d retrainings in a row brought nothing: %s", len(streak), " ".join(newest.sentences))
 
     def _beat(self, retraining_id: str, owner: str) -> None:
         """Vouch for a child that lives but cannot beat yet: importing torch takes seconds on a busy machine."""

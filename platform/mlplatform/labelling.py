@@ -5,7 +5,7 @@ A label comes from outside the platform: what a model answered is refused as one
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,6 +27,7 @@ WAITING: Final = (
     "no prediction of this id is recorded yet: the label waits for it until {}, and estimates nothing before; if this "
     "is the id of a request, none will come"
 )
+LATE: Final = "another label of the same giver was given later and stands; this one is kept as history"
 ERASED: Final = "this prediction was erased; the label is not kept"
 NOT_DRAWN: Final = (
     "this answer was not drawn for audit: the label trains and does not estimate; label what GET /v1/audit/next gives, "
@@ -35,9 +36,15 @@ NOT_DRAWN: Final = (
 PICKED: Final = "a correction trains and does not estimate: it was picked for being an error"
 
 
-def write_labels(
-    parts: Parts, labels: Sequence[feedback.Label], key_id: str = "", *, wait: bool = False
-) -> list[feedback.Accepted]:
+@dataclass(frozen=True)
+class Told(feedback.Accepted):
+    """What whoever gave a label is told: what became of it, whether it estimates how good the model is, why not."""
+
+    counts: bool = False
+    note: str = ""
+
+
+def write_labels(parts: Parts, labels: Sequence[feedback.Label], key_id: str = "", *, wait: bool = False) -> list[Told]:
     """Take labels, all or none, each that changes something with an entry in the audit log, which names the API key.
 
     With `wait`, a label whose prediction may still be on its way to the table is kept until it arrives. Raises
@@ -107,7 +114,7 @@ def given_up(connection: Connection, now: datetime) -> int:
 
 def _take(
     connection: Connection, parts: Parts, labels: Sequence[feedback.Label], key_id: str, *, wait: bool
-) -> list[feedback.Accepted]:
+) -> list[Told]:
     now = parts.clock()
     known = predictions.places(connection, {label.prediction_id for label in labels}, lock=True)
     absent = {label.prediction_id for label in labels} - known.keys()
@@ -124,17 +131,16 @@ def _take(
     kept = iter(waiting.keep(connection, waits, now))
     fitting = [label for label in labels if label.prediction_id not in late | gone]
     added = iter(feedback.add(connection, fitting, now))
-    taken = []
-    for label in labels:
-        if label.prediction_id in gone:
-            taken.append(feedback.Accepted("", label.prediction_id, "erased", note=ERASED))
-        elif label.prediction_id in late:
-            until = f"{now + waiting.LONGEST:%Y-%m-%d}"
-            taken.append(feedback.Accepted(next(kept), label.prediction_id, "waiting", note=WAITING.format(until)))
-        else:
-            taken.append(next(added))
+    taken = [
+        feedback.Accepted("", label.prediction_id, "erased")
+        if label.prediction_id in gone
+        else feedback.Accepted(next(kept), label.prediction_id, "waiting")
+        if label.prediction_id in late
+        else next(added)
+        for label in labels
+    ]
     _trace(connection, labels, taken, key_id, now)
-    return _told(connection, labels, taken)
+    return _told(connection, labels, taken, now)
 
 
 def erased_among(connection: Connection, parts: Parts, absent: Collection[str], now: datetime) -> set[str]:
@@ -181,18 +187,16 @@ def _trace(
 
 
 def _told(
-    connection: Connection, labels: Sequence[feedback.Label], taken: Sequence[feedback.Accepted]
-) -> list[feedback.Accepted]:
+    connection: Connection, labels: Sequence[feedback.Label], taken: Sequence[feedback.Accepted], now: datetime
+) -> list[Told]:
     """What became of each label, with whether it estimates and why not."""
     audited = [label.prediction_id for label in labels if label.source == "audit"]
     silent = uncounted.among(connection, audited) if audited else set()
     told = []
     for label, accepted in zip(labels, taken, strict=True):
-        note, held = accepted.note, accepted.outcome in ("waiting", "erased", "late")
-        if not held and label.source == "audit" and label.prediction_id in silent:
-            note = NOT_DRAWN
-        elif not held and label.source == "correction":
-            note = PICKED
-        counts = not held and not note and label.source in judged.ESTIMATING
-        told.append(replace(accepted, counts=counts, note=note))
+        passed_over = label.source == "audit" and label.prediction_id in silent
+        notes = {"waiting": WAITING.format(f"{now + waiting.LONGEST:%Y-%m-%d}"), "erased": ERASED, "late": LATE}
+        usual = NOT_DRAWN if passed_over else PICKED if label.source == "correction" else ""
+        note = notes.get(accepted.outcome, usual)
+        told.append(Told(**vars(accepted), counts=not note and label.source in judged.ESTIMATING, note=note))
     return told

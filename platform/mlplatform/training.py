@@ -6,7 +6,7 @@ Two doors: `train` by hand, and `work` for a queued retraining in a process of i
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from mlplatform.build import Parts
 from mlplatform.champion import Change
 from mlplatform.clock import new_id
 from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.label_use import sentence_of, use_of
 from mlplatform.material import Material, ask_people, gather, limits_for, quotas_of
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
@@ -40,6 +41,8 @@ class Outcome:
 
     candidate: Candidate
     promotion: promotions.Promotion | None
+    labels: str = ""
+    """What became of the labels, in a sentence."""
 
 
 def train(
@@ -54,12 +57,17 @@ def train(
     """Make a version by hand from base data and feedback; the winner of the gate becomes champion."""
     order, material, expected = _order(parts, family, reason, recipe, provenance(MANUAL, revision()))
 
+    used: dict[str, Any] = {}
+
     def chosen(rows: Rows) -> None:
+        used["labels"] = _use_of(rows, material)
         with parts.database.write() as connection:
             ask_people(connection, parts, family.name, f"label-review/{new_id()}", material, rows.set_aside)
 
     candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
-    return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
+    verdict = plain(candidate.verdict) | used
+    promotion = _promote(parts, family, candidate, verdict, expected, actor, reason, None)
+    return Outcome(candidate, promotion, sentence_of(verdict))
 
 
 def work(
@@ -106,8 +114,10 @@ def _carry_out(
     pulse.now("gathering labels")
     order, material, expected = _order(parts, family, row.reason, None, tags, _since(parts, row))
     pulse.now("choosing rows")
+    used: dict[str, Any] = {}
 
     def chosen(rows: Rows) -> None:
+        used["labels"] = _use_of(rows, material)
         with parts.database.write() as connection:
             retrainings.prove(connection, retraining_id, owner)
             ask_people(connection, parts, family.name, f"label-review/{row.id}", material, rows.set_aside)
@@ -127,9 +137,10 @@ def _carry_out(
         should_stop=pulse.lost.is_set,
         is_wanted=pulse.is_wanted,
     )
-    promotion = None
+    promotion, verdict = None, plain(candidate.verdict) | used
     if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
-        promotion = _promote(parts, family, candidate, expected, f"retraining/{row.id}", row.reason, (row.id, owner))
+        actor = f"retraining/{row.id}"
+        promotion = _promote(parts, family, candidate, verdict, expected, actor, row.reason, (row.id, owner))
     try:
         with parts.database.write() as connection:
             retrainings.finish(
@@ -139,7 +150,7 @@ def _carry_out(
                 "succeeded",
                 parts.clock(),
                 candidate_version=candidate.version,
-                verdict=plain(candidate.verdict),
+                verdict=verdict,
                 promoted=promotion is not None,
             )
     except FencedError:
@@ -186,6 +197,12 @@ def _order(
     return order, material, None if current is None else current.to_version
 
 
+def _use_of(rows: Rows, material: Material) -> dict[str, Any] | None:
+    """What becomes of the labels there are, for the verdict."""
+    trained, judged = (0 if side is None else len(side) for side in (rows.new, rows.held_back))
+    return use_of(len(material.given), trained, judged, rows.set_aside)
+
+
 def recipe_of(parts: Parts, family: Family, name: str | None = None) -> Recipe:
     """The recipe of this name, or the settings' one, or the family's own."""
     return family.recipe(name or parts.settings.recipe or None)
@@ -206,6 +223,7 @@ def _promote(
     parts: Parts,
     family: Family,
     candidate: Candidate,
+    verdict: Mapping[str, Any],
     expected: int | None,
     actor: str,
     reason: str,
@@ -221,7 +239,7 @@ def _promote(
         kind,
         actor,
         reason,
-        verdict=plain(candidate.verdict),
+        verdict=verdict,
         retraining=retraining,
     )
     return parts.champions.promote(change)

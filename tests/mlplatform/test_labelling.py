@@ -9,12 +9,12 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.labelling import given_up, match_waiting, write_labels
+from mlplatform.labelling import Told, given_up, match_waiting, write_labels
 from mlplatform.retention import forget_client, retain
 from mlplatform.serve.repeats import lasting_ids
 from mlplatform.settings import Settings
 from mlplatform.store import feedback, plans, uncounted, waiting
-from mlplatform.store.feedback import Accepted, Label
+from mlplatform.store.feedback import Label
 from mlplatform.store.labelled import given_labels
 from mlplatform.store.predictions import Recorded
 from mlplatform.store.truths import Source
@@ -110,7 +110,7 @@ def test_what_a_model_answered_cannot_come_back_as_a_label(parts: Parts, giver: 
     assert current(parts, one) == []
 
 
-def taken(parts: Parts, *labels: Label) -> list[Accepted]:
+def taken(parts: Parts, *labels: Label) -> list[Told]:
     return write_labels(parts, labels, wait=True)
 
 

@@ -51,16 +51,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a label: the id of the row that holds it, and how.
-
-    `counts` says whether it estimates how good the model is, the note why not.
-    """
+    """What became of a label: the id of the row that holds it, and how."""
 
     id: str
     prediction_id: str
     outcome: Outcome
-    counts: bool = False
-    note: str = ""
 
 
 def add(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[Accepted]:
