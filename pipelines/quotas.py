@@ -52,7 +52,7 @@ def surplus(rows: FeedbackRows, origins: Sequence[Origin], kind: Kind, quotas: Q
         cap = _held_to(Counter(_named(groups)), groups.count(None), quotas.corrections, quotas.rows)
         return beyond(rows, groups, cap, "raise retraining.quotas.corrections if they are right")
     bound = _cap(groups, origins, quotas.giver, quotas.rows)
-    remedy = "if this giver is right, name it in retraining.trusted or raise retraining.quotas.giver"
+    remedy = "if this giver is right, name it in retraining.quotas.trusted or raise retraining.quotas.giver"
     return {} if bound is None else beyond(rows, groups, bound, remedy)
 
 

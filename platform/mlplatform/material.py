@@ -59,7 +59,7 @@ def limits_for(parts: Parts, family: Family) -> Retraining:
 
 def quotas_of(limits: Retraining) -> Quotas:
     """The quotas as the lower room takes them."""
-    return Quotas(**limits.quotas.model_dump())
+    return Quotas(**limits.quotas.model_dump(exclude={"trusted"}))
 
 
 def gather(parts: Parts, family: Family, group_by: str | None = None, trusted: Collection[str] = ()) -> Material:

@@ -174,7 +174,7 @@ def _order(
     if current is not None:
         champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
     limits = limits_for(parts, family)
-    material = gather(parts, family, limits.group_by, limits.trusted)
+    material = gather(parts, family, limits.group_by, limits.quotas.trusted)
     order = Order(
         family=family,
         recipe=recipe if isinstance(recipe, Recipe) else recipe_of(parts, family, recipe),

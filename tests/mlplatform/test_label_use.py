@@ -20,7 +20,7 @@ from tests.mlplatform.test_doctor import clinic, look
 
 __all__ = ["clinic"]
 
-CUT = "client 'app': 1810 of 2000 rows, 50 are taken; if this giver is right, name it in retraining.trusted"
+CUT = "client 'app': 1810 of 2000 rows, 50 are taken; if this giver is right, name it in retraining.quotas.trusted"
 
 
 def aside(count: int, reason: Reason, detail: str = "d") -> list[SetAside]:

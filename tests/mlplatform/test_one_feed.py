@@ -132,8 +132,8 @@ def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: Parts, split: S
 def test_a_flood_of_lies_beside_a_trusted_feed_gets_its_share_at_most(
     parts: Parts, split: Split, champion: Champion, changed: bool
 ) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, trusted: [ledger key]}"))
-    assert limits_for(parts, FAMILY).trusted == ("ledger key",)
+    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger key]}}"))
+    assert limits_for(parts, FAMILY).quotas.trusted == ("ledger key",)
     world = scanned(split.stream) if changed else split.stream
     truth = given(parts, world.take(range(250)), ["backend"], "ann", "ledger key")
     lies = given(parts, world.take(range(250, 671)), [""], truth=False)
@@ -148,7 +148,7 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     parts: Parts, split: Split, champion: Champion
 ) -> None:
     """A reviewer's name is free to choose, the name of an API key is not."""
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, trusted: [ledger]}"))
+    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
     given(parts, split.stream.take(range(200)), [f"client {n}" for n in range(12)])
     lies = given(parts, split.stream.take(range(200, 600)), ["flood"], "ledger", "some key", truth=False)
     rows, _ = chosen(parts, split, champion)
@@ -157,7 +157,7 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
 
 
 def test_without_keys_the_reviewers_name_is_the_feed(parts: Parts, split: Split, champion: Champion) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, trusted: [ledger]}"))
+    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
     given(parts, split.stream.take(range(100)), [f"client {n}" for n in range(12)])
     sent = given(parts, split.stream.take(range(200, 600)), ["backend"], "ledger")
     rows, _ = chosen(parts, split, champion)

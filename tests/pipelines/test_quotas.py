@@ -130,7 +130,7 @@ def test_who_is_cut_is_named_with_the_remedy() -> None:
     origins = [*crowd(10), *given(1_000, "flood")]
     [said] = set(surplus(rows_of(len(origins)), origins, "clients", LIMITS).values())
     assert said.startswith("client 'flood': 1000 of 1400 rows, 100 are taken; if this giver is right, name it in ")
-    assert said.endswith("retraining.trusted or raise retraining.quotas.giver")
+    assert said.endswith("retraining.quotas.trusted or raise retraining.quotas.giver")
 
 
 def test_a_class_has_its_share_whoever_gave_it() -> None:
