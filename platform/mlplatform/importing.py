@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mlplatform.build import Parts
 from mlplatform.errors import InvalidInputError
-from mlplatform.labelling import check_givers, check_place, erased_among, write_labels
+from mlplatform.labelling import check_givers, check_order, check_place, erased_among, write_labels
 from mlplatform.serve.bodies import FeedbackIn
 from mlplatform.store import predictions, waiting
 from mlplatform.store.feedback import Label, Outcome
@@ -110,7 +110,8 @@ def _met(parts: Parts, lines: Sequence[Line]) -> list[tuple[str, Line]]:
     for line in lines:
         key = line.label.prediction_id
         try:
-            check_place(parts, line.label, known.get(key), now)
+            check_place(parts, line.label, known.get(key))
+            check_order(line.label, known.get(key), now)
         except InvalidInputError as error:
             errors.append(f"line {line.number}: {error}")
         later = "waiting" if waiting.may_arrive(key, now) else "unknown"

@@ -6,7 +6,7 @@ A label comes from outside the platform: what a model answered is refused as one
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -22,7 +22,9 @@ TRIES = 3
 MATCHED_TOGETHER = 200
 GIVE_UP: Final = "give-up-labels"
 EARLIEST: Final = timedelta(days=1)
-"""A truth may be known before its answer is given, and clocks and zones differ; not by more."""
+"""In a file a truth may be known before its answer is given, and clocks and zones differ; not by more."""
+ZERO_TIMES_UNTIL: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""What software writes for no time at all lies before: zero seconds since 1900, 1970 or 1980."""
 WAITING: Final = (
     "no prediction of this id is recorded yet: the label waits for it until {}, and estimates nothing before; if this "
     "is the id of a request, none will come"
@@ -121,7 +123,7 @@ def _take(
     gone = erased_among(connection, parts, absent, now)
     late = {key for key in absent - gone if wait and waiting.may_arrive(key, now)}
     for label in labels:
-        check_place(parts, label, known.get(label.prediction_id), now)
+        check_place(parts, label, known.get(label.prediction_id))
     if requests := waiting.of_requests(connection, parts.family.name, late):
         raise NotFoundError(
             f"{min(requests)!r} is the id of a request, not of a prediction; nothing was taken. Label each of its "
@@ -152,14 +154,23 @@ def erased_among(connection: Connection, parts: Parts, absent: Collection[str], 
     return gone
 
 
-def check_place(parts: Parts, label: feedback.Label, known: predictions.Known | None, now: datetime) -> None:
-    """Raise InvalidInputError where a label cannot be about the answer it names."""
+def check_place(parts: Parts, label: feedback.Label, known: predictions.Known | None) -> None:
+    """Raise InvalidInputError where a label is for another model, or its time is none at which labels were given."""
     name = parts.family.name
     if known is not None and known.model_name != name:
         raise InvalidInputError(
             f"prediction {label.prediction_id} was answered by model {known.model_name!r}, and labels for {name!r} are "
             "taken here; send it where that model is served"
         )
+    if label.at < ZERO_TIMES_UNTIL:
+        raise InvalidInputError(
+            f"the label for prediction {label.prediction_id} is given at {label.at:%Y-%m-%d %H:%M} UTC, as a time of "
+            "zero is written; give the time it was known, or none"
+        )
+
+
+def check_order(label: feedback.Label, known: predictions.Known | None, now: datetime) -> None:
+    """Raise InvalidInputError where a label was given long before the prediction that it names."""
     answered = known.at if known is not None else None
     if answered is None and waiting.may_arrive(label.prediction_id, now):
         answered = waiting.made_at(label.prediction_id) or now - waiting.LONGEST

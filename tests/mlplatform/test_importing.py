@@ -212,15 +212,18 @@ def test_a_line_nested_without_end_is_refused(parts: Parts, tmp_path: Path) -> N
         imported(parts, path, "audit")
 
 
-def test_a_time_long_before_the_prediction_is_refused_by_line(parts: Parts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", ["1970-01-01T00:00:00Z", "2025-12-30T00:00:00Z"])
+def test_a_time_long_before_the_prediction_is_refused_by_line(parts: Parts, tmp_path: Path, at: str) -> None:
     [one] = recorded(parts.database, prediction())
-    path = csv_of(tmp_path, f"{one},4,audit,ann,", f"{one},4,audit,bob,1970-01-01T00:00:00Z")
+    path = csv_of(tmp_path, f"{one},4,audit,ann,", f"{one},4,audit,bob,{at}", f"{an_id()},4,audit,bob,{at}")
     lines = read_labels(parts, path, Defaults())
     for act in (take, rehearse):
-        with pytest.raises(
-            InvalidInputError, match=r"line 3: .* given at 1970-01-01 00:00 UTC, more than a day before"
-        ):
+        with pytest.raises(InvalidInputError) as refused:
             act(parts, lines)
+        said = str(refused.value).splitlines()
+        assert said[0] == "2 of 3 lines cannot be taken, so none was:"
+        assert [line.partition(":")[0] for line in said[1:]] == ["line 3", "line 4"]
+        assert all(f"is given at {at[:10]} 00:00 UTC" in line for line in said[1:])
     assert current(parts, one) == []
 
 
