@@ -35,6 +35,8 @@ class Quotas(Strict):
     corrections: float = Field(default=0.5, gt=0, le=1)
     classes: float = Field(default=3.0, ge=1, le=1000)
     rows: Whole = Field(default=50, ge=1)
+    trusted: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    """Feeds that no quota cuts, by the name of their API key, or of the reviewer where no key is asked for."""
 
 
 class Retraining(Strict):

@@ -11,7 +11,7 @@ from monitors.notify import MOST_THUMBNAILS, Thumbnail, Told
 
 _MARK: Final[Mapping[str, str]] = {
     "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",
-    "recording-lost": "🕳️",
+    "recording-lost": "🕳️", "retraining-useless": "🪫",
 }  # fmt: skip
 HEADER, SECTION, FIELD, FIELDS, BUTTON, URL, ALT = 150, 3000, 2000, 10, 75, 3000, 2000
 

@@ -13,14 +13,31 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import FeedbackRows, bucket
+from pipelines.copies import apart
+from pipelines.data import FeedbackRows
 from pipelines.doubts import doubts
-from pipelines.errors import DataError
 from pipelines.neighbours import near_duplicates
 from pipelines.origin import TRUST, Origin, Witnesses
+from pipelines.quotas import KINDS, Quotas, crowded, surplus
+
+__all__ = [
+    "FOR_REVIEW",
+    "Curated",
+    "Quotas",
+    "Reason",
+    "SetAside",
+    "counts",
+    "curate",
+    "curate_judges",
+    "keep_apart",
+    "leave_known",
+    "lineage",
+    "settle",
+]
 
 Reason = Literal[
     "near-duplicate of a held image",
+    "near-duplicate of a training image",
     "known image",
     "conflict",
     "overruled",
@@ -35,28 +52,6 @@ FOR_REVIEW: tuple[Reason, ...] = ("conflict", "suspicious")
 DENIED = 0.5
 """The doubt about a correction that a trusted label denies: that label stands, so less hangs on it."""
 LISTED = 3
-
-
-@dataclass(frozen=True)
-class Quotas:
-    """The most that one giver, all corrections or one class may make of the rows; none binds below `rows`.
-
-    Audits and reviews are free of the giver's quota: the platform picks the pictures and the operator's own people
-    label them.
-    """
-
-    giver: float = 0.2
-    corrections: float = 0.5
-    classes: float = 3.0
-    """Times the median class."""
-    rows: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("giver", "corrections"):
-            if not 0 < getattr(self, name) <= 1:
-                raise DataError(f"quota '{name}' is {getattr(self, name)}; give a share above 0, 1 for no limit")
-        if self.classes < 1 or self.rows < 1:
-            raise DataError(f"quotas are {self.classes} times the median and {self.rows} rows; give 1 or more of each")
 
 
 @dataclass(frozen=True)
@@ -152,6 +147,23 @@ def leave_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRows,
     return sieve.rows, tuple(sieve.aside)
 
 
+def keep_apart(
+    training: FeedbackRows, judging: FeedbackRows
+) -> tuple[FeedbackRows, FeedbackRows, tuple[SetAside, ...]]:
+    """Rows of both sides without those whose picture the other side was shown first."""
+    stay, judge = apart(training, judging)
+    teaching, held = _Sieve(training), _Sieve(judging)
+    sides: tuple[tuple[_Sieve, NDArray[np.bool_], Reason], ...] = (
+        (teaching, stay, "near-duplicate of a held image"),
+        (held, judge, "near-duplicate of a training image"),
+    )
+    for sieve, stays, reason in sides:
+        sieve.drop(
+            dict.fromkeys(np.flatnonzero(~stays).tolist(), "the other side was shown this picture first"), reason
+        )
+    return teaching.rows, held.rows, (*teaching.aside, *held.aside)
+
+
 def curate(
     rows: FeedbackRows, witnesses: Witnesses, protected: NDArray[np.uint8], quotas: Quotas | None = None
 ) -> Curated:
@@ -162,9 +174,7 @@ def curate(
     sieve.drop(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
     _drop_surplus(sieve, witnesses, limits)
     sieve.doubt(sieve.rows, witnesses)
-    counts = Counter(sieve.rows.labels.tolist())
-    cap = max(limits.rows, int(limits.classes * float(np.median(list(counts.values()) or [0]))))
-    sieve.drop(_beyond(sieve.rows, [f"class {label}" for label in sieve.rows.labels], cap), "over quota")
+    sieve.drop(crowded(sieve.rows, limits), "over quota")
     weights = np.array([TRUST[origin.source] for origin in witnesses.origins_of(sieve.rows)], dtype=np.float32)
     return Curated(sieve.rows, weights, tuple(sieve.aside))
 
@@ -227,44 +237,5 @@ class _Sieve:
 
 def _drop_surplus(sieve: _Sieve, witnesses: Witnesses, quotas: Quotas) -> None:
     """What corrections together, then each client, then each reviewer gave beyond their part."""
-
-    def corrections(origin: Origin) -> str | None:
-        return "corrections" if origin.source == "correction" else None
-
-    def client(origin: Origin) -> str | None:
-        return None if origin.in_house else f"client '{origin.client}'" if origin.client else None
-
-    def reviewer(origin: Origin) -> str | None:
-        anonymous = not origin.client and not origin.reviewer
-        named = f"reviewer '{origin.reviewer}'" if origin.reviewer else None
-        return None if origin.in_house else "givers without a name" if anonymous else named
-
-    for group, share in ((corrections, quotas.corrections), (client, quotas.giver), (reviewer, quotas.giver)):
-        groups = [group(origin) for origin in witnesses.origins_of(sieve.rows)]
-        sieve.drop(_beyond(sieve.rows, groups, _cap(groups, share, quotas.rows)), "over quota")
-
-
-def _cap(groups: Sequence[str | None], share: float, floor: int) -> int:
-    """The most rows per group so that none is more than its share of what remains; rows without group are free."""
-    sizes = Counter(group for group in groups if group is not None)
-    free = len(groups) - sizes.total()
-    cap = max(sizes.values(), default=0)
-    while cap > floor:
-        fair = max(floor, int(share * (free + sum(min(size, cap) for size in sizes.values()))))
-        if fair >= cap:
-            break
-        cap = fair
-    return max(cap, floor)
-
-
-def _beyond(rows: FeedbackRows, groups: Sequence[str | None], cap: int) -> dict[int, str]:
-    """The places beyond the cap of each group, drawn by the hash of the feedback id, with a sentence for each."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for place in sorted(range(len(rows)), key=lambda i: bucket(rows.feedback_ids[i], "quota")):
-        if (group := groups[place]) is not None:
-            members[group].append(place)
-    return {
-        place: f"{group}: {len(places)} of {len(rows)} rows, {cap} are taken; raise the quota where this is right"
-        for group, places in members.items()
-        for place in places[cap:]
-    }
+    for kind in KINDS:
+        sieve.drop(surplus(sieve.rows, witnesses.origins_of(sieve.rows), kind, quotas), "over quota")

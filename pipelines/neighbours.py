@@ -56,22 +56,60 @@ def near_duplicates(
     held = fingerprint(protected)
     for start in range(0, len(candidates), CHUNK_ROWS):
         seen = fingerprint(candidates[start : start + CHUNK_ROWS])
-        found[start : start + len(seen)] |= _explained(seen, held, spans) >= 1 - unexplained
+        found[start : start + len(seen)] |= _most_alike(seen, held, spans)[1] >= 1 - unexplained
     return found
 
 
-def _explained(seen: Floats, held: Floats, spans: Floats) -> Floats:
-    """The greatest share of each fingerprint's energy (n,) that lies in the span of one of its nearest images."""
+def first_alike(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """For each image (n, h, w) the place of the first that shows the same picture, (n,): its own where it is new.
+
+    Each is compared with such first ones only, so a chain of pictures that resemble their neighbours is no one picture.
+    """
+    found = np.arange(len(images))
+    firsts = np.zeros(0, dtype=np.int64)
+    seen = fingerprint(images) if len(images) else np.zeros((0, 0), dtype=np.float32)
+    spans = np.concatenate([_spans(part) for part in _chunks(images)]) if len(images) else seen
+    by_bytes: dict[bytes, int] = {}
+    for start in range(0, len(images), CHUNK_ROWS):
+        places = np.arange(start, min(start + CHUNK_ROWS, len(images)))
+        if len(firsts):
+            nearest, shares = _most_alike(seen[places], seen[firsts], spans[firsts])
+            alike = shares >= 1 - UNEXPLAINED
+            found[places[alike]] = firsts[nearest[alike]]
+        fresh: list[int] = []
+        for place in places.tolist():
+            copy = by_bytes.setdefault(images[place].tobytes(), place)
+            if copy != place:
+                found[place] = found[copy]
+            elif found[place] == place:
+                found[place] = _among(place, fresh, seen, spans)
+                fresh += [place] if found[place] == place else []
+        firsts = np.append(firsts, fresh)
+    return found
+
+
+def _among(place: int, fresh: list[int], seen: Floats, spans: Floats) -> int:
+    """The first of these that shows the same picture as the one at a place, or the place itself."""
+    if not fresh:
+        return place
+    near = np.array(fresh, dtype=np.int64)[seen[fresh] @ seen[place] >= COARSE]
+    shares = ((spans[near] @ seen[place]) ** 2).sum(axis=1)
+    return next((int(other) for other in near[shares >= 1 - UNEXPLAINED]), place)
+
+
+def _most_alike(seen: Floats, held: Floats, spans: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """For each fingerprint (n,) the held image that explains most of it, of its nearest, and what share that is."""
     cosines = seen @ held.T
     nearest = np.argpartition(-cosines, min(NEAREST, len(held)) - 1, axis=1)[:, :NEAREST]
     row, place = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= COARSE)
-    shares: Floats = np.zeros(len(seen), dtype=np.float32)
+    chosen, found = nearest[row, place], np.zeros(len(row), dtype=np.float32)
     for first in range(0, len(row), CHUNK_ROWS):
-        rows = row[first : first + CHUNK_ROWS]
-        chosen = spans[nearest[rows, place[first : first + CHUNK_ROWS]]]
-        parts = (chosen @ seen[rows, :, None])[..., 0]
-        np.maximum.at(shares, rows, (parts**2).sum(axis=1))
-    return shares
+        part = slice(first, first + CHUNK_ROWS)
+        found[part] = ((spans[chosen[part]] @ seen[row[part], :, None])[..., 0] ** 2).sum(axis=1)
+    best, shares = np.zeros(len(seen), dtype=np.intp), np.zeros(len(seen), dtype=np.float32)
+    rising = np.argsort(found, kind="stable")  # of one fingerprint's the greatest is written last
+    best[row[rising]], shares[row[rising]] = chosen[rising], found[rising]
+    return best, shares
 
 
 def _spans(images: NDArray[np.uint8]) -> Floats:

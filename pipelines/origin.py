@@ -31,6 +31,8 @@ class Origin:
     reviewer: str = ""
     client: str = ""
     at: float = 0.0
+    trusted: bool = False
+    """Whether it came by a feed that the operator trusts by name."""
 
     @property
     def in_house(self) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 
 from pipelines import figures
 from pipelines.compare import GOLDEN_DIGEST_TAG, best_ever, gate_rows, gather
-from pipelines.curate import Quotas, SetAside, counts, curate, curate_judges, leave_known, lineage, settle
+from pipelines.curate import Quotas, SetAside, counts, curate, curate_judges, keep_apart, leave_known, lineage, settle
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.describe import describe
 from pipelines.errors import TrainingStopped
@@ -33,7 +33,7 @@ from pipelines.temperature import fit_temperature
 from pipelines.train import EpochMetrics, Fitted, fit
 from pipelines.warm import adopt
 from registry.card import render, without_header
-from registry.catalog import CHALLENGER, Catalog
+from registry.catalog import BEFORE_TAG, CHALLENGER, Catalog
 from registry.confidence import CALIBRATION_TAG, Doubt, calibrate
 from registry.evidence import EVIDENCE_FILE
 from registry.gate import GatePolicy, Verdict, decide
@@ -121,8 +121,18 @@ def make_candidate(
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> Candidate:
-    """Train, judge, compare, register. The new version carries the alias `challenger` and its model card."""
+    """Train, judge, compare, register. The new version carries the alias `challenger` and its model card.
+
+    `should_stop` is asked often and answers from memory; `is_wanted` is asked before each step that others see, and
+    after the last. Raises TrainingStopped; a version that was registered by then is the caller's to take back.
+    """
+
+    def go_on(step: str) -> None:
+        if should_stop() or not is_wanted():
+            raise TrainingStopped(f"this retraining was closed {step}; nothing of it stays registered")
+
     rows = choose_rows(order)
     on_rows(rows)
     name = f"{order.recipe.name}: {order.reason.partition(':')[0][:60]}"
@@ -152,8 +162,7 @@ def make_candidate(
         best = best_ever(tracking, catalog, order.family.name, order.champion, golden)
         evidence = gather(order, rows, made, size_bytes, judgement, best)
         verdict = decide(evidence)
-        if should_stop():
-            raise TrainingStopped("this retraining was closed while its candidate was judged; nothing is registered")
+        go_on("while its candidate was judged")
         run.log_text(EVIDENCE_FILE, evidence.to_json())
         run.log_text(ROWS_FILE, gate_rows(order, rows, made).to_json())
         found = examine(order, made, probabilities, judgement, module.temperature)
@@ -161,15 +170,8 @@ def make_candidate(
         _log_judgement(run, order, fitted, verdict, probabilities, rows, made)
         card = render(describe(order, rows, fitted, found, verdict, run.id, size_bytes))
         run.log_text("model_card.md", card)
-        example = golden.images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(
-            module,
-            example,
-            made(golden.images[:2]),
-            _requirements(),
-            list(order.family.classes),
-            onnx=portable(module, golden.images, probabilities),
-        )
+        go_on("while its candidate was examined")
+        uri = _logged(run, order, module, made, probabilities)
         tags = {
             "golden_correct": str(judgement.correct),
             "golden_total": str(judgement.n),
@@ -181,9 +183,14 @@ def make_candidate(
             "temperature": f"{module.temperature:g}",
             "train_seconds": f"{fitted.seconds:.1f}",
         }
+        before = catalog.alias(order.family.name, CHALLENGER)
+        tags |= {} if before is None else {BEFORE_TAG: str(before)}
+        go_on("while its candidate was logged")
         version = catalog.register(order.family.name, uri, run.id, {**tags, **order.tags}, without_header(card))
+        go_on("while its candidate was registered")
         catalog.set_alias(order.family.name, CHALLENGER, version)
         run.set_tags({"mlplatform.version": str(version), "mlplatform.gate": verdict.outcome})
+        go_on("when its candidate was registered")
     return Candidate(version, run.id, judgement, verdict, fitted.seconds)
 
 
@@ -201,11 +208,12 @@ def choose_rows(order: Order) -> Rows:
         return Rows(fresh, alike, None, none, None, order.unusable, len(base) - len(fresh))
     witnesses = Witnesses(None if order.champion is None else order.champion.predictor, order.origins)
     settled, contradicted = settle(order.feedback, witnesses)
-    held, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
+    unseen, known = leave_known(settled.held_back(), split.train.ids + split.validation.ids + split.golden.ids)
+    teaching, held, copies = keep_apart(settled.for_training(), unseen)
     judging = np.concatenate([split.golden.images, held.images])
     fresh = base.take(~near_duplicates(base.images, judging))
     protected = np.concatenate([judging, split.validation.images])
-    new = curate(settled.for_training(), witnesses, protected, order.quotas)
+    new = curate(teaching, witnesses, protected, order.quotas)
     judges = curate_judges(held, witnesses, new.rows, order.quotas)
     now, now_judges = _recent(order, new.rows), _recent(order, judges.rows)
     past = tuple(SetAside(i, "before the change", PAST) for i in judges.rows.take(~now_judges).feedback_ids)
@@ -215,7 +223,7 @@ def choose_rows(order: Order) -> Rows:
         new=new.rows,
         trust=new.weights,
         held_back=judges.rows.take(now_judges),
-        set_aside=(*order.unusable, *contradicted, *known, *new.set_aside, *judges.set_aside, *past),
+        set_aside=(*order.unusable, *contradicted, *known, *copies, *new.set_aside, *judges.set_aside, *past),
         base_left_out=len(base) - len(fresh),
     )
 
@@ -260,6 +268,14 @@ def _as_served(module: Exportable, family: Family) -> tuple[Predictor, int]:
         path = Path(folder) / "model.pt2"
         save(module, path)
         return load(path, family.classes), path.stat().st_size
+
+
+def _logged(run: Run, order: Order, module: Exportable, made: Predictor, probabilities: NDArray[np.float32]) -> str:
+    """Log the model with its ONNX graph, the golden set's answers at hand to check it; returns its URI."""
+    golden, classes = order.split.golden, list(order.family.classes)
+    example = golden.images[:2, None].astype(np.float32) / 255.0
+    graph = portable(module, golden.images, probabilities)
+    return run.log_model(module, example, made(golden.images[:2]), _requirements(), classes, onnx=graph)
 
 
 def _doubt(made: Predictor, validation: ImageSet, golden: NDArray[np.float32]) -> Doubt:

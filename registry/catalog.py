@@ -24,6 +24,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 QUARANTINE_TAG = "mlplatform.quarantined"
 """Borne by versions that failed and may not be trusted again; its value says why."""
+BEFORE_TAG = "mlplatform.challenger_before"
+"""Borne by a version: whose place it took as challenger."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
@@ -132,6 +134,11 @@ class Catalog:
         if key in self.version(name, version).tags:
             with self._connection.speaking(lambda: self._unknown(name, version)) as client:
                 client.delete_model_version_tag(name, str(version), key)
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Take a version out of the registry; its run keeps what was logged."""
+        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            client.delete_model_version(name, str(version))
 
     def set_description(self, name: str, version: int, text: str) -> None:
         """Show the model card on the version's page, cut to what MLflow's column holds."""

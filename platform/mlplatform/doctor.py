@@ -9,14 +9,16 @@ from importlib import metadata
 from pathlib import Path
 
 from mlplatform.build import Parts, build, environment
-from mlplatform.errors import PlatformError
+from mlplatform.errors import PlatformError, StoreUnavailableError
+from mlplatform.label_status import in_words, label_status, last_judged
+from mlplatform.label_use import starved_by
 from mlplatform.people import known_keys
 from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.spool import shelf
 from mlplatform.spool.asides import Asides
 from mlplatform.spool.lost import LOST, lost_since
 from mlplatform.starter import variables
-from mlplatform.store import leases, outbox, promotions
+from mlplatform.store import leases, outbox, promotions, tasks
 from mlplatform.store.database import Database, file_of
 from mlplatform.store.identity import lives, replacements
 from mlplatform.views import ALIVE, WATCHER, leader_lease
@@ -186,6 +188,30 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
 
 
+def _labels(parts: Parts) -> Iterator[tuple[str, str]]:
+    try:
+        current = _tables_are_current(parts)
+    except StoreUnavailableError:
+        yield "note", "not looked at: the database is away"
+        return
+    if not current:
+        yield "note", "not looked at: the database's tables are not those of this version"
+        return
+    name = parts.family.name
+    with parts.database.read() as connection:
+        standing = label_status(connection, name, parts.clock())
+        last = last_judged(connection, name)
+        stopped = tasks.open_tasks(connection, name, "review-retraining")
+    said = in_words(standing)
+    starved = last is not None and not last.promoted and starved_by(last.verdict)
+    for sentence in said:
+        yield "problem" if starved and sentence.endswith(standing["last_retraining"]) else "note", sentence
+    for task in stopped:
+        yield "problem", f"alerts start no more retrainings: {' '.join(task.details.get('why', ()))}"
+    if not said and not stopped:
+        yield "ok", "no label waits in vain, and none was set aside"
+
+
 def _doors(parts: Parts) -> Iterator[tuple[str, str]]:
     settings = parts.settings
     if not settings.asks_for_keys:
@@ -215,5 +241,6 @@ CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "rules": _rules,
     "model": _model,
     "processes": _processes,
+    "labels": _labels,
     "doors": _doors,
 }

@@ -17,11 +17,15 @@ from mlplatform.clock import new_id
 from mlplatform.errors import FencedError
 from mlplatform.memory import told_by_code
 from mlplatform.ripe import ripeness
-from mlplatform.store import audit, leases, limits, retrainings, tasks
+from mlplatform.stalls import post_stall, stall_of
+from mlplatform.store import audit, leases, leftovers, limits, retrainings, tasks
+from mlplatform.withdrawal import withdraw
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
 STARTING_SECONDS = 120.0
+LATELY = timedelta(days=1)
+RETRY_SECONDS = 30.0
 
 
 def work_command(retraining_id: str, owner: str) -> list[str]:
@@ -67,6 +71,8 @@ class Governor:
     _children: dict[str, tuple[str, "subprocess.Popen[bytes]", float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
+    _not_before: float = 0.0
+    _told_of: str = ""
 
     def round(self, lease: leases.Lease) -> None:
         """Close the abandoned, look after the running, start the next; nothing after `close`."""
@@ -75,6 +81,7 @@ class Governor:
                 return
             self._collect()
             self._close_abandoned(lease)
+            self._take_back()
             self._start_next(self.parts.rules.model, lease)
 
     def watch(self) -> None:
@@ -133,14 +140,16 @@ class Governor:
         for task in tasks.open_tasks(connection, pipeline, "review-retraining"):
             if not broken or task.details["first"] != streak[-1]:
                 tasks.close_task(connection, task.id, {"ended": "a person retrained or a version was promoted"}, now)
+        if streak and streak[0] != self._told_of:
+            post_stall(connection, self.parts, streak)
+            self._told_of = streak[0]
         if broken:
             key = f"review-retraining/{streak[-1]}"
-            details = {"first": streak[-1], "retrainings": streak}
+            newest = stall_of(self.parts, retrainings.find(connection, streak[0]), len(streak))
+            details = {"first": streak[-1], "retrainings": streak, "why": newest.sentences}
             if tasks.open_task(connection, "review-retraining", pipeline, details, now, key=key) is not None:
                 audit.note(connection, "watcher", "breaker", f"model/{pipeline}", now, {"retrainings": streak})
-                log.error(
-                    "%d retrainings in a row brought nothing: alerts start no more until a person looks", len(streak)
-                )
+                log.error("%d retrainings in a row brought nothing: %s", len(streak), " ".join(newest.sentences))
 
     def _beat(self, retraining_id: str, owner: str) -> None:
         """Vouch for a child that lives but cannot beat yet: importing torch takes seconds on a busy machine."""
@@ -168,7 +177,7 @@ class Governor:
         age = timedelta(seconds=self.parts.settings.abandoned_seconds)
         with self.parts.database.write() as connection:
             leases.prove(connection, lease)
-            closed = retrainings.close_abandoned(connection, self.parts.clock(), age)
+            closed = retrainings.close_abandoned(connection, self.parts.clock(), age, self.parts.rules.model)
             for row, rerun in closed:
                 now = self.parts.clock()
                 audit.note(connection, "watcher", "abandon", f"retraining/{row.id}", now, {"rerun": rerun})
@@ -176,6 +185,24 @@ class Governor:
             log.warning("retraining %s was abandoned; run again as %s", row.id, rerun)
             if row.run_id is not None:
                 self._end_run(row.run_id)
+
+    def _take_back(self) -> None:
+        """Take out of the registry what a training that was closed and killed has left there."""
+        if time.monotonic() < self._not_before:
+            return
+        with self.parts.database.read() as connection:
+            closed = leftovers.unfinished(connection, self.parts.rules.model, self.parts.clock() - LATELY)
+        for row in closed:
+            if row.id in self._children:  # it sees to that itself when it notices
+                continue
+            try:
+                withdraw(self.parts, row, "watcher")
+            except RegistryError as error:
+                log.warning("what retraining %s has left in the registry stays for now: %s", row.id, error)
+                self._not_before = time.monotonic() + RETRY_SECONDS
+                return
+            with self.parts.database.write() as connection:
+                leftovers.disown(connection, row.id)
 
     def _end_run(self, run_id: str) -> None:
         try:

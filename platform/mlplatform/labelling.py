@@ -4,29 +4,55 @@ A label comes from outside the platform: what a model answered is refused as one
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from mlplatform.build import Parts
-from mlplatform.errors import ConflictError, InvalidInputError
-from mlplatform.store import audit, feedback, predictions, waiting
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
+from mlplatform.store import audit, erased, feedback, judged, predictions, uncounted, waiting
 from mlplatform.store.truths import SOURCES
 
 log = logging.getLogger(__name__)
 TRIES = 3
 MATCHED_TOGETHER = 200
+GIVE_UP: Final = "give-up-labels"
+EARLIEST: Final = timedelta(days=1)
+"""In a file a truth may be known before its answer is given, and clocks and zones differ; not by more."""
+ZERO_TIMES_UNTIL: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""What software writes for no time at all lies before: zero seconds since 1900, 1970 or 1980."""
+WAITING: Final = (
+    "no prediction of this id is recorded yet: the label waits for it until {}, and estimates nothing before; if this "
+    "is the id of a request, none will come"
+)
+LATE: Final = "another label of the same giver was given later and stands; this one is kept as history"
+ERASED: Final = "this prediction was erased; the label is not kept"
+NOT_DRAWN: Final = (
+    "this answer was not drawn for audit: the label trains and does not estimate; label what GET /v1/audit/next gives, "
+    "or send truth that arrives by itself as `delayed`"
+)
+PICKED: Final = "a correction trains and does not estimate: it was picked for being an error"
 
 
-def write_labels(
-    parts: Parts, labels: Sequence[feedback.Label], key_id: str = "", *, wait: bool = False
-) -> list[feedback.Accepted]:
+@dataclass(frozen=True)
+class Told(feedback.Accepted):
+    """What whoever gave a label is told: what became of it, whether it estimates how good the model is, why not."""
+
+    counts: bool = False
+    note: str = ""
+
+
+def write_labels(parts: Parts, labels: Sequence[feedback.Label], key_id: str = "", *, wait: bool = False) -> list[Told]:
     """Take labels, all or none, each that changes something with an entry in the audit log, which names the API key.
 
     With `wait`, a label whose prediction may still be on its way to the table is kept until it arrives. Raises
-    NotFoundError for other predictions that are not known, InvalidInputError for a giver that is a model, ConflictError
-    when other processes keep interfering or a key came with another label before.
+    NotFoundError for other predictions that are not known, InvalidInputError for a giver that is a model and for a
+    label that cannot be about its answer, ConflictError when other processes keep interfering or a key came with
+    another label before.
     """
     check_givers(parts, labels)
     for _ in range(TRIES):
@@ -56,43 +82,132 @@ def check_givers(parts: Parts, labels: Sequence[feedback.Label]) -> None:
 
 
 def match_waiting(parts: Parts) -> int:
-    """Take the labels whose prediction has arrived, and give up those that waited too long; returns how many came."""
-    now, taken = parts.clock(), 0
+    """Take the labels whose prediction has arrived, and give up those that waited too long; returns how many came.
+
+    One that cannot be taken is given up too. How many were, and why, is an entry in the audit log.
+    """
+    now, taken, refused = parts.clock(), 0, 0
     with parts.database.read() as connection:
-        found = waiting.arrived(connection, MATCHED_TOGETHER)
+        found = waiting.arrived(connection, parts.family.name, MATCHED_TOGETHER)
         if not found and not waiting.overdue(connection, now):
             return 0
     for each in found:
         try:
             write_labels(parts, [each.label])
             taken += 1
-        except ConflictError as error:
+        except (ConflictError, InvalidInputError) as error:
             log.error("a label that waited is given up: %s", error)
+            refused += 1
     with parts.database.write() as connection:
         waiting.remove(connection, [each.id for each in found])
-        if given_up := waiting.give_up(connection, now):
-            log.error("%d label(s) waited too long for their predictions and were given up", given_up)
-            audit.note(connection, "watcher", "give-up-labels", "waiting-labels", now, {"labels": given_up})
+        late = waiting.give_up(connection, now)
+        if late + refused:
+            log.error("%d label(s) waited too long for their predictions and were given up", late)
+            details = {"labels": late + refused, "waited too long": late, "refused": refused}
+            audit.note(connection, "watcher", GIVE_UP, "waiting-labels", now, details)
     return taken
+
+
+def given_up(connection: Connection, now: datetime) -> int:
+    """How many labels that waited were given up in the last days."""
+    entries = audit.since(connection, GIVE_UP, "waiting-labels", now - waiting.LONGEST)
+    return sum(int(each.details.get("labels", 0)) for each in entries)
 
 
 def _take(
     connection: Connection, parts: Parts, labels: Sequence[feedback.Label], key_id: str, *, wait: bool
-) -> list[feedback.Accepted]:
+) -> list[Told]:
     now = parts.clock()
-    late = [label for label in labels if wait and waiting.may_arrive(label.prediction_id, now)]
-    there = predictions.known(connection, {label.prediction_id for label in late})
-    late = [label for label in late if label.prediction_id not in there]
-    kept = iter(waiting.keep(connection, late, now))
-    known = iter(feedback.add(connection, [label for label in labels if label not in late], now))
+    known = predictions.places(connection, {label.prediction_id for label in labels}, lock=True)
+    absent = {label.prediction_id for label in labels} - known.keys()
+    gone = erased_among(connection, parts, absent, now)
+    late = {key for key in absent - gone if wait and waiting.may_arrive(key, now)}
+    for label in labels:
+        check_place(parts, label, known.get(label.prediction_id))
+    if requests := waiting.of_requests(connection, parts.family.name, late):
+        raise NotFoundError(
+            f"{min(requests)!r} is the id of a request, not of a prediction; nothing was taken. Label each of its "
+            "answers by the `id` of `predictions`"
+        )
+    waits = [label for label in labels if label.prediction_id in late]
+    kept = iter(waiting.keep(connection, waits, now))
+    fitting = [label for label in labels if label.prediction_id not in late | gone]
+    added = iter(feedback.add(connection, fitting, now))
     taken = [
-        feedback.Accepted(next(kept), label.prediction_id, "waiting") if label in late else next(known)
+        feedback.Accepted("", label.prediction_id, "erased")
+        if label.prediction_id in gone
+        else feedback.Accepted(next(kept), label.prediction_id, "waiting")
+        if label.prediction_id in late
+        else next(added)
         for label in labels
     ]
+    _trace(connection, labels, taken, key_id, now)
+    return _told(connection, labels, taken, now)
+
+
+def erased_among(connection: Connection, parts: Parts, absent: Collection[str], now: datetime) -> set[str]:
+    """Those of the absent predictions that were erased: one by one, or because they are older than answers are kept."""
+    gone = erased.among(connection, absent)
+    if days := parts.settings.retain_answers_days:
+        old = {key for key in absent if (made := waiting.made_at(key)) and made < now - timedelta(days=days)}
+        return gone | old
+    return gone
+
+
+def check_place(parts: Parts, label: feedback.Label, known: predictions.Known | None) -> None:
+    """Raise InvalidInputError where a label is for another model, or its time is none at which labels were given."""
+    name = parts.family.name
+    if known is not None and known.model_name != name:
+        raise InvalidInputError(
+            f"prediction {label.prediction_id} was answered by model {known.model_name!r}, and labels for {name!r} are "
+            "taken here; send it where that model is served"
+        )
+    if label.at < ZERO_TIMES_UNTIL:
+        raise InvalidInputError(
+            f"the label for prediction {label.prediction_id} is given at {label.at:%Y-%m-%d %H:%M} UTC, as a time of "
+            "zero is written; give the time it was known, or none"
+        )
+
+
+def check_order(label: feedback.Label, known: predictions.Known | None, now: datetime) -> None:
+    """Raise InvalidInputError where a label was given long before the prediction that it names."""
+    answered = known.at if known is not None else None
+    if answered is None and waiting.may_arrive(label.prediction_id, now):
+        answered = waiting.made_at(label.prediction_id) or now - waiting.LONGEST
+    if answered is not None and label.at < answered - EARLIEST:
+        raise InvalidInputError(
+            f"the label for prediction {label.prediction_id} is given at {label.at:%Y-%m-%d %H:%M} UTC, more than a "
+            f"day before the prediction (of {answered:%Y-%m-%d %H:%M} UTC); give the time it was known, or none"
+        )
+
+
+def _trace(
+    connection: Connection,
+    labels: Sequence[feedback.Label],
+    taken: Sequence[feedback.Accepted],
+    key_id: str,
+    now: datetime,
+) -> None:
+    """Write what changed into the audit log."""
     for label, accepted in zip(labels, taken, strict=True):
-        if accepted.outcome not in ("repeated", "waiting"):
+        if accepted.outcome not in ("repeated", "waiting", "erased"):
             details = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
             details |= {"key": key_id} if key_id else {}
             subject = f"prediction/{label.prediction_id}"
             audit.note(connection, label.reviewer or "api", "feedback", subject, now, details)
-    return taken
+
+
+def _told(
+    connection: Connection, labels: Sequence[feedback.Label], taken: Sequence[feedback.Accepted], now: datetime
+) -> list[Told]:
+    """What became of each label, with whether it estimates and why not."""
+    audited = [label.prediction_id for label in labels if label.source == "audit"]
+    silent = uncounted.among(connection, audited) if audited else set()
+    told = []
+    for label, accepted in zip(labels, taken, strict=True):
+        passed_over = label.source == "audit" and label.prediction_id in silent
+        notes = {"waiting": WAITING.format(f"{now + waiting.LONGEST:%Y-%m-%d}"), "erased": ERASED, "late": LATE}
+        usual = NOT_DRAWN if passed_over else PICKED if label.source == "correction" else ""
+        note = notes.get(accepted.outcome, usual)
+        told.append(Told(**vars(accepted), counts=not note and label.source in judged.ESTIMATING, note=note))
+    return told

@@ -4,7 +4,7 @@ It decides nothing about a label: `pipelines.curate` does.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
@@ -59,11 +59,14 @@ def limits_for(parts: Parts, family: Family) -> Retraining:
 
 def quotas_of(limits: Retraining) -> Quotas:
     """The quotas as the lower room takes them."""
-    return Quotas(**limits.quotas.model_dump())
+    return Quotas(**limits.quotas.model_dump(exclude={"trusted"}))
 
 
-def gather(parts: Parts, family: Family, group_by: str | None = None) -> Material:
-    """Read every current label of the model; the images are grouped by the tag of that name."""
+def gather(parts: Parts, family: Family, group_by: str | None = None, trusted: Collection[str] = ()) -> Material:
+    """Read every current label of the model; the images are grouped by the tag of that name.
+
+    Labels that came by a feed of one of the `trusted` names are marked as such.
+    """
     with parts.database.read() as connection:
         given = given_labels(connection, family.name)
         images = {key: from_png(png) for key, png in pictures(connection, sorted({each.image_hash for each in given}))}
@@ -71,7 +74,7 @@ def gather(parts: Parts, family: Family, group_by: str | None = None) -> Materia
     usable = [each for each, fault in faults if fault is None]
     return Material(
         rows=_rows(usable, images, family),
-        origins={each.feedback_id: _origin(each) for each in usable},
+        origins={each.feedback_id: _origin(each, trusted) for each in usable},
         groups={each.image_hash: each.tags.get(group_by, UNGROUPED) for each in usable} if group_by else {},
         unusable=tuple(SetAside(each.feedback_id, "unusable", fault) for each, fault in faults if fault is not None),
         given={each.feedback_id: each for each in given},
@@ -147,5 +150,6 @@ def _picked(given: Given, fair: set[str]) -> bool:
     return given.source == "correction" or (given.source == "review" and given.image_hash not in fair)
 
 
-def _origin(given: Given) -> Origin:
-    return Origin(given.source, given.reviewer, given.client_id, given.at.timestamp())
+def _origin(given: Given, trusted: Collection[str]) -> Origin:
+    known = given.feed is not None and given.feed in trusted
+    return Origin(given.source, given.reviewer, given.client_id, given.at.timestamp(), known)

@@ -24,6 +24,7 @@ from monitors.push import push_payload
 from monitors.rollback import Rollback, rollback_alert, rollback_webhook
 from monitors.rules import AlertsConfig, Rule
 from monitors.slack import slack_payload
+from monitors.stall import Stall, stall_alert, stall_webhook
 from monitors.webhook import webhook_payload
 
 MESSAGE_ID_DOMAIN = "mlplatform.invalid"
@@ -72,7 +73,7 @@ def post_rollback(connection: Connection, parts: Parts, ended: Probation) -> int
     return post_alone(connection, parts, _rollback(parts, ended), ended.ended_at or parts.clock())
 
 
-def post_alone(connection: Connection, parts: Parts, notice: Rollback | Loss, now: datetime) -> int:
+def post_alone(connection: Connection, parts: Parts, notice: Rollback | Loss | Stall, now: datetime) -> int:
     """Put a notice that is about no alert into the outbox, once per channel and key; returns how many are new."""
     channels = parts.rules.channels
     reached = {name: channels[name] for name in _channels(parts.rules) if channels[name].configured}
@@ -119,7 +120,7 @@ def _rollback(parts: Parts, ended: Probation) -> Rollback:
     )
 
 
-def compose(notice: Notice | Rollback | Loss, name: str, channel: Channel) -> dict[str, object]:
+def compose(notice: Notice | Rollback | Loss | Stall, name: str, channel: Channel) -> dict[str, object]:
     """What exactly will be sent through the channel of that name, every time it is tried; no secret is in it."""
     match channel:
         case SlackChannel():
@@ -137,24 +138,28 @@ def compose(notice: Notice | Rollback | Loss, name: str, channel: Channel) -> di
             assert_never(channel)
 
 
-def _webhook(notice: Notice | Rollback | Loss) -> dict[str, object]:
+def _webhook(notice: Notice | Rollback | Loss | Stall) -> dict[str, object]:
     match notice:
         case Rollback():
             return rollback_webhook(notice)
         case Loss():
             return loss_webhook(notice)
+        case Stall():
+            return stall_webhook(notice)
         case Notice():
             return webhook_payload(notice)
         case _:
             assert_never(notice)
 
 
-def _alertmanager(notice: Notice | Rollback | Loss, name: str) -> dict[str, object]:
+def _alertmanager(notice: Notice | Rollback | Loss | Stall, name: str) -> dict[str, object]:
     match notice:
         case Rollback():
             return rollback_alert(notice, name)
         case Loss():
             return loss_alert(notice, name)
+        case Stall():
+            return stall_alert(notice, name)
         case Notice():
             return alertmanager_payload(notice, name)
         case _:

@@ -4,7 +4,9 @@ Answers that nobody labelled go whole, with their pictures. Labelled ones stay: 
 them; only who asked is blotted out. Counts stay. What is done is one entry in the audit log, which names no client.
 """
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -16,31 +18,47 @@ from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.spool.asides import Asides
 from mlplatform.spool.shelf import look
-from mlplatform.store import audit, erasure, promotions, shadows
+from mlplatform.store import audit, erased, erasure, promotions, shadows
 from mlplatform.store.erasure import Erased, FirstOf
 from monitors.drift import FIRST_ANSWERS
 
 TRIES: Final = 5
-PORTIONS: Final = 50
-"""As many portions are removed in one round; the next round goes on."""
+REST_SECONDS: Final = 0.5
+"""The longest rest between two portions: others write meanwhile for as long as a portion took, and no longer."""
 Prove = Callable[[Connection], object]
 
 
-def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, portions: int = PORTIONS) -> dict[str, int]:
-    """Remove what is older than the settings keep; returns how many answers, pictures and names went.
+@dataclass(frozen=True)
+class Pace:
+    """How a removal goes on: portion after portion while `goes_on` says so, with a rest after each."""
 
-    `prove` is called in each transaction, so that a watcher that no longer leads removes nothing.
+    goes_on: Callable[[], bool] = lambda: True
+    rest: Callable[[float], object] = time.sleep
+    now: Callable[[], float] = time.monotonic
+    portion: int = erasure.PORTION
+
+    def rest_after(self, begun: float) -> None:
+        """Rest after a portion that was begun then."""
+        self.rest(min(REST_SECONDS, max(0.0, self.now() - begun)))
+
+
+def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, pace: Pace | None = None) -> dict[str, int]:
+    """Remove what of this model is older than the settings keep; returns how many answers, pictures and names went.
+
+    All of it goes, in portions, each in a transaction of its own. `prove` is called in each, so that a watcher that no
+    longer leads removes nothing.
     """
-    settings, now = parts.settings, parts.clock()
+    settings, now, pace = parts.settings, parts.clock(), pace or Pace()
     gone, blotted = Erased(), 0
     if settings.retain_answers_days:
-        gone = _remove_old(parts, actor, now - timedelta(days=settings.retain_answers_days), prove, portions)
+        gone = _remove_old(parts, actor, now - timedelta(days=settings.retain_answers_days), prove, pace)
     if settings.retain_personal_days:
-        blotted = _blot_old(parts, now - timedelta(days=settings.retain_personal_days), prove, portions)
+        blotted = _blot_old(parts, now - timedelta(days=settings.retain_personal_days), prove, pace)
     done = {"answers": gone.answers, "pictures": gone.pictures, "blotted": blotted}
     if any(done.values()):
         with parts.database.write() as connection:
             prove(connection)
+            erased.forget(connection, now)
             audit.note(connection, actor, "retention", "predictions", now, done)
     return done
 
@@ -74,28 +92,32 @@ def plan(parts: Parts) -> dict[str, Any]:
     return {name: {"days": n or None, "before": now - timedelta(days=n) if n else None} for name, n in days.items()}
 
 
-def _remove_old(parts: Parts, actor: str, before: datetime, prove: Prove, portions: int) -> Erased:
+def _remove_old(parts: Parts, actor: str, before: datetime, prove: Prove, pace: Pace) -> Erased:
     """Remove answers given before a moment, and say so in the audit log with the first of them."""
-    gone = Erased()
+    name, gone, reached, last = parts.family.name, Erased(), "", ""
 
     def old(connection: Connection) -> list[str]:
         prove(connection)
-        champion = promotions.latest(connection, parts.family.name)
+        champion = promotions.latest(connection, name)
         first = None if champion is None else FirstOf(champion.model_name, champion.to_version, FIRST_ANSWERS)
-        return erasure.unlabelled(connection, before, first)
+        return erasure.unlabelled(connection, name, before, first, reached, pace.portion)
 
-    def tell(connection: Connection, _ids: list[str]) -> None:
+    def tell(connection: Connection, ids: list[str]) -> None:
+        nonlocal last
+        last = ids[-1]
         if not gone.answers:
             audit.erased(connection, actor, parts.clock(), before=before)
 
-    for _ in range(portions):
+    while pace.goes_on():
+        begun = pace.now()
         part = _erase_next(parts, old, tell)
         if part is None:
             break
-        gone += part
+        gone, reached = gone + part, last
+        pace.rest_after(begun)
     with parts.database.write() as connection:
         prove(connection)
-        shadows.forget(connection, before)
+        shadows.forget(connection, before, name)
     return gone
 
 
@@ -110,19 +132,21 @@ def _erase_next(
                 if not ids:
                     return None
                 tell(connection, ids)
-                return erasure.erase(connection, ids)
+                return erasure.erase(connection, ids, parts.clock())
         except IntegrityError:
             continue  # somebody labelled one of the answers, or sent one of the pictures, at the same moment
     raise ConflictError("answers that are to be erased are labelled at the same time, again and again; try again")
 
 
-def _blot_old(parts: Parts, before: datetime, prove: Prove, portions: int) -> int:
-    blotted = 0
-    for _ in range(portions):
+def _blot_old(parts: Parts, before: datetime, prove: Prove, pace: Pace) -> int:
+    blotted, reached = 0, ""
+    while pace.goes_on():
+        begun = pace.now()
         with parts.database.write() as connection:
             prove(connection)
-            part = erasure.blot(connection, before)
-        blotted += part
+            part = erasure.blot(connection, parts.family.name, before, reached, pace.portion)
         if not part:
             break
+        blotted, reached = blotted + len(part), part[-1]
+        pace.rest_after(begun)
     return blotted

@@ -29,7 +29,7 @@ from mlplatform.loop import graver, turn
 from mlplatform.losses import post_losses
 from mlplatform.planning import replan
 from mlplatform.probation import Warden
-from mlplatform.retention import retain
+from mlplatform.retention import Pace, retain
 from mlplatform.rulebook import note_rules
 from mlplatform.store import leases, tasks
 from mlplatform.store.evaluations import Evaluation
@@ -195,9 +195,10 @@ class Watcher:
             log.info("%d label(s) found their prediction", taken)
 
     def retain(self) -> None:
-        """Remove what is older than the settings keep."""
+        """Remove what is older than the settings keep, all of it, while this watcher leads."""
         if (lease := self._lease) is not None:
-            retain(self.parts, self.parts.instance, lambda connection: leases.prove(connection, lease))
+            pace = Pace(lambda: self._lease is not None and not self._stopping.is_set(), self._stopping.wait)
+            retain(self.parts, self.parts.instance, lambda connection: leases.prove(connection, lease), pace)
 
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(

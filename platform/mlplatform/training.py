@@ -6,7 +6,7 @@ Two doors: `train` by hand, and `work` for a queued retraining in a process of i
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +16,18 @@ from mlplatform.build import Parts
 from mlplatform.champion import Change
 from mlplatform.clock import new_id
 from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.label_use import sentence_of, use_of
 from mlplatform.material import Material, ask_people, gather, limits_for, quotas_of
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
 from mlplatform.store import alerts, promotions, retrainings
+from mlplatform.withdrawal import RETRAINING_TAG, withdraw
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
 from pipelines.recipe import Recipe
 from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
 from pipelines.train import EpochMetrics
+from registry.errors import RegistryError
 from registry.gate import GatePolicy
 from registry.package import MODEL_FILE
 from registry.provenance import MANUAL, git_revision, provenance
@@ -38,6 +41,8 @@ class Outcome:
 
     candidate: Candidate
     promotion: promotions.Promotion | None
+    labels: str = ""
+    """What became of the labels, in a sentence."""
 
 
 def train(
@@ -52,12 +57,17 @@ def train(
     """Make a version by hand from base data and feedback; the winner of the gate becomes champion."""
     order, material, expected = _order(parts, family, reason, recipe, provenance(MANUAL, revision()))
 
+    used: dict[str, Any] = {}
+
     def chosen(rows: Rows) -> None:
+        used["labels"] = _use_of(rows, material)
         with parts.database.write() as connection:
             ask_people(connection, parts, family.name, f"label-review/{new_id()}", material, rows.set_aside)
 
     candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
-    return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
+    verdict = plain(candidate.verdict) | used
+    promotion = _promote(parts, family, candidate, verdict, expected, actor, reason, None)
+    return Outcome(candidate, promotion, sentence_of(verdict))
 
 
 def work(
@@ -70,7 +80,7 @@ def work(
         return _carry_out(parts, retraining_id, owner, pulse, find)
     except (FencedError, TrainingStopped) as error:
         log.warning("retraining %s stops: %s", retraining_id, error)
-        return "cancelled"
+        return _stopped(parts, retraining_id, owner, str(error))
     except Exception as error:  # a process's edge: whatever ends it is what people find in the row
         lift_limit()
         log.exception("retraining %s failed", retraining_id)
@@ -80,18 +90,34 @@ def work(
         pulse.close()
 
 
+def _stopped(parts: Parts, retraining_id: str, owner: str, error: str) -> retrainings.State:
+    """Take back what a retraining that was closed has registered; one that is open still is closed as failed."""
+    with parts.database.read() as connection:
+        row = retrainings.find(connection, retraining_id)
+    if row.state == "running":
+        _close(parts, retraining_id, owner, "failed", error=error)
+        return "failed"
+    try:
+        withdraw(parts, row, f"retraining/{row.id}")
+    except RegistryError as failed:
+        log.warning("what retraining %s registered is left to the watcher: %s", row.id, failed)
+    return "cancelled"
+
+
 def _carry_out(
     parts: Parts, retraining_id: str, owner: str, pulse: "Pulse", find: Callable[[str], Family]
 ) -> retrainings.State:
     with parts.database.read() as connection:
         row = retrainings.find(connection, retraining_id)
-    tags = {**provenance(row.alert_id or row.trigger, revision()), "mlplatform.retraining": row.id}
+    tags = {**provenance(row.alert_id or row.trigger, revision()), RETRAINING_TAG: row.id}
     family = find(row.pipeline)
     pulse.now("gathering labels")
     order, material, expected = _order(parts, family, row.reason, None, tags, _since(parts, row))
     pulse.now("choosing rows")
+    used: dict[str, Any] = {}
 
     def chosen(rows: Rows) -> None:
+        used["labels"] = _use_of(rows, material)
         with parts.database.write() as connection:
             retrainings.prove(connection, retraining_id, owner)
             ask_people(connection, parts, family.name, f"label-review/{row.id}", material, rows.set_aside)
@@ -109,19 +135,28 @@ def _carry_out(
         on_start=started,
         on_epoch=pulse.epoch,
         should_stop=pulse.lost.is_set,
+        is_wanted=pulse.is_wanted,
     )
-    promotion = None
+    promotion, verdict = None, plain(candidate.verdict) | used
     if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
-        promotion = _promote(parts, family, candidate, expected, f"retraining/{row.id}", row.reason, (row.id, owner))
-    _close(
-        parts,
-        retraining_id,
-        owner,
-        "succeeded",
-        candidate_version=candidate.version,
-        verdict=plain(candidate.verdict),
-        promoted=promotion is not None,
-    )
+        actor = f"retraining/{row.id}"
+        promotion = _promote(parts, family, candidate, verdict, expected, actor, row.reason, (row.id, owner))
+    try:
+        with parts.database.write() as connection:
+            retrainings.finish(
+                connection,
+                retraining_id,
+                owner,
+                "succeeded",
+                parts.clock(),
+                candidate_version=candidate.version,
+                verdict=verdict,
+                promoted=promotion is not None,
+            )
+    except FencedError:
+        if promotion is None:
+            raise
+        log.warning("retraining %s has promoted its candidate and was closed as succeeded by another", retraining_id)
     return "succeeded"
 
 
@@ -139,7 +174,7 @@ def _order(
     if current is not None:
         champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
     limits = limits_for(parts, family)
-    material = gather(parts, family, limits.group_by)
+    material = gather(parts, family, limits.group_by, limits.quotas.trusted)
     order = Order(
         family=family,
         recipe=recipe if isinstance(recipe, Recipe) else recipe_of(parts, family, recipe),
@@ -162,6 +197,12 @@ def _order(
     return order, material, None if current is None else current.to_version
 
 
+def _use_of(rows: Rows, material: Material) -> dict[str, Any] | None:
+    """What becomes of the labels there are, for the verdict."""
+    trained, judged = (0 if side is None else len(side) for side in (rows.new, rows.held_back))
+    return use_of(len(material.given), trained, judged, rows.set_aside)
+
+
 def recipe_of(parts: Parts, family: Family, name: str | None = None) -> Recipe:
     """The recipe of this name, or the settings' one, or the family's own."""
     return family.recipe(name or parts.settings.recipe or None)
@@ -182,6 +223,7 @@ def _promote(
     parts: Parts,
     family: Family,
     candidate: Candidate,
+    verdict: Mapping[str, Any],
     expected: int | None,
     actor: str,
     reason: str,
@@ -197,7 +239,7 @@ def _promote(
         kind,
         actor,
         reason,
-        verdict=plain(candidate.verdict),
+        verdict=verdict,
         retraining=retraining,
     )
     return parts.champions.promote(change)
@@ -240,6 +282,22 @@ class Pulse:
     def now(self, step: str) -> None:
         """Remember what is being done; the next beat carries it."""
         self._progress = {"step": step}
+
+    def is_wanted(self) -> bool:
+        """Whether the row is still this process's, asked afresh; a database that is away is waited for a while."""
+        for patience in (True, True, True, False):
+            try:
+                with self.parts.database.write() as connection:
+                    retrainings.prove(connection, self.retraining_id, self.owner)
+                return not self.lost.is_set()
+            except FencedError:
+                self.lost.set()
+            except StoreUnavailableError:
+                if not patience:
+                    raise
+            if self.lost.wait(self.parts.settings.heartbeat_seconds):
+                return False
+        return False
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Remember how far the training is; the next beat carries it."""

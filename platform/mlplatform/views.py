@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError
+from mlplatform.label_status import label_status
 from mlplatform.plain import plain
 from mlplatform.serve.bodies import LabelOut, ModelName, PredictionDetail, ShadowOut
 from mlplatform.store import (
@@ -139,6 +140,7 @@ def status(parts: Parts) -> dict[str, Any]:
             "leader": leases.holder(connection, leader_lease(name), now),
             "processes": plain(leases.alive(connection, now - ALIVE)),
             "counts": predictions.counts(connection),
+            "labels": plain(label_status(connection, name, now)),
             "evaluations": plain(evaluations.newest_of_each(connection, name)),
             "alerts": plain(alerts.listed(connection)),
             "retrainings": plain(retrainings.recent(connection, limit=5)),

@@ -1,6 +1,8 @@
 """Labels from files: whole or not at all, each bad line named, and the same file twice changes nothing."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,12 @@ import pytest
 from mlplatform.build import Parts
 from mlplatform.errors import InvalidInputError
 from mlplatform.importing import SHOWN, TOGETHER, Defaults, read_labels, rehearse, take
-from mlplatform.store import feedback
-from tests.mlplatform.conftest import prediction, recorded
+from mlplatform.labelling import write_labels
+from mlplatform.retention import forget_client
+from mlplatform.store import feedback, plans
+from mlplatform.store.feedback import Label
+from mlplatform.store.predictions import Recorded
+from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 from tests.mlplatform.test_labelling import an_id, current
 
 
@@ -133,3 +139,111 @@ def test_what_is_no_such_file_is_refused(parts: Parts, tmp_path: Path, content: 
         read_labels(parts, path, Defaults("audit"))
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_labels(parts, tmp_path / "none.csv", Defaults())
+
+
+def test_two_lines_that_contradict_each_other_are_refused_by_line(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, f"{one},4,audit,ann,", f"{one},4,audit,ann,", f"{one},5,audit,ann,", f"{one},6,audit,bob,")
+    with pytest.raises(InvalidInputError, match=r"1 of 4 lines(.|\n)*:4: label '5' .* contradicts '4' on line 2"):
+        imported(parts, path)
+    same = csv_of(tmp_path, f"{one},4,audit,ann,2026-01-01T10:00:00Z", f"{one},5,audit,ann,2026-01-01T10:00:00Z")
+    with pytest.raises(InvalidInputError, match="say in `at` when each was given"):
+        imported(parts, same)
+    assert current(parts, one) == []
+
+
+def test_a_file_that_tells_when_a_label_changed_is_taken_once_and_changes_nothing_again(
+    parts: Parts, clock: FakeClock, tmp_path: Path
+) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, f"{one},4,audit,ann,2026-01-01T10:00:00Z", f"{one},5,audit,ann,")
+    assert imported(parts, path) == {"lines": 2, "recorded": 1, "superseded": 1}
+    clock.tick(hours=1)
+    assert imported(parts, path) == {"lines": 2, "repeated": 2}
+    assert current(parts, one) == ["5"]
+
+
+def test_a_file_sent_again_does_not_undo_what_came_since(parts: Parts, clock: FakeClock, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, f"{one},4,audit,ann,")
+    imported(parts, path)
+    clock.tick(hours=1)
+    write_labels(parts, [Label(one, "5", "audit", "ann", clock())])
+    clock.tick(hours=1)
+    assert imported(parts, path) == {"lines": 1, "repeated": 1}
+    assert current(parts, one) == ["5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", ""),
+        ("labels.csv", "prediction_id,label,source\n"),
+        ("labels.csv", "\n\n\n"),
+        ("labels.jsonl", ""),
+        ("labels.jsonl", "\n \n"),
+    ],
+)
+def test_a_file_without_labels_is_an_error(parts: Parts, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="holds no labels"):
+        imported(parts, tmp_path / name, "audit")
+
+
+def test_a_column_or_a_key_that_comes_twice_is_refused(parts: Parts, tmp_path: Path) -> None:
+    path = csv_of(tmp_path, f"{an_id()},4,5", header="prediction_id,label,label")
+    with pytest.raises(InvalidInputError, match="several columns 'label'"):
+        imported(parts, path, "audit")
+    path = tmp_path / "labels.jsonl"
+    path.write_text(f'{{"prediction_id": "{an_id()}", "label": "4", "label": "5"}}\n')
+    with pytest.raises(InvalidInputError, match="'label' is said twice"):
+        imported(parts, path, "audit")
+
+
+def test_a_line_with_more_values_than_columns_is_refused(parts: Parts, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r":2: more values than columns"):
+        imported(parts, csv_of(tmp_path, f"{an_id()},4,audit,ann,,9"))
+
+
+def test_a_line_nested_without_end_is_refused(parts: Parts, tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"label": ' + "[" * 100_000)
+    with pytest.raises(InvalidInputError, match="this line is not JSON"):
+        imported(parts, path, "audit")
+
+
+@pytest.mark.parametrize("at", ["1970-01-01T00:00:00Z", "2025-12-30T00:00:00Z"])
+def test_a_time_long_before_the_prediction_is_refused_by_line(parts: Parts, tmp_path: Path, at: str) -> None:
+    [one] = recorded(parts.database, prediction())
+    path = csv_of(tmp_path, f"{one},4,audit,ann,", f"{one},4,audit,bob,{at}", f"{an_id()},4,audit,bob,{at}")
+    lines = read_labels(parts, path, Defaults())
+    for act in (take, rehearse):
+        with pytest.raises(InvalidInputError) as refused:
+            act(parts, lines)
+        said = str(refused.value).splitlines()
+        assert said[0] == "2 of 3 lines cannot be taken, so none was:"
+        assert [line.partition(":")[0] for line in said[1:]] == ["line 3", "line 4"]
+        assert all(f"is given at {at[:10]} 00:00 UTC" in line for line in said[1:])
+    assert current(parts, one) == []
+
+
+def test_lines_about_erased_predictions_are_counted_and_hold_nothing_up(parts: Parts, tmp_path: Path) -> None:
+    gone, other = an_id(), prediction(seed=1)
+    recorded(parts.database, prediction(prediction_id=gone))
+    [one] = recorded(parts.database, Recorded(replace(other.prediction, client_id="bob"), other.png))
+    forget_client(parts, "client", "dpo")
+    lines = read_labels(parts, csv_of(tmp_path, f"{gone},4,audit,ann,", f"{one},4,audit,ann,"), Defaults())
+    assert rehearse(parts, lines) == {"lines": 2, "known": 1, "waiting": 0, "unknown": 0, "erased": 1}
+    told = take(parts, lines)
+    assert (told["recorded"], told["erased"]) == (1, 1)
+
+
+def test_audit_labels_of_answers_nobody_drew_are_counted(parts: Parts, tmp_path: Path) -> None:
+    [one] = recorded(parts.database, prediction(START + timedelta(hours=1)))
+    with parts.database.write() as connection:
+        plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
+    assert imported(parts, csv_of(tmp_path, f"{one},4,audit,ann,")) == {
+        "lines": 1,
+        "recorded": 1,
+        "not drawn for audit": 1,
+    }

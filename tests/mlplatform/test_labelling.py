@@ -1,17 +1,24 @@
 """Labels that come before their prediction, twice under one key, or from a model."""
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mlplatform.build import Parts
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.labelling import match_waiting, write_labels
-from mlplatform.store import feedback, waiting
+from mlplatform.labelling import Told, given_up, match_waiting, write_labels
+from mlplatform.retention import forget_client, retain
+from mlplatform.serve.repeats import lasting_ids
+from mlplatform.settings import Settings
+from mlplatform.store import feedback, plans, uncounted, waiting
 from mlplatform.store.feedback import Label
+from mlplatform.store.labelled import given_labels
+from mlplatform.store.predictions import Recorded
 from mlplatform.store.truths import Source
-from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
+from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 
 
 def an_id(at: datetime = START) -> str:
@@ -101,3 +108,149 @@ def test_what_a_model_answered_cannot_come_back_as_a_label(parts: Parts, giver: 
     with pytest.raises(InvalidInputError, match="source 'prediction'"):
         outcomes(parts, label(one, source="prediction"))  # type: ignore[arg-type]
     assert current(parts, one) == []
+
+
+def taken(parts: Parts, *labels: Label) -> list[Told]:
+    return write_labels(parts, labels, wait=True)
+
+
+def from_a_key(key: str = "k") -> str:
+    """The id of an answer whose request came under an idempotency key, as every request of the Python client does."""
+    [made] = lasting_ids(key, "client", 1, picture(0)[None])
+    return made
+
+
+@pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
+def test_every_id_that_the_platform_makes_may_still_come(parts: Parts, made: Callable[[], str]) -> None:
+    key = made()
+    [waits] = taken(parts, label(key))
+    assert (waits.outcome, waits.counts) == ("waiting", False)
+    assert "waits for it until 2026-01-31" in waits.note
+    recorded(parts.database, prediction(prediction_id=key))
+    assert match_waiting(parts) == 1
+    assert current(parts, key) == ["4"]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        "00000000-0000-8000-0000-000000000000",
+        "123e4567-e89b-42d3-a456-426614174000",
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "{0198c0de-0000-8000-8000-000000000000}",
+        "order-7",
+    ],
+)
+def test_an_id_that_no_prediction_can_have_is_refused(parts: Parts, strange: str) -> None:
+    with pytest.raises(NotFoundError, match="the id of a request is none of them"):
+        taken(parts, label(strange))
+
+
+@pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")])
+def test_a_label_by_the_id_of_a_request_is_told_so(parts: Parts, request_id: str) -> None:
+    one = prediction()
+    [key] = recorded(parts.database, Recorded(replace(one.prediction, request_id=request_id), one.png))
+    with pytest.raises(NotFoundError, match="is the id of a request, not of a prediction; nothing was taken"):
+        taken(parts, label(key), label(request_id))
+    assert current(parts, key) == []
+
+
+def test_each_label_says_whether_it_estimates_and_why_not(parts: Parts) -> None:
+    keys = recorded(parts.database, *(prediction(seed=seed) for seed in range(3)))
+    audit, delayed, correction = taken(
+        parts, label(keys[0]), label(keys[1], source="delayed"), label(keys[2], source="correction")
+    )
+    assert (audit.counts, audit.note, delayed.counts, delayed.note) == (True, "", True, "")
+    assert not correction.counts
+    assert "picked for being an error" in correction.note
+
+
+def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_nothing(parts: Parts) -> None:
+    keys = recorded(parts.database, *(prediction(START + timedelta(hours=1), seed=seed) for seed in range(3)))
+    with parts.database.write() as connection:
+        plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
+    for outcome in ("recorded", "repeated"):
+        given = taken(parts, *map(label, keys))
+        assert {each.outcome for each in given} == {outcome}
+        assert not any(each.counts for each in given)
+        assert all("was not drawn for audit" in each.note for each in given)
+    with parts.database.read() as connection:
+        assert uncounted.count(connection, "digits") == 3
+        assert uncounted.count(connection, "letters") == 0
+
+
+@pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
+def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_taken(
+    parts: Parts, made: Callable[[], str]
+) -> None:
+    key, one = made(), prediction(seed=1)
+    recorded(parts.database, prediction(prediction_id=key))
+    [other] = recorded(parts.database, Recorded(replace(one.prediction, client_id="bob"), one.png))
+    forget_client(parts, "client", "dpo")
+    gone, there = taken(parts, label(key), label(other))
+    assert (gone.outcome, gone.id, gone.counts, there.outcome) == ("erased", "", False, "recorded")
+    assert gone.note == "this prediction was erased; the label is not kept"
+    with parts.database.read() as connection:
+        assert waiting.count(connection) == 0
+
+
+def test_what_retention_removed_is_told_as_erased_however_long_ago(parts: Parts, clock: FakeClock) -> None:
+    key = an_id()
+    recorded(parts.database, prediction(prediction_id=key))
+    parts.__dict__["settings"] = Settings(_env_file=None, home=parts.settings.home, retain_answers_days=10)
+    clock.tick(days=11)
+    assert retain(parts, "watcher")["answers"] == 1
+    assert outcomes(parts, Label(key, "4", "delayed", "ledger", clock())) == ["erased"]
+    clock.tick(days=1_000)
+    assert outcomes(parts, Label(key, "4", "delayed", "ledger", clock())) == ["erased"]
+
+
+@pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(1601, 1, 1, tzinfo=UTC)])
+def test_a_time_of_zero_is_refused(parts: Parts, late: str, at: datetime) -> None:
+    [there] = recorded(parts.database, prediction())
+    for key in (there, late, from_a_key()):
+        with pytest.raises(InvalidInputError, match="as a time of zero is written"):
+            taken(parts, Label(key, "4", "audit", "ann", at))
+    assert current(parts, there) == []
+
+
+def test_a_label_for_another_models_prediction_is_refused_with_its_name(parts: Parts) -> None:
+    one = prediction()
+    [theirs] = recorded(parts.database, Recorded(replace(one.prediction, model_name="letters"), one.png))
+    with pytest.raises(InvalidInputError, match="answered by model 'letters', and labels for 'digits' are taken here"):
+        taken(parts, label(theirs))
+
+
+def test_a_watcher_takes_no_waiting_label_of_another_model(parts: Parts, late: str) -> None:
+    taken(parts, label(late))
+    one = prediction(prediction_id=late)
+    recorded(parts.database, Recorded(replace(one.prediction, model_name="letters"), one.png))
+    assert match_waiting(parts) == 0
+    with parts.database.read() as connection:
+        assert waiting.count(connection) == 1
+
+
+def test_labels_that_are_given_up_are_counted(parts: Parts, clock: FakeClock, late: str) -> None:
+    refused, key = an_id(), "k"
+    [one] = recorded(parts.database, prediction())
+    taken(parts, label(one, key=key), label(late), label(refused, "5", key=key))
+    recorded(parts.database, prediction(prediction_id=refused))  # under a key that came before
+    match_waiting(parts)
+    with parts.database.read() as connection:
+        assert given_up(connection, clock()) == 1
+    clock.tick(days=31)
+    match_waiting(parts)
+    with parts.database.read() as connection:
+        assert given_up(connection, clock()) == 1
+        assert given_up(connection, clock() + timedelta(days=40)) == 0
+        assert waiting.count(connection) == 0
+
+
+def test_a_label_that_waited_keeps_the_feed_it_came_by(parts: Parts, late: str) -> None:
+    taken(parts, replace(label(late), feed="ledger key"))
+    recorded(parts.database, prediction(prediction_id=late))
+    match_waiting(parts)
+    with parts.database.read() as connection:
+        [given] = given_labels(connection, "digits")
+    assert (given.reviewer, given.feed) == ("ann", "ledger key")

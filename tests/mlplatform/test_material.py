@@ -86,7 +86,7 @@ def honest(parts: Parts, split: Split, count: int = 200) -> list[str]:
 def chosen(parts: Parts, split: Split, champion: Champion, limits: Retraining | None = None) -> tuple[Rows, Material]:
     """What a retraining would learn from, as its process finds out."""
     limits = limits or limits_for(parts, FAMILY)
-    material = gather(parts, FAMILY, limits.group_by)
+    material = gather(parts, FAMILY, limits.group_by, limits.quotas.trusted)
     order = Order(
         FAMILY,
         FAMILY.recipe(None),

@@ -1,5 +1,6 @@
 """What is old goes, what has a label stays, counts stay, and a client who asks is forgotten."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,14 +8,15 @@ import pytest
 from sqlalchemy import func, select
 
 from mlplatform.build import Parts
+from mlplatform.clock import new_id
 from mlplatform.errors import FencedError, InvalidInputError
-from mlplatform.retention import forget_client, plan, retain
+from mlplatform.retention import Pace, forget_client, plan, retain
 from mlplatform.settings import Settings
 from mlplatform.spool.shelf import Shelf
-from mlplatform.store import audit, feedback, judged, shadows, tallies
+from mlplatform.store import audit, erased, feedback, judged, shadows, tallies
 from mlplatform.store.predictions import Recorded, counts, find, image
 from mlplatform.store.schema import predictions, tasks
-from mlplatform.store.schema_trial import shadow_answers
+from mlplatform.store.schema_trial import shadow_answers, trials
 from mlplatform.store.schema_watch import audits
 from mlplatform.store.schema_watch import judged as judged_rows
 from mlplatform.store.shadows import ShadowAnswer
@@ -175,3 +177,66 @@ def test_shadow_answers_go_with_the_answers_they_were_given_beside(parts: Parts)
     forget_client(parts, "eve", "ann")
     with parts.database.read() as connection:
         assert list(connection.scalars(select(shadow_answers.c.prediction_id))) == []
+
+
+def of_model(row: Recorded, model: str) -> Recorded:
+    return Recorded(replace(row.prediction, model_name=model), row.png)
+
+
+def test_one_models_watcher_removes_and_blots_out_nothing_of_another_model(parts: Parts) -> None:
+    mine, theirs, same = recorded(
+        parts.database,
+        answered(OLD, 1),
+        of_model(answered(OLD, 2), "letters"),
+        of_model(answered(OLD, 1), "letters"),
+    )
+    trial = {"model_name": "letters", "version": 2, "beside": 1, "role": "shadow", "share": 1.0, "state": "running"}
+    with parts.database.write() as connection:
+        connection.execute(trials.insert().values(id="t", at=START, actor="ann", reason="r", duel={}, **trial))
+        shadows.write(connection, [ShadowAnswer(theirs, 2, "t", OLD, "1", [1.0], 1.0, 1.0)])
+    assert retain(parts, "watcher") == {"answers": 1, "pictures": 0, "blotted": 0}
+    assert left(parts) == sorted([theirs, same])
+    assert mine not in left(parts)
+    with parts.database.read() as connection:
+        assert {find(connection, key).client_id for key in (theirs, same)} == {"client"}
+        assert image(connection, find(connection, same).image_hash)
+        assert len(shadows.of_prediction(connection, theirs)) == 1
+
+
+def test_everything_old_goes_in_one_round_with_a_rest_after_each_portion(parts: Parts) -> None:
+    recorded(parts.database, *(answered(OLD, seed % 7) for seed in range(60)))
+    rests: list[float] = []
+    ticks = iter(range(1_000))
+    assert (
+        retain(parts, "watcher", pace=Pace(rest=rests.append, now=lambda: next(ticks) / 10, portion=4))["answers"] == 60
+    )
+    assert rests == pytest.approx([0.1] * 15)
+
+
+def test_a_watcher_that_no_longer_leads_or_is_stopped_goes_on_no_further(parts: Parts) -> None:
+    recorded(parts.database, *(answered(OLD, seed % 7) for seed in range(60)))
+    rests: list[float] = []
+    done = retain(parts, "watcher", pace=Pace(lambda: len(rests) < 3, rests.append, portion=4))
+    assert done == {"answers": 12, "pictures": 0, "blotted": 0}
+    assert len(left(parts)) == 48
+
+
+def test_labelled_answers_that_stay_do_not_hide_what_is_behind_them(parts: Parts) -> None:
+    ids = recorded(parts.database, *(answered(OLD, seed) for seed in range(12)))
+    labelled(parts, *sorted(ids)[:6])
+    assert retain(parts, "watcher", pace=Pace(rest=lambda _: None, portion=2))["answers"] == 6
+    assert left(parts) == sorted(ids)[:6]
+
+
+def test_what_was_erased_is_remembered_by_a_digest_for_a_while(parts: Parts) -> None:
+    [key] = recorded(parts.database, answered(NEW, 1, "zoe"))
+    young = new_id(lambda: NEW)
+    recorded(parts.database, Recorded(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).png))
+    forget_client(parts, "zoe", "dpo")
+    with parts.database.read() as connection:
+        assert young in erased.among(connection, [young, "other"])
+        assert erased.among(connection, ["other"]) == set()
+        assert key not in left(parts)
+    with parts.database.write() as connection:
+        erased.forget(connection, parts.clock() + erased.KEPT + timedelta(days=1))
+        assert erased.among(connection, [young]) == set()

@@ -136,6 +136,13 @@ def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
         "leader": None,
         "processes": [],
         "counts": {"predictions": 0, "images": 0, "labels": 0},
+        "labels": {
+            "waiting": 0,
+            "waiting_since": None,
+            "given_up": 0,
+            "not_drawn_for_audit": 0,
+            "last_retraining": "",
+        },
         "evaluations": [],
         "alerts": [],
         "retrainings": [],

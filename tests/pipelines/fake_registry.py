@@ -94,6 +94,10 @@ class FakeTracking(Tracking):
         self.runs: list[FakeRun] = []
         self.experiments: Counter[str] = Counter()
 
+    def opened(self, run_id: str, name: str, tags: Mapping[str, str]) -> FakeRun:
+        """A new run."""
+        return FakeRun(run_id, name, tags)
+
     @contextmanager
     def start_run(
         self,
@@ -102,7 +106,7 @@ class FakeTracking(Tracking):
         tags: Mapping[str, str] | None = None,
         stops: tuple[type[Exception], ...] = (),
     ) -> Iterator[FakeRun]:
-        run = FakeRun(f"run-{len(self.runs) + 1}", run_name, tags or {})
+        run = self.opened(f"run-{len(self.runs) + 1}", run_name, tags or {})
         self.runs.append(run)
         self.experiments[experiment] += 1
         try:
@@ -124,6 +128,7 @@ class MemoryCatalog(Catalog):
     tracking: FakeTracking
     held: dict[int, Version] = field(default_factory=dict)
     pointers: dict[str, int] = field(default_factory=dict)
+    made: int = 0
 
     def register(
         self,
@@ -133,7 +138,7 @@ class MemoryCatalog(Catalog):
         tags: Mapping[str, str] | None = None,
         description: str = "",
     ) -> int:
-        number = len(self.held) + 1
+        number = self.made = self.made + 1
         made = datetime(2026, 1, 1, tzinfo=UTC)
         self.held[number] = Version(name, number, run_id, made, dict(tags or {}), description, (), model_uri)
         return number
@@ -154,6 +159,10 @@ class MemoryCatalog(Catalog):
 
     def delete_alias(self, name: str, alias: str) -> None:
         self.pointers.pop(alias, None)
+
+    def delete_version(self, name: str, version: int) -> None:
+        del self.held[self.version(name, version).version]
+        self.pointers = {alias: held for alias, held in self.pointers.items() if held != version}
 
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         found = self.version(name, version)

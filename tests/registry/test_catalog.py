@@ -269,3 +269,13 @@ def test_a_download_without_descriptors_finds_no_version_corrupt_and_leaves_none
         (tmp_path / "next" / name / str(number) / MODEL_FILE).unlink()
         assert [each.name for each in (target / name).iterdir()] == [str(number)]
     assert failures
+
+
+def test_a_version_taken_out_is_unknown_and_bears_no_alias(catalog: Catalog, logged: Logged) -> None:
+    first, second = (catalog.register("taken-out", logged.uri, logged.run_id) for _ in range(2))
+    catalog.set_alias("taken-out", "challenger", second)
+    catalog.delete_version("taken-out", second)
+    assert [each.version for each in catalog.versions("taken-out")] == [first]
+    assert catalog.alias("taken-out", "challenger") is None
+    with pytest.raises(UnknownVersionError):
+        catalog.delete_version("taken-out", second)

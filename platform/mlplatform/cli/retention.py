@@ -31,7 +31,7 @@ def run_now(
     from mlplatform.retention import retain
     from mlplatform.settings import load_settings
 
-    told = retain(build(load_settings()), actor, portions=1_000_000)
+    told = retain(build(load_settings()), actor)
     say(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
 
 

@@ -12,6 +12,8 @@ from mlplatform.build import Parts, build
 from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.errors import NotFoundError
+from mlplatform.label_status import in_words
+from mlplatform.label_use import sentence_of
 from mlplatform.people import cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.settings import load_settings
@@ -54,6 +56,7 @@ def train_now(
         "golden_accuracy": candidate.judgement.accuracy,
         "gate": verdict.outcome,
         "reasons": verdict.reasons,
+        "labels": outcome.labels,
         "promoted": promoted,
         "seconds": round(candidate.seconds, 1),
     } | ({} if found is None else {"search": {"best": asdict(found.best), "trials": len(found.trials)}})
@@ -62,7 +65,7 @@ def train_now(
         f"{candidate.judgement.accuracy:.2%}; gate: {verdict.outcome}; "
         + ("it is champion now" if promoted else "it is challenger, the champion stays")
     )
-    say(value, "\n".join([sentence, *verdict.reasons]), as_json)
+    say(value, "\n".join([sentence, *verdict.reasons, *filter(None, [outcome.labels])]), as_json)
 
 
 def retrain_queued(reason: str, wait: bool, dry_run: bool, pipeline: str | None, as_json: bool) -> None:
@@ -158,6 +161,8 @@ def show_status(as_json: bool) -> None:
     )
     if shown["probation"] is not None:
         console().print(f"probation: {shown['probation']['text']}", markup=False)
+    for sentence in in_words(shown["labels"]):
+        console().print(f"labels: {sentence}", markup=False)
     seconds = f"no sign of life for {ALIVE.total_seconds():.0f} s"
     print_table("processes", shown["processes"], ("component", "instance", "at", "details"), seconds)
     print_table("monitors", shown["evaluations"], ("rule", "state", "at", "report"), "no evaluation yet")
@@ -215,7 +220,7 @@ def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
 def _outcome(row: retrainings.Retraining) -> str:
     if row.state != "succeeded":
         return f"retraining {row.id} {row.state}: {row.error or 'no candidate'}"
-    reasons = "\n".join((row.verdict or {}).get("reasons", []))
+    reasons = "\n".join([*(row.verdict or {}).get("reasons", []), *filter(None, [sentence_of(row.verdict)])])
     became = "is champion now" if row.promoted else "stays challenger"
     return f"version {row.candidate_version} {became}\n{reasons}"
 

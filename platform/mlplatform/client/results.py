@@ -49,16 +49,22 @@ class Answered:
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a label: recorded, repeated, superseded or late."""
+    """What became of a label: recorded, repeated, superseded, late, waiting or erased.
+
+    `counts` says whether it estimates how good the model is, the note why not.
+    """
 
     id: str
     prediction_id: str
     outcome: str
+    counts: bool = False
+    note: str = ""
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> "Taken":
         """From JSON."""
-        return cls(str(raw["id"]), str(raw["prediction_id"]), str(raw["outcome"]))
+        said = bool(raw.get("counts", False)), str(raw.get("note", ""))
+        return cls(str(raw["id"]), str(raw["prediction_id"]), str(raw["outcome"]), *said)
 
 
 @dataclass(frozen=True)

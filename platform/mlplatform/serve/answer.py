@@ -153,7 +153,7 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
     decoded, trace = passage.note("decode", begun).seconds, read_trace(asked.trace)
     client_id = sent.texts.get("client_id") or asked.client_id
-    request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else new_id())
+    request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else _request_id())
     loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)
     computed = await _by_canary(server, loaded, sent, named=asked.version is not None) if role == CANARY else None
     if computed is None:  # a canary that failed hurts nobody
@@ -175,6 +175,11 @@ async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
     server.shadow.offer(champion, role, passage.prediction_ids, sent.images)
     server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
     return Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
+
+
+def _request_id() -> str:
+    """An id for a request, in the form of a trace's: it cannot be taken for that of a prediction."""
+    return new_id().replace("-", "")
 
 
 async def _by_canary(server: Server, loaded: Loaded, sent: Sent, *, named: bool) -> Computed | None:

@@ -117,12 +117,15 @@ FeedbackBody = Annotated[
 class FeedbackOut(Body):
     """What became of each label.
 
-    recorded; repeated; superseded: it replaced one; late: kept as history; waiting: its prediction is on its way.
+    recorded; repeated; superseded: it replaced one; late: kept as history; waiting: its prediction is on its way;
+    erased: its prediction was, and nothing was taken.
     """
 
     id: str
     prediction_id: str
-    outcome: Literal["recorded", "repeated", "superseded", "late", "waiting"]
+    outcome: Literal["recorded", "repeated", "superseded", "late", "waiting", "erased"]
+    counts: bool = Field(False, description="Whether it estimates how good the model is.")
+    note: str = Field("", description="Why it does not, and what to do about it.")
 
 
 class RetrainIn(Body):

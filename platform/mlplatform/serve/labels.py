@@ -61,9 +61,10 @@ def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wai
             item.reviewer or caller.name,
             item.at or now,
             item.idempotency_key,
+            caller.name,
         )
         for item in items
     ]
     taken = write_labels(server.parts, labels, caller.key_id, wait=wait)
     _time_lags(server, items, taken)
-    return [FeedbackOut(id=item.id, prediction_id=item.prediction_id, outcome=item.outcome) for item in taken]
+    return [FeedbackOut(**vars(item)) for item in taken]

@@ -78,6 +78,14 @@ def newest(connection: Connection, action: str, subject: str) -> Entry | None:
     return None if row is None else Entry(row.at, row.actor, row.action, row.subject, row.details)
 
 
+def since(connection: Connection, action: str, subject: str, moment: datetime) -> list[Entry]:
+    """The entries of an action on a subject since a moment."""
+    query = select(audit_log).where(
+        audit_log.c.subject == subject, audit_log.c.action == action, audit_log.c.at >= moment
+    )
+    return [Entry(row.at, row.actor, row.action, row.subject, row.details) for row in connection.execute(query)]
+
+
 def chain(connection: Connection) -> Iterator[Kept]:
     """Every entry in the order of the chain, those outside of it first."""
     query = select(audit_log).order_by(audit_log.c.number.is_not(None), audit_log.c.number, audit_log.c.seq)

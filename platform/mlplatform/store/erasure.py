@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, null, or_, select, update
 
+from mlplatform.store import erased, waiting
 from mlplatform.store.schema import feedback, images, predictions, tasks
 from mlplatform.store.schema_feedback import feedback_keys, waiting_labels
 from mlplatform.store.schema_trial import shadow_answers
@@ -44,11 +45,23 @@ class Erased:
         return Erased(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def unlabelled(connection: Connection, before: datetime, first_of: FirstOf | None, limit: int = PORTION) -> list[str]:
-    """Answers given before a moment that nobody labelled, that no open task asks about, nor are first of a version."""
+def unlabelled(
+    connection: Connection,
+    model_name: str,
+    before: datetime,
+    first_of: FirstOf | None,
+    after: str = "",
+    limit: int = PORTION,
+) -> list[str]:
+    """A model's old answers that nobody labelled, that no open task asks about, nor are first of a version.
+
+    In the order of their ids, beginning behind one, so that what stays is looked at once.
+    """
     query = (
         select(predictions.c.id)
         .where(
+            predictions.c.id > after,
+            predictions.c.model_name == model_name,
             predictions.c.at < before,
             ~exists().where(feedback.c.prediction_id == predictions.c.id),
             predictions.c.id.notin_(_asked_about(connection)),
@@ -72,10 +85,14 @@ def of_client(connection: Connection, client: str, limit: int = PORTION) -> list
     return list(connection.scalars(query))
 
 
-def erase(connection: Connection, ids: Sequence[str]) -> Erased:
-    """Remove these answers with their labels, and the pictures that no other answer was given for."""
+def erase(connection: Connection, ids: Sequence[str], now: datetime) -> Erased:
+    """Remove these answers with their labels, and the pictures that no other answer was given for.
+
+    Ids whose label might wait for them are remembered as erased.
+    """
     if not ids:
         return Erased()
+    erased.note(connection, [key for key in ids if waiting.may_arrive(key, now)], now)
     hashes = set(connection.scalars(select(predictions.c.image_hash).where(predictions.c.id.in_(ids)).distinct()))
     mine = feedback.c.prediction_id.in_(ids)
     labelled = connection.scalar(select(func.count(feedback.c.prediction_id.distinct())).where(mine)) or 0
@@ -91,15 +108,19 @@ def erase(connection: Connection, ids: Sequence[str]) -> Erased:
     return Erased(answers, labelled, labels, gone, len(hashes) - gone)
 
 
-def blot(connection: Connection, before: datetime, limit: int = PORTION) -> int:
-    """Forget who asked and what they said of the picture, in answers given before a moment; returns in how many."""
+def blot(connection: Connection, model_name: str, before: datetime, after: str = "", limit: int = PORTION) -> list[str]:
+    """Forget who asked and what they said of the picture, in a model's answers given before a moment; returns which.
+
+    In the order of their ids, beginning behind one.
+    """
     told = or_(predictions.c.client_id != "", predictions.c.request_id != "")
-    query = select(predictions.c.id).where(predictions.c.at < before, told).order_by(predictions.c.id).limit(limit)
+    mine = (predictions.c.model_name == model_name) & (predictions.c.at < before) & (predictions.c.id > after)
+    query = select(predictions.c.id).where(mine, told).order_by(predictions.c.id).limit(limit)
     ids = list(connection.scalars(query))
     blank = {"client_id": "", "request_id": "", "tags": null()}
     connection.execute(update(predictions).where(predictions.c.id.in_(ids)).values(blank))
     connection.execute(update(judged).where(judged.c.prediction_id.in_(ids)).values(tags=null()))
-    return len(ids)
+    return ids
 
 
 def _asked_about(connection: Connection) -> Collection[str]:

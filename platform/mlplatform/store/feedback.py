@@ -22,15 +22,17 @@ from mlplatform.store.schema import feedback
 from mlplatform.store.schema_feedback import feedback_keys
 from mlplatform.store.truths import Current, Source
 
-Outcome = Literal["recorded", "repeated", "superseded", "late", "waiting"]
-"""`waiting`: kept aside until the prediction is in the table (`store/waiting.py`)."""
+Outcome = Literal["recorded", "repeated", "superseded", "late", "waiting", "erased"]
+"""`waiting`: kept aside until the prediction is in the table (`store/waiting.py`). `erased`: not taken, because its
+prediction was erased (`store/erased.py`)."""
 
 
 @dataclass(frozen=True)
 class Label:
     """A label as somebody gave it; `at` is when it was given, which may be long before it arrives.
 
-    A `key` names one giving of a label: under a key that came before nothing is taken again.
+    A `key` names one giving of a label: under a key that came before nothing is taken again. The `feed` is the name of
+    the API key it came under; without one, its reviewer stands for it.
     """
 
     prediction_id: str
@@ -39,6 +41,7 @@ class Label:
     reviewer: str
     at: datetime
     key: str = ""
+    feed: str = ""
 
     @property
     def digest(self) -> str:
@@ -63,7 +66,7 @@ def add(connection: Connection, labels: Sequence[Label], received_at: datetime) 
         listed = ", ".join(sorted(missing)[:5])
         raise NotFoundError(
             f"{len(missing)} prediction id(s) not known: {listed}; nothing was taken. "
-            "Ids come from POST /v1/predict and are recorded within a second of the answer"
+            "Ids are those of `predictions` in the answer of POST /v1/predict; the id of a request is none of them"
         )
     taken = [_add_keyed(connection, label, received_at) for label in labels]
     changed = [each.prediction_id for each in taken if each.outcome in ("recorded", "superseded")]
@@ -113,6 +116,7 @@ def _add_one(connection: Connection, label: Label, received_at: datetime) -> Acc
             at=label.at,
             received_at=received_at,
             superseded_by=current.id if current is not None and late else None,
+            feed=label.feed or label.reviewer or None,
         )
     )
     return Accepted(fresh, label.prediction_id, "late" if late else "superseded" if current is not None else "recorded")

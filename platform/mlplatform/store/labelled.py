@@ -26,6 +26,8 @@ class Given:
     tags: Mapping[str, str]
     at: datetime
     answered_at: datetime
+    feed: str | None
+    """By which it came: the name of an API key, else of the reviewer; None where it was taken before that was kept."""
 
 
 def given_labels(connection: Connection, model_name: str) -> list[Given]:
@@ -42,6 +44,7 @@ def given_labels(connection: Connection, model_name: str) -> list[Given]:
             predictions.c.tags,
             feedback.c.at,
             predictions.c.at.label("answered_at"),
+            feedback.c.feed,
         )
         .join(predictions, predictions.c.id == feedback.c.prediction_id)
         .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))

@@ -84,6 +84,23 @@ def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> 
     return set(connection.scalars(query))
 
 
+@dataclass(frozen=True)
+class Known:
+    """A recorded prediction: whose answer it is, and when it was given."""
+
+    model_name: str
+    at: datetime
+
+
+def places(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Known]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
+    wanted = sorted({key for key in ids if "\0" not in key})
+    query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
+    if lock:
+        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
+    return {row.id: Known(row.model_name, row.at) for row in connection.execute(query)}
+
+
 def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
     """When each of these was answered."""
     query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))

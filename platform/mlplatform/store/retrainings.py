@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, true, update
 
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
@@ -177,17 +177,20 @@ def finish(
         _close(connection, retraining_id, values)
 
 
-def close_abandoned(connection: Connection, now: datetime, age: timedelta) -> list[tuple[Retraining, str | None]]:
+def close_abandoned(
+    connection: Connection, now: datetime, age: timedelta, pipeline: str | None = None
+) -> list[tuple[Retraining, str | None]]:
     """Close runs whose heartbeat is older than `age`; each is queued again once: (closed, id of the rerun).
 
-    One that had already promoted its candidate is closed as succeeded and not run again. A heartbeat of the future, by
-    a clock that is ahead or was set back, counts as one of now.
+    Of all pipelines where none is named. One that had already promoted its candidate is closed as succeeded and not run
+    again. A heartbeat of the future, by a clock that is ahead or was set back, counts as one of now.
     """
-    ahead = (retrainings.c.state == "running") & (retrainings.c.heartbeat_at > now)
+    mine = true() if pipeline is None else retrainings.c.pipeline == pipeline
+    ahead = mine & (retrainings.c.state == "running") & (retrainings.c.heartbeat_at > now)
     connection.execute(update(retrainings).where(ahead).values(heartbeat_at=now))
     query = (
         select(retrainings)
-        .where(retrainings.c.state == "running", retrainings.c.heartbeat_at < now - age)
+        .where(mine, retrainings.c.state == "running", retrainings.c.heartbeat_at < now - age)
         .with_for_update()
     )
     closed = []

@@ -109,6 +109,7 @@ feedback = Table(
     named_time("at"),
     named_time("received_at", index=True),
     Column("superseded_by", String(64), nullable=True),
+    Column("feed", String(200), nullable=True),
     Index(
         "uq_feedback_current",
         "prediction_id",

@@ -1,8 +1,8 @@
-"""The tables around labels: those that wait for their prediction, and the keys under which some came; no query."""
+"""The tables around labels: those that wait, keys under which some came, predictions that were erased; no query."""
 
 from typing import Final
 
-from sqlalchemy import Column, Index, String, Table
+from sqlalchemy import BigInteger, Column, Index, String, Table
 
 from mlplatform.store.schema import metadata, named_text, named_time
 
@@ -17,6 +17,7 @@ waiting_labels: Final = Table(
     named_time("at"),
     named_time("received_at", index=True),
     named_text("key", default=""),
+    Column("feed", String(200), nullable=False, server_default=""),
     Index("uq_waiting_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
 )
 
@@ -26,5 +27,12 @@ feedback_keys: Final = Table(
     Column("key", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("feedback_id", String(64), nullable=False),
+    named_time("at", index=True),
+)
+
+erased_predictions: Final = Table(
+    "erased_predictions",
+    metadata,
+    Column("digest", BigInteger, primary_key=True, autoincrement=False),
     named_time("at", index=True),
 )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import predictions
-from mlplatform.store.schema_trial import shadow_answers
+from mlplatform.store.schema_trial import shadow_answers, trials
 from mlplatform.store.schema_watch import judged
 
 
@@ -98,6 +98,9 @@ def pairs(
     return found, rows[-1].seq
 
 
-def forget(connection: Connection, before: datetime) -> int:
-    """Remove shadow answers given before a moment; returns how many."""
-    return connection.execute(delete(shadow_answers).where(shadow_answers.c.at < before)).rowcount
+def forget(connection: Connection, before: datetime, model_name: str | None = None) -> int:
+    """Remove shadow answers given before a moment, of one model's trials or of all; returns how many."""
+    old = delete(shadow_answers).where(shadow_answers.c.at < before)
+    if model_name is not None:
+        old = old.where(shadow_answers.c.trial_id.in_(select(trials.c.id).where(trials.c.model_name == model_name)))
+    return connection.execute(old).rowcount

@@ -12,10 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.serve.bodies import FeedbackIn
+from mlplatform.serve.guard import Caller
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.server import Server, assemble
 from mlplatform.store import feedback
 from mlplatform.store.database import Database
+from mlplatform.store.labelled import given_labels
 from mlplatform.store.schema import audit_log
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 from tests.mlplatform.serve.conftest import Flaky
@@ -116,3 +118,24 @@ def test_the_lag_of_a_new_label_is_measured_once(client: httpx.Client, server: S
     for _ in range(2):
         client.post("/v1/feedback", json={"prediction_id": made, "label": "4", "source": "audit"})
     assert 'mlplatform_label_lag_seconds_count{source="audit"} 1.0' in client.get("/metrics").text
+
+
+def test_a_label_keeps_the_name_of_the_key_it_came_under_whatever_reviewer_it_names(
+    both: Server, database: Database
+) -> None:
+    one, two = recorded(database, prediction(), prediction(seed=1))
+    take_labels(both, [label(one, reviewer="ledger")], Caller("till", "k1"))
+    take_labels(both, [label(two, reviewer="ledger")])
+    with database.read() as connection:
+        feeds = {each.prediction_id: (each.reviewer, each.feed) for each in given_labels(connection, "digits")}
+    assert feeds == {one: ("ledger", "till"), two: ("ledger", "ledger")}
+
+
+def test_the_answer_says_what_counts_and_why_the_rest_does_not(both: Server, database: Database) -> None:
+    one, two = recorded(database, prediction(), prediction(seed=1))
+    counted, picked = take_labels(both, [label(one, source="delayed"), label(two)])
+    assert (counted.counts, counted.note) == (True, "")
+    assert not picked.counts
+    assert "picked for being an error" in picked.note
+    with pytest.raises(InvalidInputError, match="as a time of zero is written"):
+        take_labels(both, [label(one, at=START - timedelta(days=20_000))])

@@ -1,0 +1,52 @@
+"""How labels stand, for people: those that wait, were given up, or estimate nothing, and what a retraining used."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from mlplatform.label_use import sentence_of
+from mlplatform.labelling import given_up
+from mlplatform.store import retrainings, uncounted, waiting
+from mlplatform.store.waiting import LONGEST
+
+
+def label_status(connection: Connection, model: str, now: datetime) -> dict[str, Any]:
+    """The numbers, and what became of the labels in the model's last retraining that was judged."""
+    last = last_judged(connection, model)
+    return {
+        "waiting": waiting.count(connection),
+        "waiting_since": waiting.oldest(connection),
+        "given_up": given_up(connection, now),
+        "not_drawn_for_audit": uncounted.count(connection, model),
+        "last_retraining": "" if last is None else sentence_of(last.verdict),
+    }
+
+
+def last_judged(connection: Connection, model: str) -> retrainings.Retraining | None:
+    """The newest retraining of a model that came to a verdict."""
+    return next(
+        (row for row in retrainings.recent(connection) if row.pipeline == model and row.verdict is not None), None
+    )
+
+
+def in_words(status: Mapping[str, Any]) -> list[str]:
+    """A sentence for each thing there is to say."""
+    said = []
+    if status["waiting"]:
+        said.append(
+            f"{status['waiting']:,} label(s) wait for their prediction, the oldest since {status['waiting_since']}"
+        )
+    if status["given_up"]:
+        said.append(
+            f"{status['given_up']:,} label(s) were given up in {LONGEST.days} days: their prediction never came"
+        )
+    if status["not_drawn_for_audit"]:
+        said.append(
+            f"{status['not_drawn_for_audit']:,} audit label(s) estimate nothing: nobody had drawn their answers; label "
+            "what `platform audit next` gives, or send truth as `delayed`"
+        )
+    if status["last_retraining"]:
+        said.append(f"the last retraining: {status['last_retraining']}")
+    return said

@@ -1,0 +1,119 @@
+"""What a retraining did with the labels stands where people look: verdict, status, doctor, notice, task."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.clock import new_id
+from mlplatform.govern import Governor
+from mlplatform.label_status import in_words
+from mlplatform.label_use import sentence_of, starved_by, use_of
+from mlplatform.store import leases, retrainings, tasks
+from mlplatform.store.limits import Limits
+from mlplatform.views import status
+from pipelines.curate import Reason, SetAside
+from tests.mlplatform.conftest import FakeClock
+from tests.mlplatform.loop_world import RULES, notices, promote, with_rules
+from tests.mlplatform.test_doctor import clinic, look
+
+__all__ = ["clinic"]
+
+CUT = "client 'app': 1810 of 2000 rows, 50 are taken; if this giver is right, name it in retraining.quotas.trusted"
+
+
+def aside(count: int, reason: Reason, detail: str = "d") -> list[SetAside]:
+    return [SetAside(new_id(), reason, detail) for _ in range(count)]
+
+
+STARVED = use_of(2_100, 45, 37, [*aside(1_810, "over quota", CUT), *aside(130, "near-duplicate of a held image")])
+
+
+def test_the_sentence_names_every_reason_and_explains_those_that_took_much() -> None:
+    assert STARVED is not None
+    assert STARVED["set_aside"] == {"over quota": 1_810, "near-duplicate of a held image": 130}
+    said = sentence_of({"labels": STARVED})
+    assert said.startswith(
+        "It learnt from 45 of 2,100 labels and was judged on 37. Set aside: 1,810 over quota (client"
+    )
+    assert CUT in said
+    assert "130 near-duplicate of a held image (they look like golden" in said
+    few = use_of(1_000, 900, 90, aside(10, "conflict"))
+    assert few is not None
+    assert few["sentence"].endswith("Set aside: 10 conflict.")
+    assert use_of(0, 0, 0, []) is None
+    assert sentence_of(None) == sentence_of({"labels": None}) == ""
+
+
+def test_quotas_starve_where_they_take_most() -> None:
+    assert starved_by({"labels": STARVED})
+    assert not starved_by({"labels": use_of(100, 60, 30, aside(10, "over quota"))})
+    assert not starved_by({"labels": use_of(100, 6, 3, aside(91, "suspicious"))})
+    assert not starved_by(None)
+
+
+def stall(parts: Parts) -> Parts:
+    """Three retrainings brought nothing, because quotas took the labels."""
+    verdict: dict[str, Any] = {"outcome": "inconclusive", "reasons": ["On 37 rows no benefit."], "labels": STARVED}
+    for _ in range(3):
+        assert isinstance(parts.clock, FakeClock)
+        now = parts.clock.tick(hours=7)
+        with parts.database.write() as connection:
+            retrainings.request(connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=now)
+            row = retrainings.claim(connection, "digits", "me", Limits(timedelta(0), 10), now)
+            assert row is not None
+            retrainings.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
+    return parts
+
+
+@pytest.fixture
+def stalled(parts: Parts) -> Parts:
+    promote(with_rules(parts, RULES))
+    return stall(parts)
+
+
+def governed(parts: Parts) -> None:
+    with parts.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:digits", "w", parts.rules.retraining.cooldown, parts.clock())
+    assert lease is not None
+    Governor(parts).round(lease)
+    Governor(parts).round(lease)  # another watcher says nothing twice
+
+
+def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: Parts) -> None:
+    governed(stalled)
+    told = [message for message in notices(stalled) if message.payload["kind"] == "retraining-useless"]
+    assert len({message.channel for message in told}) == len(told) > 0
+    for message in told:
+        assert "1810 of 2000 rows" in str(message.payload).replace("=\\n", "").replace("\\n", " ")
+    with stalled.database.read() as connection:
+        [task] = tasks.open_tasks(connection, "digits", "review-retraining")
+    assert any(CUT in sentence for sentence in task.details["why"])
+
+
+def test_status_says_what_was_set_aside_and_why(stalled: Parts) -> None:
+    shown = status(stalled)
+    assert CUT in shown["labels"]["last_retraining"]
+    assert CUT in shown["retrainings"][0]["verdict"]["labels"]["sentence"]
+    assert any(CUT in sentence for sentence in in_words(shown["labels"]))
+
+
+def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(clinic: Parts) -> None:
+    assert look(clinic, "labels") == [("ok", "no label waits in vain, and none was set aside")]
+    stall(clinic)
+    [(mark, detail)] = look(clinic, "labels")
+    assert mark == "problem"
+    assert CUT in detail
+    governed(clinic)
+    marks = [mark for mark, detail in look(clinic, "labels") if CUT in detail]
+    assert marks == ["problem", "problem"]
+
+
+def test_each_thing_that_waits_or_counts_for_nothing_is_said() -> None:
+    said = in_words(
+        {"waiting": 3, "waiting_since": "noon", "given_up": 2, "not_drawn_for_audit": 1_044, "last_retraining": "It."}
+    )
+    assert [sentence.partition(" ")[0] for sentence in said] == ["3", "2", "1,044", "the"]
+    nothing = {"waiting": 0, "waiting_since": None, "given_up": 0, "not_drawn_for_audit": 0, "last_retraining": ""}
+    assert in_words(nothing) == []

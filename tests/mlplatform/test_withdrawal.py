@@ -1,0 +1,296 @@
+"""A retraining that is cancelled, at whatever step, leaves no version and moves no alias."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.champion import Change
+from mlplatform.errors import ConflictError, FencedError
+from mlplatform.govern import Governor
+from mlplatform.settings import Settings
+from mlplatform.store import audit, leases, leftovers, promotions, retrainings
+from mlplatform.store.database import Database
+from mlplatform.training import Pulse, work
+from mlplatform.withdrawal import RETRAINING_TAG, withdraw
+from pipelines.data import Split
+from pipelines.family import Family
+from registry.catalog import BEFORE_TAG
+from registry.errors import RegistryUnavailableError
+from tests.mlplatform.conftest import START, FakeClock
+from tests.mlplatform.loop_world import RULES, with_rules
+from tests.mlplatform.test_training import claimed, now_of
+from tests.pipelines.fake_registry import FakeRun, FakeTracking, MemoryCatalog, bars_family, bars_split
+
+STEPS = (
+    "log_params",
+    "log_metrics",
+    "log_figure",
+    "log_model",
+    "alias",
+    "register",
+    "registered",
+    "set_alias",
+    "aliased",
+    "version",
+)
+
+
+class KilledError(BaseException):
+    """What ends a process at a line."""
+
+
+@dataclass
+class SteppedCatalog(MemoryCatalog):
+    """A registry in memory that tells of each step before, and after it has written."""
+
+    at: Callable[[str], None] = field(default=lambda _: None)
+
+    def register(
+        self,
+        name: str,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> int:
+        self.at("register")
+        made = super().register(name, model_uri, run_id, tags, description)
+        self.at("registered")
+        return made
+
+    def alias(self, name: str, alias: str) -> int | None:
+        self.at("alias")
+        return super().alias(name, alias)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.at("set_alias")
+        super().set_alias(name, alias, version)
+        self.at("aliased")
+
+    def version(self, name: str, version: int) -> Any:  # noqa: ANN401 - as the registry in memory has it
+        self.at("version")
+        return super().version(name, version)
+
+
+class SteppedRun(FakeRun):
+    """A run that tells of each step."""
+
+    at: Callable[[str], None]
+
+    def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
+        self.at("log_params")
+        super().log_params(params)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self.at("log_metrics")
+        super().log_metrics(metrics, step)
+
+    def log_figure(self, name: str, png: bytes) -> None:
+        self.at("log_figure")
+        super().log_figure(name, png)
+
+    def log_model(self, *given: Any, **named: Any) -> str:  # noqa: ANN401 - as the run in memory takes it
+        self.at("log_model")
+        return super().log_model(*given, **named)
+
+
+class SteppedTracking(FakeTracking):
+    """Runs in memory that tell of each step."""
+
+    at: Callable[[str], None]
+
+    def opened(self, run_id: str, name: str, tags: Mapping[str, str]) -> FakeRun:
+        made = SteppedRun(run_id, name, tags)
+        made.at = self.at
+        return made
+
+
+@dataclass
+class Shop:
+    """A platform that trains into a registry in memory, with an earlier challenger in it."""
+
+    parts: Parts
+    family: Family
+    catalog: SteppedCatalog
+    tracking: SteppedTracking
+    seen: list[str] = field(default_factory=list)
+
+    def at(self, step: str, act: Callable[[], None]) -> None:
+        """Act once, at the first time of that step."""
+
+        def told(name: str) -> None:
+            first = name == step and name not in self.seen
+            self.seen.append(name)
+            if first:
+                act()
+
+        self.catalog.at = told
+        self.tracking.at = told
+
+    def cancel(self, row: retrainings.Retraining) -> None:
+        with self.parts.database.write() as connection:
+            retrainings.cancel(connection, row.id, "ann", self.parts.clock())
+
+    @property
+    def registered(self) -> tuple[set[int], dict[str, int]]:
+        return set(self.catalog.held), dict(self.catalog.pointers)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return bars_split(32)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
+    shutil.copy(sqlite_template, tmp_path / "platform.db")
+    settings = Settings(
+        _env_file=None, home=tmp_path, heartbeat_seconds=0.05, alerts_file=tmp_path / "alerts.yaml", pipeline="digits"
+    )
+    parts, tracking = Parts(settings, FakeClock()), SteppedTracking()
+    catalog = SteppedCatalog(tracking)
+    catalog.register("bars", "", "run-0")
+    catalog.set_alias("bars", "challenger", 1)
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    parts.__dict__.update(database=database, tracking=tracking, catalog=catalog)
+    made = Shop(parts, bars_family(split), catalog, tracking)
+    made.at("", lambda: None)
+    yield made
+    database.close()
+
+
+UNTOUCHED = ({1}, {"challenger": 1})
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
+    row = claimed(shop.parts)
+    shop.at(step, lambda: shop.cancel(row))
+    assert work(shop.parts, row.id, "me", lambda _name: shop.family) == "cancelled"
+    assert step in shop.seen
+    assert now_of(shop.parts, row).state == "cancelled"
+    assert shop.registered == UNTOUCHED
+    with shop.parts.database.read() as connection:
+        assert promotions.latest(connection, "bars") is None
+        assert promotions.of_retraining(connection, row.id) is None
+
+
+@pytest.mark.parametrize("step", ["registered", "aliased"])
+def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_watcher(shop: Shop, step: str) -> None:
+    with_rules(shop.parts, RULES.replace("model: digits", "model: bars"))
+    row = claimed(shop.parts)
+
+    def killed() -> None:
+        raise KilledError
+
+    shop.at(step, killed)
+    with pytest.raises(KilledError):
+        work(shop.parts, row.id, "me", lambda _name: shop.family)
+    assert shop.registered[0] == {1, 2}
+    shop.cancel(row)
+    with shop.parts.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
+    assert lease is not None
+    shop.at("", lambda: None)
+    Governor(shop.parts).round(lease)
+    assert shop.registered == UNTOUCHED
+    with shop.parts.database.read() as connection:
+        assert leftovers.unfinished(connection, "bars", START) == []
+        [entry] = [each for each in audit.entries(connection) if each["action"] == "withdraw"]
+    assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
+
+
+def made_by(shop: Shop, row: retrainings.Retraining, **tags: str) -> int:
+    """A version that the retraining registered and left."""
+    version = shop.catalog.register("bars", "", "run-9", {RETRAINING_TAG: row.id, **tags})
+    shop.catalog.set_alias("bars", "challenger", version)
+    return version
+
+
+def abandoned(shop: Shop) -> retrainings.Retraining:
+    row = claimed(shop.parts)
+    with shop.parts.database.write() as connection:
+        retrainings.note_run(connection, row.id, "me", "run-9")
+        retrainings.hand_back(connection, row.id, "me", shop.parts.clock())
+    return now_of(shop.parts, row)
+
+
+def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
+    row = abandoned(shop)
+    version = made_by(shop, row)
+    assert withdraw(shop.parts, row, "watcher") == [version]
+    assert shop.registered == ({1}, {})
+    assert withdraw(shop.parts, row, "watcher") == []
+
+
+def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
+    row = abandoned(shop)
+    made_by(shop, row, **{BEFORE_TAG: "1"})
+    withdraw(shop.parts, row, "watcher")
+    assert shop.registered == UNTOUCHED
+    shop.parts.champions.promote(Change("bars", 1, None, "first", "ann", "r"))
+    made_by(shop, row, **{BEFORE_TAG: "1"})
+    withdraw(shop.parts, row, "watcher")
+    assert shop.registered == ({1}, {"champion": 1})
+
+
+def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
+    row = abandoned(shop)
+    version = made_by(shop, row)
+    shop.parts.champions.promote(Change("bars", version, None, "first", "ann", "by hand"))
+    assert withdraw(shop.parts, row, "watcher") == []
+    assert version in shop.catalog.held
+
+
+def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
+    with_rules(shop.parts, RULES.replace("model: digits", "model: bars"))
+    row = abandoned(shop)
+    made_by(shop, row, **{BEFORE_TAG: "1"})
+
+    def away() -> None:
+        raise RegistryUnavailableError("MLflow is away")
+
+    shop.at("alias", away)
+    with shop.parts.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
+        with_cancelled_rerun(connection)
+    assert lease is not None
+    Governor(shop.parts).round(lease)
+    assert 2 in shop.catalog.held
+    Governor(shop.parts).round(lease)  # the next watcher
+    assert shop.registered == UNTOUCHED
+
+
+def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
+    queued = retrainings.queued(connection, "bars")
+    assert queued is not None
+    retrainings.cancel(connection, queued.id, "ann", START)
+
+
+def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
+    row = claimed(shop.parts)
+    pulse = Pulse(shop.parts, row.id, "me")
+    assert pulse.is_wanted()
+    assert not Pulse(shop.parts, row.id, "somebody").is_wanted()
+    shop.cancel(row)
+    assert not pulse.is_wanted()
+    assert pulse.lost.is_set()
+
+
+def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
+    row = claimed(shop.parts)
+    change = Change("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
+    shop.cancel(row)
+    with pytest.raises(FencedError):
+        shop.parts.champions.promote(change)
+    assert shop.registered == UNTOUCHED
+    other = claimed(shop.parts)
+    shop.parts.champions.promote(Change("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me")))
+    with pytest.raises(ConflictError, match="has promoted its candidate"):
+        shop.cancel(other)
