@@ -14,10 +14,13 @@ from pathlib import Path
 
 import httpx
 
+from mlplatform.deadline import DeadlineError, within
 from mlplatform.errors import ProcessError
+from mlplatform.proxies import local_client
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10.0
+PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,16 @@ def free_port() -> int:
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """A probe: the address answers with success."""
+    """A probe: the address answers with success, its headers within PROBE_SECONDS; its body is not read."""
+
+    def ask() -> bool:
+        with local_client(url, PROBE_SECONDS) as client, client.stream("GET", url) as response:
+            return response.is_success
 
     def probe() -> bool:
         try:
-            return httpx.get(url, timeout=2.0).is_success
-        except httpx.HTTPError:
+            return within(PROBE_SECONDS, ask, "probe")
+        except (httpx.HTTPError, DeadlineError):
             return False
 
     return probe

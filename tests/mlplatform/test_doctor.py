@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
 
@@ -140,7 +141,7 @@ def test_a_notice_that_was_given_up_is_a_problem(clinic: Parts) -> None:
     with clinic.database.write() as connection:
         outbox.post(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
         [message] = outbox.due(connection, now, "digits")
-        outbox.failed(connection, message, "HTTP 404", 1, now)
+        outbox.failed(connection, message, "HTTP 404", outbox.Patience(1, {"critical": timedelta(0)}), now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
 
 
