@@ -30,9 +30,9 @@ def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
 
 
 def closed(body: Mapping[str, Any], places: Sequence[int], at: datetime) -> dict[str, Any]:
-    """What closes alerts of a body that was sent before: those at these places are resolved now, with the same labels.
+    """What closes alerts of a body that was sent before: those at these places are resolved, with the same labels.
 
-    So they end for their receiver whatever has become of their rule since: its severity, its metric, or the rule itself.
+    So they end for their receiver whatever has become of the rule since: its severity, its metric, or all of it.
     """
     alerts = [
         {**alert, "status": _status(True), "endsAt": _time(at)}

@@ -52,7 +52,7 @@ def _mail_address(value: str) -> str:
 def _mail_host(value: str) -> str:
     """A host name, or smtp://host:port, or smtps://host:port for TLS from the first byte."""
     text = value.strip()
-    scheme, mark, _ = text.partition("://")
+    _, mark, _ = text.partition("://")
     try:
         parts = urlsplit(text if mark else f"smtp://{text}")
         sound = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and not parts.path.strip("/")
@@ -143,8 +143,8 @@ class SlackChannel(Reachable):
 class EmailChannel(Reachable):
     """An SMTP server and the people who read.
 
-    `tls: auto` is TLS from the first byte (implicit) at port 465 and for smtps://, else what `starttls` says: STARTTLS or
-    no mail, or plain text. There is nothing between: a server that offers no encryption gets no mail that asks for it.
+    `tls: auto` is TLS from the first byte (implicit) at port 465 and for smtps://, else what `starttls` says: STARTTLS
+    or plain text. There is nothing between: a server that offers no encryption gets no mail that asks for it.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("host", "sender", "to")

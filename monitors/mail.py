@@ -48,8 +48,9 @@ def _html(notice: Told, domain: str) -> str:
     links = "".join(
         f'<a href="{escape(url)}" style="{_BUTTON}">{escape(name)}</a>' for name, url in notice.all_links.items()
     )
+    title = escape(cleaned(notice.title))
     return (
-        f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{escape(cleaned(notice.title))}</h2>\n'
+        f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{title}</h2>\n'
         f'{paragraphs}\n<table cellpadding="4">{rows}</table>\n{_pictures(notice.thumbnails, domain)}\n<p>{links}</p>\n'
         f"<p><small>{escape(notice.reminder)}</small></p>\n</body></html>\n"
     )

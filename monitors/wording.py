@@ -76,7 +76,7 @@ def duration(length: timedelta) -> str:
 
 
 def cleaned(text: str) -> str:
-    """Text from outside for one line of people's: without control characters, line breaks and marks that turn it around."""
+    """Text from outside as one line for people: without control characters, breaks and marks that turn it around."""
     visible = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in text)
     return " ".join(visible.split())
 

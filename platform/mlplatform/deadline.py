@@ -89,8 +89,11 @@ class Work(Generic[T]):
         """Whether it still runs, perhaps left behind."""
         return not self._future.done()
 
-    def result(self, seconds: float | None) -> T:
-        """What it returned or raised; DeadlineError when that took longer than so many seconds."""
+    def result(self, seconds: float | None, *, late: bool = False) -> T:
+        """What it returned or raised; DeadlineError when that took longer than so many seconds.
+
+        With `late`, what it returns once it was cut counts: for libraries that take no cut connection for an end.
+        """
         try:
             return self._future.result(seconds)
         except TimeoutError:
@@ -98,9 +101,12 @@ class Work(Generic[T]):
                 raise
         self.cut()
         try:
-            return self._future.result(UNWIND_SECONDS)  # it may have been done but for its goodbye
-        except Exception as late:
-            raise DeadlineError(f"no end within {seconds:g} s") from late
+            found = self._future.result(UNWIND_SECONDS)
+        except Exception as error:
+            raise DeadlineError(f"no end within {seconds:g} s") from error
+        if not late:
+            raise DeadlineError(f"no end within {seconds:g} s")
+        return found
 
     def cut(self) -> None:
         """End its time now."""

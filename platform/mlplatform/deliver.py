@@ -19,6 +19,7 @@ from mlplatform.build import Parts
 from mlplatform.deadline import DeadlineError, Work
 from mlplatform.errors import DeliveryError, FencedError, PlatformError
 from mlplatform.mailing import RefusedReadersError
+from mlplatform.push import START_SECONDS
 from mlplatform.settings import Settings
 from mlplatform.store import audit, leases, outbox
 from mlplatform.transport import RefusedMessageError, Transport, transport_of
@@ -61,7 +62,7 @@ class Courier:
                 lane.result(0)
             except FencedError as error:
                 log.warning("%s", error)
-            except Exception as error:  # noqa: BLE001 - one channel's fault is no other's
+            except Exception as error:
                 known = isinstance(error, PlatformError)
                 log.error("notices to %s: %s", channel, error, exc_info=None if known else error)
         self._start(lease)
@@ -87,13 +88,15 @@ class Courier:
     def send(self, message: outbox.Message) -> None:
         """Send one message within its whole deadline; raises DeliveryError with the receiver's answer."""
         channel, seconds = message.channel, self.parts.settings.delivery_timeout_seconds
+        if message.payload.get("type") == "apprise":
+            seconds += START_SECONDS  # its process limits the sending itself
         left = self._left[channel] = [work for work in self._left.get(channel, ()) if work.runs]
         if len(left) >= MOST_LEFT:
             raise DeliveryError(f"{len(left)} earlier deliveries still hang, most likely in the lookup of a name")
         transport = self.transport or Transport(self.parts, self.client)
         work = self._under_way[channel] = Work(partial(transport.send, message), f"notice to {channel}")
         try:
-            work.result(seconds)
+            work.result(seconds, late=True)  # it may have been done but for a goodbye
         except DeadlineError as error:
             if isinstance(error.__cause__, RefusedMessageError):  # it had answered before its time was over
                 raise error.__cause__ from error

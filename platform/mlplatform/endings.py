@@ -1,8 +1,8 @@
 """Notices about alerts that end: whoever was told that one fires is told that it has ended, in whatever way it did.
 
-An alert ends by recovering, with the service of its version, or with its rule. People under a silence are not told, and
-in mute hours later. A receiver of Prometheus Alertmanager's kind keeps an incident open until it hears of the end, so it
-hears of it always, with the labels that it was given.
+An alert ends by recovering, with the service of its version, or with its rule. People under a silence are not told,
+and in mute hours later. A receiver of Prometheus Alertmanager's kind keeps an incident open until it hears of the end,
+so it hears of it always, with the labels that it was given.
 """
 
 from collections import defaultdict
@@ -57,7 +57,7 @@ def post_resolved(
 
 
 def post_ended(connection: Connection, parts: Parts, ended: Sequence[tuple[Alert, str]], now: datetime) -> int:
-    """Put notices about alerts that ended for other reasons into the outbox, one per rule, version, reason and channel."""
+    """Put notices about alerts that ended for other reasons into the outbox, one per rule, reason and channel."""
     groups: dict[tuple[str, int, str], list[Subject]] = defaultdict(list)
     for alert, reason in ended:
         groups[alert.rule, alert.version, reason].append(Subject(alert, reason))
@@ -80,11 +80,11 @@ def post_ended(connection: Connection, parts: Parts, ended: Sequence[tuple[Alert
 def _listeners(
     connection: Connection, parts: Parts, subjects: Sequence[Subject], now: datetime, named: Sequence[str] = ()
 ) -> Iterator[_Listener]:
-    """Channels that were to hear of the alerts, and those named now, unless silences and mute hours keep it from them."""
+    """Channels that were to hear of the alerts, and those named, as far as silences and mute hours let them."""
     before: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for subject in subjects:
-        for name, ids in outbox.firing_notices(connection, subject.alert).items():
-            before[name][subject.alert.id] = ids
+        for name, noticed in outbox.firing_notices(connection, subject.alert).items():
+            before[name][subject.alert.id] = noticed
     open_to_people = not_silenced(connection, subjects, now)
     severity = subjects[0].alert.severity
     from_when = heard_from(parts.rules.mute, severity, now)

@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from mlplatform.deadline import DeadlineError, within
 from mlplatform.errors import ProcessError
 from mlplatform.proxies import local_client
 
+log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10.0
 PROBE_SECONDS = 2.0
@@ -124,6 +127,18 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_anyway(seconds: float) -> None:
+    """End this process after so many seconds, whatever still hangs in it; what is under way is done again by others."""
+
+    def end() -> None:
+        log.error("not ended %g s after it was asked to: something hangs, and is left", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def free_port() -> int:

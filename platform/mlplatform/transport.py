@@ -138,8 +138,8 @@ class Transport:
     def _client_for(self, url: str) -> httpx.Client:
         """The proxy's client, but for receivers that a setting names: these are reached directly.
 
-        A proxy connects by itself, where no check of ours is: so the receiver's addresses are held against the rule here,
-        as far as its name leads to any.
+        A proxy connects by itself, where no check of ours is: so the receiver's addresses are held against the rule
+        here, as far as its name leads to any.
         """
         if self.proxied is None:
             return self.client

@@ -1,4 +1,4 @@
-"""Whoever is told that an alert fires is told that it has ended, in whatever way it does, or nothing of it is written."""
+"""Whoever is told that an alert fires is told that it has ended, in whatever way, or nothing of it is written."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -281,12 +281,17 @@ def test_several_classes_that_end_together_are_one_notice_per_channel(world: Par
 # --- another champion
 
 
+def promoted_and_rolled_back(parts: Parts) -> None:
+    promote(parts, 2)
+    parts.champions.rollback("digits", "ada", "too slow")
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "title"),
     [
         (lambda parts: promote(parts, 2), "promoted", "promoted: digits v2 serves instead of v1"),
         (
-            lambda parts: (promote(parts, 2), parts.champions.rollback("digits", "ada", "too slow")),
+            promoted_and_rolled_back,
             "rolled-back",
             "rolled back: digits v2 · v1 serves again",
         ),

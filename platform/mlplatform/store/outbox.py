@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, true, update
 
 from mlplatform.clock import new_id
 from mlplatform.store.database import insert_new
@@ -74,7 +74,8 @@ def post(
 ) -> bool:
     """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new.
 
-    It is sent at once, or from `due` on. One about no alert names its model, so that the watcher with that model's channels sends it.
+    It is sent at once, or from `due` on. One about no alert names its model, so that the watcher with that model's
+    channels sends it.
     """
     row = {
         "id": new_id(),
@@ -96,7 +97,7 @@ def due(
 ) -> list[Message]:
     """Messages about a model to send now, critical ones first, then by age; those about neither are anybody's."""
     gravest = case((outbox.c.payload["severity"].as_string() == CRITICAL, 0), else_=1)
-    of_channel = True if channel is None else outbox.c.channel == channel
+    of_channel = true() if channel is None else outbox.c.channel == channel
     query = (
         select(outbox)
         .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
@@ -195,8 +196,8 @@ def failed(
 ) -> str:
     """Plan the next try with exponential backoff, or give up visibly; returns the new state.
 
-    A receiver that asked for a wait gets it, and the try is not counted; the notice's time goes on. What is left to send
-    may have changed: the message's payload is kept. A message that another courier delivered meanwhile stays delivered.
+    A receiver that asked for a wait gets it, and the try is not counted; the notice's time goes on. What is left to
+    send may have changed: the message's payload is kept. One that another courier delivered meanwhile stays delivered.
     """
     attempts = message.attempts + (asked is None)
     over = patience.is_over(message, attempts if asked is None else patience.attempts, now)
