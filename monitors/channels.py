@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-_ADDRESS = re.compile(r"[^@\s<>,;:()\[\]\\\"]+@[^@\s<>,;:()\\\"]+")
+_ADDRESS = re.compile(r"[^@\s<>,;:()\[\]\\\"]+@([^@\s<>,;:()\[\]\\\"]+|\[[0-9A-Za-z.:]+\])")
 _SUBMISSION, _IMPLICIT_TLS = 587, 465
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
@@ -56,7 +56,7 @@ def _mail_host(value: str) -> str:
     try:
         parts = urlsplit(text if mark else f"smtp://{text}")
         sound = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and not parts.path.strip("/")
-        sound = sound and not parts.query and not parts.username and (bool(mark) or parts.port is None)
+        sound = sound and not (parts.query or parts.username) and (parts.port is None or bool(mark))
     except ValueError:
         sound = False
     if text and not mark and text.count(":") > 1:  # an IPv6 address

@@ -65,9 +65,9 @@ class Peer:
 
 
 @contextmanager
-def peer(behaviour: Behaviour) -> Iterator[tuple[int, Peer]]:
-    """Run one on loopback; yields its port."""
-    made, listener = Peer(behaviour), socket.create_server(("127.0.0.1", 0))
+def peer(behaviour: Behaviour, host: str = "127.0.0.1") -> Iterator[tuple[int, Peer]]:
+    """Run one on this machine; yields its port."""
+    made, listener = Peer(behaviour), socket.create_server((host, 0))
     listener.settimeout(PAUSE)
 
     def accept() -> None:
@@ -81,7 +81,7 @@ def peer(behaviour: Behaviour) -> Iterator[tuple[int, Peer]]:
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield made.__dict__.setdefault("port", listener.getsockname()[1]), made
+        yield listener.getsockname()[1], made
     finally:
         made.ended.set()
         thread.join()
