@@ -6,12 +6,14 @@ hears of each), and it may make no more; what hangs in the system itself, such a
 on its daemon thread. It does not know what the work is.
 """
 
+import ctypes
 import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -21,6 +23,8 @@ from mlplatform.errors import PlatformError
 T = TypeVar("T")
 UNWIND_SECONDS: Final = 1.0
 """How long work whose connections were cut may take to notice."""
+AGAIN_SECONDS: Final = 0.05
+NOWHERE: Final = bytes(16)
 _MARK: Final = "mlplatform_deadline"
 
 
@@ -63,8 +67,7 @@ class Ties:
             for end in self._ends:
                 end()
             for handle in self._held:
-                with suppress(OSError), socket.socket(fileno=os.dup(handle)) as connected:
-                    connected.shutdown(socket.SHUT_RDWR)
+                _disconnect(handle)
 
     def close(self) -> None:
         """Give the handles back; nothing can be noted any more."""
@@ -99,9 +102,12 @@ class Work(Generic[T]):
         except TimeoutError:
             if not self.runs:  # it was the work's own
                 raise
-        self.cut()
+        end = time.monotonic() + UNWIND_SECONDS
+        while self.runs and time.monotonic() < end:
+            self.cut()
+            wait([self._future], AGAIN_SECONDS)
         try:
-            found = self._future.result(UNWIND_SECONDS)
+            found = self._future.result(0)
         except Exception as error:
             raise DeadlineError(f"no end within {seconds:g} s") from error
         if not late:
@@ -132,6 +138,18 @@ def ties() -> Ties:
     """The ties of the work that this thread does; of none, where it does none."""
     found = vars(threading.current_thread()).get(_MARK)
     return found if isinstance(found, Ties) else Ties()
+
+
+def _disconnect(handle: int) -> None:
+    """End a connection for whoever uses it: who waits is woken, and what a peer goes on sending is not read.
+
+    Linux lets a socket that was shut down be read as long as more arrives. Connecting it to nowhere (AF_UNSPEC) drops
+    the connection, unless somebody waits in the kernel this very moment: so it is tried again.
+    """
+    with suppress(OSError), socket.socket(fileno=os.dup(handle)) as connected:
+        connected.shutdown(socket.SHUT_RDWR)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).connect(handle, NOWHERE, len(NOWHERE))
 
 
 _installing = threading.Lock()

@@ -18,6 +18,11 @@ SECONDS = 0.3
 HEAD = b"HTTP/1.1 200 OK\r\nX: "
 OPENINGS = {"TLS": b"\x16\x03\x03\x3f\xff", "smtplib": b"2"}
 DRIPS = answering(HEAD)
+FLOODS = {
+    "httpx": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "http.client": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "smtplib": (b"", b"220-\r\n"),
+}
 CLIENTS: dict[str, Callable[[int], object]] = {
     "httpx": lambda port: httpx.get(f"http://127.0.0.1:{port}/", timeout=30, trust_env=False),
     "urllib": lambda port: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read(),
@@ -28,6 +33,12 @@ CLIENTS: dict[str, Callable[[int], object]] = {
         "127.0.0.1", port, timeout=30, context=ssl.create_default_context()
     ),
 }
+
+KEPT = [
+    (behaviour, client)
+    for behaviour in ("silent", "dripping", "flooding")
+    for client in (FLOODS if behaviour == "flooding" else CLIENTS)
+]
 
 
 def plainly(port: int) -> bytes:
@@ -50,8 +61,7 @@ def _raise_timeout() -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("behaviour", ["silent", "dripping"])
+@pytest.mark.parametrize(("behaviour", "client"), KEPT)
 def test_a_peer_that_keeps_a_client_is_cut_off_in_every_library(client: str, behaviour: str) -> None:
     def silent(self: Peer, connection: socket.socket) -> None:
         self.silence(connection)
@@ -59,7 +69,11 @@ def test_a_peer_that_keeps_a_client_is_cut_off_in_every_library(client: str, beh
     def dripping(self: Peer, connection: socket.socket) -> None:
         self.drip(connection, next((first for name, first in OPENINGS.items() if name in client), HEAD))
 
-    with peer(silent if behaviour == "silent" else dripping) as (port, stubborn):
+    def flooding(self: Peer, connection: socket.socket) -> None:
+        first, piece = FLOODS[client]
+        self.flood(connection, first, piece * 100)
+
+    with peer({"silent": silent, "dripping": dripping, "flooding": flooding}[behaviour]) as (port, stubborn):
         work = Work(lambda: CLIENTS[client](port), "kept")
         with pytest.raises(DeadlineError, match=r"no end within 0\.3 s"):
             work.result(SECONDS)
