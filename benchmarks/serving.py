@@ -96,7 +96,7 @@ def _soaked(
         reached.append(round(told["rps"]))
         p99.append(told["p99_ms"])
         memory.append(_memory_mib(child.process.pid))
-        queued.append(httpx.get(f"{address}/readyz", timeout=10).json()["recorder"]["queued"])
+        queued.append(httpx.get(f"{address}/readyz", timeout=10, trust_env=False).json()["recorder"]["queued"])
     counts = _drained(address)
     return {
         "seconds": seconds,
@@ -169,7 +169,7 @@ def _drained(address: str) -> dict[str, int]:
     """The recorder's counts once nothing waits any more."""
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
-        counts: dict[str, int] = httpx.get(f"{address}/readyz", timeout=10).json()["recorder"]
+        counts: dict[str, int] = httpx.get(f"{address}/readyz", timeout=10, trust_env=False).json()["recorder"]
         if not counts["queued"] or time.monotonic() > deadline:
             return counts
         time.sleep(0.2)

@@ -91,7 +91,8 @@ def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, 
     command = [sys.executable, "-m", "benchmarks.shadowing", "--serve", str(home), str(port)]
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])}
     spent: dict[str, list[list[float]]] = {"without": [], "with": []}
-    with Fleet(home / "logs") as fleet, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    local = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+    with Fleet(home / "logs") as fleet, local as client:
         fleet.wait_healthy(fleet.start("api", command, paths), answers(f"http://127.0.0.1:{port}/readyz"), 120)
         _ask(client, 5.0, rate)
         for turn in range(turns):

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notify import Notice, Subject, Told
+from monitors.notify import Notice, Subject, Told, said
+from monitors.wording import cleaned
 
 _NEVER: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
 _KEY_LABELS: Final = {"whole": "key", "class": "class", "tag": "group"}
+LONGEST: Final = 8000
+"""Characters of a description."""
 _OFFSET, _PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, b"\xff"
 
 
@@ -26,6 +29,37 @@ def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
     return _body(alerts, ("alertname", "model", "version"), over and not notice.others, notice.links, receiver)
 
 
+def closed(body: Mapping[str, Any], places: Sequence[int], at: datetime) -> dict[str, Any]:
+    """What closes alerts of a body that was sent before: those at these places are resolved, with the same labels.
+
+    So they end for their receiver whatever has become of the rule since: its severity, its metric, or all of it.
+    """
+    alerts = [
+        {**alert, "status": _status(True), "endsAt": _time(at)}
+        for place, alert in enumerate(body["alerts"])
+        if place in places
+    ]
+    return {
+        **body,
+        "status": _status(True),
+        "alerts": alerts,
+        "commonLabels": _common([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+    }
+
+
+def with_closed(body: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A body and, from one that closes alerts, those it lacks: the same alert under labels it had before."""
+    known = {alert["fingerprint"] for alert in body["alerts"]}
+    alerts = [*body["alerts"], *(alert for alert in before["alerts"] if alert["fingerprint"] not in known)]
+    return {
+        **body,
+        "alerts": alerts,
+        "commonLabels": _common([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+    }
+
+
 def lone_alert(
     labels: Mapping[str, str], grouped: Sequence[str], told: Told, link: str, receiver: str
 ) -> dict[str, Any]:
@@ -36,7 +70,7 @@ def lone_alert(
     alert = {
         "status": _status(False),
         "labels": dict(labels),
-        "annotations": {"summary": told.title, "description": " ".join(told.sentences)},
+        "annotations": {"summary": cleaned(told.title), "description": " ".join(said(told, LONGEST))},
         "startsAt": _time(told.at),
         "endsAt": _NEVER,
         "generatorURL": link,
@@ -88,7 +122,7 @@ def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
     }
     annotations = {
         "summary": notice.title,
-        "description": subject.sentence,
+        "description": cleaned(subject.sentence)[:LONGEST],
         **({"runbook_url": rule.runbook} if rule.runbook else {}),
         **({"confused": "; ".join(notice.confused)} if notice.confused else {}),
     }

@@ -116,7 +116,7 @@ def acknowledge(alert: Alert, now: datetime) -> Step:
 
 
 def supersede(alert: Alert, now: datetime) -> Step:
-    """A new version serves: the open alert of the old one ends without a notice; a closed one stays."""
+    """A new version serves: the open alert of the old one ends; a closed one stays. Who tells of it knows who heard."""
     if not alert.is_open:
         return Step(alert)
     return _move(alert, "superseded", now, f"version {alert.version} no longer serves")

@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+_ADDRESS = re.compile(r"[^@\s<>,;:()\[\]\\\"]+@([^@\s<>,;:()\[\]\\\"]+|\[[0-9A-Za-z.:]+\])")
+_SUBMISSION, _IMPLICIT_TLS = 587, 465
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -43,9 +44,26 @@ def _service_address(value: SecretStr) -> SecretStr:
 
 
 def _mail_address(value: str) -> str:
-    if value and not _ADDRESS.fullmatch(value):
+    if value and not (_ADDRESS.fullmatch(value) and value.isprintable()):
         raise ValueError("is not an email address; write name@host")
     return value
+
+
+def _mail_host(value: str) -> str:
+    """A host name, or smtp://host:port, or smtps://host:port for TLS from the first byte."""
+    text = value.strip()
+    _, mark, _ = text.partition("://")
+    try:
+        parts = urlsplit(text if mark else f"smtp://{text}")
+        sound = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and not parts.path.strip("/")
+        sound = sound and not (parts.query or parts.username) and (parts.port is None or bool(mark))
+    except ValueError:
+        sound = False
+    if text and not mark and text.count(":") > 1:  # an IPv6 address
+        sound = bool(re.fullmatch(r"[0-9A-Fa-f:.]+(%\w+)?", text))
+    if text and (not sound or not text.isprintable() or any(character.isspace() for character in text)):
+        raise ValueError("is not a mail server; write a host name, or smtps://host:465 for TLS from the first byte")
+    return text
 
 
 def _mail_addresses(value: object) -> object:
@@ -84,6 +102,8 @@ Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
 WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
 ServiceAddress = Annotated[SecretStr, AfterValidator(_service_address)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
+MailHost = Annotated[str, AfterValidator(_mail_host)]
+Encryption = Literal["implicit", "starttls", "none"]
 MailAddresses = Annotated[
     tuple[MailAddress, ...],
     BeforeValidator(_mail_addresses),
@@ -121,18 +141,41 @@ class SlackChannel(Reachable):
 
 
 class EmailChannel(Reachable):
-    """An SMTP server and the people who read."""
+    """An SMTP server and the people who read.
+
+    `tls: auto` is TLS from the first byte (implicit) at port 465 and for smtps://, else what `starttls` says: STARTTLS
+    or plain text. There is nothing between: a server that offers no encryption gets no mail that asks for it.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("host", "sender", "to")
 
     type: Literal["email"]
     to: MailAddresses
     sender: MailAddress
-    host: str
-    port: Port = 587
+    host: MailHost
+    port: Port = _SUBMISSION
     username: str = ""
     password: SecretStr = SecretStr("")
     starttls: bool = True
+    tls: Literal["auto", "implicit", "starttls", "none"] = "auto"
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port; a port in the host's address wins, and smtps:// alone means 465."""
+        if "://" not in self.host:
+            return self.host, self.port
+        parts = urlsplit(self.host)
+        usual = _IMPLICIT_TLS if parts.scheme == "smtps" and self.port == _SUBMISSION else self.port
+        return parts.hostname or "", parts.port or usual
+
+    @property
+    def encryption(self) -> Encryption:
+        """How the connection is kept from others' eyes."""
+        if self.tls != "auto":
+            return self.tls
+        if self.host.startswith("smtps://") or self.server[1] == _IMPLICIT_TLS:
+            return "implicit"
+        return "starttls" if self.starttls else "none"
 
     @model_validator(mode="after")
     def _credentials_come_in_pairs(self) -> Self:

@@ -1,6 +1,7 @@
 """Hours in which people are not told about what can wait; actions still run, reminders go afterwards."""
 
-from datetime import datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -10,6 +11,8 @@ from monitors.channels import Strict
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+MOST_HOURS = 21
 
 
 def _known_zone(name: str) -> str:
@@ -27,6 +30,13 @@ class MuteHours(Strict):
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     severities: tuple[Literal["info", "warning", "critical"], ...] = ("info", "warning")
 
+    def end_after(self, at: datetime) -> datetime:
+        """When hours that cover a moment end."""
+        zone = ZoneInfo(self.timezone)
+        day, end = at.astimezone(zone).date(), time.fromisoformat(self.to)
+        ends = (datetime.combine(day + timedelta(days=ahead), end, zone).astimezone(UTC) for ahead in range(3))
+        return next(each for each in ends if each > at)
+
     def covers(self, severity: str, at: datetime) -> bool:
         """Whether a notice of that severity is held back at that moment; `days` are those on which the hours begin."""
         if severity not in self.severities:
@@ -37,3 +47,17 @@ class MuteHours(Strict):
         if begin < end:
             return today in self.days and begin <= now < end
         return (today in self.days and now >= begin) or (yesterday in self.days and now < end)
+
+
+def heard_from(hours: Sequence[MuteHours], severity: str, at: datetime) -> datetime:
+    """From when on a notice of that severity may be told: the moment itself, or the end of the hours that cover it.
+
+    Hours that cover each other's ends without a gap hold it back for MOST_HOURS of them at most.
+    """
+    moment = at
+    for _ in range(MOST_HOURS):
+        covering = next((each for each in hours if each.covers(severity, moment)), None)
+        if covering is None:
+            break
+        moment = covering.end_after(moment)
+    return moment

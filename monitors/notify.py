@@ -1,6 +1,6 @@
 """What people and machines are to be told about alerts of one rule; no channel's format, and it sends nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -12,6 +12,10 @@ from monitors.rules import Rule, Severity
 
 MOST_THUMBNAILS: Final = 6
 MOST_NAMED: Final = 20
+LONGEST_TITLE: Final = 140
+LONGEST_TEXT: Final = 100_000
+LEAST_ABOUT: Final = 24
+"""Characters of a title that are left to say what it is about, however long its rule's name is."""
 _HEADLINE: Final[Mapping[Kind, str]] = {
     "firing": "firing",
     "repeat": "still firing",
@@ -99,23 +103,22 @@ class Notice:
 
     @property
     def title(self) -> str:
-        alert, about = self.first, about_keys(self.rule, [subject.alert.key for subject in self.subjects])
-        shown = f" ({about})" if about else ""
-        return _one_line(f"{_HEADLINE[self.kind]}: {alert.rule}{shown} · {alert.model} v{alert.version}")
+        alert, keys = self.first, [subject.alert.key for subject in self.subjects]
+        before, after = f"{_HEADLINE[self.kind]}: {alert.rule}", f" · {alert.model} v{alert.version}"
+        about = about_keys(self.rule, keys, max(LEAST_ABOUT, LONGEST_TITLE - len(before) - len(after) - 3))
+        return wording.cleaned(f"{before}{f' ({about})' if about else ''}{after}")
 
     @property
     def sentences(self) -> list[str]:
-        """What was found, alert by alert; those beyond MOST_NAMED are counted."""
-        rest = len(self.subjects) - MOST_NAMED
-        more = [f"And {wording.counted(rest, 'alert')} more."] if rest > 0 else []
-        return [subject.sentence for subject in self.subjects[:MOST_NAMED]] + more
+        """What was found, alert by alert."""
+        return [subject.sentence for subject in self.subjects]
 
     @property
     def facts(self) -> dict[str, str]:
         """The numbers in plain words, in the order they are read."""
         alert, rule = self.first, self.rule
         one = len(self.subjects) == 1
-        numbers = numbers_of(rule, alert) if one else _one_line_each(rule, self.subjects[:MOST_NAMED])
+        numbers = numbers_of(rule, alert) if one else _one_line_each(rule, self.subjects)
         shared = {
             "Most confused": "; ".join(self.confused),
             "Version": f"{alert.model} v{alert.version}",
@@ -147,13 +150,28 @@ def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> 
     return f"{evaluation_id}-{kind}"
 
 
-def about_keys(rule: Rule, keys: Sequence[str]) -> str:
-    """What a rule's alerts are about: "class 3", "classes 3, 5, 8", "scanner flatbed", or nothing for the whole."""
-    named = [key for key in keys if key]
+def said(notice: Told, longest: int, clean: Callable[[str], str] = wording.cleaned) -> list[str]:
+    """What a notice says, in whole sentences as far as they fit so many characters; the others are counted."""
+    noun = "alert" if isinstance(notice, Notice) else "sentence"
+    return wording.sentences_within([clean(each) for each in notice.sentences], MOST_NAMED, longest, noun)
+
+
+def facts_of(notice: Told) -> dict[str, str]:
+    """A notice's facts, of which names may come from outside, without characters that nobody sees."""
+    return {wording.cleaned(name): wording.cleaned(value) for name, value in notice.facts.items()}
+
+
+def about_keys(rule: Rule, keys: Sequence[str], longest: int = LONGEST_TITLE) -> str:
+    """What a rule's alerts are about: "class 3", "classes 3, 5, 8", "scanner flatbed", or nothing for the whole.
+
+    Keys that do not fit so many characters are counted.
+    """
+    named = [wording.cleaned(key) for key in keys if key]
     if not named or NO_DATA in named:
-        return wording.listed(named, MOST_NAMED) if named else ""
+        return wording.listed_within(named, MOST_NAMED, longest) if named else ""
     nouns = {"whole": "", "class": "class " if len(named) == 1 else "classes ", "tag": f"{rule.by} "}
-    return f"{nouns[rule.kind.key]}{wording.listed(named, MOST_NAMED)}"
+    noun = nouns[rule.kind.key]
+    return f"{noun}{wording.listed_within(named, MOST_NAMED, longest - len(noun))}"
 
 
 def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
@@ -172,23 +190,20 @@ def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
 
 def plain_text(notice: Told) -> str:
     """The whole notice but its title, for whoever reads plain text."""
-    facts = "\n".join(f"{name}: {value}" for name, value in notice.facts.items())
+    facts = "\n".join(f"{name}: {value}" for name, value in facts_of(notice).items())
     pictures = "\n".join(f"{each.caption} {each.url}".rstrip() for each in notice.thumbnails)
     worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
-    parts = ("\n".join(notice.sentences), facts, worst, links, notice.reminder)
+    parts = ("\n".join(said(notice, LONGEST_TEXT)), facts, worst, links, notice.reminder)
     return "\n\n".join(part for part in parts if part)
 
 
 def _one_line_each(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]:
-    lines = {}
-    for subject in subjects:
+    lines, rest = dict[str, str](), len(subjects) - MOST_NAMED
+    for subject in subjects[:MOST_NAMED]:
         alert, metric = subject.alert, rule.metric
         limits = wording.interval(metric, alert.low, alert.high)
         name = about_keys(rule, [alert.key]) or alert.id
         lines[name] = f"{wording.amount(metric, alert.value)} ({limits}), {wording.counted(alert.n, 'sample')}"
+    lines |= {"Further": f"{wording.counted(rest, 'alert')} more"} if rest > 0 else {}
     return lines | {"Allowed": wording.amount(rule.metric, subjects[0].alert.threshold)}
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

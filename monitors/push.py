@@ -5,6 +5,7 @@ from typing import Final
 
 from monitors.notify import Told, plain_text
 from monitors.rules import Severity
+from monitors.wording import cleaned
 
 _TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
 
@@ -12,4 +13,4 @@ _TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "c
 def push_payload(notice: Told) -> dict[str, str]:
     """Title, body and Apprise's kind of message: info, success, warning or failure."""
     kind = "success" if notice.kind == "resolved" else _TYPE[notice.severity]
-    return {"title": notice.title, "body": plain_text(notice), "type": kind}
+    return {"title": cleaned(notice.title), "body": plain_text(notice), "type": kind}

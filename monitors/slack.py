@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from monitors.notify import MOST_THUMBNAILS, Thumbnail, Told
+from monitors.notify import MOST_THUMBNAILS, Thumbnail, Told, facts_of, said
+from monitors.wording import cleaned
 
 _MARK: Final[Mapping[str, str]] = {
     "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",
-    "recording-lost": "🕳️", "retraining-useless": "🪫",
+    "recording-lost": "🕳️", "superseded": "⏹️", "promoted": "⏫", "retraining-useless": "🪫",
 }  # fmt: skip
 HEADER, SECTION, FIELD, FIELDS, BUTTON, URL, ALT = 150, 3000, 2000, 10, 75, 3000, 2000
 
@@ -20,16 +21,16 @@ Block = dict[str, Any]
 
 def slack_payload(notice: Told) -> dict[str, Any]:
     """The body for a Slack incoming webhook, in blocks, with a plain text for phones."""
-    title = f"{_MARK[notice.kind]} {notice.title}"
-    sentences = "\n".join(_escaped(sentence) for sentence in notice.sentences)
+    title = f"{_MARK[notice.kind]} {cleaned(notice.title)}"
     fields = [
-        _markdown(f"*{_escaped(name)}*\n{_escaped(value)}", FIELD) for name, value in notice.facts.items() if value
+        _markdown(f"*{_escaped(name)}*\n{_escaped(value)}", FIELD) for name, value in facts_of(notice).items() if value
     ]
+    opening = f"{_clipped(_escaped(title), HEADER)} — "
     return {
-        "text": _clipped(f"{_escaped(title)} — {sentences}", SECTION),
+        "text": f"{opening}{_sentences(notice, SECTION - len(opening))}",
         "blocks": [
             {"type": "header", "text": _plain(title, HEADER)},
-            {"type": "section", "text": _markdown(sentences, SECTION)},
+            {"type": "section", "text": _markdown(_sentences(notice, SECTION), SECTION)},
             *({"type": "section", "fields": part} for part in _parts(fields, FIELDS)),
             *_pictures(notice.thumbnails),
             *_buttons(notice.all_links),
@@ -44,6 +45,13 @@ def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "blocks": kept}
 
 
+def _sentences(notice: Told, longest: int) -> str:
+    """What the notice says, as long as may be: whole sentences, and how many there are besides."""
+    first, *others = said(notice, longest, lambda text: _escaped(cleaned(text))) or [""]
+    rest = "".join(f"\n{each}" for each in others)
+    return f"{_clipped(first, longest - len(rest))}{rest}"
+
+
 def _has_picture(block: Block) -> bool:
     return any(element["type"] == "image" for element in block.get("elements", ()))
 
@@ -53,8 +61,10 @@ def _pictures(thumbnails: Sequence[Thumbnail]) -> list[Block]:
     shown = [each for each in thumbnails if each.url and len(each.url) <= URL][:MOST_THUMBNAILS]
     if not shown:
         return []
-    images = [{"type": "image", "image_url": each.url, "alt_text": _clipped(each.caption, ALT)} for each in shown]
-    captions = " · ".join(_escaped(each.caption) for each in shown)
+    images = [
+        {"type": "image", "image_url": each.url, "alt_text": _clipped(cleaned(each.caption), ALT)} for each in shown
+    ]
+    captions = " · ".join(_escaped(cleaned(each.caption)) for each in shown)
     return [{"type": "context", "elements": [*images, _markdown(f"Worst errors: {captions}", SECTION)]}]
 
 

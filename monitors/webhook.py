@@ -4,6 +4,7 @@ from datetime import UTC
 from typing import Any
 
 from monitors.notify import Notice, Subject
+from monitors.wording import cleaned
 
 
 def webhook_payload(notice: Notice) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _alert(subject: Subject) -> dict[str, Any]:
         "alert_id": alert.id,
         "key": alert.key,
         "state": alert.state,
-        "sentence": subject.sentence,
+        "sentence": cleaned(subject.sentence),
         "value": alert.value,
         "low": alert.low,
         "high": alert.high,

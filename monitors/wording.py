@@ -1,11 +1,13 @@
 """Numbers of a metric in plain words; decides nothing."""
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, assert_never
 
 from monitors.kinds import kind_of
 
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _UNITS: Final = (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -71,6 +73,35 @@ def duration(length: timedelta) -> str:
     """A length of whole seconds as rules write it: "4h", "90m"; "0s" for none."""
     seconds = int(length.total_seconds())
     return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and seconds % size == 0), "0s")
+
+
+def cleaned(text: str) -> str:
+    """Text from outside as one line for people: without control characters, breaks and marks that turn it around."""
+    visible = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in text)
+    return " ".join(visible.split())
+
+
+def sentences_within(sentences: Sequence[str], most: int, longest: int, noun: str = "sentence") -> list[str]:
+    """As many whole sentences as fit, `most` at most; the others are counted in a last one, which always fits.
+
+    Together with line breaks they are no longer than `longest` characters, unless the first alone is.
+    """
+    for kept in range(min(most, len(sentences)), 0, -1):
+        rest = len(sentences) - kept
+        shown = [*sentences[:kept], *([f"And {counted(rest, noun)} more."] if rest else [])]
+        if kept == 1 or len("\n".join(shown)) <= longest:
+            return shown
+    return []
+
+
+def listed_within(names: Sequence[str], most: int, longest: int) -> str:
+    """`listed`, in at most so many characters: fewer names, and a single one is cut, before the count is."""
+    for kept in range(min(most, len(names)), 0, -1):
+        shown = listed(names, kept)
+        if len(shown) <= longest:
+            return shown
+    rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0][: max(1, longest - len(rest) - 1)]}…{rest}" if names else ""
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -127,7 +127,7 @@ class Storm:
     def _ask(self, ledger: Ledger, number: int) -> None:
         chance = random.Random(f"{self.seed} {number}")
         digits = self._digits
-        with httpx.Client(timeout=10.0) as client:
+        with httpx.Client(timeout=10.0, trust_env=False) as client:
             while not self._ending.is_set():
                 images = [digits.images[chance.randrange(len(digits))] for _ in range(chance.choice((1, 1, 1, 5)))]
                 body = [base64.b64encode(to_png(image)).decode() for image in images]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
-from mlplatform.champion import Champions
+from mlplatform.champion import Champions, Change
 from mlplatform.clock import Clock, new_id, utc_now
+from mlplatform.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.rules import AlertsConfig, load_rules
@@ -22,7 +23,10 @@ from registry.runs import Tracking
 from registry.server import quiet_environment
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from mlplatform.looking import Looker
+    from mlplatform.store.promotions import Promotion
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,12 @@ class Parts:
     @cached_property
     def champions(self) -> Champions:
         """Who serves, and the way to change it."""
-        return Champions(self.database, self.catalog, self.clock, self.instance)
+        return Champions(self.database, self.catalog, self.clock, self.instance, announce=self._announce)
+
+    def _announce(self, connection: "Connection", change: Change, promotion: "Promotion") -> None:
+        from mlplatform.notices import post_change  # what only a process that promotes needs
+
+        post_change(connection, self, change, promotion)
 
     @cached_property
     def family(self) -> Family:
@@ -91,6 +100,8 @@ def environment() -> Mapping[str, str]:
 def build(settings: Settings) -> Parts:
     """Prepare this process (quiet libraries, logging) and hand out its parts."""
     os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
+    own = (settings.host, settings.mlflow_host)
+    os.environ.update(without_proxy_for_this_host(os.environ, own))
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

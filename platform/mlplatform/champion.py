@@ -34,7 +34,7 @@ class Change:
     """A wish to change the champion. `retraining` is (id, owner token) when a retraining makes it.
 
     `after` is the number of the promotion that must still be the newest; `force` promotes a version in quarantine and
-    lifts that; `within` writes what else belongs to the change, in its transaction.
+    lifts that; `within` writes what else belongs to the change, in its transaction, and tells of it.
     """
 
     model: str
@@ -52,13 +52,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Champions:
-    """Reads and changes champions; `holder` names this process in leases."""
+    """Reads and changes champions; `holder` names this process in leases.
+
+    `announce` puts the notices about a change into its transaction.
+    """
 
     database: Database
     catalog: Catalog
     clock: Clock
     holder: str
     patience_seconds: float = LEASE_PATIENCE_SECONDS
+    announce: Callable[[Connection, Change, promotions.Promotion], object] | None = None
 
     def current(self, model: str) -> promotions.Promotion | None:
         """The promotion that made the serving version."""
@@ -173,6 +177,8 @@ class Champions:
         audit.note(connection, change.actor, change.kind, f"{change.model}/{change.to_version}", now, details)
         if change.within is not None:
             change.within(connection, promotion)
+        elif self.announce is not None:
+            self.announce(connection, change, promotion)
         return promotion
 
     def _project(self, promotion: promotions.Promotion) -> None:

@@ -13,6 +13,7 @@ from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.label_status import in_words, label_status, last_judged
 from mlplatform.label_use import starved_by
 from mlplatform.people import known_keys
+from mlplatform.proxies import proxy_of
 from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.spool import shelf
 from mlplatform.spool.asides import Asides
@@ -149,6 +150,8 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
     if rules.model != parts.family.name:
         yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
     yield from _own_metrics(rules.rules)
+    if (variable := proxy_of(os.environ)) and not parts.settings.delivery_proxy:
+        yield "note", f"notices go directly, not through {variable}; PLATFORM_DELIVERY_PROXY sends them through a proxy"
     for name, channel in rules.channels.items():
         if not channel.configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
@@ -174,9 +177,7 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
     with parts.database.read() as connection:
         alive = leases.alive(connection, now - ALIVE)
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
-        stuck = [
-            item for item in outbox.undelivered(connection) if item.state == "failed" and item.created_at > now - RECENT
-        ]
+        notices = outbox.undelivered(connection)
     for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
@@ -184,8 +185,12 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
     for beat in alive:
         if beat.component == "api" and beat.details.get("error"):
             yield "problem", f"API server {beat.instance} does not follow the champion: {beat.details['error']}"
+    stuck = [each for each in notices if each.state == "failed" and each.next_attempt_at > now - RECENT]
     if stuck:
         yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
+    late = [each for each in notices if each.state == "waiting" and each.last_error and each.created_at < now - LATE]
+    if late:
+        yield "problem", f"{len(late)} notice(s) wait for receivers: {late[0].channel}: {late[0].last_error}"
 
 
 def _labels(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -231,7 +236,8 @@ def _tables_are_current(parts: Parts) -> bool:
     return current == newest
 
 
-RECENT = timedelta(days=1)  # older notices that were given up are history
+RECENT = timedelta(days=1)  # notices that were given up before are history
+LATE = timedelta(minutes=10)  # notices that nobody took for so long are a receiver's fault
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "settings": _settings,
     "disk": _disk,

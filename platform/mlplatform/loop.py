@@ -15,6 +15,7 @@ from mlplatform.actions import act
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
 from mlplatform.early import given_since, pin_first, read_minutes
+from mlplatform.endings import post_ended
 from mlplatform.errors import ConflictError
 from mlplatform.evidence import Sample, baseline_of, read_labels, sample_of, silence, since_change, tally_of
 from mlplatform.notices import post_group
@@ -127,18 +128,24 @@ def graver(state: str, other: str) -> bool:
 
 
 def retire_alerts(
-    connection: Connection, model: str, champion: int, now: datetime, rules: Collection[str] | None = None
+    connection: Connection, parts: Parts, champion: int, now: datetime, rules: Collection[str] | None = None
 ) -> int:
-    """Close the open alerts of versions that no longer serve, and of rules that are no longer written."""
-    retired = 0
-    for alert in alerts.open_alerts(connection, model, lock=True):
+    """Close the open alerts of versions that no longer serve, and of rules that are no longer written.
+
+    Whoever was told that one fires is told of its end; returns how many alerts ended.
+    """
+    retired, known = 0, list[tuple[Alert, str]]()
+    for alert in alerts.open_alerts(connection, parts.rules.model, lock=True):
         moved = supersede(alert, now)
         if alert.version == champion:
             if rules is None or alert.rule in rules:
                 continue
             moved = replace(moved, change=Change(alert.state, "superseded", "its rule is no longer in alerts.yaml"))
         _save_move(connection, moved, now)
+        if moved.alert is not None and moved.change is not None and alert.state != "pending":
+            known.append((moved.alert, moved.change.reason))
         retired += 1
+    post_ended(connection, parts, known, now)
     return retired
 
 
@@ -158,7 +165,7 @@ def _drive_alerts(
     evaluation: evaluations.Evaluation,
 ) -> None:
     written = {each.name for each in parts.rules.rules}
-    retire_alerts(connection, evaluation.model_name, evaluation.model_version, evaluation.at, written)
+    retire_alerts(connection, parts, evaluation.model_version, evaluation.at, written)
     every_open = alerts.open_alerts(connection, evaluation.model_name, lock=True)
     open_now = {alert.key: alert for alert in every_open if alert.rule == rule.name}
     inhibited = any(alert.rule in rule.inhibited_by and alert.state != "pending" for alert in every_open)

@@ -1,33 +1,31 @@
 """Notices put into the outbox: composed once, whole, when their cause is written; sending is somebody else's."""
 
-from collections import Counter
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import assert_never
 
 from sqlalchemy import Connection
 
 from mlplatform.build import Parts
-from mlplatform.links import image_link, links_of, version_links
-from mlplatform.store import alerts, evaluations, judged, outbox
-from mlplatform.store.dossier import firing, run_of
+from mlplatform.champion import Change
+from mlplatform.composition import compose, not_silenced, notice_of
+from mlplatform.endings import post_resolved
+from mlplatform.links import version_links
+from mlplatform.store import evaluations, outbox, promotions
 from mlplatform.store.probations import Probation
-from mlplatform.store.worst import worst_errors
-from monitors.alertmanager import alertmanager_payload
-from monitors.alerts import Alert, Kind
-from monitors.channels import AlertmanagerChannel, AppriseChannel, Channel, EmailChannel, SlackChannel, WebhookChannel
+from monitors.alerts import Kind
+from monitors.channels import AlertmanagerChannel
 from monitors.duel import Duel
-from monitors.loss import Loss, loss_alert, loss_webhook
-from monitors.mail import email_message
-from monitors.notify import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
-from monitors.push import push_payload
-from monitors.rollback import Rollback, rollback_alert, rollback_webhook
+from monitors.errors import MonitorError
+from monitors.loss import Loss
+from monitors.mute import heard_from
+from monitors.notify import Subject
+from monitors.promotion import Promotion
+from monitors.rollback import Rollback
 from monitors.rules import AlertsConfig, Rule
-from monitors.slack import slack_payload
-from monitors.stall import Stall, stall_alert, stall_webhook
-from monitors.webhook import webhook_payload
+from monitors.stall import Stall
 
-MESSAGE_ID_DOMAIN = "mlplatform.invalid"
+log = logging.getLogger(__name__)
 
 
 def post_group(
@@ -41,23 +39,25 @@ def post_group(
     """Put one notice about these alerts into the outbox per configured channel; returns how many.
 
     The alerts are of one rule and version, and the evaluation moved all of them the same way. Those under a silence
-    are left out; in mute hours nobody is told, but for an escalation.
+    are left out; in mute hours nobody is told, but for an escalation. What has ended is told as `endings` says.
     """
-    told = _heard(connection, subjects, evaluation)
+    if kind == "resolved":
+        return post_resolved(connection, parts, rule, subjects, evaluation)
+    told = not_silenced(connection, subjects, evaluation.at)
     if kind != "escalated" and any(hours.covers(rule.severity, evaluation.at) for hours in parts.rules.mute):
         return 0
     names = rule.escalate.notify if kind == "escalated" and rule.escalate else rule.notify
     reached = {name: channel for name in names if (channel := parts.rules.channels[name]).configured}
     if not told or not reached:
         return 0
-    notice = _notice(connection, parts, rule, told, kind, evaluation)
+    notice = notice_of(connection, parts, rule, told, kind, evaluation)
     of_notice = [each.alert.id for each in told]
     return sum(
         outbox.post(
             connection,
             key=f"{notice.idempotency_key}-{name}",
             channel=name,
-            payload={**compose(notice, name, channel), "kind": kind, "alerts": of_notice},
+            payload={**compose(notice, name, channel), "kind": kind, "alerts": of_notice, "severity": rule.severity},
             alert_id=of_notice[0],
             now=evaluation.at,
         )
@@ -73,19 +73,54 @@ def post_rollback(connection: Connection, parts: Parts, ended: Probation) -> int
     return post_alone(connection, parts, _rollback(parts, ended), ended.ended_at or parts.clock())
 
 
-def post_alone(connection: Connection, parts: Parts, notice: Rollback | Loss | Stall, now: datetime) -> int:
-    """Put a notice that is about no alert into the outbox, once per channel and key; returns how many are new."""
+def post_change(connection: Connection, parts: Parts, change: Change, promotion: promotions.Promotion) -> int:
+    """Put one notice about another champion into the outbox per channel, in the transaction that makes it champion.
+
+    A first version is no news to anybody. Where alerts.yaml cannot be read nobody is told, and the change stands.
+    """
+    if change.expected is None:
+        return 0
+    try:
+        rules = parts.rules
+    except MonitorError as error:
+        log.warning("nobody is told that version %d is champion: %s", promotion.to_version, error)
+        return 0
+    name, before = change.model, change.expected
+    if change.kind == "rollback":
+        return post_alone(connection, parts, _rollback_by_hand(connection, parts, change, promotion), promotion.at)
+    links = version_links(parts.settings, name, promotion.to_version)
+    key = f"promoted-{name}-{promotion.seq}"
+    made = Promotion(name, promotion.to_version, before, change.actor, change.reason, promotion.at, links, key)
+    people = {each for each in _channels(rules) if not isinstance(rules.channels[each], AlertmanagerChannel)}
+    due = heard_from(rules.mute, made.severity, promotion.at)
+    return post_alone(connection, parts, made, promotion.at, people, due)
+
+
+def post_alone(
+    connection: Connection,
+    parts: Parts,
+    notice: Rollback | Loss | Promotion | Stall,
+    now: datetime,
+    among: Collection[str] | None = None,
+    due: datetime | None = None,
+) -> int:
+    """Put a notice that is about no alert into the outbox, once per channel and key; returns how many are new.
+
+    `among` narrows the channels, and nothing is sent before `due`.
+    """
     channels = parts.rules.channels
-    reached = {name: channels[name] for name in _channels(parts.rules) if channels[name].configured}
+    names = [name for name in _channels(parts.rules) if among is None or name in among]
+    reached = {name: channels[name] for name in names if channels[name].configured}
     return sum(
         outbox.post(
             connection,
             key=f"{notice.idempotency_key}-{name}",
             channel=name,
-            payload={**compose(notice, name, channel), "kind": notice.kind},
+            payload={**compose(notice, name, channel), "kind": notice.kind, "severity": notice.severity},
             alert_id=None,
             now=now,
             model_name=notice.model,
+            due=due,
         )
         for name, channel in reached.items()
     )
@@ -120,146 +155,26 @@ def _rollback(parts: Parts, ended: Probation) -> Rollback:
     )
 
 
-def compose(notice: Notice | Rollback | Loss | Stall, name: str, channel: Channel) -> dict[str, object]:
-    """What exactly will be sent through the channel of that name, every time it is tried; no secret is in it."""
-    match channel:
-        case SlackChannel():
-            return {"type": "slack", "body": slack_payload(notice)}
-        case EmailChannel():
-            message = email_message(notice, channel.sender, channel.to, MESSAGE_ID_DOMAIN)
-            return {"type": "email", "message": message.as_string()}
-        case WebhookChannel():
-            return {"type": "webhook", "body": _webhook(notice)}
-        case AlertmanagerChannel():
-            return {"type": "alertmanager", "body": _alertmanager(notice, name)}
-        case AppriseChannel():
-            return {"type": "apprise", "body": push_payload(notice)}
-        case _:
-            assert_never(channel)
-
-
-def _webhook(notice: Notice | Rollback | Loss | Stall) -> dict[str, object]:
-    match notice:
-        case Rollback():
-            return rollback_webhook(notice)
-        case Loss():
-            return loss_webhook(notice)
-        case Stall():
-            return stall_webhook(notice)
-        case Notice():
-            return webhook_payload(notice)
-        case _:
-            assert_never(notice)
-
-
-def _alertmanager(notice: Notice | Rollback | Loss | Stall, name: str) -> dict[str, object]:
-    match notice:
-        case Rollback():
-            return rollback_alert(notice, name)
-        case Loss():
-            return loss_alert(notice, name)
-        case Stall():
-            return stall_alert(notice, name)
-        case Notice():
-            return alertmanager_payload(notice, name)
-        case _:
-            assert_never(notice)
-
-
-def _heard(
-    connection: Connection, subjects: Sequence[Subject], evaluation: evaluations.Evaluation
-) -> tuple[Subject, ...]:
-    """Those that no silence covers."""
-    silences = alerts.active_silences(connection, evaluation.at)
-    return tuple(
-        each for each in subjects if not any(silence.covers(each.alert, evaluation.at) for silence in silences)
-    )
-
-
-def _notice(
-    connection: Connection,
-    parts: Parts,
-    rule: Rule,
-    subjects: tuple[Subject, ...],
-    kind: Kind,
-    evaluation: evaluations.Evaluation,
-) -> Notice:
-    about = [each.alert for each in subjects]
-    name, version, told = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
-    others = [Subject(*each) for each in firing(connection, name, version, rule.name) if each[0].id not in told]
-    to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
-    errors_matter = kind != "resolved" and rule.reads_labels
-    return Notice(
-        kind=kind,
-        rule=rule,
-        subjects=subjects,
-        at=evaluation.at,
-        links=links_of(parts.settings, evaluation, to_acknowledge, run_of(connection, name, version)),
-        idempotency_key=idempotency_key(about, kind, evaluation.id),
-        confused=_confused(connection, rule, about, evaluation) if errors_matter else (),
-        thumbnails=_thumbnails(connection, parts, rule, about, evaluation) if errors_matter else (),
-        others=_heard(connection, others, evaluation),
-    )
-
-
-def _confused(
-    connection: Connection, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
-) -> tuple[str, ...]:
-    """For each alert the pair of classes most often confused in the window: "3 read as 5, 14 of 20 errors"."""
-    name, version = evaluation.model_name, evaluation.model_version
-    start, end = evaluation.window_start, evaluation.window_end
-    whole = judged.counted(connection, name, version, start, end)
-    phrases = []
-    for alert in about:
-        tags = _tags_of(rule, alert)
-        part = judged.counted_inside(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else whole
-        pairs: Counter[tuple[str, str]] = Counter()
-        truth = _class_of(rule, alert)
-        for cell in counts:
-            if not cell.correct and cell.source in rule.sources and truth in (None, cell.truth):
-                pairs[cell.truth, cell.label] += cell.n
-        for (truth, label), n in pairs.most_common(1):
-            phrases.append(f"{truth} read as {label}, {n} of {pairs.total()} errors")
-    return tuple(phrases)
-
-
-def _class_of(rule: Rule, alert: Alert) -> str | None:
-    """The class an alert is about; None where it is about something else."""
-    return alert.key if rule.kind.key == "class" and alert.key else None
-
-
-def _tags_of(rule: Rule, alert: Alert) -> dict[str, str]:
-    """The tags of the answers an alert is about: those of its rule's slice, and of its group."""
-    return {**rule.slice, **({rule.by: alert.key} if rule.by and alert.key else {})}
-
-
-def _thumbnails(
-    connection: Connection, parts: Parts, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
-) -> tuple[Thumbnail, ...]:
-    """The worst errors about each alert in turn, MOST_THUMBNAILS together."""
-    shown = about[:MOST_THUMBNAILS]
-    found = [
-        error
-        for alert in shown
-        for error in worst_errors(
-            connection,
-            evaluation.model_name,
-            evaluation.model_version,
-            _class_of(rule, alert),
-            evaluation.window_start,
-            evaluation.window_end,
-            rule.sources,
-            MOST_THUMBNAILS // len(shown),
-            _tags_of(rule, alert),
-        )
-    ]
-    return tuple(
-        Thumbnail(
-            error.prediction_id,
-            f"{error.truth} read as {error.label}, {100 * error.confidence:.0f} %",
-            error.png,
-            image_link(parts.settings, error.prediction_id),
-        )
-        for error in found
+def _rollback_by_hand(
+    connection: Connection, parts: Parts, change: Change, promotion: promotions.Promotion
+) -> Rollback:
+    """What to say about a rollback that somebody asked for."""
+    name, left = change.model, change.expected or 0
+    history = promotions.history(connection, name, limit=1000)
+    since = next((each.at for each in history if each.to_version == left), promotion.at)
+    return Rollback(
+        model=name,
+        version=left,
+        restored=promotion.to_version,
+        reason=change.reason,
+        at=promotion.at,
+        since=since,
+        facts={
+            "Version": f"{name} v{left}",
+            "Serves again": f"{name} v{promotion.to_version}",
+            "By": change.actor,
+            "Champion since": f"{since:%Y-%m-%d %H:%M} UTC",
+        },
+        links=version_links(parts.settings, name, left),
+        idempotency_key=f"rolled-back-{name}-by-hand-{promotion.seq}",
     )

@@ -11,17 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, Final
 
+from mlplatform.addresses import Network, address_of, embedded, is_public
 from mlplatform.errors import SettingsError
 
 _MARK: Final = "mlplatform_outward"
-_EVENTS: Final = frozenset({"socket.connect", "socket.sendto"})
-_CLOUD: Final = frozenset({"168.63.129.16", "fd00:ec2::254"})
-"""Addresses at which clouds tell their machines secrets, beyond the link-local ones."""
-_TRANSLATED: Final = ip_network("64:ff9b::/96")
-Address = IPv4Address | IPv6Address
+_EVENTS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 
 class RefusedError(PermissionError): ...
@@ -31,18 +28,22 @@ class RefusedError(PermissionError): ...
 class Outward:
     """Public addresses, these networks, and whatever these names resolve to."""
 
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    networks: tuple[Network, ...] = ()
     names: tuple[str, ...] = ()
 
     def permits(self, text: str) -> bool:
         """Whether a notice may be sent to this address."""
-        try:
-            address = _embedded(ip_address(text.partition("%")[0]))
-        except ValueError:
+        address = address_of(text)
+        return address is not None and (is_public(address) or self.allows(text))
+
+    def allows(self, text: str) -> bool:
+        """Whether the setting names this address: by a network, or by a name that leads to it now."""
+        address = address_of(text)
+        if address is None:
             return False
-        if any(address in network for network in (*self.networks, *self._named())):
-            return True
-        return address.is_global and not address.is_multicast and str(address) not in _CLOUD
+        reached = embedded(address) or (address,)
+        networks = (*self.networks, *self._named())
+        return all(any(each in network for network in networks) for each in reached)
 
     @contextmanager
     def only(self) -> Iterator[list[str]]:
@@ -56,7 +57,7 @@ class Outward:
         finally:
             marks[_MARK] = before
 
-    def _named(self) -> list[IPv4Network | IPv6Network]:
+    def _named(self) -> list[Network]:
         found = []
         for name in self.names:
             try:
@@ -95,16 +96,6 @@ def outward_of(allowed: tuple[str, ...]) -> Outward:
     return Outward(tuple(networks), tuple(names))
 
 
-def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one leads to, where it does."""
-    if isinstance(address, IPv6Address):
-        if address in _TRANSLATED:
-            return IPv4Address(int(address) & 0xFFFFFFFF)
-        teredo = address.teredo
-        return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
-    return address
-
-
 _installing = threading.Lock()
 _installed: list[bool] = []
 
@@ -118,7 +109,7 @@ def _install() -> None:
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    if event in _EVENTS:
+    if event in _EVENTS and args[1] is not None:  # None: a message over what is connected already
         watch = vars(threading.current_thread()).get(_MARK)
         if watch is not None:
             watch.check(args[1])

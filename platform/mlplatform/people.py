@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mlplatform import keys as apikeys
 from mlplatform.build import Parts
 from mlplatform.champion import Change, quarantine
-from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.plain import plain
 from mlplatform.production import in_production
 from mlplatform.store import alerts, audit, keys, promotions, retrainings
@@ -15,6 +16,8 @@ from monitors.alerts import Silence, acknowledge
 from registry.card import difference, with_production
 
 LONGEST_NAME = 100
+LONGEST_SILENCE = timedelta(days=365)
+SEVERITIES = ("info", "warning", "critical")
 
 
 def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
@@ -31,13 +34,49 @@ def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
 
 
 def silence_alerts(parts: Parts, silence: Silence, actor: str) -> str:
-    """Send no notices of matching alerts until the silence ends; returns its id."""
+    """Send no notices of matching alerts until the silence ends; returns its id.
+
+    Raises NotFoundError where no rule and no open alert matches, InvalidInputError for an end that is none.
+    """
     now = parts.clock()
+    if not now < silence.until <= now + LONGEST_SILENCE:
+        raise InvalidInputError(
+            f"a silence until {silence.until:%Y-%m-%d %H:%M} UTC does not fit: give a length above 0 and up to "
+            f"{LONGEST_SILENCE.days}d, such as 4h; for longer, take the channel out of the rule's `notify`"
+        )
+    if not any(fnmatchcase(severity, silence.severity) for severity in SEVERITIES):
+        raise InvalidInputError(f"severity {silence.severity!r} is none; there are: {', '.join(SEVERITIES)}")
     with parts.database.write() as connection:
+        open_ones = alerts.open_alerts(connection, parts.rules.model)
+        known = sorted({rule.name for rule in parts.rules.rules} | {alert.rule for alert in open_ones})
+        if not any(fnmatchcase(name, silence.rule) for name in known):
+            raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(known)}")
         made = alerts.silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
         audit.note(connection, actor, "silence", f"rule/{silence.rule}", now, details)
     return made
+
+
+def end_silence(parts: Parts, silence_id: str, actor: str) -> str:
+    """End a silence that is in force, named by its id or the beginning of it; returns its whole id.
+
+    Raises NotFoundError for an unknown one, ConflictError for one that is over or a beginning that several share.
+    """
+    now = parts.clock()
+    with parts.database.write() as connection:
+        matching = [row for row in alerts.silences_of(connection) if row["id"].startswith(silence_id)]
+        if not matching or not silence_id:
+            raise NotFoundError(
+                f"silence {silence_id!r} is not known; `platform alerts silences --all` shows every one"
+            )
+        if len(matching) > 1:
+            raise ConflictError(f"{len(matching)} silences begin with {silence_id!r}; give more of the id")
+        [row] = matching
+        if not alerts.end_silence(connection, row["id"], now):
+            raise ConflictError(f"silence {row['id']} was over at {row['until']:%Y-%m-%d %H:%M} UTC")
+        details = {"silence": row["id"], "key": row["key"], "severity": row["severity"]}
+        audit.note(connection, actor, "end-silence", f"rule/{row['rule']}", now, details)
+    return str(row["id"])
 
 
 def cancel_retraining(parts: Parts, retraining_id: str, actor: str) -> None:

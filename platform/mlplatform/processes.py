@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +16,14 @@ from pathlib import Path
 
 import httpx
 
+from mlplatform.deadline import DeadlineError, within
 from mlplatform.errors import ProcessError
+from mlplatform.proxies import local_client
 
+log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10.0
+PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,18 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_anyway(seconds: float) -> None:
+    """End this process after so many seconds, whatever still hangs in it; what is under way is done again by others."""
+
+    def end() -> None:
+        log.error("not ended %g s after it was asked to: something hangs, and is left", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as opened:
@@ -131,12 +149,16 @@ def free_port() -> int:
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """A probe: the address answers with success."""
+    """A probe: the address answers with success, its headers within PROBE_SECONDS; its body is not read."""
+
+    def ask() -> bool:
+        with local_client(url, PROBE_SECONDS) as client, client.stream("GET", url) as response:
+            return response.is_success
 
     def probe() -> bool:
         try:
-            return httpx.get(url, timeout=2.0).is_success
-        except httpx.HTTPError:
+            return within(PROBE_SECONDS, ask, "probe")
+        except (httpx.HTTPError, DeadlineError):
             return False
 
     return probe

@@ -1,63 +1,77 @@
-"""One message pushed through the Apprise library, in this process; it composes nothing and tries once."""
+"""One message pushed through the Apprise library, in a process of its own; it composes nothing and tries once.
 
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+Apprise speaks a hundred protocols through as many libraries, which read whatever they are sent. A process can be ended
+and its memory limited, whatever the library does.
+"""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from mlplatform.deadline import ties
 from mlplatform.errors import DeliveryError
 from mlplatform.outward import Outward
+from mlplatform.proxies import PROXY_VARIABLES
 from mlplatform.redact import without_secrets
 
+COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.pushing")
+START_SECONDS: Final = 20.0
+"""How long the process may take to import the library, besides the time to send."""
 
-def push(url: str, message: Mapping[str, str], timeout_seconds: float, outward: Outward) -> None:
+
+def push(url: str, message: Mapping[str, str], timeout_seconds: float, outward: Outward, proxy: str = "") -> None:
     """Send title, body and type to an Apprise URL; raises DeliveryError, whose text holds no part of the URL.
 
-    The library sends in a thread of its own, which is let out where `outward` says.
-
-    After a timeout the library's thread may still finish: the message then arrives twice. It follows no redirect, as
-    one that turns a POST into a GET would pass for a delivery.
+    It goes where `outward` says, follows no redirect, and is ended with the work it belongs to. After a timeout the
+    receiver may have the message all the same: it then arrives twice.
     """
-    _quiet()
-    from apprise import Apprise, AppriseAsset, PersistentStoreMode
+    told = {
+        "url": url,
+        "message": dict(message),
+        "seconds": timeout_seconds,
+        "allowed": [*(str(network) for network in outward.networks), *outward.names],
+    }
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
+    if proxy:
+        environment |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
+    said = _said(json.dumps(told), environment, START_SECONDS + timeout_seconds)
+    if said["refused"]:
+        raise DeliveryError(str(said["refused"]))
+    if said["error"]:
+        raise DeliveryError(without_secrets(str(said["error"]), url))
 
-    asset = AppriseAsset(storage_mode=PersistentStoreMode.MEMORY, service_timeout=timeout_seconds, http_redirects=False)
-    service = Apprise.instantiate(url, asset=asset)
-    if service is None:
-        raise DeliveryError("the channel's url is not one that Apprise understands; see https://appriseit.com")
-    refused = _held(service, outward)
-    sender = Apprise(asset=asset)
-    sender.add(service)
-    result = sender.notify(
-        body=message["body"], title=message["title"], notify_type=message["type"], body_format="text"
+
+def _said(told: str, environment: Mapping[str, str], seconds: float) -> dict[str, object]:
+    """What the process answers; its secrets go through its input, which nobody else can read."""
+    child = subprocess.Popen(  # noqa: S603 - a module of this product
+        COMMAND,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
-    if not result and refused:
-        raise DeliveryError(refused[0])
-    if not result:
-        told = "; ".join(entry.message for entry in result.logs())
-        status = result.status.name.lower()
-        raise DeliveryError(f"Apprise ({service.service_name}): {status}: {without_secrets(told, url)[:200]}")
 
+    def end() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
-def _held(service: Any, outward: Outward) -> list[str]:  # noqa: ANN401 - Apprise has no types
-    """Let the service send within `outward` only, in whatever thread it does; returns what will be refused."""
-    refused: list[str] = []
-    send: Callable[..., bool] = service.send
-
-    def held(*args: object, **named: object) -> bool:
-        with outward.only() as said:
-            try:
-                return send(*args, **named)
-            finally:
-                refused.extend(said)
-
-    service.send = held
-    return refused
-
-
-def _quiet() -> None:
-    """Keep the libraries' own log lines, which repeat addresses, out of this process's log."""
-    logger = logging.getLogger("apprise")
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    try:
+        with child, ties().ended_by(end):
+            out, _ = child.communicate(told, seconds)
+            found: dict[str, object] = json.loads(out)
+            return found
+    except subprocess.TimeoutExpired as error:
+        raise DeliveryError("Apprise: timeout") from error
+    except (ValueError, OSError) as error:  # it was ended, or ran out of memory
+        raise DeliveryError(f"Apprise: no answer (its process ended with {child.returncode})") from error
+    finally:
+        if child.poll() is None:
+            end()
+            child.wait()

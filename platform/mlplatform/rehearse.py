@@ -7,10 +7,10 @@ import httpx
 
 from mlplatform.build import Parts, environment
 from mlplatform.clock import new_id
+from mlplatform.composition import compose
 from mlplatform.deliver import Courier, courier
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
 from mlplatform.links import links_of
-from mlplatform.notices import compose
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.store.outbox import Message
 from monitors.alerts import Alert

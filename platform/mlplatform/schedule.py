@@ -48,6 +48,8 @@ TRIAL_SECONDS = 5.0
 PROBATION_SECONDS = 10.0
 ANCHOR_SECONDS = 60.0
 RETAIN_SECONDS = 3600.0
+STOP_SECONDS = 30.0
+"""Within this time a watcher that was asked to end has ended, whatever hangs."""
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -91,6 +93,7 @@ class Watcher:
             self._stopping.wait()
         finally:
             try:
+                self._courier.close()
                 self._governor.close()
             finally:
                 self._measuring.shutdown(wait=False, cancel_futures=True)
@@ -147,9 +150,9 @@ class Watcher:
         examine(self.parts, *self._unmeasured.pop(rule.name), self.measure)
 
     def deliver(self) -> None:
-        """Send what the outbox holds."""
+        """Have sent what the outbox holds; no channel is waited for."""
         if (lease := self._lease) is not None:
-            self._courier.round(lease)
+            self._courier.begin(lease)
 
     def govern(self) -> None:
         """Start, watch and close retrainings."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -135,8 +136,18 @@ class Settings(BaseSettings):
     training_device: str = Field(
         "cpu", min_length=1, description="Where trainings compute, in PyTorch's words: cpu, cuda, cuda:1 or mps."
     )
-    delivery_attempts: int = Field(8, ge=1, description="Tries of one notification before it is failed.")
-    delivery_timeout_seconds: float = Field(10.0, gt=0, description="Limit of one delivery.")
+    delivery_attempts: int = Field(8, ge=1, description="Tries a notice has at least, before it may be given up.")
+    delivery_hours_critical: float = Field(
+        168.0, ge=0, le=87600, description="Hours for which a critical notice is tried before it may be given up."
+    )
+    delivery_hours_warning: float = Field(24.0, ge=0, le=87600, description="The same for notices of severity warning.")
+    delivery_hours_info: float = Field(6.0, ge=0, le=87600, description="The same for notices of severity info.")
+    delivery_timeout_seconds: float = Field(
+        10.0, gt=0, description="Limit of one delivery as a whole, from the lookup of the name to the answer's end."
+    )
+    delivery_proxy: str = Field(
+        "", description="HTTP proxy for notices; empty sends them directly, whatever HTTPS_PROXY says."
+    )
     allowed_receivers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Networks and host names (JSON list) notices may go to besides public addresses."
     )
@@ -169,6 +180,14 @@ class Settings(BaseSettings):
     @classmethod
     def _receivers_can_be(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         outward_of(value)
+        return value
+
+    @field_validator("delivery_proxy")
+    @classmethod
+    def _a_proxy_has_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in ("http", "https") and parts.hostname):
+            raise ValueError("is not the address of an HTTP proxy; write http://host:port")
         return value
 
     @field_validator("training_memory_mb")

@@ -39,7 +39,8 @@ def test_the_database_comes_with_its_tables_in_the_home_folder(made: Parts) -> N
 
 def test_a_part_is_built_once_and_shared(made: Parts) -> None:
     assert made.database is made.database
-    assert made.champions == Champions(made.database, made.catalog, made.clock, made.instance)
+    champions = Champions(made.database, made.catalog, made.clock, made.instance, announce=made._announce)
+    assert made.champions == champions
     assert made.model_cache == made.settings.home / "models"
     assert made.family.name == "digits"
 

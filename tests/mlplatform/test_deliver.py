@@ -38,7 +38,8 @@ ATTEMPTS = 4
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"delivery_attempts": ATTEMPTS, "delivery_timeout_seconds": 5.0})
+    changed = {"delivery_attempts": ATTEMPTS, "delivery_hours_critical": 0.0, "delivery_timeout_seconds": 5.0}
+    return settings.model_copy(update=changed)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
 
@@ -140,8 +141,34 @@ def test_a_notice_that_was_given_up_is_a_problem(clinic: Parts) -> None:
     with clinic.database.write() as connection:
         outbox.post(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
         [message] = outbox.due(connection, now, "digits")
-        outbox.failed(connection, message, "HTTP 404", 1, now)
+        outbox.failed(connection, message, "HTTP 404", outbox.Patience(1, {"critical": timedelta(0)}), now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
+
+
+def test_a_critical_notice_that_was_given_up_after_days_of_tries_is_a_problem(clinic: Parts) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        outbox.post(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now - timedelta(days=8))
+        [message] = outbox.due(connection, now, "digits")
+        outbox.failed(connection, message, "HTTP 404", outbox.Patience(1, {"critical": timedelta(days=7)}), now)
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
+
+
+def test_notices_that_nobody_takes_are_a_problem_after_a_while(clinic: Parts) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        for key, minutes in (("fresh", 9), ("late", 11)):
+            posted = now - timedelta(minutes=minutes)
+            outbox.post(connection, key=key, channel="team-slack", payload={}, alert_id=None, now=posted)
+        for message in outbox.due(connection, now, "digits"):
+            outbox.failed(connection, message, "HTTP 502", outbox.Patience(8, {"critical": timedelta(days=7)}), now)
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) wait for receivers: team-slack: HTTP 502")
+
+
+def test_a_proxy_that_notices_do_not_use_is_noted(clinic: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [line for line in look(clinic, "rules") if "directly" in line[1]]
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    assert [mark for mark, line in look(clinic, "rules") if "not through HTTPS_PROXY" in line] == ["note"]
 
 
 def test_predictions_that_wait_were_forgotten_or_refused_are_said(clinic: Parts) -> None:

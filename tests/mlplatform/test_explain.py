@@ -1,5 +1,7 @@
 """Why an alert fired, in words and numbers."""
 
+from datetime import timedelta
+
 import pytest
 
 from mlplatform.build import Parts
@@ -78,7 +80,9 @@ def test_it_tells_what_happened_since_and_by_whom(world: Parts) -> None:
     with world.database.write() as connection:
         first, second, _ = notices(world)
         outbox.delivered(connection, first.id, world.clock())
-        outbox.failed(connection, second, "HTTP 503: busy", 1, world.clock())
+        outbox.failed(
+            connection, second, "HTTP 503: busy", outbox.Patience(1, {"critical": timedelta(0)}), world.clock()
+        )
     found = explained(world)
     history = found.sections["History"]
     assert history[0].startswith("2026-01-01 12:00:01 UTC watcher: firing. Accuracy is 60.0 %")

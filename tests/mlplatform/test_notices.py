@@ -73,8 +73,8 @@ def test_another_kind_of_notice_has_a_key_of_its_own(world: Parts) -> None:
 
 
 def test_an_unconfigured_channel_posts_nothing(world: Parts) -> None:
-    assert post(world, "resolved", ("nobody",)) == 0
-    assert post(world, "resolved", ()) == 0
+    assert post(world, "repeat", ("nobody",)) == 0
+    assert post(world, "repeat", ()) == 0
 
 
 def test_a_silence_posts_nothing_until_it_ends(world: Parts) -> None:

@@ -46,6 +46,7 @@ def listening(location: str = "") -> Iterator[tuple[int, list[str]]]:
         *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
         *("100.64.0.1", "224.0.0.1", "255.255.255.255", "168.63.129.16", "::1", "::", "fe80::1%eth0", "fd00:ec2::254"),
         *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::"),
+        *("192.0.0.192", "fec0::1", "::8.8.8.8", "64:ff9b:1::8.8.8.8", "3fff::1", "5f00::1", "2001:db8::1", "100::1"),
         *("", "localhost", "/run/socket"),
     ],
 )
@@ -56,6 +57,13 @@ def test_addresses_inside_are_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_public_addresses_are_permitted(address: str) -> None:
     assert NOTHING.permits(address)
+
+
+def test_an_allowed_ipv6_network_opens_no_ipv4_address_inside() -> None:
+    allowed = outward_of(("64:ff9b::/96", "::ffff:0:0/96", "2002::/16", "fd12::/16"))
+    assert allowed.permits("fd12::1")
+    for inside in ("64:ff9b::127.0.0.1", "::ffff:127.0.0.1", "2002:7f00:1::"):
+        assert not allowed.permits(inside)
 
 
 def test_networks_addresses_and_names_may_be_allowed() -> None:
@@ -109,5 +117,7 @@ def test_other_threads_and_later_calls_are_free() -> None:
                 plain.connect(("127.0.0.1", port))
             with pytest.raises(RefusedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
                 datagrams.sendto(b"x", ("127.0.0.1", port))
+            with pytest.raises(RefusedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+                datagrams.sendmsg([b"x"], [], 0, ("127.0.0.1", port))
         httpx.post(f"http://127.0.0.1:{port}/free")
         assert asked == ["/free"]

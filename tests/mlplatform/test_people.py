@@ -6,9 +6,16 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.build import Parts
-from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.loop import turn
-from mlplatform.people import acknowledge_alert, model_card, promote_version, silence_alerts
+from mlplatform.people import (
+    LONGEST_SILENCE,
+    acknowledge_alert,
+    end_silence,
+    model_card,
+    promote_version,
+    silence_alerts,
+)
 from mlplatform.store import alerts, audit
 from monitors.alerts import Change, Silence
 from monitors.errors import AlertError
@@ -153,3 +160,78 @@ def test_a_card_is_the_whole_file_of_the_run(world: Parts) -> None:
 def test_a_card_without_its_file_is_the_description(world: Parts) -> None:
     world.__dict__["tracking"] = Shelf({})
     assert model_card(world, 1).startswith("card 1\n")
+
+
+# --- silences
+
+
+def silenced(parts: Parts, rule: str = "accuracy-*", hours: float = 4, severity: str = "*") -> str:
+    until = parts.clock() + timedelta(hours=hours)
+    return silence_alerts(parts, Silence(rule, until, severity=severity), "ada")
+
+
+def listed(parts: Parts, *, everything: bool = False) -> list[str]:
+    with parts.database.read() as connection:
+        return [row["id"] for row in alerts.silences_of(connection, None if everything else parts.clock())]
+
+
+@pytest.mark.parametrize("rule", ["acuracy-drop", "accuracy", "", "Accuracy-drop", "latency ", "x*"])
+def test_a_silence_of_no_rule_is_refused_with_the_names_there_are(world: Parts, rule: str) -> None:
+    with pytest.raises(NotFoundError, match="there are: accuracy-drop, class-error, latency"):
+        silenced(world, rule)
+    assert listed(world, everything=True) == []
+
+
+def test_a_rule_that_is_gone_may_be_silenced_while_its_alert_is_open(world: Parts) -> None:
+    text = world.settings.alerts_file.read_text(encoding="utf-8")
+    with_rules(world, text.replace("name: accuracy-drop", "name: another"))
+    assert listed(world) == [] != [silenced(world, "accuracy-drop")]
+
+
+@pytest.mark.parametrize("hours", [0, -1, LONGEST_SILENCE / timedelta(hours=1) + 1])
+def test_a_silence_has_a_length_that_is_neither_nothing_nor_for_ever(world: Parts, hours: float) -> None:
+    with pytest.raises(InvalidInputError, match="give a length above 0 and up to 365d"):
+        silenced(world, hours=hours)
+    assert listed(world, everything=True) == []
+
+
+def test_a_silence_of_no_severity_is_refused(world: Parts) -> None:
+    with pytest.raises(InvalidInputError, match="there are: info, warning, critical"):
+        silenced(world, severity="fatal")
+
+
+def test_silences_are_listed_while_they_last_newest_first(world: Parts) -> None:
+    first, second = silenced(world, hours=1), silenced(world, hours=2)
+    assert listed(world) == [second, first]
+    tick(world, hours=1)
+    assert listed(world) == [second]
+    assert listed(world, everything=True) == [second, first]
+
+
+def test_a_silence_that_is_ended_lets_notices_out_again_and_the_audit_log_names_who(world: Parts) -> None:
+    made = silenced(world)
+    tick(world, hours=1)
+    assert end_silence(world, made[:-1], "bob") == made
+    assert newest_entry(world) == ("bob", "end-silence", "rule/accuracy-*")
+    assert listed(world) == []
+    before = len(notices(world))
+    tick(world, hours=2)
+    answer(world, 18, 12)
+    tick(world, hours=2)
+    answer(world, 18, 12)
+    turn(world, rule(world, "accuracy-drop"), world.clock())
+    assert len(notices(world)) == before + 3
+
+
+def test_a_silence_ends_once_and_by_a_name_of_its_own(world: Parts) -> None:
+    made, other = silenced(world), silenced(world)
+    for wrong in ("", "nope"):
+        with pytest.raises(NotFoundError, match="platform alerts silences"):
+            end_silence(world, wrong, "ada")
+    shared = next(made[:size] for size in range(len(made), 0, -1) if other.startswith(made[:size]))
+    with pytest.raises(ConflictError, match="2 silences begin with"):
+        end_silence(world, shared, "ada")
+    end_silence(world, made, "ada")
+    with pytest.raises(ConflictError, match="was over"):
+        end_silence(world, made, "ada")
+    assert listed(world) == [other]

@@ -49,6 +49,67 @@ def test_readers_may_be_one_text_with_commas() -> None:
     assert (mail.port, mail.starttls) == (2525, False)
 
 
+@pytest.mark.parametrize(
+    ("written", "server", "encryption"),
+    [
+        ({"host": "mail"}, ("mail", 587), "starttls"),
+        ({"host": "mail", "starttls": False}, ("mail", 587), "none"),
+        ({"host": "mail", "starttls": False, "port": 25}, ("mail", 25), "none"),
+        ({"host": "mail", "port": 465}, ("mail", 465), "implicit"),
+        ({"host": "mail", "port": 465, "starttls": True}, ("mail", 465), "implicit"),
+        ({"host": "mail", "port": 465, "tls": "none"}, ("mail", 465), "none"),
+        ({"host": "mail", "port": 465, "tls": "starttls"}, ("mail", 465), "starttls"),
+        ({"host": "mail", "port": 2465, "tls": "implicit"}, ("mail", 2465), "implicit"),
+        ({"host": "smtps://mail"}, ("mail", 465), "implicit"),
+        ({"host": "smtps://mail", "port": 587}, ("mail", 465), "implicit"),
+        ({"host": "smtps://mail", "port": 2465}, ("mail", 2465), "implicit"),
+        ({"host": "smtps://mail:4650", "port": 2465}, ("mail", 4650), "implicit"),
+        ({"host": "smtp://mail:25", "starttls": False}, ("mail", 25), "none"),
+        ({"host": "smtp://mail"}, ("mail", 587), "starttls"),
+        ({"host": "smtps://[2001:db8::1]:465"}, ("2001:db8::1", 465), "implicit"),
+        ({"host": "2001:db8::1"}, ("2001:db8::1", 587), "starttls"),
+        ({"host": "192.0.2.1", "starttls": False, "tls": "starttls"}, ("192.0.2.1", 587), "starttls"),
+    ],
+)
+def test_a_mail_server_and_how_it_is_spoken_to(
+    written: dict[str, object], server: tuple[str, int], encryption: str
+) -> None:
+    mail = channel(type="email", sender="a@b.c", to=["d@e.f"], **written)
+    assert isinstance(mail, EmailChannel)
+    assert (mail.server, mail.encryption) == (server, encryption)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://mail",
+        "smtps://",
+        "smtps://mail/path",
+        "smtps://me:pass@mail",
+        "ma il",
+        "mail:25",
+        "smtps://mail:x",
+        "a\x00b",
+    ],
+)
+def test_what_is_not_a_mail_server_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="is not a mail server"):
+        channel(type="email", host=host, sender="a@b.c", to=[])
+
+
+@pytest.mark.parametrize("address", ["a@b\x00c", "a\x1b@b", '"a"@b', "a@b:c", "a(b)@c", "a\u202e@b", "a@[b"])
+def test_what_is_not_plainly_an_address_is_none(address: str) -> None:
+    with pytest.raises(ValidationError, match="not an email address"):
+        channel(type="email", host="mail", sender="a@b.c", to=[address])
+
+
+@pytest.mark.parametrize("address", ["a+b@c.d", "o'neil@example.org", "müller@exämple.org", "a@[192.0.2.1]"])
+def test_addresses_that_people_have_are_taken(address: str) -> None:
+    mail = channel(type="email", host="mail", sender="a@b.c", to=[address])
+    assert isinstance(mail, EmailChannel)
+    assert mail.to == (address,)
+
+
 @pytest.mark.parametrize("address", ["a", "a@b\nBcc: x@y", "a b@c", "<a@b>", "a@b,c@d@e"])
 def test_what_could_forge_a_header_is_not_an_email_address(address: str) -> None:
     with pytest.raises(ValidationError, match="not an email address"):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from monitors.alerts import Kind
-from monitors.notify import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text
+from monitors.notify import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text, said
 from tests.monitors.examples import rule
 from tests.monitors.told import CLASSES, THE_RULE, fired, group, notice
 
@@ -63,7 +63,8 @@ def test_very_many_alerts_are_counted_beyond_the_first() -> None:
     base = group("3")
     many = tuple(Subject(fired(CLASSES, f"a{n}", f"c{n}"), f"Class c{n}.") for n in range(MOST_NAMED + 5))
     crowd = replace(base, subjects=many)
-    assert crowd.sentences[-2:] == ["Class c19.", "And 5 alerts more."]
+    assert said(crowd, 3000)[-2:] == ["Class c19.", "And 5 alerts more."]
+    assert crowd.facts["Further"] == "5 alerts more"
     assert "class c20" not in crowd.facts
 
 

@@ -110,3 +110,41 @@ def test_a_cut_never_splits_an_escaped_character() -> None:
     for spare in range(6):
         text = slack_payload(notice(sentence="x" * (2990 + spare) + "&&&&"))["blocks"][1]["text"]["text"]
         assert text.replace("&amp;", "").strip("x…") == ""
+
+
+def crowd(alerts: int, sentence: str, key: str = "c") -> Notice:
+    """A notice about so many alerts, each with a sentence."""
+    many = tuple(Subject(fired(CLASSES, f"a{n}", f"{key}{n}"), f"Class {n}: {sentence}") for n in range(alerts))
+    return replace(group("3"), subjects=many)
+
+
+@pytest.mark.parametrize("alerts", [2, 19, 20, 21, 26, 300])
+@pytest.mark.parametrize("length", [1, 40, 140, 149, 400, 2990, 3100])
+def test_how_many_alerts_are_left_out_is_never_cut_away(alerts: int, length: int) -> None:
+    payload = slack_payload(crowd(alerts, "x" * length))
+    keeps_to_the_limits(payload)
+    for text in (payload["blocks"][1]["text"]["text"], payload["text"].partition(" — ")[2]):
+        lines = text.split("\n")
+        shown = sum(line.startswith("Class ") for line in lines)
+        left_out = alerts - shown
+        said = f"And {left_out} alert{'s' if left_out > 1 else ''} more."
+        assert (lines[-1] == said) if left_out else (len(lines) == alerts)
+        assert len(text) <= 3000
+
+
+@pytest.mark.parametrize("key", ["c", "a-scanner-with-a-long-name-", "&<>" * 30])
+def test_a_header_names_some_and_counts_the_others_within_its_limit(key: str) -> None:
+    header = slack_payload(crowd(26, "bad", key))["blocks"][0]["text"]["text"]
+    named = header.partition("(classes ")[2].partition(" and ")[0].count(", ") + 1
+    assert f" and {26 - named} more) · digits v3" in header
+    assert len(header) <= 150
+
+
+@pytest.mark.parametrize("mark", ["\x00", "\x1b[31m", "\u202e", "\u2066", "\x85", "\u2028", "\r\n", "\ud800"])
+def test_characters_that_nobody_sees_reach_nobody(mark: str) -> None:
+    given = crowd(2, f"<!channel> <@U1> {mark} & {mark}", f"k{mark}")
+    text = json.dumps(slack_payload(given), ensure_ascii=False)
+    assert mark not in text
+    assert json.dumps(mark)[1:-1] not in json.dumps(slack_payload(given))
+    assert "<!channel>" not in text
+    assert "<@U1>" not in text

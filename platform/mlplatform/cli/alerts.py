@@ -1,4 +1,4 @@
-"""`platform alerts`: list, explain, ack, silence, test, backtest, schema."""
+"""`platform alerts`: list, explain, ack, silence, silences, unsilence, test, backtest, schema."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -67,18 +67,55 @@ def silence(
 ) -> None:
     """Send no notices of matching alerts for a while; their actions still run."""
     from mlplatform.build import build
-    from mlplatform.people import silence_alerts
+    from mlplatform.people import LONGEST_SILENCE, silence_alerts
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
-    parts = build(load_settings())
-    end = parts.clock() + length(until)
+    parts, wanted = build(load_settings()), length(until)
+    if wanted > LONGEST_SILENCE:
+        raise typer.BadParameter(f"{until!r} is longer than {LONGEST_SILENCE.days}d", param_hint="--for")
+    end = parts.clock() + wanted
     made = silence_alerts(parts, Silence(rule, end, key, severity, comment), by)
     say(
         {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
-        f"{rule} is silent until {end:%F %T %Z}",
+        f"{rule} is silent until {end:%F %T %Z}; `platform alerts unsilence {made}` ends that",
         as_json,
     )
+
+
+@alerts_app.command("silences")
+def list_silences(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Silences in force, or all of them."""
+    from mlplatform.build import build
+    from mlplatform.plain import plain
+    from mlplatform.settings import load_settings
+    from mlplatform.store import alerts
+
+    parts = build(load_settings())
+    with parts.database.read() as connection:
+        rows = plain(alerts.silences_of(connection, None if everything else parts.clock()))
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("silences", rows, ("id", "rule", "key", "severity", "until", "actor", "comment"), "none")
+
+
+@alerts_app.command("unsilence")
+def end_silence(
+    silence: Annotated[str, typer.Argument(help="The silence's id, or the beginning of it.")],
+    by: By = "cli",
+    as_json: AsJson = False,
+) -> None:
+    """End a silence now: notices of its alerts go out again."""
+    from mlplatform import people
+    from mlplatform.build import build
+    from mlplatform.settings import load_settings
+
+    ended = people.end_silence(build(load_settings()), silence, by)
+    say({"id": ended, "state": "ended"}, f"silence {ended} is over", as_json)
 
 
 @alerts_app.command("test")

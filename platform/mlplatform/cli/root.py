@@ -123,7 +123,8 @@ def watch(
 ) -> None:
     """Run a watcher: monitors, alerts, notices and retraining; one among many leads."""
     from mlplatform.build import build
-    from mlplatform.schedule import Watcher
+    from mlplatform.processes import end_anyway
+    from mlplatform.schedule import STOP_SECONDS, Watcher
     from mlplatform.settings import load_settings
     from mlplatform.views import watchers_here
 
@@ -132,8 +133,13 @@ def watch(
         say(found, f"{len(found)} watcher(s) alive on this host", as_json)
         raise typer.Exit(0 if found else 1)
     watcher = Watcher(build(load_settings()))
+
+    def end(*_args: object) -> None:
+        watcher.stop()
+        end_anyway(STOP_SECONDS)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watcher.stop())
+        signal.signal(number, end)
     say({"instance": watcher.parts.instance}, f"watcher {watcher.parts.instance} is on duty", as_json)
     watcher.run()
 

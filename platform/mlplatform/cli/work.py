@@ -3,6 +3,7 @@
 import itertools
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import typer
 from mlplatform.build import Parts, build
 from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.deadline import within
 from mlplatform.errors import NotFoundError
 from mlplatform.label_status import in_words
 from mlplatform.label_use import sentence_of
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pipelines.search import Found
 
 POLL_SECONDS = 0.5
+FETCH_SECONDS = 3600.0
+"""A data set is fetched within this time, or not: a mirror may send a byte now and then."""
 
 
 def train_now(
@@ -214,7 +218,7 @@ def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
         def told(news: sources.News) -> None:
             bars.update(tasks[news.file], completed=news.done, total=news.total, state=news.state)
 
-        return list(sources.fetch(wanted, folder, progress=told))
+        return list(within(FETCH_SECONDS, partial(sources.fetch, wanted, folder, progress=told), "fetch"))
 
 
 def _outcome(row: retrainings.Retraining) -> str:

@@ -12,6 +12,7 @@ from mlplatform.client.calls import Call, Label, Picture
 from mlplatform.client.results import Answered, Detail, Queued, Reviews, Taken
 from mlplatform.client.retries import Came, Retries, conversation
 from mlplatform.client.sync import TIMEOUT_SECONDS, headers_of
+from mlplatform.proxies import is_this_host
 
 T = TypeVar("T")
 
@@ -30,7 +31,12 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=address, headers=headers_of(api_key), timeout=timeout, transport=transport
+            base_url=address,
+            headers=headers_of(api_key),
+            timeout=timeout,
+            transport=transport,
+            trust_env=not is_this_host(address),
+            verify=httpx.create_ssl_context(),
         )
         self._retries, self._sleep = retries or Retries(), sleep
 

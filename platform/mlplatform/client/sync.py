@@ -11,6 +11,7 @@ from mlplatform.client import calls
 from mlplatform.client.calls import Call, Label, Picture
 from mlplatform.client.results import Answered, Detail, Queued, Reviews, Taken
 from mlplatform.client.retries import Came, Retries, conversation
+from mlplatform.proxies import is_this_host
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
@@ -34,7 +35,14 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(base_url=address, headers=headers_of(api_key), timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=address,
+            headers=headers_of(api_key),
+            timeout=timeout,
+            transport=transport,
+            trust_env=not is_this_host(address),  # a proxy's loopback is another machine's
+            verify=httpx.create_ssl_context(),
+        )
         self._retries, self._sleep = retries or Retries(), sleep
 
     def predict(

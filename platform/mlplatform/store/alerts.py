@@ -136,6 +136,20 @@ def silence(connection: Connection, made: Silence, actor: str, now: datetime) ->
     return fresh
 
 
+def silences_of(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+    """Silences for people, newest first: those that end after a moment, or all of them."""
+    query = select(silences).order_by(silences.c.id.desc()).limit(limit)
+    if since is not None:
+        query = query.where(silences.c.until > since)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def end_silence(connection: Connection, silence_id: str, now: datetime) -> bool:
+    """Let a silence end now; returns whether it was in force."""
+    ended = update(silences).where(silences.c.id == silence_id, silences.c.until > now).values(until=now)
+    return connection.execute(ended).rowcount == 1
+
+
 def active_silences(connection: Connection, now: datetime) -> list[Silence]:
     """The silences in force."""
     rows = connection.execute(select(silences).where(silences.c.until > now).order_by(silences.c.id))

@@ -100,7 +100,26 @@ def test_a_silence_is_kept_until_its_end(platform: Command, store: Parts) -> Non
     assert "latency is silent until " in platform("alerts", "silence", "latency").out
 
 
-@pytest.mark.parametrize("length", ["nonsense", "8", "-1h", "1000000d", "8 h"])
+def test_silences_are_listed_and_ended(platform: Command, store: Parts) -> None:
+    assert platform("alerts", "silences").out == "silences: none\n"
+    made = platform("alerts", "silence", "class-*", "--comment", "known", "--json").json["id"]
+    assert "platform alerts unsilence" in platform("alerts", "silence", "latency").out
+    listed = platform("alerts", "silences", "--json").json
+    assert [(row["rule"], row["comment"]) for row in listed] == [("latency", ""), ("class-*", "known")]
+    said = platform("alerts", "unsilence", made, "--by", "ada", "--json")
+    assert (said.code, said.json) == (0, {"id": made, "state": "ended"})
+    assert [row["rule"] for row in platform("alerts", "silences", "--json").json] == ["latency"]
+    assert len(platform("alerts", "silences", "--all", "--json").json) == 2
+    assert platform("alerts", "unsilence", made).code == 5
+    assert platform("alerts", "unsilence", "nope").code == 4
+
+
+def test_a_silence_of_no_rule_is_exit_code_4(platform: Command, store: Parts) -> None:
+    said = platform("alerts", "silence", "acuracy-drop")
+    assert (said.code, "there are: accuracy-drop, class-error, latency" in said.err) == (4, True)
+
+
+@pytest.mark.parametrize("length", ["nonsense", "8", "-1h", "1000000d", "366d", "8 h"])
 def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: Parts, length: str) -> None:
     said = platform("alerts", "silence", "latency", f"--for={length}")
     if length == "8 h":

@@ -20,6 +20,7 @@ COMMANDS = {
     "retention erase",
     *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
+    *("alerts silences", "alerts unsilence"),
     *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),
     *("audit log", "audit anchor", "audit verify", "keys create", "keys list", "keys revoke"),
     *("models list", "models card", "models promote", "models quarantine", "models rollback"),

@@ -13,6 +13,7 @@ from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import saved, together, writing
 
 SECOND = timedelta(seconds=1)
+LIFE = timedelta(hours=1)
 
 
 def put(database: Database, key: str, at: datetime = START, text: str = "fell") -> bool:
@@ -29,7 +30,7 @@ def due(database: Database, now: datetime, limit: int = 20) -> list[Message]:
 
 def fail(database: Database, message: Message, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
     with database.write() as connection:
-        return outbox.failed(connection, message, error, allowed, now)
+        return outbox.failed(connection, message, error, outbox.Patience(allowed, {"critical": LIFE}), now)
 
 
 def only(database: Database) -> Message:
@@ -79,11 +80,11 @@ def test_a_notice_names_its_alert(database: Database) -> None:
 def test_due_are_the_waiting_from_their_moment_on_oldest_first(database: Database) -> None:
     for name in "abc":
         put(database, name)
-    put(database, "later", START + SECOND)
     assert [item.idempotency_key for item in due(database, START)] == ["a", "b", "c"]
     assert [item.idempotency_key for item in due(database, START, limit=2)] == ["a", "b"]
-    assert len(due(database, START + SECOND)) == 4
-    assert due(database, START - SECOND) == []
+    fail(database, due(database, START)[0], 8, START)
+    assert [item.idempotency_key for item in due(database, START + SECOND)] == ["b", "c"]
+    assert [item.idempotency_key for item in due(database, START + 2 * SECOND)] == ["a", "b", "c"]
 
 
 def test_a_delivered_notice_is_due_no_more(database: Database) -> None:
@@ -117,7 +118,8 @@ def test_the_hundredth_try_is_planned_like_the_tenth(database: Database) -> None
 
 def test_after_the_tries_allowed_a_notice_fails_and_stays_visible(database: Database) -> None:
     put(database, "a")
-    assert [fail(database, only(database), 3, START) for _ in range(3)] == ["waiting", "waiting", "failed"]
+    late = START + LIFE
+    assert [fail(database, only(database), 3, late) for _ in range(3)] == ["waiting", "waiting", "failed"]
     assert due(database, START + timedelta(days=1)) == []
     with database.read() as connection:
         [message] = outbox.undelivered(connection)
@@ -138,3 +140,90 @@ def test_a_receivers_answer_of_any_length_and_bytes_is_kept_as_far_as_it_can_be(
     put(database, "a")
     fail(database, only(database), 8, START, "HTTP 500: \0\0" + "x" * 1000)
     assert only(database).last_error == "HTTP 500: " + "x" * 490
+
+
+def with_severity(database: Database, key: str, severity: str, at: datetime = START, channel: str = "slack") -> None:
+    with database.write() as connection:
+        payload = {"severity": severity}
+        outbox.post(connection, key=key, channel=channel, payload=payload, alert_id=None, now=at)
+
+
+def test_critical_notices_go_first_however_many_others_are_older(database: Database) -> None:
+    for number in range(30):
+        with_severity(database, f"warning {number}", "warning")
+    with_severity(database, "critical", "critical", START + SECOND)
+    assert [item.idempotency_key for item in due(database, START + SECOND, limit=2)] == ["critical", "warning 0"]
+
+
+def test_channels_are_named_when_something_is_due_for_them(database: Database) -> None:
+    with_severity(database, "now", "info", channel="mail")
+    with_severity(database, "too", "info", channel="slack")
+    with_severity(database, "later", "info", START + SECOND, channel="phone")
+    with database.read() as connection:
+        assert outbox.channels_due(connection, START + SECOND, "digits") == ["mail", "phone", "slack"]
+        assert [item.channel for item in outbox.due(connection, START, "digits", 9, "mail")] == ["mail"]
+
+
+@pytest.mark.parametrize(("severity", "hours"), [("critical", 24), ("warning", 6), ("info", 1), ("unknown", 24)])
+def test_a_notice_is_given_up_when_both_its_tries_and_its_time_are_used_up(
+    database: Database, severity: str, hours: int
+) -> None:
+    lives = {"critical": 24, "warning": 6, "info": 1}
+    patience = outbox.Patience(3, {name: timedelta(hours=life) for name, life in lives.items()})
+    with_severity(database, "a", severity)
+    over = timedelta(hours=hours)
+    tries = [(START + over / 2, 2), (START + over - SECOND, 50), (START + over, 1), (START + over, 2)]
+    states = []
+    for moment, attempts in tries:
+        with database.write() as connection:
+            message = replace(only(database), attempts=attempts)
+            states.append(outbox.failed(connection, message, "HTTP 503", patience, moment))
+    assert states == ["waiting", "waiting", "waiting", "failed"]
+
+
+def test_a_wait_the_receiver_asked_for_is_kept_and_costs_no_try_but_the_notices_time_goes_on(
+    database: Database,
+) -> None:
+    put(database, "a")
+    patience = outbox.Patience(1, {"critical": LIFE})
+    for asked, planned in ((30, 30), (0, 2), (10**6, 3600)):
+        with database.write() as connection:
+            seconds = timedelta(seconds=asked)
+            assert outbox.failed(connection, only(database), "HTTP 429", patience, START, seconds) == "waiting"
+        assert (only(database).attempts, only(database).next_attempt_at) == (0, START + timedelta(seconds=planned))
+    with database.write() as connection:
+        assert outbox.failed(connection, only(database), "HTTP 429", patience, START + LIFE, SECOND) == "failed"
+
+
+def test_what_is_left_to_send_is_kept_with_the_next_try(database: Database) -> None:
+    put(database, "a")
+    fail(database, replace(only(database), payload={"readers": ["b@c.d"]}), 8, START)
+    assert only(database).payload == {"readers": ["b@c.d"]}
+
+
+def test_a_notice_from_a_clock_that_was_ahead_is_due_at_once_but_not_tried_again_at_once(database: Database) -> None:
+    put(database, "a", START + timedelta(days=1))
+    [message] = due(database, START)
+    fail(database, message, 8, START)
+    assert due(database, START) == []
+    assert len(due(database, START + 2 * SECOND)) == 1
+
+
+def test_a_next_try_that_lies_further_off_than_any_wait_is_due(database: Database) -> None:
+    put(database, "a")
+    fail(database, only(database), 8, START + timedelta(hours=3))
+    assert len(due(database, START)) == 1
+
+
+def test_after_a_clock_was_set_back_next_tries_keep_their_distance(database: Database) -> None:
+    for key, moment in (("a", START), ("b", START - timedelta(days=9))):
+        put(database, key, START - timedelta(days=9))
+        with database.write() as connection:
+            message = next(each for each in outbox.recent(connection) if each.idempotency_key == key)
+            outbox.failed(connection, replace(message, attempts=5), "x", outbox.Patience(9, {"critical": LIFE}), moment)
+    back = timedelta(minutes=10)
+    with database.write() as connection:
+        assert outbox.clock_set_back(connection, "digits", back, START - back) == 1
+        planned = {each.idempotency_key: each.next_attempt_at for each in outbox.recent(connection)}
+    assert planned["a"] == START - back + timedelta(seconds=64)
+    assert planned["b"] < START - back
