@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,12 +88,14 @@ def best_ever(
     return Best(best.version, _correct(best), len(golden), right)
 
 
-def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, float]:
+def side_by_side(
+    champion: Predictor, candidate: Predictor, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float]:
     """p95 milliseconds per image of both, of the round whose ratio is the median one.
 
     They are called by turns, so that whatever else the host does hits both: a pause of the machine decides nothing.
     """
-    rounds = [in_turns(champion, candidate, LATENCY_CALLS) for _ in range(LATENCY_ROUNDS)]
+    rounds = [in_turns(champion, candidate, LATENCY_CALLS, clock=clock) for _ in range(LATENCY_ROUNDS)]
     pairs = [(float(np.percentile(first, 95)), float(np.percentile(second, 95))) for first, second in rounds]
     return sorted(pairs, key=lambda pair: pair[1] / pair[0])[LATENCY_ROUNDS // 2]
 
