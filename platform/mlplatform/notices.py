@@ -189,7 +189,12 @@ def _notice(
         rule=rule,
         subjects=subjects,
         at=evaluation.at,
-        links=links_of(parts.settings, evaluation, to_acknowledge, run_of(connection, name, version)),
+        links=links_of(
+            parts.settings,
+            evaluations.cause_of(connection, about[0]) or evaluation,
+            to_acknowledge,
+            run_of(connection, name, version),
+        ),
         idempotency_key=idempotency_key(about, kind, evaluation.id),
         confused=_confused(connection, rule, about, evaluation) if errors_matter else (),
         thumbnails=_thumbnails(connection, parts, rule, about, evaluation) if errors_matter else (),

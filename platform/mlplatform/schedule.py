@@ -22,7 +22,7 @@ from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
-from mlplatform.evidence import Measure, examine, measured
+from mlplatform.evidence import Measure, examine, examine_missed, measured
 from mlplatform.govern import Governor
 from mlplatform.labelling import match_waiting
 from mlplatform.loop import graver, turn
@@ -145,6 +145,7 @@ class Watcher:
 
     def _measure_newest(self, rule: Rule) -> None:
         examine(self.parts, *self._unmeasured.pop(rule.name), self.measure)
+        examine_missed(self.parts, rule, self.measure)
 
     def deliver(self) -> None:
         """Send what the outbox holds."""

@@ -77,7 +77,9 @@ def report(parts: Parts, evaluation_id: str) -> Path:
         path = evaluations.find(connection, evaluation_id).report
     folder = (parts.settings.home / "reports").resolve()
     if path is None or not Path(path).is_file() or Path(path).resolve().parent != folder:
-        raise NotFoundError(f"evaluation {evaluation_id!r} keeps no report; reports are made when a rule is broken")
+        raise NotFoundError(
+            f"evaluation {evaluation_id!r} keeps no report; one is drawn when a rule begins to be broken"
+        )
     return Path(path)
 
 

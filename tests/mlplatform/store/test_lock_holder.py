@@ -114,7 +114,9 @@ def test_lines_of_other_files_and_bytes_and_of_waiting_processes_are_passed_over
     database: Database, path: Path, tmp_path: Path
 ) -> None:
     with database.write():
-        line = next(each for each in LOCKS.read_text().splitlines() if f" {os.getpid()} " in each and " 120 120" in each)
+        line = next(
+            each for each in LOCKS.read_text().splitlines() if f" {os.getpid()} " in each and " 120 120" in each
+        )
     number, *words = line.split()
     file = words[4]
     locks = tmp_path / "locks"
