@@ -194,6 +194,16 @@ def robustness(evidence: Evidence) -> Check | None:
     return Check("robustness", not losing, detail, numbers)
 
 
+def latency(evidence: Evidence) -> Check:
+    """Whether it answers within a multiple of the champion's time, or fast enough whatever that is."""
+    policy, spent = evidence.policy, evidence.candidate_latency_p95_ms
+    asked = ratio("latency", "p95 latency", spent / evidence.champion_latency_p95_ms, policy.latency_ratio_max)
+    if asked.passed or spent > policy.latency_floor_ms:
+        return asked
+    detail = f"{asked.detail} It is {spent:.2g} ms, and up to {policy.latency_floor_ms:g} ms are fast enough."
+    return Check(asked.name, True, detail, {**asked.numbers, "ms": spent, "floor_ms": policy.latency_floor_ms})
+
+
 def ratio(name: str, title: str, value: float, limit: float) -> Check:
     """Whether a cost stays within a multiple of the champion's."""
     detail = f"The candidate's {title} is {value:.2f} times the champion's; the limit is {limit:g}."

@@ -16,6 +16,9 @@ MODELS = ("champion", "candidate")
 RULES = 1
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
 
+BEFORE: dict[str, float] = {"latency_floor_ms": 0.0}
+"""What policies meant that were kept before they said it, so that their evidence leads to the same verdict."""
+
 
 @dataclass(frozen=True)
 class GatePolicy:
@@ -30,6 +33,8 @@ class GatePolicy:
     calibration_margin: float = 0.02
     """Of the Brier score of the given answer, from 0 to 1."""
     latency_ratio_max: float = 1.5
+    latency_floor_ms: float = 1.0
+    """What answers within it is fast enough, however fast the champion is."""
     size_ratio_max: float = 1.5
     min_rows: int = 50
 
@@ -39,6 +44,8 @@ class GatePolicy:
         for name in (name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_benefit"))):
             if not 0 <= getattr(self, name) < 1:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a share from 0 to below 1")
+        if not 0 <= self.latency_floor_ms < float("inf"):
+            raise GateError(f"latency_floor_ms is {self.latency_floor_ms}: choose milliseconds from 0 up")
         for name in ("latency_ratio_max", "size_ratio_max", "min_rows"):
             if not getattr(self, name) > 0:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a number above 0")
@@ -164,7 +171,7 @@ def _evidence(raw: dict[str, Any]) -> Evidence:
         "golden": _comparison(raw["golden"]),
         "feedback": None if raw["feedback"] is None else _comparison(raw["feedback"]),
         "classes": tuple(raw["classes"]),
-        "policy": GatePolicy(**raw["policy"]),
+        "policy": GatePolicy(**{**BEFORE, **raw["policy"]}),
         "best": None if best is None else Best(**{**best, "right": _integers(best["right"])}),
         "confidence": None if sure is None else Confidence(*(np.array(sure[m], np.float64) for m in MODELS)),
         "robustness": {name: _comparison(rows) for name, rows in raw["robustness"].items()},

@@ -51,7 +51,6 @@ def decide(evidence: Evidence | First) -> Verdict:
     if isinstance(evidence, First):
         return decide_first(evidence.correct, evidence.total, evidence.floor, evidence.alpha)
     policy, pinned = evidence.policy, checks.pinned(evidence)
-    speed = evidence.candidate_latency_p95_ms / evidence.champion_latency_p95_ms
     size = evidence.candidate_bytes / evidence.champion_bytes
     asked = (
         pinned,
@@ -62,7 +61,7 @@ def decide(evidence: Evidence | First) -> Verdict:
         checks.groups(evidence),
         checks.calibration(evidence),
         checks.robustness(evidence),
-        checks.ratio("latency", "p95 latency", speed, policy.latency_ratio_max),
+        checks.latency(evidence),
         checks.ratio("size", "model file", size, policy.size_ratio_max),
     )
     answered = tuple(check for check in asked if check is not None)

@@ -186,7 +186,7 @@ def silence(connection: Connection, rule: Rule, tally: Tally, champion: promotio
         last = judged.newest(connection, name, version, rule.sources, rule.slice)
     else:
         last = tallies.newest(connection, name, version)
-    found = silence_of(rule, tally, max(last or champion.at, champion.at))
+    found = silence_of(rule, tally, last, champion.at)
     return [] if found is None else [found]
 
 

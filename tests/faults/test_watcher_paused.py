@@ -121,7 +121,7 @@ def paused_leader(world: World, watchers: list[Child]) -> Child:
 def stop(pid: int) -> None:
     """Stop a process and wait until each of its threads stands.
 
-    The call returns before that: a thread that goes on for a moment may take a lock which was free when it was asked for.
+    The call returns before that: a thread that goes on for a moment may take a lock that was free when looked at.
     """
     os.kill(pid, signal.SIGSTOP)
     while any(state != "T" for state in thread_states(pid)):

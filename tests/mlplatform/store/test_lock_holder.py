@@ -66,9 +66,9 @@ def test_a_process_stopped_inside_a_transaction_is_named_with_what_frees_the_loc
     child = begun(path, "BEGIN IMMEDIATE")
     try:
         stopped(child)
-        with pytest.raises(StoreUnavailableError, match=f"process {child.pid} .* is stopped: `kill -CONT {child.pid}`"):
-            with database.write():
-                pass
+        remedy = f"process {child.pid} .* is stopped: `kill -CONT {child.pid}`"
+        with pytest.raises(StoreUnavailableError, match=remedy), database.write():
+            pass
     finally:
         ended(child)
     with database.write():
@@ -78,9 +78,9 @@ def test_a_process_stopped_inside_a_transaction_is_named_with_what_frees_the_loc
 def test_a_process_that_is_at_work_is_named_without_a_remedy(database: Database, path: Path) -> None:
     child = begun(path, "BEGIN IMMEDIATE")
     try:
-        with pytest.raises(StoreUnavailableError, match=f"process {child.pid} holds its write lock\\)") as caught:
-            with database.write():
-                pass
+        said = f"process {child.pid} holds its write lock\\)"
+        with pytest.raises(StoreUnavailableError, match=said) as caught, database.write():
+            pass
         assert "kill" not in str(caught.value)
     finally:
         ended(child)
