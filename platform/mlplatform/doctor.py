@@ -170,10 +170,13 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with parts.database.read() as connection:
-        alive = leases.alive(connection, now - ALIVE)
+        name = parts.settings.pipeline
+        alive = [beat for beat in leases.alive(connection, now - ALIVE) if beat.is_about(name)]
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
         stuck = [
-            item for item in outbox.undelivered(connection) if item.state == "failed" and item.created_at > now - RECENT
+            item
+            for item in outbox.undelivered(connection, name)
+            if item.state == "failed" and item.created_at > now - RECENT
         ]
     for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)

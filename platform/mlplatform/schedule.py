@@ -116,7 +116,7 @@ class Watcher:
                 self._lease = leases.acquire(
                     connection, leader_lease(self.parts.rules.model), self.parts.instance, life, now
                 )
-            details = {"leader": self._lease is not None}
+            details = {"model": self.parts.rules.model, "leader": self._lease is not None}
             leases.beat(connection, WATCHER, self.parts.instance, now, details)
         if self._lease is not None and not led:
             log.info("this watcher leads now (fence %d)", self._lease.fence)

@@ -29,7 +29,7 @@ def test_labels_of_several_weights_are_told_as_weighted_and_as_counted() -> None
     )
     [found] = decide(rule("class_error"), seen, GOLDEN)
     assert found.sentence.startswith(
-        "Class 1: 85 of 301 labelled answers wrong, 28.2 %; weighted by their chance to be drawn, that is 12.1 % of all. "
+        "Class 1: 85 of 301 labelled answers wrong, 28.2 %; weighted by their chance to be drawn, that is 12.1 % of all"
     )
     assert found.value == pytest.approx(85 / 700)
 
