@@ -146,13 +146,13 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
     if rules.model != parts.family.name:
         yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
-    yield from _own_metrics(rules.rules)
+    yield from _own_metrics(rules.rules, parts.family.classes)
     for name, channel in rules.channels.items():
         if not channel.configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
 
 
-def _own_metrics(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+def _own_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for rule in rules:
         family, _, own = rule.metric.partition(":")
         if family == "python":
@@ -162,6 +162,15 @@ def _own_metrics(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
                 yield "problem", f"rule {rule.name} decides nothing: {error}"
             else:
                 yield "ok", f"rule {rule.name}: {own} can be called"
+        if family == "evidently":
+            from monitors.metrics import tried  # several seconds of import: only such rules pay it
+
+            try:
+                tried(own, rule.params, rule.value, classes)
+            except MonitorError as error:
+                yield "problem", f"rule {rule.name} decides nothing: {error}"
+            else:
+                yield "ok", f"rule {rule.name}: Evidently's {own} gives a number"
 
 
 def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
