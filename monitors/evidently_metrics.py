@@ -1,4 +1,4 @@
-"""Which of Evidently's metrics give a number from answers and labels as they are kept here; it does not import Evidently.
+"""Which of Evidently's metrics give a number from answers and labels as they are kept; it does not import Evidently.
 
 Rows have a label, a truth, a confidence and a latency: no probability for each class, no regression, no ranking, and no
 rows of another time beside them. A test tries every metric of the installed Evidently and holds this table to it.
@@ -45,20 +45,15 @@ def faults_of(name: str, params: object, value: object) -> Iterator[tuple[str, s
     known = COMPUTABLE.get(name)
     if known is None:
         near = ", ".join(get_close_matches(name, COMPUTABLE)) or ", ".join(sorted(COMPUTABLE))
-        yield (
-            "metric",
-            f"'evidently:{name}' gives no number here: answers have a label and a confidence, no probability for each "
-            f"class, and nothing to compare with; near to it: {near}",
-        )
+        why = "answers have a label and a confidence, no probability for each class, and nothing to compare with"
+        yield "metric", f"'evidently:{name}' gives no number here: {why}; near to it: {near}"
         return
     if known.columns:
         column = params.get("column") if isinstance(params, Mapping) else None
         if column not in known.columns:
             said = "names no column" if column is None else f"names column {column!r}"
-            yield (
-                "params",
-                f"{said}; {name} can be of: {', '.join(known.columns)}, such as {{column: {known.columns[0]}}}",
-            )
+            example = f"such as {{column: {known.columns[0]}}}"
+            yield "params", f"{said}; {name} can be of: {', '.join(known.columns)}, {example}"
     yield from _value_faults(name, known, value)
 
 

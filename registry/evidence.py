@@ -30,6 +30,8 @@ class GatePolicy:
     class_margin: float = 0.10
     group_margin: float = 0.05
     robustness_margin: float = 0.10
+    strong_loss_max: float = 1.0
+    """The most that a strong disturbance may cost; 1 never blocks. What is shown to be lost is told all the same."""
     calibration_margin: float = 0.02
     """Of the Brier score of the given answer, from 0 to 1."""
     latency_ratio_max: float = 1.5
@@ -44,6 +46,8 @@ class GatePolicy:
         for name in (name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_benefit"))):
             if not 0 <= getattr(self, name) < 1:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a share from 0 to below 1")
+        if not 0 <= self.strong_loss_max <= 1:
+            raise GateError(f"strong_loss_max is {self.strong_loss_max}: choose a share from 0 to 1")
         if not 0 <= self.latency_floor_ms < float("inf"):
             raise GateError(f"latency_floor_ms is {self.latency_floor_ms}: choose milliseconds from 0 up")
         for name in ("latency_ratio_max", "size_ratio_max", "min_rows"):
@@ -87,7 +91,8 @@ class Confidence:
 class Evidence:
     """Both models on the same rows, what each costs to run, the best there ever was, and the policy.
 
-    `robustness` holds the golden rows under each named disturbance. `groups` tags each of `all_rows` ("" for no
+    `robustness` holds the golden rows under each named mild disturbance, `strong` some under strong ones.
+    `groups` tags each of `all_rows` ("" for no
     tag); it is empty where nothing is tagged. A digest is "" for a version that noted none.
     """
 
@@ -105,6 +110,7 @@ class Evidence:
     confidence: Confidence | None = None
     robustness: Mapping[str, Comparison] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    strong: Mapping[str, Comparison] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         costs = (
@@ -176,6 +182,7 @@ def _evidence(raw: dict[str, Any]) -> Evidence:
         "confidence": None if sure is None else Confidence(*(np.array(sure[m], np.float64) for m in MODELS)),
         "robustness": {name: _comparison(rows) for name, rows in raw["robustness"].items()},
         "groups": tuple(raw["groups"]),
+        "strong": {name: _comparison(rows) for name, rows in raw.get("strong", {}).items()},
     }
     return Evidence(**{**raw, **values})
 

@@ -68,7 +68,10 @@ def decide(evidence: Evidence | First) -> Verdict:
     if pinned.passed is None:
         return Verdict("inconclusive", (pinned.detail,), answered)
     verdict = _conclude(*answered)
-    return replace(verdict, reasons=(*verdict.reasons, TRADE)) if _is_trade(verdict) else verdict
+    if _is_trade(verdict):
+        verdict = replace(verdict, reasons=(*verdict.reasons, TRADE))
+    warning = checks.warning(evidence)
+    return verdict if warning is None else replace(verdict, reasons=(*verdict.reasons, warning))
 
 
 def decide_first(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:

@@ -93,7 +93,7 @@ class Heartbeat:
 
     def is_about(self, model_name: str) -> bool:
         """Whether the process works for that model; one that does not say may."""
-        return self.details.get("model", model_name) == model_name
+        return bool(self.details.get("model", model_name) == model_name)
 
 
 def beat(connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]) -> None:

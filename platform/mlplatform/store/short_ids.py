@@ -44,7 +44,8 @@ def whole_id(connection: Connection, noun: Noun, written: str) -> str:
 
 def short_ids(connection: Connection, noun: Noun, ids: Collection[str]) -> dict[str, str]:
     """For each of these ids the shortest beginning, of LEAST characters or more, that no other row has."""
-    column, wanted, shown = _IDS[noun], sorted(ids), {}
+    column, wanted = _IDS[noun], sorted(ids)
+    shown: dict[str, str] = {}
     for place in range(0, len(wanted), MOST_AT_ONCE):
         part = wanted[place : place + MOST_AT_ONCE]
         alike = or_(*(column.startswith(start, autoescape=True) for start in {each[:LEAST] for each in part}))

@@ -14,7 +14,7 @@ from mlplatform.store.evaluations import Evaluation
 from mlplatform.views import status
 from monitors.alerts import Alert
 from tests.mlplatform.cli.conftest import Command
-from tests.mlplatform.cli.test_work import breach
+from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.conftest import prediction, recorded
 
 SENTENCE = "Accuracy is 60.0 % on 30 labelled answers, against 99.0 % on the golden set: 39.0 points lower. "
