@@ -151,8 +151,6 @@ class Reloader:
 
     def _beat(self) -> None:
         loaded = self._holder.loaded
-        version = None if loaded is None else loaded.version
-        name = self._parts.family.name
-        details = {"model": name, "model_version": version, "error": self.error, **self._more()}
+        details = {"model_version": None if loaded is None else loaded.version, "error": self.error, **self._more()}
         with self._parts.database.write() as connection:
             leases.beat(connection, "api", self._parts.instance, self._parts.clock(), details)
