@@ -25,6 +25,7 @@ from monitors.sequential import labels_needed as labels_until_alarm
 from monitors.tally import Tally, weighed
 from monitors.traffic import share_of_requests, volume
 from monitors.watching import WHOLE
+from monitors.weighted import weighted
 from monitors.window import Baseline
 from monitors.wording import compared, counted, percent
 
@@ -70,7 +71,7 @@ def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Dete
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
         f"Accuracy is {percent(accuracy)} on {counted(sample.n, 'labelled answer')}"
-        f"{_since(tally, WHOLE, detector)}{_weighted(counted_labels)}, against {percent(before)} "
+        f"{_since(tally, WHOLE, detector)}{weighted(counted_labels)}, against {percent(before)} "
         f"on the golden set: {compared(drop)}. {verdict(rule, state, low, needed)}"
     )
     return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
@@ -80,10 +81,6 @@ def _since(tally: Tally, stream: str, detector: Detector | None) -> str:
     if stream not in tally.since_change or detector is None or detector.changed_at is None:
         return ""
     return f" since {detector.changed_at:%Y-%m-%d %H:%M} UTC, when it changed"
-
-
-def _weighted(cells: Sequence[Counted]) -> str:
-    return ", weighted by their chance to be drawn" if len(cells) > 1 else ""
 
 
 def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
@@ -128,10 +125,11 @@ def _one_class(
     needed = still_needed(rule, sample.n, state)
     if state == "suspect" and detector is not None:
         needed = _until_alarm(rule, tally, sample, detector, len(tally.classes))
+    wrong = sum(cell.wrong for cell in cells)
+    every = "" if len(cells) < 2 else f"; weighted by their chance to be drawn, that is {percent(sample.value)} of all"
     sentence = (
-        f"Class {name}: {sum(cell.wrong for cell in cells)} of {counted(sample.n, 'labelled answer')} wrong"
-        f"{_since(tally, name, detector)}, {percent(sample.value)}{_weighted(cells)}. "
-        f"{verdict(rule, state, sample.low, needed)}"
+        f"Class {name}: {wrong} of {counted(sample.n, 'labelled answer')} wrong{_since(tally, name, detector)}, "
+        f"{percent(wrong / sample.n)}{every}. {verdict(rule, state, sample.low, needed)}"
     )
     numbers = (sample.value, sample.low, sample.high)
     return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)

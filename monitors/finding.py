@@ -68,17 +68,30 @@ def found(
     )  # fmt: skip
 
 
-def silence_of(rule: Rule, tally: Tally, since: datetime) -> Finding | None:
-    """The finding about a rule that has heard nothing since a moment; None for a rule that does not mind."""
+def silence_of(rule: Rule, tally: Tally, last: datetime | None, began: datetime | None = None) -> Finding | None:
+    """The finding about a rule that may have heard nothing for long; None for a rule that does not mind.
+
+    `last` is when it heard something last, if ever, `began` when the version began to serve.
+    """
     if rule.no_data is None:
         return None
+    known = [moment for moment in (last, began) if moment is not None]
+    since = max(known, default=tally.start)
     quiet = tally.end - since > rule.no_data
     noun = f"label from {' or '.join(rule.sources)}{rule.where}" if rule.reads_labels else "answer"
-    sentence = f"The last {noun} came {since:%Y-%m-%d %H:%M} UTC; the rule can decide nothing without."
+    if last is not None and since == last:
+        heard = f"The last {noun} came {_minute(last)}"
+    else:
+        heard = f"No {noun} has come since version {tally.version} began to serve at {_minute(since)}"
+    sentence = f"{heard}; the rule can decide nothing without."
     return Finding(
         rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
         sentence=sentence, threshold=rule.threshold, n=0, clear=not quiet,
     )  # fmt: skip
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def is_clear(rule: Rule, value: float | None) -> bool:

@@ -7,6 +7,7 @@ from monitors.estimate import Counted, difference, error_share
 from monitors.finding import NO_DATA, Finding, found, nothing_labelled, state_of, still_needed, verdict
 from monitors.rules import Rule
 from monitors.tally import LabelCount, Tally, weighed
+from monitors.weighted import weighted
 from monitors.window import Baseline
 from monitors.wording import counted, percent
 
@@ -66,9 +67,10 @@ def _one_group(rule: Rule, tally: Tally, name: str, pair: Pair, confidence: floa
     comparison = (
         "no difference" if not round(gap, 3) else f"{100 * abs(gap):.1f} points {'lower' if gap > 0 else 'higher'}"
     )
+    right, theirs = percent(1 - share) + " right", percent(1 - share + gap)
     sentence = (
-        f"{rule.by} {name}: {percent(1 - share)} right on {counted(n, 'labelled answer')}{rule.where}, against "
-        f"{percent(1 - share + gap)} on {counted(rest, 'other')}: {comparison}. {verdict(rule, state, low, needed)}"
+        f"{rule.by} {name}: {right} on {counted(n, 'labelled answer')}{rule.where}{weighted(own)}, against {theirs} on "
+        f"{counted(rest, 'other')}{weighted(others)}: {comparison}. {verdict(rule, state, low, needed)}"
     )
     return found(rule, tally, state, n, sentence, gap, low, high, 1 - share + gap, needed, key=name)
 

@@ -77,6 +77,7 @@ KINDS: Final[Mapping[str, MetricKind]] = {
         together=", over all classes of hosts together",
         actions=("retrain", "tune-serving", "none"),
         held_against="ms",
+        options=frozenset({"floor_ms"}),
         least=(1, "would fire on a healthy server; a latency ratio must be at least 1 x"),
     ),
     "class_error": MetricKind(

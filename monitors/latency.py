@@ -1,14 +1,19 @@
 """The decision whether answers take too long, from counted latencies; it knows no clock and remembers nothing."""
 
+from dataclasses import replace
+from typing import Final
+
 from monitors.finding import Finding, found, nothing_answered, state_of, still_needed, verdict
 from monitors.intervals import rank_limits
 from monitors.rules import Rule
 from monitors.tally import Bins, Tally, bin_limits, bin_of_rank
 from monitors.window import Baseline, HostLatency
-from monitors.wording import counted
+from monitors.wording import amount, counted, milliseconds
 
 LATENCY_QUANTILE = 0.95
 MIN_BASELINE_CALLS = 200
+FLOOR_MS: Final = 1.0
+"""Answers that take no longer are fast enough, however much faster they were: 0.3 ms after 0.1 ms harms nobody."""
 
 
 def latency_ratio(rule: Rule, tally: Tally, baseline: Baseline) -> tuple[Finding, ...]:
@@ -30,7 +35,7 @@ def _one_host(rule: Rule, tally: Tally, bins: Bins, reference: HostLatency | Non
     if reference is None or reference.calls < MIN_BASELINE_CALLS:
         calls = counted(reference.calls if reference else 0, "call")
         sentence = (
-            f"95 % of answers took at most {p95:.1f} ms, but the baseline rests on {calls}; it needs "
+            f"95 % of answers took at most {milliseconds(p95)}, but the baseline rests on {calls}; it needs "
             f"{MIN_BASELINE_CALLS}."
         )
         return found(rule, tally, "insufficient", total, sentence)
@@ -39,12 +44,21 @@ def _one_host(rule: Rule, tally: Tally, bins: Bins, reference: HostLatency | Non
     high = None if highest is None else bin_limits(bin_of_rank(bins, highest))[1] / reference.p95_ms
     ratio = p95 / reference.p95_ms
     state = state_of(rule, total, ratio, low)
+    fast = p95 <= rule.floor_ms and state != "insufficient"
+    if fast or (state == "breach" and low is not None and low * reference.p95_ms <= rule.floor_ms):
+        state = "ok" if fast else "suspect"
     needed = still_needed(rule, total, state)
+    last = verdict(rule, state, low, needed)
+    if rule.is_beyond(ratio, rule.threshold) and state == "ok":
+        last = (
+            f"The rule allows {amount(rule.metric, rule.threshold)}, and whatever takes at most {rule.floor_ms:g} ms."
+        )
     sentence = (
-        f"95 % of {counted(total, 'answer')} took at most {p95:.1f} ms, {ratio:.2f} times the "
-        f"{reference.p95_ms:.1f} ms measured at promotion. {verdict(rule, state, low, needed)}"
+        f"95 % of {counted(total, 'answer')} took at most {milliseconds(p95)}, {ratio:.2f} times the "
+        f"{milliseconds(reference.p95_ms)} measured at promotion. {last}"
     )
-    return found(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
+    made = found(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
+    return replace(made, clear=True) if fast else made
 
 
 def _middle(bins: Bins, rank: int) -> float:

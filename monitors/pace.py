@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from monitors.errors import WindowError
 from monitors.intervals import rank_limits
-from monitors.latency import LATENCY_QUANTILE, MIN_BASELINE_CALLS
+from monitors.latency import FLOOR_MS, LATENCY_QUANTILE, MIN_BASELINE_CALLS
 from monitors.tally import Bins, bin_limits, bin_of_rank
 from monitors.window import HostLatency
-from monitors.wording import counted
+from monitors.wording import counted, milliseconds
 
 _SURE = 0.99
 """How sure it must be that the version before was no slower than it is taken for."""
@@ -28,8 +28,8 @@ class Slower:
         """The finding in words, for people."""
         return (
             f"The 95th percentile of {counted(self.n, 'answer')} of version {new} on {self.host} is surely at least "
-            f"{self.at_least_ms:.1f} ms, {self.at_least_ms / self.before_ms:.1f} times the {self.before_ms:.1f} ms "
-            f"that version {before} took there; {self.allowed:g} times are allowed."
+            f"{milliseconds(self.at_least_ms)}, {self.at_least_ms / self.before_ms:.1f} times the "
+            f"{milliseconds(self.before_ms)} that version {before} took there; {self.allowed:g} times are allowed."
         )
 
 
@@ -48,10 +48,16 @@ def paces(baselines: Mapping[str, HostLatency], seen: Mapping[str, Bins]) -> dic
 
 
 def slower(
-    seen: Mapping[str, Bins], before: Mapping[str, float], allowed: float, least: int, level: float
+    seen: Mapping[str, Bins],
+    before: Mapping[str, float],
+    allowed: float,
+    least: int,
+    level: float,
+    floor_ms: float = FLOOR_MS,
 ) -> Slower | None:
     """The class of hosts on which answers surely take more than `allowed` times as long as before; None where none is.
 
+    What takes at most `floor_ms` is fast enough, whatever it took before.
     Wrong with a chance of at most `level` over all classes of hosts, as far as latencies are independent of each other.
     """
     if not 0 < level < 1:
@@ -62,6 +68,6 @@ def slower(
         total = sum(bins.values())
         lowest, _ = rank_limits(total, LATENCY_QUANTILE, 1 - level / len(hosts))
         at_least = 0.0 if lowest is None else bin_limits(bin_of_rank(bins, lowest))[0]
-        if at_least > allowed * before[host]:
+        if at_least > max(allowed * before[host], floor_ms):
             found.append(Slower(host, total, at_least, before[host], allowed))
     return max(found, key=lambda each: each.at_least_ms / each.before_ms, default=None)

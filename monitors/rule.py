@@ -67,6 +67,7 @@ Metric = Annotated[
 TagName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 TagText = Annotated[str, Field(min_length=1, max_length=200)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
 
@@ -129,6 +130,7 @@ class Rule(Strict):
     by: TagName | None = None
     slice: dict[TagName, TagText] = Field(default_factory=dict)
     quantile: Quantile = 0.9
+    floor_ms: Milliseconds = 1.0
     over: Literal["labels", "answers"] = "labels"
     params: dict[str, Any] = Field(default_factory=dict)
     value: str | None = None
@@ -187,7 +189,7 @@ class Rule(Strict):
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
-    @field_validator("by", "slice", "quantile", "over", "params", "value")
+    @field_validator("by", "slice", "quantile", "floor_ms", "over", "params", "value")
     @classmethod
     def _option_is_for_the_metric(cls, written: Written, info: ValidationInfo) -> Written:
         metric: str | None = info.data.get("metric")

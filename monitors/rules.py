@@ -12,6 +12,7 @@ from monitors import wording
 from monitors.channels import CHANNEL_TYPES, Channel, Strict, Whole
 from monitors.document import Document, Location, read_document
 from monitors.errors import Problem, RulesError
+from monitors.evidently_metrics import faults_of
 from monitors.faults import at, faults
 from monitors.mute import MuteHours
 from monitors.probation import Probation
@@ -154,7 +155,7 @@ def _or_reference(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contradictions(document: Document) -> Iterator[Problem]:
-    """What no single key shows: two rules of one name, a channel or rule that is not there."""
+    """What no single key shows: two rules of one name, a channel or rule that is not there, a metric of no number."""
     channels = document.value.get("channels")
     known = sorted(channels) if isinstance(channels, dict) else []
     probation = document.value.get("probation")
@@ -177,6 +178,15 @@ def _contradictions(document: Document) -> Iterator[Problem]:
         others = [each["name"] for each in rules if isinstance(each, dict) and each.get("name") not in (None, name)]
         inhibits = rule.get("inhibited_by")
         yield from _unknown(document, ("rules", index, "inhibited_by"), inhibits, others, "another rule; there are")
+        yield from _uncomputable(document, index, rule)
+
+
+def _uncomputable(document: Document, index: int, rule: Mapping[str, object]) -> Iterator[Problem]:
+    """A metric of Evidently's that would decide nothing for ever."""
+    family, _, own = str(rule.get("metric")).partition(":")
+    if family == "evidently" and own:
+        for key, message in faults_of(own, rule.get("params"), rule.get("value")):
+            yield at(document, ("rules", index, key), message)
 
 
 def _unknown(

@@ -41,7 +41,12 @@ def baseline(metric: str, value: float | None) -> str:
     """What a metric is held against: an accuracy, or milliseconds."""
     if value is None:
         return "—"
-    return f"{value:.1f} ms" if kind_of(metric).held_against == "ms" else percent(value)
+    return milliseconds(value) if kind_of(metric).held_against == "ms" else percent(value)
+
+
+def milliseconds(value: float) -> str:
+    """12.34 as "12.3 ms", and below 1 two decimals, where a tenth is much: "0.31 ms"."""
+    return f"{value:.{1 if value >= 1 else 2}f} ms"
 
 
 def interval(metric: str, low: float | None, high: float | None) -> str:

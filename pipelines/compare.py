@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.corruptions import LEVELS, corrupted
 from pipelines.data import ImageSet
 from pipelines.disturb import disturbed
 from pipelines.evaluate import Judgement
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 LATENCY_ROUNDS = 15
 LATENCY_CALLS = 60
 DISTURBED_ROWS = 1000
+STRONG_ROWS = 400
+STRONG_LEVEL = 3
 GOLDEN_DIGEST_TAG = "golden_digest"
 PROMOTION_TAG = "mlplatform.promotion"
 """Borne by every version that ever was champion."""
@@ -52,6 +57,7 @@ def gather(
         best=best,
         confidence=Confidence(_confidence(before), _confidence(after)),
         robustness=_under_disturbance(champion.predictor, made, golden),
+        strong=_under_strong_disturbance(champion.predictor, made, golden),
         groups=_tags(order, golden.ids + (() if recent is None else recent.ids)),
     )
 
@@ -86,12 +92,14 @@ def best_ever(
     return Best(best.version, _correct(best), len(golden), right)
 
 
-def side_by_side(champion: Predictor, candidate: Predictor) -> tuple[float, float]:
+def side_by_side(
+    champion: Predictor, candidate: Predictor, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float]:
     """p95 milliseconds per image of both, of the round whose ratio is the median one.
 
     They are called by turns, so that whatever else the host does hits both: a pause of the machine decides nothing.
     """
-    rounds = [in_turns(champion, candidate, LATENCY_CALLS) for _ in range(LATENCY_ROUNDS)]
+    rounds = [in_turns(champion, candidate, LATENCY_CALLS, clock=clock) for _ in range(LATENCY_ROUNDS)]
     pairs = [(float(np.percentile(first, 95)), float(np.percentile(second, 95))) for first, second in rounds]
     return sorted(pairs, key=lambda pair: pair[1] / pair[0])[LATENCY_ROUNDS // 2]
 
@@ -124,6 +132,18 @@ def _under_disturbance(champion: Predictor, candidate: Predictor, golden: ImageS
     return {
         kind: _paired(champion, candidate, ImageSet(images, some.labels, some.name), kind)
         for kind, images in disturbed(some.images).items()
+    }
+
+
+def _under_strong_disturbance(champion: Predictor, candidate: Predictor, golden: ImageSet) -> dict[str, Comparison]:
+    """Some golden rows, drawn by hash, under every corruption of the card's table at its strongest level there."""
+    by_hash = np.argsort(np.array(golden.ids), kind="stable")
+    some = golden.take(by_hash[:STRONG_ROWS])
+    return {
+        f"{kind} {STRONG_LEVEL}": _paired(
+            champion, candidate, ImageSet(corrupted(some.images, kind, STRONG_LEVEL), some.labels, some.name), kind
+        )
+        for kind in LEVELS
     }
 
 

@@ -127,13 +127,19 @@ def measure_latency(
 
 
 def in_turns(
-    first: Engine, second: Engine, calls: int = 60, warmup: int = 10, *, seed: int = 0
+    first: Engine,
+    second: Engine,
+    calls: int = 60,
+    warmup: int = 10,
+    *,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The same of two models that are called by turns, each on every image; which one begins alternates."""
     spent: tuple[list[float], list[float]] = ([], [])
     for place, image in enumerate(_noise(first, calls + warmup, seed)):
         for which in (0, 1) if place % 2 else (1, 0):
-            spent[which].append(_timed((first, second)[which], image, time.perf_counter))
+            spent[which].append(_timed((first, second)[which], image, clock))
     return tuple(spent[0][warmup:]), tuple(spent[1][warmup:])
 
 

@@ -6,9 +6,13 @@ broken off goes on. It is installed by the extra `search`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipelines.data import ImageSet
 from pipelines.errors import SearchError, TrainingError
@@ -16,6 +20,7 @@ from pipelines.family import Family
 from pipelines.model import build_network
 from pipelines.recipe import Augmentation, Recipe
 from pipelines.train import EpochMetrics, fit
+from registry.connection import masked, sqlite_path
 from registry.runs import Run, Tracking
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ PARENT_TAG = "mlflow.parentRunId"
 FIRST_TRIALS = 5
 """Trials that are never broken off: there is nothing to compare them with."""
 FIRST_EPOCHS = 2
+OTHERS = frozenset({"predictions", "evaluations", "registered_models", "experiments"})
+"""Tables of the platform and of MLflow."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,7 @@ def search(
         parent.log_params({**base.as_params(), "trials": trials, "seed": seed, "study": study.study_name})
         study.enqueue_trial(choices_of(base), skip_if_exists=True)
         for _ in range(trials):
-            trial = study.ask()
-            recipe = suggested(base, trial)
+            trial, recipe = _proposed(study, base, seed)
             _try(study, trial, recipe, family, (train, validation), tracking, parent, seed, device)
             on_trial(_told(study.trials[trial.number]))
         told = tuple(_told(each) for each in study.trials)
@@ -84,6 +90,29 @@ def search(
         parent.log_metrics({"best_validation_loss": float(best.validation_loss or 0.0), "best_trial": best.number})
         parent.log_json("trials.json", [asdict(each) for each in told])
     return Found(chosen(base, best.choices), best, told, parent.id)
+
+
+def _proposed(study: optuna.Study, base: Recipe, seed: int) -> tuple[optuna.Trial, Recipe]:
+    """The next trial, which is no other worker's: its luck is drawn by its own number, which a study gives once.
+
+    Workers that begin together may both ask for the base recipe; the later number gives way.
+    """
+    import optuna
+
+    while True:
+        trial = study.ask()
+        study.sampler = _sampler(seed, trial.number)
+        recipe = suggested(base, trial)
+        earlier = (each for each in study.get_trials(deepcopy=False) if each.number < trial.number)
+        if all(each.params != trial.params for each in earlier):
+            return trial, recipe
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def _sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
 
 
 def choices_of(recipe: Recipe) -> dict[str, float | int]:
@@ -144,14 +173,46 @@ def _study(name: str, storage: str, seed: int) -> optuna.Study:
     except ImportError as error:
         raise SearchError("Optuna is not installed; install the extra: pip install 'mlplatform[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _refuse_others(storage)
     return optuna.create_study(
         study_name=name,
         storage=storage,
         direction="minimize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed),
+        sampler=_sampler(seed, 0),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST_TRIALS, n_warmup_steps=FIRST_EPOCHS),
     )
+
+
+def _refuse_others(storage: str) -> None:
+    """Raise SearchError for a database that holds other tables: Optuna's would mix with them, `trials` most of all."""
+    tables = _tables_in(storage)
+    if tables and ("studies" not in tables or tables & OTHERS):
+        raise SearchError(
+            f"{masked(storage)} holds tables of something else, and a search needs a database of its own; "
+            "give one such as sqlite:///search.db"
+        )
+
+
+def _tables_in(storage: str) -> set[str]:
+    """The tables of a SQLite file or a PostgreSQL schema; none for a file that is not there yet."""
+    path = sqlite_path(storage)
+    if path is not None:
+        if not path.is_file():
+            return set()
+        with closing(sqlite3.connect(path)) as file:
+            return {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    dialect, _, rest = storage.partition("://")
+    if not dialect.startswith("postgres"):
+        return set()
+    import psycopg
+
+    query = "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()"
+    try:
+        with psycopg.connect(f"postgresql://{rest}", connect_timeout=5) as server:
+            return {name for (name,) in server.execute(query)}
+    except psycopg.Error as error:
+        raise SearchError(f"{masked(storage)} cannot be opened ({str(error).splitlines()[0]}); see it runs") from error
 
 
 def _try(

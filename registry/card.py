@@ -11,6 +11,7 @@ from hashlib import sha256
 
 import yaml
 
+from registry.card_changes import summary
 from registry.errors import CardError
 from registry.gate import Verdict
 from registry.paired import exact_bounds
@@ -128,9 +129,9 @@ def without_header(text: str) -> str:
 
 
 def difference(before: str, after: str, names: tuple[str, str]) -> str:
-    """What changed from one rendered card to another, as a unified diff; empty where nothing did."""
+    """What changed from one rendered card to another: what is grave first, then a unified diff; empty for nothing."""
     lines = unified_diff(before.splitlines(), after.splitlines(), *names, n=0, lineterm="")
-    return "\n".join(lines)
+    return "\n".join([*filter(None, [summary(before, after)]), *lines])
 
 
 def with_production(text: str, measured: Measured) -> str:

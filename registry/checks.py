@@ -181,17 +181,50 @@ def robustness(evidence: Evidence) -> Check | None:
     limit = policy.robustness_margin
     numbers: dict[str, float] = {"limit": limit}
     losing, seen = [], []
+    tests = len(parts) + (len(evidence.strong) if policy.strong_loss_max < 1 else 0)
     for name, rows in parts:
-        found = _numbers(rows, policy.alpha / len(parts))
+        found = _numbers(rows, policy.alpha / tests)
         numbers |= {f"{key}_{name}": found[key] for key in ("difference", "low", "high")}
         text = f"{name} {_points(rows.difference, sign=True)}"
         seen.append(text)
         if found["high"] < -limit:
             losing.append(f"{text} {_range(found)}")
-    detail = f"No disturbance is shown to cost more than {_points(limit)}: {', '.join(seen)}."
+    allowed = _points(limit)
+    if policy.strong_loss_max < 1:
+        allowed += f" ({_points(policy.strong_loss_max)} under strong ones)"
+        losing += [text for text, high in _strong(evidence, tests) if high < -policy.strong_loss_max]
+    detail = f"No disturbance is shown to cost more than {allowed}: {', '.join(seen)}."
     if losing:
-        detail = f"The candidate loses more than {_points(limit)} under {', '.join(losing)}."
+        detail = f"The candidate loses more than {allowed} under {', '.join(losing)}."
     return Check("robustness", not losing, detail, numbers)
+
+
+def warning(evidence: Evidence) -> str | None:
+    """What a strong disturbance is shown to cost the candidate, in words; None where nothing is shown."""
+    lost = [text for text, high in _strong(evidence, len(evidence.strong)) if high < 0]
+    if not lost:
+        return None
+    return f"Warning: under strong disturbances the candidate reads worse than the champion: {', '.join(lost)}."
+
+
+def _strong(evidence: Evidence, tests: int) -> list[tuple[str, float]]:
+    """Each strong disturbance with what it changes and the upper limit of that, the gravest first."""
+    found = []
+    for name, rows in evidence.strong.items():
+        numbers = _numbers(rows, evidence.policy.alpha / tests)
+        text = f"{name} {_points(rows.difference, sign=True)} {_range(numbers)}"
+        found.append((rows.difference, text, numbers["high"]))
+    return [(text, high) for _, text, high in sorted(found)]
+
+
+def latency(evidence: Evidence) -> Check:
+    """Whether it answers within a multiple of the champion's time, or fast enough whatever that is."""
+    policy, spent = evidence.policy, evidence.candidate_latency_p95_ms
+    asked = ratio("latency", "p95 latency", spent / evidence.champion_latency_p95_ms, policy.latency_ratio_max)
+    if asked.passed or spent > policy.latency_floor_ms:
+        return asked
+    detail = f"{asked.detail} It is {spent:.2g} ms, and up to {policy.latency_floor_ms:g} ms are fast enough."
+    return Check(asked.name, True, detail, {**asked.numbers, "ms": spent, "floor_ms": policy.latency_floor_ms})
 
 
 def ratio(name: str, title: str, value: float, limit: float) -> Check:

@@ -16,6 +16,9 @@ MODELS = ("champion", "candidate")
 RULES = 1
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
 
+BEFORE: dict[str, float] = {"latency_floor_ms": 0.0}
+"""What policies meant that were kept before they said it, so that their evidence leads to the same verdict."""
+
 
 @dataclass(frozen=True)
 class GatePolicy:
@@ -27,9 +30,13 @@ class GatePolicy:
     class_margin: float = 0.10
     group_margin: float = 0.05
     robustness_margin: float = 0.10
+    strong_loss_max: float = 1.0
+    """The most that a strong disturbance may cost; 1 never blocks. What is shown to be lost is told all the same."""
     calibration_margin: float = 0.02
     """Of the Brier score of the given answer, from 0 to 1."""
     latency_ratio_max: float = 1.5
+    latency_floor_ms: float = 1.0
+    """What answers within it is fast enough, however fast the champion is."""
     size_ratio_max: float = 1.5
     min_rows: int = 50
 
@@ -39,6 +46,10 @@ class GatePolicy:
         for name in (name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_benefit"))):
             if not 0 <= getattr(self, name) < 1:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a share from 0 to below 1")
+        if not 0 <= self.strong_loss_max <= 1:
+            raise GateError(f"strong_loss_max is {self.strong_loss_max}: choose a share from 0 to 1")
+        if not 0 <= self.latency_floor_ms < float("inf"):
+            raise GateError(f"latency_floor_ms is {self.latency_floor_ms}: choose milliseconds from 0 up")
         for name in ("latency_ratio_max", "size_ratio_max", "min_rows"):
             if not getattr(self, name) > 0:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a number above 0")
@@ -80,7 +91,8 @@ class Confidence:
 class Evidence:
     """Both models on the same rows, what each costs to run, the best there ever was, and the policy.
 
-    `robustness` holds the golden rows under each named disturbance. `groups` tags each of `all_rows` ("" for no
+    `robustness` holds the golden rows under each named mild disturbance, `strong` some under strong ones.
+    `groups` tags each of `all_rows` ("" for no
     tag); it is empty where nothing is tagged. A digest is "" for a version that noted none.
     """
 
@@ -98,6 +110,7 @@ class Evidence:
     confidence: Confidence | None = None
     robustness: Mapping[str, Comparison] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    strong: Mapping[str, Comparison] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         costs = (
@@ -164,11 +177,12 @@ def _evidence(raw: dict[str, Any]) -> Evidence:
         "golden": _comparison(raw["golden"]),
         "feedback": None if raw["feedback"] is None else _comparison(raw["feedback"]),
         "classes": tuple(raw["classes"]),
-        "policy": GatePolicy(**raw["policy"]),
+        "policy": GatePolicy(**{**BEFORE, **raw["policy"]}),
         "best": None if best is None else Best(**{**best, "right": _integers(best["right"])}),
         "confidence": None if sure is None else Confidence(*(np.array(sure[m], np.float64) for m in MODELS)),
         "robustness": {name: _comparison(rows) for name, rows in raw["robustness"].items()},
         "groups": tuple(raw["groups"]),
+        "strong": {name: _comparison(rows) for name, rows in raw.get("strong", {}).items()},
     }
     return Evidence(**{**raw, **values})
 

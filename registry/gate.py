@@ -51,7 +51,6 @@ def decide(evidence: Evidence | First) -> Verdict:
     if isinstance(evidence, First):
         return decide_first(evidence.correct, evidence.total, evidence.floor, evidence.alpha)
     policy, pinned = evidence.policy, checks.pinned(evidence)
-    speed = evidence.candidate_latency_p95_ms / evidence.champion_latency_p95_ms
     size = evidence.candidate_bytes / evidence.champion_bytes
     asked = (
         pinned,
@@ -62,14 +61,17 @@ def decide(evidence: Evidence | First) -> Verdict:
         checks.groups(evidence),
         checks.calibration(evidence),
         checks.robustness(evidence),
-        checks.ratio("latency", "p95 latency", speed, policy.latency_ratio_max),
+        checks.latency(evidence),
         checks.ratio("size", "model file", size, policy.size_ratio_max),
     )
     answered = tuple(check for check in asked if check is not None)
     if pinned.passed is None:
         return Verdict("inconclusive", (pinned.detail,), answered)
     verdict = _conclude(*answered)
-    return replace(verdict, reasons=(*verdict.reasons, TRADE)) if _is_trade(verdict) else verdict
+    if _is_trade(verdict):
+        verdict = replace(verdict, reasons=(*verdict.reasons, TRADE))
+    warning = checks.warning(evidence)
+    return verdict if warning is None else replace(verdict, reasons=(*verdict.reasons, warning))
 
 
 def decide_first(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:

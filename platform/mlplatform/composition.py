@@ -109,7 +109,12 @@ def notice_of(
         rule=rule,
         subjects=subjects,
         at=evaluation.at,
-        links=links_of(parts.settings, evaluation, to_acknowledge, run_of(connection, name, version)),
+        links=links_of(
+            parts.settings,
+            evaluations.cause_of(connection, about[0]) or evaluation,
+            to_acknowledge,
+            run_of(connection, name, version),
+        ),
         idempotency_key=idempotency_key(about, kind, evaluation.id),
         confused=_confused(connection, rule, about, evaluation) if errors_matter else (),
         thumbnails=_thumbnails(connection, parts, rule, about, evaluation) if errors_matter else (),
@@ -120,19 +125,21 @@ def notice_of(
 def _confused(
     connection: Connection, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
 ) -> tuple[str, ...]:
-    """For each alert the pair of classes most often confused in the window: "3 read as 5, 14 of 20 errors"."""
-    name, version = evaluation.model_name, evaluation.model_version
-    start, end = evaluation.window_start, evaluation.window_end
-    whole = judged.counted(connection, name, version, start, end)
+    """For each alert the pair of classes most often confused: "3 read as 5, 14 of 20 errors".
+
+    By the labels of its finding: the window's, and since the change where the rule's detector has found one.
+    """
+    name, version, end = evaluation.model_name, evaluation.model_version, evaluation.window_end
     phrases = []
     for alert in about:
-        tags = _tags_of(rule, alert)
+        start, tags = max(evaluation.window_start, alert.changed_at or evaluation.window_start), _tags_of(rule, alert)
         part = judged.counted_inside(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else whole
+        counts = part.get("", ()) if tags else judged.counted(connection, name, version, start, end)
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _class_of(rule, alert)
         for cell in counts:
-            if not cell.correct and cell.source in rule.sources and truth in (None, cell.truth):
+            estimates = cell.source in rule.sources and cell.weight > 0
+            if estimates and not cell.correct and truth in (None, cell.truth):
                 pairs[cell.truth, cell.label] += cell.n
         for (truth, label), n in pairs.most_common(1):
             phrases.append(f"{truth} read as {label}, {n} of {pairs.total()} errors")

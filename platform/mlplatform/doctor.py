@@ -149,7 +149,7 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
     if rules.model != parts.family.name:
         yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {parts.family.name}"
-    yield from _own_metrics(rules.rules)
+    yield from _own_metrics(rules.rules, parts.family.classes)
     if (variable := proxy_of(os.environ)) and not parts.settings.delivery_proxy:
         yield "note", f"notices go directly, not through {variable}; PLATFORM_DELIVERY_PROXY sends them through a proxy"
     for name, channel in rules.channels.items():
@@ -157,7 +157,7 @@ def _rules(parts: Parts) -> Iterator[tuple[str, str]]:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
 
 
-def _own_metrics(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+def _own_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for rule in rules:
         family, _, own = rule.metric.partition(":")
         if family == "python":
@@ -167,6 +167,15 @@ def _own_metrics(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
                 yield "problem", f"rule {rule.name} decides nothing: {error}"
             else:
                 yield "ok", f"rule {rule.name}: {own} can be called"
+        if family == "evidently":
+            from monitors.metrics import tried  # several seconds of import: only such rules pay it
+
+            try:
+                tried(own, rule.params, rule.value, classes)
+            except MonitorError as error:
+                yield "problem", f"rule {rule.name} decides nothing: {error}"
+            else:
+                yield "ok", f"rule {rule.name}: Evidently's {own} gives a number"
 
 
 def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -175,9 +184,10 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with parts.database.read() as connection:
-        alive = leases.alive(connection, now - ALIVE)
+        name = parts.settings.pipeline
+        alive = [beat for beat in leases.alive(connection, now - ALIVE) if beat.is_about(name)]
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
-        notices = outbox.undelivered(connection)
+        notices = outbox.undelivered(connection, name)
     for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"

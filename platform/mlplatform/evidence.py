@@ -13,6 +13,7 @@ from mlplatform.build import Parts
 from mlplatform.comparisons import Draw, draw
 from mlplatform.early import doubts_of, first_of
 from mlplatform.plain import plain
+from mlplatform.report_files import share_scripts, write_sentence
 from mlplatform.store import audits, detectors, evaluations, joined, judged, promotions, tallies
 from monitors.custom import measure_rows
 from monitors.errors import MetricsError
@@ -27,6 +28,8 @@ from monitors.window import Baseline, HostLatency, Measured, Row, Window
 
 log = logging.getLogger(__name__)
 READ_AT_ONCE = 50_000
+REPORTED = ("breach", "suspect")
+MISSED_FOR = timedelta(days=1)
 HEAD_START = timedelta(hours=1)
 """A version begins with the false-alarm budget of one hour: else its very first labels could prove nothing."""
 Measure = Callable[[Window, Rule, Path | None], Measured]
@@ -183,7 +186,7 @@ def silence(connection: Connection, rule: Rule, tally: Tally, champion: promotio
         last = judged.newest(connection, name, version, rule.sources, rule.slice)
     else:
         last = tallies.newest(connection, name, version)
-    found = silence_of(rule, tally, max(last or champion.at, champion.at))
+    found = silence_of(rule, tally, last, champion.at)
     return [] if found is None else [found]
 
 
@@ -246,7 +249,7 @@ def examine(
     measure: Measure | None = None,
     compare: Draw = draw,
 ) -> evaluations.Evaluation:
-    """Add Evidently's numbers to an evaluation, and its report where something may be wrong.
+    """Add Evidently's numbers to an evaluation, and its report where something may be wrong that was not known before.
 
     Behind an early warning the report holds the window beside the version's first answers, where these are known.
     The decision has been written by then: a fault in Evidently or a full disk delays no alert and undoes none. Returns
@@ -257,13 +260,16 @@ def examine(
         if champion is None or champion.to_version != evaluation.model_version:
             return evaluation
         window = window_of(connection, parts.family.classes, rule, champion, evaluation.at)
-    path = report_path(parts, rule, evaluation.id) if evaluation.state in ("breach", "suspect") else None
+        draws = evaluation.state in REPORTED and evaluations.is_news(connection, evaluation)
+    path = report_path(parts, rule, evaluation.id) if draws else None
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         beside = path is not None and rule.kind.early and compare(parts, rule, window, path)
         numbers = (measure or measured)(window, rule, None if beside else path)
-        report = None if path is None or not path.is_file() else str(path)
+        if path is not None:
+            _finish(path, rule, window)
+        report = None if path is None else str(path)
         with parts.database.write() as connection:
             evaluations.add_measured(connection, evaluation.id, plain(numbers), report)
     except (OSError, MetricsError) as error:
@@ -276,6 +282,25 @@ def examine(
     if report is not None:
         prune_reports(parts)
     return replace(evaluation, measured=plain(numbers), report=report)
+
+
+def examine_missed(parts: Parts, rule: Rule, measure: Measure | None = None) -> list[evaluations.Evaluation]:
+    """Examine what made an alert fire and was not measured: its watcher was killed, or the disk was full."""
+    with parts.database.read() as connection:
+        since = parts.clock() - MISSED_FOR
+        missed = evaluations.unmeasured_causes(connection, parts.rules.model, rule.name, since)
+    return [examine(parts, rule, each, measure) for each in missed]
+
+
+def _finish(report: Path, rule: Rule, window: Window) -> None:
+    """Make the report small; one sentence where Evidently had no rows to draw."""
+    if report.is_file():
+        share_scripts(report)
+        return
+    span = f"{window.start:%Y-%m-%d %H:%M} and {window.end:%Y-%m-%d %H:%M} UTC"
+    rows = f"{len(window.rows)} answers" if window.rows else "no answer"
+    title = f"{rule.name} · {window.model} version {window.version}"
+    write_sentence(report, title, f"There is nothing to draw: {rows} between {span}.")
 
 
 def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
@@ -291,14 +316,24 @@ def report_path(parts: Parts, rule: Rule, evaluation_id: str) -> Path:
 
 
 def prune_reports(parts: Parts) -> int:
-    """Remove the oldest reports beyond the limit, but none that an open alert rests on; returns how many."""
-    with parts.database.read() as connection:
-        needed = {Path(path) for path in evaluations.reports_of_open_alerts(connection)}
-    files = sorted((parts.settings.home / "reports").resolve().glob("*.html"), key=lambda path: path.stat().st_mtime)
-    spare = [path for path in files[: -parts.settings.reports_kept] if path not in needed]
+    """Remove the oldest reports beyond the limit, but none that made an alert fire; returns how many."""
+    files = list((parts.settings.home / "reports").resolve().glob("*.html"))
+    with parts.database.write() as connection:
+        needed = evaluations.reports_behind_alerts(connection)
+        spare = sorted((path for path in files if str(path) not in needed), key=_modified)
+        spare = spare[: -parts.settings.reports_kept]
+        for path in spare:
+            evaluations.forget_report(connection, str(path))
     for path in spare:
         path.unlink(missing_ok=True)
     return len(spare)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed by another process meanwhile
+        return 0.0
 
 
 def _discard(path: Path | None) -> None:

@@ -205,5 +205,5 @@ def _tally(
 
 
 def _silence(rule: Rule, tally: Tally, last: datetime | None, champion: Promotion) -> list[Finding]:
-    found = silence_of(rule, tally, max(last or champion.at, champion.at))
+    found = silence_of(rule, tally, last, champion.at)
     return [] if found is None else [found]

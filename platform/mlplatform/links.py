@@ -11,12 +11,12 @@ def links_of(
 ) -> dict[str, str]:
     """Report, model, run, dashboard and the page to acknowledge alerts on, as far as public addresses are set.
 
-    The report is linked where one is being made: it is ready some seconds after the decision.
+    The report is linked where it is kept or being made: then it is ready some seconds after the decision.
     """
     links = {}
     if settings.public_url:
         base = settings.public_url.rstrip("/")
-        if evaluation.state in ("breach", "suspect"):
+        if evaluation.report is not None or (evaluation.state in ("breach", "suspect") and evaluation.measured is None):
             links["Report"] = f"{base}/v1/evaluations/{evaluation.id}/report"
         links["Dashboard"] = f"{base}/"
         if to_acknowledge:

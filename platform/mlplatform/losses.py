@@ -19,7 +19,7 @@ RECENT: Final = timedelta(days=1)
 
 
 def post_losses(connection: Connection, parts: Parts) -> int:
-    """Put notices of what servers lost, refused or set aside into the outbox; returns how many are new.
+    """Put notices of what the model's servers lost, refused or set aside into the outbox; returns how many are new.
 
     Servers say in their heartbeats what they lost since they started, and what lies aside on their disk, whoever put it
     there. Each is told of once, and again when there is ten times as much. Who hears of the accuracy hears of this.
@@ -31,7 +31,7 @@ def post_losses(connection: Connection, parts: Parts) -> int:
 def _losses(connection: Connection, parts: Parts, now: datetime) -> Iterator[Loss]:
     for beat in leases.alive(connection, now - ALIVE):
         told = beat.details.get("recorder") or {}
-        if beat.component == "api" and beat.details.get("model", parts.family.name) == parts.family.name:
+        if beat.component == "api" and beat.is_about(parts.family.name):
             yield from _of_server(parts, beat, told, now)
     if (path := file_of(parts.settings.store_url)) is not None:
         for found in replacements(path, now - RECENT):

@@ -187,7 +187,8 @@ class Warden:
         known = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in measured.items()}
         allowed = self.parts.rules.probation.latency_ratio_max or rule.threshold
         looks = max(1, ceil((probation.until - begun) / rule.window))
-        found = slower(seen, paces(known, usual), allowed, rule.min_samples, probation.latency_level / looks)
+        level, least = probation.latency_level / looks, rule.min_samples
+        found = slower(seen, paces(known, usual), allowed, least, level, rule.floor_ms)
         return replace(probation, latency_until=end), found
 
     def _carry_out(self, lease: leases.Lease, probation: Probation) -> Probation:

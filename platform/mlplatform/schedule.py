@@ -22,7 +22,7 @@ from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
 from mlplatform.errors import FencedError, PlatformError, SettingsError
-from mlplatform.evidence import Measure, examine, measured
+from mlplatform.evidence import Measure, examine, examine_missed, measured
 from mlplatform.govern import Governor
 from mlplatform.labelling import match_waiting
 from mlplatform.loop import graver, turn
@@ -119,7 +119,7 @@ class Watcher:
                 self._lease = leases.acquire(
                     connection, leader_lease(self.parts.rules.model), self.parts.instance, life, now
                 )
-            details = {"leader": self._lease is not None}
+            details = {"model": self.parts.rules.model, "leader": self._lease is not None}
             leases.beat(connection, WATCHER, self.parts.instance, now, details)
         if self._lease is not None and not led:
             log.info("this watcher leads now (fence %d)", self._lease.fence)
@@ -148,6 +148,7 @@ class Watcher:
 
     def _measure_newest(self, rule: Rule) -> None:
         examine(self.parts, *self._unmeasured.pop(rule.name), self.measure)
+        examine_missed(self.parts, rule, self.measure)
 
     def deliver(self) -> None:
         """Have sent what the outbox holds; no channel is waited for."""

@@ -151,7 +151,9 @@ class Settings(BaseSettings):
     allowed_receivers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Networks and host names (JSON list) notices may go to besides public addresses."
     )
-    reports_kept: int = Field(40, ge=1, description="Evidently reports kept on disk, newest first.")
+    reports_kept: int = Field(
+        40, ge=1, description="Evidently reports kept on disk, newest first, besides those of alerts."
+    )
     audit_key_file: Path | None = Field(
         None, description="File with a key of 16 bytes or more that signs the audit log's anchors; unset signs none."
     )

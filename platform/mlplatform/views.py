@@ -1,5 +1,6 @@
 """What people are shown of the state: plain values for JSON and tables; it changes nothing."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from mlplatform.store import (
     tasks,
     trials,
 )
+from mlplatform.store.short_ids import Noun, short_ids
+from mlplatform.store.totals import totals
 from mlplatform.trials import told
 from monitors.duel import Duel, describe
 from registry.catalog import Version
 
 ALIVE = timedelta(seconds=30)
 WATCHER = "watcher"
+MOST_ALERTS = 1000
 
 
 def leader_lease(model: str) -> str:
@@ -78,7 +82,9 @@ def report(parts: Parts, evaluation_id: str) -> Path:
         path = evaluations.find(connection, evaluation_id).report
     folder = (parts.settings.home / "reports").resolve()
     if path is None or not Path(path).is_file() or Path(path).resolve().parent != folder:
-        raise NotFoundError(f"evaluation {evaluation_id!r} keeps no report; reports are made when a rule is broken")
+        raise NotFoundError(
+            f"evaluation {evaluation_id!r} keeps no report; one is drawn when a rule begins to be broken"
+        )
     return Path(path)
 
 
@@ -138,15 +144,22 @@ def status(parts: Parts) -> dict[str, Any]:
             "champion": None if promotion is None else promotion.to_version,
             "probation": _probation(connection, name),
             "leader": leases.holder(connection, leader_lease(name), now),
-            "processes": plain(leases.alive(connection, now - ALIVE)),
-            "counts": predictions.counts(connection),
+            "processes": plain([beat for beat in leases.alive(connection, now - ALIVE) if beat.is_about(name)]),
+            "counts": totals(connection, name),
             "labels": plain(label_status(connection, name, now)),
             "evaluations": plain(evaluations.newest_of_each(connection, name)),
-            "alerts": plain(alerts.listed(connection)),
-            "retrainings": plain(retrainings.recent(connection, limit=5)),
-            "tasks": plain(tasks.open_tasks(connection, name)),
-            "undelivered": plain(outbox.undelivered(connection)),
+            "alerts": _shortened(connection, "alert", alerts.listed(connection, model_name=name, limit=MOST_ALERTS)),
+            "retrainings": _shortened(connection, "retraining", retrainings.recent(connection, 5, name)),
+            "tasks": _shortened(connection, "task", tasks.open_tasks(connection, name)),
+            "undelivered": plain(outbox.undelivered(connection, name)),
         }
+
+
+def _shortened(connection: Connection, noun: Noun, rows: Sequence[object]) -> list[dict[str, Any]]:
+    """The rows as plain values, each with the id that is enough to name it by."""
+    shown = [plain(row) for row in rows]
+    short = short_ids(connection, noun, [row["id"] for row in shown])
+    return [{**row, "short_id": short[row["id"]]} for row in shown]
 
 
 def watchers_here(parts: Parts) -> list[str]:

@@ -84,3 +84,12 @@ def test_a_replaced_database_file_is_told_once_for_all_processes_that_found_it(t
         assert post_losses(connection, moved) == 0
         [message, *_] = outbox.undelivered(connection)
     assert "the database file was replaced" in str(message.payload)
+
+
+def test_a_server_that_says_which_model_it_serves_is_told_of_where_that_is(world: Parts) -> None:
+    details = {"model": "letters", "recorder": {"dropped": 7}}
+    with world.database.write() as connection:
+        leases.beat(connection, "api", "host:9:z", world.clock(), details)
+        assert post_losses(connection, world) == 0
+        leases.beat(connection, "api", "host:9:z", world.clock(), {**details, "model": "digits"})
+        assert post_losses(connection, world) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from pipelines.data import ImageSet
 from pipelines.errors import SearchError
 from pipelines.recipe import Recipe
-from pipelines.search import PARENT_TAG, Found, Trial, choices_of, chosen, search
+from pipelines.search import PARENT_TAG, Found, Trial, _proposed, _study, choices_of, chosen, search
 from tests.pipelines.fake_registry import FakeTracking, bars_family, bars_split
 
 pytest.importorskip("optuna", reason="Optuna is not installed; it comes with the extra `search`")
@@ -90,3 +91,43 @@ def test_movement_scales_how_far_images_are_moved(tiny: Recipe) -> None:
 def test_a_search_of_nothing_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="0 trials finds nothing; give 1 or more"):
         run(tiny, tmp_path, FakeTracking(), 0)
+
+
+def test_workers_that_begin_together_propose_different_trials(tiny: Recipe, tmp_path: Path) -> None:
+    """Both opened the study before either had a trial; each asks in turn, as two processes would."""
+    import optuna
+
+    storage = f"sqlite:///{tmp_path / 'search.db'}"
+    workers = [_study("bars", storage, 0) for _ in range(2)]
+    for worker in workers:
+        worker.enqueue_trial(choices_of(tiny))
+    proposed = [_proposed(workers[number % 2], tiny, 0) for number in range(8)]
+    params = [tuple(sorted(trial.params.items())) for trial, _ in proposed]
+    assert len(set(params)) == 8
+    assert dict(params[0]) == pytest.approx(choices_of(tiny))
+    states = [each.state for each in workers[0].get_trials()]
+    assert states.count(optuna.trial.TrialState.PRUNED) == 1, "the base recipe that was asked for twice gives way once"
+
+
+def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_path: Path) -> None:
+    runs = []
+    for place in ("a", "b"):
+        study = _study("bars", f"sqlite:///{tmp_path / place}.db", 7)
+        runs.append([_proposed(study, tiny, 7)[0].params for _ in range(4)])
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    "tables", [["trials"], ["predictions", "trials"], ["alembic_version"], ["studies", "experiments"]]
+)
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(
+    tiny: Recipe, tmp_path: Path, tables: list[str]
+) -> None:
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        for name in tables:
+            connection.execute(f"CREATE TABLE {name} (x)")
+    with pytest.raises(SearchError, match=r"search\.db holds tables of something else.*sqlite:///search\.db"):
+        run(tiny, tmp_path, FakeTracking(), 1)
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master ORDER BY 1")] == sorted(tables)
+    connection.close()

@@ -178,3 +178,43 @@ def test_without_its_header_a_card_starts_with_its_title_and_keeps_its_tables() 
     text = "---\nlicense: x\n---\n\n# digits\n\n| a | b |\n|---|---|\n"
     assert without_header(text) == "# digits\n\n| a | b |\n|---|---|\n"
     assert without_header("# digits\n\n---\n\nmore") == "# digits\n\n---\n\nmore"
+
+
+def table(contrast: str, rotation: str = "0.900 | 0.850 to 0.940", error: str = "0.0100 | 0.0050 to 0.0200") -> str:
+    return (
+        "# digits\n\n## Metrics\n\n| Metric | Value | 95 % interval |\n| --- | --- | --- |\n"
+        f"| golden_calibration_error | {error} |\n\n"
+        "## Robustness\n\nUnder harm.\n\n"
+        "| Harm | Level | Rows | Accuracy | 95 % interval |\n| --- | --- | --- | --- | --- |\n"
+        f"| rotation | 3 | 200 | {rotation} |\n| contrast | 3 | 200 | {contrast} |\n"
+    )
+
+
+def test_what_got_worse_beyond_its_uncertainty_stands_first() -> None:
+    before = table("0.675 | 0.608 to 0.736")
+    after = table("0.250 | 0.195 to 0.314", "0.880 | 0.828 to 0.918", "0.0800 | 0.0600 to 0.1000")
+    lines = difference(before, after, ("version 3", "version 4")).splitlines()
+    assert lines[:4] == [
+        "Worse, beyond its uncertainty:",
+        "  Robustness, contrast level 3 (accuracy): 0.675 (0.608 to 0.736) before, 0.25 (0.195 to 0.314) now",
+        "  Metrics, golden_calibration_error (value): 0.01 (0.005 to 0.02) before, 0.08 (0.06 to 0.1) now",
+        "Within its uncertainty: 1 more number.",
+    ]
+    assert lines[4:6] == ["--- version 3", "+++ version 4"]
+
+
+def test_what_got_better_is_told_as_better_also_where_low_is_good() -> None:
+    before, after = table("0.250 | 0.195 to 0.314", error="0.0800 | 0.0600 to 0.1000"), table("0.675 | 0.608 to 0.736")
+    lines = difference(before, after, ("a", "b")).splitlines()
+    assert lines[0] == "Better, beyond its uncertainty:"
+    assert lines[1].startswith("  Robustness, contrast level 3")
+    assert lines[2].startswith("  Metrics, golden_calibration_error")
+
+
+def test_a_rendered_card_is_read_with_its_numbers(card: Card) -> None:
+    header = ("Harm", "Level", "Rows", "Accuracy", "95 % interval")
+    robust = Measured("Under harm.", header, (("a | b", "3", "9", "0.9", "0.8 to 1"),))
+    before = render(replace(card, robustness=robust))
+    worse = replace(robust, rows=(("a | b", "3", "9", "0.1", "0 to 0.2"),))
+    lines = difference(before, render(replace(card, robustness=worse)), ("a", "b")).splitlines()
+    assert lines[1].startswith("  Robustness, a \\| b level 3 (accuracy): 0.9 (0.8 to 1) before, 0.1 (0 to 0.2) now")

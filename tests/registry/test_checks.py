@@ -1,11 +1,15 @@
 """The questions of the gate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from registry import checks
 from registry.checks import Check
+from registry.errors import GateError
 from registry.evidence import Best, Confidence, GatePolicy
+from registry.gate import decide, replay
 from registry.paired import Comparison
 from tests.registry.world import arranged, evidence, exact
 
@@ -147,3 +151,36 @@ def test_margins_are_taken_from_the_policy() -> None:
     seen = {"noise": exact(180, 120, 200)}
     lenient = GatePolicy(robustness_margin=0.5)
     assert asked(checks.robustness(evidence(exact(9, 9, 10), robustness=seen, policy=lenient))).passed is True
+
+
+def test_what_a_strong_disturbance_costs_is_told_and_blocks_only_where_the_policy_says_so() -> None:
+    """Contrast at level 3: 0.675 before, 0.250 now, on 400 rows; noise explains the others."""
+    strong = {"contrast 3": exact(270, 100, 400), "noise 3": exact(300, 298, 400), "blur 3": exact(200, 260, 400)}
+    rows = (exact(970, 970, 1000), exact(30, 55, 60, origin="feedback"))
+    seen = evidence(*rows, robustness={"noise": exact(36, 36, 40)}, strong=strong)
+    verdict = decide(seen)
+    assert verdict.outcome == "promote"
+    assert verdict.reasons[-1].startswith(
+        "Warning: under strong disturbances the candidate reads worse than the champion: contrast 3 -42.5 points ("
+    )
+    assert "noise 3" not in verdict.reasons[-1]
+    assert replay(seen.to_json()) == verdict
+    strict = replace(seen, policy=GatePolicy(strong_loss_max=0.3))
+    assert decide(strict).outcome == "keep"
+    assert "(30.0 points under strong ones) under contrast 3 -42.5 points" in decide(strict).reasons[0]
+
+
+def test_noise_under_strong_disturbances_is_no_warning() -> None:
+    generator = np.random.default_rng(4)
+    warned = 0
+    for _ in range(300):
+        strong = {f"kind {k}": arranged(generator, 400, 0.6, 0.6, 0.3, "kind") for k in range(8)}
+        warned += checks.warning(evidence(exact(9, 9, 10), strong=strong)) is not None
+    assert warned / 300 <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+
+
+def test_a_policy_that_cannot_be_is_refused() -> None:
+    with pytest.raises(GateError, match="strong_loss_max"):
+        GatePolicy(strong_loss_max=1.1)
+    with pytest.raises(GateError, match="latency_floor_ms"):
+        GatePolicy(latency_floor_ms=-1.0)

@@ -2,11 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlplatform.cli.output import AsJson, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from mlplatform.build import Parts
 
 alerts_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
 By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
@@ -22,14 +25,17 @@ def list_alerts(
     from mlplatform.plain import plain
     from mlplatform.settings import load_settings
     from mlplatform.store import alerts
+    from mlplatform.store.short_ids import short_ids
 
     with build(load_settings()).database.read() as connection:
         rows = plain(alerts.listed(connection, everything=everything))
+        short = short_ids(connection, "alert", [row["id"] for row in rows])
     if as_json:
         print_json(rows)
     else:
+        shown = [{**row, "id": short[row["id"]]} for row in rows]
         columns = ("id", "rule", "key", "model_version", "state", "severity", "since", "sentence")
-        print_table("alerts", rows, columns, "none")
+        print_table("alerts", shown, columns, "none")
 
 
 @alerts_app.command("explain")
@@ -40,7 +46,8 @@ def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
     from mlplatform.plain import plain
     from mlplatform.settings import load_settings
 
-    explanation = explain(build(load_settings()), alert_id)
+    parts = build(load_settings())
+    explanation = explain(parts, _whole(parts, alert_id))
     say(plain(explanation), explanation.text, as_json)
 
 
@@ -51,8 +58,10 @@ def acknowledge(alert_id: str, by: By = "cli", as_json: AsJson = False) -> None:
     from mlplatform.people import acknowledge_alert
     from mlplatform.settings import load_settings
 
-    state = acknowledge_alert(build(load_settings()), alert_id, by)
-    say({"id": alert_id, "state": state}, f"alert {alert_id} is {state}", as_json)
+    parts = build(load_settings())
+    found = _whole(parts, alert_id)
+    state = acknowledge_alert(parts, found, by)
+    say({"id": found, "state": state}, f"alert {found} is {state}", as_json)
 
 
 @alerts_app.command("silence")
@@ -152,6 +161,14 @@ def schema(as_json: AsJson = False) -> None:
 
     del as_json
     print_json(json_schema())
+
+
+def _whole(parts: "Parts", alert_id: str) -> str:
+    """The id that a beginning of it stands for."""
+    from mlplatform.store.short_ids import whole_id
+
+    with parts.database.read() as connection:
+        return whole_id(connection, "alert", alert_id)
 
 
 def length(text: str, option: str = "--for") -> timedelta:

@@ -41,8 +41,12 @@ def next_batch(
     from mlplatform.build import build
     from mlplatform.review import export, next_answers, picked_answers
     from mlplatform.settings import load_settings
+    from mlplatform.store.short_ids import whole_id
 
     parts = build(load_settings())
+    if task is not None:
+        with parts.database.read() as connection:
+            task = whole_id(connection, "task", task)
     answers = next_answers(parts, reviewer, limit) if task is None else picked_answers(parts, task, limit)
     if not answers:
         say({"answers": 0, "sheet": None}, "nothing waits for review", as_json)

@@ -50,11 +50,19 @@ def list_keys(as_json: AsJson = False) -> None:
 
 
 @keys_app.command("revoke")
-def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], by: By = "cli", as_json: AsJson = False) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="Its id or its beginning.")],
+    by: By = "cli",
+    as_json: AsJson = False,
+) -> None:
     """End a key; servers refuse it within seconds."""
     from mlplatform.build import build
     from mlplatform.people import revoke_key
     from mlplatform.settings import load_settings
+    from mlplatform.store.short_ids import whole_id
 
-    revoke_key(build(load_settings()), key_id, by)
-    say({"id": key_id, "state": "revoked"}, f"key {key_id} is revoked", as_json)
+    parts = build(load_settings())
+    with parts.database.read() as connection:
+        found = whole_id(connection, "key", key_id)
+    revoke_key(parts, found, by)
+    say({"id": found, "state": "revoked"}, f"key {found} is revoked", as_json)

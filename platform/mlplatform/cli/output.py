@@ -1,8 +1,10 @@
 """How answers are printed: JSON for programs, tables for people; it computes nothing."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +12,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
+WHOLE = ("id", "short_id", "run_id", "version", "seq", "number", "state")
+"""Columns that are never broken within a word."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 
 
@@ -35,7 +40,7 @@ def say(value: object, text: str, as_json: bool) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
-    """Rows under the chosen columns, or a sentence when there are none."""
+    """Rows under the chosen columns, or a sentence when there are none; ids and times stand in one line each."""
     from rich.table import Table
     from rich.text import Text
 
@@ -44,7 +49,27 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
         return
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        whole = column in WHOLE or any(_moment(row.get(column)) for row in rows)
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in rows:
-        table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in columns))
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     console().print(table)
+
+
+def _cell(value: object) -> str:
+    """A value as people read it: moments to the minute, which fits a line."""
+    moment = _moment(value)
+    if moment is not None:
+        return f"{moment:%Y-%m-%d %H:%M}"
+    return "" if value is None else str(value)
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not MOMENT.match(value):
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None

@@ -65,7 +65,7 @@ def retrain(
     reason: Annotated[str, typer.Option(help="Why; shown in the history.")] = "asked by hand",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome and show progress.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare, promote nothing.")] = False,
-    cancel: Annotated[str | None, typer.Option("--cancel", help="Cancel the retraining of this id instead.")] = None,
+    cancel: Annotated[str | None, typer.Option("--cancel", help="Cancel the one of this id instead.")] = None,
     pipeline: PipelineOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -161,11 +161,14 @@ def check(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def status(as_json: AsJson = False) -> None:
-    """The platform at a glance."""
+def status(
+    everything: Annotated[bool, typer.Option("--all", help="All of it, longer than a screen.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The platform at a glance: one screen, what is grave first."""
     from mlplatform.cli.work import show_status
 
-    show_status(as_json)
+    show_status(everything, as_json)
 
 
 @app.command()

@@ -14,13 +14,13 @@ from mlplatform.cli.exits import BREACH, FAILED
 from mlplatform.cli.output import console, print_json, print_table, say
 from mlplatform.deadline import within
 from mlplatform.errors import NotFoundError
-from mlplatform.label_status import in_words
 from mlplatform.label_use import sentence_of
 from mlplatform.people import cancel_retraining
 from mlplatform.plain import plain
 from mlplatform.settings import load_settings
 from mlplatform.store import audit, leases, retrainings
-from mlplatform.views import ALIVE, leader_lease, status
+from mlplatform.store.short_ids import whole_id
+from mlplatform.views import leader_lease, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,8 +106,11 @@ def retrain_queued(reason: str, wait: bool, dry_run: bool, pipeline: str | None,
 
 def cancel(retraining_id: str, as_json: bool) -> None:
     """`platform retrain --cancel`."""
-    cancel_retraining(build(load_settings()), retraining_id, "cli")
-    say({"id": retraining_id, "state": "cancelled"}, f"retraining {retraining_id} is cancelled", as_json)
+    parts = build(load_settings())
+    with parts.database.read() as connection:
+        found = whole_id(connection, "retraining", retraining_id)
+    cancel_retraining(parts, found, "cli")
+    say({"id": found, "state": "cancelled"}, f"retraining {found} is cancelled", as_json)
 
 
 def wait_for(parts: Parts, retraining_id: str, *, quiet: bool) -> retrainings.Retraining:
@@ -152,30 +155,17 @@ def check_now(as_json: bool) -> None:
     raise typer.Exit(BREACH if any(row["state"] == "breach" for row in rows) else 0)
 
 
-def show_status(as_json: bool) -> None:
+def show_status(everything: bool, as_json: bool) -> None:
     """`platform status`."""
+    from mlplatform.cli.status import show_all, show_screen
+
     shown = status(build(load_settings()))
     if as_json:
         print_json(shown)
-        return
-    counts = ", ".join(f"{count} {noun}" for noun, count in shown["counts"].items())
-    console().print(
-        f"{shown['model']}: champion {shown['champion'] or 'none'} · leader {shown['leader'] or 'none'} · {counts}",
-        markup=False,
-    )
-    if shown["probation"] is not None:
-        console().print(f"probation: {shown['probation']['text']}", markup=False)
-    for sentence in in_words(shown["labels"]):
-        console().print(f"labels: {sentence}", markup=False)
-    seconds = f"no sign of life for {ALIVE.total_seconds():.0f} s"
-    print_table("processes", shown["processes"], ("component", "instance", "at", "details"), seconds)
-    print_table("monitors", shown["evaluations"], ("rule", "state", "at", "report"), "no evaluation yet")
-    print_table("open alerts", shown["alerts"], ("id", "rule", "key", "state", "sentence"), "none")
-    columns = ("id", "state", "reason", "candidate_version", "promoted", "error")
-    print_table("retrainings", shown["retrainings"], columns, "none")
-    print_table("tasks", shown["tasks"], ("id", "kind", "at", "details"), "none")
-    notice_columns = ("idempotency_key", "channel", "state", "attempts", "last_error")
-    print_table("undelivered notices", shown["undelivered"], notice_columns, "none")
+    elif everything:
+        show_all(shown)
+    else:
+        show_screen(shown)
 
 
 def _searched(parts: Parts, base: "Recipe", trials: int, quiet: bool) -> "Found":

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
@@ -16,6 +16,7 @@ from mlplatform import views
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.people import acknowledge_alert, cancel_retraining
 from mlplatform.plain import plain
+from mlplatform.report_files import whole_page
 from mlplatform.review import MOST_AT_ONCE, next_answers
 from mlplatform.serve import pages
 from mlplatform.serve.answer import Asked, reply
@@ -262,10 +263,10 @@ def _models(app: FastAPI, server: Server) -> None:
         return JSONResponse(views.models(server.parts))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
-    def report(evaluation_id: PathId) -> FileResponse:
-        """Evidently's HTML report of an evaluation, while it is kept."""
-        path = views.report(server.parts, evaluation_id)
-        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+    def report(evaluation_id: PathId) -> HTMLResponse:
+        """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
+        page = whole_page(views.report(server.parts, evaluation_id))
+        return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 def _health(app: FastAPI, server: Server) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from mlplatform import views
 from mlplatform.build import Parts
 from mlplatform.explain import explain
+from mlplatform.store.totals import in_words
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
 _STYLE = (
@@ -28,7 +29,7 @@ _OVERVIEW = (
 def overview(parts: Parts) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
     shown = views.status(parts)
-    counts = ", ".join(f"{number:,} {name}" for name, number in shown["counts"].items())
+    counts = ", ".join(in_words(shown["counts"]))
     champion = "no champion yet" if shown["champion"] is None else f"version {shown['champion']} serves"
     body = [f"<h1>{escape(shown['model'])}: {champion}</h1><p>{escape(counts)}. <a href='docs'>API</a></p>"]
     if shown["probation"] is not None:

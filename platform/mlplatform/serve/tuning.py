@@ -7,6 +7,7 @@ a restart. What the settings name is not searched. Each search is a run in MLflo
 import logging
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -19,7 +20,7 @@ from mlplatform.serve.batcher import Batcher
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.plan import Measured, Plan, better, busiest, fastest, plan_of, within
-from mlplatform.serve.speed import measure, under_load
+from mlplatform.serve.speed import Speed, measure, under_load
 from mlplatform.store import evaluations, leases, tasks, tunings
 from pipelines.engine import GPU_FILE, Choice, engines_here, open_model
 from pipelines.errors import ModelFormatError, ModelUnreadableError
@@ -48,6 +49,8 @@ class Tuner:
     batcher: Batcher | None = None
     plan: Plan = field(init=False)
     load_seconds: float = LOAD_SECONDS
+    measure: Callable[[Loaded, Decoder, int, int], Speed] = measure
+    under_load: Callable[[Loaded, Plan, float], float] = under_load
 
     def __post_init__(self) -> None:
         self.plan = plan_of(self.parts.settings)
@@ -64,7 +67,7 @@ class Tuner:
 
     def pin(self, loaded: Loaded) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
-        speed = measure(loaded, self.decoder, self.parts.settings.baseline_calls, self.threads)
+        speed = self.measure(loaded, self.decoder, self.parts.settings.baseline_calls, self.threads)
         with self.parts.database.write() as connection:
             evaluations.set_baseline(
                 connection,
@@ -187,11 +190,11 @@ class Tuner:
         return best
 
     def _alone(self, loaded: Loaded, plan: Plan) -> Measured:
-        speed = measure(self._opened(loaded, plan), self.decoder, self.parts.settings.baseline_calls, plan.threads)
+        speed = self.measure(self._opened(loaded, plan), self.decoder, self.parts.settings.baseline_calls, plan.threads)
         return Measured(plan, speed.p50_ms, speed.p95_ms)
 
     def _loaded(self, loaded: Loaded, measured: Measured) -> Measured:
-        rps = under_load(self._opened(loaded, measured.plan), measured.plan, self.load_seconds)
+        rps = self.under_load(self._opened(loaded, measured.plan), measured.plan, self.load_seconds)
         return replace(measured, rps=rps)
 
     def _opened(self, loaded: Loaded, plan: Plan) -> Loaded:

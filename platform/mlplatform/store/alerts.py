@@ -113,11 +113,15 @@ def changed_since(connection: Connection, alert_ids: Sequence[str]) -> datetime 
     return min((moment for moment in found if moment is not None), default=None)
 
 
-def listed(connection: Connection, *, everything: bool = False, limit: int = 100) -> list[dict[str, Any]]:
-    """Alert rows for people, newest first: the open ones, or all of them."""
+def listed(
+    connection: Connection, *, everything: bool = False, limit: int = 100, model_name: str | None = None
+) -> list[dict[str, Any]]:
+    """Alert rows for people, newest first: the open ones, or all of them, of one model or of every."""
     query = select(alerts).order_by(alerts.c.id.desc()).limit(limit)
     if not everything:
         query = query.where(alerts.c.state.in_(OPEN))
+    if model_name is not None:
+        query = query.where(alerts.c.model_name == model_name)
     return [dict(row._mapping) for row in connection.execute(query)]
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store.identity import StoreFile
+from mlplatform.store.lock_holder import write_lock_holder
 
 if TYPE_CHECKING:
     import psycopg
@@ -124,11 +125,20 @@ class Database:
             raise
 
     def _unavailable(self, error: Exception) -> StoreUnavailableError:
-        first_line = str(getattr(error, "orig", error)).splitlines()[0]
+        first_line = str(getattr(error, "orig", error)).splitlines()[0] + self._waited_for(error)
         return StoreUnavailableError(
             f"the database {self.url} did not answer ({first_line}); check that it runs and that "
             "PLATFORM_DATABASE_URL is right (`platform doctor`)"
         )
+
+    def _waited_for(self, error: Exception) -> str:
+        """Whose lock on a SQLite file was waited for in vain, as far as the system tells."""
+        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+        path = self._engine.url.database
+        if not self.is_sqlite or not path or code & 0xFF != sqlite3.SQLITE_BUSY:
+            return ""
+        holder = write_lock_holder(Path(path))
+        return "" if holder is None else f"; {holder.sentence}"
 
 
 def at_the_end(connection: Connection, work: Callable[[Connection, list[Any]], None], item: object) -> None:

@@ -1,7 +1,6 @@
 """Everything the store holds about one alert, read at once; it explains nothing."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -9,7 +8,6 @@ from sqlalchemy import Connection, select
 from mlplatform.store import alerts, evaluations, outbox, retrainings, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.store.schema import alerts as alert_rows
-from mlplatform.store.schema import evaluations as evaluation_rows
 from mlplatform.store.schema import outbox as outbox_rows
 from mlplatform.store.schema import retrainings as retraining_rows
 from mlplatform.store.schema import tasks as task_rows
@@ -43,7 +41,7 @@ def dossier(connection: Connection, alert_id: str) -> Dossier:
         alert=alert,
         sentence=row.sentence,
         latest=evaluations.find(connection, row.evaluation_id),
-        cause=_evaluation_at(connection, alert, alert.fired_at or alert.opened_at),
+        cause=evaluations.cause_of(connection, alert),
         changes=alerts.changes_of(connection, alert_id),
         notices=_notices(connection, alert),
         retrainings=_retrainings(connection, alert),
@@ -78,16 +76,6 @@ def firing(connection: Connection, model_name: str, version: int, rule: str) -> 
         .limit(MOST)
     )
     return [(alerts.find(connection, row.id), row.sentence) for row in connection.execute(query)]
-
-
-def _evaluation_at(connection: Connection, alert: Alert, moment: datetime) -> Evaluation | None:
-    query = select(evaluation_rows).where(
-        evaluation_rows.c.model_name == alert.model,
-        evaluation_rows.c.rule == alert.rule,
-        evaluation_rows.c.at == moment,
-    )
-    row = connection.execute(query.limit(1)).one_or_none()
-    return None if row is None else Evaluation(**row._mapping)
 
 
 def _notices(connection: Connection, alert: Alert) -> list[outbox.Message]:

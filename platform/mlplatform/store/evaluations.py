@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Text, cast, func, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alerts, baselines, evaluations
+from monitors.alerts import Alert
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,71 @@ def newest_states(connection: Connection, model_name: str, version: int, rules: 
     return found
 
 
-def reports_of_open_alerts(connection: Connection) -> list[str]:
-    """The report files that alerts which are not over rest on."""
-    query = (
-        select(evaluations.c.report)
-        .join(alerts, alerts.c.evaluation_id == evaluations.c.id)
-        .where(evaluations.c.report.is_not(None), alerts.c.state.not_in(("resolved", "superseded")))
+_CAUSE: Final = (
+    (evaluations.c.model_name == alerts.c.model_name)
+    & (evaluations.c.rule == alerts.c.rule)
+    & (evaluations.c.at == func.coalesce(alerts.c.fired_at, alerts.c.opened_at))
+)
+"""The evaluation that made an alert fire, or opened one that has not fired."""
+
+
+def is_news(connection: Connection, evaluation: Evaluation) -> bool:
+    """Whether an alert was opened or fired by it, or its rule's state or version is not as it was before."""
+    same_rule = (evaluations.c.model_name == evaluation.model_name) & (evaluations.c.rule == evaluation.rule)
+    before = connection.execute(
+        select(evaluations.c.state, evaluations.c.model_version)
+        .where(same_rule, evaluations.c.slot < evaluation.slot)
+        .order_by(evaluations.c.slot.desc())
+        .limit(1)
+    ).one_or_none()
+    if before is None or tuple(before) != (evaluation.state, evaluation.model_version):
+        return True
+    moved = select(alerts.c.id).where(
+        alerts.c.model_name == evaluation.model_name,
+        alerts.c.rule == evaluation.rule,
+        (alerts.c.opened_at == evaluation.at) | (alerts.c.fired_at == evaluation.at),
     )
-    return [path for path in connection.scalars(query) if path is not None]
+    return connection.scalar(moved.limit(1)) is not None
+
+
+def cause_of(connection: Connection, alert: Alert) -> Evaluation | None:
+    """The evaluation that made the alert fire, or opened it."""
+    query = select(evaluations).where(
+        evaluations.c.model_name == alert.model,
+        evaluations.c.rule == alert.rule,
+        evaluations.c.at == (alert.fired_at or alert.opened_at),
+    )
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else Evaluation(**row._mapping)
+
+
+def unmeasured_causes(connection: Connection, model_name: str, rule: str, since: datetime) -> list[Evaluation]:
+    """The evaluations that made alerts of a rule fire since then and were never measured, oldest first."""
+    query = (
+        select(evaluations)
+        .join(alerts, _CAUSE)
+        .where(
+            evaluations.c.model_name == model_name,
+            evaluations.c.rule == rule,
+            func.coalesce(cast(evaluations.c.measured, Text), "null") == "null",
+            alerts.c.fired_at >= since,
+        )
+        .order_by(evaluations.c.at)
+    )
+    found = (Evaluation(**row._mapping) for row in connection.execute(query))
+    return list({each.id: each for each in found}.values())
+
+
+def reports_behind_alerts(connection: Connection) -> set[str]:
+    """The report files of the evaluations that made alerts fire, however long ago, or opened those that are open."""
+    kept = alerts.c.fired_at.is_not(None) | alerts.c.state.not_in(("resolved", "superseded"))
+    query = select(evaluations.c.report).join(alerts, _CAUSE).where(kept, evaluations.c.report.is_not(None))
+    return {path for path in connection.scalars(query) if path is not None}
+
+
+def forget_report(connection: Connection, path: str) -> None:
+    """Let no evaluation name a report that is removed."""
+    connection.execute(update(evaluations).where(evaluations.c.report == path).values(report=None))
 
 
 def set_baseline(

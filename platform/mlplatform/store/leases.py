@@ -91,6 +91,10 @@ class Heartbeat:
     at: datetime
     details: dict[str, Any]
 
+    def is_about(self, model_name: str) -> bool:
+        """Whether the process works for that model; one that does not say may."""
+        return bool(self.details.get("model", model_name) == model_name)
+
 
 def beat(connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]) -> None:
     """Write a sign of life, one row per process; rows of processes silent for a day are removed."""

@@ -216,9 +216,12 @@ def failed(
     return state if planned.rowcount else "delivered"
 
 
-def undelivered(connection: Connection) -> list[Message]:
-    """Messages still waiting or given up, oldest first."""
+def undelivered(connection: Connection, model_name: str | None = None) -> list[Message]:
+    """Messages still waiting or given up, oldest first; about one model, and about none, or all of them."""
     query = select(outbox).where(outbox.c.state.in_(OPEN)).order_by(outbox.c.id)
+    if model_name is not None:
+        about = func.coalesce(alerts.c.model_name, outbox.c.model_name, model_name)
+        query = query.outerjoin(alerts, alerts.c.id == outbox.c.alert_id).where(about == model_name)
     return [Message(**row._mapping) for row in connection.execute(query)]
 
 

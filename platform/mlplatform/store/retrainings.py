@@ -323,9 +323,11 @@ def find(connection: Connection, retraining_id: str) -> Retraining:
     return Retraining(**row._mapping)
 
 
-def recent(connection: Connection, limit: int = 20) -> list[Retraining]:
-    """Retrainings, newest first."""
+def recent(connection: Connection, limit: int = 20, pipeline: str | None = None) -> list[Retraining]:
+    """Retrainings of one pipeline or of all, newest first."""
     query = select(retrainings).order_by(retrainings.c.id.desc()).limit(limit)
+    if pipeline is not None:
+        query = query.where(retrainings.c.pipeline == pipeline)
     return [Retraining(**row._mapping) for row in connection.execute(query)]
 
 

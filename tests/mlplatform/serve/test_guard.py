@@ -99,7 +99,7 @@ def test_an_expired_and_a_revoked_key_open_nothing(asked: httpx.Client, locked: 
     revoke_key(locked.parts, made.id, "cli")
     begun = time.monotonic()
     while asked.get("/docs", headers=shown(text)).status_code == 200:
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
         time.sleep(0.05)
 
 

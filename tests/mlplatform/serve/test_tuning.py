@@ -13,7 +13,7 @@ import torch
 from mlplatform.build import Parts
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.plan import NOISE, Plan
+from mlplatform.serve.plan import Plan
 from mlplatform.serve.server import assemble
 from mlplatform.serve.speed import WARM_UP_CALLS, Speed, measure, under_load
 from mlplatform.serve.tuning import Tuner, host_class
@@ -109,26 +109,31 @@ def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -
     assert tuner.work() == 1
 
 
-def test_what_is_clearly_fastest_is_kept(tuner: Tuner, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def known(loaded: Loaded, _decoder: Decoder, calls: int, threads: int) -> Speed:
-        spent = 1.0 if loaded.predictor.name == "onnx" else 3.0
-        return Speed(spent, spent, calls, threads)
-
-    monkeypatch.setattr("mlplatform.serve.tuning.measure", known)
-    monkeypatch.setattr("mlplatform.serve.tuning.under_load", lambda *_: 100.0)
-    result = tuner.tune(on_disk(files, "torch"))
-    assert (result["before"]["engine"], result["after"]["engine"]) == ("torch", "onnx")
-    assert result["after"]["p95_ms"] <= NOISE * min(each["p95_ms"] for each in result["tried"])
+def timed(loaded: Loaded, decoder: Decoder, calls: int, threads: int) -> Speed:
+    """The engines called and measured as ever, by a stopwatch on which ONNX Runtime takes 1 ms and PyTorch 3 ms."""
+    seconds = 0.001 if loaded.predictor.name == "onnx" else 0.003
+    readings = itertools.count()
+    return measure(loaded, decoder, calls, threads, clock=lambda: next(readings) * seconds)
 
 
 def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tuner: Tuner, files: Path) -> None:
+    loads: list[Plan] = []
+
+    def steady(loaded: Loaded, plan: Plan, seconds: float) -> float:
+        """The load is put on as ever; by the count, two lanes answer twice as many."""
+        assert under_load(loaded, plan, seconds) > 0
+        loads.append(plan)
+        return 100.0 * min(plan.lanes, 2)
+
+    tuner.measure, tuner.under_load = timed, steady
     result = tuner.tune(on_disk(files, "torch"))
     assert result["before"]["engine"] == "torch"
+    assert (result["after"]["engine"], result["after"]["lanes"]) == ("onnx", min(2, os.cpu_count() or 1))
+    assert (result["before"]["p95_ms"], result["after"]["p95_ms"]) == (3.0, 1.0)
+    assert {plan.engine for plan in loads} == {"onnx", "torch"}
     tried = result["tried"]
     assert {each["engine"] for each in tried} == {"onnx", "torch"}
     assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
-    fastest = min(each["p95_ms"] for each in tried)
-    assert result["after"]["p95_ms"] <= 2 * fastest or result["after"] == result["before"]
     with tuner.parts.database.read() as connection:
         kept = tunings.find(connection, NAME, host_class())
     assert kept is not None
@@ -137,7 +142,8 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     tracking = tuner.parts.tracking
     assert isinstance(tracking, FakeTracking)
     [run] = tracking.runs
-    assert run.metrics["before_p95_ms"] >= run.metrics["after_p95_ms"]
+    assert run.metrics["before_p95_ms"] == pytest.approx([3.0])
+    assert run.metrics["after_p95_ms"] == pytest.approx([1.0])
     assert run.params["host_class"] == host_class()
 
 

@@ -1,0 +1,160 @@
+"""`platform status` fits a screen, whatever has piled up; ids and times stand whole, and their beginnings are taken."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mlplatform.build import Parts
+from mlplatform.cli.status import screen
+from mlplatform.clock import new_id, utc_now
+from mlplatform.store import alerts, evaluations, feedback, leases, outbox, retrainings, tasks
+from mlplatform.store.evaluations import Evaluation
+from mlplatform.views import status
+from monitors.alerts import Alert
+from tests.mlplatform.cli.conftest import Command
+from tests.mlplatform.cli.test_alerts import breach
+from tests.mlplatform.conftest import prediction, recorded
+
+SENTENCE = "Accuracy is 60.0 % on 30 labelled answers, against 99.0 % on the golden set: 39.0 points lower. "
+ID = re.compile(r"^  ([0-9a-f]{8}[0-9a-f-]*)  \d{4}-\d\d-\d\d \d\d:\d\d  \S")
+
+
+@pytest.fixture
+def piled_up(store: Parts, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    """Hundreds of everything, at 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    now = utc_now()
+    with store.database.write() as connection:
+        for number in range(120):
+            rule, key = f"a-rather-long-name-of-a-rule-{number}", f"class {number}"
+            state = ("ok", "breach", "suspect", "no-data")[number % 4]
+            finding = {"key": "", "state": state, "sentence": SENTENCE * 3}
+            made = Evaluation(
+                new_id(), rule, now, now, "digits", 1, now, now, state, [finding], "/a/path" * 9, "host:1"
+            )
+            evaluations.add(connection, made)
+            graver = ("pending", "info") if number else ("firing", "critical")
+            alert = Alert(new_id(), rule, key, "digits", 1, graver[1], graver[0], now, now)  # type: ignore[arg-type]
+            alerts.save(connection, alert, SENTENCE * 3, made.id)
+            details = {"predictions": [{"id": new_id(), "suggested": "3"} for _ in range(60)], "class": "3"}
+            tasks.open_task(connection, "label-audit", "digits", details, now, key=key)
+            outbox.post(connection, key=key, channel="team", payload={}, alert_id=alert.id, now=now)
+            beat = {"model": "digits", "model_version": 1, "error": "word " * 40, "recorder": {"queued": 3}}
+            leases.beat(connection, "api", f"a-host-of-a-name:{number}:0123456789ab", now, beat)
+        for _ in range(9):
+            asked, _ = retrainings.request(
+                connection, pipeline="digits", reason="why " * 60, trigger="manual", requested_by="ann", now=now
+            )
+            retrainings.cancel(connection, asked, "ann", now)
+    return store
+
+
+def test_status_fits_a_screen_however_much_has_piled_up(platform: Command, piled_up: Parts) -> None:
+    lines = platform("status").out.splitlines()
+    assert 24 <= len(lines) <= 40
+    assert max(len(line) for line in lines) <= 80
+    assert "open alerts: 1 firing, 119 pending" in "\n".join(lines)
+    assert "  and 114 more: platform alerts list" in lines
+    assert sum("platform status --all" in line for line in lines) >= 3
+
+
+def test_what_is_grave_stands_first(piled_up: Parts) -> None:
+    shown = status(piled_up)
+    lines = screen(shown, 80)
+    first = lines[next(place for place, line in enumerate(lines) if line.startswith("open alerts")) + 1]
+    assert "critical firing" in first
+    monitors = next(place for place, line in enumerate(lines) if line.startswith("monitors"))
+    assert lines[monitors] == "monitors: 30 breach, 30 suspect, 30 no-data, 30 ok"
+    assert all("  breach  " in line for line in lines[monitors + 1 : monitors + 4])
+
+
+def test_each_id_on_the_screen_stands_for_its_row(platform: Command, piled_up: Parts) -> None:
+    shown = status(piled_up)
+    lines = screen(shown, 80)
+    written = [found[1] for line in lines if (found := ID.match(line))]
+    assert len(written) == 6 + 3 + 3
+    for name, some in (("alerts", written[:6]), ("retrainings", written[6:9]), ("tasks", written[9:])):
+        full = [row["id"] for row in shown[name]]
+        assert all(sum(each.startswith(short) for each in full) == 1 for short in some)
+    firing = written[0]
+    said = platform("alerts", "ack", firing, "--json")
+    assert (said.code, said.json["state"]) == (0, "acknowledged")
+    assert said.json["id"].startswith(firing)
+
+
+def test_all_of_it_is_a_word_away(platform: Command, piled_up: Parts) -> None:
+    out = platform("status", "--all").out
+    assert len(out.splitlines()) > 300
+    for name in ("label-audit", "predictions"):
+        assert name in out
+
+
+def test_an_empty_platform_is_shown_in_few_lines(platform: Command, store: Parts) -> None:
+    lines = platform("status").out.splitlines()
+    assert lines[0] == "digits: champion none · leader none · 0 predictions, 0 images, 0 labels"
+    assert lines[1:] == [
+        f"{part}: none"
+        for part in ("open alerts", "monitors", "retrainings", "tasks", "undelivered notices", "processes")
+    ]
+
+
+def test_every_command_takes_the_beginning_of_an_id(platform: Command, store: Parts, tmp_path: Path) -> None:
+    breach(store)
+    platform("check")
+    [row] = [each for each in platform("alerts", "list", "--json").json if each["rule"] == "accuracy-drop"]
+    short = next(each["short_id"] for each in status(store)["alerts"] if each["id"] == row["id"])
+    assert f"alert {row['id']}" in platform("alerts", "explain", short).out
+    assert platform("alerts", "ack", short, "--json").json["id"] == row["id"]
+    queued = platform("retrain", "--json").json["id"]
+    found = next(each["short_id"] for each in status(store)["retrainings"] if each["id"] == queued)
+    assert platform("retrain", "--cancel", found, "--json").json == {"id": queued, "state": "cancelled"}
+    key = platform("keys", "create", "ann", "--scope", "predict", "--json").json["id"]
+    assert platform("keys", "revoke", key[:6], "--json").json["id"] == key
+    task = next(each for each in status(store)["tasks"] if each["kind"] == "label-audit")
+    said = platform(
+        "audit", "next", "--reviewer", "ann", "--task", task["short_id"], "--out", str(tmp_path / "out"), "--json"
+    )
+    assert said.json["answers"] > 0
+    assert task["id"] in Path(said.json["sheet"]).read_text()
+
+
+def test_a_beginning_that_fits_several_is_refused_with_their_names(platform: Command, piled_up: Parts) -> None:
+    for words in (
+        ("alerts", "explain"),
+        ("alerts", "ack"),
+        ("retrain", "--cancel"),
+        ("audit", "next", "--reviewer", "a", "--task"),
+    ):
+        said = platform(*words, "0")
+        assert said.code != 0
+        assert re.search(r"id '0' fits \d+: [0-9a-f-]{36}, ", said.err), said.err
+
+
+def test_another_models_state_is_not_told_as_this_ones(store: Parts) -> None:
+    now = utc_now()
+    with store.database.write() as connection:
+        evaluation = Evaluation("e", "latency", now, now, "letters", 1, now, now, "breach", [], None, "host:1")
+        evaluations.add(connection, evaluation)
+        alerts.save(connection, Alert("a", "latency", "", "letters", 1, "info", "firing", now, now), "slow", "e")
+        outbox.post(connection, key="k", channel="team", payload={}, alert_id="a", now=now)
+        outbox.post(connection, key="l", channel="team", payload={}, alert_id=None, now=now, model_name="letters")
+        leases.beat(connection, "api", "host:9", now, {"model": "letters"})
+        retrainings.request(connection, pipeline="letters", reason="r", trigger="manual", requested_by="ann", now=now)
+    shown = status(store)
+    assert [shown[name] for name in ("alerts", "undelivered", "processes", "retrainings")] == [[], [], [], []]
+
+
+def test_totals_cost_the_same_however_much_is_stored(store: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlplatform.store import totals
+
+    monkeypatch.setattr(totals, "MOST_COUNTED", 3)
+    now = utc_now()
+    ids = recorded(store.database, *(prediction(now - timedelta(days=seed), seed=seed) for seed in range(5)))
+    with store.database.write() as connection:
+        feedback.add(connection, [feedback.Label(each, "3", "audit", "ann", now) for each in ids[:2]], now)
+        counted = totals.totals(connection, "digits")
+        assert totals.totals(connection, "letters")["predictions"] == 0
+    assert counted == {"predictions": 5, "images": 3, "labels": 2}
+    assert totals.in_words(counted) == ["5 predictions", "3+ images", "2 labels"]
