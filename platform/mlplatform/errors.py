@@ -6,6 +6,7 @@ PlatformError
 ├── ConflictError (RuntimeError)        the state moved on: compare-and-set failed, or the thing exists
 ├── StoreUnavailableError (ConnectionError)  the database cannot be reached or is busy
 ├── RecordingError (ConnectionError)    an answer cannot be recorded, so it is not given
+├── BusyError (ConnectionError)         too many requests of a kind are under way
 ├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
 ├── InvalidInputError (ValueError)      a request is well formed and still wrong
 ├── TooLargeError (ValueError)          a request is over a stated limit
@@ -32,6 +33,9 @@ class StoreUnavailableError(PlatformError, ConnectionError): ...
 
 
 class RecordingError(PlatformError, ConnectionError): ...
+
+
+class BusyError(PlatformError, ConnectionError): ...
 
 
 class ModelUnavailableError(PlatformError, RuntimeError): ...

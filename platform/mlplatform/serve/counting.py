@@ -39,7 +39,9 @@ class Counting:
 
         try:
             await self._app(scope, receive, noticing)
-        except (ClientDisconnect, asyncio.CancelledError):
+        except ClientDisconnect:
+            status = WENT_AWAY  # nobody is there to be answered, and nothing failed
+        except asyncio.CancelledError:
             status = WENT_AWAY
             raise
         except Exception:
