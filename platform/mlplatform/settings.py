@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     )
     answer_seconds: float = Field(20.0, gt=0, description="Time over which an answer must be taken at the least rate.")
     idle_seconds: float = Field(
-        75.0, gt=0, description="How long a connection is kept without a request: longer than a proxy in front keeps it."
+        75.0, gt=0, description="How long a connection is kept without a request; longer than proxies in front do."
     )
     underway_mb: float = Field(
         32.0, gt=0, description="Bodies of over 64 KiB under way together, and answers that wait for clients, in MiB."

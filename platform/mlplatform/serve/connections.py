@@ -279,7 +279,7 @@ def bounds_of(settings: Settings, files: int | None = None) -> Bounds:
     if files is None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     spared = max(LEAST_CONNECTIONS, files - min(RESERVED_FILES, files // 2))
-    if 0 <= files and spared < settings.max_connections:
+    if files >= 0 and spared < settings.max_connections:
         log.warning(
             "this process may open %d files, so it holds %d connections instead of PLATFORM_MAX_CONNECTIONS=%d; "
             "raise the limit (ulimit -n)", files, spared, settings.max_connections,

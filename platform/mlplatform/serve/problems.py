@@ -89,7 +89,9 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = problem(error.status_code, "http", "The request cannot be answered", str(error.detail), plain_path(request.scope))
+    response = problem(
+        error.status_code, "http", "The request cannot be answered", str(error.detail), plain_path(request.scope)
+    )
     response.headers.update(error.headers or {})
     return response
 

@@ -14,12 +14,20 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from mlplatform.serve.connections import (DISCARD_SECONDS, LINGER_SECONDS, LOOK_SECONDS, PRESSED_RATE, TOO_SLOW, Connections, Pace)
+from mlplatform.serve.connections import (
+    DISCARD_SECONDS,
+    LINGER_SECONDS,
+    LOOK_SECONDS,
+    PRESSED_RATE,
+    TOO_SLOW,
+    Connections,
+    Pace,
+)
 from mlplatform.serve.headers import ALWAYS, CLOSED
 from mlplatform.serve.problems import problem
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent
 
 LINE_BYTES: Final = 8 * 1024
 MOST_PIPELINED: Final = 16
@@ -117,6 +125,7 @@ class HttpConnection(HttpToolsProtocol):
         self._deaf = True
         self.shared.leave(self)
         for cycle, _ in self.pipeline:
+            assert isinstance(cycle, Cycle)
             self.shared.release(cycle)
         self.pipeline.clear()
         if self._active is not None and not self._active.response_complete:
@@ -161,7 +170,7 @@ class HttpConnection(HttpToolsProtocol):
                 self.refuse(*GARBLED, "chunks carry more framing than content; send larger ones")
 
     def _take_unparsed(self, data: bytes) -> None:
-        """The body of a request that would rather speak another protocol, which is not done; nothing after it counts."""
+        """The body of a request for another protocol, which is not spoken here; nothing after it is read."""
         if self._unparsed:
             body = data[: self._unparsed]
             self._unparsed -= len(body)
