@@ -1,4 +1,4 @@
-"""Promise: while a server is attacked, honest clients are answered within 100 ms, it takes little memory, loses nothing.
+"""Promise: an attacked server answers honest clients within 100 ms, takes little memory and loses nothing.
 
     python -m benchmarks.hostile [--quick] [--only NAME ...] [--seconds N]
 

@@ -1,4 +1,4 @@
-"""Attacks on a live API server, one table for all of them; each is a function that hurts as it can until its time is up.
+"""Attacks on a live API server in one table; each is a function that hurts as it can until its time is up.
 
 To add one, write a function that takes a Target into the module it fits and name it in that module's ATTACKS.
 """

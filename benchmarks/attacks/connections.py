@@ -1,6 +1,5 @@
 """Attacks that hold what a connection holds: its place, its time, its memory."""
 
-import itertools
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,14 +90,11 @@ def unread_answers(target: Target) -> None:
 
 
 def large_unread_answers(target: Target) -> None:
-    """30 clients that do not read the answers to 256 pictures, 16 times each."""
+    """30 clients that do not read the answer to 256 pictures."""
     body = b'{"images": [' + b",".join([b'"' + _png() + b'"'] * 256) + b"]}"
     asked = request("POST", "/v1/predict", {"content-type": "application/json"}, body)
     with target.many(30) as opened:
-        for each, _ in itertools.product(opened, range(8)):
-            if target.over:
-                break
-            each.settimeout(0.2)
+        for each in opened:
             with suppress(OSError):
                 each.sendall(asked)
         target.rest()

@@ -29,9 +29,13 @@ PRESSED_RATE: Final = 64 * 1024
 SMALL_BYTES: Final = 2**20
 ROOM_SECONDS: Final = 20.0
 """How long a large body waits for room before it is refused."""
-RESERVED_FILES: Final = 128
+PROVEN_SECONDS: Final = 5.0
+"""So much longer may one be idle that was answered before than one that has not asked yet."""
+RESERVED_FILES: Final = 96
 """Open files that connections leave to the rest of the server: database, spool, models, registry."""
 LEAST_CONNECTIONS: Final = 16
+OVER_SHARE: Final = 1.25
+"""So far over the number of connections one is let in where all others are being answered: they soon will be."""
 TOO_SLOW: Final = (408, "too-slow", "The request took too long")
 BUSY: Final = (503, "busy", "The server is busy")
 
@@ -147,7 +151,7 @@ class Connections:
             self._evict(1, [each for each in self._lines if each.address == address])
         elif len(self._lines) >= bounds.connections:
             self._evict(1 + bounds.connections // 32, self._lines)
-        full = len(self._lines) >= bounds.connections
+        full = len(self._lines) >= bounds.connections * OVER_SHARE
         if full or (bounds.per_address and self._addresses[address] >= bounds.per_address):
             line.refuse(*BUSY, "there are too many connections; try again in a moment")
             line.evict()
@@ -278,7 +282,7 @@ def bounds_of(settings: Settings, files: int | None = None) -> Bounds:
     """The bounds that settings make, within the number of files that this process may open."""
     if files is None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    spared = max(LEAST_CONNECTIONS, files - min(RESERVED_FILES, files // 2))
+    spared = max(LEAST_CONNECTIONS, int((files - min(RESERVED_FILES, files // 2)) / OVER_SHARE))
     if files >= 0 and spared < settings.max_connections:
         log.warning(
             "this process may open %d files, so it holds %d connections instead of PLATFORM_MAX_CONNECTIONS=%d; "

@@ -1,17 +1,21 @@
-"""What probes and Prometheus ask, answered on the event loop from memory: no thread, no database and no disk is waited for.
+"""What probes and Prometheus ask, answered on the event loop from memory: no thread, database or disk is waited for.
 
 Anybody may ask for liveness and readiness, so they tell what is wrong and not where: addresses, paths and digests are
 for those with a key, and in the log.
 """
 
+import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from mlplatform.serve.guard import caller_of
 from mlplatform.serve.server import Server
+
+SHARED_SECONDS: Final = 0.02
 
 
 def add_health(app: FastAPI, server: Server) -> None:
@@ -38,7 +42,28 @@ def add_health(app: FastAPI, server: Server) -> None:
             body["details"] = {"reload_error": reloader.error}
         return JSONResponse(body, 200 if status == "ready" else 503)
 
+    exposition = Shared(server.metrics.text, SHARED_SECONDS)
+
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Prometheus exposition."""
-        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(await exposition.made(), media_type="text/plain; version=0.0.4")
+
+
+class Shared:
+    """What takes a while to make, made once for all who ask within a moment, and after the last of them asked."""
+
+    def __init__(self, make: Callable[[], bytes], moment: float) -> None:
+        self._make, self._moment = make, moment
+        self._making: asyncio.Task[bytes] | None = None
+
+    async def made(self) -> bytes:
+        """It, as it is a moment from now."""
+        if self._making is None:
+            self._making = asyncio.create_task(self._soon())
+        return await asyncio.shield(self._making)
+
+    async def _soon(self) -> bytes:
+        await asyncio.sleep(self._moment)
+        self._making = None
+        return self._make()

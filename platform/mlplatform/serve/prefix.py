@@ -1,4 +1,4 @@
-"""The path prefix under which a proxy shows the server, cut off for the doors and put back for links; it routes nothing.
+"""The path prefix under which a proxy shows the server: cut off for the doors, put back for links; it routes nothing.
 
 A proxy may cut the prefix off or leave it. Everything between the two middlewares sees plain paths.
 """

@@ -19,6 +19,7 @@ from mlplatform.serve.connections import (
     LINGER_SECONDS,
     LOOK_SECONDS,
     PRESSED_RATE,
+    PROVEN_SECONDS,
     TOO_SLOW,
     Connections,
     Pace,
@@ -106,7 +107,7 @@ class HttpConnection(HttpToolsProtocol):
         self._since = 0.0
         """Since when it idles, or the headers of a request are on their way."""
         self._in_headers = True
-        self._deaf = False
+        self._deaf = self._proven = False
         self._begun = self._raw = self._size = self._count = 0
         self._unparsed = 0
         """Bytes of a body still to come that the parser takes for another protocol."""
@@ -297,7 +298,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        self._since = self.loop.time()
+        self._since, self._proven = self.loop.time(), True
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -386,8 +387,10 @@ class HttpConnection(HttpToolsProtocol):
     def used(self) -> float | None:
         cycle = self.cycle
         if self._busy and not self._deaf:
-            return cycle.flowing_at if cycle.more_body else None
-        return self._since if not self._deaf and not self.unsent() else 0.0
+            return cycle.flowing_at + PROVEN_SECONDS * self._proven if cycle.more_body else None
+        if self._deaf or self.unsent():
+            return 0.0
+        return self._since + PROVEN_SECONDS * self._proven
 
     def evict(self) -> None:
         if not self._deaf and (self._busy or (self._in_headers and self._raw)):

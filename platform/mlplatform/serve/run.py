@@ -1,6 +1,7 @@
 """The API server as a process: settings in, uvicorn running, everything closed on the way out."""
 
 import gc
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -19,6 +20,9 @@ from mlplatform.settings import LOOPBACK, Settings, load_settings
 
 BACKLOG: Final = 512
 """Connections that the system keeps while the event loop is busy."""
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread may go on while another waits for its turn: a fifth of Python's own default, because the event
+loop and the lanes wait like that for pages and labels, which have threads of their own."""
 NOT_STARTED: Final = 3
 """How the process ends where it could not begin to listen, as uvicorn's own command does."""
 
@@ -75,6 +79,7 @@ def serve(server: Server, host: str, port: int) -> None:
     then on: looking at it again and again would stop all answers for a tenth of a second each time.
     """
     server.reloader.swapped = gc.freeze
+    sys.setswitchinterval(SWITCH_SECONDS)
     running = listener(server, host, port)
     with suppress(KeyboardInterrupt):
         running.run()

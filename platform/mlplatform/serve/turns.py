@@ -18,7 +18,8 @@ from mlplatform.errors import BusyError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-THREADS: Final = 16
+THREADS: Final = 8
+"""More would only wait for each other: Python runs one at a time, and each may keep the event loop waiting."""
 WAIT_SECONDS: Final = 2.0
 
 
