@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlplatform.serve.limits import LEFT
 from mlplatform.serve.metrics import Metrics
 from mlplatform.serve.requests import WENT_AWAY, RequestCounts, asks_for_answers
 from mlplatform.serve.tracing import HEADER, read_trace
@@ -48,6 +49,7 @@ class Counting:
             status = 500
             raise
         finally:
+            status = WENT_AWAY if LEFT in scope else status  # whatever the app made of it
             self._metrics.request(getattr(scope.get("route"), "path", "unknown"), status)
             if scope["method"] == "POST" and asks_for_answers(scope["path"]):  # the limit answers before a route
                 self._requests.count(status)

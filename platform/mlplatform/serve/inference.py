@@ -137,9 +137,8 @@ def _describe(app: FastAPI, server: Server) -> None:
 
     @app.get("/v2/health/ready", **about)
     async def ready() -> JSONResponse:
-        """Whether a model is loaded: 200, or 400 as the protocol has it."""
-        found = server.holder.loaded is not None
-        return JSONResponse({"ready": found}, 200 if found else 400)
+        """Whether a model is loaded and the server is not about to end: 200, or 400 as the protocol has it."""
+        return JSONResponse({"ready": server.ready}, 200 if server.ready else 400)
 
     @app.get("/v2/models/{name}", **about)
     async def model(name: str) -> JSONResponse:
@@ -154,12 +153,16 @@ def _describe(app: FastAPI, server: Server) -> None:
     @app.get("/v2/models/{name}/ready", **about)
     async def model_ready(name: str) -> JSONResponse:
         """The model answers."""
-        return JSONResponse({"name": _find(server, name, None).name, "ready": True})
+        return _readiness(server, _find(server, name, None))
 
     @app.get("/v2/models/{name}/versions/{version}/ready", **about)
     async def model_ready_by(name: str, version: str) -> JSONResponse:
         """That version answers."""
-        return JSONResponse({"name": _find(server, name, version).name, "ready": True})
+        return _readiness(server, _find(server, name, version))
+
+
+def _readiness(server: Server, loaded: Loaded) -> JSONResponse:
+    return JSONResponse({"name": loaded.name, "ready": server.ready}, 200 if server.ready else 400)
 
 
 def _find(server: Server, name: str, version: str | None) -> Loaded:

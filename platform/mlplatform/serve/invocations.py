@@ -69,8 +69,8 @@ def add_invocations(app: FastAPI, server: Server) -> None:
 
     @app.get("/ping", tags=["mlflow"])
     async def ping() -> Response:
-        """200 while a model is loaded."""
-        return PlainTextResponse("\n", 200 if server.holder.loaded is not None else 503)
+        """200 while a model is loaded and the server is not about to end."""
+        return PlainTextResponse("\n", 200 if server.ready else 503)
 
     @app.get("/version", tags=["mlflow"])
     async def version() -> Response:

@@ -5,6 +5,7 @@ A packed body (gzip and the like) is not unpacked: a few kilobytes may become gi
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,8 @@ from mlplatform.errors import TooLargeError
 from mlplatform.serve.problems import problem
 
 LINGER_SECONDS = 5.0
+LEFT: Final = "mlplatform.left"
+"""What a request's scope is marked with whose sender went away before its body was all there."""
 
 
 class BodyLimit:
@@ -49,6 +52,8 @@ class BodyLimit:
         async def counted() -> Message:
             nonlocal seen, more
             message = await receive()
+            if more and message["type"] == "http.disconnect":
+                scope[LEFT] = True
             seen += len(message.get("body", b""))
             more = message.get("more_body", False)
             if seen > self._limit:

@@ -57,6 +57,11 @@ class Server:
     turns: Turns = field(default_factory=Turns)
     ending: Ending = field(default_factory=lambda: Ending(UNHURRIED_SECONDS))
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is to be asked: it has a model and is not about to end."""
+        return self.holder.loaded is not None and not self.ending.begun
+
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
         if self.parts.settings.asks_for_keys:
