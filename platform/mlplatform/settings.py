@@ -12,6 +12,7 @@ from mlplatform.errors import SettingsError
 from mlplatform.outward import outward_of
 
 LIBRARIES_MB = 512
+OWN_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -31,6 +32,8 @@ def _prefix(value: object) -> object:
         return "" if isinstance(value, str) else value
     if not re.fullmatch(r"(/[\w.~-]+)+", path := "/" + value.strip("/"), flags=re.ASCII):
         raise ValueError("give a path such as /ml or /tools/ml")
+    if path.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"the API has paths of its own below {path}; give another, such as /ml{path}")
     return path
 
 

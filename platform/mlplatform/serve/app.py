@@ -76,7 +76,6 @@ def create_app(server: Server) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         responses=PROBLEMS,
-        root_path=server.parts.settings.root_path,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours (`telemetry.py`) knows the stages
     )
     app.router.route_class = server.turns.route()

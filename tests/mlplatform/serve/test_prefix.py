@@ -15,7 +15,7 @@ from tests.mlplatform.serve.test_guard import guarded, key, shown
 BODY = {"images": [picture(1).tolist()]}
 
 
-@pytest.fixture(params=["/ml", "/v1", "/a/b"])
+@pytest.fixture(params=["/ml", "/api/v1", "/a/b"])
 def prefix(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -75,6 +75,12 @@ def test_requests_below_a_prefix_are_counted_under_their_routes(below: httpx.Cli
 @pytest.mark.parametrize(("given", "taken"), [("ml", "/ml"), ("/ml/", "/ml"), ("/", ""), ("", ""), ("/a/b/", "/a/b")])
 def test_a_prefix_begins_with_a_slash_and_ends_without(given: str, taken: str) -> None:
     assert Settings(_env_file=None, root_path=given).root_path == taken
+
+
+@pytest.mark.parametrize("given", ["/v1", "/v2/x", "docs"])
+def test_a_prefix_is_none_of_the_apis_own_paths(given: str) -> None:
+    with pytest.raises(SettingsError, match="paths of its own"):
+        load_settings(root_path=given)
 
 
 @pytest.mark.parametrize("given", ["https://x/ml", "/a//b", "/a b", "/ä", "/{x}", "/..%2f"])
