@@ -77,7 +77,11 @@ def _attacked(folder: Path, names: list[str], seconds: float, port: int) -> dict
     p99 = {name: each.get("honest_p99_ms") for name, each in figures.items()}
     return {
         "attacks": figures,
-        "honest_p99_ms": {**p99, "nobody": warm.seen.figures()["honest_p99_ms"], "worst": max(p99.values(), default=0)},
+        "honest_p99_ms": {
+            **p99,
+            "nobody": warm.seen.figures()["honest_p99_ms"],
+            "worst": max((each for each in p99.values() if each is not None), default=0),
+        },
         "healthz_max_ms": max(each["healthz_max_ms"] for each in figures.values()),
         "rss_peak_mib": max(each["rss_peak_mib"] for each in figures.values()),
         "answers_5xx": sum(each["answers_5xx"] for each in figures.values()),

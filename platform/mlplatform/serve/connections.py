@@ -5,7 +5,6 @@ out, whoever used it least lately goes first: an idle connection before one that
 one that flows, and an answer nobody reads before one that somebody does.
 """
 
-import asyncio
 import logging
 import math
 import resource
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from mlplatform.settings import Settings
 
@@ -119,6 +118,16 @@ class Line(Protocol):
         """Give up a request whose body is not all there, at the end of the server."""
 
 
+class Timers(Protocol):
+    """What is needed of an event loop."""
+
+    def time(self) -> float:
+        """Its clock."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> object:  # noqa: ANN401
+        """Have something called after a while."""
+
+
 @dataclass
 class Connections:
     """All connections of one server, on its event loop; `refused` is called with the status of each refusal."""
@@ -144,7 +153,7 @@ class Connections:
         """Bytes of large bodies under way."""
         return self._held
 
-    def admit(self, line: Line, loop: asyncio.AbstractEventLoop) -> bool:
+    def admit(self, line: Line, loop: Timers) -> bool:
         """Take a new connection in, in place of others where there are too many; False where it must go."""
         bounds, address = self.bounds, line.address
         if bounds.per_address and self._addresses[address] >= bounds.per_address:
@@ -239,7 +248,7 @@ class Connections:
             self.leave(line)
             line.evict()
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self, loop: Timers) -> None:
         now = loop.time()
         assert self._looked is not None
         passed, self._looked = now - self._looked, now

@@ -246,8 +246,8 @@ def _challenged(answer: JSONResponse, scope: Scope, text: str, address: str) -> 
         page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
         answer.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
         shown = keys.read(text)
-        named = f"key {shown.id}" if shown is not None else "no key" if not text else "what is no key"
-        log.info("refused: %s is not good, from %s", named, address or "an unknown address")
+        named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
+        log.info("refused: %s, from %s", named, address or "an unknown address")
     return answer
 
 

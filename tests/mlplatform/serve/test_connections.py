@@ -1,6 +1,5 @@
 """Connections share their bounds so that whoever uses least goes first; clients here are fakes, and so is the clock."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ from mlplatform.serve.connections import (
 from mlplatform.settings import Settings
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop:
     """Time that passes when told to."""
 
     def __init__(self) -> None:
@@ -28,7 +27,7 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object, **_: object) -> None:  # type: ignore[override]
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> None:
         self.due.append((self.now + delay, lambda: callback(*args)))
 
     def pass_(self, seconds: float) -> None:

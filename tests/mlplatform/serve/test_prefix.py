@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from mlplatform.build import Parts
-from mlplatform.settings import Settings, SettingsError, load_settings
+from mlplatform.errors import SettingsError
+from mlplatform.settings import Settings, load_settings
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import running
 from tests.mlplatform.serve.test_guard import guarded, key, shown

@@ -19,11 +19,12 @@ import pytest
 import uvicorn
 from sqlalchemy import func, select
 
+from mlplatform.errors import SettingsError
 from mlplatform.processes import Child, Fleet, answers, free_port
 from mlplatform.serve.connections import Connections
 from mlplatform.serve.ending import UNHURRIED_SECONDS, Ending
 from mlplatform.serve.stopping import EXIT_CODE, StoppingServer
-from mlplatform.settings import SettingsError, load_settings
+from mlplatform.settings import load_settings
 from mlplatform.spool.shelf import look
 from mlplatform.store.database import Database
 from mlplatform.store.schema import predictions
