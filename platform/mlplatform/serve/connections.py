@@ -135,6 +135,8 @@ class Connections:
     bounds: Bounds = field(default_factory=Bounds)
     refused: Callable[[int], None] = lambda _status: None
     _lines: set[Line] = field(default_factory=set)
+    _leaving: set[Line] = field(default_factory=set)
+    """Those that made room for others and are not gone yet."""
     _addresses: Counter[str] = field(default_factory=Counter)
     _slow: set[Line] = field(default_factory=set)
     """Those whose answers wait for their clients."""
@@ -175,6 +177,7 @@ class Connections:
     def leave(self, line: Line) -> None:
         """A connection is gone."""
         self._slow.discard(line)
+        self._leaving.discard(line)
         if line not in self._lines:
             return
         self._lines.discard(line)
@@ -220,7 +223,7 @@ class Connections:
 
     def drop(self) -> None:
         """Close all that is left, whatever is unsent."""
-        for line in list(self._lines):
+        for line in [*self._lines, *self._leaving]:
             line.drop()
 
     def _let_in(self) -> None:
@@ -246,17 +249,18 @@ class Connections:
         found = [(used, number, line) for number, line in enumerate(lines) if (used := line.used()) is not None]
         for _, _, line in nsmallest(count, found):
             self.leave(line)
+            self._leaving.add(line)
             line.evict()
 
     def _look(self, loop: Timers) -> None:
         now = loop.time()
         assert self._looked is not None
         passed, self._looked = now - self._looked, now
-        for line in list(self._lines):
+        for line in [*self._lines, *self._leaving]:
             line.look(now, passed)
         self._drop_unread()
         self._press(now)
-        if self._lines:
+        if self._lines or self._leaving:
             loop.call_later(LOOK_SECONDS, self._look, loop)
         else:
             self._looked = None

@@ -1,34 +1,18 @@
-"""HTTP/1.1 on one connection, within bounds that hold before any request is understood; it decides who goes, not what.
+"""HTTP/1.1 as it is read on one connection, within bounds that hold before any request is understood.
 
-Uvicorn's protocol on httptools with limits on headers, times, chunks and pipelined requests, and no timer per request.
-A body reaches the app in large pieces, so that a client which sends single bytes costs no more than one that does not.
+Uvicorn's callbacks of httptools with limits on headers, chunks and pipelined requests. A body reaches the app in large
+pieces, so that a client which sends single bytes costs no more than one that does not.
 """
 
 import asyncio
 import urllib.parse
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httptools
-from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
-from mlplatform.serve.connections import (
-    DISCARD_SECONDS,
-    LINGER_SECONDS,
-    LOOK_SECONDS,
-    PRESSED_RATE,
-    PROVEN_SECONDS,
-    TOO_SLOW,
-    Connections,
-    Pace,
-)
-from mlplatform.serve.headers import ALWAYS, CLOSED
-from mlplatform.serve.problems import problem
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+from mlplatform.serve.cycle import Cycle
+from mlplatform.serve.watched import WatchedConnection
 
 LINE_BYTES: Final = 8 * 1024
 MOST_PIPELINED: Final = 16
@@ -46,92 +30,15 @@ class _RefusedError(Exception):
     """What a callback of the parser found: status, kind, title, detail."""
 
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer."""
+class HttpConnection(WatchedConnection):
+    """A connection on which requests are read."""
 
-    since = 0.0
-    held = received = seen = framed = chunks = 0
-    announced: int | None = None
-    """The length that the request says its body has."""
-    flowing_at = 0.0
-    """When it last brought as much as bodies must while others wait for room."""
-    pace: Pace | None = None
-    line: "HttpConnection"
-    task: "asyncio.Task[None] | None" = None
-
-    async def receive(self) -> "ASGIReceiveEvent":
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
-        if not self.disconnected and not self.response_complete:
-            if self.more_body:
-                self.line.shared.wanted(self, self.line.loop.time())
-            else:
-                self.flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
-        if self.disconnected or self.response_complete:
-            return {"type": "http.disconnect"}
-        body, self.body = self.body, bytearray()
-        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
-
-    def let_in(self) -> None:
-        """Read on."""
-        self.flow.resume_reading()
-
-    def refuse(self, status: int, kind: str, title: str, detail: str) -> None:
-        """Give this request up."""
-        self.line.refuse(status, kind, title, detail)
-
-    def give_up(self) -> None:
-        """Let the app know that nobody waits for its answer."""
-        self.disconnected = True
-        self.message_event.set()
-
-
-class HttpConnection(HttpToolsProtocol):
-    """One connection; a `Line` among `connections`."""
-
-    cycle: Cycle
-
-    def __init__(
-        self,
-        connections: Connections,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.shared, self.address = connections, ""
-        self._since = 0.0
-        """Since when it idles, or the headers of a request are on their way."""
-        self._in_headers = True
-        self._deaf = self._proven = False
-        self._begun = self._raw = self._size = self._count = 0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of a watched connection
+        super().__init__(*args, **kwargs)
+        self._begun = self._size = self._count = 0
         self._unparsed = 0
         """Bytes of a body still to come that the parser takes for another protocol."""
-        self._active: Cycle | None = None
         self._announced: int | None = None
-        self._taking = Pace()
-        self._moved_at, self._unsent_before = 0.0, 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
-        self._since = self.loop.time()
-        self.shared.admit(self, self.loop)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deaf = True
-        self.shared.leave(self)
-        for cycle, _ in self.pipeline:
-            assert isinstance(cycle, Cycle)
-            self.shared.release(cycle)
-        self.pipeline.clear()
-        if self._active is not None and not self._active.response_complete:
-            self._active.give_up()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -307,140 +214,6 @@ class HttpConnection(HttpToolsProtocol):
             assert isinstance(cycle, Cycle)
             cycle.since = cycle.flowing_at = self._since
             self._start(cycle)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._moved_at, self._unsent_before = self.loop.time(), self.unsent()
-        self._taking = Pace(self._moved_at, -self._unsent_before)
-        self.shared.slow(self)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.shared.fast(self)
-
-    def shutdown(self) -> None:
-        """Close once what was asked is answered; what was not asked in full may still come, until `end`."""
-        if self._busy:
-            self.cycle.keep_alive = False
-        else:
-            self.transport.close()
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a request has begun to be answered."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def look(self, now: float, passed: float) -> None:
-        bounds, cycle = self.shared.bounds, self.cycle
-        excused = passed if self.flow.read_paused else max(0.0, passed - 2 * LOOK_SECONDS)  # nobody read, or all stood
-        self._since += excused
-        if self.flow.write_paused:
-            self._look_at_answer(now)
-        elif self.transport.is_closing():
-            if now > self._since + bounds.answer_seconds:
-                self.drop()
-        elif self._deaf and not self._busy:
-            if now > self._since + LINGER_SECONDS:
-                self.transport.close()
-        elif self._busy:
-            if cycle.more_body:
-                self._look_at_body(cycle, now, excused)
-        elif self._in_headers:
-            if now > self._since + bounds.header_seconds:
-                self._slow_headers()
-        elif cycle.more_body:
-            if now > self._since + DISCARD_SECONDS:
-                self.transport.close()
-        elif now > self._since + bounds.idle_seconds:
-            self.transport.close()
-
-    def _look_at_answer(self, now: float) -> None:
-        bounds, unsent = self.shared.bounds, self.unsent()
-        if unsent < self._unsent_before:
-            self._moved_at = now
-        self._unsent_before = unsent
-        if self._taking.falls_short(now, -unsent, bounds.answer_seconds, bounds.rate):
-            self.drop()
-
-    def _look_at_body(self, cycle: Cycle, now: float, excused: float) -> None:
-        bounds, pace = self.shared.bounds, cycle.pace
-        cycle.since += excused
-        cycle.flowing_at += excused
-        if pace is None:
-            pace = cycle.pace = Pace(cycle.since, 0)
-        else:
-            pace.since += excused
-        if cycle.received - cycle.seen > PRESSED_RATE * LOOK_SECONDS:
-            cycle.flowing_at = now
-        cycle.seen = cycle.received
-        if pace.falls_short(now, cycle.received, bounds.body_seconds, bounds.rate):
-            wanted = f"{bounds.rate / 1024:g} KiB a second over {bounds.body_seconds:g} s"
-            self.refuse(*TOO_SLOW, f"a body must bring {wanted} (PLATFORM_LEAST_RATE_KB, PLATFORM_BODY_SECONDS)")
-
-    def _slow_headers(self) -> None:
-        if self._raw:
-            seconds = self.shared.bounds.header_seconds
-            self.refuse(*TOO_SLOW, f"the headers did not end within {seconds:g} s (PLATFORM_HEADER_SECONDS)")
-        else:
-            self.transport.close()
-
-    def used(self) -> float | None:
-        cycle = self.cycle
-        if self._busy and not self._deaf:
-            return cycle.flowing_at + PROVEN_SECONDS * self._proven if cycle.more_body else None
-        if self._deaf or self.unsent():
-            return 0.0
-        return self._since + PROVEN_SECONDS * self._proven
-
-    def evict(self) -> None:
-        if not self._deaf and (self._busy or (self._in_headers and self._raw)):
-            self.refuse(*TOO_SLOW, "others wait for the connection that this request takes; send it faster")
-        self._close()
-
-    def _close(self) -> None:
-        """Close without waiting for the client's last words."""
-        if self.unsent() or self.transport.is_closing():
-            self.drop()
-        else:
-            self.transport.close()
-
-    def end(self) -> None:
-        if self._busy and self.cycle.more_body:
-            self.refuse(503, "stopping", "The server stops", "the request was not all there; ask another server")
-        if not self._busy or self.cycle.disconnected:
-            self._close()
-
-    def refuse(self, status: int, kind: str, title: str, detail: str) -> None:
-        cycle, self._deaf = self.cycle, True
-        self._since = self.loop.time()
-        self.shared.refused(status)
-        if self.pipeline or (self._busy and not cycle.more_body):  # answers are due before this one could be
-            cycle.keep_alive = False
-            if cycle.more_body:
-                self.drop()
-            return
-        started = self._busy and cycle.response_started
-        if self._busy:
-            cycle.give_up()
-        if started:
-            self.drop()
-            return
-        answer = problem(status, kind, title, detail, self.scope.get("path", "") if self._busy else "")
-        given = [(b"connection", b"close"), (b"content-security-policy", CLOSED), *ALWAYS, *answer.raw_headers]
-        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *given)]
-        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)]))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.flow.resume_reading()
-
-    def unsent(self) -> int:
-        return int(self.transport.get_write_buffer_size())
-
-    def stalled(self) -> float:
-        return self._moved_at
-
-    def drop(self) -> None:
-        self.transport.abort()
 
     def _header_limit(self) -> str:
         bounds = self.shared.bounds

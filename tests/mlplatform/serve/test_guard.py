@@ -280,7 +280,7 @@ def test_a_named_origin_never_uses_the_browsers_password(
             assert answer.is_success
             assert answer.headers["access-control-allow-origin"] == CONSOLE
     with running(guarded(lite, auth="off", cors_origins=(CONSOLE,))) as client:  # where there is no password to use
-        assert client.request(method, f"{path}?reviewer=ada", headers=headers, **content).is_success  # type: ignore[arg-type]
+        assert client.request(method, f"{path}?reviewer=ada", headers=headers, content=content).is_success
 
 
 @pytest.mark.parametrize(
