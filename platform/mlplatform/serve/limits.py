@@ -14,6 +14,7 @@ from mlplatform.errors import TooLargeError
 from mlplatform.serve.problems import problem
 
 LINGER_SECONDS = 5.0
+MOST_DIGITS: Final = 18
 LEFT: Final = "mlplatform.left"
 """What a request's scope is marked with whose sender went away before its body was all there."""
 
@@ -44,7 +45,7 @@ class BodyLimit:
             answer = problem(415, "unsupported-media", "The input is packed", detail, scope.get("path", ""))
             await self._refuse(receive, send, answer, more=True)
             return
-        if announced.isdigit() and int(announced) > self._limit:
+        if announced.isdigit() and (len(announced) > MOST_DIGITS or int(announced) > self._limit):
             await self._refuse(receive, send, self._too_large(scope), more=True)
             return
         seen, more, started = 0, True, False

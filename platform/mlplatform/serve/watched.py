@@ -23,6 +23,7 @@ from mlplatform.serve.connections import (
 from mlplatform.serve.cycle import Cycle
 from mlplatform.serve.headers import ALWAYS, CLOSED
 from mlplatform.serve.problems import problem
+from mlplatform.serve.throttle import neighbourhood
 
 
 class WatchedConnection(HttpToolsProtocol):
@@ -52,7 +53,7 @@ class WatchedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
+        self.address = neighbourhood(self.client[0]) if self.client else ""
         self._since = self.loop.time()
         self.shared.admit(self, self.loop)
 
