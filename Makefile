@@ -26,7 +26,7 @@ check: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layout.py
 
 bench: $(BENCH_STAMP)
-	for name in durability early latency recogniser training loop startup monitoring driftgym serving shadowing robustness distillation fuzz; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in durability early latency recogniser training loop startup monitoring driftgym serving shadowing robustness distillation fuzz hostile; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

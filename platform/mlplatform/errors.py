@@ -7,6 +7,7 @@ PlatformError
 ├── StoreUnavailableError (ConnectionError)  the database cannot be reached or is busy
 │   └── StoreReplacedError              its file is no longer the one that was opened: a person decides
 ├── RecordingError (ConnectionError)    an answer cannot be recorded, so it is not given
+├── BusyError (ConnectionError)         too many requests of a kind are under way
 ├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
 ├── InvalidInputError (ValueError)      a request is well formed and still wrong
 ├── TooLargeError (ValueError)          a request is over a stated limit
@@ -36,6 +37,9 @@ class StoreReplacedError(StoreUnavailableError): ...
 
 
 class RecordingError(PlatformError, ConnectionError): ...
+
+
+class BusyError(PlatformError, ConnectionError): ...
 
 
 class ModelUnavailableError(PlatformError, RuntimeError): ...

@@ -1,6 +1,7 @@
 """Settings: every value a person may set through PLATFORM_* or .env, and nothing built from them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from mlplatform.errors import SettingsError
 from mlplatform.outward import outward_of
 
 LIBRARIES_MB = 512
+OWN_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -24,6 +26,16 @@ def _from_json(value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
         raise ValueError('give a JSON list, e.g. ["mlflow", "mlflow:5000"]') from None
+
+
+def _prefix(value: object) -> object:
+    if not isinstance(value, str) or not value.strip("/"):
+        return "" if isinstance(value, str) else value
+    if not re.fullmatch(r"(/[\w.~-]+)+", path := "/" + value.strip("/"), flags=re.ASCII):
+        raise ValueError("give a path such as /ml or /tools/ml")
+    if path.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"the API has paths of its own below {path}; give another, such as /ml{path}")
+    return path
 
 
 class Settings(BaseSettings):
@@ -174,6 +186,37 @@ class Settings(BaseSettings):
         0, ge=0, description="Requests a second one key (without keys: one address) may make; 0 sets no limit."
     )
     rate_burst: int = Field(0, ge=0, description="Requests at once within the rate limit; 0 means twice its number.")
+    root_path: Annotated[str, BeforeValidator(_prefix)] = Field(
+        "", description="Path prefix under which a proxy shows the API server, such as /ml; it may cut it off or not."
+    )
+    max_connections: int = Field(
+        1000, ge=16, description="Connections at once; of more, those idle the longest are closed."
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="Connections at once from one address; 0 sets no limit, as behind a proxy."
+    )
+    header_kb: float = Field(32.0, ge=1, description="Largest headers of a request, its line included, in KiB.")
+    header_count: int = Field(100, ge=10, description="Most headers of a request.")
+    header_seconds: float = Field(10.0, gt=0, description="How long the headers of a request may take.")
+    body_seconds: float = Field(
+        10.0, gt=0, description="Time over which a request's body must keep up the least rate, from its beginning on."
+    )
+    least_rate_kb: float = Field(
+        4.0, gt=0, description="KiB a second that a client must send of a body, and take of an answer."
+    )
+    answer_seconds: float = Field(20.0, gt=0, description="Time over which an answer must be taken at the least rate.")
+    idle_seconds: float = Field(
+        75.0, gt=0, description="How long a connection is kept without a request; longer than proxies in front do."
+    )
+    underway_mb: float = Field(
+        32.0, gt=0, description="Bodies of over 64 KiB under way together, and answers that wait for clients, in MiB."
+    )
+    drain_seconds: float = Field(
+        2.0, ge=0, description="From SIGTERM on, how long a server says that it stops and still takes requests."
+    )
+    stop_seconds: float = Field(
+        9.0, gt=0, description="From SIGTERM on, when a server has ended whatever happens; what waits stays on disk."
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
@@ -205,6 +248,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"abandoned_seconds {self.abandoned_seconds:g} must be at least three times heartbeat_seconds "
                 f"{self.heartbeat_seconds:g}, or living retrainings are taken for dead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_has_time_to_stop(self) -> Self:
+        if self.stop_seconds < self.drain_seconds + 1:
+            raise ValueError(
+                f"stop_seconds {self.stop_seconds:g} must be at least a second more than drain_seconds "
+                f"{self.drain_seconds:g}, which it includes"
             )
         return self
 

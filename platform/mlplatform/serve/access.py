@@ -8,21 +8,22 @@ OPEN: Final = frozenset({"/healthz", "/readyz", "/health", "/ping", "/v2/health/
 """What load balancers and orchestrators ask, who carry no key."""
 _READ, _WRITE = frozenset({"GET", "HEAD"}), frozenset({"POST"})
 _ANY: Final = frozenset(SCOPES)
-_SEES: Final = frozenset({"audit"})
+SEES: Final = frozenset({"audit"})
+"""Who may see how the server does."""
 RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/v1/predict", _WRITE, frozenset({"predict"})),
     ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
     ("/v1/predictions", _READ, frozenset({"predict", "feedback", "audit"})),
     ("/v1/feedback", _WRITE, frozenset({"feedback"})),
-    ("/v1/audit", _READ, _SEES),
-    ("/v1/models", _READ, _SEES),
-    ("/v1/retrainings", _READ, _SEES),
-    ("/v1/evaluations", _READ, _SEES),
+    ("/v1/audit", _READ, SEES),
+    ("/v1/models", _READ, SEES),
+    ("/v1/retrainings", _READ, SEES),
+    ("/v1/evaluations", _READ, SEES),
     ("/v2", _READ | _WRITE, frozenset({"predict"})),
     ("/invocations", _WRITE, frozenset({"predict"})),
     ("/version", _READ, frozenset({"predict"})),
-    ("/metrics", _READ, _SEES),
-    ("/alerts", _READ, _SEES),
+    ("/metrics", _READ, SEES),
+    ("/alerts", _READ, SEES),
     ("/docs", _READ, _ANY),
     ("/redoc", _READ, _ANY),
     ("/openapi.json", _READ, _ANY),
@@ -38,7 +39,7 @@ def needed(method: str, path: str) -> frozenset[str]:
     if path in OPEN and method in _READ:
         return frozenset()
     if path == "/" and method in _READ:
-        return _SEES
+        return SEES
     for prefix, methods, scopes in RULES:
         if method in methods and (path == prefix or path.startswith(f"{prefix}/")):
             return scopes

@@ -1,6 +1,5 @@
 """The HTTP face of the platform: routes, each a few lines; it holds no state and decides nothing."""
 
-import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,11 +41,13 @@ from mlplatform.serve.decode import SMALL_BODY
 from mlplatform.serve.doors import install_doors
 from mlplatform.serve.examples import show_examples
 from mlplatform.serve.guard import caller_of
+from mlplatform.serve.health import add_health
 from mlplatform.serve.inference import add_inference
 from mlplatform.serve.invocations import add_invocations
 from mlplatform.serve.labels import take_labels
 from mlplatform.serve.lean import Lane, body_of
 from mlplatform.serve.limits import BodyLimit
+from mlplatform.serve.prefix import CutOff, PutBack
 from mlplatform.serve.problems import install
 from mlplatform.serve.reading import JsonBody, Rows, shape_of
 from mlplatform.serve.repeats import named_key
@@ -81,7 +82,10 @@ def create_app(server: Server) -> FastAPI:
         responses=PROBLEMS,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours (`telemetry.py`) knows the stages
     )
+    app.router.route_class = server.turns.route()
     install(app)
+    if prefix := server.parts.settings.root_path:
+        app.add_middleware(PutBack, prefix=prefix)
     app.add_middleware(Lane, route=_predictions(app, server))
     app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
     app.add_middleware(Counting, metrics=server.metrics, requests=server.requests)
@@ -90,10 +94,12 @@ def create_app(server: Server) -> FastAPI:
     _feedback(app, server)
     _models(app, server)
     add_trials(app, server)
-    _health(app, server)
+    add_health(app, server)
     _pages(app, server)
     show_examples(app)
     install_doors(app, server)
+    if prefix:
+        app.add_middleware(CutOff, prefix=prefix)
     return app
 
 
@@ -267,32 +273,6 @@ def _models(app: FastAPI, server: Server) -> None:
         """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
         page = whole_page(views.report(server.parts, evaluation_id))
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
-
-
-def _health(app: FastAPI, server: Server) -> None:
-    started = time.time()
-
-    @app.get("/healthz", tags=["health"])
-    def alive() -> dict[str, float | str]:
-        """The process lives."""
-        return {"status": "alive", "seconds": round(time.time() - started, 1)}
-
-    @app.get("/readyz", tags=["health"])
-    def ready() -> JSONResponse:
-        """Ready when a model is loaded; says what else is wrong."""
-        loaded = server.holder.loaded
-        body = {
-            "status": "ready" if loaded is not None else "no model",
-            "model": None if loaded is None else {"name": loaded.name, "version": loaded.version},
-            "reload_error": server.reloader.error,
-            "recorder": vars(server.recorder.counts()),
-        }
-        return JSONResponse(body, 200 if loaded is not None else 503)
-
-    @app.get("/metrics", tags=["health"])
-    def metrics() -> Response:
-        """Prometheus exposition."""
-        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def _pages(app: FastAPI, server: Server) -> None:

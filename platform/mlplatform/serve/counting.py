@@ -9,10 +9,13 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlplatform.serve.limits import LEFT
 from mlplatform.serve.metrics import Metrics
+from mlplatform.serve.problems import problem
 from mlplatform.serve.requests import WENT_AWAY, RequestCounts, asks_for_answers
 from mlplatform.serve.tracing import HEADER, read_trace
 
+STOPPING: Final = "this server stopped before it could answer; ask another, or again in a moment"
 _TRACE: Final = HEADER.encode()
 
 
@@ -26,12 +29,14 @@ class Counting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started = False
         status = 500  # what an exception on its way out becomes
         sent = next((value for name, value in scope.get("headers", ()) if name == _TRACE), b"").decode("latin-1")
 
         async def noticing(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
+                started = True
                 status = message["status"]
                 if sent and read_trace(sent) is not None:
                     message["headers"] = [*message.get("headers", ()), (_TRACE, sent.strip().encode())]
@@ -39,13 +44,18 @@ class Counting:
 
         try:
             await self._app(scope, receive, noticing)
-        except (ClientDisconnect, asyncio.CancelledError):
-            status = WENT_AWAY
-            raise
+        except ClientDisconnect:
+            status = WENT_AWAY  # nobody is there to be answered, and nothing failed
+        except asyncio.CancelledError:  # the server ends, and this request took too long for it
+            if started:
+                status = WENT_AWAY
+                raise
+            await problem(503, "stopping", "The server stops", STOPPING, scope["path"])(scope, receive, noticing)
         except Exception:
             status = 500
             raise
         finally:
+            status = WENT_AWAY if LEFT in scope else status  # whatever the app made of it
             self._metrics.request(getattr(scope.get("route"), "path", "unknown"), status)
             if scope["method"] == "POST" and asks_for_answers(scope["path"]):  # the limit answers before a route
                 self._requests.count(status)

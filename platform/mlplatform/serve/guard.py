@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform import keys
 from mlplatform.clock import Clock
-from mlplatform.serve.access import HOLDS, needed
+from mlplatform.serve.access import HOLDS, SEES, needed
 from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.problems import problem
 from mlplatform.serve.throttle import Taken, Throttle, neighbourhood
@@ -77,8 +77,13 @@ class Guard:
             else:
                 await send({"type": "websocket.close", "code": 1008})
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
-        answer, taken = await self._judged(scope, headers)
+        headers: dict[bytes, str] = {}
+        twice = False
+        for name, value in scope["headers"]:
+            if name in _ONCE:
+                twice = twice or name in headers
+                headers[name] = value.decode("latin-1")
+        answer, taken = (_ambiguous(), None) if twice else await self._judged(scope, headers)
         if answer is None:
             await self._app(scope, receive, send if taken is None else self._counted(send, taken))
             return
@@ -91,20 +96,22 @@ class Guard:
         if terms.hosts and not terms.hosts & {_host(headers), "*"}:
             return _misdirected(headers.get(b"host", "")), None
         wanted = needed(method, scope["path"])
-        if not wanted:
-            return None, None
         address = neighbourhood((scope.get("client") or ("",))[0])
+        if not wanted:
+            if b"authorization" in headers or b"x-api-key" in headers:
+                self._recognise(scope, headers, address)
+            return None, None
         caller, by_browser = NOBODY, True
         if terms.keyring is not None:
             text, by_browser = _credentials(headers)
             key = await self._key(terms.keyring, text, address)
             if isinstance(key, JSONResponse):
-                return _challenged(key, headers, given=bool(text)), None
+                return _challenged(key, scope, text, address), None
             if not key.allows(wanted):
                 return _forbidden(key, wanted), None
             caller = Caller(key.name, key.id)
         changes = method not in SAFE or scope["path"] in HOLDS
-        if by_browser and changes and self._foreign(headers):
+        if by_browser and self._foreign(headers, with_password=terms.keyring is not None, changes=changes):
             return _other_site(), None
         scope["mlplatform.caller"] = caller
         if terms.throttle is None:
@@ -139,10 +146,29 @@ class Guard:
             await asyncio.sleep(0.02)
         return keyring.find(shown)
 
-    def _foreign(self, headers: Mapping[bytes, str]) -> bool:
-        """Whether a browser sends this for a page of another site, which it does with the user's credentials."""
+    def _recognise(self, scope: Scope, headers: Mapping[bytes, str], address: str) -> None:
+        """Note whose key came with a question that is open to anybody, who may be told more; nobody is refused."""
+        terms = self._terms
+        text, _ = _credentials(headers)
+        shown = keys.read(text)
+        if terms.keyring is None or shown is None:
+            return
+        key = terms.keyring.find(shown)
+        if key is None:
+            terms.failures.take(address)
+        elif not key.dead(terms.clock()) and key.allows(SEES):
+            scope["mlplatform.caller"] = Caller(key.name, key.id)
+
+    def _foreign(self, headers: Mapping[bytes, str], *, with_password: bool, changes: bool) -> bool:
+        """Whether a browser sends this for a page of another site, which it does with the user's credentials.
+
+        The origins of PLATFORM_CORS_ORIGINS may do so where there are no credentials, and never with the password that
+        the browser keeps. Following a link from elsewhere is no such thing, as long as it changes nothing.
+        """
         origin = headers.get(b"origin", "")
-        if origin in self._terms.origins:
+        if not with_password and origin in self._terms.origins:
+            return False
+        if not changes and (not with_password or (not origin and headers.get(b"sec-fetch-mode") in (None, "navigate"))):
             return False
         site = headers.get(b"sec-fetch-site")
         if site is not None:
@@ -169,7 +195,14 @@ class Guard:
         return with_rate  # type: ignore[return-value]
 
 
-_READ: Final = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site", b"accept"})
+_ONCE: Final = frozenset(
+    {
+        *(b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"),
+        *(b"content-type", b"content-length", b"idempotency-key", b"x-client-id", b"x-request-id"),
+        *(b"x-tensor-dtype", b"x-tensor-shape", b"inference-header-content-length"),
+    }
+)
+"""Headers that have one meaning: a request in which one stands twice means two things, and is refused."""
 
 
 def _rate_headers(throttle: Throttle, taken: Taken) -> dict[str, str]:
@@ -199,14 +232,21 @@ def _credentials(headers: Mapping[bytes, str]) -> tuple[str, bool]:
     return "", False
 
 
-def _challenged(answer: JSONResponse, headers: Mapping[bytes, str], *, given: bool) -> JSONResponse:
+def _ambiguous() -> JSONResponse:
+    detail = "a header that has one meaning stands twice, such as host or authorization; send each once"
+    return problem(400, "ambiguous", "The request means two things", detail)
+
+
+def _challenged(answer: JSONResponse, scope: Scope, text: str, address: str) -> JSONResponse:
     """How to do better; a browser is asked for a password, where people put their key."""
     if answer.status_code == 401:
-        bearer = f'Bearer {REALM}, error="invalid_token"' if given else f"Bearer {REALM}"
+        bearer = f'Bearer {REALM}, error="invalid_token"' if text else f"Bearer {REALM}"
         basic = f'Basic {REALM}, charset="UTF-8"'
-        page = "text/html" in headers.get(b"accept", "")
+        page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
         answer.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
-        log.info("refused: no good key")
+        shown = keys.read(text)
+        named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
+        log.info("refused: %s, from %s", named, address or "an unknown address")
     return answer
 
 
@@ -219,7 +259,10 @@ def _forbidden(key: keys.Key, wanted: frozenset[str]) -> JSONResponse:
 
 
 def _other_site() -> JSONResponse:
-    detail = "this request came from a page of another site; open the page here, or allow it in PLATFORM_CORS_ORIGINS"
+    detail = (
+        "this request came from a page of another site; open the page here, or let that page send a key of its own "
+        "(where no keys are asked for, name its origin in PLATFORM_CORS_ORIGINS)"
+    )
     return problem(403, "forbidden", "Another site may not do that", detail)
 
 

@@ -124,40 +124,43 @@ def _describe(app: FastAPI, server: Server) -> None:
     about: dict[str, Any] = {"tags": ["inference v2"], "responses": ERRORS}
 
     @app.get("/v2", **about)
-    def metadata() -> JSONResponse:
+    async def metadata() -> JSONResponse:
         """The server's name, version and extensions."""
         return JSONResponse({"name": "mlplatform", "version": version_of("mlplatform"), "extensions": list(EXTENSIONS)})
 
     @app.get("/v2/health/live", **about)
-    def live() -> JSONResponse:
+    async def live() -> JSONResponse:
         """The process lives."""
         return JSONResponse({"live": True})
 
     @app.get("/v2/health/ready", **about)
-    def ready() -> JSONResponse:
-        """Whether a model is loaded: 200, or 400 as the protocol has it."""
-        found = server.holder.loaded is not None
-        return JSONResponse({"ready": found}, 200 if found else 400)
+    async def ready() -> JSONResponse:
+        """Whether a model is loaded and the server is not about to end: 200, or 400 as the protocol has it."""
+        return JSONResponse({"ready": server.ready}, 200 if server.ready else 400)
 
     @app.get("/v2/models/{name}", **about)
-    def model(name: str) -> JSONResponse:
+    async def model(name: str) -> JSONResponse:
         """What the model takes and gives."""
         return JSONResponse(_model(server, _find(server, name, None)))
 
     @app.get("/v2/models/{name}/versions/{version}", **about)
-    def model_by(name: str, version: str) -> JSONResponse:
+    async def model_by(name: str, version: str) -> JSONResponse:
         """The same of one version."""
         return JSONResponse(_model(server, _find(server, name, version)))
 
     @app.get("/v2/models/{name}/ready", **about)
-    def model_ready(name: str) -> JSONResponse:
+    async def model_ready(name: str) -> JSONResponse:
         """The model answers."""
-        return JSONResponse({"name": _find(server, name, None).name, "ready": True})
+        return _readiness(server, _find(server, name, None))
 
     @app.get("/v2/models/{name}/versions/{version}/ready", **about)
-    def model_ready_by(name: str, version: str) -> JSONResponse:
+    async def model_ready_by(name: str, version: str) -> JSONResponse:
         """That version answers."""
-        return JSONResponse({"name": _find(server, name, version).name, "ready": True})
+        return _readiness(server, _find(server, name, version))
+
+
+def _readiness(server: Server, loaded: Loaded) -> JSONResponse:
+    return JSONResponse({"name": loaded.name, "ready": server.ready}, 200 if server.ready else 400)
 
 
 def _find(server: Server, name: str, version: str | None) -> Loaded:

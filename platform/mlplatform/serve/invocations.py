@@ -68,12 +68,12 @@ def add_invocations(app: FastAPI, server: Server) -> None:
     """Let the app speak the protocol."""
 
     @app.get("/ping", tags=["mlflow"])
-    def ping() -> Response:
-        """200 while a model is loaded."""
-        return PlainTextResponse("\n", 200 if server.holder.loaded is not None else 503)
+    async def ping() -> Response:
+        """200 while a model is loaded and the server is not about to end."""
+        return PlainTextResponse("\n", 200 if server.ready else 503)
 
     @app.get("/version", tags=["mlflow"])
-    def version() -> Response:
+    async def version() -> Response:
         """The version of MLflow whose protocol this is."""
         return PlainTextResponse(version_of("mlflow"))
 

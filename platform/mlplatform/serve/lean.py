@@ -38,7 +38,7 @@ class Lane:
         self._path = None if route.dependencies or route.dependant.dependencies else route.path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("path") != self._path or scope.get("method") != "POST" or scope.get("root_path"):
+        if scope.get("path") != self._path or scope.get("method") != "POST":
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route

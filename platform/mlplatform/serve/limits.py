@@ -5,6 +5,7 @@ A packed body (gzip and the like) is not unpacked: a few kilobytes may become gi
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,9 @@ from mlplatform.errors import TooLargeError
 from mlplatform.serve.problems import problem
 
 LINGER_SECONDS = 5.0
+MOST_DIGITS: Final = 18
+LEFT: Final = "mlplatform.left"
+"""What a request's scope is marked with whose sender went away before its body was all there."""
 
 
 class BodyLimit:
@@ -43,7 +47,7 @@ class BodyLimit:
             answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3: what is taken
             await self._refuse(receive, send, answer, more=True)
             return
-        if announced.isdigit() and (len(announced) > 18 or int(announced) > self._limit):
+        if announced.isdigit() and (len(announced) > MOST_DIGITS or int(announced) > self._limit):
             await self._refuse(receive, send, self._too_large(scope), more=True)
             return
         seen, more, started = 0, True, False
@@ -51,6 +55,8 @@ class BodyLimit:
         async def counted() -> Message:
             nonlocal seen, more
             message = await receive()
+            if more and message["type"] == "http.disconnect":
+                scope[LEFT] = True
             seen += len(message.get("body", b""))
             more = message.get("more_body", False)
             if seen > self._limit:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mlplatform.errors import (
+    BusyError,
     ConflictError,
     InvalidInputError,
     ModelUnavailableError,
@@ -20,6 +21,8 @@ from mlplatform.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
+from mlplatform.serve.prefix import plain_path
+from mlplatform.serve.reasons import public
 from monitors.errors import AlertError
 from pipelines.errors import DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
@@ -36,6 +39,7 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
     ConflictError: (409, "conflict", "The state moved on"),
     AlertError: (409, "conflict", "The state moved on"),
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
+    BusyError: (503, "busy", "The server is busy"),
     RecordingError: (503, "recording-unavailable", "Answers cannot be recorded"),
     RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
     ModelUnreadableError: (503, "model-unavailable", "The model cannot be read now"),
@@ -75,24 +79,28 @@ def told(request: Request, error: Exception) -> JSONResponse | None:
 
 def _known(request: Request, error: Exception) -> JSONResponse:
     status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
-    return problem(status, kind, title, str(error), request.scope["path"])
+    detail = str(error)
+    if status >= 500:
+        log.warning("%s %s: %s", request.method, plain_path(request.scope), detail)
+        detail = public(error)
+    return problem(status, kind, title, detail, plain_path(request.scope))
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), request.scope["path"])
+    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), plain_path(request.scope))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     response = problem(
-        error.status_code, "http", "The request cannot be answered", str(error.detail), request.scope["path"]
+        error.status_code, "http", "The request cannot be answered", str(error.detail), plain_path(request.scope)
     )
     response.headers.update(error.headers or {})
     return response
 
 
 def _unknown(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    return problem(500, "internal", "The server failed", "the cause is in the server's log", request.scope["path"])
+    log.error("%s %s failed", request.method, plain_path(request.scope), exc_info=error)
+    return problem(500, "internal", "The server failed", "the cause is in the server's log", plain_path(request.scope))

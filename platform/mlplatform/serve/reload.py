@@ -18,6 +18,7 @@ import numpy as np
 from mlplatform.build import Parts
 from mlplatform.errors import PlatformError
 from mlplatform.serve.holder import Holder, Loaded
+from mlplatform.serve.reasons import reason_of
 from mlplatform.store import leases
 from pipelines.engine import Choice, open_model
 from pipelines.errors import ModelFormatError, PipelineError
@@ -48,6 +49,8 @@ class Reloader:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
+        self.reason: str | None = None
+        """The same for everybody: without addresses, paths and digests."""
         self.swapped: Callable[[], None] = lambda: None
         """Called after each swap."""
 
@@ -65,7 +68,7 @@ class Reloader:
         try:
             version = self._wanted()
             if version is None or self._is_loaded(version):
-                self.error = None
+                self.error = self.reason = None
                 return False
             loaded = self.load(version)
             self._measure(loaded)
@@ -73,12 +76,12 @@ class Reloader:
             surprise = not isinstance(error, RegistryError | PipelineError | PlatformError | OSError)
             if str(error) != self.error:
                 log.warning("the model stays as it is: %s", error, exc_info=surprise)
-            self.error = str(error) or type(error).__name__
+            self.error, self.reason = str(error) or type(error).__name__, reason_of(error)
             return False
         self._holder.put(loaded)
         self.swapped()
         self._remember(version)
-        self.error = None
+        self.error = self.reason = None
         log.info("serving %s version %d", loaded.name, version)
         return True
 

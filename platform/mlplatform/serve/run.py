@@ -1,7 +1,9 @@
 """The API server as a process: settings in, uvicorn running, everything closed on the way out."""
 
 import gc
+import sys
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -9,10 +11,18 @@ import uvicorn
 from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.serve.app import create_app
+from mlplatform.serve.connections import Connections, bounds_of
+from mlplatform.serve.protocol import HttpConnection
 from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.stopping import StoppingServer
 from mlplatform.serve.writing import ProcessWriter
 from mlplatform.settings import LOOPBACK, Settings, load_settings
 
+BACKLOG: Final = 512
+"""Connections that the system keeps while the event loop is busy."""
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread may go on while another waits for its turn: a fifth of Python's own default, because the event
+loop and the lanes wait like that for pages and labels, which have threads of their own."""
 NOT_STARTED: Final = 3
 """How the process ends where it could not begin to listen, as uvicorn's own command does."""
 
@@ -44,23 +54,35 @@ def announcement(settings: Settings) -> tuple[dict[str, str], str]:
     return {"address": address, "auth": "off", "warning": warning}, f"API server on {address}\n{warning}"
 
 
+def listener(server: Server, host: str, port: int) -> StoppingServer:
+    """Uvicorn around the server's app, with the bounds and the end that its settings say."""
+    settings = server.parts.settings
+    refused = server.metrics.requests
+    connections = Connections(bounds_of(settings), lambda status: refused.labels("refused", str(status)).inc())
+    config = uvicorn.Config(
+        create_app(server),
+        host=host,
+        port=port,
+        http=partial(HttpConnection, connections),  # type: ignore[arg-type]  # it is called as a class would be
+        ws="none",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+    )
+    return StoppingServer(config, connections, ending=server.ending, drain=settings.drain_seconds)
+
+
 def serve(server: Server, host: str, port: int) -> None:
     """Answer until SIGTERM or Ctrl-C.
 
     Whatever lives when a model is swapped in (libraries, mostly) is kept out of the garbage collector's rounds from
     then on: looking at it again and again would stop all answers for a tenth of a second each time.
     """
-    config = uvicorn.Config(
-        create_app(server),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
     server.reloader.swapped = gc.freeze
-    running = uvicorn.Server(config)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    running = listener(server, host, port)
     with suppress(KeyboardInterrupt):
         running.run()
+    running.ended()
     if not running.started:
         raise SystemExit(NOT_STARTED)

@@ -9,6 +9,7 @@ from mlplatform.serve.batcher import Batcher
 from mlplatform.serve.cache import Cache, cache_of
 from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
+from mlplatform.serve.ending import UNHURRIED_SECONDS, Ending
 from mlplatform.serve.explaining import Explaining
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.keyring import Keyring
@@ -22,6 +23,7 @@ from mlplatform.serve.shadow import Shadow
 from mlplatform.serve.stages import Observer, Underway
 from mlplatform.serve.telemetry import Telemetry, begin_telemetry
 from mlplatform.serve.tuning import Tuner
+from mlplatform.serve.turns import Turns
 from mlplatform.serve.writing import ThreadWriter, Writer
 from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
@@ -52,6 +54,13 @@ class Server:
     observers: tuple[Observer, ...]
     telemetry: Telemetry | None = None
     repeats: Repeats = field(default_factory=Repeats)
+    turns: Turns = field(default_factory=Turns)
+    ending: Ending = field(default_factory=lambda: Ending(UNHURRIED_SECONDS))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is to be asked: it has a model and is not about to end."""
+        return self.holder.loaded is not None and not self.ending.begun
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
@@ -64,9 +73,9 @@ class Server:
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
         self.pool.close()
-        self.batcher.close()
+        self.batcher.close(self.ending.left())
         self.shadow.close()
-        self.recorder.close()
+        self.recorder.close(self.ending.left() / 2)  # which it may take twice: to send what waits, and to stop
         self.reloader.close()
         self.keyring.close()
         if self.telemetry is not None:
@@ -142,6 +151,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Wri
         underway=underway,
         observers=observers,
         telemetry=telemetry,
+        ending=Ending(settings.stop_seconds),
     )
 
 

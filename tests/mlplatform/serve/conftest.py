@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 import torch
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import Connection
@@ -27,6 +26,7 @@ from mlplatform.serve.answer import Asked, ask
 from mlplatform.serve.app import create_app
 from mlplatform.serve.bodies import PredictOut
 from mlplatform.serve.holder import Loaded
+from mlplatform.serve.run import listener
 from mlplatform.serve.server import Server, assemble
 from mlplatform.settings import Settings
 from mlplatform.spool.shelf import Shelf
@@ -241,8 +241,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 @contextmanager
 def listening(server: Server) -> Iterator[str]:
     """The server's app behind a socket of loopback, for clients that bring their own transport; its host and port."""
-    config = uvicorn.Config(create_app(server), host="127.0.0.1", port=0, log_config=None, access_log=False)
-    running = uvicorn.Server(config)
+    running = listener(server, "127.0.0.1", 0)
     thread = threading.Thread(target=running.run, name="api")
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""An API server as a process of its own, with a model of a few weights: python live.py HOME PORT."""
+"""An API server as a process of its own, with a model of a few weights: python live.py HOME PORT [thread | process]."""
 
 import sys
 import time
@@ -12,6 +12,7 @@ from mlplatform.clock import utc_now
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.run import serve
 from mlplatform.serve.server import assemble
+from mlplatform.serve.writing import ProcessWriter
 from mlplatform.settings import Settings
 from pipelines.predict import Predictor, exportable
 from tests.mlplatform.conftest import FakeCatalog
@@ -27,12 +28,12 @@ class Slow(nn.Module):
         return torch.zeros(len(images), 10)
 
 
-def main(home: str, port: str) -> None:
+def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
     torch.set_num_threads(1)
     parts = Parts(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
     parts.__dict__.update(catalog=FakeCatalog())
-    server = assemble(parts)
+    server = assemble(parts, writer=ProcessWriter(parts.settings.store_url) if recorder == "process" else None)
     predictor = Predictor(exportable(Slow()), parts.family.classes, 28, 28)
     server.holder.put(Loaded(parts.family.name, 1, predictor, utc_now()))
     serve(server, "127.0.0.1", int(port))

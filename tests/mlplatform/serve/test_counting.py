@@ -49,7 +49,7 @@ def counted(status: int | BaseException, method: str = "POST", path: str = "/v1/
 
     app = Counting(ending(status), seen, seen)  # type: ignore[arg-type]
     scope = {"type": "http", "method": method, "path": path}
-    if isinstance(status, BaseException):
+    if isinstance(status, BaseException) and not isinstance(status, ClientDisconnect):
         with pytest.raises(type(status)):
             asyncio.run(app(scope, receive, send))
     else:
@@ -64,6 +64,24 @@ def counted(status: int | BaseException, method: str = "POST", path: str = "/v1/
 def test_a_request_is_counted_with_the_status_it_ended_with(ends: int | BaseException, status: int) -> None:
     seen = counted(ends)
     assert (seen.statuses, seen.routes) == ([status], [("unknown", status)])
+
+
+def test_a_request_that_the_end_of_the_server_breaks_off_is_told_so() -> None:
+    seen, sent = Seen(), list[Message]()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def ended() -> None:
+        app = Counting(ending(asyncio.CancelledError()), seen, seen)  # type: ignore[arg-type]
+        await app({"type": "http", "method": "POST", "path": "/v1/predict"}, receive, send)
+
+    asyncio.run(ended())
+    assert (sent[0]["status"], seen.statuses) == (503, [503])
+    assert b"stopped before it could answer" in sent[1]["body"]
 
 
 def test_only_prediction_requests_are_told_to_the_monitors() -> None:

@@ -14,6 +14,7 @@ from mlplatform.people import create_key, revoke_key
 from mlplatform.serve.server import Server, assemble
 from mlplatform.store import audit, predictions
 from mlplatform.store.schema import feedback
+from mlplatform.store.schema_doors import api_keys
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import Flaky, loaded, running
 
@@ -183,7 +184,6 @@ def test_openapi_says_which_key_a_route_needs(asked: httpx.Client, locked: Serve
         ({"origin": "http://api"}, 202),
         ({"origin": "http://evil"}, 403),
         ({"origin": "null"}, 403),
-        ({"origin": "https://console.example.org", "sec-fetch-site": "cross-site"}, 202),
     ],
 )
 def test_a_page_of_another_site_changes_nothing_with_the_users_password(
@@ -254,3 +254,83 @@ def test_a_refused_request_is_no_fault_of_the_model(lite: Parts) -> None:
     with running(locked) as client:
         client.post("/v1/predict", json=BODY)
         assert locked.requests.write(now=True) == 0
+
+
+CONSOLE = "https://console.example.org"
+ELSEWHERE = {"origin": CONSOLE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+
+
+@pytest.mark.parametrize("headers", [{"origin": CONSOLE}, ELSEWHERE, {**ELSEWHERE, "sec-fetch-site": "same-site"}])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/retrain"), ("GET", "/v1/models"), ("GET", "/v1/audit/next")]
+)
+def test_a_named_origin_never_uses_the_browsers_password(
+    lite: Parts, method: str, path: str, headers: dict[str, str]
+) -> None:
+    locked = guarded(lite, cors_origins=(CONSOLE,))
+    text = key(locked, "admin", name="ada")
+    content = b"{}" if method == "POST" else None
+    headers = headers | {"content-type": "application/json"}
+    with running(locked) as client:
+        refused = client.request(method, path, headers=headers | shown(text, "basic"), content=content)
+        assert refused.status_code == 403
+        assert "access-control-allow-credentials" not in refused.headers
+        for kind in ("bearer", "x-api-key"):
+            answer = client.request(method, path, headers=headers | shown(text, kind), content=content)
+            assert answer.is_success
+            assert answer.headers["access-control-allow-origin"] == CONSOLE
+    with running(guarded(lite, auth="off", cors_origins=(CONSOLE,))) as client:  # where there is no password to use
+        assert client.request(method, f"{path}?reviewer=ada", headers=headers, content=content).is_success
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 200),
+        ({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, 200),
+        ({"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, 200),
+        ({"origin": "http://api"}, 200),
+        ({}, 200),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "origin": "http://evil"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_a_link_from_elsewhere_opens_the_dashboard_and_a_foreign_page_does_not_load_it(
+    asked: httpx.Client, locked: Server, headers: dict[str, str], status: int
+) -> None:
+    assert asked.get("/", headers=headers | shown(key(locked, "audit"), "basic")).status_code == status
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "authorization", "x-api-key", "origin", "content-type", "idempotency-key", "x-tensor-shape"]
+)
+def test_a_header_of_one_meaning_that_stands_twice_is_refused(client: httpx.Client, name: str) -> None:
+    same = [(name, "127.0.0.1"), (name, "127.0.0.1")]
+    others = [(name, "127.0.0.1"), (name, "evil.example")]
+    for path, pairs in ((path, pairs) for path in ("/healthz", "/v1/models") for pairs in (same, others, others[::-1])):
+        answer = client.get(path, headers=pairs)
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:mlplatform:problem:ambiguous")
+    assert client.get("/healthz", headers=[("accept", "text/html"), ("accept", "text/plain")]).status_code == 200
+
+
+def test_the_log_says_which_key_was_not_good_and_where_from_and_no_secret(
+    asked: httpx.Client, locked: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    text, made = create_key(locked.parts, "bob", ["audit"], None, "cli")
+    forged = create_key(locked.parts, "eve", ["audit"], None, "cli")[0]
+    with locked.parts.database.write() as connection:
+        connection.execute(api_keys.delete().where(api_keys.c.name == "eve"))
+    revoke_key(locked.parts, made.id, "cli")
+    locked.keyring.refresh()
+    caplog.set_level("INFO")
+    for shown_key in (text, forged, "no key of ours", ""):
+        assert asked.get("/v1/models", headers=shown(shown_key)).status_code == 401
+    said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert said == [
+        f"refused: key {made.id} is not good, from 127.0.0.1",
+        f"refused: key {forged.split('_')[1]} is not good, from 127.0.0.1",
+        "refused: what is no key, from 127.0.0.1",
+        "refused: no key, from 127.0.0.1",
+    ]
+    assert text.split("_")[2] not in caplog.text

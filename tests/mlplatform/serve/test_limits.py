@@ -72,6 +72,11 @@ def test_an_excess_in_the_last_message_is_refused_without_waiting_for_more() -> 
     assert (sent[0]["status"], seen, taken) == (413, 0, 24)
 
 
+@pytest.mark.parametrize("digits", [19, 4301, 100_000])
+def test_a_length_of_more_digits_than_any_body_has_is_refused(digits: int) -> None:
+    assert spoken([b"x"], [(b"content-length", b"9" * digits)])[0][0]["status"] == 413
+
+
 @pytest.mark.parametrize("length", [b"-5", b"many", b"", "٣".encode()])
 def test_a_length_that_is_no_number_is_not_trusted(length: bytes) -> None:
     assert spoken([b"x" * 24], [(b"content-length", length)])[0][0]["status"] == 413

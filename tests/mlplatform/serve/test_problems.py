@@ -39,6 +39,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (AlertError("x"), 409, "conflict"),
     (errors.StoreUnavailableError("x"), 503, "store-unavailable"),
     (errors.RecordingError("x"), 503, "recording-unavailable"),
+    (errors.BusyError("x"), 503, "busy"),
     (RegistryUnavailableError("x"), 503, "registry-unavailable"),
     (errors.ModelUnavailableError("x"), 503, "model-unavailable"),
     (NoChampionError("x"), 503, "model-unavailable"),
