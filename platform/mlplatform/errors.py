@@ -5,7 +5,6 @@ PlatformError
 ├── NotFoundError (LookupError)         an id, version or name is unknown
 ├── ConflictError (RuntimeError)        the state moved on: compare-and-set failed, or the thing exists
 ├── StoreUnavailableError (ConnectionError)  the database cannot be reached or is busy
-│   └── StoreReplacedError              its file is no longer the one that was opened: a person decides
 ├── RecordingError (ConnectionError)    an answer cannot be recorded, so it is not given
 ├── BusyError (ConnectionError)         too many requests of a kind are under way
 ├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
@@ -31,9 +30,6 @@ class ConflictError(PlatformError, RuntimeError): ...
 
 
 class StoreUnavailableError(PlatformError, ConnectionError): ...
-
-
-class StoreReplacedError(StoreUnavailableError): ...
 
 
 class RecordingError(PlatformError, ConnectionError): ...

@@ -6,10 +6,10 @@ import pytest
 
 from mlplatform.build import Parts
 from mlplatform.clock import utc_now
-from mlplatform.errors import StoreReplacedError
 from mlplatform.losses import post_losses
 from mlplatform.store import leases, outbox
 from mlplatform.store.database import Database
+from mlplatform.store.identity import StoreReplacedError
 from tests.mlplatform.loop_world import with_rules
 
 

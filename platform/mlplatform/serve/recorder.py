@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from mlplatform.errors import RecordingError, StoreReplacedError
+from mlplatform.errors import RecordingError
 from mlplatform.serve.recorded import Counts as Counts
 from mlplatform.serve.recorded import Totals
 from mlplatform.serve.requests import RequestCounts
@@ -25,6 +25,7 @@ from mlplatform.spool.rows import to_bytes
 from mlplatform.spool.segments import Batch
 from mlplatform.spool.shelf import Shelf
 from mlplatform.spool.spool import Spool
+from mlplatform.store.identity import StoreReplacedError
 
 log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1

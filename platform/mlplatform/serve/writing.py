@@ -25,11 +25,12 @@ import orjson
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from mlplatform.clock import new_id, utc_now
-from mlplatform.errors import StoreReplacedError, StoreUnavailableError
+from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.decode import to_png
 from mlplatform.spool.frames import framed, frames
 from mlplatform.spool.rows import Answer, from_bytes
 from mlplatform.store.database import Database
+from mlplatform.store.identity import StoreReplacedError
 from mlplatform.store.predictions import Prediction, Recorded, record
 from pipelines.data import content_hash
 

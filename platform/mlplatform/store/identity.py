@@ -17,7 +17,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any, Final
 
-from mlplatform.errors import StoreReplacedError, StoreUnavailableError
+from mlplatform.errors import StoreUnavailableError
 
 log = logging.getLogger(__name__)
 NOTES: Final = ".replaced.jsonl"
@@ -25,6 +25,10 @@ NOTES: Final = ".replaced.jsonl"
 LOGS: Final = ("-wal", "-shm")
 """Files that SQLite keeps beside the database for as long as any connection is open."""
 Inode = tuple[int, int]
+
+
+class StoreReplacedError(StoreUnavailableError):
+    """The database's file is no longer the one that was opened: a person decides."""
 
 
 @dataclass(frozen=True)

@@ -69,13 +69,7 @@ def request(
 
     A dry run promotes nothing; joined by a request that is none, it becomes a real one.
     """
-    cause = {
-        "reason": reason,
-        "trigger": trigger,
-        "by": requested_by,
-        "at": now.isoformat(),
-        "alert": alert_id,
-    }
+    cause = {"reason": reason, "trigger": trigger, "by": requested_by, "at": now.isoformat(), "alert": alert_id}
     fresh = new_id()
     row = _blank(fresh, pipeline, reason, trigger, requested_by, now) | {
         "causes": [cause],
