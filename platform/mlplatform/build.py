@@ -15,11 +15,11 @@ from mlplatform.champion import Champions
 from mlplatform.clock import Clock, new_id, utc_now
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from mlplatform.untracked import leave_untracked
 from monitors.rules import AlertsConfig, load_rules
 from pipelines.family import Family, find_family
 from registry.catalog import Catalog
 from registry.runs import Tracking
-from registry.server import quiet_environment
 
 if TYPE_CHECKING:
     from mlplatform.looking import Looker
@@ -90,7 +90,7 @@ def environment() -> Mapping[str, str]:
 
 def build(settings: Settings) -> Parts:
     """Prepare this process (quiet libraries, logging) and hand out its parts."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
+    leave_untracked(os.environ)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
