@@ -49,7 +49,7 @@ else:  # on a device, where they lie beside this file
     )
 
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # it reads this when imported
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 MAX_BODY: Final = 16 * 2**20
 MAX_IMAGES: Final = 256

@@ -1,4 +1,4 @@
-"""What leaves this machine, seen from below: a library preloaded into processes that writes calls down and refuses them."""
+"""What leaves this machine, seen from below: a preloaded library that writes calls down and refuses them."""
 
 import shutil
 import subprocess
