@@ -18,6 +18,7 @@ from mlplatform.spool.asides import Asides
 from mlplatform.spool.shelf import look
 from mlplatform.store import audit, erasure, promotions, shadows
 from mlplatform.store.erasure import Erased, FirstOf
+from mlplatform.store.patience import unhurried
 from monitors.drift import FIRST_ANSWERS
 
 TRIES: Final = 5
@@ -26,6 +27,7 @@ PORTIONS: Final = 50
 Prove = Callable[[Connection], object]
 
 
+@unhurried()
 def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, portions: int = PORTIONS) -> dict[str, int]:
     """Remove what is older than the settings keep; returns how many answers, pictures and names went.
 
@@ -45,6 +47,7 @@ def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, portions: in
     return done
 
 
+@unhurried()
 def forget_client(parts: Parts, client: str, actor: str) -> dict[str, Any]:
     """Remove every answer given to a client, with labels and pictures; raises InvalidInputError for an empty id.
 

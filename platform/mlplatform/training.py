@@ -20,6 +20,7 @@ from mlplatform.material import Material, ask_people, gather, limits_for, quotas
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
 from mlplatform.store import alerts, promotions, retrainings
+from mlplatform.store.patience import unhurried
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
 from pipelines.recipe import Recipe
@@ -40,6 +41,7 @@ class Outcome:
     promotion: promotions.Promotion | None
 
 
+@unhurried()
 def train(
     parts: Parts,
     family: Family,
@@ -60,6 +62,7 @@ def train(
     return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
 
 
+@unhurried()
 def work(
     parts: Parts, retraining_id: str, owner: str, find: Callable[[str], Family] = find_family
 ) -> retrainings.State:

@@ -20,7 +20,8 @@ from mlplatform.people import promote_version
 from mlplatform.processes import Child
 from mlplatform.settings import Settings
 from mlplatform.store import alerts, leases, outbox, retrainings
-from mlplatform.store.database import IDLE_SECONDS, Database
+from mlplatform.store.database import Database
+from mlplatform.store.postgres import IDLE_SECONDS
 from mlplatform.store.schema import evaluations
 from mlplatform.views import leader_lease
 from tests.faults.conftest import World

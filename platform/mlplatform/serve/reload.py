@@ -19,6 +19,7 @@ from mlplatform.build import Parts
 from mlplatform.errors import PlatformError
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.store import leases
+from mlplatform.store.patience import reserved
 from pipelines.engine import Choice, open_model
 from pipelines.errors import ModelFormatError, PipelineError
 from registry.catalog import CHAMPION
@@ -82,6 +83,7 @@ class Reloader:
         log.info("serving %s version %d", loaded.name, version)
         return True
 
+    @reserved()
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.poll()

@@ -28,8 +28,9 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
 
 def assembled(settings: Settings) -> Server:
     """A server as `platform serve` runs it."""
-    parts = build(settings)
-    return assemble(parts, writer=ProcessWriter(settings.store_url) if settings.recorder == "process" else None)
+    parts = build(settings, answering=True)
+    writer = ProcessWriter(settings.store_url, patience=parts.patience) if settings.recorder == "process" else None
+    return assemble(parts, writer=writer)
 
 
 def announcement(settings: Settings) -> tuple[dict[str, str], str]:
