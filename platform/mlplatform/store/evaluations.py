@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alerts, baselines, evaluations
+
+DIGESTS: Final = "digests"
+"""The kind of baseline that pins what a version's files are."""
 
 
 @dataclass(frozen=True)
