@@ -184,6 +184,7 @@ def make_candidate(
         version = catalog.register(order.family.name, uri, run.id, {**tags, **order.tags}, without_header(card))
         catalog.set_alias(order.family.name, CHALLENGER, version)
         run.set_tags({"mlplatform.version": str(version), "mlplatform.gate": verdict.outcome})
+    fitted.discard_checkpoint()
     return Candidate(version, run.id, judgement, verdict, fitted.seconds)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
 from registry.package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
+from registry.patience import again_while_away
 from registry.runs import Tracking
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Catalog:
         self._left: list[Path] = []
         """Folders of downloads that could not be removed, as without descriptors; the next download does."""
 
+    @again_while_away
     def register(
         self,
         name: str,
@@ -60,7 +62,10 @@ class Catalog:
         tags: Mapping[str, str] | None = None,
         description: str = "",
     ) -> int:
-        """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready."""
+        """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready.
+
+        Done again for the same model, it gives the version made before: its answer may have been lost.
+        """
         if not MODEL_NAME.fullmatch(name):
             raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
         with self._connection.speaking() as client:
@@ -69,6 +74,9 @@ class Catalog:
             if SHA256_TAG not in noted:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
+            for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+                if known.model_id == logged.model_id:
+                    return int(known.version)
             made = client.create_model_version(
                 name,
                 source=logged.artifact_location,
@@ -80,11 +88,13 @@ class Catalog:
             )
         return int(made.version)
 
+    @again_while_away
     def version(self, name: str, version: int) -> Version:
         """One version; UnknownVersionError names those that exist."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             return _record(client.get_model_version(name, str(version)))
 
+    @again_while_away
     def versions(self, name: str) -> tuple[Version, ...]:
         """All versions, newest first; empty when the model was never registered."""
         if not MODEL_NAME.fullmatch(name):
@@ -100,6 +110,7 @@ class Catalog:
         named = [replace(item, aliases=_pointing_at(item.version, aliases)) for item in found]
         return tuple(sorted(named, key=lambda item: item.version, reverse=True))
 
+    @again_while_away
     def alias(self, name: str, alias: str) -> int | None:
         """The version an alias points at, None when nothing carries it."""
         return self._aliases(name).get(alias)
@@ -111,33 +122,39 @@ class Catalog:
             raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
         return self.version(name, version)
 
+    @again_while_away
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version, taking it from any other."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.set_registered_model_alias(name, alias, str(version))
 
+    @again_while_away
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove an alias; removing an absent one changes nothing."""
         if alias in self._aliases(name):
             with self._connection.speaking() as client:
                 client.delete_registered_model_alias(name, alias)
 
+    @again_while_away
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         """Add or replace one tag of a version."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.set_model_version_tag(name, str(version), key, value)
 
+    @again_while_away
     def delete_tag(self, name: str, version: int, key: str) -> None:
         """Remove one tag of a version; removing an absent one changes nothing."""
         if key in self.version(name, version).tags:
             with self._connection.speaking(lambda: self._unknown(name, version)) as client:
                 client.delete_model_version_tag(name, str(version), key)
 
+    @again_while_away
     def set_description(self, name: str, version: int, text: str) -> None:
         """Show the model card on the version's page, cut to what MLflow's column holds."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.update_model_version(name, str(version), _fitting(text))
 
+    @again_while_away
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 

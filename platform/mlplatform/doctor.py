@@ -19,7 +19,7 @@ from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
 from mlplatform.store.database import Database, file_of
 from mlplatform.store.identity import lives, replacements
-from mlplatform.views import ALIVE, WATCHER, leader_lease
+from mlplatform.views import ALIVE, WATCHER, clock_faults, leader_lease
 from monitors.custom import function_of
 from monitors.errors import MonitorError
 from monitors.rules import Rule, load_rules
@@ -170,7 +170,7 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with parts.database.read() as connection:
-        alive = leases.alive(connection, now - ALIVE)
+        alive = leases.alive(connection, now - ALIVE, now + ALIVE)
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
         stuck = [
             item for item in outbox.undelivered(connection) if item.state == "failed" and item.created_at > now - RECENT
@@ -179,6 +179,8 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
+    for fault in clock_faults(parts):
+        yield "problem", fault
     for beat in alive:
         if beat.component == "api" and beat.details.get("error"):
             yield "problem", f"API server {beat.instance} does not follow the champion: {beat.details['error']}"

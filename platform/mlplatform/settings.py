@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     mlflow_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) clients use for MLflow besides localhost."
     )
+    mlflow_patience_seconds: float = Field(
+        300.0, ge=0, description="How long a training waits for an MLflow that is away before it fails."
+    )
     mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(_lower)] = Field(
         "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."
     )

@@ -28,6 +28,7 @@ from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidat
 from pipelines.train import EpochMetrics
 from registry.gate import GatePolicy
 from registry.package import MODEL_FILE
+from registry.patience import patiently
 from registry.provenance import MANUAL, git_revision, provenance
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def train(
         with parts.database.write() as connection:
             ask_people(connection, parts, family.name, f"label-review/{new_id()}", material, rows.set_aside)
 
-    candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
-    return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
+    with patiently(parts.settings.mlflow_patience_seconds):
+        candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
+        return Outcome(candidate, _promote(parts, family, candidate, expected, actor, reason, None))
 
 
 @unhurried()
@@ -104,18 +106,20 @@ def _carry_out(
         with parts.database.write() as connection:
             retrainings.note_run(connection, retraining_id, owner, run_id)
 
-    candidate = make_candidate(
-        order,
-        parts.tracking,
-        parts.catalog,
-        on_rows=chosen,
-        on_start=started,
-        on_epoch=pulse.epoch,
-        should_stop=pulse.lost.is_set,
-    )
-    promotion = None
-    if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
-        promotion = _promote(parts, family, candidate, expected, f"retraining/{row.id}", row.reason, (row.id, owner))
+    with patiently(parts.settings.mlflow_patience_seconds):
+        candidate = make_candidate(
+            order,
+            parts.tracking,
+            parts.catalog,
+            on_rows=chosen,
+            on_start=started,
+            on_epoch=pulse.epoch,
+            should_stop=pulse.lost.is_set,
+        )
+        promotion = None
+        if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
+            actor = f"retraining/{row.id}"
+            promotion = _promote(parts, family, candidate, expected, actor, row.reason, (row.id, owner))
     _close(
         parts,
         retraining_id,

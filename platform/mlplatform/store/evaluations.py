@@ -56,6 +56,15 @@ def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) 
     return connection.scalar(query) is not None
 
 
+def newest_slot(connection: Connection, model_name: str, rule: str) -> tuple[datetime, datetime] | None:
+    """The newest slot that rule was evaluated for, and when by its evaluator's clock."""
+    query = select(evaluations.c.slot, evaluations.c.at).where(
+        evaluations.c.model_name == model_name, evaluations.c.rule == rule
+    )
+    row = connection.execute(query.order_by(evaluations.c.slot.desc()).limit(1)).one_or_none()
+    return None if row is None else (row.slot, row.at)
+
+
 def find(connection: Connection, evaluation_id: str) -> Evaluation:
     """The evaluation of that id; raises NotFoundError."""
     row = None

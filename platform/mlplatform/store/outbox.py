@@ -106,6 +106,18 @@ def failed(connection: Connection, message: Message, error: str, attempts_allowe
     return state if planned.rowcount else "delivered"
 
 
+def move_plans(connection: Connection, by: timedelta, now: datetime) -> int:
+    """Move the next tries that are planned for later with a clock that was set back; returns how many."""
+    query = select(outbox.c.id, outbox.c.next_attempt_at).where(
+        outbox.c.state == "waiting", outbox.c.next_attempt_at > now
+    )
+    rows = connection.execute(query).all()
+    for row in rows:
+        moved = update(outbox).where(outbox.c.id == row.id, outbox.c.next_attempt_at == row.next_attempt_at)
+        connection.execute(moved.values(next_attempt_at=row.next_attempt_at + by))
+    return len(rows)
+
+
 def undelivered(connection: Connection) -> list[Message]:
     """Messages still waiting or given up, oldest first."""
     query = select(outbox).where(outbox.c.state != "delivered").order_by(outbox.c.id)
