@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
 from registry.package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
@@ -25,6 +26,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 QUARANTINE_TAG = "mlplatform.quarantined"
 """Borne by versions that failed and may not be trusted again; its value says why."""
+REGISTRATION_TAG = "mlplatform.registration"
+"""Marks the call that registered a version, so that the same call made again finds it."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
@@ -53,7 +56,6 @@ class Catalog:
         self._left: list[Path] = []
         """Folders of downloads that could not be removed, as without descriptors; the next download does."""
 
-    @again_while_away
     def register(
         self,
         name: str,
@@ -62,12 +64,14 @@ class Catalog:
         tags: Mapping[str, str] | None = None,
         description: str = "",
     ) -> int:
-        """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready.
-
-        Done again for the same model, it gives the version made before: its answer may have been lost.
-        """
+        """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready."""
         if not MODEL_NAME.fullmatch(name):
             raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
+        return self._register(name, model_uri, run_id, {**(tags or {}), REGISTRATION_TAG: uuid4().hex}, description)
+
+    @again_while_away
+    def _register(self, name: str, model_uri: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
+        """One registration, once: where its answer was lost, the version that bears its mark is the one it made."""
         with self._connection.speaking() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
             noted = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
@@ -75,13 +79,13 @@ class Catalog:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
             for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-                if known.model_id == logged.model_id:
+                if known.tags.get(REGISTRATION_TAG) == tags[REGISTRATION_TAG]:
                     return int(known.version)
             made = client.create_model_version(
                 name,
                 source=logged.artifact_location,
                 run_id=run_id,
-                tags={**(tags or {}), **noted},
+                tags={**tags, **noted},
                 description=_fitting(description),
                 await_creation_for=READY_SECONDS,
                 model_id=logged.model_id,

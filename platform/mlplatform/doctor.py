@@ -17,7 +17,7 @@ from mlplatform.spool.asides import Asides
 from mlplatform.spool.lost import LOST, lost_since
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions
-from mlplatform.store.database import Database, file_of
+from mlplatform.store.database import Database, file_of, knows
 from mlplatform.store.identity import lives, replacements
 from mlplatform.views import ALIVE, WATCHER, clock_faults, leader_lease
 from monitors.custom import function_of
@@ -97,6 +97,8 @@ def _database(parts: Parts) -> Iterator[tuple[str, str]]:
     current, newest = database.revision()
     if current is None:
         yield "note", f"{database.url} is empty; any command that writes creates the tables"
+    elif not knows(current):
+        yield "problem", database.newer(current)
     elif current != newest:
         yield "note", f"{database.url} is at revision {current}; the next command upgrades it to {newest}"
     else:

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from mlplatform.aside import Aside
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
-from mlplatform.errors import FencedError, PlatformError, SettingsError
+from mlplatform.errors import FencedError, PlatformError, SettingsError, StoreUnavailableError
 from mlplatform.evidence import Measure, examine, measured
 from mlplatform.govern import Governor
 from mlplatform.labelling import match_waiting
@@ -87,6 +88,8 @@ class Watcher:
 
     def run(self) -> None:
         """Keep time until stopped; on the way out the lease is given back."""
+        with suppress(StoreUnavailableError):  # which the jobs wait out; whatever else is wrong with it ends this
+            self.parts.database.revision()
         scheduler = self._scheduler()
         _steady(self.lead)()
         scheduler.start()

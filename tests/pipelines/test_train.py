@@ -141,6 +141,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
     first, second = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+    assert len(list(tmp_path.iterdir())) == 1  # what was trained is not safe elsewhere yet
+    again.discard_checkpoint()
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,7 @@ import uvicorn
 
 from mlplatform.build import build
 from mlplatform.cli.output import say
+from mlplatform.links import http_address
 from mlplatform.serve.app import create_app
 from mlplatform.serve.server import Server, assemble
 from mlplatform.serve.writing import ProcessWriter
@@ -35,8 +36,7 @@ def assembled(settings: Settings) -> Server:
 
 def announcement(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at the start, for programs and for people: the address, who is let in, and a warning if anybody."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{settings.port}"
+    address = http_address(settings.host, settings.port)
     if settings.asks_for_keys:
         return {"address": address, "auth": "on"}, f"API server on {address}, for API keys (`platform keys create`)"
     if settings.host in LOOPBACK:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store.failures import WAIT, meaning_of
 from mlplatform.store.identity import StoreFile
 from mlplatform.store.patience import Patience, is_reserved, unhurried
@@ -78,13 +78,28 @@ class Database:
                 work(connection, waiting.pop(work))
 
     def upgrade(self) -> None:
-        """Create or migrate the tables; processes that start together wait for each other."""
+        """Create or migrate the tables; processes that start together wait for each other.
+
+        Raises SettingsError for tables of a newer version than this one.
+        """
         with unhurried(), self.write() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config = _alembic_config()
+            current = MigrationContext.configure(connection).get_current_revision()
+            if not knows(current):
+                raise SettingsError(self.newer(current))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def newer(self, current: str | None) -> str:
+        """What is wrong with tables at a revision that this version does not know, and what to do."""
+        head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        return (
+            f"the database {self.url} has the tables of a newer version of the platform: they are at revision "
+            f"{current}, this version knows {head} as the newest. Install the newer version here, or name another database in "
+            "PLATFORM_DATABASE_URL; tables are never set back"
+        )
 
     def revision(self) -> tuple[str | None, str | None]:
         """The revision the database is at, and the newest this code knows."""
@@ -208,6 +223,12 @@ def _alembic_config() -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def knows(revision: str | None) -> bool:
+    """Whether this code has that revision of the tables; None is before the first."""
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    return revision is None or revision in known
 
 
 def insert_into(connection: Connection, table: Table) -> "sqlite_dml.Insert | postgresql_dml.Insert":
