@@ -16,6 +16,7 @@ from mlplatform.clock import Clock, new_id, utc_now
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.patience import Patience
+from mlplatform.surroundings import provide
 from mlplatform.untracked import leave_untracked
 from monitors.rules import AlertsConfig, load_rules
 from pipelines.family import Family, find_family
@@ -105,6 +106,7 @@ def environment() -> Mapping[str, str]:
 def build(settings: Settings, *, answering: bool = False) -> Parts:
     """Prepare this process (quiet libraries, logging) and hand out its parts."""
     leave_untracked(os.environ)
+    provide(os.environ, settings.home.resolve())
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

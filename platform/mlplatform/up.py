@@ -104,8 +104,8 @@ def run_platform(as_json: bool) -> None:
     settings = load_settings()
     if settings.mlflow_uri:
         raise SettingsError(
-            f"PLATFORM_MLFLOW_URI={masked(settings.mlflow_uri)!r} names another MLflow server; `platform up` starts its "
-            "own: unset it, or run `platform serve` and `platform watch` instead"
+            f"PLATFORM_MLFLOW_URI={masked(settings.mlflow_uri)!r} names another MLflow server; `platform up` starts "
+            "its own: unset it, or run `platform serve` and `platform watch` instead"
         )
     links = {
         "PLATFORM_PUBLIC_URL": settings.public_url or http_address(settings.host, settings.port),

@@ -3,6 +3,7 @@
 Heavy libraries are imported inside the commands that need them, so that `platform --help` stays quick.
 """
 
+import io
 import os
 import sys
 
@@ -35,6 +36,9 @@ __all__ = ["app", "canary", "exit_code", "main", "shadow"]
 def main() -> None:
     """Run the command line; known errors become one line on stderr and a documented exit code."""
     leave_untracked(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")  # a word less is better than a traceback
     try:
         app()
     except Exception as error:

@@ -97,8 +97,8 @@ class Database:
         head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
         return (
             f"the database {self.url} has the tables of a newer version of the platform: they are at revision "
-            f"{current}, this version knows {head} as the newest. Install the newer version here, or name another database in "
-            "PLATFORM_DATABASE_URL; tables are never set back"
+            f"{current}, this version knows {head} as the newest. Install the newer version here, or name another "
+            "database in PLATFORM_DATABASE_URL; tables are never set back"
         )
 
     def revision(self) -> tuple[str | None, str | None]:
