@@ -13,7 +13,7 @@ from mlplatform.links import http_address
 from mlplatform.processes import Fleet, answers, ended_by_signals
 from mlplatform.settings import LOOPBACK, Settings, load_settings
 from mlplatform.store import leases
-from registry.connection import masked
+from registry.connection import masked, standard
 from registry.server import password_config, password_faults, server_command, store_environment
 
 HEALTHY_SECONDS = 120.0
@@ -30,7 +30,7 @@ def run_mlflow(as_json: bool) -> None:
     build(settings)
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    backend = settings.mlflow_backend_uri or f"sqlite:///{home / 'mlflow.db'}"
+    backend = standard(settings.mlflow_backend_uri) or f"sqlite:///{home / 'mlflow.db'}"
     destination = settings.mlflow_artifacts or None
     command = server_command(
         settings.mlflow_host,

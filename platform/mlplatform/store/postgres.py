@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
@@ -62,10 +63,10 @@ class PatientConnection(psycopg.Connection[Any]):
 
 def postgres_engine(address: Address, patience: Patience, to_json: Callable[[object], str], **pool: int) -> Engine:
     """A pool of connections to the address, whose transactions wait no longer than `patience` says."""
-    given = {**DROPPED_SOON, **address.connect}
+    given = make_conninfo(**{**DROPPED_SOON, **address.connect})
 
     def connect(*_args: object) -> PatientConnection:
-        made = PatientConnection.connect(**given, autocommit=True, prepare_threshold=None)
+        made = PatientConnection.connect(given, autocommit=True, prepare_threshold=None)
         calm_down(made)
         return made
 

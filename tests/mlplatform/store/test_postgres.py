@@ -7,75 +7,32 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
-from mlplatform.clock import new_id
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.processes import free_port
 from mlplatform.store.database import Database
 from mlplatform.store.patience import Patience, reserved, unhurried
-from mlplatform.store.urls import address_of
 from tests.faults.proxy import Door
-from tests.mlplatform.conftest import POSTGRES
+from tests.mlplatform.store.own_database import Own, own_database
 
 pytestmark = pytest.mark.postgres
 SHORT = Patience(statement_seconds=0.4, lock_seconds=0.2, pool_seconds=0.2, greeting_seconds=0.5)
 
 
-@dataclass(frozen=True)
-class Own:
-    """A database of the test's own, on the test server."""
-
-    name: str
-
-    @property
-    def connect(self) -> dict[str, str]:
-        return {**address_of(POSTGRES).connect, "dbname": self.name}
-
-    def url(self, **changed: str) -> str:
-        """Its address, in part another."""
-        given = {**self.connect, **changed}
-        host, port, user, password = (given.pop(name, "") for name in ("host", "port", "user", "password"))
-        rest = "&".join(f"{name}={value}" for name, value in given.items() if name != "dbname")
-        who = f"{user}:{password}@" if password else f"{user}@" if user else ""
-        return f"postgresql://{who}{host}{port and ':'}{port}/{self.name}?{rest}"
-
-    def order(self, words: str) -> None:
-        """Say something to the server, beside the database's own pools."""
-        with psycopg.connect(**{**self.connect, "dbname": address_of(POSTGRES).connect["dbname"]}) as server:
-            server.autocommit = True
-            server.execute(sql.SQL(words).format(sql.Identifier(self.name)))  # type: ignore[arg-type]
-
-    def end_sessions(self) -> None:
-        """Cut all of its sessions off, as a restart does."""
-        with psycopg.connect(**address_of(POSTGRES).connect) as server:
-            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self.name])
-
-
 @pytest.fixture
 def own() -> Iterator[Own]:
-    if not POSTGRES:
-        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    made = Own(f"mlplatform_test_{new_id()[-12:]}")
-    try:
-        made.order("CREATE DATABASE {}")
-    except psycopg.OperationalError as error:
-        pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
-    try:
-        with psycopg.connect(**made.connect) as server:
+    with own_database() as made:
+        with psycopg.connect(make_conninfo(**made.connect)) as server:
             server.execute("CREATE TABLE notes (words text, number int)")
             server.execute("CREATE UNIQUE INDEX once ON notes (words)")
         yield made
-    finally:
-        made.order("DROP DATABASE {} WITH (FORCE)")
 
 
 @contextmanager
@@ -100,15 +57,14 @@ def notes(database: Database) -> set[str]:
 def test_a_server_made_read_only_is_away_and_one_made_writable_again_is_written_to_at_once(own: Own) -> None:
     with store(own.url()) as database:
         note(database, "before")
-        own.order("ALTER DATABASE {} SET default_transaction_read_only = on")
-        own.end_sessions()
+        own.set_read_only(on=True)
         for _ in range(2):
             with pytest.raises(StoreUnavailableError, match="read-only"):
                 note(database, "meanwhile")
         with ExitStack() as several:  # connections that were made while the server was read-only
             for _ in range(4):
                 several.enter_context(database.read()).execute(text("SELECT 1"))
-        own.order("ALTER DATABASE {} RESET default_transaction_read_only")
+        own.set_read_only(on=False)
         with suppress(StoreUnavailableError):
             note(database, "one that may still meet a connection from before")
         for number in range(6):
@@ -167,7 +123,7 @@ def test_what_is_the_datas_fault_is_no_absence_of_the_server(own: Own, statement
 
 
 def test_a_lock_is_waited_for_as_long_as_the_patience_says(own: Own) -> None:
-    with store(own.url(), SHORT) as database, psycopg.connect(**own.connect) as other:
+    with store(own.url(), SHORT) as database, psycopg.connect(make_conninfo(**own.connect)) as other:
         other.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StoreUnavailableError, match="locked"):
             notes(database)
@@ -281,7 +237,7 @@ def configured(folder: Path, own: Own, port: int) -> Path:
 def answers(connect: Mapping[str, str]) -> bool:
     """Whether a server takes a connection."""
     try:
-        psycopg.connect(**connect, prepare_threshold=None).close()
+        psycopg.connect(make_conninfo(**connect), prepare_threshold=None).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -316,7 +272,7 @@ def test_tables_are_made_through_a_pooler_and_nothing_set_stays_in_its_sessions(
         current, newest = database.revision()
         assert current == newest
         note(database, "x")
-    with psycopg.connect(**own.connect) as server, store(pooler, Patience()) as database:
+    with psycopg.connect(make_conninfo(**own.connect)) as server, store(pooler, Patience()) as database:
         usual = server.execute("SHOW statement_timeout").fetchone()
         with database.read() as connection:
             connection.exec_driver_sql("COMMIT")
