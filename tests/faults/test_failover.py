@@ -27,6 +27,7 @@ def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own
     old = world.parts.settings
     parts = build(Settings(_env_file=None, home=old.home, alerts_file=old.alerts_file, database_url=own.url()))
     promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
+    parts.database.close()
     api = f"http://127.0.0.1:{free_port()}"
     server = world.start("api", "serve", "--port", api.rpartition(":")[2], PLATFORM_DATABASE_URL=own.url())
     world.fleet.wait_healthy(server, answers(f"{api}/readyz"), 90)
@@ -38,7 +39,7 @@ def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own
         return str(answer.json()["predictions"][0]["id"])
 
     def label(prediction: str) -> int:
-        given = {"feedback": [{"prediction_id": prediction, "label": "3", "source": "review"}]}
+        given = {"prediction_id": prediction, "label": "3", "source": "correction"}
         return httpx.post(f"{api}/v1/feedback", json=given, timeout=30).status_code
 
     def recorded(prediction: str) -> bool:
@@ -54,5 +55,3 @@ def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own
     world.wait("all rows", lambda: all(map(recorded, ids)))
     world.wait("a label that is taken", lambda: label(ids[0]) < 300)
     assert server.alive
-    world.fleet.stop()
-    parts.database.close()
