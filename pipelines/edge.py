@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 if __package__ == "pipelines":
@@ -48,6 +47,9 @@ else:  # on a device, where they lie beside this file
         pixels,
         read,
     )
+
+os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # it reads this when imported
+import onnxruntime
 
 MAX_BODY: Final = 16 * 2**20
 MAX_IMAGES: Final = 256

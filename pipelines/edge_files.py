@@ -18,6 +18,7 @@ from pipelines.onnx_graph import as_floats, checked_graph, load_onnx
 from pipelines.predict import load, measure_latency
 from pipelines.pte import load_pte, lowered
 from pipelines.quiet import quietly
+from pipelines.runtime import onnx_runtime
 from registry.package import MODEL_FILE, ONNX_FILE
 
 EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
@@ -132,6 +133,8 @@ def _quantised(content: bytes, rows: ImageSet) -> bytes:
     if not len(rows):
         raise DataError("int8 reads its ranges from pictures, and there are none; give some validation rows")
     import onnx
+
+    onnx_runtime()  # whose parts these are
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

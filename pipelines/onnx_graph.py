@@ -17,6 +17,7 @@ from pipelines.engine import Engine
 from pipelines.errors import ModelFormatError
 from pipelines.modelfile import PASSING, model_bytes, unreadable
 from pipelines.quiet import quietly
+from pipelines.runtime import onnx_runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -109,8 +110,7 @@ def predictor_of(content: bytes, classes: tuple[str, ...], threads: int) -> Onnx
     answers, height, width = checked_graph(content)
     if answers != len(classes):
         raise ModelFormatError(f"the graph answers {answers} classes, not {len(classes)}; name the right classes")
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

@@ -191,6 +191,7 @@ def make_candidate(
         catalog.set_alias(order.family.name, CHALLENGER, version)
         run.set_tags({"mlplatform.version": str(version), "mlplatform.gate": verdict.outcome})
         go_on("when its candidate was registered")
+    fitted.discard_checkpoint()
     return Candidate(version, run.id, judgement, verdict, fitted.seconds)
 
 

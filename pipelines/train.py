@@ -63,6 +63,13 @@ class Fitted:
     history: tuple[EpochMetrics, ...]
     best_epoch: int
     seconds: float
+    checkpoint: Path | None = None
+    """The file it goes on from where what follows fails; None where nothing is kept."""
+
+    def discard_checkpoint(self) -> None:
+        """Remove the file: what was trained is safe elsewhere."""
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
 
 
 def fit(
@@ -83,7 +90,8 @@ def fit(
 
     `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
     On a CPU the same seed, rows and thread count give the same weights, bit for bit, also when the training was killed
-    and goes on from its checkpoint: a file in the folder `checkpoints`, written after each epoch, removed at the end.
+    and goes on from its checkpoint: a file in the folder `checkpoints`, written after each epoch, which the caller
+    discards once what was trained is safe elsewhere.
     What was done before the kill is told again. On another device sums may differ in their last bits.
     """
     _check(train, validation, weights)
@@ -112,9 +120,7 @@ def fit(
         network.load_state_dict(progress.weights)
         _lay_out(network.to("cpu"), torch.contiguous_format)
         network.eval()
-    if file is not None:
-        file.unlink(missing_ok=True)
-    return Fitted(network, progress.history, progress.best, clock() - started)
+    return Fitted(network, progress.history, progress.best, clock() - started, file)
 
 
 def identity(

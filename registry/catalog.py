@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
 from registry.package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
+from registry.patience import again_while_away
 from registry.runs import Tracking
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ QUARANTINE_TAG = "mlplatform.quarantined"
 """Borne by versions that failed and may not be trusted again; its value says why."""
 BEFORE_TAG = "mlplatform.challenger_before"
 """Borne by a version: whose place it took as challenger."""
+REGISTRATION_TAG = "mlplatform.registration"
+"""Marks the call that registered a version, so that the same call made again finds it."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
@@ -65,28 +69,38 @@ class Catalog:
         """Make a model logged by `Run.log_model` the next version of `name`, and wait until it is ready."""
         if not MODEL_NAME.fullmatch(name):
             raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
+        return self._register(name, model_uri, run_id, {**(tags or {}), REGISTRATION_TAG: uuid4().hex}, description)
+
+    @again_while_away
+    def _register(self, name: str, model_uri: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
+        """One registration, once: where its answer was lost, the version that bears its mark is the one it made."""
         with self._connection.speaking() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
             noted = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
             if SHA256_TAG not in noted:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
+            for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+                if known.tags.get(REGISTRATION_TAG) == tags[REGISTRATION_TAG]:
+                    return int(known.version)
             made = client.create_model_version(
                 name,
                 source=logged.artifact_location,
                 run_id=run_id,
-                tags={**(tags or {}), **noted},
+                tags={**tags, **noted},
                 description=_fitting(description),
                 await_creation_for=READY_SECONDS,
                 model_id=logged.model_id,
             )
         return int(made.version)
 
+    @again_while_away
     def version(self, name: str, version: int) -> Version:
         """One version; UnknownVersionError names those that exist."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             return _record(client.get_model_version(name, str(version)))
 
+    @again_while_away
     def versions(self, name: str) -> tuple[Version, ...]:
         """All versions, newest first; empty when the model was never registered."""
         if not MODEL_NAME.fullmatch(name):
@@ -102,6 +116,7 @@ class Catalog:
         named = [replace(item, aliases=_pointing_at(item.version, aliases)) for item in found]
         return tuple(sorted(named, key=lambda item: item.version, reverse=True))
 
+    @again_while_away
     def alias(self, name: str, alias: str) -> int | None:
         """The version an alias points at, None when nothing carries it."""
         return self._aliases(name).get(alias)
@@ -113,22 +128,26 @@ class Catalog:
             raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
         return self.version(name, version)
 
+    @again_while_away
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version, taking it from any other."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.set_registered_model_alias(name, alias, str(version))
 
+    @again_while_away
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove an alias; removing an absent one changes nothing."""
         if alias in self._aliases(name):
             with self._connection.speaking() as client:
                 client.delete_registered_model_alias(name, alias)
 
+    @again_while_away
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         """Add or replace one tag of a version."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.set_model_version_tag(name, str(version), key, value)
 
+    @again_while_away
     def delete_tag(self, name: str, version: int, key: str) -> None:
         """Remove one tag of a version; removing an absent one changes nothing."""
         if key in self.version(name, version).tags:
@@ -140,11 +159,13 @@ class Catalog:
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.delete_model_version(name, str(version))
 
+    @again_while_away
     def set_description(self, name: str, version: int, text: str) -> None:
         """Show the model card on the version's page, cut to what MLflow's column holds."""
         with self._connection.speaking(lambda: self._unknown(name, version)) as client:
             client.update_model_version(name, str(version), _fitting(text))
 
+    @again_while_away
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 

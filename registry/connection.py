@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from registry.errors import RegistryError, RegistryUnavailableError
 
@@ -43,6 +43,11 @@ def masked(uri: str) -> str:
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{netloc}{parts.path}"
 
 
+def standard(uri: str) -> str:
+    """`uri` in MLflow's words: it does not know `postgres://`, which many hosts print."""
+    return re.sub(r"^postgres://", "postgresql://", uri.strip(), flags=re.IGNORECASE)
+
+
 def sqlite_path(uri: str) -> Path | None:
     """The file of a `sqlite:///` URI, None for every other kind."""
     return Path(unquote(urlsplit(uri).path[1:])) if uri.startswith("sqlite:///") else None
@@ -61,7 +66,7 @@ class Connection:
     """One lazily opened MLflow client bound to a URI, sharing no process-wide setting."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        self.uri = standard(uri)
 
     @cached_property
     def client(self) -> "MlflowClient":
@@ -118,8 +123,9 @@ class Connection:
 
     def _reason(self, error: BaseException) -> str:
         text = str(error).strip() or type(error).__name__
-        secret = urlsplit(self.uri).password
-        if secret:
+        parts = urlsplit(self.uri)
+        named = (value for name, values in parse_qs(parts.query).items() if "pass" in name for value in values)
+        for secret in filter(None, (parts.password, *named)):
             text = text.replace(secret, "***").replace(unquote(secret), "***")
         return re.sub(r"\s+", " ", text)[:300].rstrip(". ")
 

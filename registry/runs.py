@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from registry.connection import Connection
 from registry.errors import RegistryError
 from registry.package import digests, save_package
+from registry.patience import again_while_away
 from registry.provenance import provenance
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ class Tracking:
             raise
         self.close_run(run.id, "FINISHED")
 
+    @again_while_away
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, for example one whose process died; an unknown run is a RegistryError."""
         with self.connection.speaking() as client:
             client.set_terminated(run_id, status=status)
 
+    @again_while_away
     def read_text(self, run_id: str, name: str) -> str | None:
         """A text file kept under a run by `Run.log_text`; None when the run keeps no such file."""
         with self.connection.speaking() as client:
@@ -87,6 +90,7 @@ class Tracking:
         except RegistryError as error:
             logging.getLogger(__name__).warning("Run %s stays open, not %s: %s", run_id, status, error)
 
+    @again_while_away
     def _open_run(self, experiment: str, run_name: str, tags: Mapping[str, str]) -> "Run":
         experiment_id = self._experiment_id(experiment)
         with self.connection.speaking() as client:
@@ -125,6 +129,7 @@ class Run:
         self.experiment_id = experiment_id
         self._connection = connection
 
+    @again_while_away
     def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
         """Record the settings of the run; a value logged once cannot change."""
         from mlflow.entities import Param
@@ -132,6 +137,7 @@ class Run:
         with self._connection.speaking() as client:
             client.log_batch(self.id, params=[Param(name, str(value)) for name, value in params.items()])
 
+    @again_while_away
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at one step (an epoch), in one request."""
         from mlflow.entities import Metric
@@ -142,6 +148,7 @@ class Run:
         with self._connection.speaking() as client:
             client.log_batch(self.id, metrics=rows)
 
+    @again_while_away
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add or replace tags of the run."""
         from mlflow.entities import RunTag
@@ -149,6 +156,7 @@ class Run:
         with self._connection.speaking() as client:
             client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    @again_while_away
     def log_figure(self, name: str, png: bytes) -> None:
         """Keep a PNG as `figures/<name>.png`."""
         with tempfile.TemporaryDirectory() as folder, self._connection.speaking() as client:
@@ -156,6 +164,7 @@ class Run:
             file.write_bytes(png)
             client.log_artifact(self.id, str(file), "figures")
 
+    @again_while_away
     def log_text(self, name: str, text: str) -> None:
         """Keep a text file under the run, for example `card.md`."""
         with self._connection.speaking() as client:
@@ -165,11 +174,13 @@ class Run:
         """Keep a JSON file under the run, for example `verdict.json`."""
         self.log_text(name, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
+    @again_while_away
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Keep a table as `tables/<name>.json`, in the form that MLflow's page shows as rows and columns."""
         text = json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}, indent=1)
         self.log_text(f"tables/{name}.json", text + "\n")
 
+    @again_while_away
     def log_dataset(self, name: str, digest: str, source: str, context: str, rows: int) -> None:
         """Record which data the run used; `context` is its role, for example train, validation, golden.
 
@@ -184,6 +195,7 @@ class Run:
         with self._connection.speaking() as client:
             client.log_inputs(self.id, datasets=[DatasetInput(dataset, [tag])])
 
+    @again_while_away
     def log_model(
         self,
         module: object,

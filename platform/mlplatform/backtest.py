@@ -16,6 +16,7 @@ from mlplatform.build import Parts
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.hindsight import Baselines, Watched
 from mlplatform.past import Past, Slot, read_past
+from mlplatform.store.patience import unhurried
 from monitors.alerts import Alert, Step, step, supersede
 from monitors.finding import NO_DATA
 from monitors.rules import AlertsConfig, Rule
@@ -65,6 +66,7 @@ class Backtest:
     notes: tuple[str, ...]
 
 
+@unhurried()
 def backtest(parts: Parts, config: AlertsConfig, length: timedelta) -> Backtest:
     """Replay the rules over the last so long.
 

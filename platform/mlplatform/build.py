@@ -16,11 +16,13 @@ from mlplatform.clock import Clock, new_id, utc_now
 from mlplatform.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from mlplatform.store.patience import Patience
+from mlplatform.surroundings import provide
+from mlplatform.untracked import leave_untracked
 from monitors.rules import AlertsConfig, load_rules
 from pipelines.family import Family, find_family
 from registry.catalog import Catalog
 from registry.runs import Tracking
-from registry.server import quiet_environment
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +37,8 @@ class Parts:
 
     settings: Settings
     clock: Clock = utc_now
+    answering: bool = False
+    """Whether this process answers requests: they wait less long for the database than what works behind them."""
 
     @cached_property
     def instance(self) -> str:
@@ -44,9 +48,20 @@ class Parts:
     @cached_property
     def database(self) -> Database:
         """The store, its tables created or upgraded."""
-        database = Database(self.settings.store_url)
+        visitors = self._patience(answering=True) if self.answering else self.patience
+        database = Database(self.settings.store_url, visitors, self.patience if self.answering else None)
         database.upgrade()
         return database
+
+    @property
+    def patience(self) -> Patience:
+        """How long work that nobody waits for may wait for the database."""
+        return self._patience(answering=False)
+
+    def _patience(self, *, answering: bool) -> Patience:
+        settings = self.settings
+        limits = (settings.statement_seconds, settings.long_statement_seconds, settings.lock_seconds)
+        return Patience.of(*limits, answering=answering)
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -97,13 +112,14 @@ def environment() -> Mapping[str, str]:
     return {**written, **os.environ}
 
 
-def build(settings: Settings) -> Parts:
+def build(settings: Settings, *, answering: bool = False) -> Parts:
     """Prepare this process (quiet libraries, logging) and hand out its parts."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
+    leave_untracked(os.environ)
+    provide(os.environ, settings.home.resolve())
     own = (settings.host, settings.mlflow_host)
     os.environ.update(without_proxy_for_this_host(os.environ, own))
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a slot that is still being judged is no news
-    return Parts(settings)
+    return Parts(settings, answering=answering)

@@ -23,9 +23,12 @@ from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
 from registry.confidence import CALIBRATION_TAG, Doubt
 from registry.errors import RegistryUnavailableError, UnknownVersionError
+from registry.package import DIGEST_TAGS
 
 LEASE_LIFE = timedelta(seconds=30)
 LEASE_PATIENCE_SECONDS = 45.0  # longer than the life of a lease whose holder was killed
+DEVIATION_AGAIN = timedelta(hours=1)
+"""An alias that stays wrong, or is moved to and fro, is noted no more often."""
 SHOWN = 500  # characters of a reason in the registry's tag
 
 
@@ -107,8 +110,11 @@ class Champions:
     def reconcile(self, model: str) -> bool:
         """Make the registry say what the store says; returns whether the alias had to be changed."""
         promotion = self.current(model)
-        wrong = promotion is not None and self.catalog.alias(model, CHAMPION) != promotion.to_version
+        found = self.catalog.alias(model, CHAMPION)
+        wrong = promotion is not None and found != promotion.to_version
         if promotion is not None and wrong:
+            with self.database.write() as connection:
+                deviation(connection, promotion, found, self.holder, self.clock())
             self._project(promotion)
         self.show_quarantines(model)
         return wrong
@@ -173,6 +179,7 @@ class Champions:
         _set_apart(connection, change, now)
         _pin_accuracy(connection, version, self.clock)
         _pin_calibration(connection, version, self.clock)
+        _pin_digests(connection, version, self.clock)
         details = {"from": change.expected, "reason": change.reason, "fence": lease.fence}
         audit.note(connection, change.actor, change.kind, f"{change.model}/{change.to_version}", now, details)
         if change.within is not None:
@@ -198,6 +205,19 @@ def _set_apart(connection: Connection, change: Change, now: datetime) -> None:
         quarantine(connection, change.model, change.to_version, change.actor, "promoted by force", now, lifted=True)
 
 
+def deviation(
+    connection: Connection, promotion: promotions.Promotion, found: int | None, actor: str, now: datetime
+) -> bool:
+    """Note once in the audit log that MLflow's alias named another version than the history; whether it was news."""
+    subject = f"{promotion.model_name}/{promotion.to_version}"
+    details = {"alias": found, "champion": promotion.to_version, "promotion": promotion.seq}
+    last = audit.newest(connection, "alias-deviation", subject)
+    if last is not None and last.details == details and now - last.at < DEVIATION_AGAIN:
+        return False
+    audit.note(connection, actor, "alias-deviation", subject, now, details)
+    return True
+
+
 def quarantine(
     connection: Connection, model: str, version: int, actor: str, reason: str, now: datetime, *, lifted: bool = False
 ) -> bool:
@@ -214,6 +234,13 @@ def _pin_accuracy(connection: Connection, version: Version, clock: Clock) -> Non
     if correct is not None and total is not None:
         numbers = {"correct": int(correct), "total": int(total)}
         evaluations.set_baseline(connection, version.name, version.version, "accuracy", "", numbers, clock())
+
+
+def _pin_digests(connection: Connection, version: Version, clock: Clock) -> None:
+    """What its files are, as the registry says at this moment: servers open no others under its number."""
+    noted = {tag: version.tags[tag] for tag in DIGEST_TAGS.values() if tag in version.tags}
+    if noted:
+        evaluations.set_baseline(connection, version.name, version.version, evaluations.DIGESTS, "", noted, clock())
 
 
 def _pin_calibration(connection: Connection, version: Version, clock: Clock) -> None:

@@ -20,9 +20,9 @@ from mlplatform.spool.asides import Asides
 from mlplatform.spool.lost import LOST, lost_since
 from mlplatform.starter import variables
 from mlplatform.store import leases, outbox, promotions, tasks
-from mlplatform.store.database import Database, file_of
+from mlplatform.store.database import Database, file_of, knows
 from mlplatform.store.identity import lives, replacements
-from mlplatform.views import ALIVE, WATCHER, leader_lease
+from mlplatform.views import ALIVE, WATCHER, clock_faults, leader_lease
 from monitors.custom import function_of
 from monitors.errors import MonitorError
 from monitors.rules import Rule, load_rules
@@ -100,6 +100,8 @@ def _database(parts: Parts) -> Iterator[tuple[str, str]]:
     current, newest = database.revision()
     if current is None:
         yield "note", f"{database.url} is empty; any command that writes creates the tables"
+    elif not knows(current):
+        yield "problem", database.newer(current)
     elif current != newest:
         yield "note", f"{database.url} is at revision {current}; the next command upgrades it to {newest}"
     else:
@@ -185,13 +187,15 @@ def _processes(parts: Parts) -> Iterator[tuple[str, str]]:
         return
     with parts.database.read() as connection:
         name = parts.settings.pipeline
-        alive = [beat for beat in leases.alive(connection, now - ALIVE) if beat.is_about(name)]
+        alive = [beat for beat in leases.alive(connection, now - ALIVE, now + ALIVE) if beat.is_about(name)]
         leader = leases.holder(connection, leader_lease(parts.settings.pipeline), now)
         notices = outbox.undelivered(connection, name)
     for component in ("api", WATCHER):
         count = sum(beat.component == component for beat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE.seconds} s"
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
+    for fault in clock_faults(parts):
+        yield "problem", fault
     for beat in alive:
         if beat.component == "api" and beat.details.get("error"):
             yield "problem", f"API server {beat.instance} does not follow the champion: {beat.details['error']}"

@@ -6,6 +6,11 @@ from mlplatform.settings import Settings
 from mlplatform.store.evaluations import Evaluation
 
 
+def http_address(host: str, port: int) -> str:
+    """The address of a server on this host and port; one of IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def links_of(
     settings: Settings, evaluation: Evaluation, to_acknowledge: Sequence[str] = (), run_id: str | None = None
 ) -> dict[str, str]:

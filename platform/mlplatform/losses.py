@@ -29,7 +29,7 @@ def post_losses(connection: Connection, parts: Parts) -> int:
 
 
 def _losses(connection: Connection, parts: Parts, now: datetime) -> Iterator[Loss]:
-    for beat in leases.alive(connection, now - ALIVE):
+    for beat in leases.alive(connection, now - ALIVE, now + ALIVE):
         told = beat.details.get("recorder") or {}
         if beat.component == "api" and beat.is_about(parts.family.name):
             yield from _of_server(parts, beat, told, now)

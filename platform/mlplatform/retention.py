@@ -20,6 +20,7 @@ from mlplatform.spool.asides import Asides
 from mlplatform.spool.shelf import look
 from mlplatform.store import audit, erased, erasure, promotions, shadows
 from mlplatform.store.erasure import Erased, FirstOf
+from mlplatform.store.patience import unhurried
 from monitors.drift import FIRST_ANSWERS
 
 TRIES: Final = 5
@@ -42,6 +43,7 @@ class Pace:
         self.rest(min(REST_SECONDS, max(0.0, self.now() - begun)))
 
 
+@unhurried()
 def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, pace: Pace | None = None) -> dict[str, int]:
     """Remove what of this model is older than the settings keep; returns how many answers, pictures and names went.
 
@@ -63,6 +65,7 @@ def retain(parts: Parts, actor: str, prove: Prove = lambda _: None, pace: Pace |
     return done
 
 
+@unhurried()
 def forget_client(parts: Parts, client: str, actor: str) -> dict[str, Any]:
     """Remove every answer given to a client, with labels and pictures; raises InvalidInputError for an empty id.
 

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from mlplatform.aside import Aside
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
 from mlplatform.deliver import courier
-from mlplatform.errors import FencedError, PlatformError, SettingsError
+from mlplatform.errors import FencedError, PlatformError, SettingsError, StoreUnavailableError
 from mlplatform.evidence import Measure, examine, examine_missed, measured
 from mlplatform.govern import Governor
 from mlplatform.labelling import match_waiting
@@ -31,7 +32,8 @@ from mlplatform.planning import replan
 from mlplatform.probation import Warden
 from mlplatform.retention import Pace, retain
 from mlplatform.rulebook import note_rules
-from mlplatform.store import leases, tasks
+from mlplatform.steps import ClockSteps, Step, due_slot
+from mlplatform.store import evaluations, leases, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.trials import Referee
 from mlplatform.views import WATCHER, leader_lease
@@ -50,6 +52,7 @@ ANCHOR_SECONDS = 60.0
 RETAIN_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 """Within this time a watcher that was asked to end has ended, whatever hangs."""
+STEP_SECONDS = 1.0
 
 
 def slot_of(now: datetime, every: timedelta) -> datetime:
@@ -63,6 +66,7 @@ class Watcher:
 
     parts: Parts
     measure: Measure = measured
+    steps: ClockSteps = field(default_factory=ClockSteps)
     _lease: leases.Lease | None = None
     _noted: bool = False
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -86,11 +90,14 @@ class Watcher:
 
     def run(self) -> None:
         """Keep time until stopped; on the way out the lease is given back."""
+        with suppress(StoreUnavailableError):  # which the jobs wait out; whatever else is wrong with it ends this
+            self.parts.database.revision()
         scheduler = self._scheduler()
         _steady(self.lead)()
         scheduler.start()
         try:
-            self._stopping.wait()
+            while not self._stopping.wait(STEP_SECONDS):
+                self.follow_clock(scheduler)
         finally:
             try:
                 self._courier.close()
@@ -99,6 +106,16 @@ class Watcher:
                 self._measuring.shutdown(wait=False, cancel_futures=True)
                 scheduler.shutdown(wait=True)
             self._give_back()
+
+    def follow_clock(self, scheduler: BackgroundScheduler) -> None:
+        """After the clock was set back, let every job run now: APScheduler would wait until it is as late as before."""
+        step = self.steps.look()
+        if step is None:
+            return
+        log.warning("%s: all jobs go on from now", step.words)
+        if step.by < timedelta(0):
+            for job in scheduler.get_jobs():
+                job.modify(next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
         """Let `run` return; safe in a signal handler."""
@@ -119,7 +136,7 @@ class Watcher:
                 self._lease = leases.acquire(
                     connection, leader_lease(self.parts.rules.model), self.parts.instance, life, now
                 )
-            details = {"model": self.parts.rules.model, "leader": self._lease is not None}
+            details = {"model": self.parts.rules.model, "leader": self._lease is not None, "clock": self.steps.told}
             leases.beat(connection, WATCHER, self.parts.instance, now, details)
         if self._lease is not None and not led:
             log.info("this watcher leads now (fence %d)", self._lease.fence)
@@ -132,11 +149,17 @@ class Watcher:
     def evaluate(self, rule: Rule) -> None:
         """Evaluate a rule for the current slot, once among all watchers."""
         if (lease := self._lease) is not None:  # read once: another thread renews and loses it
-            slot = slot_of(self.parts.clock(), self.parts.rules.interval(rule))
+            slot = self._slot(rule)
             evaluation = turn(self.parts, rule, slot, lease)
             if evaluation is not None:
                 log.info("%s: %s", rule.name, evaluation.state)
                 self._measure_later(rule, evaluation)
+
+    def _slot(self, rule: Rule) -> datetime:
+        now, every = self.parts.clock(), self.parts.rules.interval(rule)
+        with self.parts.database.read() as connection:
+            newest = evaluations.newest_slot(connection, self.parts.rules.model, rule.name)
+        return due_slot(slot_of(now, every), now, every, newest)
 
     def _measure_later(self, rule: Rule, evaluation: Evaluation) -> None:
         """Let Evidently measure off the alarm's path: of evaluations that pile up, a rule's newest or gravest."""
@@ -156,8 +179,8 @@ class Watcher:
             self._courier.begin(lease)
 
     def govern(self) -> None:
-        """Start, watch and close retrainings."""
-        if (lease := self._lease) is not None:
+        """Start, watch and close retrainings; heartbeats say nothing of who lives just after the clock was set."""
+        if (lease := self._lease) is not None and not self.steps.within(self.parts.settings.abandoned_seconds):
             self._governor.round(lease)
         else:
             self._governor.watch()
@@ -257,7 +280,7 @@ def _executor_of(rule: Rule) -> str:
 def _steady(job: Callable[..., None]) -> Callable[..., None]:
     """The job with the world's failures logged: a database or registry that is away ends no watcher."""
 
-    def steady(*args: Rule) -> None:
+    def steady(*args: Rule | Step) -> None:
         try:
             job(*args)
         except FencedError as error:

@@ -51,7 +51,21 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path("var"), description="Folder for everything kept on disk by default.")
-    database_url: str = Field("", description="SQLAlchemy URL of the store; empty means SQLite in the home folder.")
+    database_url: str = Field(
+        "", description="URL of the store, PostgreSQL or SQLite; empty means SQLite in the home folder."
+    )
+    statement_seconds: float = Field(
+        15.0, gt=0, le=86400, description="How long one statement may take in PostgreSQL before it is cancelled."
+    )
+    long_statement_seconds: float = Field(
+        600.0, gt=0, le=86400, description="The same for migrations, trainings, retention, backtests and verification."
+    )
+    lock_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=86400,
+        description="How long a request waits for a lock in the database; work behind it thrice as long.",
+    )
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI; empty means SQLite in the home folder.")
     alerts_file: Path = Field(Path("alerts.yaml"), description="Rules, schedule and channels.")
     pipeline: str = Field("digits", description="Model family served, watched and retrained.")
@@ -70,6 +84,9 @@ class Settings(BaseSettings):
     )
     mlflow_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) clients use for MLflow besides localhost."
+    )
+    mlflow_patience_seconds: float = Field(
+        300.0, ge=0, description="How long a training waits for an MLflow that is away before it fails."
     )
     mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(_lower)] = Field(
         "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."

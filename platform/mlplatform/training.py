@@ -21,6 +21,7 @@ from mlplatform.material import Material, ask_people, gather, limits_for, quotas
 from mlplatform.memory import lift_limit, told
 from mlplatform.plain import plain
 from mlplatform.store import alerts, promotions, retrainings
+from mlplatform.store.patience import unhurried
 from mlplatform.withdrawal import RETRAINING_TAG, withdraw
 from pipelines.errors import TrainingStopped
 from pipelines.family import Family, find_family
@@ -30,6 +31,7 @@ from pipelines.train import EpochMetrics
 from registry.errors import RegistryError
 from registry.gate import GatePolicy
 from registry.package import MODEL_FILE
+from registry.patience import patiently
 from registry.provenance import MANUAL, git_revision, provenance
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Outcome:
     """What became of the labels, in a sentence."""
 
 
+@unhurried()
 def train(
     parts: Parts,
     family: Family,
@@ -64,12 +67,14 @@ def train(
         with parts.database.write() as connection:
             ask_people(connection, parts, family.name, f"label-review/{new_id()}", material, rows.set_aside)
 
-    candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
-    verdict = plain(candidate.verdict) | used
-    promotion = _promote(parts, family, candidate, verdict, expected, actor, reason, None)
+    with patiently(parts.settings.mlflow_patience_seconds):
+        candidate = make_candidate(order, parts.tracking, parts.catalog, on_rows=chosen, on_epoch=on_epoch)
+        verdict = plain(candidate.verdict) | used
+        promotion = _promote(parts, family, candidate, verdict, expected, actor, reason, None)
     return Outcome(candidate, promotion, sentence_of(verdict))
 
 
+@unhurried()
 def work(
     parts: Parts, retraining_id: str, owner: str, find: Callable[[str], Family] = find_family
 ) -> retrainings.State:
@@ -127,20 +132,21 @@ def _carry_out(
         with parts.database.write() as connection:
             retrainings.note_run(connection, retraining_id, owner, run_id)
 
-    candidate = make_candidate(
-        order,
-        parts.tracking,
-        parts.catalog,
-        on_rows=chosen,
-        on_start=started,
-        on_epoch=pulse.epoch,
-        should_stop=pulse.lost.is_set,
-        is_wanted=pulse.is_wanted,
-    )
-    promotion, verdict = None, plain(candidate.verdict) | used
-    if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
-        actor = f"retraining/{row.id}"
-        promotion = _promote(parts, family, candidate, verdict, expected, actor, row.reason, (row.id, owner))
+    with patiently(parts.settings.mlflow_patience_seconds):
+        candidate = make_candidate(
+            order,
+            parts.tracking,
+            parts.catalog,
+            on_rows=chosen,
+            on_start=started,
+            on_epoch=pulse.epoch,
+            should_stop=pulse.lost.is_set,
+            is_wanted=pulse.is_wanted,
+        )
+        promotion, verdict = None, plain(candidate.verdict) | used
+        if not (row.dry_run or (row.trigger == "alert" and parts.rules.retraining.dry_run)):
+            actor = f"retraining/{row.id}"
+            promotion = _promote(parts, family, candidate, verdict, expected, actor, row.reason, (row.id, owner))
     try:
         with parts.database.write() as connection:
             retrainings.finish(

@@ -9,9 +9,11 @@ from pathlib import Path
 from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.errors import ProcessError, SettingsError
+from mlplatform.links import http_address
 from mlplatform.processes import Fleet, answers, ended_by_signals
 from mlplatform.settings import LOOPBACK, Settings, load_settings
 from mlplatform.store import leases
+from registry.connection import masked, standard
 from registry.server import password_config, password_faults, server_command, store_environment
 
 HEALTHY_SECONDS = 120.0
@@ -28,7 +30,7 @@ def run_mlflow(as_json: bool) -> None:
     build(settings)
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    backend = settings.mlflow_backend_uri or f"sqlite:///{home / 'mlflow.db'}"
+    backend = standard(settings.mlflow_backend_uri) or f"sqlite:///{home / 'mlflow.db'}"
     destination = settings.mlflow_artifacts or None
     command = server_command(
         settings.mlflow_host,
@@ -74,12 +76,12 @@ def mlflow_passwords(settings: Settings, home: Path, environment: Mapping[str, s
 
 def mlflow_url(settings: Settings) -> str:
     """Where `platform mlflow` listens."""
-    return f"http://{settings.mlflow_host}:{settings.mlflow_port}"
+    return http_address(settings.mlflow_host, settings.mlflow_port)
 
 
 def start_platform(fleet: Fleet, settings: Settings, env: Mapping[str, str]) -> dict[str, float]:
     """Start the three processes and wait until each is healthy; returns the seconds each took."""
-    api = f"http://{settings.host}:{settings.port}"
+    api = http_address(settings.host, settings.port)
     parts = build(settings)
     mlflow = fleet.start("mlflow", platform_command("mlflow"), env)
     took = {"mlflow": fleet.wait_healthy(mlflow, answers(f"{mlflow_url(settings)}/health"), HEALTHY_SECONDS)}
@@ -102,11 +104,11 @@ def run_platform(as_json: bool) -> None:
     settings = load_settings()
     if settings.mlflow_uri:
         raise SettingsError(
-            f"PLATFORM_MLFLOW_URI={settings.mlflow_uri!r} names another MLflow server; `platform up` starts its own: "
-            "unset it, or run `platform serve` and `platform watch` instead"
+            f"PLATFORM_MLFLOW_URI={masked(settings.mlflow_uri)!r} names another MLflow server; `platform up` starts "
+            "its own: unset it, or run `platform serve` and `platform watch` instead"
         )
     links = {
-        "PLATFORM_PUBLIC_URL": settings.public_url or f"http://{settings.host}:{settings.port}",
+        "PLATFORM_PUBLIC_URL": settings.public_url or http_address(settings.host, settings.port),
         "PLATFORM_MLFLOW_PUBLIC_URL": settings.mlflow_public_url or mlflow_url(settings),
     }
     with ended_by_signals(), Fleet(settings.home / "logs") as fleet:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from mlplatform.anchors import Anchor, newest
 from mlplatform.store import audit, batches, chains
 from mlplatform.store.database import Database
+from mlplatform.store.patience import unhurried
 from mlplatform.store.predictions import Prediction
 from mlplatform.store.schema import audit_log, predictions
 from mlplatform.store.schema_doors import audit_batches
@@ -63,6 +64,7 @@ class _Known:
     older: int
 
 
+@unhurried()
 def verify(database: Database, anchors: Iterable[Anchor] = (), *, signed: bool = False) -> Report:
     """Verify everything, in one snapshot. With `signed`, an anchor without the key's word is a fault."""
     report = Report()

@@ -144,7 +144,9 @@ def status(parts: Parts) -> dict[str, Any]:
             "champion": None if promotion is None else promotion.to_version,
             "probation": _probation(connection, name),
             "leader": leases.holder(connection, leader_lease(name), now),
-            "processes": plain([beat for beat in leases.alive(connection, now - ALIVE) if beat.is_about(name)]),
+            "processes": plain(
+                [beat for beat in leases.alive(connection, now - ALIVE, now + ALIVE) if beat.is_about(name)]
+            ),
             "counts": totals(connection, name),
             "labels": plain(label_status(connection, name, now)),
             "evaluations": plain(evaluations.newest_of_each(connection, name)),
@@ -163,8 +165,27 @@ def _shortened(connection: Connection, noun: Noun, rows: Sequence[object]) -> li
 
 
 def watchers_here(parts: Parts) -> list[str]:
-    """The watchers on this host that gave a sign of life lately."""
-    host = parts.instance.partition(":")[0]
+    """The watchers on this host that gave a sign of life lately: by a clock that was set back since, they did not."""
+    host, now = parts.instance.partition(":")[0], parts.clock()
     with parts.database.read() as connection:
-        beats = leases.alive(connection, parts.clock() - ALIVE)
+        beats = leases.alive(connection, now - ALIVE, now + ALIVE)
     return [beat.instance for beat in beats if beat.component == WATCHER and beat.instance.startswith(f"{host}:")]
+
+
+def clock_faults(parts: Parts) -> list[str]:
+    """What signs of life say of clocks that were set, or disagree."""
+    now = parts.clock()
+    with parts.database.read() as connection:
+        beats = leases.alive(connection, now - ALIVE)
+    remedy = "let all hosts keep time by NTP"
+    faults = []
+    for beat in beats:
+        who, seconds = f"{beat.component} {beat.instance}", (beat.at - now).total_seconds()
+        if seconds > ALIVE.total_seconds():
+            faults.append(
+                f"{who} gave a sign of life {seconds:.0f} s from now: this clock was set back since, or its host's is "
+                f"ahead; {remedy}"
+            )
+        elif beat.details.get("clock"):
+            faults.append(f"{who}: {beat.details['clock']}; {remedy}")
+    return faults

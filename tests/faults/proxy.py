@@ -1,4 +1,4 @@
-"""A TCP door to a server that can be shut: what is away when a database is away."""
+"""A TCP door to a server that can be shut or fall silent: what is away when a database is away."""
 
 import selectors
 import socket
@@ -18,8 +18,10 @@ class Door:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: bool = True
     _closed: bool = False
+    _speaks: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self._speaks.set()
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
@@ -39,8 +41,17 @@ class Door:
         with self._lock:
             self._open = True
 
+    def fall_silent(self) -> None:
+        """Pass nothing on, and cut nothing: the system still takes what is sent, as for a process that is stopped."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """Pass on again, what came meanwhile too."""
+        self._speaks.set()
+
     def close(self) -> None:
         """End the door for good."""
+        self._speaks.set()
         with self._lock:
             self._closed, self._open = True, False
             self._cut()
@@ -65,10 +76,10 @@ class Door:
                     continue
                 server = socket.create_connection((self.host, self.port))
                 self._pairs.append((client, server))
-            threading.Thread(target=_forward, args=(client, server), daemon=True).start()
+            threading.Thread(target=_forward, args=(client, server, self._speaks), daemon=True).start()
 
 
-def _forward(client: socket.socket, server: socket.socket) -> None:
+def _forward(client: socket.socket, server: socket.socket, speaks: threading.Event) -> None:
     other = {client: server, server: client}
     with selectors.DefaultSelector() as ready, client, server:
         for end in other:
@@ -79,6 +90,7 @@ def _forward(client: socket.socket, server: socket.socket) -> None:
                     readable = key.fileobj
                     assert isinstance(readable, socket.socket)
                     data = readable.recv(65536)
+                    speaks.wait()
                     if not data:
                         return
                     other[readable].sendall(data)

@@ -27,7 +27,7 @@ def made(settings: Settings, clock: FakeClock) -> Iterator[Parts]:
 
 
 def test_nothing_is_built_or_written_before_it_is_asked_for(made: Parts) -> None:
-    assert set(made.__dict__) == {"settings", "clock"}
+    assert set(made.__dict__) == {"settings", "clock", "answering"}
     assert not made.settings.home.exists()
 
 

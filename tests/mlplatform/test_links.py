@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlplatform.links import image_link, links_of
+from mlplatform.links import http_address, image_link, links_of
 from mlplatform.settings import Settings
 from mlplatform.store.evaluations import Evaluation
 from tests.mlplatform.conftest import START
@@ -42,3 +42,11 @@ def test_no_report_is_linked_where_none_is_made(public: Settings) -> None:
 def test_without_public_addresses_nothing_is_linked(settings: Settings) -> None:
     assert links_of(settings, EVALUATION, ["a1"], "run-1") == {}
     assert image_link(settings, "p1") == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"), ("localhost", "http://localhost:80")],
+)
+def test_a_host_of_ipv6_stands_in_brackets(host: str, address: str) -> None:
+    assert http_address(host, 80) == address

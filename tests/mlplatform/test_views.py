@@ -190,3 +190,21 @@ def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
     assert views.watchers_here(parts) == [f"{host}:1:a"]
     clock.tick(minutes=1)
     assert views.watchers_here(parts) == []
+
+
+def test_signs_of_life_from_before_the_clock_was_set_back_prove_no_life_and_are_a_fault_of_the_clock(
+    parts: Parts, clock: FakeClock
+) -> None:
+    host = parts.instance.partition(":")[0]
+    with parts.database.write() as connection:
+        leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": None})
+    assert views.clock_faults(parts) == []
+    clock.tick(hours=-2)
+    assert views.watchers_here(parts) == []
+    [fault] = views.clock_faults(parts)
+    assert "7200 s from now" in fault
+    assert "NTP" in fault
+    with parts.database.write() as connection:
+        leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": "the clock was set back"})
+    assert views.watchers_here(parts) == [f"{host}:1:a"]
+    assert views.clock_faults(parts) == [f"watcher {host}:1:a: the clock was set back; let all hosts keep time by NTP"]

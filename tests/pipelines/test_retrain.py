@@ -19,6 +19,7 @@ from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_ro
 from pipelines.train import EpochMetrics
 from registry.catalog import Catalog
 from registry.confidence import Doubt
+from registry.errors import RegistryUnavailableError
 from registry.gate import replay
 from registry.marks import GateRows
 from registry.package import MODEL_FILE
@@ -365,6 +366,25 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Family, split
     again, whole = make(order), make(replace(order, checkpoints=None))
     assert again.candidate.judgement.nll == whole.candidate.judgement.nll
     assert len(again.run.metrics["train_loss"]) == len(whole.run.metrics["train_loss"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_trained_is_kept_while_the_registry_does_not_take_it(
+    family: Family, split: Split, tmp_path: Path
+) -> None:
+    order, told, changes = replace(order_of(family, split), checkpoints=tmp_path), list[EpochMetrics](), list[int]()
+
+    class Away(MemoryCatalog):
+        def register(self, *_args: object, **_kwargs: object) -> int:
+            raise RegistryUnavailableError("away")
+
+    tracking = FakeTracking()
+    with pytest.raises(RegistryUnavailableError):
+        make_candidate(order, tracking, Away(tracking), on_epoch=told.append)
+    [kept] = tmp_path.iterdir()
+    changed = kept.stat().st_mtime_ns
+    make_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=lambda _: changes.append(kept.stat().st_mtime_ns))
+    assert changes == [changed] * len(told)  # no epoch was trained again
     assert not list(tmp_path.iterdir())
 
 

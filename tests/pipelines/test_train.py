@@ -141,6 +141,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
     first, second = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+    assert len(list(tmp_path.iterdir())) == 1  # what was trained is not safe elsewhere yet
+    again.discard_checkpoint()
     assert not list(tmp_path.iterdir())
 
 
@@ -152,6 +154,7 @@ def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path
     fitted = fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, checkpoints=tmp_path)
     fresh = fit(build_network(tiny, 2, height=12, width=12), tiny, bars(60, 3), bars(20, 2), seed=0)
     assert torch.equal(fitted.network.state_dict()["0.weight"], fresh.network.state_dict()["0.weight"])
+    fitted.discard_checkpoint()
     assert len(list(tmp_path.iterdir())) == 1  # the killed one may still go on
 
 

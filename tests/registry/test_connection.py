@@ -100,3 +100,16 @@ def test_importing_the_room_does_not_import_mlflow() -> None:
     rooms = "registry.runs, registry.catalog, registry.gate, registry.card, registry.server"
     code = f"import sys, {rooms}; sys.exit(bool({{'mlflow', 'torch', 'pandas'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_address_as_many_hosts_print_it_is_one_that_mlflow_knows() -> None:
+    assert Connection("postgres://u:p@h/d").uri == "postgresql://u:p@h/d"
+    assert Connection(" sqlite:///a.db\n").uri == "sqlite:///a.db"
+
+
+def test_a_password_among_the_parameters_is_in_no_message() -> None:
+    away = Connection("postgresql://u@127.0.0.1:1/d?password=s3cretword")
+    with pytest.raises(RegistryUnavailableError) as caught:
+        _ = away.client
+    assert "s3cretword" not in str(caught.value)
+    assert "s3cretword" not in away._reason(ValueError("tried s3cretword"))

@@ -3,6 +3,8 @@
 Heavy libraries are imported inside the commands that need them, so that `platform --help` stays quick.
 """
 
+import io
+import os
 import sys
 
 from mlplatform.cli.alerts import alerts_app
@@ -16,6 +18,7 @@ from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
 from mlplatform.cli.root import app
 from mlplatform.cli.trials import canary, shadow
+from mlplatform.untracked import leave_untracked
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
@@ -32,6 +35,10 @@ __all__ = ["app", "canary", "exit_code", "main", "shadow"]
 
 def main() -> None:
     """Run the command line; known errors become one line on stderr and a documented exit code."""
+    leave_untracked(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")  # a word less is better than a traceback
     try:
         app()
     except Exception as error:

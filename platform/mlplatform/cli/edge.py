@@ -48,6 +48,7 @@ def serve(
     import os
 
     from mlplatform.errors import SettingsError
+    from mlplatform.links import http_address
     from pipelines import edge
     from pipelines.pictures import POLARITIES
 
@@ -59,5 +60,5 @@ def serve(
     except edge.Refused as refused:
         raise SettingsError(str(refused)) from refused
     value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
-    say(value, f"{ready.name} version {ready.version} answers on http://{host}:{port}/v1/predict", as_json)
+    say(value, f"{ready.name} version {ready.version} answers on {http_address(host, port)}/v1/predict", as_json)
     edge.run(server)

@@ -126,11 +126,13 @@ def watch(
     from mlplatform.processes import end_anyway
     from mlplatform.schedule import STOP_SECONDS, Watcher
     from mlplatform.settings import load_settings
-    from mlplatform.views import watchers_here
+    from mlplatform.views import clock_faults, watchers_here
 
     if probe:
-        found = watchers_here(build(load_settings()))
-        say(found, f"{len(found)} watcher(s) alive on this host", as_json)
+        parts = build(load_settings())
+        found = watchers_here(parts)
+        text = f"{len(found)} watcher(s) alive on this host"
+        say(found, "; ".join([text, *clock_faults(parts)]), as_json)
         raise typer.Exit(0 if found else 1)
     watcher = Watcher(build(load_settings()))
 

@@ -1,5 +1,6 @@
 """The model that answers now, swapped in one assignment; it knows neither registry nor HTTP."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ class Loaded:
     """Its files, from which it may be opened on another engine."""
     digest: str = ""
     """Of its files: what makes it this version and no other of the same number elsewhere."""
+    digests: Mapping[str, str] | None = None
+    """Of each of its files, by tag: what they must still be when it is opened again; None where nobody noted them."""
 
 
 class Holder:

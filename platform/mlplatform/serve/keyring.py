@@ -15,6 +15,7 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.keys import Key, Shown
 from mlplatform.store import keys
 from mlplatform.store.database import Database
+from mlplatform.store.patience import reserved
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS: Final = 2.0
@@ -91,6 +92,7 @@ class Keyring:
         self.readings += 1
         return True
 
+    @reserved()
     def _run(self) -> None:
         while not self._closing.is_set():
             self._wanted.wait(self._every - self._soonest)

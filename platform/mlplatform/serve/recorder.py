@@ -26,6 +26,7 @@ from mlplatform.spool.segments import Batch
 from mlplatform.spool.shelf import Shelf
 from mlplatform.spool.spool import Spool
 from mlplatform.store.identity import StoreReplacedError
+from mlplatform.store.patience import reserved
 
 log = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.1
@@ -208,6 +209,7 @@ class Recorder:
             finally:
                 self._in_a_hurry -= 1
 
+    @reserved()
     def _run(self) -> None:
         while not self._closing.is_set():
             try:

@@ -1,36 +1,37 @@
-"""The reloader: follows the champion alias and swaps the model in; it answers no request.
+"""The reloader: follows the champion of the history and swaps the model in; it answers no request.
 
 A version is downloaded, checked, loaded, warmed up and measured before it is swapped in; when any of that fails,
 the old model stays and the error is shown in `/readyz` and `platform status`. The last champion is remembered on
-disk, so that a server starts and answers while the registry is away.
+disk, so that a server starts and answers while registry or database are away. Files are opened only when their digests
+are those pinned in the database at the promotion, whatever the registry or this disk say by then.
 """
 
-import json
 import logging
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlplatform.build import Parts
-from mlplatform.errors import PlatformError
+from mlplatform.errors import PlatformError, StoreUnavailableError
+from mlplatform.serve.alias import AliasWatch
+from mlplatform.serve.chosen import Chosen, Memory, chosen, pin, pinned, prove
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.reasons import reason_of
 from mlplatform.store import leases
+from mlplatform.store.patience import reserved
 from pipelines.engine import Choice, open_model
 from pipelines.errors import ModelFormatError, PipelineError
-from registry.catalog import CHAMPION
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.package import MODEL_FILE, model_digest
+from registry.package import MODEL_FILE, SHA256_TAG, digests
 
 log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Polls the registry from its own thread. `measure` is called with each new model before it serves.
+    """Polls the history from its own thread. `measure` is called with each new model before it serves.
 
     `choice` says what shall compute its answers, `more` what else the server's heartbeat says.
     """
@@ -46,6 +47,7 @@ class Reloader:
     ) -> None:
         self._parts, self._holder = parts, holder
         self._measure, self._after_poll, self._choice, self._more = measure, after_poll, choice, more
+        self._alias = AliasWatch(parts)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None
@@ -66,11 +68,11 @@ class Reloader:
     def poll(self) -> bool:
         """Look once; returns whether another model was swapped in. Never raises what the world may do."""
         try:
-            version = self._wanted()
-            if version is None or self._is_loaded(version):
+            wanted = self._wanted()
+            if wanted is None or self._is_loaded(wanted.version):
                 self.error = self.reason = None
                 return False
-            loaded = self.load(version)
+            loaded, found = self._proven(wanted)
             self._measure(loaded)
         except Exception as error:
             surprise = not isinstance(error, RegistryError | PipelineError | PlatformError | OSError)
@@ -80,16 +82,20 @@ class Reloader:
             return False
         self._holder.put(loaded)
         self.swapped()
-        self._remember(version)
+        self._memory.write(wanted.version, found)
+        if wanted.pins is None:
+            pin(self._parts, wanted.version, found)
         self.error = self.reason = None
-        log.info("serving %s version %d", loaded.name, version)
+        log.info("serving %s version %d", loaded.name, wanted.version)
         return True
 
+    @reserved()
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.poll()
             try:
                 self._beat()
+                self._alias.look()
                 self._after_poll()
             except (PlatformError, RegistryError) as error:
                 log.warning("%s", error)
@@ -97,15 +103,14 @@ class Reloader:
                 log.exception("the reloader goes on")
             self._stopping.wait(self._parts.settings.poll_seconds)
 
-    def _wanted(self) -> int | None:
-        name = self._parts.family.name
+    def _wanted(self) -> Chosen | None:
         try:
-            return self._parts.catalog.alias(name, CHAMPION)
-        except RegistryUnavailableError:
-            remembered = self._remembered()
+            return chosen(self._parts)
+        except (StoreUnavailableError, RegistryUnavailableError) as error:
+            remembered = self._memory.read()
             if self._holder.loaded is not None or remembered is None:
                 raise
-            log.warning("the registry is away: starting with the last champion known, version %d", remembered)
+            log.warning("starting with the last champion known, version %d: %s", remembered.version, error)
             return remembered
 
     def _is_loaded(self, version: int) -> bool:
@@ -113,44 +118,39 @@ class Reloader:
         return loaded is not None and loaded.version == version
 
     def load(self, version: int) -> Loaded:
-        """A version from the registry, checked and warmed up; raises what registry and file may do."""
-        family = self._parts.family
-        folder = self._cached(version)
+        """A version from the registry, checked and warmed up; raises what registry, database and file may do."""
+        return self._proven(Chosen(version, pinned(self._parts, version)))[0]
+
+    def _proven(self, wanted: Chosen) -> tuple[Loaded, Mapping[str, str]]:
+        """The version, its files those that were promoted, with their digests."""
+        version, family = wanted.version, self._parts.family
+        folder, found = self._files(wanted)
         predictor = open_model(folder, family.classes, self._choice())
         blank = np.zeros((2, family.height, family.width), dtype=np.uint8)
         if not np.isfinite(predictor(blank)).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
-        return Loaded(family.name, version, predictor, self._parts.clock(), folder, model_digest(folder))
+        return Loaded(
+            family.name, version, predictor, self._parts.clock(), folder, found.get(SHA256_TAG, ""), found
+        ), found
 
-    def _cached(self, version: int) -> Path:
-        name = self._parts.family.name
+    def _files(self, wanted: Chosen) -> tuple[Path, Mapping[str, str]]:
+        """The version's folder and digests; what nobody vouches for is not opened."""
+        name, version, pins = self._parts.family.name, wanted.version, wanted.pins
         try:
-            return self._parts.catalog.download(name, version, self._parts.model_cache)
+            folder = self._parts.catalog.download(name, version, self._parts.model_cache)
         except RegistryUnavailableError:
             folder = self._parts.model_cache / name / str(version)
-            if version == self._remembered() and (folder / MODEL_FILE).is_file():
-                return folder
-            raise
+            if pins is None or not (folder / MODEL_FILE).is_file():
+                raise
+            return folder, prove(folder, version, pins)
+        if pins is not None:
+            return folder, prove(folder, version, pins)
+        return folder, digests(folder)
 
     @property
-    def _memory(self) -> Path:
-        return self._parts.model_cache / self._parts.family.name / "champion.json"
-
-    def _remember(self, version: int) -> None:
-        try:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._memory.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps({"version": version}))
-            draft.replace(self._memory)
-        except OSError as error:
-            log.warning("the champion could not be remembered on disk: %s", error)
-
-    def _remembered(self) -> int | None:
-        try:
-            return int(json.loads(self._memory.read_text())["version"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    def _memory(self) -> Memory:
+        return Memory(self._parts.model_cache / self._parts.family.name / "champion.json")
 
     def _beat(self) -> None:
         loaded = self._holder.loaded

@@ -10,6 +10,7 @@ import uvicorn
 
 from mlplatform.build import build
 from mlplatform.cli.output import say
+from mlplatform.links import http_address
 from mlplatform.serve.app import create_app
 from mlplatform.serve.connections import Connections, bounds_of
 from mlplatform.serve.protocol import HttpConnection
@@ -38,14 +39,14 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
 
 def assembled(settings: Settings) -> Server:
     """A server as `platform serve` runs it."""
-    parts = build(settings)
-    return assemble(parts, writer=ProcessWriter(settings.store_url) if settings.recorder == "process" else None)
+    parts = build(settings, answering=True)
+    writer = ProcessWriter(settings.store_url, patience=parts.patience) if settings.recorder == "process" else None
+    return assemble(parts, writer=writer)
 
 
 def announcement(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at the start, for programs and for people: the address, who is let in, and a warning if anybody."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{settings.port}"
+    address = http_address(settings.host, settings.port)
     if settings.asks_for_keys:
         return {"address": address, "auth": "on"}, f"API server on {address}, for API keys (`platform keys create`)"
     if settings.host in LOOPBACK:

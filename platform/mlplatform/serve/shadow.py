@@ -26,6 +26,7 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.holder import Loaded
 from mlplatform.store import shadows
+from mlplatform.store.patience import reserved
 from mlplatform.store.shadows import ShadowAnswer
 from mlplatform.store.trials import CHAMPION
 
@@ -107,6 +108,7 @@ class Shadow:
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
 
+    @reserved()
     def _run(self) -> None:
         if sys.platform == "linux":
             with suppress(OSError):  # a thread's own priority, which a sandbox may refuse

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from mlplatform.build import Parts
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.batcher import Batcher
+from mlplatform.serve.chosen import chosen, prove
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.plan import Measured, Plan, better, busiest, fastest, plan_of, within
@@ -24,7 +24,7 @@ from mlplatform.serve.speed import Speed, measure, under_load
 from mlplatform.store import evaluations, leases, tasks, tunings
 from pipelines.engine import GPU_FILE, Choice, engines_here, open_model
 from pipelines.errors import ModelFormatError, ModelUnreadableError
-from registry.errors import RegistryError
+from registry.errors import NoChampionError, RegistryError
 
 log = logging.getLogger(__name__)
 BATCHES: Final = (1, 8, 32, 128)
@@ -201,6 +201,8 @@ class Tuner:
         """The same version, computed by this plan."""
         if loaded.folder is None:
             return loaded
+        if loaded.digests is not None:
+            prove(loaded.folder, loaded.version, loaded.digests)
         return replace(loaded, predictor=open_model(loaded.folder, loaded.predictor.classes, plan.choice()))
 
     def _logged(self, loaded: Loaded, before: Measured, after: Measured, measured: dict[str, Any]) -> str:
@@ -220,7 +222,10 @@ class Tuner:
 
 def champion_of(parts: Parts, choice: Choice) -> Loaded:
     """The champion opened for measuring, outside of any server; raises NoChampionError before the first."""
-    name = parts.family.name
-    version = parts.catalog.champion(name).version
-    folder: Path = parts.catalog.download(name, version, parts.model_cache)
+    name, wanted = parts.family.name, chosen(parts)
+    if wanted is None:
+        raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
+    version, folder = wanted.version, parts.catalog.download(name, wanted.version, parts.model_cache)
+    if wanted.pins is not None:
+        prove(folder, version, wanted.pins)
     return Loaded(name, version, open_model(folder, parts.family.classes, choice), parts.clock(), folder)

@@ -30,7 +30,9 @@ from mlplatform.serve.decode import to_png
 from mlplatform.spool.frames import framed, frames
 from mlplatform.spool.rows import Answer, from_bytes
 from mlplatform.store.database import Database
+from mlplatform.store.failures import blames_the_rows
 from mlplatform.store.identity import StoreReplacedError
+from mlplatform.store.patience import Patience
 from mlplatform.store.predictions import Prediction, Recorded, record
 from pipelines.data import content_hash
 
@@ -119,9 +121,9 @@ class ThreadWriter:
         try:
             with self.database.write() as connection:
                 record(connection, rows, instance)
-        except (DataError, IntegrityError):
-            raise
         except DBAPIError as error:
+            if isinstance(error, DataError | IntegrityError) or blames_the_rows(error):
+                raise
             raise StoreUnavailableError(str(error.orig or error)) from error
 
 
@@ -141,8 +143,15 @@ class ProcessWriter:
     without others, where one that is taken back can. Else it is not the row that is to blame.
     """
 
-    def __init__(self, url: str, command: Sequence[str] = PROGRAM, start: Start = subprocess.Popen) -> None:
+    def __init__(
+        self,
+        url: str,
+        command: Sequence[str] = PROGRAM,
+        start: Start = subprocess.Popen,
+        patience: Patience | None = None,
+    ) -> None:
         self._url, self._command, self._start = url, command, start
+        self._patience = patience or Patience()
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
 
@@ -229,7 +238,8 @@ class ProcessWriter:
                 )
                 given, _ = _both(self._process)
                 level = logging.getLogger().getEffectiveLevel()
-                _send(given, orjson.dumps({"url": self._url, "level": level}))  # not an argument: those can be seen
+                told = {"url": self._url, "level": level, "patience": vars(self._patience)}
+                _send(given, orjson.dumps(told))  # not an argument: those can be seen
             except (OSError, subprocess.SubprocessError, MemoryError) as error:
                 self.close()
                 raise StoreUnavailableError(f"the recording process cannot be started: {error}") from error
@@ -294,7 +304,7 @@ def main() -> None:
         return
     told: dict[str, Any] = orjson.loads(begin)
     logging.basicConfig(level=told["level"], format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    writer = ThreadWriter(Database(told["url"]))
+    writer = ThreadWriter(Database(told["url"], Patience(**told["patience"])))
     _send(answering, READY)
     while (message := _receive(sys.stdin.buffer)) is not None:
         head = next(frames(message))

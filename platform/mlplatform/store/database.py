@@ -1,6 +1,5 @@
 """The database as a pair of context managers, read and write; it knows no table."""
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,51 +12,50 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Column, Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
+from mlplatform.store.failures import WAIT, meaning_of
 from mlplatform.store.identity import StoreFile
 from mlplatform.store.lock_holder import write_lock_holder
+from mlplatform.store.patience import Patience, is_reserved, unhurried
+from mlplatform.store.urls import Address, address_of
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy.dialects.postgresql import dml as postgresql_dml
     from sqlalchemy.dialects.sqlite import dml as sqlite_dml
 
 BUSY_TIMEOUT_SECONDS = 15.0
-IDLE_SECONDS = 15
-"""How long PostgreSQL waits for a process that was paused inside a transaction before it frees its locks."""
+RESERVED = {"pool_size": 3, "max_overflow": 5}
+"""Connections for the threads behind requests: the reloader, the keyring and their like, a few at once."""
 MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes of this product
 
 
 class Database:
-    """One engine on SQLite (WAL, busy timeout) or PostgreSQL; safe to share between threads.
+    """One store on SQLite (WAL, busy timeout) or PostgreSQL; safe to share between threads.
 
-    Raises StoreUnavailableError whenever the server, the file or its lock cannot be had.
+    Raises StoreUnavailableError whenever the server, the file or its lock cannot be had. No thread waits longer than
+    `patience` says; with `behind`, work that is `reserved` has connections of its own and that patience.
     """
 
     _file: StoreFile | None = None
 
-    def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-            self.url = parsed.render_as_string(hide_password=True)
-            self._engine = _create(parsed.render_as_string(hide_password=False))
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise SettingsError(
-                f"PLATFORM_DATABASE_URL: {_masked(url)!r} is not a database URL that works here ({error}); use "
-                "postgresql+psycopg://user@host/database or sqlite:///path/to/file.db"
-            ) from error
-        self.is_sqlite = self._engine.dialect.name == "sqlite"
-        if (path := file_of(url)) is not None:
+    def __init__(self, url: str, patience: Patience | None = None, behind: Patience | None = None) -> None:
+        self._address = address_of(url)
+        self.url = self._address.shown
+        self.is_sqlite = self._address.is_sqlite
+        self._engine = _create(self._address, patience or Patience())
+        self._reserved = self._engine if behind is None else _create(self._address, behind, **RESERVED)
+        if (path := _path_of(self._address)) is not None:
             self._file = StoreFile(path)
-            event.listen(self._engine, "do_connect", self._file.before_connection)
-            event.listen(self._engine, "connect", self._file.after_connection)
+            for engine in {self._engine, self._reserved}:
+                event.listen(engine, "do_connect", self._file.before_connection)
+                event.listen(engine, "connect", self._file.after_connection)
 
     @property
     def replaced(self) -> bool:
@@ -67,15 +65,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading: one snapshot from its first query on, that takes no write lock."""
-        with self._translated(), self._engine.connect() as connection, self._same_file(connection):
-            if not self.is_sqlite:
-                connection.execution_options(isolation_level="REPEATABLE READ")
+        with self._translated(), self._pool.connect() as connection, self._same_file(connection):
             yield connection.execution_options(mlplatform_readonly=True)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
-        with self._translated(), self._engine.connect() as connection, self._same_file(connection), connection.begin():
+        with self._translated(), self._pool.connect() as connection, self._same_file(connection), connection.begin():
             waiting: dict[Callable[[Connection, list[Any]], None], list[Any]] = {}
             yield connection.execution_options(mlplatform_last=waiting)
             while waiting:
@@ -83,13 +79,28 @@ class Database:
                 work(connection, waiting.pop(work))
 
     def upgrade(self) -> None:
-        """Create or migrate the tables; processes that start together wait for each other."""
-        with self.write() as connection:
+        """Create or migrate the tables; processes that start together wait for each other.
+
+        Raises SettingsError for tables of a newer version than this one.
+        """
+        with unhurried(), self.write() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config = _alembic_config()
+            current = MigrationContext.configure(connection).get_current_revision()
+            if not knows(current):
+                raise SettingsError(self.newer(current))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def newer(self, current: str | None) -> str:
+        """What is wrong with tables at a revision that this version does not know, and what to do."""
+        head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        return (
+            f"the database {self.url} has the tables of a newer version of the platform: they are at revision "
+            f"{current}, this version knows {head} as the newest. Install the newer version here, or name another "
+            "database in PLATFORM_DATABASE_URL; tables are never set back"
+        )
 
     def revision(self) -> tuple[str | None, str | None]:
         """The revision the database is at, and the newest this code knows."""
@@ -100,6 +111,11 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
+        self._reserved.dispose()
+
+    @property
+    def _pool(self) -> Engine:
+        return self._reserved if is_reserved() else self._engine
 
     @contextmanager
     def _same_file(self, connection: Connection) -> Iterator[None]:
@@ -117,23 +133,22 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-            raise self._unavailable(error) from error
+        except PoolTimeoutError as error:
+            raise self._unavailable(error, "all connections are in use", WAIT) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise self._unavailable(error) from error
-            raise
+            meaning = meaning_of(error)
+            if meaning is None or not meaning.away:
+                raise
+            raise self._unavailable(error.orig or error, meaning.words, meaning.remedy) from error
 
-    def _unavailable(self, error: Exception) -> StoreUnavailableError:
-        first_line = str(getattr(error, "orig", error)).splitlines()[0] + self._waited_for(error)
-        return StoreUnavailableError(
-            f"the database {self.url} did not answer ({first_line}); check that it runs and that "
-            "PLATFORM_DATABASE_URL is right (`platform doctor`)"
-        )
+    def _unavailable(self, error: BaseException, words: str, remedy: str) -> StoreUnavailableError:
+        said = (str(error).splitlines() or [type(error).__name__])[0] + self._waited_for(error)
+        reason = self._address.without_secrets(said)
+        return StoreUnavailableError(f"the database {self.url} did not answer: {words} ({reason}); {remedy}")
 
-    def _waited_for(self, error: Exception) -> str:
+    def _waited_for(self, error: BaseException) -> str:
         """Whose lock on a SQLite file was waited for in vain, as far as the system tells."""
-        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+        code = getattr(error, "sqlite_errorcode", 0)
         path = self._engine.url.database
         if not self.is_sqlite or not path or code & 0xFF != sqlite3.SQLITE_BUSY:
             return ""
@@ -154,22 +169,18 @@ def at_the_end(connection: Connection, work: Callable[[Connection, list[Any]], N
         waiting.setdefault(work, []).append(item)
 
 
-def _masked(url: str) -> str:
-    return re.sub(r"://([^:/@]+):[^@]*@", r"://\1:***@", url)
+def _create(address: Address, patience: Patience, **pool: int) -> Engine:
+    if address.file is None:
+        from mlplatform.store.postgres import postgres_engine  # whose driver need not be there for SQLite
 
-
-def _create(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        engine = create_engine(
-            url, json_serializer=to_json, pool_pre_ping=True, pool_timeout=10, connect_args={"connect_timeout": 5}
-        )
-        event.listen(engine, "connect", _set_up_postgres)
-        return engine
-    path = make_url(url).database
+        return postgres_engine(address, patience, to_json, **pool)
+    path = address.file.database
+    limits: dict[str, Any] = {}
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    patience = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, json_serializer=to_json, connect_args=patience)
+        limits = {"pool_timeout": patience.pool_seconds, **pool}
+    given = {"timeout": patience.lock_seconds, "check_same_thread": False}
+    engine = create_engine(address.file, json_serializer=to_json, connect_args=given, **limits)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -177,19 +188,17 @@ def _create(url: str) -> Engine:
 
 def file_of(url: str) -> Path | None:
     """The file of a SQLite database; None for any other."""
-    parsed = make_url(url)
-    path = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    return _path_of(address_of(url))
+
+
+def _path_of(address: Address) -> Path | None:
+    path = None if address.file is None else address.file.database
     return None if not path or path == ":memory:" or path.startswith("file:") else Path(path)
 
 
 def to_json(value: object) -> str:
     """JSON for a column; several times faster than the standard library's. Raises TypeError for what is not JSON."""
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _set_up_postgres(connection: "psycopg.Connection", _entry: ConnectionPoolEntry) -> None:
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
-    connection.commit()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
@@ -224,6 +233,12 @@ def _alembic_config() -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def knows(revision: str | None) -> bool:
+    """Whether this code has that revision of the tables; None is before the first."""
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    return revision is None or revision in known
 
 
 def insert_into(connection: Connection, table: Table) -> "sqlite_dml.Insert | postgresql_dml.Insert":

@@ -12,6 +12,9 @@ from mlplatform.store.database import insert_new
 from mlplatform.store.schema import alerts, baselines, evaluations
 from monitors.alerts import Alert
 
+DIGESTS: Final = "digests"
+"""The kind of baseline that pins what a version's files are."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -52,6 +55,15 @@ def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) 
         evaluations.c.model_name == model_name, evaluations.c.rule == rule, evaluations.c.slot == slot
     )
     return connection.scalar(query) is not None
+
+
+def newest_slot(connection: Connection, model_name: str, rule: str) -> tuple[datetime, datetime] | None:
+    """The newest slot that rule was evaluated for, and when by its evaluator's clock."""
+    query = select(evaluations.c.slot, evaluations.c.at).where(
+        evaluations.c.model_name == model_name, evaluations.c.rule == rule
+    )
+    row = connection.execute(query.order_by(evaluations.c.slot.desc()).limit(1)).one_or_none()
+    return None if row is None else (row.slot, row.at)
 
 
 def find(connection: Connection, evaluation_id: str) -> Evaluation:

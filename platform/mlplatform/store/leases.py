@@ -105,7 +105,18 @@ def beat(connection: Connection, component: str, instance: str, now: datetime, d
         connection.execute(update(heartbeats).where(key).values(values))
 
 
-def alive(connection: Connection, since: datetime) -> list[Heartbeat]:
-    """The processes that gave a sign of life since then."""
+def ahead(connection: Connection, moment: datetime) -> list[Heartbeat]:
+    """The signs of life that lie after a moment, which clocks that agree cannot give."""
+    query = select(heartbeats).where(heartbeats.c.at > moment).order_by(heartbeats.c.component)
+    return [Heartbeat(**row._mapping) for row in connection.execute(query)]
+
+
+def alive(connection: Connection, since: datetime, until: datetime | None = None) -> list[Heartbeat]:
+    """The processes that gave a sign of life since then.
+
+    One later than `until` was given by another clock, or before this one was set back, and proves nothing now.
+    """
     query = select(heartbeats).where(heartbeats.c.at >= since).order_by(heartbeats.c.component)
+    if until is not None:
+        query = query.where(heartbeats.c.at <= until)
     return [Heartbeat(**row._mapping) for row in connection.execute(query)]

@@ -1,5 +1,6 @@
 """`platform tune-serving` measures the champion on this host, keeps the result, and forgets it when told."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,11 @@ def test_the_table_says_each_plan_in_words(platform: Command, digits: Parts) -> 
     assert "plans were measured" in out
 
 
-def test_without_a_champion_the_error_says_so(platform: Command, registry: Parts) -> None:
-    registry.catalog.delete_alias("digits", CHAMPION)
+def test_without_a_champion_the_error_says_so(
+    platform: Command, mlflow_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     said = platform("tune-serving")
     assert said.code != 0
     assert "No version of 'digits' is champion" in said.err

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,16 @@ import torch
 from torch import nn
 
 from mlplatform.build import Parts
+from mlplatform.serve.alias import LOOK_SECONDS, AliasWatch
+from mlplatform.serve.chosen import pinned
 from mlplatform.serve.holder import Holder, Loaded
 from mlplatform.serve.reload import Reloader
 from mlplatform.serve.server import assemble
 from mlplatform.serve.tuning import host_class
-from mlplatform.store import evaluations, leases
+from mlplatform.store import audit, evaluations, leases, promotions, quarantines
 from pipelines.predict import Exportable, exportable, save
 from registry.errors import RegistryUnavailableError
-from registry.package import MODEL_FILE
+from registry.package import MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import NAME, Flaky, StockedCatalog, loaded, module
 
@@ -205,6 +208,143 @@ def test_a_server_that_starts_while_the_registry_is_away_serves_the_last_champio
     assert served(fresh) == (2, 2)
     assert not again.poll()
     assert again.error == "the registry is away"
+
+
+def promoted(parts: Parts, version: int, *, pins: dict[str, str] | None = None) -> None:
+    """Let the history say that the version is champion, its files' digests pinned or not."""
+    with parts.database.write() as connection:
+        current = promotions.latest(connection, NAME)
+        promotions.append(
+            connection,
+            model_name=NAME,
+            expected=None if current is None else current.to_version,
+            to_version=version,
+            kind="promote",
+            now=START,
+            actor="test",
+            reason="because",
+            fence=1,
+        )
+        if pins is not None:
+            evaluations.set_baseline(connection, NAME, version, evaluations.DIGESTS, "", pins, START)
+
+
+def test_the_history_decides_and_not_an_alias_that_somebody_moved(
+    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    promoted(lite, 1)
+    champion.set_alias(NAME, "champion", 2)
+    assert reloader.poll()
+    assert served(holder) == (1, 1)
+    assert not reloader.poll()
+    champion.delete_alias(NAME, "champion")
+    assert (reloader.poll(), served(holder), reloader.error) == (False, (1, 1), None)
+    promoted(lite, 2)
+    assert reloader.poll()
+    assert served(holder) == (2, 2)
+
+
+def test_an_alias_before_any_promotion_is_not_followed_into_quarantine(
+    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog
+) -> None:
+    with lite.database.write() as connection:
+        quarantines.add(connection, NAME, 1, "ada", "it failed", START, lifted=False)
+    assert (reloader.poll(), holder.loaded) == (False, None)
+    assert "quarantine" in str(reloader.error)
+
+
+def test_a_champion_that_was_deleted_in_the_registry_is_missed_by_name(
+    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    promoted(lite, 1)
+    del champion.held[NAME, 1], champion.pointers[NAME, "champion"]
+    assert (reloader.poll(), holder.loaded) == (False, None)
+    assert "no version 1" in str(reloader.error)
+    assert "no version 1" in caplog.text
+
+
+def replaced(parts: Parts, name: str, content: bytes) -> None:
+    """Another file in the place of a downloaded one."""
+    (parts.model_cache / NAME / "1" / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("away", ["registry", "registry and database"])
+@pytest.mark.parametrize("name", [MODEL_FILE, ONNX_FILE])
+def test_a_replaced_file_is_never_answered_with_whoever_is_away(
+    lite: Parts,
+    reloader: Reloader,
+    champion: StockedCatalog,
+    files: dict[str, bytes],
+    flaky: Flaky,
+    name: str,
+    away: str,
+) -> None:
+    promoted(lite, 1)
+    assert reloader.poll()
+    replaced(lite, name, files["2"])
+    champion.away, flaky.away = AWAY, away != "registry"
+    fresh = Holder()
+    again = Reloader(lite, fresh, lambda _: None)
+    assert (again.poll(), fresh.loaded) == (False, None)
+    assert "sha256" in str(again.error)
+    replaced(lite, MODEL_FILE, files["1"])
+    (lite.model_cache / NAME / "1" / ONNX_FILE).unlink(missing_ok=True)
+    assert again.poll()
+    assert served(fresh) == (1, 1)
+
+
+def test_a_registry_that_vouches_for_other_files_than_were_promoted_is_not_believed(
+    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, files: dict[str, bytes]
+) -> None:
+    promoted(lite, 1, pins={SHA256_TAG: sha256(files["1"]).hexdigest()})
+    champion.stock(1, files["2"])
+    assert (reloader.poll(), holder.loaded) == (False, None)
+    assert "was promoted with sha256" in str(reloader.error)
+    champion.stock(1, files["1"])
+    assert reloader.poll()
+    assert served(holder) == (1, 1)
+
+
+def test_a_version_promoted_before_digests_were_pinned_is_pinned_when_it_first_serves(
+    lite: Parts, reloader: Reloader, files: dict[str, bytes]
+) -> None:
+    promoted(lite, 1)
+    assert reloader.poll()
+    assert pinned(lite, 1) == {SHA256_TAG: sha256(files["1"]).hexdigest()}
+
+
+def test_without_the_database_the_last_champion_known_is_answered_with(
+    lite: Parts, reloader: Reloader, flaky: Flaky, champion: StockedCatalog
+) -> None:
+    promoted(lite, 1)
+    reloader.poll()
+    champion.set_alias(NAME, "champion", 2)
+    flaky.away = True
+    fresh = Holder()
+    again = Reloader(lite, fresh, lambda _: None)
+    assert again.poll()
+    assert served(fresh) == (1, 1)
+
+
+def test_a_moved_alias_is_noted_once_when_it_is_seen_twice(lite: Parts, champion: StockedCatalog) -> None:
+    now = [0.0]
+    watch = AliasWatch(lite, lambda: now[0])
+
+    def noted() -> list[dict[str, object]]:
+        watch.look()
+        now[0] += LOOK_SECONDS
+        with lite.database.read() as connection:
+            return [each["details"] for each in audit.entries(connection) if each["action"] == "alias-deviation"]
+
+    promoted(lite, 1)
+    assert noted() == []
+    champion.set_alias(NAME, "champion", 2)
+    assert noted() == []
+    [told] = noted()
+    assert (told["alias"], told["champion"]) == (2, 1)
+    assert noted() == [told]
+    champion.away = AWAY
+    assert noted() == [told]
 
 
 @pytest.mark.parametrize("broken", ["nothing", "memory", "file"])

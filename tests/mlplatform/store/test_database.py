@@ -121,6 +121,19 @@ def test_what_is_put_off_is_done_once_together_before_the_commit(database: Datab
     assert done == [[1, 2], [3], [5]]
 
 
+def test_tables_of_a_newer_version_are_left_alone_and_said_to_be_that(database: Database) -> None:
+    known = database.revision()[1]
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        with pytest.raises(SettingsError, match=f"newer version.*9999.*{known}"):
+            database.upgrade()
+        assert database.revision() == ("9999", known)
+    finally:
+        with database.write() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :known"), {"known": known})
+
+
 def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: Path) -> None:
     old = Database(f"sqlite:///{tmp_path / 'old.db'}")
     with old.write() as connection:
