@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from mlplatform import errors
 from mlplatform.serve.problems import STATUS, install, problem
 from monitors.errors import AlertError
-from pipelines.errors import CorruptDataError, DataError
+from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.serve.conftest import InProcess
 
@@ -41,6 +41,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.RecordingError("x"), 503, "recording-unavailable"),
     (errors.BusyError("x"), 503, "busy"),
     (RegistryUnavailableError("x"), 503, "registry-unavailable"),
+    (ModelUnreadableError("x"), 503, "model-unavailable"),
     (errors.ModelUnavailableError("x"), 503, "model-unavailable"),
     (NoChampionError("x"), 503, "model-unavailable"),
     (HTTPException(418, "x", {"X-Pot": "tea"}), 418, "http"),
