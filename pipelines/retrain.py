@@ -172,13 +172,8 @@ def make_candidate(
         run.log_text("model_card.md", card)
         go_on("while its candidate was examined")
         uri = _logged(run, order, module, made, probabilities)
-        tags = {
-            "golden_correct": str(judgement.correct),
-            "golden_total": str(judgement.n),
-            CALIBRATION_TAG: _doubt(made, order.split.validation, probabilities).to_json(),
-            GOLDEN_DIGEST_TAG: golden.digest,
-            "gate": verdict.outcome,
-            "recipe": order.recipe.name,
+        doubt = _doubt(made, order.split.validation, probabilities)
+        tags = _version_tags(order, judgement, doubt, verdict) | {
             "size_bytes": str(size_bytes),
             "temperature": f"{module.temperature:g}",
             "train_seconds": f"{fitted.seconds:.1f}",
@@ -283,6 +278,18 @@ def _doubt(made: Predictor, validation: ImageSet, golden: NDArray[np.float32]) -
     """How far the candidate's confidence may be believed, learnt from rows that did not train it."""
     answers = made(validation.images)
     return calibrate(answers.max(axis=1), answers.argmax(axis=1) == validation.labels, golden.max(axis=1))
+
+
+def _version_tags(order: Order, judgement: Judgement, doubt: Doubt, verdict: Verdict) -> dict[str, str]:
+    """What the registry notes of a version: how good it is on the golden set, and what the gate said."""
+    return {
+        "golden_correct": str(judgement.correct),
+        "golden_total": str(judgement.n),
+        CALIBRATION_TAG: doubt.to_json(),
+        GOLDEN_DIGEST_TAG: order.split.golden.digest,
+        "gate": verdict.outcome,
+        "recipe": order.recipe.name,
+    }
 
 
 def _epoch_logger(run: Run, on_epoch: Callable[[EpochMetrics], None]) -> Callable[[EpochMetrics], None]:

@@ -147,7 +147,7 @@ def test_an_id_that_no_prediction_can_have_is_refused(parts: Parts, strange: str
         taken(parts, label(strange))
 
 
-@pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")])
+@pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")], ids=["version 7", "version 8"])
 def test_a_label_by_the_id_of_a_request_is_told_so(parts: Parts, request_id: str) -> None:
     one = prediction()
     [key] = recorded(parts.database, Recorded(replace(one.prediction, request_id=request_id), one.png))
