@@ -141,7 +141,6 @@ def make_candidate(
         _log_order(run, order, rows)
         network, begins = _begun(order)
         run.log_params({"begins_with": begins})
-        logged = _epoch_logger(run, on_epoch)
         fitted = fit(
             network,
             order.recipe,
@@ -149,7 +148,7 @@ def make_candidate(
             order.split.validation,
             seed=order.seed,
             weights=rows.weights,
-            on_epoch=logged,
+            on_epoch=_epoch_logger(run, on_epoch),
             should_stop=should_stop,
             checkpoints=order.checkpoints,
             device=order.device,
@@ -172,8 +171,7 @@ def make_candidate(
         run.log_text("model_card.md", card)
         go_on("while its candidate was examined")
         uri = _logged(run, order, module, made, probabilities)
-        doubt = _doubt(made, order.split.validation, probabilities)
-        tags = _version_tags(order, judgement, doubt, verdict) | {
+        tags = _version_tags(order, judgement, _doubt(made, order.split.validation, probabilities), verdict) | {
             "size_bytes": str(size_bytes),
             "temperature": f"{module.temperature:g}",
             "train_seconds": f"{fitted.seconds:.1f}",
