@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 from mlplatform.champion import Champions, Change
 from mlplatform.clock import Clock, new_id, utc_now
+from mlplatform.privacy import make_private
 from mlplatform.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -98,7 +99,8 @@ def environment() -> Mapping[str, str]:
 
 
 def build(settings: Settings) -> Parts:
-    """Prepare this process (quiet libraries, logging) and hand out its parts."""
+    """Prepare this process (quiet libraries, private files, logging) and hand out its parts."""
+    make_private(settings)
     os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
     own = (settings.host, settings.mlflow_host)
     os.environ.update(without_proxy_for_this_host(os.environ, own))

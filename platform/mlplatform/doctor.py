@@ -15,6 +15,7 @@ from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.label_status import in_words, label_status, last_judged
 from mlplatform.label_use import starved_by
 from mlplatform.people import known_keys
+from mlplatform.privacy import open_to_others
 from mlplatform.proxies import proxy_of
 from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.spool import shelf
@@ -72,6 +73,8 @@ def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     if not os.access(home, os.W_OK):
         yield "problem", f"{home} cannot be written; set PLATFORM_HOME to a folder of your own"
+    for path in open_to_others(parts.settings):
+        yield "problem", f"{path} is open to other users (PLATFORM_UMASK={parts.settings.umask}); its owner may chmod it"
     free = shutil.disk_usage(home).free
     mark = "ok" if free > LOW_DISK_BYTES else "problem"
     yield mark, f"{free / 2**30:.1f} GiB free at {home}"

@@ -10,6 +10,7 @@ import uvicorn
 
 from mlplatform.build import build
 from mlplatform.cli.output import say
+from mlplatform.privacy import check_spool_owner
 from mlplatform.serve.app import create_app
 from mlplatform.serve.connections import Connections, bounds_of
 from mlplatform.serve.protocol import HttpConnection
@@ -39,6 +40,7 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
 def assembled(settings: Settings) -> Server:
     """A server as `platform serve` runs it."""
     parts = build(settings)
+    check_spool_owner(settings)
     return assemble(parts, writer=ProcessWriter(settings.store_url) if settings.recorder == "process" else None)
 
 
