@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 from mlplatform.champion import Champions, Change
 from mlplatform.clock import Clock, new_id, utc_now
+from mlplatform.logs import set_up_logging
 from mlplatform.privacy import make_private
 from mlplatform.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
@@ -104,7 +105,7 @@ def build(settings: Settings) -> Parts:
     os.environ.update({key: os.environ.get(key, value) for key, value in quiet_environment().items()})
     own = (settings.host, settings.mlflow_host)
     os.environ.update(without_proxy_for_this_host(os.environ, own))
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logging(settings.log_level)
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a slot that is still being judged is no news

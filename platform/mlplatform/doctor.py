@@ -74,7 +74,7 @@ def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
     if not os.access(home, os.W_OK):
         yield "problem", f"{home} cannot be written; set PLATFORM_HOME to a folder of your own"
     for path in open_to_others(parts.settings):
-        yield "problem", f"{path} is open to other users (PLATFORM_UMASK={parts.settings.umask}); its owner may chmod it"
+        yield "problem", f"other users may use {path} (PLATFORM_UMASK={parts.settings.umask}); its owner may close it"
     free = shutil.disk_usage(home).free
     mark = "ok" if free > LOW_DISK_BYTES else "problem"
     yield mark, f"{free / 2**30:.1f} GiB free at {home}"

@@ -69,9 +69,9 @@ def check_spool_owner(settings: Settings) -> None:
         shared = not settings.umask_bits & 0o070 and owner.st_gid in (os.getegid(), *os.getgroups())
         if owner.st_uid != os.geteuid() and not shared:
             raise SettingsError(
-                f"{path} belongs to user {owner.st_uid}, and this process runs as user {os.geteuid()}: what waits there "
-                "is not taken over. Run as that user, chown the folder, or name another PLATFORM_HOME; servers of several "
-                "users may share one with PLATFORM_UMASK=0007 and a common group"
+                f"{path} belongs to user {owner.st_uid}, and this process runs as user {os.geteuid()}: what waits "
+                "there is not taken over. Run as that user, chown the folder, or name another PLATFORM_HOME; servers "
+                "of several users may share one with PLATFORM_UMASK=0007 and a common group"
             )
 
 

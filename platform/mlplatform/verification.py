@@ -22,6 +22,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.predictions import Prediction
 from mlplatform.store.schema import predictions
 from mlplatform.store.schema_doors import audit_batches
+from monitors.controls import escape_controls
 
 MOST_FAULTS: Final = 1000
 """So many are named; all are counted."""
@@ -58,7 +59,8 @@ class Report:
             f"purpose, {self.anchored} anchored heads, {self.unchained} predictions in no batch, "
             f"{self.rows} labels, promotions, keys and quarantines"
         )
-        return "\n".join([seen, *self.faults, "sound" if self.sound else f"{self.fault_count} faults"])
+        result = "sound" if self.sound else f"{self.fault_count} faults"
+        return "\n".join([seen, *map(escape_controls, self.faults), result])
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_every_process_is_built_private_and_doctor_names_what_stays_open(home: P
     build(settings)
     assert mode(home / "platform.db") == 0o600
     findings = {each.detail for each in examine(settings) if each.mark == "problem"}
-    assert not any("open to other users" in each for each in findings)
+    assert not any("other users may use" in each for each in findings)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

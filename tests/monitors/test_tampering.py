@@ -1,5 +1,7 @@
 """What channels are told when the audit log contradicts its anchors."""
 
+from monitors.controls import escape_controls
+from monitors.mail import email_message
 from monitors.push import push_payload
 from monitors.slack import slack_payload
 from monitors.tampering import MOST_FAULTS, Tampering, tampering_alert, tampering_webhook
@@ -25,3 +27,18 @@ def test_programs_get_all_of_them_under_one_key() -> None:
     assert (data["faults"], data["idempotency_key"]) == (list(FAULTS), "k-1")
     [alert] = tampering_alert(NOTICE, "on-call")["alerts"]
     assert alert["labels"] == {"alertname": "audit-contradiction", "model": "digits", "severity": "critical"}
+
+
+def test_texts_from_outside_steer_no_channel_and_forge_no_header() -> None:
+    hostile = "eve\nBcc: all@example.org\r\x1b[2J\u202e\x9b"
+    notice = Tampering(hostile, (hostile,), NOON, {}, "k-2")
+    mail = email_message(notice, "from@example.org", ["to@example.org"], "example.invalid")
+    assert mail["Subject"] == rf"[critical] {notice.title}".replace(hostile, escape_controls(hostile))
+    assert mail["Bcc"] is None
+    parts = [str(part.get_content()) for part in mail.walk() if part.get_content_maintype() == "text"]
+    slack, push = slack_payload(notice), push_payload(notice)
+    shown = [*parts, slack["text"], *(block["text"]["text"] for block in slack["blocks"][:2]), *push.values()]
+    assert len(parts) == 2
+    for text in shown:
+        assert not set("\x1b\u202e\x9b\r") & set(text)
+        assert not any(line.startswith("Bcc:") for line in text.splitlines())
