@@ -2,9 +2,8 @@
 
 from hashlib import sha256
 
-from mlplatform.anchors import Anchoring
+from mlplatform.anchors import Anchoring, AuditError
 from mlplatform.build import Parts
-from mlplatform.errors import AuditError
 from mlplatform.notices import post_alone
 from mlplatform.store import leases
 from monitors.tampering import Tampering

@@ -16,12 +16,23 @@ from typing import Final
 from mlplatform.anchor_lines import Anchor, Progress, file_of, key_of, keys_of, line_of, newest, read
 from mlplatform.build import Parts
 from mlplatform.contradictions import Anchored, Link, contradictions, unfollowed
-from mlplatform.errors import AuditError, PlatformError
+from mlplatform.errors import PlatformError
 from mlplatform.store import anchor_files, audit, chains
 from mlplatform.store.anchor_files import AnchorFile
 
-__all__ = ["Anchor", "Anchoring", "begin_anew", "examine", "file_of", "key_of", "keys_of", "newest", "read", "take"]
+__all__ = [
+    "Anchor", "Anchoring", "AuditError", "begin_anew", "examine", "file_of", "key_of", "keys_of", "newest", "read", "take",
+]  # fmt: skip
 ACCEPT: Final = "accept-anchors"
+
+
+class AuditError(PlatformError, RuntimeError):
+    """The audit log and its anchors contradict each other, or no anchor can be written.
+
+    `faults` are the contradictions; none where the file cannot be read or written.
+    """
+
+    faults: tuple[str, ...] = ()
 
 
 class Anchoring:
@@ -172,11 +183,12 @@ def _cut(known: list[AnchorFile], at: Progress, path: Path, *, copy: bool = Fals
 def _refuse(faults: list[str]) -> None:
     if faults:
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise AuditError(
+        error = AuditError(
             f"the audit log contradicts its anchors, so none is written: {shown}. Look with `platform audit verify`; "
-            "where you know why (a restored backup), `platform audit anchor --accept REASON` begins anew",
-            tuple(faults),
+            "where you know why (a restored backup), `platform audit anchor --accept REASON` begins anew"
         )
+        error.faults = tuple(faults)
+        raise error
 
 
 @contextmanager

@@ -131,6 +131,8 @@ def _replaced(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
 def _mlflow(parts: Parts) -> Iterator[tuple[str, str]]:
     parts.tracking.check()
     yield "ok", f"MLflow {metadata.version('mlflow')} store answers"
+    for name, place in parts.tracking.strange_locations().items():
+        yield "problem", f"MLflow experiment {name} keeps its files at {place}, outside of the home's artifacts"
 
 
 def _model(parts: Parts) -> Iterator[tuple[str, str]]:

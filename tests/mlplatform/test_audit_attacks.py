@@ -13,9 +13,9 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 from mlplatform import anchors
 from mlplatform.alarm import anchor_or_alarm
 from mlplatform.anchor_lines import NOTHING
+from mlplatform.anchors import AuditError
 from mlplatform.build import Parts
 from mlplatform.doctor import anchor_findings
-from mlplatform.errors import AuditError
 from mlplatform.retention import forget_client, retain
 from mlplatform.settings import Settings
 from mlplatform.store import audit, chains, leases, outbox

@@ -182,5 +182,4 @@ def test_what_nobody_expected_is_printed_harmless(
 
 def _first(parts: Parts, table: str) -> str:
     with parts.database.read() as connection:
-        found: str = connection.scalar(select(metadata.tables[table].c.id).limit(1))
-    return found
+        return str(connection.scalar(select(metadata.tables[table].c.id).limit(1)))
