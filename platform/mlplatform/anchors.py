@@ -21,7 +21,8 @@ from mlplatform.store import anchor_files, audit, chains
 from mlplatform.store.anchor_files import AnchorFile
 
 __all__ = [
-    "Anchor", "Anchoring", "AuditError", "begin_anew", "examine", "file_of", "key_of", "keys_of", "newest", "read", "take",
+    "Anchor", "Anchoring", "AuditError", "begin_anew", "examine", "file_of", "key_of", "keys_of", "newest", "read",
+    "take",
 ]  # fmt: skip
 ACCEPT: Final = "accept-anchors"
 

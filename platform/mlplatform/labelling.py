@@ -190,7 +190,8 @@ def _trace(
 ) -> None:
     """Write what changed into the audit log."""
     unchanged = ("repeated", "waiting", "erased")
-    rows = covered.of_labels(connection, {each.id: each.prediction_id for each in taken if each.outcome not in unchanged})
+    changed = {each.id: each.prediction_id for each in taken if each.outcome not in unchanged}
+    rows = covered.of_labels(connection, changed)
     for label, accepted in zip(labels, taken, strict=True):
         if accepted.outcome not in unchanged:
             details: dict[str, object] = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
