@@ -73,11 +73,17 @@ def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     if not os.access(home, os.W_OK):
         yield "problem", f"{home} cannot be written; set PLATFORM_HOME to a folder of your own"
-    for path in open_to_others(parts.settings):
-        yield "problem", f"other users may use {path} (PLATFORM_UMASK={parts.settings.umask}); its owner may close it"
     free = shutil.disk_usage(home).free
     mark = "ok" if free > LOW_DISK_BYTES else "problem"
     yield mark, f"{free / 2**30:.1f} GiB free at {home}"
+
+
+def _files(parts: Parts) -> Iterator[tuple[str, str]]:
+    mask, paths = parts.settings.umask, list(open_to_others(parts.settings))
+    for path in paths:
+        yield "problem", f"other users may use {path} (PLATFORM_UMASK={mask}); its owner may close it"
+    if not paths:
+        yield "ok", f"what lies in the home is private (PLATFORM_UMASK={mask})"
 
 
 def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -286,6 +292,7 @@ LATE = timedelta(minutes=10)  # notices that nobody took for so long are a recei
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "settings": _settings,
     "disk": _disk,
+    "files": _files,
     "recording": _recording,
     "database": _database,
     "mlflow": _mlflow,

@@ -15,8 +15,10 @@ from mlplatform.contradictions import LatestTimes
 from mlplatform.store import audit, batches
 from mlplatform.store.schema import audit_log
 
-SKEW: Final = timedelta(minutes=5)
-"""Clocks of hosts differ by less."""
+SKEW: Final = timedelta(hours=1)
+"""The clocks of two hosts, or of one that was set right, differ by less."""
+ROUNDING: Final = timedelta(minutes=5)
+"""Two times that one process wrote into one entry differ by less."""
 LABEL: Final = "feedback"
 Fault = Callable[[str], None]
 
@@ -43,7 +45,7 @@ class ErasureClaims:
             fault(f"{named}: that time has not come yet")
         elif until is not None and entry.at > until + SKEW:
             fault(f"{named}: it was anchored before that, at {until:%F %T}")
-        elif moment is not None and moment > entry.at + SKEW:
+        elif moment is not None and moment > entry.at + ROUNDING:
             fault(f"{named}: it removes what is before {moment:%F %T}, which is later than itself")
         elif moment is not None and self.before is not None and not isinstance(answers, int):
             fault(f"{named}: it does not tell how many it removes, as those before it do")

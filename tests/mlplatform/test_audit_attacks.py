@@ -326,6 +326,15 @@ def test_a_copy_of_the_file_may_be_older_and_must_be_there(world: World, tmp_pat
     assert world.report(tmp_path / "nothing").faults == [f"anchors: {tmp_path / 'nothing'} is not there"]
 
 
+def test_a_file_of_ones_own_may_be_put_elsewhere_and_begun_again(world: World, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    for _ in range(2):
+        assert anchors.take(world.parts, mine, world.clock.tick(minutes=1)) is not None
+        assert world.report(mine).faults == []
+        mine.rename(tmp_path / "elsewhere.jsonl")
+    assert world.faults() == []
+
+
 def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World) -> None:
     running = anchors.Anchoring(world.parts)
     running.take(world.clock())

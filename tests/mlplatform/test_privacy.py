@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import build
-from mlplatform.doctor import examine
+from mlplatform.build import Parts, build
+from mlplatform.doctor import CHECKS, examine
 from mlplatform.errors import SettingsError
 from mlplatform.privacy import check_spool_owner, make_private, open_to_others
 from mlplatform.settings import Settings, load_settings
@@ -86,8 +86,11 @@ def test_a_mask_that_locks_the_owner_out_is_refused(wrong: str) -> None:
 def test_every_process_is_built_private_and_doctor_names_what_stays_open(home: Path, settings: Settings) -> None:
     build(settings)
     assert mode(home / "platform.db") == 0o600
-    findings = {each.detail for each in examine(settings) if each.mark == "problem"}
-    assert not any("other users may use" in each for each in findings)
+    [found] = [each for each in examine(settings) if each.subject == "files"]
+    assert (found.mark, "is private" in found.detail) == ("ok", True)
+    (home / "platform.db").chmod(0o644)
+    [(mark, detail)] = CHECKS["files"](Parts(settings))
+    assert (mark, f"other users may use {home / 'platform.db'}" in detail) == ("problem", True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
