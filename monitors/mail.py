@@ -60,8 +60,8 @@ def _pictures(thumbnails: Sequence[Thumbnail], domain: str) -> str:
     if not thumbnails:
         return ""
     cells = "".join(
-        f'<td align="center"><img src="cid:{escape(_cid(each, domain))}" alt="{escape(each.caption)}" {_PICTURE}><br>'
-        f"<small>{escape(each.caption)}</small></td>"
-        for each in thumbnails
+        f'<td align="center"><img src="cid:{escape(_cid(each, domain))}" alt="{caption}" {_PICTURE}><br>'
+        f"<small>{caption}</small></td>"
+        for each, caption in ((each, escape(cleaned(each.caption))) for each in thumbnails)
     )
     return f'<h3>Worst errors</h3><table cellpadding="4"><tr>{cells}</tr></table>'

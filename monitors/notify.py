@@ -191,7 +191,7 @@ def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
 def plain_text(notice: Told) -> str:
     """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in facts_of(notice).items())
-    pictures = "\n".join(f"{each.caption} {each.url}".rstrip() for each in notice.thumbnails)
+    pictures = "\n".join(f"{wording.cleaned(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
     worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
     parts = ("\n".join(said(notice, LONGEST_TEXT)), facts, worst, links, notice.reminder)

@@ -13,6 +13,7 @@ from monitors.wording import cleaned
 _MARK: Final[Mapping[str, str]] = {
     "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",
     "recording-lost": "🕳️", "superseded": "⏹️", "promoted": "⏫", "retraining-useless": "🪫",
+    "audit-contradiction": "🔏",
 }  # fmt: skip
 HEADER, SECTION, FIELD, FIELDS, BUTTON, URL, ALT = 150, 3000, 2000, 10, 75, 3000, 2000
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from registry.connection import Connection
 from registry.errors import RegistryError
@@ -43,6 +43,19 @@ class Tracking:
     def check(self) -> None:
         """Ask the store one small question; RegistryUnavailableError when it stays silent."""
         self.connection.check()
+
+    def strange_locations(self) -> dict[str, str]:
+        """Experiments whose files are kept outside of `artifact_root`, by name; none where a server decides.
+
+        Whoever may write to MLflow may name any folder there, and a run then writes to it as the user who runs.
+        """
+        if self.artifact_root is None:
+            return {}
+        root = self._root().rstrip("/") + "/"
+        with self.connection.speaking() as client:
+            made = client.search_experiments(max_results=1000)
+        places = {each.name: unquote(str(each.artifact_location)) for each in made if each.name != "Default"}
+        return {name: at for name, at in places.items() if not at.startswith(unquote(root)) or ".." in at.split("/")}
 
     @contextmanager
     def start_run(
@@ -115,10 +128,11 @@ class Tracking:
     def _location(self, experiment: str) -> str | None:
         if self.artifact_root is None:
             return None
-        root = self.artifact_root
-        if not urlsplit(root).scheme:
-            root = Path(root).resolve().as_uri()
-        return f"{root.rstrip('/')}/{quote(experiment, safe='')}"
+        return f"{self._root().rstrip('/')}/{quote(experiment, safe='')}"
+
+    def _root(self) -> str:
+        root = self.artifact_root or ""
+        return root if urlsplit(root).scheme else Path(root).resolve().as_uri()
 
 
 class Run:

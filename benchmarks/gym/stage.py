@@ -15,6 +15,7 @@ from sqlalchemy import select, text, update
 from benchmarks.gym.worlds import Atlas
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH, new_id
+from mlplatform.evidence import baseline_of
 from mlplatform.govern import claim_next
 from mlplatform.labelling import write_labels
 from mlplatform.loop import turn
@@ -30,6 +31,7 @@ from mlplatform.store.schema_watch import audits, plans
 from mlplatform.training import train, work
 from mlplatform.views import leader_lease
 from monitors.alerts import Alert
+from monitors.watching import null_of
 from pipelines.families.digits import BEST, COMPACT, FAMILY
 from pipelines.family import Family
 from pipelines.predict import Predictor
@@ -210,6 +212,30 @@ class Stage:
             truth = getattr(self.atlas.place(place, strength), side).labels
             total += share * float((self.answers(version, place, strength, side).argmax(axis=1) == truth).mean())
         return total / sum(mixture.values())
+
+    @cached_property
+    def allowed(self) -> float:
+        """The share of errors that the rule about accuracy allows the first version."""
+        with self.parts.database.read() as connection:
+            champion = promotions.latest(connection, "digits")
+            assert champion is not None
+            null = null_of(self.parts.rules.rules[0], baseline_of(connection, champion))
+        assert null is not None
+        return null
+
+    def misread_classes(self, mixture: Mapping[tuple[str, float], float]) -> dict[str, float]:
+        """For each class the share of its served pictures that the first version misreads on a mixture of places."""
+        wrong, shown = np.zeros(len(self.parts.family.classes)), np.zeros(len(self.parts.family.classes))
+        for (place, strength), share in mixture.items():
+            truths = self.atlas.place(place, strength).stream.labels
+            missed = self.answers(1, place, strength, "stream").argmax(axis=1) != truths
+            shown += share * np.bincount(truths, minlength=len(shown)) / len(truths)
+            wrong += share * np.bincount(truths[missed], minlength=len(shown)) / len(truths)
+        return {
+            name: float(wrong[place] / shown[place])
+            for place, name in enumerate(self.parts.family.classes)
+            if shown[place]
+        }
 
     def misread(self, label: int, place: str, strength: float) -> float:
         """The share of a class's pictures that the first version misreads there."""

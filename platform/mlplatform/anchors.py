@@ -1,92 +1,217 @@
-"""Anchors: the heads of the audit log's chains, kept in a file outside the database; it verifies nothing.
+"""Anchors taken: the watcher and a command write down the heads of chains, unless these contradict an earlier anchor.
 
-Whoever can write to the database can cut off the end of a chain, or make a whole one anew. A head that was written down
-elsewhere shows both. A line of the file is one JSON object; with a key, also its HMAC-SHA256, so that the file itself
-need not be trusted.
+A process reads its file whole once and afterwards what was added. Who writes holds the file's lock, so that watchers
+may share a file. It verifies links, not rows.
 """
 
-import hmac
-import json
+import fcntl
+import os
+import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from mlplatform.anchor_lines import Anchor, Progress, file_of, key_of, keys_of, line_of, newest, read
 from mlplatform.build import Parts
-from mlplatform.errors import SettingsError
-from mlplatform.store import chains
+from mlplatform.contradictions import Anchored, Link, contradictions, unfollowed
+from mlplatform.errors import PlatformError
+from mlplatform.store import anchor_files, audit, chains
+from mlplatform.store.anchor_files import AnchorFile
 
-SHORTEST_KEY: Final = 16
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """The chains as they stood: number and hash of their last links. `proved` tells whether the key vouches for it."""
-
-    at: str
-    heads: dict[str, tuple[int, str]]
-    proved: bool
+__all__ = [
+    "Anchor", "Anchoring", "AuditError", "begin_anew", "examine", "file_of", "key_of", "keys_of", "newest", "read",
+    "take",
+]  # fmt: skip
+ACCEPT: Final = "accept-anchors"
 
 
-def key_of(parts: Parts) -> bytes | None:
-    """The key from PLATFORM_AUDIT_KEY_FILE, None where that is not set; raises SettingsError."""
-    path = parts.settings.audit_key_file
-    if path is None:
-        return None
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise SettingsError(f"PLATFORM_AUDIT_KEY_FILE={str(path)!r} cannot be read ({error.strerror})") from error
-    if len(key) < SHORTEST_KEY:
-        raise SettingsError(
-            f"PLATFORM_AUDIT_KEY_FILE={str(path)!r} holds {len(key)} bytes; write {SHORTEST_KEY} random ones or more: "
-            "openssl rand -hex 32"
-        )
-    return key
+class AuditError(PlatformError, RuntimeError):
+    """The audit log and its anchors contradict each other, or no anchor can be written.
+
+    `faults` are the contradictions; none where the file cannot be read or written.
+    """
+
+    faults: tuple[str, ...] = ()
 
 
-def file_of(parts: Parts) -> Path:
-    """Where anchors are kept: PLATFORM_AUDIT_ANCHORS, or a file in the home folder."""
-    return parts.settings.audit_anchors or parts.settings.home / "audit-anchors.jsonl"
+class Anchoring:
+    """One process's hold on a file of anchors; it remembers how far the file was read and held against the chains."""
+
+    def __init__(self, parts: Parts, path: Path | None = None) -> None:
+        self._parts, self.path = parts, file_of(parts) if path is None else path.absolute()
+        self._forget()
+
+    def take(self, now: datetime) -> Anchor | None:
+        """Write the heads that moved since the file's last word on them; None when none has.
+
+        Raises AuditError, with nothing written, where the chains contradict any line of the file, where links since the
+        newest do not follow from each other, or where the file is not what was written.
+        """
+        keys = keys_of(self._parts)
+        try:
+            with self._parts.database.read() as connection:
+                heads = chains.heads(connection)
+                known = anchor_files.listed(connection)
+            if not heads and not self.path.exists():
+                return None
+            if self.path == file_of(self._parts):  # another file is its maker's, who may have put it elsewhere
+                _refuse(_missing(known, self.path))
+            with _alone(self.path) as file:
+                made = self._take(file, keys, now)
+        except BaseException as error:
+            self._forget()  # what was not held against the chains to the end is read again
+            if isinstance(error, OSError) and not isinstance(error, PlatformError):
+                raise AuditError(f"anchors cannot be kept in {self.path} ({error.strerror or error})") from error
+            raise
+        return made
+
+    def _forget(self) -> None:
+        self._progress, self._newest = Progress(), dict[str, Link]()
+        self._inode = 0
+
+    def _take(self, file: int, keys: tuple[bytes, ...], now: datetime) -> Anchor | None:
+        stat = os.fstat(file)
+        if self._inode != stat.st_ino or stat.st_size < self._progress.offset:
+            self._forget()  # another file, or one that was cut short: read it whole
+        self._inode = stat.st_ino
+        if stat.st_size and os.pread(file, 1, stat.st_size - 1) != b"\n":
+            _append(file, b"\n")  # a crash or a full disk left a line unfinished; the next begins a new one
+        fresh = Anchored()
+        with self._parts.database.read() as connection:
+            known = anchor_files.listed(connection)
+            self._progress.marks = {each.lines: "" for each in known} | {self._progress.lines: self._progress.digest}
+            for anchor in read(self.path, keys, self._progress):
+                fresh.add(anchor)
+            heads = {head.name: head for head in chains.heads(connection)}
+            self._newest |= {
+                name: link
+                for name, link in fresh.newest().items()
+                if name not in self._newest or self._newest[name].number <= link.number
+            }
+            faults = [*self._progress.faults, *_cut(known, self._progress, self.path)]
+            faults += contradictions(connection, fresh)
+            _refuse(faults or unfollowed(connection, self._newest, heads))
+        moved = {
+            name: (head.number, head.hash)
+            for name, head in heads.items()
+            if name not in self._newest or self._newest[name].hash != head.hash
+        }
+        if not moved:
+            return None
+        made = Anchor(chains.moment(now), moved, proved=bool(keys))
+        _append(file, line_of(made, keys, self._progress))
+        self._remember(keys, now)
+        return made
+
+    def _remember(self, keys: tuple[bytes, ...], now: datetime) -> None:
+        """Read what was just written, and let the database know how far the file goes."""
+        for anchor in read(self.path, keys, self._progress):
+            self._newest |= {name: Link(*head, anchor.at) for name, head in anchor.heads.items()}
+        at = self._progress
+        written = AnchorFile(at.file, str(self.path), socket.gethostname(), at.lines, at.digest, now)
+        with self._parts.database.write() as connection:
+            anchor_files.remember(connection, written)
 
 
 def take(parts: Parts, path: Path, now: datetime) -> Anchor | None:
-    """Write the heads that have moved since the file's last word on them; None when none has."""
-    key, known = key_of(parts), newest(list(read(path, None)))
+    """Write the heads that moved into a file, which is read whole for it; see `Anchoring.take`."""
+    return Anchoring(parts, path).take(now)
+
+
+def examine(parts: Parts, path: Path, *, copy: bool = False) -> tuple[Anchored, list[str]]:
+    """Everything a file of anchors tells, and what is wrong with the file itself; a copy may lack the newest lines.
+
+    Read this before the chains: what is anchored meanwhile is then no contradiction.
+    """
     with parts.database.read() as connection:
-        heads = {head.name: (head.number, head.hash) for head in chains.heads(connection)}
-    moved = {name: head for name, head in heads.items() if name not in known or known[name].heads[name] != head}
-    if not moved:
+        known = anchor_files.listed(connection)
+    progress, anchored = Progress(marks={each.lines: "" for each in known}), Anchored()
+    for anchor in read(path, keys_of(parts), progress):
+        anchored.add(anchor)
+    faults = [*progress.faults, *_cut(known, progress, path, copy=copy)]
+    if copy and not path.is_file():
+        faults.append(f"anchors: {path} is not there")
+    return anchored, faults if copy else [*_missing(known, path), *faults]
+
+
+def begin_anew(parts: Parts, path: Path, reason: str, actor: str) -> Path | None:
+    """Put a file of anchors aside because a person says why it contradicts, and begin a new one; returns where it lies.
+
+    The old file is kept beside the new one, and the log says who accepted what.
+    """
+    path, now = path.absolute(), parts.clock()
+    aside = path.with_name(f"{path.stem}.{now:%Y%m%dT%H%M%S%fZ}{path.suffix}")
+    anchored, faults = examine(parts, path)
+    with parts.database.write() as connection:
+        faults += contradictions(connection, anchored)
+        ids = [each.id for each in anchor_files.listed(connection) if each.path == str(path)]
+        anchor_files.moved(connection, ids, str(aside))
+        details = {"reason": reason, "kept": str(aside), "faults": faults[:20]}
+        audit.note(connection, actor, ACCEPT, f"anchors/{path.name}", now, details)
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
         return None
-    told = {"at": chains.moment(now), "heads": {name: list(head) for name, head in moved.items()}}
-    line = told if key is None else told | {"hmac": _mac(key, told)}
+    return aside
+
+
+def _missing(known: list[AnchorFile], path: Path) -> list[str]:
+    """That a file is gone, or is empty, which the database knows to have been written."""
+    if path.is_file() and path.stat().st_size:
+        return []
+    return [
+        f"anchors: {path} had {each.lines} lines at {each.at:%F %T} and is gone; it was written on host {each.host}: "
+        "verify there, give a copy with --anchors, or accept the loss with `platform audit anchor --accept REASON`"
+        for each in known
+        if each.path == str(path)
+    ][-1:]
+
+
+def _cut(known: list[AnchorFile], at: Progress, path: Path, *, copy: bool = False) -> list[str]:
+    """How a file differs from what the database remembers of it."""
+    for each in known:
+        if each.id == at.file and each.lines > at.lines:
+            return [] if copy else [f"anchors: {path} ends after line {at.lines}; {each.lines} were written"]
+        if each.id == at.file and at.marks.get(each.lines) not in ("", None, each.digest):
+            return [f"anchors: the first {each.lines} lines of {path} are not those that were written"]
+    here = [each for each in known if each.path == str(path) and each.host == socket.gethostname()]
+    if here and at.lines and at.file not in {each.id for each in here}:
+        return [f"anchors: {path} is not the file of {here[-1].lines} lines that was written at {here[-1].at:%F %T}"]
+    return []
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        error = AuditError(
+            f"the audit log contradicts its anchors, so none is written: {shown}. Look with `platform audit verify`; "
+            "where you know why (a restored backup), `platform audit anchor --accept REASON` begins anew"
+        )
+        error.faults = tuple(faults)
+        raise error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[int]:
+    """The file, open for adding to and locked against other writers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, sort_keys=True) + "\n")
-    return Anchor(str(told["at"]), moved, proved=key is not None)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
 
 
-def read(path: Path, key: bytes | None) -> Iterator[Anchor]:
-    """The anchors of a file, oldest first; a line that was cut short is passed over, as is a file that is not there."""
-    if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-            heads = {str(name): (int(number), str(hashed)) for name, (number, hashed) in line["heads"].items()}
-            told = {"at": line["at"], "heads": line["heads"]}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        proved = key is not None and hmac.compare_digest(_mac(key, told), str(line.get("hmac", "")))
-        yield Anchor(str(line["at"]), heads, proved)
-
-
-def newest(anchors: list[Anchor]) -> dict[str, Anchor]:
-    """The last anchor that tells of each chain."""
-    return {name: anchor for anchor in anchors for name in anchor.heads}
-
-
-def _mac(key: bytes, told: object) -> str:
-    return hmac.digest(key, json.dumps(told, sort_keys=True).encode(), sha256).hex()
+def _append(file: int, line: bytes) -> None:
+    """Add the whole of it or nothing."""
+    size, written = os.fstat(file).st_size, 0
+    try:
+        while written < len(line):
+            written += os.write(file, line[written:])
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise

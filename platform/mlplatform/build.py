@@ -13,6 +13,8 @@ from dotenv import dotenv_values
 
 from mlplatform.champion import Champions, Change
 from mlplatform.clock import Clock, new_id, utc_now
+from mlplatform.logs import set_up_logging
+from mlplatform.privacy import make_private
 from mlplatform.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -113,12 +115,13 @@ def environment() -> Mapping[str, str]:
 
 
 def build(settings: Settings, *, answering: bool = False) -> Parts:
-    """Prepare this process (quiet libraries, logging) and hand out its parts."""
+    """Prepare this process (quiet libraries, private files, logging) and hand out its parts."""
+    make_private(settings)
     leave_untracked(os.environ)
     provide(os.environ, settings.home.resolve())
     own = (settings.host, settings.mlflow_host)
     os.environ.update(without_proxy_for_this_host(os.environ, own))
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logging(settings.log_level)
     for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a slot that is still being judged is no news

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from mlplatform.clock import Clock
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.store import audit, evaluations, leases, promotions, quarantines, retrainings
+from mlplatform.store import audit, covered, evaluations, leases, promotions, quarantines, retrainings
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
 from registry.confidence import CALIBRATION_TAG, Doubt
@@ -180,7 +180,8 @@ class Champions:
         _pin_accuracy(connection, version, self.clock)
         _pin_calibration(connection, version, self.clock)
         _pin_digests(connection, version, self.clock)
-        details = {"from": change.expected, "reason": change.reason, "fence": lease.fence}
+        rows = covered.of_promotion(connection, promotion.seq)
+        details = {"from": change.expected, "reason": change.reason, "fence": lease.fence, "rows": rows}
         audit.note(connection, change.actor, change.kind, f"{change.model}/{change.to_version}", now, details)
         if change.within is not None:
             change.within(connection, promotion)
@@ -225,7 +226,8 @@ def quarantine(
     changed = quarantines.add(connection, model, version, actor, reason, now, lifted=lifted)
     if changed:
         action = "lift-quarantine" if lifted else "quarantine"
-        audit.note(connection, actor, action, f"{model}/{version}", now, {"reason": reason})
+        rows = covered.of_quarantine(connection, model, version)
+        audit.note(connection, actor, action, f"{model}/{version}", now, {"reason": reason, "rows": rows})
     return changed
 
 

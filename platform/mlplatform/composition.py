@@ -25,10 +25,11 @@ from monitors.rollback import Rollback, rollback_alert, rollback_webhook
 from monitors.rules import Rule
 from monitors.slack import slack_payload
 from monitors.stall import Stall, stall_alert, stall_webhook
+from monitors.tampering import Tampering, tampering_alert, tampering_webhook
 from monitors.webhook import webhook_payload
 
 MESSAGE_ID_DOMAIN = "mlplatform.invalid"
-Message = Notice | Rollback | Loss | Ending | Promotion | Stall
+Message = Notice | Rollback | Loss | Ending | Promotion | Stall | Tampering
 
 
 def compose(notice: Message, name: str, channel: Channel) -> dict[str, object]:
@@ -57,6 +58,8 @@ def _webhook(notice: Message) -> dict[str, object]:
             return loss_webhook(notice)
         case Stall():
             return stall_webhook(notice)
+        case Tampering():
+            return tampering_webhook(notice)
         case Ending():
             return ending_webhook(notice)
         case Promotion():
@@ -76,6 +79,8 @@ def _alertmanager(notice: Message, name: str) -> dict[str, object]:
             return loss_alert(notice, name)
         case Stall():
             return stall_alert(notice, name)
+        case Tampering():
+            return tampering_alert(notice, name)
         case Notice():
             return alertmanager_payload(notice, name)
         case Ending() | Promotion():

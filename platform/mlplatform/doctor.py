@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
+from mlplatform import anchors
 from mlplatform.build import Parts, build, environment
+from mlplatform.contradictions import contradictions
 from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.label_status import in_words, label_status, last_judged
 from mlplatform.label_use import starved_by
 from mlplatform.people import known_keys
+from mlplatform.privacy import open_to_others
 from mlplatform.proxies import proxy_of
 from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.spool import shelf
@@ -75,6 +78,14 @@ def _disk(parts: Parts) -> Iterator[tuple[str, str]]:
     yield mark, f"{free / 2**30:.1f} GiB free at {home}"
 
 
+def _files(parts: Parts) -> Iterator[tuple[str, str]]:
+    mask, paths = parts.settings.umask, list(open_to_others(parts.settings))
+    for path in paths:
+        yield "problem", f"other users may use {path} (PLATFORM_UMASK={mask}); its owner may close it"
+    if not paths:
+        yield "ok", f"what lies in the home is private (PLATFORM_UMASK={mask})"
+
+
 def _recording(parts: Parts) -> Iterator[tuple[str, str]]:
     folder = parts.settings.spool_folder
     seen = shelf.look(folder)
@@ -128,6 +139,8 @@ def _replaced(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
 def _mlflow(parts: Parts) -> Iterator[tuple[str, str]]:
     parts.tracking.check()
     yield "ok", f"MLflow {metadata.version('mlflow')} store answers"
+    for name, place in parts.tracking.strange_locations().items():
+        yield "problem", f"MLflow experiment {name} keeps its files at {place}, outside of the home's artifacts"
 
 
 def _model(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -244,17 +257,46 @@ def _doors(parts: Parts) -> Iterator[tuple[str, str]]:
     yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
 
 
+def _audit(parts: Parts) -> Iterator[tuple[str, str]]:
+    try:
+        if _tables_are_current(parts):
+            yield from anchor_findings(parts)
+        else:
+            yield "note", "not looked at: the database's tables are not those of this version"
+    except StoreUnavailableError:
+        yield "note", "not looked at: the database is away"
+
+
+def anchor_findings(parts: Parts) -> Iterator[tuple[str, str]]:
+    """What the anchors say of the audit log's links; rows are looked at by `platform audit verify` alone."""
+    path = anchors.file_of(parts)
+    anchored, faults = anchors.examine(parts, path)
+    with parts.database.read() as connection:
+        faults += contradictions(connection, anchored)
+    for fault in faults[:MOST_FAULTS]:
+        yield "problem", fault
+    if len(faults) > MOST_FAULTS:
+        yield "problem", f"and {len(faults) - MOST_FAULTS} more; `platform audit verify` names all"
+    count = sum(len(links) for links in anchored.links.values())
+    if not count:
+        yield "note", f"no anchors in {path}; the leading watcher writes them"
+    elif not faults:
+        yield "ok", f"{count} anchored links are in their chains; `platform audit verify` also looks at rows"
+
+
 def _tables_are_current(parts: Parts) -> bool:
     """Whether `parts.database`, which creates and upgrades tables, would change none."""
     current, newest = Database(parts.settings.store_url).revision()
     return current == newest
 
 
+MOST_FAULTS = 10
 RECENT = timedelta(days=1)  # notices that were given up before are history
 LATE = timedelta(minutes=10)  # notices that nobody took for so long are a receiver's fault
 CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "settings": _settings,
     "disk": _disk,
+    "files": _files,
     "recording": _recording,
     "database": _database,
     "mlflow": _mlflow,
@@ -263,4 +305,5 @@ CHECKS: dict[str, Callable[[Parts], Iterator[tuple[str, str]]]] = {
     "processes": _processes,
     "labels": _labels,
     "doors": _doors,
+    "audit": _audit,
 }

@@ -11,6 +11,7 @@ from mlplatform.store.dossier import Dossier, dossier
 from mlplatform.store.evaluations import Evaluation
 from monitors import wording
 from monitors.alerts import Alert
+from monitors.controls import escape_controls
 from monitors.notify import about_keys
 from monitors.rules import Rule
 
@@ -26,7 +27,10 @@ class Explanation:
     @property
     def text(self) -> str:
         """All of it for a terminal."""
-        parts = [f"{name}\n" + "\n".join(f"  {line}" for line in lines) for name, lines in self.sections.items()]
+        parts = [
+            "\n".join([name, *(f"  {escape_controls(line)}" for line in lines)])
+            for name, lines in self.sections.items()
+        ]
         return "\n\n".join([self.heading, *parts])
 
 
@@ -58,9 +62,9 @@ def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str]) -> Exp
     key = f" ({about_keys(rule, [alert.key]) if rule else alert.key})" if alert.key else ""
     heading = (
         f"{alert.rule}{key} · {alert.model} v{alert.version} · {alert.severity} · {alert.state} since "
-        f"{_time(alert.since)}\nalert {alert.id}"
+        f"{_time(alert.since)}"
     )
-    return Explanation(alert, heading, said)
+    return Explanation(alert, f"{escape_controls(heading)}\nalert {escape_controls(alert.id)}", said)
 
 
 _UNLESS: Final = (

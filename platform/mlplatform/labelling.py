@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mlplatform.build import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.store import audit, erased, feedback, judged, predictions, uncounted, waiting
+from mlplatform.store import audit, covered, erased, feedback, judged, predictions, uncounted, waiting
 from mlplatform.store.truths import SOURCES
 
 log = logging.getLogger(__name__)
@@ -189,10 +189,13 @@ def _trace(
     now: datetime,
 ) -> None:
     """Write what changed into the audit log."""
+    unchanged = ("repeated", "waiting", "erased")
+    changed = {each.id: each.prediction_id for each in taken if each.outcome not in unchanged}
+    rows = covered.of_labels(connection, changed)
     for label, accepted in zip(labels, taken, strict=True):
-        if accepted.outcome not in ("repeated", "waiting", "erased"):
-            details = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
-            details |= {"key": key_id} if key_id else {}
+        if accepted.outcome not in unchanged:
+            details: dict[str, object] = {"label": label.label, "source": label.source, "outcome": accepted.outcome}
+            details |= {"rows": rows[accepted.id]} | ({"key": key_id} if key_id else {})
             subject = f"prediction/{label.prediction_id}"
             audit.note(connection, label.reviewer or "api", "feedback", subject, now, details)
 

@@ -24,6 +24,7 @@ from monitors.promotion import Promotion
 from monitors.rollback import Rollback
 from monitors.rules import AlertsConfig, Rule
 from monitors.stall import Stall
+from monitors.tampering import Tampering
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def post_change(connection: Connection, parts: Parts, change: Change, promotion:
 def post_alone(
     connection: Connection,
     parts: Parts,
-    notice: Rollback | Loss | Promotion | Stall,
+    notice: Rollback | Loss | Promotion | Stall | Tampering,
     now: datetime,
     among: Collection[str] | None = None,
     due: datetime | None = None,

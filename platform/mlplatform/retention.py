@@ -96,7 +96,7 @@ def plan(parts: Parts) -> dict[str, Any]:
 
 
 def _remove_old(parts: Parts, actor: str, before: datetime, prove: Prove, pace: Pace) -> Erased:
-    """Remove answers given before a moment, and say so in the audit log with the first of them."""
+    """Remove answers given before a moment, and say so in the audit log with each portion."""
     name, gone, reached, last = parts.family.name, Erased(), "", ""
 
     def old(connection: Connection) -> list[str]:
@@ -108,8 +108,7 @@ def _remove_old(parts: Parts, actor: str, before: datetime, prove: Prove, pace: 
     def tell(connection: Connection, ids: list[str]) -> None:
         nonlocal last
         last = ids[-1]
-        if not gone.answers:
-            audit.erased(connection, actor, parts.clock(), before=before)
+        audit.erased(connection, actor, parts.clock(), before=before, answers=len(ids))
 
     while pace.goes_on():
         begun = pace.now()

@@ -17,7 +17,8 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from mlplatform import anchors
+from mlplatform.alarm import anchor_or_alarm
+from mlplatform.anchors import Anchoring
 from mlplatform.aside import Aside
 from mlplatform.build import Parts
 from mlplatform.clock import EPOCH
@@ -81,6 +82,7 @@ class Watcher:
         self._governor = Governor(self.parts)
         self._courier = courier(self.parts)
         self._warden = Warden(self.parts)
+        self._anchoring = Anchoring(self.parts)
         self._measuring = ThreadPool(1, thread_name_prefix="measure")
 
     @property
@@ -201,9 +203,9 @@ class Watcher:
             Referee(self.parts).round(lease)
 
     def anchor(self) -> None:
-        """Write down the heads of the audit log's chains, outside the database."""
-        if self._lease is not None:
-            anchors.take(self.parts, anchors.file_of(self.parts), self.parts.clock())
+        """Write down the heads of the audit log's chains, outside the database; alarm where they contradict."""
+        if (lease := self._lease) is not None:
+            anchor_or_alarm(self.parts, self._anchoring, lease)
 
     def reconcile(self) -> None:
         """Close label audits that are done, tell of lost predictions, and make MLflow agree with the history."""

@@ -234,6 +234,9 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         9.0, gt=0, description="From SIGTERM on, when a server has ended whatever happens; what waits stays on disk."
     )
+    umask: str = Field(
+        "0077", description="Rights (octal) that files of the platform give nobody; 0007 shares them with the group."
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
@@ -250,6 +253,13 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if value and not (parts.scheme in ("http", "https") and parts.hostname):
             raise ValueError("is not the address of an HTTP proxy; write http://host:port")
+        return value
+
+    @field_validator("umask")
+    @classmethod
+    def _owners_keep_their_rights(cls, value: str) -> str:
+        if not value.isdecimal() or set(value) - set("01234567") or int(value, 8) > 0o777 or int(value, 8) & 0o700:
+            raise ValueError("give an octal number that leaves the owner all rights: 0077, or 0007 for a shared group")
         return value
 
     @field_validator("training_memory_mb")
@@ -290,6 +300,11 @@ class Settings(BaseSettings):
     def asks_for_keys(self) -> bool:
         """Whether the API server asks for keys."""
         return self.auth == "on" or (self.auth == "auto" and self.host not in LOOPBACK)
+
+    @property
+    def umask_bits(self) -> int:
+        """The umask as a number."""
+        return int(self.umask, 8)
 
     @property
     def store_url(self) -> str:

@@ -6,17 +6,24 @@ It names what was changed, removed or put elsewhere; it mends nothing, and canno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from mlplatform.anchors import Anchor, newest
+from mlplatform.anchors import Anchor, examine, file_of, keys_of
+from mlplatform.build import Parts
+from mlplatform.clock import utc_now
+from mlplatform.contradictions import Anchored, contradictions
+from mlplatform.covered_rows import small_rows, verify_rows
+from mlplatform.erasure_claims import ErasureClaims
 from mlplatform.store import audit, batches, chains
 from mlplatform.store.database import Database
 from mlplatform.store.patience import unhurried
 from mlplatform.store.predictions import Prediction
-from mlplatform.store.schema import audit_log, predictions
+from mlplatform.store.schema import predictions
 from mlplatform.store.schema_doors import audit_batches
+from monitors.controls import escape_controls
 
 MOST_FAULTS: Final = 1000
 """So many are named; all are counted."""
@@ -32,6 +39,7 @@ class Report:
     erased: int = 0
     anchored: int = 0
     unchained: int = 0
+    rows: int = 0
     faults: list[str] = field(default_factory=list)
     fault_count: int = 0
 
@@ -49,39 +57,67 @@ class Report:
         """The report in words, a line for each fault that is named."""
         seen = (
             f"{self.entries} entries, {self.batches} batches with {self.answers} predictions, {self.erased} erased on "
-            f"purpose, {self.anchored} anchored heads, {self.unchained} predictions in no batch"
+            f"purpose, {self.anchored} anchored heads, {self.unchained} predictions in no batch, "
+            f"{self.rows} labels, promotions, keys and quarantines"
         )
-        return "\n".join([seen, *self.faults, "sound" if self.sound else f"{self.fault_count} faults"])
+        result = "sound" if self.sound else f"{self.fault_count} faults"
+        return "\n".join([seen, *map(escape_controls, self.faults), result])
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the log's own entries say: which chains began, what was erased, what is older than every batch."""
+    """What the log's entries say: which chains began, what was erased or written, what is older than every batch."""
 
     opened: frozenset[str]
-    erased_before: datetime | None
-    erased_ids: frozenset[str]
+    claims: ErasureClaims
+    rows: dict[str, str]
     older: int
 
 
-@unhurried()
-def verify(database: Database, anchors: Iterable[Anchor] = (), *, signed: bool = False) -> Report:
+def verify(
+    database: Database, anchors: Iterable[Anchor] = (), *, signed: bool = False, now: datetime | None = None
+) -> Report:
     """Verify everything, in one snapshot. With `signed`, an anchor without the key's word is a fault."""
-    report = Report()
-    with database.read() as connection:
-        heads = {head.name: head for head in chains.heads(connection)}
-        known = _log(connection, heads.get(chains.LOG), report)
-        found = _batches(connection, heads, known, report)
-        for name in sorted(known.opened - found):
-            report.fault(f"chain {name}: its birth is in the audit log, and all its batches are gone")
-        _strangers(connection, known, report)
-        _anchors(connection, newest(list(anchors)), report, signed=signed)
+    anchored = Anchored()
+    for anchor in anchors:
+        anchored.add(anchor)
+    return verify_against(database, anchored, signed=signed, now=now or utc_now())
+
+
+def verify_at_home(parts: Parts, copy: Path | None = None) -> Report:
+    """Verify everything against the file of anchors that is kept here, or against a copy of one."""
+    anchored, faults = examine(parts, copy or file_of(parts), copy=copy is not None)
+    report = verify_against(parts.database, anchored, signed=bool(keys_of(parts)), now=parts.clock())
+    for fault in faults:
+        report.fault(fault)
     return report
 
 
-def _log(connection: Connection, head: chains.Head | None, report: Report) -> _Known:
+@unhurried()
+def verify_against(database: Database, anchored: Anchored, *, signed: bool, now: datetime) -> Report:
+    """Verify everything against links that were anchored."""
+    report = Report()
+    with database.read() as connection:
+        heads = {head.name: head for head in chains.heads(connection)}
+        known = _log(connection, heads.get(chains.LOG), ErasureClaims(now, anchored.latest_times()), report)
+        seen = _batches(connection, heads, known, report)
+        known.claims.close(report.fault)
+        for name in sorted(known.opened - seen):
+            report.fault(f"chain {name}: its birth is in the audit log, and all its batches are gone")
+        _strangers(connection, known, report)
+        report.rows = verify_rows(connection, known.rows, known.claims.ids, report.fault)
+        if signed:
+            for name, at in sorted(anchored.unproved.items()):
+                report.fault(f"anchor of {at} for chain {name}: the key does not vouch for it")
+        for fault in contradictions(connection, anchored):
+            report.fault(fault)
+        report.anchored = len(anchored.links)
+    return report
+
+
+def _log(connection: Connection, head: chains.Head | None, claims: ErasureClaims, report: Report) -> _Known:
     number, previous = 0, chains.genesis(chains.LOG)
-    opened, ids, before, older = set(), set(), None, 0
+    opened, rows, older = set(), dict[str, str](), 0
     for kept in audit.chain(connection):
         entry, told = kept.entry, f"{kept.entry.action} {kept.entry.subject} by {kept.entry.actor}"
         if kept.number is None or kept.hash is None:
@@ -92,27 +128,30 @@ def _log(connection: Connection, head: chains.Head | None, report: Report) -> _K
             report.fault(f"audit log: entry {kept.number} ({told}, {entry.at:%F %T}) is not what was written")
         number, previous = kept.number, kept.hash
         report.entries += 1
-        if entry.action == batches.OPEN:
+        details: object = entry.details  # whoever writes past the platform may write anything
+        if not isinstance(details, dict):
+            report.fault(f"audit log: entry {kept.number} ({told}) has details that this product does not write")
+        elif entry.action == batches.OPEN:
             opened.add(entry.subject.removeprefix("chain/"))
         elif entry.action == audit.ERASE:
-            ids.update(entry.details.get("ids", ()))
-            moment = entry.details.get("before")
-            before = max(filter(None, (before, moment and datetime.fromisoformat(moment))), default=None)
+            claims.take(kept, report.fault)
         elif entry.action == "begin-chain":
-            older = int(entry.details.get("predictions", 0))
+            older = int(details.get("predictions", 0))
+        else:
+            rows |= small_rows(details)
     _ends(report, "audit log: entry", number, previous, head)
-    return _Known(frozenset(opened), before, frozenset(ids), older)
+    return _Known(frozenset(opened), claims, rows, older)
 
 
 def _batches(connection: Connection, heads: Mapping[str, chains.Head], known: _Known, report: Report) -> set[str]:
     name, number, previous = "", 0, ""
-    found: set[str] = set()
+    seen: set[str] = set()
     for batch in batches.chain(connection):
         if batch.chain != name:
             if name:
                 _ends(report, f"chain {name}: batch", number, previous, heads.get(name))
             name, number, previous = batch.chain, 0, chains.genesis(batch.chain)
-            found.add(name)
+            seen.add(name)
             if name not in known.opened:
                 report.fault(f"chain {name}: its birth is not in the audit log")
         sound = _follows(report, f"chain {name}: batch", number, batch.number)
@@ -120,27 +159,28 @@ def _batches(connection: Connection, heads: Mapping[str, chains.Head], known: _K
             report.fault(f"chain {name}: batch {batch.number} ({batch.at:%F %T}) is not what was written")
         number, previous = batch.number, batch.hash
         report.batches += 1
-        _answers(connection, batch, known, report)
+        if name != chains.ROWS:
+            _answers(connection, batch, known, report)
     if name:
         _ends(report, f"chain {name}: batch", number, previous, heads.get(name))
-    for gone in sorted(set(heads) - found - {chains.LOG} - known.opened):
+    for gone in sorted(set(heads) - seen - {chains.LOG} - known.opened):
         report.fault(f"chain {gone}: it has a head and no batches")
-    return found
+    return seen
 
 
 def _answers(connection: Connection, batch: batches.Batch, known: _Known, report: Report) -> None:
     rows = connection.execute(select(predictions).where(predictions.c.id.in_(list(batch.leaves))))
-    held = {row.id: batches.digest(Prediction(**row._mapping)) for row in rows}
-    lawful = known.erased_before is not None and batch.oldest < known.erased_before
+    held = {row.id: Prediction(**row._mapping) for row in rows}
+    missing = []
     for key, digest in batch.leaves.items():
-        if key in held:
-            report.answers += 1
-            if held[key] != digest:
-                report.fault(f"prediction {key} is not what was recorded (chain {batch.chain}, batch {batch.number})")
-        elif lawful or key in known.erased_ids:
-            report.erased += 1
-        else:
-            report.fault(f"prediction {key} was removed (chain {batch.chain}, batch {batch.number})")
+        if key not in held:
+            missing.append(key)
+            continue
+        report.answers += 1
+        if not batches.is_digest(digest, held[key]):
+            report.fault(f"prediction {key} is not what was recorded (chain {batch.chain}, batch {batch.number})")
+    if missing:
+        report.erased += known.claims.judge(connection, missing, batch, report.fault)
 
 
 def _strangers(connection: Connection, known: _Known, report: Report) -> None:
@@ -150,29 +190,11 @@ def _strangers(connection: Connection, known: _Known, report: Report) -> None:
     if report.unchained <= known.older:
         return
     chained = {key for batch in batches.chain(connection) for key in batch.leaves}
-    first = connection.scalar(select(func.min(audit_batches.c.oldest)))
+    first = connection.scalar(select(func.min(audit_batches.c.oldest)).where(audit_batches.c.chain != chains.ROWS))
     query = select(predictions.c.id, predictions.c.at).order_by(predictions.c.id)
     for row in connection.execute(query, execution_options={"yield_per": 1000}):
         if row.id not in chained and (not known.older or first is None or row.at >= first):
             report.fault(f"prediction {row.id} was recorded by no server: it is in no batch")
-
-
-def _anchors(connection: Connection, newest: Mapping[str, Anchor], report: Report, *, signed: bool) -> None:
-    for name, anchor in sorted(newest.items()):
-        number, hashed = anchor.heads[name]
-        if signed and not anchor.proved:
-            report.fault(f"anchor of {anchor.at} for chain {name}: the key does not vouch for it")
-            continue
-        if name == chains.LOG:
-            query = select(audit_log.c.hash).where(audit_log.c.number == number)
-        else:
-            query = select(audit_batches.c.hash).where(audit_batches.c.chain == name, audit_batches.c.number == number)
-        held = connection.scalar(query)
-        if held is None:
-            report.fault(f"chain {name}: link {number} was there at {anchor.at} and is gone")
-        elif held != hashed:
-            report.fault(f"chain {name}: link {number} is not the one of {anchor.at}: what came before was made anew")
-        report.anchored += 1
 
 
 def _follows(report: Report, what: str, number: int, following: int) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.driftgym import Gym
-from benchmarks.gym.play import play
+from benchmarks.gym.play import play, standing
 from benchmarks.gym.rivals import Rival, Window, alarms, calibrated, healthy_streams, our_alarms
 from benchmarks.gym.scenarios import CHANGE, PER_HOUR, scenarios
 from benchmarks.gym.stage import Stage, first_champion
@@ -69,9 +69,34 @@ def test_streams_show_the_old_world_until_the_change(atlas: Atlas) -> None:
     assert {each.place for each in after} == {"old", "rescanned"}
 
 
-def test_a_stream_is_the_same_every_time(atlas: Atlas, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first_champion(first, atlas, 3.0)
+@pytest.fixture(scope="module")
+def first(atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a first version."""
+    home = tmp_path_factory.mktemp("gym") / "first"
+    first_champion(home, atlas, 3.0)
+    return home
+
+
+def test_an_alarm_about_a_class_that_was_misread_too_often_from_the_start_is_no_false_one(
+    atlas: Atlas, first: Path, tmp_path: Path
+) -> None:
+    healthy = next(each for each in scenarios(atlas, {}) if each.name == "stationary")
+    stage = Stage(tmp_path / "home", first, atlas, 1, margin=3.0)
+    said = stage.answers(1, "old", 1.0, "stream")
+    truths = atlas.places["old"].stream.labels
+    said[truths != 3] = np.eye(10, dtype=np.float32)[truths[truths != 3]]
+    said[truths == 3] = np.eye(10, dtype=np.float32)[3]
+    assert standing(stage, healthy) == frozenset()
+    threes = np.flatnonzero(truths == 3)
+    said[threes[: len(threes) // 4]] = np.eye(10, dtype=np.float32)[5]
+    assert stage.misread_classes({("old", 1.0): 1.0})["3"] == pytest.approx(len(threes) // 4 / len(threes))
+    assert standing(stage, healthy) == {("class-error", "3")}
+    played = play(stage, replace(healthy, days=6.0), renews=False)
+    stage.close()
+    assert (played.false_alarms, played.standing, played.found_day) == (0, 1, None)
+
+
+def test_a_stream_is_the_same_every_time(atlas: Atlas, first: Path, tmp_path: Path) -> None:
     stream = replace(next(each for each in scenarios(atlas, {}) if each.name == "abrupt-scanner"), days=1.0)
     played = []
     for name in ("once", "again"):

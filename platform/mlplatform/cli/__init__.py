@@ -10,7 +10,7 @@ import sys
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
 from mlplatform.cli.edge import edge_app, export_model
-from mlplatform.cli.exits import exit_code
+from mlplatform.cli.exits import FAILED, exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
@@ -18,7 +18,9 @@ from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
 from mlplatform.cli.root import app
 from mlplatform.cli.trials import canary, shadow
+from mlplatform.logs import print_tracebacks_safely, safe_traceback
 from mlplatform.untracked import leave_untracked
+from monitors.controls import indent_further_lines
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
@@ -39,11 +41,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="replace")  # a word less is better than a traceback
+    print_tracebacks_safely()
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever ends it is printed
         code = exit_code(error)
         if code is None:
-            raise
-        print(f"platform: {error}", file=sys.stderr)  # noqa: T201 - this is the command line
+            print(safe_traceback(type(error), error, error.__traceback__), file=sys.stderr)  # noqa: T201
+            sys.exit(FAILED)
+        print(indent_further_lines(f"platform: {error}"), file=sys.stderr)  # noqa: T201 - this is the command line
         sys.exit(code)

@@ -84,12 +84,18 @@ def log_entries(
     if as_json:
         print_json(rows)
     else:
+        for row in rows:  # what entries vouch for is for verification, not for reading
+            row["details"] = {name: value for name, value in row["details"].items() if name != "rows"}
         print_table("audit log", rows, ("number", "at", "actor", "action", "subject", "details"), "empty")
 
 
 @audit_app.command("anchor")
 def take_anchor(
     out: Annotated[Path | None, typer.Option("--out", help="File to add to; PLATFORM_AUDIT_ANCHORS otherwise.")] = None,
+    accept: Annotated[
+        str, typer.Option("--accept", help="Why the file is put aside and begun anew, though it contradicts.")
+    ] = "",
+    by: Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")] = "cli",
     as_json: AsJson = False,
 ) -> None:
     """Write down the heads of the audit log's chains, to be kept outside the database."""
@@ -99,9 +105,16 @@ def take_anchor(
 
     parts = build(load_settings())
     path = out or anchors.file_of(parts)
+    aside = anchors.begin_anew(parts, path, accept, by) if accept else None
     made = anchors.take(parts, path, parts.clock())
-    value = {"file": str(path), "chains": 0 if made is None else len(made.heads), "signed": bool(made and made.proved)}
-    say(value, f"{value['chains']} heads that moved are in {path}", as_json)
+    value = {
+        "file": str(path),
+        "chains": 0 if made is None else len(made.heads),
+        "signed": bool(made and made.proved),
+        "aside": aside and str(aside),
+    }
+    words = f"; what was there before is kept in {aside}" if aside else ""
+    say(value, f"{value['chains']} heads that moved are in {path}{words}", as_json)
 
 
 @audit_app.command("verify")
@@ -112,15 +125,11 @@ def verify_log(
     as_json: AsJson = False,
 ) -> None:
     """Find what was changed, removed or reordered in the log and in predictions; exit code 1 when something was."""
-    from mlplatform import anchors
     from mlplatform.build import build
     from mlplatform.plain import plain
     from mlplatform.settings import load_settings
-    from mlplatform.verification import verify
+    from mlplatform.verification import verify_at_home
 
-    parts = build(load_settings())
-    key = anchors.key_of(parts)
-    held = list(anchors.read(anchors_file or anchors.file_of(parts), key))
-    report = verify(parts.database, held, signed=key is not None)
+    report = verify_at_home(build(load_settings()), anchors_file)
     say(plain(report) | {"sound": report.sound}, report.text, as_json)
     raise typer.Exit(0 if report.sound else 1)

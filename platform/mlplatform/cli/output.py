@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from monitors.controls import escape_controls, escape_parts, steering_texts
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,10 +21,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value inste
 
 
 def console() -> "Console":
-    """Where people read."""
-    from rich.console import Console
+    """Where people read. What is printed steers no terminal, and is no markup."""
+    from mlplatform.cli.safe import SafeConsole
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return SafeConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def print_json(value: object) -> None:
@@ -32,11 +34,11 @@ def print_json(value: object) -> None:
 
 
 def say(value: object, text: str, as_json: bool) -> None:
-    """The value as JSON, or a sentence."""
+    """The value as JSON, or a sentence. What stands in the value stays on one line of the text."""
     if as_json:
         print_json(value)
     else:
-        console().print(text, markup=False)
+        console().print(escape_parts(text, steering_texts(value)), markup=False)
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
@@ -45,9 +47,9 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
     from rich.text import Text
 
     if not rows:
-        console().print(f"{title}: {empty}", markup=False)
+        console().print(escape_controls(f"{title}: {empty}"), markup=False)
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(escape_controls(title)), title_justify="left")
     for column in columns:
         whole = column in WHOLE or any(_moment(row.get(column)) for row in rows)
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
@@ -61,7 +63,7 @@ def _cell(value: object) -> str:
     moment = _moment(value)
     if moment is not None:
         return f"{moment:%Y-%m-%d %H:%M}"
-    return "" if value is None else str(value)
+    return "" if value is None else escape_controls(str(value))
 
 
 def _moment(value: object) -> datetime | None:

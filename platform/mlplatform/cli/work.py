@@ -21,6 +21,7 @@ from mlplatform.settings import load_settings
 from mlplatform.store import audit, leases, retrainings
 from mlplatform.store.short_ids import whole_id
 from mlplatform.views import leader_lease, status
+from monitors.controls import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +70,8 @@ def train_now(
         f"{candidate.judgement.accuracy:.2%}; gate: {verdict.outcome}; "
         + ("it is champion now" if promoted else "it is challenger, the champion stays")
     )
-    say(value, "\n".join([sentence, *verdict.reasons, *filter(None, [outcome.labels])]), as_json)
+    lines = [sentence, *verdict.reasons, *filter(None, [outcome.labels])]
+    say(value, "\n".join(map(escape_controls, lines)), as_json)
 
 
 def retrain_queued(reason: str, wait: bool, dry_run: bool, pipeline: str | None, as_json: bool) -> None:
@@ -213,8 +215,9 @@ def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
 
 def _outcome(row: retrainings.Retraining) -> str:
     if row.state != "succeeded":
-        return f"retraining {row.id} {row.state}: {row.error or 'no candidate'}"
-    reasons = "\n".join([*(row.verdict or {}).get("reasons", []), *filter(None, [sentence_of(row.verdict)])])
+        return escape_controls(f"retraining {row.id} {row.state}: {row.error or 'no candidate'}")
+    lines = [*(row.verdict or {}).get("reasons", []), *filter(None, [sentence_of(row.verdict)])]
+    reasons = "\n".join(escape_controls(str(line)) for line in lines)
     became = "is champion now" if row.promoted else "stays challenger"
     return f"version {row.candidate_version} {became}\n{reasons}"
 
@@ -223,22 +226,23 @@ class Bar:
     """A progress bar on stderr, or nothing."""
 
     def __init__(self, title: str, *, quiet: bool) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+        from mlplatform.cli.safe import SafeConsole
+
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+        self._progress = Progress(*columns, console=SafeConsole(stderr=True), disable=quiet)
         self._task = self._progress.add_task(title, total=1, note="")
 
     def at(self, done: int, total: int, note: str = "") -> None:
         """Show how far it is."""
-        self._progress.update(self._task, completed=done, total=total, note=note)
+        self._progress.update(self._task, completed=done, total=total, note=escape_controls(note))
 
     def __enter__(self) -> "Bar":
         self._progress.start()

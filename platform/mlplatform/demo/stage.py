@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from mlplatform.cli.safe import SafeConsole
+from monitors.controls import escape_lines
 
 ROWS = (
     ("known world, version 1", "known_world_v1"),
@@ -24,7 +26,7 @@ class Stage:
     """Prints the story, or nothing when quiet; keeps the seconds of each act."""
 
     def __init__(self, quiet: bool) -> None:
-        self._console = Console(quiet=quiet, highlight=False)
+        self._console = SafeConsole(quiet=quiet, highlight=False)
         self._begun = time.monotonic()
         self.seconds: dict[str, float] = {}
 
@@ -64,7 +66,13 @@ class Stage:
     def notice(self, kind: str, text: str, small: str) -> None:
         """A notice as it arrived."""
         self._console.print(
-            Panel(Text(text), title=f"{kind} received", subtitle=Text(small), title_align="left", expand=False)
+            Panel(
+                Text(escape_lines(text)),
+                title=f"{kind} received",
+                subtitle=Text(small),
+                title_align="left",
+                expand=False,
+            )
         )
 
     def table(self, figures: Mapping[str, Any]) -> None:

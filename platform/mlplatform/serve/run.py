@@ -11,6 +11,7 @@ import uvicorn
 from mlplatform.build import build
 from mlplatform.cli.output import say
 from mlplatform.links import http_address
+from mlplatform.privacy import check_spool_owner
 from mlplatform.serve.app import create_app
 from mlplatform.serve.connections import Connections, bounds_of
 from mlplatform.serve.protocol import HttpConnection
@@ -40,6 +41,7 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
 def assembled(settings: Settings) -> Server:
     """A server as `platform serve` runs it."""
     parts = build(settings, answering=True)
+    check_spool_owner(settings)
     writer = ProcessWriter(settings.store_url, patience=parts.patience) if settings.recorder == "process" else None
     return assemble(parts, writer=writer)
 

@@ -58,10 +58,21 @@ def note(
 
 
 def erased(
-    connection: Connection, actor: str, now: datetime, *, before: datetime | None = None, ids: Collection[str] = ()
+    connection: Connection,
+    actor: str,
+    now: datetime,
+    *,
+    before: datetime | None = None,
+    answers: int | None = None,
+    ids: Collection[str] = (),
 ) -> None:
-    """Note that predictions were erased on purpose, all before a moment or some by id: `verify` then misses none."""
-    details = {"before": None if before is None else chains.moment(before), "ids": sorted(ids)}
+    """Note that predictions were erased on purpose, all before a moment or some by id: `verify` then misses none.
+
+    With `answers`, how many of those before the moment: `verify` then misses no more.
+    """
+    details: dict[str, Any] = {"before": None if before is None else chains.moment(before), "ids": sorted(ids)}
+    if answers is not None:
+        details["answers"] = answers
     note(connection, actor, ERASE, "predictions", now, details)
 
 
@@ -86,12 +97,15 @@ def since(connection: Connection, action: str, subject: str, moment: datetime) -
     return [Entry(row.at, row.actor, row.action, row.subject, row.details) for row in connection.execute(query)]
 
 
-def chain(connection: Connection) -> Iterator[Kept]:
-    """Every entry in the order of the chain, those outside of it first."""
+def chain(connection: Connection, after: int | None = None) -> Iterator[Kept]:
+    """Every entry in the order of the chain, those outside of it first; or the entries after one of that number."""
     query = select(audit_log).order_by(audit_log.c.number.is_not(None), audit_log.c.number, audit_log.c.seq)
-    for row in connection.execute(query, execution_options={"yield_per": 1000}):
-        entry = Entry(row.at, row.actor, row.action, row.subject, row.details)
-        yield Kept(row.seq, entry, row.number, row.hash)
+    if after is not None:
+        query = query.where(audit_log.c.number > after)
+    with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            entry = Entry(row.at, row.actor, row.action, row.subject, row.details)
+            yield Kept(row.seq, entry, row.number, row.hash)
 
 
 def _append(connection: Connection, fresh: list[Entry]) -> None:

@@ -1,8 +1,8 @@
 """Predictions as they were recorded, batch by batch, each with its digests in the chain of the server that wrote it.
 
 A chain per server: servers never wait for each other, and the birth of a chain is an entry of the audit log. A
-prediction's digest covers what was said of which picture, by which version and when; not who asked (client, request,
-tags), which may have to be erased.
+prediction's digest covers what was said of which picture, by which version, in which role and when; not who asked
+(client, request, tags), which may have to be erased.
 """
 
 import zlib
@@ -25,6 +25,8 @@ OPEN: Final = "open-chain"
 UNNAMED: Final = "unnamed"
 DIGEST_LETTERS: Final = 32
 """128 of SHA-256's bits: nobody finds a second row of the same digest, and batches stay small."""
+WITH_ROLE: Final = "r"
+"""Marks a digest that covers the prediction's role as well."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,17 @@ class Batch:
 def digest(row: "Prediction") -> str:
     """What identifies a prediction's content."""
     told = [row.id, chains.moment(row.at), row.model_name, row.model_version, row.image_hash, row.label]
-    return sha256(orjson.dumps([*told, row.probabilities, row.confidence, row.latency_ms])).hexdigest()[:DIGEST_LETTERS]
+    content = orjson.dumps([*told, row.probabilities, row.confidence, row.latency_ms, row.role])
+    return WITH_ROLE + sha256(content).hexdigest()[:DIGEST_LETTERS]
+
+
+def is_digest(digest_then: str, row: "Prediction") -> bool:
+    """Whether a row is what it was when this digest was made; digests of older versions cover no role."""
+    if digest_then.startswith(WITH_ROLE):
+        return digest(row) == digest_then
+    told = [row.id, chains.moment(row.at), row.model_name, row.model_version, row.image_hash, row.label]
+    content = orjson.dumps([*told, row.probabilities, row.confidence, row.latency_ms])
+    return sha256(content).hexdigest()[:DIGEST_LETTERS] == digest_then
 
 
 def add(connection: Connection, instance: str, rows: Sequence["Prediction"]) -> None:
@@ -65,11 +77,14 @@ def add(connection: Connection, instance: str, rows: Sequence["Prediction"]) -> 
         audit.note(connection, name, OPEN, f"chain/{name}", at)
 
 
-def chain(connection: Connection) -> Iterator[Batch]:
-    """Every batch, chain by chain in order; one whose content cannot be read has no leaves."""
+def chain(connection: Connection, name: str | None = None, after: int = 0) -> Iterator[Batch]:
+    """Every batch, chain by chain in order, or those of one chain; one whose content cannot be read has no leaves."""
     query = select(audit_batches).order_by(audit_batches.c.chain, audit_batches.c.number)
-    for row in connection.execute(query, execution_options={"yield_per": 20}):
-        yield Batch(row.chain, row.number, row.at, row.oldest, _unpacked(row.leaves), row.hash)
+    if name is not None:
+        query = query.where(audit_batches.c.chain == name, audit_batches.c.number > after)
+    with connection.execute(query, execution_options={"yield_per": 20}) as rows:
+        for row in rows:
+            yield Batch(row.chain, row.number, row.at, row.oldest, _unpacked(row.leaves), row.hash)
 
 
 def _content(number: int, at: datetime, oldest: datetime, leaves: bytes) -> list[object]:

@@ -16,7 +16,9 @@ from mlplatform.store.database import insert_new
 from mlplatform.store.schema_doors import audit_chains
 
 LOG: Final = "log"
-"""The chain of the audit log's entries; every other chain holds the batches of one server."""
+"""The chain of the audit log's entries; every other chain but the next holds the batches of one server."""
+ROWS: Final = "rows"
+"""The chain of digests of rows from before the log's entries vouched for them (`covered`); it never grows."""
 BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, insert, or_, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.keys import Key
-from mlplatform.store import audit
+from mlplatform.store import audit, covered
 from mlplatform.store.schema_doors import api_keys
 
 
@@ -16,7 +16,8 @@ def add(connection: Connection, key: Key) -> None:
     """Keep a new key, with an entry in the audit log."""
     connection.execute(insert(api_keys).values(asdict(key) | {"scopes": list(key.scopes)}))
     until = None if key.expires_at is None else key.expires_at.isoformat()
-    details = {"name": key.name, "scopes": list(key.scopes), "expires_at": until}
+    details: dict[str, object] = {"name": key.name, "scopes": list(key.scopes), "expires_at": until}
+    details["rows"] = covered.of_key(connection, key.id)
     audit.note(connection, key.created_by, "create-key", f"key/{key.id}", key.created_at, details)
 
 
@@ -34,7 +35,8 @@ def revoke(connection: Connection, key_id: str, actor: str, now: datetime) -> No
     if found.revoked_at is not None:
         raise ConflictError(f"key {key_id} was revoked at {found.revoked_at:%F %T %Z}")
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
-    audit.note(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": found.name})
+    rows = covered.of_key(connection, key_id)
+    audit.note(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": found.name, "rows": rows})
 
 
 def used(connection: Connection, moments: Mapping[str, datetime]) -> None:

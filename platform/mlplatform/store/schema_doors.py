@@ -1,4 +1,4 @@
-"""The tables of API keys and of the audit log's chains; it knows no query."""
+"""The tables of API keys and of the audit log's chains and anchors; it knows no query."""
 
 from typing import Final
 
@@ -39,4 +39,15 @@ audit_batches: Final = Table(
     Column("answers", Integer, nullable=False),
     Column("leaves", LargeBinary, nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+audit_anchor_files: Final = Table(
+    "audit_anchor_files",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    named_text("path"),
+    named_text("host"),
+    Column("lines", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    named_time("at"),
 )

@@ -4,11 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from mlplatform.build import Parts
 from mlplatform.clock import utc_now
-from mlplatform.store import audit, plans, promotions
+from mlplatform.store import audit, chains, plans, promotions
 from mlplatform.store.schema import audit_log
 from monitors.sampling import Plan
 from tests.mlplatform.cli.conftest import Command
@@ -83,3 +83,22 @@ def test_the_log_is_shown_anchored_and_verified(platform: Command, store: Parts)
     broken = platform("audit", "verify")
     assert broken.code == 1
     assert "at the end was removed" in broken.out
+
+
+def test_anchors_begin_anew_only_where_a_person_says_why(platform: Command, store: Parts) -> None:
+    for subject in ("clock", "door"):
+        with store.database.write() as connection:
+            audit.note(connection, "ada", "look", subject, store.clock(), {"rows": {"promotions/1": "0"}})
+        platform("audit", "anchor")
+    assert "promotions/1" not in platform("audit", "log").out
+    with store.database.write() as connection:
+        connection.execute(delete(audit_log).where(audit_log.c.subject == "door"))
+        last = chains.Head(chains.LOG, *connection.execute(select(audit_log.c.number, audit_log.c.hash)).one())
+        chains.move(connection, last, store.clock())
+    refused = platform("audit", "anchor")
+    assert (refused.code, "is gone" in refused.err) == (1, True)
+    begun = platform("audit", "anchor", "--accept", "restored a backup", "--by", "ada", "--json").json
+    assert Path(begun["aside"]).is_file()
+    assert "promotions/1 was removed" in platform("audit", "verify").out
+    assert "is gone" not in platform("audit", "verify").out
+    assert platform("audit", "verify", "--anchors", begun["aside"]).code == 1
