@@ -9,9 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +58,7 @@ class PictureError(ValueError):
     """A file that is no whole PNG or JPEG, or one that is not read here; the text goes behind the picture's name."""
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(NamedTuple):
     """What a file says of its picture, and the part of the file that the pixels need."""
 
     form: Form
@@ -113,16 +111,18 @@ def _png(data: bytes) -> Outline:
         elif kind in _ONCE and kind not in once and size <= _LARGEST[kind]:
             once[kind] = (place, after)
         place = after
+    lean = len(pixels) == 1 and chunks == 3 and place + 12 == end  # header, pixels, end: nothing to leave out
+    if lean:
+        return Outline("PNG", columns, rows, data, depth=depth)
     found = {kind: data[first + 8 : last - 4] for kind, (first, last) in once.items()}
     clear = found.get(b"tRNS", b"")
     levels = struct.unpack(f">{len(clear) // 2}H", clear) if (colour, len(clear)) in ((0, 2), (2, 6)) else ()
     kept = [once[kind] for kind in (b"PLTE", b"tRNS") if kind in once and (kind == b"PLTE" or colour == 3)]
-    lean = len(pixels) == 1 and chunks == 3 and place + 12 == end  # header, pixels, end: nothing to leave out
     return Outline(
         "PNG",
         columns,
         rows,
-        data if lean else _rebuilt(data, kept, pixels),
+        _rebuilt(data, kept, pixels),
         orientation=_orientation(found[b"eXIf"]) if b"eXIf" in found else 1,
         gamma=_gamma(found),
         clear=levels,
@@ -262,7 +262,7 @@ def _grey(picture: Image.Image, found: Outline, polarity: Polarity) -> Image.Ima
         layer = picture.convert("RGBA")
         grey, alpha = layer.convert("L"), layer.getchannel("A")
     else:
-        grey = picture.convert("L")
+        grey = picture if picture.mode == "L" else picture.convert("L")
         alpha = _unlike(picture, grey, found)
     if found.gamma and abs(found.gamma * _SCREEN_GAMMA - 1) > 0.05:
         power = 1 / (found.gamma * _SCREEN_GAMMA)

@@ -149,20 +149,23 @@ class Decoder:
         """A PNG or JPEG of any size up to the limit, and what it costs in pixels, of which `left` may be spent."""
         try:
             found = outline(data)
-            size = f"{name} is {found.columns}×{found.rows} pixels"
-            if found.columns * found.rows > self.max_pixels:
-                raise TooLargeError(f"{size}; at most {self.max_pixels / 1e6:g} megapixels (PLATFORM_MAX_MEGAPIXELS)")
-            if LEAST_SIDE * max(found.columns, found.rows) > max(self.max_pixels, LEAST_SIDE**2):
+            columns, rows, work = found.columns, found.rows, found.work
+            if columns * rows > self.max_pixels:
                 raise TooLargeError(
-                    f"{size}; no side may be longer than {self.max_pixels // LEAST_SIDE:g} (a {LEAST_SIDE}th of "
-                    "PLATFORM_MAX_MEGAPIXELS)"
+                    f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
+                    "(PLATFORM_MAX_MEGAPIXELS)"
                 )
-            if found.work > left:  # a few kilobytes may say that they are megapixels
+            if LEAST_SIDE * max(columns, rows) > max(self.max_pixels, LEAST_SIDE**2):
+                raise TooLargeError(
+                    f"{name} is {columns}×{rows} pixels; no side may be longer than {self.max_pixels // LEAST_SIDE:g} "
+                    f"(a {LEAST_SIDE}th of PLATFORM_MAX_MEGAPIXELS)"
+                )
+            if work > left:  # a few kilobytes may say that they are megapixels
                 raise TooLargeError(
                     f"with {name} the pictures of this request are over "
                     f"{self.max_pixels_together / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
                 )
-            return read(found, self.polarity, self.height, self.width), found.work
+            return read(found, self.polarity, self.height, self.width), work
         except PictureError as error:
             raise InvalidInputError(f"{name} {error}") from error
 
