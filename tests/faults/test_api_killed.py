@@ -77,7 +77,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed(world
         world.wait("traffic after the last start", lambda: len(ledger.labelled) >= goal)
     child.process.send_signal(signal.SIGTERM)
     child.process.wait(timeout=20)
-    match_waiting(world.parts)  # a label whose prediction was still in the spool waits for a watcher, and none runs here
+    match_waiting(world.parts)  # what a watcher does: a label whose prediction was still in the spool waits for it
     with world.parts.database.read() as connection:
         recorded = set(connection.scalars(select(predictions.c.id)))
         rows = Counter(connection.scalars(select(feedback.c.prediction_id)))
