@@ -113,8 +113,9 @@ class Champions:
         found = self.catalog.alias(model, CHAMPION)
         wrong = promotion is not None and found != promotion.to_version
         if promotion is not None and wrong:
-            with self.database.write() as connection:
-                deviation(connection, promotion, found, self.holder, self.clock())
+            if (now := self.clock()) - promotion.at > LEASE_LIFE:  # else it may be about to be written
+                with self.database.write() as connection:
+                    deviation(connection, promotion, found, self.holder, now)
             self._project(promotion)
         self.show_quarantines(model)
         return wrong

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-import pipelines.edge
 from mlplatform.build import build
 from mlplatform.processes import Fleet, answers, free_port
 from mlplatform.settings import Settings
 from mlplatform.store import retrainings
 from mlplatform.up import platform_command
+from pipelines.edge_files import copy_server
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import QUICK, RULES, World
 from tests.faults.outbound import Outbound, compiled
@@ -101,6 +101,7 @@ def marks(home: Path) -> set[str]:
     return {path for path in found if path.startswith(".") and not path.startswith(tuple(KEPT_BY_LIBRARIES))}
 
 
+@pytest.mark.timeout(900)
 def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
     world: World, outbound: Outbound, tmp_path: Path
 ) -> None:
@@ -139,9 +140,10 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
 
 
 def ask_edge(world: World, model: Path, digit: Mapping[str, object], folder: Path) -> None:
-    """The exported model behind the edge server, by the command and as the one file by itself."""
-    code = folder / "edge.py"
-    code.write_text(Path(pipelines.edge.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    """The exported model behind the edge server, by the command and as files by themselves on a device."""
+    (device := folder / "device").mkdir()
+    copy_server(device)
+    code = device / "edge.py"
     ports = [str(free_port()), str(free_port())]
     edges = [
         world.start("edge", "edge", "serve", str(model), "--port", ports[0]),

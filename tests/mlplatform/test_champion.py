@@ -426,3 +426,34 @@ def test_a_history_of_any_promotions_and_rollbacks_is_a_stack(steps: list[bool])
         rows.insert(0, Promotion(seq, "digits", None, stack[-1], kind, START, "ada", "", None, None, seq))
         assert previous(rows) == (stack[-2] if len(stack) > 1 else None)
     assert previous([]) is None
+
+
+def test_an_alias_that_was_moved_by_hand_is_set_right_and_noted_and_one_about_to_be_written_is_not(
+    champions: Champions, catalog: FakeCatalog, database: Database, clock: FakeClock
+) -> None:
+    def noted() -> list[object]:
+        with database.read() as connection:
+            return [each["details"] for each in audit.entries(connection) if each["action"] == "alias-deviation"]
+
+    promotion = champions.promote(change(1, None))
+    catalog.delete_alias("digits", CHAMPION)
+    assert champions.reconcile("digits")
+    assert noted() == []
+    clock.tick(minutes=5)
+    catalog.set_alias("digits", CHAMPION, 3)
+    assert champions.reconcile("digits")
+    assert catalog.alias("digits", CHAMPION) == 1
+    assert noted() == [{"alias": 3, "champion": 1, "promotion": promotion.seq}]
+
+
+def test_what_a_versions_files_are_is_pinned_when_it_is_promoted(
+    champions: Champions, catalog: FakeCatalog, database: Database
+) -> None:
+    noted = {"model_sha256": "a" * 64, "onnx_sha256": "b" * 64}
+    catalog.add("digits", 2, {**noted, "gate": "promote"})
+    champions.promote(change(2, None))
+    catalog.add("digits", 2, {"model_sha256": "c" * 64})
+    champions.promote(change(3, 2))
+    champions.promote(change(2, 3))
+    with database.read() as connection:
+        assert evaluations.baselines_of(connection, "digits", 2)[evaluations.DIGESTS] == {"": noted}
