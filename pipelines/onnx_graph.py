@@ -63,7 +63,8 @@ def export_onnx(module: Exportable) -> bytes:
     import torch
 
     example = torch.zeros((2, 1, module.height, module.width))
-    with quietly("torch.onnx"):  # it names every optional library that is not installed
+    # They name every optional library that is not installed, and each node they fold.
+    with quietly("torch.onnx", "onnx_ir", "onnxscript"):
         program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
         made = torch.onnx.export(
             program, (example,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False

@@ -14,7 +14,7 @@ from torch import nn
 
 from pipelines.errors import ModelFormatError
 from pipelines.model import build_network
-from pipelines.onnx_graph import OnnxPredictor, as_floats, load_onnx, portable, predictor_of
+from pipelines.onnx_graph import OnnxPredictor, as_floats, export_onnx, load_onnx, portable, predictor_of
 from pipelines.predict import Exportable, Predictor, as_batch, exportable
 from tests.pipelines.conftest import TINY, draw_bars
 
@@ -32,6 +32,12 @@ def graph(module: Exportable) -> bytes:
     made = portable(module, images, Predictor(module, CLASSES, 12, 12)(images))
     assert made is not None
     return made
+
+
+def test_an_export_says_nothing_of_single_nodes(module: Exportable, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    export_onnx(module)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 300])

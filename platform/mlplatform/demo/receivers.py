@@ -50,6 +50,7 @@ class Mailbox:
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd
         """aiosmtpd's hook: one mail arrived."""
         content = envelope.content if isinstance(envelope.content, bytes) else b""
+        content = content.replace(b"\r\n", b"\n")  # \r is SMTP's, not the text's
         mail = message_from_bytes(content, policy=policy.default)
         self.take(mail)
         return "250 OK"

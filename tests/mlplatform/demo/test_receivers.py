@@ -33,12 +33,12 @@ def test_a_post_is_kept_with_path_headers_and_body(mailbox: Mailbox, ports: tupl
 def test_a_mail_is_kept_as_it_was_sent(mailbox: Mailbox, ports: tuple[int, int]) -> None:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "a@example.org", "b@example.org", "drop · fünf"
-    mail.set_content("It is so.")
+    mail.set_content("It is so.\n\nSo it is.")
     with smtplib.SMTP("127.0.0.1", ports[1], timeout=10) as server:
         server.send_message(mail)
     assert mailbox.wait(0, 1, 10)
     [received] = mailbox.mails
-    assert (received["Subject"], received.get_content().strip()) == ("drop · fünf", "It is so.")
+    assert (received["Subject"], received.get_content().strip()) == ("drop · fünf", "It is so.\n\nSo it is.")
 
 
 def test_waiting_ends_as_soon_as_everything_has_arrived() -> None:
