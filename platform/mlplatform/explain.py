@@ -31,7 +31,7 @@ class Explanation:
             "\n".join([name, *(f"  {escape_controls(line)}" for line in lines)])
             for name, lines in self.sections.items()
         ]
-        return "\n\n".join([self.heading, *parts])
+        return "\n\n".join([f"{self.heading}\nalert {escape_controls(self.alert.id)}", *parts])
 
 
 def explain(parts: Parts, alert_id: str) -> Explanation:
@@ -64,7 +64,7 @@ def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str]) -> Exp
         f"{alert.rule}{key} · {alert.model} v{alert.version} · {alert.severity} · {alert.state} since "
         f"{_time(alert.since)}"
     )
-    return Explanation(alert, f"{escape_controls(heading)}\nalert {escape_controls(alert.id)}", said)
+    return Explanation(alert, escape_controls(heading), said)
 
 
 _UNLESS: Final = (

@@ -140,7 +140,7 @@ def test_a_changed_threshold_is_pointed_out(world: Parts) -> None:
 
 def test_the_text_holds_every_section(world: Parts) -> None:
     found = explained(world)
-    assert found.text.startswith(f"{found.heading}\n\nWhy it fired\n  Accuracy is")
+    assert found.text.startswith(f"{found.heading}\nalert {found.alert.id}\n\nWhy it fired\n  Accuracy is")
     assert all(f"\n\n{name}\n  " in found.text for name in found.sections)
 
 

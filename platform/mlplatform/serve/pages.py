@@ -50,7 +50,7 @@ def alert_page(parts: Parts, alert_id: str) -> str:
     if explained.alert.state == "firing":
         action = f"{escape(alert_id, quote=True)}/acknowledge"
         button = f"<form method='post' action='{action}'><button>Acknowledge</button></form>"
-    heading = escape(explained.heading).replace("\n", "<br>")
+    heading = f"{escape(explained.heading)}<br>alert {escape(explained.alert.id)}"
     return _page(
         f"{explained.alert.rule} · mlplatform", f"<p><a href='../'>all</a></p><h1>{heading}</h1>{button}{sections}"
     )

@@ -132,7 +132,7 @@ def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: Parts, l
 def test_an_alert_is_explained_in_words_and_as_json(platform: Command, firing: str) -> None:
     said, as_json = platform("alerts", "explain", firing), platform("alerts", "explain", firing, "--json")
     assert (said.code, as_json.code) == (0, 0)
-    assert "Why it fired\n  Accuracy is " in said.out
+    assert f" UTC\nalert {firing}\n\nWhy it fired\n  Accuracy is " in said.out
     assert as_json.json["alert"]["id"] == firing
     assert as_json.json["sections"]["History"][0] in said.out
 
