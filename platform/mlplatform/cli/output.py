@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
 WHOLE = ("id", "short_id", "run_id", "version", "seq", "number", "state")
 """Columns that are never broken within a word."""
+LONG_WORD, SENTENCE = 16, 24
+"""What a column needs at most for a word that may be broken, and what one of sentences needs at least."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 
 
@@ -42,20 +44,58 @@ def say(value: object, text: str, as_json: bool) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
-    """Rows under the chosen columns, or a sentence when there are none; ids and times stand in one line each."""
-    from rich.table import Table
-    from rich.text import Text
+    """Rows under the chosen columns, or a sentence when there are none; ids and times stand in one line each.
 
+    Where the columns would become too narrow to read, each row is a paragraph of named values instead.
+    """
     if not rows:
         console().print(escape_controls(f"{title}: {empty}"), markup=False)
         return
+    where = console()
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    whole = [column in WHOLE or any(_moment(row.get(column)) for row in rows) for column in columns]
+    names = [column.replace("_", " ") for column in columns]
+    needed = [_needed(name, [row[at] for row in cells], whole[at]) for at, name in enumerate(names)]
+    if sum(needed) + 3 * len(columns) + 1 > where.width:
+        _print_paragraphs(where, title, names, cells)
+    else:
+        _print_columns(where, title, zip(names, whole, strict=True), cells)
+
+
+def _needed(name: str, cells: Sequence[str], whole: bool) -> int:
+    """The width below which a column cannot be read."""
+    longest = max(map(len, cells))
+    if whole:
+        return max(longest, *map(len, name.split()))
+    words = [len(word) for text in (name, *cells) for word in text.split()]
+    return max(min(longest, SENTENCE), min(max(words), LONG_WORD))
+
+
+def _print_columns(
+    where: "Console", title: str, columns: Iterable[tuple[str, bool]], cells: Sequence[Sequence[str]]
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=Text(escape_controls(title)), title_justify="left")
-    for column in columns:
-        whole = column in WHOLE or any(_moment(row.get(column)) for row in rows)
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    console().print(table)
+    for name, whole in columns:
+        table.add_column(name, overflow="fold", no_wrap=whole)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    where.print(table)
+
+
+def _print_paragraphs(where: "Console", title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A row's first value, and its others indented below; those that are empty are left out."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    where.print(escape_controls(title), markup=False)
+    for row in cells:
+        said = [f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell]
+        for place, line in enumerate(said):
+            indented = Padding(Text(line, overflow="fold"), (0, 0, 0, 4 if place else 2), expand=False)
+            where.print(indented, soft_wrap=False)
 
 
 def _cell(value: object) -> str:
@@ -63,6 +103,11 @@ def _cell(value: object) -> str:
     moment = _moment(value)
     if moment is not None:
         return f"{moment:%Y-%m-%d %H:%M}"
+    if isinstance(value, Mapping):
+        told = ((escape_controls(str(name)), _cell(each)) for name, each in value.items())
+        return ", ".join(f"{name} {each}" for name, each in told if each)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
     return "" if value is None else escape_controls(str(value))
 
 

@@ -39,3 +39,37 @@ def test_a_table_shows_the_chosen_columns_and_takes_no_cell_for_markup(capsys: p
 def test_a_table_without_rows_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("alerts", [], ("id",), "none")
     assert capsys.readouterr().out == "alerts: none\n"
+
+
+def test_rows_that_fit_no_columns_are_paragraphs_that_keep_every_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = " ".join(f"word{number}" for number in range(40))
+    row = {
+        "id": "01a228db-3803",
+        "rule": "accuracy-drop",
+        "key": "",
+        "state": "acknowledged",
+        "since": "2026-11-29T19:51:07",
+    }
+    columns = ("id", "rule", "key", "state", "since", "sentence")
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table("alerts", [row | {"sentence": sentence}], columns, "none")
+    out = capsys.readouterr().out
+    assert out.startswith("alerts\n  id: 01a228db-3803\n    rule: accuracy-drop\n    state: acknowledged\n")
+    assert f"sentence: {sentence}" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_with_room_the_same_rows_are_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    print_table(
+        "versions",
+        [{"version": "2", "aliases": ["champion", "old"], "tags": {"gate": "keep", "by": None}}],
+        ("version", "aliases", "tags"),
+        "none",
+    )
+    out = capsys.readouterr().out
+    assert "│ 2       │ champion, old │ gate keep │" in out
