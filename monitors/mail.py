@@ -21,7 +21,8 @@ def email_message(notice: Told, sender: str, to: Sequence[str], domain: str) -> 
     message["Subject"] = f"[{notice.severity}] {cleaned(notice.title)}"
     message["Date"] = format_datetime(notice.at.astimezone(UTC))
     message["Message-ID"] = f"<{notice.idempotency_key}@{domain}>"
-    message["References"] = " ".join(f"<{each}@{domain}>" for each in notice.threads[:MOST_NAMED])
+    if notice.threads:
+        message["References"] = " ".join(f"<{each}@{domain}>" for each in notice.threads[:MOST_NAMED])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(f"{cleaned(notice.title)}\n\n{plain_text(notice)}\n")
     message.add_alternative(_html(notice, domain), subtype="html")

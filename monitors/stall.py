@@ -26,6 +26,7 @@ class Stall:
     at: datetime
     links: Mapping[str, str]
     idempotency_key: str
+    candidate: int | None = None
     kind: str = KIND
     thumbnails: tuple[Thumbnail, ...] = ()
 
@@ -56,7 +57,8 @@ class Stall:
 
     @property
     def facts(self) -> dict[str, str]:
-        return {"Model": self.model, "Retraining": self.retraining, "Outcome": self.outcome}
+        made = {} if self.candidate is None else {"Candidate": f"version {self.candidate}"}
+        return {"Model": self.model, **made, "Retraining": self.retraining, "Outcome": self.outcome}
 
     @property
     def reminder(self) -> str:
@@ -82,6 +84,7 @@ def stall_webhook(notice: Stall) -> dict[str, Any]:
             "title": notice.title,
             "model": notice.model,
             "retraining": notice.retraining,
+            "candidate": notice.candidate,
             "severity": notice.severity,
             "outcome": notice.outcome,
             "reasons": list(notice.reasons),

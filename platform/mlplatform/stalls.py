@@ -33,4 +33,5 @@ def stall_of(parts: Parts, row: retrainings.Retraining, streak: int) -> Stall:
         at=row.finished_at or parts.clock(),
         links={"Dashboard": f"{base}/"} if base else {},
         idempotency_key=f"retraining-useless-{row.id}",
+        candidate=row.candidate_version,
     )

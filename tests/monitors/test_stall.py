@@ -24,6 +24,7 @@ TOLD = Stall(
     at=NOON,
     links={"Dashboard": "http://platform.test/"},
     idempotency_key="retraining-useless-r-1",
+    candidate=2,
 )
 
 
@@ -41,12 +42,23 @@ def test_the_last_one_that_is_allowed_is_critical_and_says_that_alerts_start_no_
     assert (never.stopped, never.sentences) == (False, [*TOLD.reasons])
 
 
+def test_the_version_that_a_person_may_promote_by_hand_is_named() -> None:
+    assert TOLD.facts["Candidate"] == "version 2"
+    assert "Candidate" not in replace(TOLD, candidate=None).facts
+
+
+def test_its_mail_belongs_to_no_thread_and_has_no_empty_header() -> None:
+    mail = email_message(TOLD, "platform@example.org", ["ann@example.org"], "d.test")
+    assert "References" not in mail
+
+
 def test_machines_get_numbers_and_names() -> None:
     body = stall_webhook(TOLD)
     assert (body["type"], body["timestamp"]) == ("retraining.useless", NOON.isoformat())
     assert (
         body["data"].items() >= {"labels": LABELS, "in_a_row": 2, "stopped": False, "outcome": "inconclusive"}.items()
     )
+    assert body["data"]["candidate"] == 2
     [alert] = stall_alert(TOLD, "on-call")["alerts"]
     assert alert["labels"]["alertname"] == "retraining-useless"
 
