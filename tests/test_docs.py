@@ -91,6 +91,7 @@ def test_the_readmes_tree_names_every_module() -> None:
         if not line.startswith(" "):
             room = word
         else:
+            assert f"{room}{word}" not in named, "a module has one line"
             named.add(f"{room}{word}")
     modules = {
         str(path.relative_to(ROOT))
