@@ -12,6 +12,7 @@ from mlplatform.store.evaluations import Evaluation
 from monitors import wording
 from monitors.alerts import Alert
 from monitors.controls import escape_controls
+from monitors.errors import RulesError
 from monitors.notify import about_keys
 from monitors.rules import Rule
 
@@ -35,22 +36,28 @@ class Explanation:
 
 
 def explain(parts: Parts, alert_id: str) -> Explanation:
-    """Why that alert fired; raises NotFoundError for an unknown id."""
+    """Why that alert fired; raises NotFoundError for an unknown id.
+
+    Rules that cannot be read, as on the host of a server alone, take only what they would tell.
+    """
     with parts.database.read() as connection:
         known = dossier(connection, alert_id)
-    alert, config = known.alert, parts.rules
-    written = (rule for rule in config.rules if (rule.name, config.model) == (alert.rule, alert.model))
+    alert, unread = known.alert, ""
+    try:
+        rules = parts.rules.rules if parts.rules.model == alert.model else ()
+    except RulesError as error:
+        rules, unread = (), f"The rules cannot be read here: {error}"
     to_acknowledge = [alert_id] if alert.state == "firing" else []
     links = links_of(parts.settings, known.cause or known.latest, to_acknowledge, known.run_id)
-    return composed(known, next(written, None), links)
+    return composed(known, next((rule for rule in rules if rule.name == alert.rule), None), links, unread)
 
 
-def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str]) -> Explanation:
+def composed(known: Dossier, rule: Rule | None, links: Mapping[str, str], unread: str = "") -> Explanation:
     """The explanation of a dossier by the rule as it is written now; without one, numbers have no units to show."""
     alert = known.alert
     sections: dict[str, Iterable[str]] = {
         "Why it fired" if alert.fired_at else "Why it was opened": _why(known, rule),
-        "The rule": _rule(rule, alert) if rule else [f"{alert.rule} is no longer in alerts.yaml."],
+        "The rule": _rule(rule, alert) if rule else [unread or f"{alert.rule} is no longer in alerts.yaml."],
         "What the rule promises": [promise(rule)] if rule else [],
         "Now": _now(known, rule),
         "History": [_changed(change) for change in known.changes],

@@ -138,6 +138,17 @@ def test_a_changed_threshold_is_pointed_out(world: Parts) -> None:
     assert "when it was last judged, the rule said 0.5 points" in explained(world).sections["The rule"]
 
 
+@pytest.mark.parametrize("broken", [None, "version: 1\nmodel: [\n"], ids=["gone", "no YAML"])
+def test_rules_that_cannot_be_read_take_only_what_they_would_tell(world: Parts, broken: str | None) -> None:
+    with_rules(world, broken or "")
+    if broken is None:
+        world.settings.alerts_file.unlink()
+    found = explained(world)
+    [said] = found.sections["The rule"]
+    assert said.startswith(f"The rules cannot be read here: {world.settings.alerts_file}")
+    assert found.sections["Why it fired"][0].startswith("Accuracy is 60.0 %")
+
+
 def test_the_text_holds_every_section(world: Parts) -> None:
     found = explained(world)
     assert found.text.startswith(f"{found.heading}\nalert {found.alert.id}\n\nWhy it fired\n  Accuracy is")
