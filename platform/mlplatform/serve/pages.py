@@ -1,6 +1,7 @@
 """Two pages for people: the platform at a glance, and one alert explained; they show what the commands print."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -11,12 +12,17 @@ from mlplatform.store.totals import in_words
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2430}"
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2430;"
+    "overflow-wrap:anywhere}"
     "table{border-collapse:collapse;width:100%;margin:0 0 2rem}th,td{text-align:left;padding:.4rem .6rem;"
     "border-bottom:1px solid #d8dee6;vertical-align:top}th{color:#5a6675;font-weight:600}h2{margin:1.5rem 0 .5rem}"
     ".firing,.breach,.failed{color:#b3261e;font-weight:600}.ok,.succeeded,.resolved{color:#1a7f37}"
     "button{font:inherit;padding:.5rem 1rem;border:0;border-radius:.4rem;background:#1f5fbf;color:#fff;cursor:pointer}"
+    "th,td{overflow-wrap:break-word}@media(max-width:48rem){table,tbody,tr,td{display:block}tr:first-child,td:empty"
+    "{display:none}tr{padding:.4rem 0;border-bottom:1px solid #d8dee6}td{padding:0;border:0}"
+    "td::before{content:attr(data-name) ': ';color:#5a6675}}"
 )
+"""On a telephone a row of a table is a paragraph: each value under its name, those that are empty left out."""
 _OVERVIEW = (
     ("Open alerts", "alerts", ("rule", "key", "state", "severity", "sentence", "opened_at"), "none"),
     ("Rules", "evaluations", ("rule", "state", "at"), "not evaluated yet"),
@@ -67,9 +73,12 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str
 def _cell(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     text = "" if value is None else escape(str(value))
+    if text and column.endswith("at"):
+        text = f"{datetime.fromisoformat(str(value)):%Y-%m-%d %H:%M} UTC"
+    name = f"data-name='{column.replace('_', ' ')}'"
     if column == "rule" and "opened_at" in row:
-        return f"<td><a href='alerts/{escape(str(row['id']), quote=True)}'>{text}</a></td>"
-    return f"<td class='{text}'>{text}</td>" if column == "state" else f"<td>{text}</td>"
+        return f"<td {name}><a href='alerts/{escape(str(row['id']), quote=True)}'>{text}</a></td>"
+    return f"<td {name} class='{text}'>{text}</td>" if column == "state" else f"<td {name}>{text}</td>"
 
 
 def _page(title: str, body: str) -> str:

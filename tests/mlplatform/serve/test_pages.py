@@ -1,5 +1,7 @@
 """The pages for people: what they show, and that nothing from outside becomes markup."""
 
+import re
+
 import httpx
 import pytest
 
@@ -29,6 +31,16 @@ def test_the_dashboard_shows_champion_alerts_and_where_to_read_on(server: Server
     assert "version 1 serves" in page.text
     assert f"alerts/{firing}" in page.text
     assert "Accuracy is" in page.text
+
+
+def test_on_the_dashboard_every_value_has_its_name_and_every_time_is_to_the_minute(server: Server, firing: str) -> None:
+    with running(server) as client:
+        page = client.get("/").text
+    cells = re.findall(r"<td data-name='([a-z ]+)'[^>]*>([^<]*)", page)
+    assert page.count("<td") == len(cells)
+    times = [text for name, text in cells if name in ("at", "opened at", "requested at")]
+    assert times
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", text) for text in times)
 
 
 def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Server, firing: str) -> None:
