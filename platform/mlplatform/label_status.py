@@ -32,11 +32,11 @@ def last_judged(connection: Connection, model: str) -> retrainings.Retraining | 
 
 
 def in_words(status: Mapping[str, Any]) -> list[str]:
-    """A sentence for each thing there is to say."""
+    """A sentence for each thing there is to say; what matters stands first, where a screen may cut it."""
     said = []
     if status["waiting"]:
         said.append(
-            f"{status['waiting']:,} label(s) wait for their prediction, the oldest since {status['waiting_since']}"
+            f"{status['waiting']:,} label(s) wait for their prediction since {_minute(status['waiting_since'])}"
         )
     if status["given_up"]:
         said.append(
@@ -44,9 +44,14 @@ def in_words(status: Mapping[str, Any]) -> list[str]:
         )
     if status["not_drawn_for_audit"]:
         said.append(
-            f"{status['not_drawn_for_audit']:,} audit label(s) estimate nothing: nobody had drawn their answers; label "
-            "what `platform audit next` gives, or send truth as `delayed`"
+            f"{status['not_drawn_for_audit']:,} audit label(s) estimate nothing: send such truth as `delayed`, or "
+            "label what `platform audit next` gives; nobody had drawn their answers"
         )
     if status["last_retraining"]:
         said.append(f"the last retraining: {status['last_retraining']}")
     return said
+
+
+def _minute(at: datetime | str) -> str:
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -112,8 +112,10 @@ def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(cli
 
 def test_each_thing_that_waits_or_counts_for_nothing_is_said() -> None:
     said = in_words(
-        {"waiting": 3, "waiting_since": "noon", "given_up": 2, "not_drawn_for_audit": 1_044, "last_retraining": "It."}
+        {"waiting": 3, "waiting_since": "2026-01-01T12:00:30.5+00:00", "given_up": 2}
+        | {"not_drawn_for_audit": 1_044, "last_retraining": "It."}
     )
+    assert said[0] == "3 label(s) wait for their prediction since 2026-01-01 12:00 UTC"
     assert [sentence.partition(" ")[0] for sentence in said] == ["3", "2", "1,044", "the"]
     nothing = {"waiting": 0, "waiting_since": None, "given_up": 0, "not_drawn_for_audit": 0, "last_retraining": ""}
     assert in_words(nothing) == []

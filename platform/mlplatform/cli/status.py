@@ -65,7 +65,7 @@ def screen(shown: Row, width: int) -> list[str]:
 def _head(shown: Row) -> list[str]:
     champion, leader = shown["champion"] or "none", shown["leader"] or "none"
     counts = ", ".join(in_words(shown["counts"]))
-    lines = [f"{shown['model']}: champion {champion} · leader {leader} · {counts}"]
+    lines = [f"{shown['model']}: champion {champion} · {counts} · leader {leader}"]
     if shown["probation"] is not None:
         lines.append(f"probation: {shown['probation']['text']}")
     lines += [f"labels: {sentence}" for sentence in labels_in_words(shown["labels"])]

@@ -93,7 +93,7 @@ def test_all_of_it_is_a_word_away(platform: Command, piled_up: Parts) -> None:
 
 def test_an_empty_platform_is_shown_in_few_lines(platform: Command, store: Parts) -> None:
     lines = platform("status").out.splitlines()
-    assert lines[0] == "digits: champion none · leader none · 0 predictions, 0 images, 0 labels"
+    assert lines[0] == "digits: champion none · 0 predictions, 0 images, 0 labels · leader none"
     assert lines[1:] == [
         f"{part}: none"
         for part in ("open alerts", "monitors", "retrainings", "tasks", "undelivered notices", "processes")
@@ -158,3 +158,12 @@ def test_totals_cost_the_same_however_much_is_stored(store: Parts, monkeypatch: 
         assert totals.totals(connection, "letters")["predictions"] == 0
     assert counted == {"predictions": 5, "images": 3, "labels": 2}
     assert totals.in_words(counted) == ["5 predictions", "3+ images", "2 labels"]
+
+
+def test_what_to_do_about_labels_is_read_on_a_narrow_screen(platform: Command, store: Parts) -> None:
+    del platform
+    shown = status(store)
+    labels = {"waiting": 12, "waiting_since": "2026-01-01T12:00:30+00:00", "given_up": 0, "not_drawn_for_audit": 34}
+    lines = screen(shown | {"labels": labels | {"last_retraining": ""}}, 80)
+    assert "labels: 12 label(s) wait for their prediction since 2026-01-01 12:00 UTC" in lines
+    assert any("send such truth as `delayed`" in line for line in lines)

@@ -133,5 +133,5 @@ def test_status_shows_the_platform_at_a_glance(platform: Command, store: Parts) 
     assert shown["counts"] == {"predictions": 60, "images": 1, "labels": 60}
     assert [process["instance"] for process in shown["processes"]] == ["host:1:abc"]
     out = platform("status").out
-    assert out.startswith("digits: champion 1 · leader host:1:abc · 60 predictions")
+    assert out.startswith("digits: champion 1 · 60 predictions, ")
     assert "[/odd]" in out
