@@ -105,7 +105,17 @@ def _retraining(row: Row) -> str:
     made = f" version {row['candidate_version']}" if row["candidate_version"] else ""
     promoted = ", promoted" if row["promoted"] else ""
     why = row["error"] or row["reason"]
-    return f"{row['short_id']}  {_time(row['requested_at'])}  {row['state']}{made}{promoted}: {why}"
+    state = f"{row['state']}{made}{promoted}{_step(row)}"
+    return f"{row['short_id']}  {_time(row['requested_at'])}  {state}: {why}"
+
+
+def _step(row: Row) -> str:
+    """What one that has not ended does or waits for, and how far it is."""
+    progress = row["progress"] or {}
+    if row["state"] not in ("queued", "running") or "step" not in progress:
+        return ""
+    far = [progress[name] for name in ("labels", "needed", "epoch", "epochs") if name in progress]
+    return f", {progress['step']}{' ({} of {})'.format(*far) if len(far) == 2 else ''}"
 
 
 def _task(row: Row) -> str:

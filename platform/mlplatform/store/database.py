@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store.failures import WAIT, meaning_of
+from mlplatform.store.failures import SILENT, WAIT, meaning_of
 from mlplatform.store.identity import StoreFile
 from mlplatform.store.lock_holder import write_lock_holder
 from mlplatform.store.patience import Patience, is_reserved, unhurried
@@ -144,7 +144,8 @@ class Database:
     def _unavailable(self, error: BaseException, words: str, remedy: str) -> StoreUnavailableError:
         said = (str(error).splitlines() or [type(error).__name__])[0] + self._waited_for(error)
         reason = self._address.without_secrets(said)
-        return StoreUnavailableError(f"the database {self.url} did not answer: {words} ({reason}); {remedy}")
+        what = words if words == SILENT else f"{SILENT}: {words}"
+        return StoreUnavailableError(f"the database {self.url} {what} ({reason}); {remedy}")
 
     def _waited_for(self, error: BaseException) -> str:
         """Whose lock on a SQLite file was waited for in vain, as far as the system tells."""

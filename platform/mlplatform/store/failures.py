@@ -52,8 +52,9 @@ MEANINGS: Final = {
     "F0": Meaning("its files are wrong", reconnect=True),
     "XX": Meaning("it failed inside", reconnect=True),
 }
+SILENT: Final = "did not answer"
 _GONE: Final = Meaning(
-    "did not answer", "check that it runs and that PLATFORM_DATABASE_URL is right (`platform doctor`)", reconnect=True
+    SILENT, "check that it runs and that PLATFORM_DATABASE_URL is right (`platform doctor`)", reconnect=True
 )
 
 

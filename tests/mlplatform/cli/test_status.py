@@ -167,3 +167,19 @@ def test_what_to_do_about_labels_is_read_on_a_narrow_screen(platform: Command, s
     lines = screen(shown | {"labels": labels | {"last_retraining": ""}}, 80)
     assert "labels: 12 label(s) wait for their prediction since 2026-01-01 12:00 UTC" in lines
     assert any("send such truth as `delayed`" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        ({"step": "waiting for labels", "labels": 118, "needed": 177}, "queued, waiting for labels (118 of 177): drop"),
+        ({"step": "registering"}, "queued, registering: drop"),
+        ({}, "queued: drop"),
+        (None, "queued: drop"),
+    ],
+)
+def test_what_a_retraining_waits_for_is_said(store: Parts, progress: dict[str, object] | None, said: str) -> None:
+    row = {"short_id": "01a228e4", "requested_at": "2026-01-01T12:00:00+00:00", "state": "queued", "promoted": False}
+    row |= {"candidate_version": None, "error": None, "reason": "drop", "progress": progress}
+    lines = screen(status(store) | {"retrainings": [row]}, 80)
+    assert f"  01a228e4  2026-01-01 12:00  {said}" in lines
