@@ -70,7 +70,10 @@ def fuzz(
     each: int,
     seed: int,
 ) -> Found:
-    """Ask every operation for up to `each` valid and as many invalid requests, in turns, for about so many seconds."""
+    """Ask every operation for up to `each` valid and as many invalid requests, in turns, for about so many seconds.
+
+    Each is asked at least once, however slow the server is.
+    """
     found, rng = Found(), random.Random(seed)
     read = schemathesis.openapi.from_dict(with_pages(schema)).get_all_operations()
     operations = [result.ok() for result in read if isinstance(result, Ok)]
@@ -87,6 +90,7 @@ def fuzz(
 
 def _ask(operation: Any, mode: GenerationMode, each: int, until: float, world: tuple[Any, ...]) -> None:  # noqa: ANN401
     address, session, ids, rng, found = world
+    asked = 0
 
     @hypothesis.settings(
         max_examples=each,
@@ -99,8 +103,10 @@ def _ask(operation: Any, mode: GenerationMode, each: int, until: float, world: t
     @hypothesis.seed(rng.getrandbits(32))
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:  # noqa: ANN401 - Schemathesis' own type
-        if time.monotonic() >= until:
+        nonlocal asked
+        if asked and time.monotonic() >= until:
             raise _TimeIsUpError
+        asked += 1
         _one(_with_known_ids(case, ids, rng), address, session, found)
 
     try:

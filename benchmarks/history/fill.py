@@ -180,6 +180,7 @@ def _feedback(answer: Answer, received: Received) -> dict[str, Any]:
         "label": answer.truth,
         "source": answer.source,
         "reviewer": REVIEWER,
+        "feed": REVIEWER,
         "at": answer.row["at"],
         "received_at": received[answer.row["id"]],
     }

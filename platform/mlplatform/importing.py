@@ -24,8 +24,6 @@ TOGETHER: Final = 500
 SHOWN: Final = 20
 TAKEN: Final = ("recorded", "superseded", "repeated")
 COLUMNS: Final = tuple(FeedbackIn.model_fields)
-
-
 BEYOND: Final = "more values than columns"
 
 
@@ -207,6 +205,8 @@ def _label(parts: Parts, values: dict[str, Any], defaults: Defaults, now: dateti
     given = {key: value for key, value in vars(defaults).items() if value} | values
     if "source" not in given:
         raise InvalidInputError("no source; add a column, or say --source audit, delayed or correction")
+    if BEYOND in given:
+        raise InvalidInputError(BEYOND)
     if strange := given.keys() - set(COLUMNS):
         raise InvalidInputError(f"unknown field {shown(min(strange))}; allowed: {', '.join(COLUMNS)}")
     told = FeedbackIn.model_validate(given)

@@ -5,6 +5,7 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 
@@ -78,7 +79,8 @@ def test_a_peer_that_keeps_a_client_is_cut_off_in_every_library(client: str, beh
         with pytest.raises(DeadlineError, match=r"no end within 0\.3 s"):
             work.result(SECONDS)
         assert stubborn.cut.wait(20)
-        assert not work.runs
+        while work.runs:  # the peer sees the cut before the library has raised what it means; the test has an end
+            time.sleep(0.01)
 
 
 @pytest.mark.timeout(60)

@@ -17,6 +17,7 @@ from pipelines import errors
         (errors.TrainingError, RuntimeError),
         (errors.TrainingStopped, errors.TrainingError),
         (errors.ModelFormatError, ValueError),
+        (errors.ModelUnreadableError, ConnectionError),
     ],
 )
 def test_each_error_is_a_pipeline_error_and_the_fitting_builtin(
@@ -29,4 +30,4 @@ def test_each_error_is_a_pipeline_error_and_the_fitting_builtin(
 def test_the_tree_in_the_docstring_names_every_error() -> None:
     named = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert all(name in str(errors.__doc__) for name in named)
-    assert len(named) == 9
+    assert len(named) == 10

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +184,7 @@ def _create(address: Address, patience: Patience, **pool: int) -> Engine:
     given = {"timeout": patience.lock_seconds, "check_same_thread": False}
     engine = create_engine(address.file, json_serializer=to_json, connect_args=given, **limits)
     event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", partial(_begin_sqlite, patience))
     return engine
 
 
@@ -223,8 +224,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_sqlite(patience: Patience, connection: Connection) -> None:
     """Take the write lock first: a read lock upgraded later fails at once where this one waits."""
+    _, seconds = patience.limits()
+    if connection.info.get("lock_seconds", patience.lock_seconds) != seconds:
+        connection.info["lock_seconds"] = seconds
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
     readonly = connection.get_execution_options().get("mlplatform_readonly", False)
     connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
