@@ -7,6 +7,7 @@ class's logit, not that the model is right; `tests/` checks that it follows the 
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ class Explainer:
     def __init__(self, module: nn.Module, classes: int) -> None:
         """Raise ModelFormatError where the model has no graph to cut, or no convolution."""
         self._halves: Halves = halves(module)
+        self._lock = threading.Lock()
         self._classes = classes
 
     def __call__(self, image: NDArray[np.uint8], class_index: int | None = None) -> HeatMap:
@@ -53,7 +55,10 @@ class Explainer:
         if not 0 <= class_index < self._classes:
             raise DataError(f"class index {class_index} is not known; give one from 0 to {self._classes - 1}")
         camera = LayerGradCam(self._halves, self._halves.body)
-        with torch.enable_grad():
+        with (
+            self._lock,
+            torch.enable_grad(),
+        ):  # its hooks would hear of other threads' pictures
             small = camera.attribute(given.requires_grad_(True), target=class_index, relu_attributions=True)
         large = functional.interpolate(small.detach(), image.shape, mode="bilinear", align_corners=False)[0, 0]
         heat: NDArray[np.float32] = large.numpy().astype(np.float32)

@@ -156,7 +156,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
         line = json.loads(raw)
         heads = line["heads"]
         sound = isinstance(line["at"], str) and all(
-            isinstance(number, int) and isinstance(digest, str) for number, digest in heads.values()
+            type(number) is int and 0 < number < 2**63 and isinstance(digest, str) for number, digest in heads.values()
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

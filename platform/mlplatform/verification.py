@@ -136,7 +136,11 @@ def _log(connection: Connection, head: chains.Head | None, claims: ErasureClaims
         elif entry.action == audit.ERASE:
             claims.take(kept, report.fault)
         elif entry.action == "begin-chain":
-            older = int(details.get("predictions", 0))
+            count = details.get("predictions", 0)
+            if kept.number == 1 and isinstance(count, int):
+                older = count
+            else:  # it would let so many predictions be in no batch
+                report.fault(f"audit log: entry {kept.number} ({told}) begins a log that had begun")
         else:
             rows |= small_rows(details)
     _ends(report, "audit log: entry", number, previous, head)

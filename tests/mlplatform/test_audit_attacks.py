@@ -525,3 +525,31 @@ def test_a_file_of_an_older_version_keeps_verifying_and_is_written_on(world: Wor
     assert world.anchor() is not None
     assert world.faults() == []
     assert world.file.stat().st_size > 0
+
+
+@pytest.mark.parametrize("number", [10**30, -(2**63), True, 0])
+def test_a_line_of_a_number_that_no_link_has_is_passed_over_and_stops_no_verification(
+    world: World, number: int
+) -> None:
+    line(world.file, {chains.LOG: (number, "x")}, world.clock())
+    assert world.report().sound
+    label(world, world.ids[5], "4")
+    assert world.anchor() is not None
+
+
+@pytest.mark.parametrize("count", [100, "many", None, [1], 1e300])
+def test_an_entry_that_begins_the_log_anew_excuses_no_prediction_and_stops_no_verification(
+    world: World, count: object
+) -> None:
+    forged = prediction(START - timedelta(days=9), seed=7, prediction_id="forged").prediction
+
+    def forge(connection: Connection) -> None:
+        known = connection.execute(select(predictions)).mappings().first()
+        assert known is not None
+        connection.execute(insert(predictions).values({**known, "id": forged.id, "at": forged.at}))
+        added(connection, "begin-chain", world.clock(), {"predictions": count})
+
+    world.meddle(forge)
+    faults = world.faults()
+    assert any("begins a log that had begun" in fault for fault in faults), faults
+    assert any("prediction forged was recorded by no server" in fault for fault in faults), faults

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -107,3 +108,10 @@ def test_what_cannot_be_explained_is_refused(explainer: Explainer) -> None:
         explainer(ROWS.images[:1])
     with pytest.raises(ModelFormatError, match="no convolution"):
         Explainer(exportable(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), height=8, width=8), 2)
+
+
+def test_threads_that_share_a_model_get_the_maps_that_one_alone_gets(explainer: Explainer) -> None:
+    alone = [explainer(image).heat for image in ROWS.images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: explainer(image).heat, [*ROWS.images] * 3))
+    assert all(np.allclose(alone[place % len(alone)], heat, atol=1e-5) for place, heat in enumerate(together))

@@ -127,11 +127,11 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
         responses=EXPLAIN_PNG,
         openapi_extra=asked_for.openapi,
     )
-    def explain(body: Annotated[ExplainIn, Depends(asked_for)], request: Request) -> Response | ExplainOut:
+    async def explain(body: Annotated[ExplainIn, Depends(asked_for)], request: Request) -> Response | ExplainOut:
         """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
         if body.prediction_id is not None:
-            server.recorder.flush(1.0)
-        made = server.explaining.explain(body)
+            await server.turns.run(server.recorder.flush, 1.0)
+        made = await server.explaining_turns.run(server.explaining.explain, body)
         if "image/png" in request.headers.get("accept", ""):
             return Response(made.png, media_type="image/png")
         return made.shown

@@ -25,7 +25,7 @@ from mlplatform.serve.prefix import plain_path
 from mlplatform.serve.reasons import public
 from monitors.errors import AlertError
 from pipelines.errors import DataError, ModelUnreadableError
-from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
+from registry.errors import NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
 
 log = logging.getLogger(__name__)
 LONGEST_DETAIL: Final = 2000
@@ -45,6 +45,7 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
     ModelUnreadableError: (503, "model-unavailable", "The model cannot be read now"),
     ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),
     NoChampionError: (503, "model-unavailable", "No model is loaded"),
+    RegistryError: (503, "registry-unavailable", "The model registry refused"),
 }
 
 

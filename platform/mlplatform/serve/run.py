@@ -14,6 +14,7 @@ from mlplatform.links import http_address
 from mlplatform.privacy import check_spool_owner
 from mlplatform.serve.app import create_app
 from mlplatform.serve.connections import Connections, bounds_of
+from mlplatform.serve.heatmaps import ProcessMapper
 from mlplatform.serve.protocol import HttpConnection
 from mlplatform.serve.server import Server, assemble
 from mlplatform.serve.stopping import StoppingServer
@@ -43,7 +44,7 @@ def assembled(settings: Settings) -> Server:
     parts = build(settings, answering=True)
     check_spool_owner(settings)
     writer = ProcessWriter(settings.store_url, patience=parts.patience) if settings.recorder == "process" else None
-    return assemble(parts, writer=writer)
+    return assemble(parts, writer=writer, mapper=ProcessMapper())
 
 
 def announcement(settings: Settings) -> tuple[dict[str, str], str]:

@@ -11,6 +11,7 @@ from mlplatform.serve.challenger import Challenger
 from mlplatform.serve.decode import Decoder
 from mlplatform.serve.ending import UNHURRIED_SECONDS, Ending
 from mlplatform.serve.explaining import Explaining
+from mlplatform.serve.heatmaps import Mapper, ThreadMapper
 from mlplatform.serve.holder import Holder
 from mlplatform.serve.keyring import Keyring
 from mlplatform.serve.metrics import Metrics
@@ -29,6 +30,8 @@ from mlplatform.spool.shelf import Shelf
 from mlplatform.store.tallies import NO_MODEL
 
 WORKERS = 4
+EXPLAINING_SECONDS = 20.0
+"""How long an explanation waits for its turn: the first one of a server takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Server:
     telemetry: Telemetry | None = None
     repeats: Repeats = field(default_factory=Repeats)
     turns: Turns = field(default_factory=Turns)
+    explaining_turns: Turns = field(default_factory=lambda: Turns(1, EXPLAINING_SECONDS))
+    """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
     ending: Ending = field(default_factory=lambda: Ending(UNHURRIED_SECONDS))
 
     @property
@@ -72,6 +77,7 @@ class Server:
 
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
+        self.explaining.close()
         self.pool.close()
         self.batcher.close(self.ending.left())
         self.shadow.close()
@@ -82,10 +88,16 @@ class Server:
             self.telemetry.close()
 
 
-def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Writer | None = None) -> Server:
+def assemble(
+    parts: Parts,
+    environ: Mapping[str, str] | None = None,
+    writer: Writer | None = None,
+    mapper: Mapper | None = None,
+) -> Server:
     """Build a server's parts from settings; nothing runs yet but the lanes, which wait.
 
-    `writer` is what writes the answers' rows, the recorder's thread where none is given.
+    `writer` is what writes the answers' rows, the recorder's thread where none is given; `mapper` what
+    makes heat maps, the thread of the request likewise.
     """
     settings, family, holder = parts.settings, parts.family, Holder()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
@@ -144,7 +156,7 @@ def assemble(parts: Parts, environ: Mapping[str, str] | None = None, writer: Wri
         tuner=tuner,
         reloader=reloader,
         requests=requests,
-        explaining=Explaining(parts, holder, decoder),
+        explaining=Explaining(parts, holder, decoder, mapper or ThreadMapper()),
         keyring=Keyring(lambda: parts.database, parts.clock),
         challenger=challenger,
         shadow=shadow,

@@ -36,7 +36,7 @@ class Turns:
             async with asyncio.timeout(self._seconds):
                 await self._free.acquire()
         except TimeoutError:
-            raise BusyError("requests like this one wait for the database already; try again in a moment") from None
+            raise BusyError("others like this one wait already; try again in a moment") from None
         running = asyncio.ensure_future(self._on_thread(functools.partial(work, *args, **kwargs)))
         running.add_done_callback(self._done)
         return await asyncio.shield(running)

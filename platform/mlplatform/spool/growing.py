@@ -7,6 +7,7 @@ file can be mapped (some network file systems), rows are written by a call after
 """
 
 import contextlib
+import errno
 import mmap
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,10 @@ from typing import Final
 from mlplatform.spool.disk import DISK, NEW, Disk
 
 HEAD_BYTES: Final = 4
+
+
+class UnlinkedError(FileNotFoundError):
+    """The file that is written was removed."""
 
 
 class Growing:
@@ -44,6 +49,23 @@ class Growing:
             self._memory[begin:end] = data[HEAD_BYTES:]
             self._memory[self.size : begin] = data[:HEAD_BYTES]
         self.size = end
+
+    def is_cut(self) -> bool:
+        """Whether the file is shorter than its room: to copy behind its end would end the process.
+
+        Raises UnlinkedError where it bears no name any more, so that nobody would find what is written to it.
+        """
+        try:
+            found = self._disk.status(self._file)
+        except OSError:
+            return False  # that says nothing about the file
+        if found.st_nlink == 0:
+            raise UnlinkedError(errno.ENOENT, "its file was removed")
+        return found.st_size < self._room
+
+    def read(self, begin: int, end: int) -> bytes:
+        """What was written between two places, whatever became of the file's name. Raises OSError."""
+        return self._disk.read(self._file, end - begin, begin)
 
     def duplicate(self) -> int:
         """Another descriptor of the file, for a call of the system that takes long."""

@@ -17,7 +17,8 @@ from mlplatform.errors import RecordingError
 from mlplatform.spool import locks
 from mlplatform.spool.asides import REFUSED, UNREADABLE, Asides
 from mlplatform.spool.disk import DISK, Disk
-from mlplatform.spool.frames import framed
+from mlplatform.spool.frames import framed, frames
+from mlplatform.spool.growing import UnlinkedError
 from mlplatform.spool.lost import Ledger
 from mlplatform.spool.spool import Spool
 
@@ -110,7 +111,7 @@ class Shelf:
                 own = self._opened()
                 if self.size + needed > self.limit:
                     self._make_room(needed)
-                self._appended(own, payloads)
+                own = self._appended(own, payloads)
         except OSError as error:
             raise self._unkept(error) from error
         return own
@@ -260,15 +261,34 @@ class Shelf:
                     "let the database catch up"
                 )
 
-    def _appended(self, own: Spool, payloads: Sequence[bytes]) -> None:
+    def _appended(self, own: Spool, payloads: Sequence[bytes]) -> Spool:
+        """Keep them; returns the spool that holds them."""
         while True:
             try:
                 own.append(payloads)
-                return
+                return own
+            except UnlinkedError:
+                own = self._begun_again(own)
             except OSError as error:
                 full = error.errno in FULL
                 if self.on_full == "refuse" or not full or not self._drop("the disk is full"):
                     raise
+
+    def _begun_again(self, old: Spool) -> Spool:
+        """Another spool of this server, with the rows whose file was removed under it; the rest of the old is sent."""
+        before, self._own = self._own, None
+        assert before is not None
+        try:
+            own = self._opened()
+            old.hand_over(lambda data: own.append([each.payload for each in frames(data) if each.payload is not None]))
+        except OSError:
+            if self._own is not None:
+                self._own.release(self.disk, erase=True)
+            self._own = before
+            raise
+        self.adopted.append(before)
+        log.error("a file in %s was removed under this server; its %d row(s) are kept", old.folder, own.queued)
+        return own
 
     def _drop(self, reason: str) -> bool:
         """Give up the oldest rows; False where there are none."""

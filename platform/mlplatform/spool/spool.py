@@ -31,11 +31,8 @@ from mlplatform.spool.segments import (
 log = logging.getLogger(__name__)
 LOCK: Final = "lock"
 TIDY_BYTES: Final = 2**18
-"""A segment of which everything was sent is left behind at this size: what is recorded need not lie here as well.
-
-Room is made in files by as much at a time."""
-LONGEST: Final = 8
-"""How many segments long a file may grow where the next one cannot be made."""
+"""A segment of which everything was sent is left behind at this size; room is made in files by as much at a time."""
+LONGEST: Final = 8  # segments, where the next file cannot be made
 
 
 class Spool:
@@ -55,8 +52,7 @@ class Spool:
         self._written = self._synced = 0
         self._unsafe = (0, 0)
         self._in_hand: Batch | None = None
-        self._told: set[str] = set()
-        """What cannot be done just now and was said in the log."""
+        self._told: set[str] = set()  # what cannot be done just now and was said in the log
         self._at = position(disk, folder)
         self._segments = found(disk, folder, self._at)
         self._newest = max([*self._segments, self._at[0]])
@@ -74,12 +70,14 @@ class Spool:
             return self._written
 
     def append(self, payloads: Sequence[bytes]) -> None:
-        """Write the rows at the end, all or none. Raises OSError, as on a full disk."""
+        """Write the rows at the end, all or none. Raises OSError, as on a full disk, UnlinkedError for a lost file."""
         if not payloads:
             return
         data = framed(payloads)
         with self._lock:
             segment = self._segments.get(self._newest)
+            if self._file is not None and self._file.is_cut():
+                self._shut()
             if self._file is None or segment is None or segment.size >= self._segment_bytes:
                 segment = self._next_file(segment)
             assert self._file is not None
@@ -176,6 +174,17 @@ class Spool:
             self._count_off(rows)
             self._keep_position()
             return rows
+
+    def hand_over(self, keep: Callable[[bytes], None]) -> None:
+        """Let the unsent frames of the file that is written be kept elsewhere, whatever became of its name."""
+        with self._lock:
+            segment = self._segments.get(self._newest)
+            if self._file is not None and segment is not None:
+                keep(self._file.read(segment.offset, segment.size))
+                in_hand = self._in_hand.rows if self._in_hand and self._in_hand.segment == self._newest else 0
+                self._count_off(segment.rows - segment.sent - in_hand)
+                self.size -= self._segments.pop(self._newest).size
+                self._shut()
 
     def close(self) -> None:
         """Stop writing; what was not sent stays on disk."""

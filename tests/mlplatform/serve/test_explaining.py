@@ -1,7 +1,11 @@
 """Explanations over HTTP, by the version that answered."""
 
+import threading
+import time
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -10,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mlplatform.serve.heatmaps import Map, ThreadMapper
 from mlplatform.serve.holder import Loaded
 from mlplatform.serve.server import Server
 from pipelines.predict import exportable, load, save
@@ -101,3 +106,34 @@ def test_a_model_without_a_convolution_is_a_conflict(explained: Server, client: 
     answered = ask(client, {"image": IMAGE})
     assert answered.status_code == 409
     assert "version 3 cannot be explained" in answered.json()["detail"]
+
+
+def test_explanations_wait_for_each_other_and_no_label_waits_behind_them(
+    explained: Server, client: httpx.Client
+) -> None:
+    waited = threading.Event()
+    held = explained.explaining._mapper
+
+    class Slow(ThreadMapper):
+        def make(self, *given: Any) -> Map:  # noqa: ANN401 - whatever the call takes
+            waited.wait(10)
+            return held.make(*given)
+
+    explained.explaining._mapper = Slow()
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(ask, client, {"image": IMAGE}) for _ in range(12)]
+        begun = time.monotonic()
+        label = client.post("/v1/feedback", json={"prediction_id": "x", "label": CLASSES[0], "source": "delayed"})
+        assert label.status_code == 404
+        assert time.monotonic() - begun < 5
+        waited.set()
+        assert {each.result().status_code for each in asked} == {200}
+
+
+def test_a_model_file_that_is_not_the_registered_one_explains_nothing_and_is_no_fault_of_the_server(
+    explained: Server, client: httpx.Client, stocked: StockedCatalog
+) -> None:
+    stocked.corrupt.add(1)
+    answered = ask(client, {"image": IMAGE})
+    assert answered.status_code == 503
+    assert "should have another sha256" in answered.json()["detail"]

@@ -12,7 +12,13 @@ from mlplatform import errors
 from mlplatform.serve.problems import STATUS, install, problem
 from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
-from registry.errors import NoChampionError, RegistryUnavailableError, UnknownVersionError
+from registry.errors import (
+    CorruptModelError,
+    NoChampionError,
+    RegistryError,
+    RegistryUnavailableError,
+    UnknownVersionError,
+)
 from tests.mlplatform.serve.conftest import InProcess
 
 
@@ -44,6 +50,8 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (ModelUnreadableError("x"), 503, "model-unavailable"),
     (errors.ModelUnavailableError("x"), 503, "model-unavailable"),
     (NoChampionError("x"), 503, "model-unavailable"),
+    (RegistryError("x"), 503, "registry-unavailable"),
+    (CorruptModelError("x"), 503, "registry-unavailable"),
     (HTTPException(418, "x", {"X-Pot": "tea"}), 418, "http"),
 ]
 

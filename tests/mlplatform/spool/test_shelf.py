@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from datetime import timedelta
@@ -123,3 +124,37 @@ def test_rows_larger_than_the_limit_are_refused_under_either_policy(tmp_path: Pa
     made = shelf(tmp_path, limit=5_000, on_full="drop-oldest")
     with pytest.raises(RecordingError):
         made.append(rows(0, 100))
+
+
+@pytest.mark.parametrize("gone", ["file", "folder", "root"])
+def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, gone: str) -> None:
+    made, lost = shelf(tmp_path / "spool"), list[int]()
+    made.lost = lost.append
+    spool = made.append(rows(0, 3))
+    in_hand = spool.read(2)
+    [folder] = (tmp_path / "spool").iterdir()
+    [file] = folder.glob("*.rows")
+    if gone == "file":
+        file.unlink()
+    else:
+        shutil.rmtree(folder if gone == "folder" else tmp_path / "spool")
+    now = made.append(rows(3, 5))
+    assert in_hand is not None
+    spool.settle(in_hand)
+    assert drained(now) == [0, 1, 2, 3, 4]
+    assert (made.queued, lost) == (0, [])
+    assert [seen.alive for seen in look(tmp_path / "spool")] == [True] * (2 if gone == "file" else 1)
+    for held in list(made.adopted):
+        made.part_with(held)
+    made.close()
+    assert look(tmp_path / "spool") == []
+
+
+def test_rows_whose_file_was_removed_wait_while_the_disk_takes_none(tmp_path: Path) -> None:
+    made = shelf(tmp_path)
+    made.append(rows(0, 3))
+    [file] = tmp_path.glob("*/*.rows")
+    file.unlink()
+    with files_of_at_most(20), pytest.raises(RecordingError):
+        made.append(rows(3, 5))
+    assert drained(made.append(rows(3, 5))) == [0, 1, 2, 3, 4]

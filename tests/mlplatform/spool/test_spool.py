@@ -273,3 +273,17 @@ def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(
     spool.sync(spool.written)
     assert len(synced) == before
     assert drained(spool) == list(range(20))
+
+
+def test_a_file_that_was_cut_short_while_it_is_written_ends_no_process_and_costs_its_own_rows(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "one", list[int]()
+    folder.mkdir()
+    spool = Spool(folder, segment_bytes=100_000)
+    spool.set_aside = aside.append
+    spool.append(rows(0, 3))
+    [file] = folder.glob("*.rows")
+    os.truncate(file, 0)
+    for number in range(3, 6):  # copied into memory behind the end of a file, they would end the process
+        spool.append(rows(number, number + 1))
+    assert drained(spool) == [3, 4, 5]
+    assert (sum(aside), spool.queued) == (3, 0)
