@@ -18,6 +18,9 @@ APPEND: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 class Disk:
     """Every method is one kind of call and raises OSError as the system does."""
 
+    look_seconds = 0.05
+    """How often at most it is looked whether a file that is being written is still there, and whole."""
+
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the file; one that is made is its owner's alone."""
         return os.open(path, flags | os.O_CLOEXEC, 0o600)

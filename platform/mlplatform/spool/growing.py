@@ -9,6 +9,7 @@ file can be mapped (some network file systems), rows are written by a call after
 import contextlib
 import errno
 import mmap
+import time
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ class Growing:
         self._file = disk.open(path, NEW)
         self._room = self.size = 0
         self._memory: mmap.mmap | None = None
+        self._looked = time.monotonic()
 
     def append(self, data: bytes) -> None:
         """Write at the end, all or nothing. Raises OSError where there is no room.
@@ -53,8 +55,13 @@ class Growing:
     def is_cut(self) -> bool:
         """Whether the file is shorter than its room: to copy behind its end would end the process.
 
+        It is looked at every `look_seconds` at most: a call of the system before each row would let other threads in.
         Raises UnlinkedError where it bears no name any more, so that nobody would find what is written to it.
         """
+        now = time.monotonic()
+        if now - self._looked < self._disk.look_seconds:
+            return False
+        self._looked = now
         try:
             found = self._disk.status(self._file)
         except OSError:

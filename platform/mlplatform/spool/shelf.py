@@ -282,13 +282,17 @@ class Shelf:
             own = self._opened()
             old.hand_over(lambda data: own.append([each.payload for each in frames(data) if each.payload is not None]))
         except OSError:
-            if self._own is not None:
-                self._own.release(self.disk, erase=True)
+            self._erase_own()
             self._own = before
             raise
         self.adopted.append(before)
         log.error("a file in %s was removed under this server; its %d row(s) are kept", old.folder, own.queued)
         return own
+
+    def _erase_own(self) -> None:
+        """Remove the spool that was begun, where one was."""
+        if self._own is not None:
+            self._own.release(self.disk, erase=True)
 
     def _drop(self, reason: str) -> bool:
         """Give up the oldest rows; False where there are none."""

@@ -15,7 +15,7 @@ from mlplatform.errors import RecordingError
 from mlplatform.spool.lost import lost_since
 from mlplatform.spool.shelf import Shelf, look
 from tests.mlplatform.conftest import START, FakeClock
-from tests.mlplatform.spool.test_spool import drained, files_of_at_most, rows
+from tests.mlplatform.spool.test_spool import AttentiveDisk, drained, files_of_at_most, rows
 
 
 def shelf(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> Shelf:
@@ -128,7 +128,7 @@ def test_rows_larger_than_the_limit_are_refused_under_either_policy(tmp_path: Pa
 
 @pytest.mark.parametrize("gone", ["file", "folder", "root"])
 def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, gone: str) -> None:
-    made, lost = shelf(tmp_path / "spool"), list[int]()
+    made, lost = shelf(tmp_path / "spool", disk=AttentiveDisk()), list[int]()
     made.lost = lost.append
     spool = made.append(rows(0, 3))
     in_hand = spool.read(2)
@@ -151,7 +151,7 @@ def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, go
 
 
 def test_rows_whose_file_was_removed_wait_while_the_disk_takes_none(tmp_path: Path) -> None:
-    made = shelf(tmp_path)
+    made = shelf(tmp_path, disk=AttentiveDisk())
     made.append(rows(0, 3))
     [file] = tmp_path.glob("*/*.rows")
     file.unlink()
