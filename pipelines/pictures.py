@@ -253,7 +253,7 @@ def _grey(picture: Image.Image, found: Outline, polarity: Polarity) -> Image.Ima
     """A picture as greys, what is transparent in it shown on a ground from which its ink stands out."""
     alpha: Image.Image | None = None
     if picture.mode.startswith("I"):
-        values = np.asarray(picture, dtype=np.uint32)
+        values = np.asarray(picture)
         grey = Image.fromarray((values // 256).clip(0, 255).astype(np.uint8))
         alpha = _seen(values != found.clear[0]) if found.clear else None
     elif picture.mode == "LA":

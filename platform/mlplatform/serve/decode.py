@@ -7,9 +7,11 @@ themselves, before anything is made of them.
 import base64
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from math import inf
@@ -30,6 +32,8 @@ LONGEST_TAGS = 16 * 1024
 SMALL_BODY = 16 * 1024
 """Bodies up to so many bytes are read on the event loop: handing them to a thread costs more than it saves."""
 SMALL_PIXELS = 128 * 128
+LARGE_PIXELS = 10**6
+"""Pictures of more are decoded one at a time: some forms take fifteen bytes for a pixel meanwhile."""
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Grey = NDArray[np.uint8]
 
@@ -68,6 +72,8 @@ class Decoder:
     max_pixels: float
     max_pixels_together: float = inf
     polarity: Polarity = "auto"
+    large: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while a large picture is decoded."""
 
     def check_amounts(self, body: bytes) -> None:
         """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
@@ -165,7 +171,8 @@ class Decoder:
                     f"with {name} the pictures of this request are over "
                     f"{self.max_pixels_together / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
                 )
-            return read(found, self.polarity, self.height, self.width), work
+            with self.large if work > LARGE_PIXELS else nullcontext():
+                return read(found, self.polarity, self.height, self.width), work
         except PictureError as error:
             raise InvalidInputError(f"{name} {error}") from error
 

@@ -4,6 +4,7 @@ import base64
 import random
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -316,3 +317,15 @@ def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> N
 )
 def test_a_glance_at_a_body_misses_no_text_and_no_word_among_its_images(body: bytes, texts: bool, words: bool) -> None:
     assert (among_images(body, b'"'), among_images(body, b"e")) == (texts, words)
+
+
+def test_large_pictures_are_decoded_one_at_a_time_and_small_ones_wait_for_none() -> None:
+    decoder = Decoder(28, 28, 4, 4e6)
+    large, small = (encoded(Image.new("L", (side, side), 9)) for side in (1100, 200))
+    with ThreadPoolExecutor(2) as pool:
+        with decoder.large:
+            waiting = pool.submit(decoder.picture, large, "it")
+            assert pool.submit(decoder.picture, small, "it").result(5)[1] == 200 * 200
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        assert waiting.result(5)[1] == 1100 * 1100
