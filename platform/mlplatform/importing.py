@@ -174,6 +174,8 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 def _digest(path: Path, defaults: Defaults) -> str:
     """The identity of a file's lines under these defaults."""
     found = sha256(repr(defaults).encode())
+    if path.exists() and not (path.is_file() or path.is_dir()):  # it is read twice, and to its end
+        raise InvalidInputError(f"{path} is no file, but a pipe or a device; write the labels into a file first")
     try:
         with path.open("rb") as file:
             while part := file.read(2**20):

@@ -1,6 +1,7 @@
 """Labels from files: whole or not at all, each bad line named, and the same file twice changes nothing."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -247,3 +248,10 @@ def test_audit_labels_of_answers_nobody_drew_are_counted(parts: Parts, tmp_path:
         "recorded": 1,
         "not drawn for audit": 1,
     }
+
+
+def test_what_has_no_end_or_can_be_read_once_only_is_refused(parts: Parts, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (Path("/dev/zero"), tmp_path / "pipe.csv"):
+        with pytest.raises(InvalidInputError, match="no file, but a pipe or a device"):
+            read_labels(parts, path, Defaults())

@@ -3,6 +3,7 @@
 What fails here says nothing about the rows: a file that cannot be opened for want of descriptors is a whole file.
 """
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -11,6 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_seek = ctypes.PyDLL(None, use_errno=True).lseek
+"""The system's own, without letting other threads in: a row is not to wait for them."""
+_seek.argtypes, _seek.restype = (ctypes.c_int, ctypes.c_long, ctypes.c_int), ctypes.c_long
 NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
 APPEND: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
@@ -19,7 +23,7 @@ class Disk:
     """Every method is one kind of call and raises OSError as the system does."""
 
     look_seconds = 0.05
-    """How often at most it is looked whether a file that is being written is still there, and whole."""
+    """How often at most it is looked whether a file that is being written is still there."""
 
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the file; one that is made is its owner's alone."""
@@ -78,6 +82,13 @@ class Disk:
     def status(self, file: int) -> os.stat_result:
         """What the system knows of an open file."""
         return os.fstat(file)
+
+    def length(self, file: int) -> int:
+        """How long an open file is, asked before each row."""
+        found = int(_seek(file, 0, os.SEEK_END))
+        if found < 0:
+            raise OSError(ctypes.get_errno(), "its length cannot be had")
+        return found
 
     def find(self, path: Path) -> os.stat_result:
         """What the system knows of the file that bears a name."""

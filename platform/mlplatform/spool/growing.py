@@ -55,20 +55,22 @@ class Growing:
     def is_cut(self) -> bool:
         """Whether the file is shorter than its room: to copy behind its end would end the process.
 
-        It is looked at every `look_seconds` at most: a call of the system before each row would let other threads in.
-        Raises UnlinkedError where it bears no name any more, so that nobody would find what is written to it.
+        Whether it bears a name is looked at every `look_seconds` at most: a call that lets other threads in takes long.
+        Raises UnlinkedError where it bears none any more, so that nobody would find what is written to it.
         """
         now = time.monotonic()
-        if now - self._looked < self._disk.look_seconds:
-            return False
-        self._looked = now
         try:
-            found = self._disk.status(self._file)
+            if self._disk.length(self._file) < self._room:
+                return True
+            if now - self._looked < self._disk.look_seconds:
+                return False
+            self._looked = now
+            links = self._disk.status(self._file).st_nlink
         except OSError:
             return False  # that says nothing about the file
-        if found.st_nlink == 0:
+        if links == 0:
             raise UnlinkedError(errno.ENOENT, "its file was removed")
-        return found.st_size < self._room
+        return False
 
     def read(self, begin: int, end: int) -> bytes:
         """What was written between two places, whatever became of the file's name. Raises OSError."""

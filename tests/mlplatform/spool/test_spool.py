@@ -284,7 +284,7 @@ def test_an_append_waits_for_no_disk_and_a_sync_holds_the_files_left_behind_too(
 def test_a_file_that_was_cut_short_while_it_is_written_ends_no_process_and_costs_its_own_rows(tmp_path: Path) -> None:
     folder, aside = tmp_path / "one", list[int]()
     folder.mkdir()
-    spool = Spool(folder, segment_bytes=100_000, disk=AttentiveDisk())
+    spool = Spool(folder, segment_bytes=100_000)
     spool.set_aside = aside.append
     spool.append(rows(0, 3))
     [file] = folder.glob("*.rows")
