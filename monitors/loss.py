@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.alertmanager import lone_alert
-from monitors.notify import Thumbnail
+from monitors.notify import SingleNotice, Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "recording-lost"
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(SingleNotice):
     """One server's predictions that nobody will record: answered and forgotten (`dropped`), or refused with 503.
 
     `set_aside` ones were answered and wait for a person; `replaced` names the file of the database that another one
@@ -79,14 +79,6 @@ class Loss:
     def reminder(self) -> str:
         """It is said again when ten times as many are lost."""
         return ""
-
-    @property
-    def all_links(self) -> dict[str, str]:
-        return dict(self.links)
-
-    @property
-    def threads(self) -> tuple[str, ...]:
-        return ()
 
 
 def loss_webhook(notice: Loss) -> dict[str, Any]:

@@ -69,6 +69,20 @@ class Told(Protocol):
     def idempotency_key(self) -> str: ...
 
 
+class SingleNotice:
+    """What notices share that stand for themselves: links as given, and no thread of earlier notices to join."""
+
+    links: Mapping[str, str]
+
+    @property
+    def all_links(self) -> dict[str, str]:
+        return dict(self.links)
+
+    @property
+    def threads(self) -> tuple[str, ...]:
+        return ()
+
+
 @dataclass(frozen=True)
 class Notice:
     """One thing to say about alerts of one rule and version; one idempotency key is one notice, however often sent.

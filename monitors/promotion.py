@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notify import Thumbnail
+from monitors.notify import SingleNotice, Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "promoted"
 
 
 @dataclass(frozen=True)
-class Promotion:
+class Promotion(SingleNotice):
     """One version that serves instead of another from now on; one idempotency key is one promotion."""
 
     model: str
@@ -48,14 +48,6 @@ class Promotion:
     def reminder(self) -> str:
         """It is said once: nothing is left to do at once."""
         return ""
-
-    @property
-    def all_links(self) -> dict[str, str]:
-        return dict(self.links)
-
-    @property
-    def threads(self) -> tuple[str, ...]:
-        return ()
 
 
 def promotion_webhook(notice: Promotion) -> dict[str, Any]:

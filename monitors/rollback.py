@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.alertmanager import lone_alert
-from monitors.notify import Thumbnail
+from monitors.notify import SingleNotice, Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "rolled-back"
@@ -14,7 +14,7 @@ ALERTNAME: Final = "model-rolled-back"
 
 
 @dataclass(frozen=True)
-class Rollback:
+class Rollback(SingleNotice):
     """One version sent back to the one before while on probation; one idempotency key is one rollback."""
 
     model: str
@@ -46,14 +46,6 @@ class Rollback:
     def reminder(self) -> str:
         """It is said once: nothing is left to do at once."""
         return ""
-
-    @property
-    def all_links(self) -> dict[str, str]:
-        return dict(self.links)
-
-    @property
-    def threads(self) -> tuple[str, ...]:
-        return ()
 
 
 def rollback_webhook(notice: Rollback) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.alertmanager import lone_alert
-from monitors.notify import Thumbnail
+from monitors.notify import SingleNotice, Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "retraining-useless"
 
 
 @dataclass(frozen=True)
-class Stall:
+class Stall(SingleNotice):
     """One retraining that an alert started and that brought nothing: the how manieth in a row of how many allowed."""
 
     model: str
@@ -64,14 +64,6 @@ class Stall:
     def reminder(self) -> str:
         """It is said once for each retraining."""
         return ""
-
-    @property
-    def all_links(self) -> dict[str, str]:
-        return dict(self.links)
-
-    @property
-    def threads(self) -> tuple[str, ...]:
-        return ()
 
 
 def stall_webhook(notice: Stall) -> dict[str, Any]:

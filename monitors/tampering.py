@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.alertmanager import lone_alert
-from monitors.notify import Thumbnail
+from monitors.notify import SingleNotice, Thumbnail
 from monitors.rules import Severity
 
 KIND: Final = "audit-contradiction"
@@ -18,7 +18,7 @@ REMEDY: Final = (
 
 
 @dataclass(frozen=True)
-class Tampering:
+class Tampering(SingleNotice):
     """Contradictions between the audit log and its anchors; said once a day while they last."""
 
     model: str
@@ -51,14 +51,6 @@ class Tampering:
     @property
     def reminder(self) -> str:
         return "It is said again each day until it is settled."
-
-    @property
-    def all_links(self) -> dict[str, str]:
-        return dict(self.links)
-
-    @property
-    def threads(self) -> tuple[str, ...]:
-        return ()
 
 
 def tampering_webhook(notice: Tampering) -> dict[str, Any]:
