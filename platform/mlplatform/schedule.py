@@ -33,7 +33,7 @@ from mlplatform.planning import replan
 from mlplatform.probation import Warden
 from mlplatform.retention import Pace, retain
 from mlplatform.rulebook import note_rules
-from mlplatform.steps import ClockSteps, Step, due_slot
+from mlplatform.steps import ClockSteps, due_slot
 from mlplatform.store import evaluations, leases, tasks
 from mlplatform.store.evaluations import Evaluation
 from mlplatform.trials import Referee
@@ -282,7 +282,7 @@ def _executor_of(rule: Rule) -> str:
 def _steady(job: Callable[..., None]) -> Callable[..., None]:
     """The job with the world's failures logged: a database or registry that is away ends no watcher."""
 
-    def steady(*args: Rule | Step) -> None:
+    def steady(*args: Rule) -> None:
         try:
             job(*args)
         except FencedError as error:
