@@ -49,17 +49,15 @@ class Explainer:
         if image.ndim != 2 or image.dtype != np.uint8:
             raise DataError(f"an image of shape {image.shape} and type {image.dtype} has no map; give one grey image")
         given = as_batch(image[None])
-        if class_index is None:
-            with torch.inference_mode():
-                class_index = int(self._halves(given).argmax())
-        if not 0 <= class_index < self._classes:
-            raise DataError(f"class index {class_index} is not known; give one from 0 to {self._classes - 1}")
-        camera = LayerGradCam(self._halves, self._halves.body)
-        with (
-            self._lock,
-            torch.enable_grad(),
-        ):  # its hooks would hear of other threads' pictures
-            small = camera.attribute(given.requires_grad_(True), target=class_index, relu_attributions=True)
+        with self._lock:  # Captum hangs hooks into the weights: any other passage meanwhile would be taken for this one
+            if class_index is None:
+                with torch.inference_mode():
+                    class_index = int(self._halves(given).argmax())
+            if not 0 <= class_index < self._classes:
+                raise DataError(f"class index {class_index} is not known; give one from 0 to {self._classes - 1}")
+            camera = LayerGradCam(self._halves, self._halves.body)
+            with torch.enable_grad():
+                small = camera.attribute(given.requires_grad_(True), target=class_index, relu_attributions=True)
         large = functional.interpolate(small.detach(), image.shape, mode="bilinear", align_corners=False)[0, 0]
         heat: NDArray[np.float32] = large.numpy().astype(np.float32)
         top = float(heat.max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -115,3 +116,28 @@ def test_threads_that_share_a_model_get_the_maps_that_one_alone_gets(explainer: 
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda image: explainer(image).heat, [*ROWS.images] * 3))
     assert all(np.allclose(alone[place % len(alone)], heat, atol=1e-5) for place, heat in enumerate(together))
+
+
+def test_no_picture_passes_through_while_anothers_map_is_made(explainer: Explainer) -> None:
+    """Captum's hooks would take the passage that finds a picture's answer for the one whose map is being made."""
+    inside, most = 0, 0
+
+    def enter(*_: object) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.002)
+
+    def leave(*_: object) -> None:
+        nonlocal inside
+        inside -= 1
+
+    before = explainer._halves.register_forward_pre_hook(enter)
+    after = explainer._halves.register_forward_hook(leave)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(explainer, ROWS.images[:16]))
+    finally:
+        before.remove()
+        after.remove()
+    assert most == 1
