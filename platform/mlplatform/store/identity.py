@@ -80,7 +80,7 @@ class StoreFile:
             raise StoreReplacedError(
                 f"{lost} was removed or replaced while this process ran, so nothing is written to it any more and "
                 "answers wait in the spool; put the file back, or restart every server and watcher to go on with the "
-                "file that is there (docs/recording.md)"
+                "file that is there (docs/explanation/recording.md)"
             )
         if self.replaced:
             self.replaced = False
