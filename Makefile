@@ -1,13 +1,14 @@
-# One vocabulary for people, hooks and CI: demo, test, check, up, bench.
+# One vocabulary for people, hooks and CI: demo, test, check, docs, up, bench.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 BENCH_STAMP := $(VENV)/.stamp-bench
+DOCS_STAMP := $(VENV)/.stamp-docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check up bench clean
+.PHONY: demo test check docs up bench clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/platform demo
@@ -24,6 +25,11 @@ check: $(DEV_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layout.py
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: $(BENCH_STAMP)
 	for name in durability early latency recogniser training loop startup monitoring driftgym serving shadowing robustness distillation fuzz hostile; do $(BIN)/python -m benchmarks.$$name || exit 1; done
@@ -44,4 +50,8 @@ $(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(BENCH_STAMP): $(DEV_STAMP)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+$(DOCS_STAMP): $(DEV_STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
