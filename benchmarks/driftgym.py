@@ -39,8 +39,8 @@ from benchmarks.gym.scenarios import FAILING, OLD, PER_HOUR, Scenario, scenarios
 from benchmarks.gym.stage import CLASS_LIMIT, Stage, first_champion
 from benchmarks.gym.worlds import Atlas, load_atlas
 from benchmarks.peers import NANNYML, environment
-from mlplatform.evidence import baseline_of
-from mlplatform.store import promotions
+from mlplatform.monitoring.rule_inputs import baseline_of
+from mlplatform.promotion import promotion_history
 
 PER_DAY: Final = 200
 BOOST: Final = 3
@@ -208,7 +208,7 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
     try:
         null = stage.allowed
         with stage.parts.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+            champion = promotion_history.latest(connection, "digits")
             assert champion is not None
             baseline = baseline_of(connection, champion)
         usual = 1 - stage.accuracy(1, OLD, "stream")

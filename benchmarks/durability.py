@@ -28,16 +28,16 @@ from typing import Any
 from sqlalchemy import make_url, text
 
 from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from mlplatform.build import build
 from mlplatform.clock import new_id, utc_now
-from mlplatform.people import promote_version
-from mlplatform.processes import Child, Fleet, free_port
+from mlplatform.context import build
+from mlplatform.host.processes import Child, Fleet, free_port
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.predictions.prediction_records import Prediction
+from mlplatform.recording.spool.codec import Answer, to_bytes
+from mlplatform.recording.spool.directory import Shelf
 from mlplatform.settings import Settings
-from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.spool.shelf import Shelf
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction
-from mlplatform.up import platform_command
 from pipelines.optdigits import load_optdigits
 from tests.faults.proxy import Door
 

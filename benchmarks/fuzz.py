@@ -162,13 +162,13 @@ def main() -> None:
 
 def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
     """Serve a model from a home of its own, and fuzz it."""
-    from mlplatform.build import build
-    from mlplatform.people import create_key
-    from mlplatform.processes import Fleet, answers, free_port
+    from mlplatform.context import build
+    from mlplatform.host.processes import Fleet, answers, free_port
+    from mlplatform.operations.local_stack import platform_command
+    from mlplatform.operations.operator_actions import create_key
+    from mlplatform.operations.scaffold import rules_template
+    from mlplatform.retraining.worker import train
     from mlplatform.settings import load_settings
-    from mlplatform.starter import rules_template
-    from mlplatform.training import train
-    from mlplatform.up import platform_command
 
     (home / "alerts.yaml").write_text(rules_template(), encoding="utf-8")
     port = free_port()

@@ -27,10 +27,10 @@ from sqlalchemy import select
 
 from benchmarks.attacks import ATTACKS
 from benchmarks.attacks.honest import Honest
-from mlplatform.processes import Child, Fleet, answers, ended_by_signals, free_port
+from mlplatform.host.processes import Child, Fleet, answers, ended_by_signals, free_port
+from mlplatform.operations.local_stack import platform_command
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
-from mlplatform.up import platform_command
+from mlplatform.store.tables.core import predictions
 
 MEMORY_KIB: Final = 2 * 2**20
 FILES: Final = 256

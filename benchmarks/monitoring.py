@@ -26,7 +26,7 @@ from sqlalchemy import text
 from benchmarks.history import cells, fill, world
 from benchmarks.peers import NANNYML, environment
 from mlplatform.clock import new_id
-from mlplatform.starter import rules_template
+from mlplatform.operations.scaffold import rules_template
 from mlplatform.store.database import Database
 
 FULL: Final = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -18,14 +18,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id, utc_now
-from mlplatform.processes import Fleet, answers, free_port
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts
+from mlplatform.host.processes import Fleet, answers, free_port
+from mlplatform.promotion import rollouts
+from mlplatform.promotion.rollouts import Trial
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import trials
 from mlplatform.store.database import Database
-from mlplatform.store.trials import Trial
 from monitors.duel import Duel
 from pipelines.family import find_family
 from pipelines.model import build_network
@@ -51,9 +51,9 @@ class Shelf(Catalog):
 
 def serve_here(home: Path, port: int) -> None:
     """The server process."""
-    from mlplatform.serve.holder import Loaded
-    from mlplatform.serve.run import serve
-    from mlplatform.serve.server import assemble
+    from mlplatform.serve.inference.model_slot import Loaded
+    from mlplatform.serve.run_server import serve
+    from mlplatform.serve.state import assemble
 
     set_threads(1)
     parts = Parts(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
@@ -101,7 +101,7 @@ def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, 
             spent["with" if trial else "without"].append(_ask(client, seconds, rate))
             if trial is not None:
                 with database.write() as connection:
-                    trials.end(connection, trial, "stopped", "benchmark", "", utc_now())
+                    rollouts.end(connection, trial, "stopped", "benchmark", "", utc_now())
                 time.sleep(1.0)
         shadow = dict(re.findall(r'mlplatform_shadow\{state="(\w+)"\} ([\d.]+)', client.get("/metrics").text))
     database.close()
@@ -124,7 +124,7 @@ def _quantile(values: list[float], quantile: int) -> float:
 def _begin(database: Database) -> Trial:
     trial = Trial(new_id(), NAME, 2, 1, "shadow", 0.0, "running", utc_now(), "benchmark", "", 0, Duel().to_json())
     with database.write() as connection:
-        trials.begin(connection, trial)
+        rollouts.begin(connection, trial)
     return trial
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlplatform.processes import Fleet, answers, free_port
-from mlplatform.up import platform_command
+from mlplatform.host.processes import Fleet, answers, free_port
+from mlplatform.operations.local_stack import platform_command
 
 HEALTHY_SECONDS = 120.0
 

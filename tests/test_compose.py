@@ -10,8 +10,8 @@ import yaml
 from typer.core import TyperGroup
 
 from mlplatform.cli import app
+from mlplatform.operations.scaffold import variables
 from mlplatform.settings import Settings
-from mlplatform.starter import variables
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -12,8 +12,8 @@ import yaml
 from typer.core import TyperCommand, TyperGroup
 
 from mlplatform.cli import app
+from mlplatform.operations.scaffold import default_text, env_example, rules_template, write_starters
 from mlplatform.settings import Settings
-from mlplatform.starter import default_text, env_example, rules_template, write_starters
 from monitors.rules import json_schema
 
 ROOT = Path(__file__).parent.parent
@@ -71,13 +71,13 @@ def test_every_endpoint_is_in_the_readme_and_no_other() -> None:
 
 
 def test_every_metric_is_in_the_readme_and_no_other() -> None:
-    source = (ROOT / "platform/mlplatform/serve/metrics.py").read_text(encoding="utf-8")
+    source = (ROOT / "platform/mlplatform/serve/observability/prometheus_metrics.py").read_text(encoding="utf-8")
     made = set(re.findall(r"\"(mlplatform_\w+)\"", source))
     assert set(re.findall(r"^\| `(mlplatform_\w+)` \|", README, flags=re.MULTILINE)) == made
 
 
 def test_every_exit_code_is_in_the_readme_as_the_code_says() -> None:
-    source = (ROOT / "platform/mlplatform/cli/exits.py").read_text(encoding="utf-8")
+    source = (ROOT / "platform/mlplatform/cli/exit_codes.py").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \|.*\|$", source, flags=re.MULTILINE)
     assert len(rows) == 8
     assert all(row in README for row in rows)

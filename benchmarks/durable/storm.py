@@ -20,12 +20,12 @@ import httpx
 from sqlalchemy import func, select
 
 from mlplatform.clock import new_id
-from mlplatform.processes import Child, answers
-from mlplatform.serve.decode import to_png
-from mlplatform.spool.shelf import look
+from mlplatform.host.processes import Child, answers
+from mlplatform.recording.spool.directory import look
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
-from mlplatform.store.schema_watch import tallies
+from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.monitoring import tallies
 from pipelines.data import ImageSet
 from pipelines.optdigits import load_optdigits
 

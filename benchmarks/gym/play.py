@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario
 from benchmarks.gym.stage import CLASS_LIMIT, START, Shown, Stage
-from mlplatform.store import retrainings
+from mlplatform.retraining import retraining_queue
 from monitors.finding import NO_DATA
 
 WATCHED = ("accuracy-drop", "class-error")
@@ -169,7 +169,7 @@ def _feedback(stage: Stage, scenario: Scenario, ids: list[str]) -> None:
 def _ask(stage: Stage) -> None:
     """A person asks for a retraining, so that what was fed in gets its chance to do harm."""
     with stage.parts.database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection, pipeline="digits", reason="asked by the gym", trigger="manual", requested_by="gym",
             now=stage.clock(),
         )  # fmt: skip

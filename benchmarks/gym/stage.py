@@ -13,23 +13,26 @@ from numpy.typing import NDArray
 from sqlalchemy import select, text, update
 
 from benchmarks.gym.worlds import Atlas
-from mlplatform.build import Parts
+from mlplatform.alerting import alert_records, evaluations
 from mlplatform.clock import EPOCH, new_id
-from mlplatform.evidence import baseline_of
-from mlplatform.govern import claim_next
-from mlplatform.labelling import write_labels
-from mlplatform.loop import turn
-from mlplatform.planning import replan
-from mlplatform.probation import Warden
-from mlplatform.schedule import slot_of
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts
+from mlplatform.feedback.label_ingestion import write_labels
+from mlplatform.feedback.label_records import Label
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.rule_inputs import baseline_of
+from mlplatform.monitoring.sampling_plan import replan
+from mlplatform.operations.queries import leader_lease
+from mlplatform.predictions.prediction_records import Prediction, Recorded, record
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.probation_monitor import Warden
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.supervisor import claim_next
+from mlplatform.retraining.worker import train, work
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, evaluations, leases, promotions, retrainings
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import Prediction, Recorded, record
-from mlplatform.store.schema_watch import audits, plans
-from mlplatform.training import train, work
-from mlplatform.views import leader_lease
+from mlplatform.store import leases
+from mlplatform.store.tables.monitoring import audits, plans
+from mlplatform.watcher.scheduler import slot_of
 from monitors.alerts import Alert
 from monitors.watching import null_of
 from pipelines.families.digits import BEST, COMPACT, FAMILY
@@ -130,7 +133,7 @@ def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
         evaluations.set_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
         connection.execute(text("SELECT 1"))
     with parts.database.read() as connection:
-        if promotions.latest(connection, "digits") is None:
+        if promotion_history.latest(connection, "digits") is None:
             raise SystemExit("the gym's first version did not pass the gate; look at its verdict")
     parts.database.close()
 
@@ -179,7 +182,7 @@ class Stage:
     def version(self) -> int:
         """The version that serves."""
         with self.parts.database.read() as connection:
-            latest = promotions.latest(connection, "digits")
+            latest = promotion_history.latest(connection, "digits")
         assert latest is not None
         return latest.to_version
 
@@ -217,7 +220,7 @@ class Stage:
     def allowed(self) -> float:
         """The share of errors that the rule about accuracy allows the first version."""
         with self.parts.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+            champion = promotion_history.latest(connection, "digits")
             assert champion is not None
             null = null_of(self.parts.rules.rules[0], baseline_of(connection, champion))
         assert null is not None
@@ -301,9 +304,9 @@ class Stage:
                 turn(self.parts, rule, slot_of(self.clock(), self.parts.rules.interval(rule)))
                 self.evaluated += 1
         with self.parts.database.read() as connection:
-            for row in alerts.listed(connection, everything=True):
+            for row in alert_records.listed(connection, everything=True):
                 if row["id"] not in self.alerts or self.alerts[row["id"]].is_open:
-                    self.alerts[row["id"]] = alerts.find(connection, row["id"])
+                    self.alerts[row["id"]] = alert_records.find(connection, row["id"])
 
     def fired(self, rule: str) -> list[Alert]:
         """The alerts of a rule that have fired, in their order; not those about missing data."""
@@ -320,7 +323,7 @@ class Stage:
         state = work(self.parts, row.id, owner, lambda _: self.parts.family)
         if state != "succeeded":
             with self.parts.database.read() as connection:
-                error = retrainings.find(connection, row.id).error
+                error = retraining_queue.find(connection, row.id).error
             raise SystemExit(f"a retraining of the gym ended as {state}: {error}")
         if self.version != before:
             on_promotion(before, self.version)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.history.cells import measured, peak_mib
-from mlplatform.build import Parts
-from mlplatform.evidence import examine
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
+from mlplatform.monitoring.rule_inputs import examine
 from mlplatform.settings import Settings
-from mlplatform.store import evaluations
 
 RULE: Final = "class-error"
 

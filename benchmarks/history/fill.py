@@ -11,14 +11,19 @@ from sqlalchemy import Connection, Table, insert, select, text
 
 from benchmarks.history import world
 from benchmarks.history.world import Answer, Span
+from mlplatform.alerting import evaluations
 from mlplatform.clock import new_id
-from mlplatform.store import evaluations, feedback, predictions, promotions, spans
+from mlplatform.feedback import label_records
+from mlplatform.predictions import prediction_records
+from mlplatform.predictions.prediction_counts import minute_of
+from mlplatform.predictions.prediction_records import Prediction, Recorded
+from mlplatform.promotion import promotion_history
+from mlplatform.store import rollups
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction, Recorded
-from mlplatform.store.schema import feedback as feedback_rows
-from mlplatform.store.schema import images
-from mlplatform.store.schema import predictions as prediction_rows
-from mlplatform.store.schema_watch import (
+from mlplatform.store.tables.core import feedback as feedback_rows
+from mlplatform.store.tables.core import images
+from mlplatform.store.tables.core import predictions as prediction_rows
+from mlplatform.store.tables.monitoring import (
     audits,
     counters,
     judged,
@@ -28,7 +33,6 @@ from mlplatform.store.schema_watch import (
     tallies,
     tally_sums,
 )
-from mlplatform.store.tallies import minute_of
 from monitors.sampling import stratum_of
 from monitors.tally import latency_bin
 from registry.confidence import step_of
@@ -48,7 +52,7 @@ def prepare(database: Database) -> PNGS:
     """Make version 1 champion with its baselines, and keep the pictures; returns them by hash."""
     pngs, key = dict(world.pictures()), (world.MODEL, world.VERSION)
     with database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name=world.MODEL,
             expected=None,
@@ -96,19 +100,19 @@ def record(database: Database, answers: list[Answer], pngs: PNGS, together: int 
             batch = mine[first : first + together]
             given = [Recorded(Prediction(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch]
             with database.write() as connection:
-                predictions.record(connection, given, server)
+                prediction_records.record(connection, given, server)
 
 
 def take_labels(database: Database, answers: list[Answer], together: int = world.BATCH) -> None:
     """Take the labels of these answers as the API server does, so many in one request."""
     for received_at, batch in world.batches(answers, together):
         labels = [
-            feedback.Label(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
+            label_records.Label(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
             for each in batch
             if each.source is not None
         ]
         with database.write() as connection:
-            feedback.add(connection, labels, received_at)
+            label_records.add(connection, labels, received_at)
 
 
 def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
@@ -128,7 +132,7 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
             _put(connection, judged, [_judged(each, *numbered, received) for numbered in enumerate(labelled, seq + 1)])
             _put(connection, label_counts, _label_counts(labelled, 1))
             _put(connection, tallies, _tallies(each.answers, 1))
-            for wide in spans.ROLLED:  # a day's answers lie in no other day's spans
+            for wide in rollups.ROLLED:  # a day's answers lie in no other day's spans
                 _put(connection, label_sums, [{"span": wide, **row} for row in _label_counts(labelled, wide)])
                 _put(connection, tally_sums, [{"span": wide, **row} for row in _tallies(each.answers, wide)])
         seq += len(labelled)
@@ -207,7 +211,7 @@ def _weight(answer: Answer) -> float:
 
 
 def _begin(answer: Answer, span: int) -> int:
-    return spans.start_of(minute_of(answer.row["at"]), span)
+    return rollups.start_of(minute_of(answer.row["at"]), span)
 
 
 def _label_counts(labelled: list[Answer], span: int) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from benchmarks.history import fill, world
 from benchmarks.history.cells import peak_mib
-from mlplatform.build import Parts
-from mlplatform.loop import turn
+from mlplatform.alerting import detector_state
+from mlplatform.context import Parts
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.queries import leader_lease
 from mlplatform.settings import Settings
-from mlplatform.store import detectors, leases
-from mlplatform.views import leader_lease
+from mlplatform.store import leases
 from monitors.rules import Rule
 
 EVERY: Final = timedelta(minutes=5)
@@ -86,7 +87,9 @@ def _catch_up(parts: Parts, clock: Clock, lease: leases.Lease) -> float:
 
 def _cursors(parts: Parts) -> dict[str, int]:
     with parts.database.read() as connection:
-        held = {each.name: detectors.held(connection, world.MODEL, world.VERSION, each.name) for each in _rules(parts)}
+        held = {
+            each.name: detector_state.held(connection, world.MODEL, world.VERSION, each.name) for each in _rules(parts)
+        }
     return {name: each.cursor for name, each in held.items() if each is not None}
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlplatform.serve.decode import to_png
-from mlplatform.store.truths import Source
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.serve.inference.image_codec import to_png
 from monitors.sampling import Plan, draw, make_plan, stratum_of
 from pipelines.data import content_hash
 

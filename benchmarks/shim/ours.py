@@ -5,7 +5,7 @@ Recorded it is what `platform serve` runs; unrecorded its recorder throws the an
 
 import sys
 
-from mlplatform.serve.run import assembled, serve
+from mlplatform.serve.run_server import assembled, serve
 from mlplatform.settings import load_settings
 
 

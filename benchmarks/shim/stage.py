@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers import environment
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.settings import Settings
 from pipelines.family import find_family
 from pipelines.model import build_network

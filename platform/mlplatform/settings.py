@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
-from mlplatform.outward import outward_of
+from mlplatform.network.egress import outward_of
 
 LIBRARIES_MB = 512
 OWN_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlplatform.build import Parts, build
 from mlplatform.clock import new_id, utc_now
-from mlplatform.processes import Child, Fleet
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts, build
+from mlplatform.feedback import label_records
+from mlplatform.host.processes import Child, Fleet
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import feedback, predictions
-from mlplatform.up import platform_command
 from pipelines.data import content_hash
 from pipelines.optdigits import load_optdigits
 
@@ -93,14 +94,14 @@ class World:
         for index in chosen:
             image, truth = digits.images[index % len(digits)], int(digits.labels[index % len(digits)])
             said = truth if rng.random() < right else (truth + 1) % 10
-            row = predictions.Prediction(
+            row = prediction_records.Prediction(
                 new_id(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
             )
-            made.append(predictions.Recorded(row, to_png(image)))
-            labels.append(feedback.Label(row.id, str(truth), "audit", "test", now))
+            made.append(prediction_records.Recorded(row, to_png(image)))
+            labels.append(label_records.Label(row.id, str(truth), "audit", "test", now))
         with self.parts.database.write() as connection:
-            predictions.record(connection, made)
-            feedback.add(connection, labels, now)
+            prediction_records.record(connection, made)
+            label_records.add(connection, labels, now)
         return [row.prediction.id for row in made]
 
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import httpx
 from sqlalchemy import func, select
 
-from mlplatform.labelling import match_waiting
-from mlplatform.processes import answers, free_port
-from mlplatform.serve.decode import to_png
-from mlplatform.store.schema import feedback, predictions
+from mlplatform.feedback.label_ingestion import match_waiting
+from mlplatform.host.processes import answers, free_port
+from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.store.tables.core import feedback, predictions
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import World
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mlplatform.alerting import evaluations
 from mlplatform.clock import EPOCH
-from mlplatform.processes import Child
-from mlplatform.store import evaluations, leases
+from mlplatform.host.processes import Child
+from mlplatform.store import leases
 from tests.faults.conftest import World
 from tests.faults.preload import library
 

@@ -16,13 +16,13 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.durable.storm import settled
-from mlplatform.processes import Child, answers, free_port
-from mlplatform.serve.decode import to_png
-from mlplatform.spool.asides import Asides
-from mlplatform.spool.shelf import look
+from mlplatform.host.processes import Child, answers, free_port
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.recording.spool.directory import look
+from mlplatform.recording.spool.quarantined_rows import Asides
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
-from mlplatform.up import platform_command
+from mlplatform.store.tables.core import predictions
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import World
 

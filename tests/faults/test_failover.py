@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.build import build
-from mlplatform.people import promote_version
-from mlplatform.processes import answers, free_port
+from mlplatform.context import build
+from mlplatform.host.processes import answers, free_port
+from mlplatform.operations.operator_actions import promote_version
 from mlplatform.settings import Settings
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import World

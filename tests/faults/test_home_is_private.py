@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.processes import answers, free_port
-from mlplatform.serve.decode import to_png
-from mlplatform.up import platform_command
+from mlplatform.host.processes import answers, free_port
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.serve.inference.image_codec import to_png
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import World
 

@@ -9,12 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.build import build
-from mlplatform.people import promote_version
-from mlplatform.processes import answers, free_port
+from mlplatform.context import build
+from mlplatform.host.processes import answers, free_port
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
-from mlplatform.store import promotions, retrainings
-from mlplatform.store.schema import evaluations
+from mlplatform.store.tables.core import evaluations
 from tests.faults.conftest import World
 from tests.faults.test_api_killed import Ledger, client_of
 from tests.mlplatform.conftest import schema_of_its_own
@@ -51,7 +52,7 @@ def share_the_work(world: World) -> None:
 
         def retrained() -> bool:
             with world.parts.database.read() as connection:
-                return any(row.state not in retrainings.OPEN for row in retrainings.recent(connection))
+                return any(row.state not in retraining_queue.OPEN for row in retraining_queue.recent(connection))
 
         begun = time.monotonic()
         world.wait("the retraining", retrained, seconds=200)
@@ -62,8 +63,8 @@ def share_the_work(world: World) -> None:
             select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         ).scalars()
         counts = list(per_slot)
-        rows = [row for row in retrainings.recent(connection) if row.alert_id is not None]
-        history = promotions.history(connection, "digits")
+        rows = [row for row in retraining_queue.recent(connection) if row.alert_id is not None]
+        history = promotion_history.history(connection, "digits")
     assert len(counts) > 5
     assert set(counts) == {1}
     started_for = [row for row in rows if row.started_at is not None]

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.build import build
-from mlplatform.processes import Fleet, answers, free_port
+from mlplatform.context import build
+from mlplatform.host.processes import Fleet, answers, free_port
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
-from mlplatform.store import retrainings
-from mlplatform.up import platform_command
 from pipelines.edge_files import copy_server
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import QUICK, RULES, World
@@ -123,7 +123,7 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
 
     def retrained() -> bool:
         with world.parts.database.read() as connection:
-            return any(row.state in ("succeeded", "failed") for row in retrainings.recent(connection))
+            return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
 
     world.wait("a retraining in a process of its own", retrained, 180)
     for words in (("check",), ("status",), ("doctor",), ("models", "list")):

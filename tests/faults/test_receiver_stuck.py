@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import outbox
 from mlplatform.clock import utc_now
+from mlplatform.context import Parts
 from mlplatform.demo.receivers import receivers
-from mlplatform.processes import Fleet, free_port
+from mlplatform.host.processes import Fleet, free_port
+from mlplatform.operations.local_stack import platform_command
 from mlplatform.settings import Settings
-from mlplatform.store import outbox
-from mlplatform.up import platform_command
 from tests.faults.conftest import QUICK
 from tests.mlplatform.stubborn import answering, peer
 

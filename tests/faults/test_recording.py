@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from mlplatform.processes import Child, free_port
+from mlplatform.host.processes import Child, free_port
 from tests.faults.conftest import World
 from tests.faults.proxy import Door
 from tests.faults.test_watcher_paused import behind_a_door

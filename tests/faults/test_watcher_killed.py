@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from mlplatform.store import alerts, outbox, promotions, retrainings
+from mlplatform.alerting import alert_records, outbox
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_queue
 from tests.faults.conftest import World
 
 
@@ -11,10 +13,12 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     secret = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
     first = world.start("first", "watch", **secret)
 
-    def running() -> list[retrainings.Retraining]:
+    def running() -> list[retraining_queue.Retraining]:
         with world.parts.database.read() as connection:
             return [
-                row for row in retrainings.recent(connection) if row.state == "running" and row.run_id and row.progress
+                row
+                for row in retraining_queue.recent(connection)
+                if row.state == "running" and row.run_id and row.progress
             ]
 
     world.wait("a retraining under way", lambda: bool(running()))
@@ -26,15 +30,15 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
 
     def ended() -> bool:
         with world.parts.database.read() as connection:
-            rows = retrainings.recent(connection)
-        return len(rows) > 1 and all(row.state not in retrainings.OPEN for row in rows)
+            rows = retraining_queue.recent(connection)
+        return len(rows) > 1 and all(row.state not in retraining_queue.OPEN for row in rows)
 
     world.wait("the rerun", ended, seconds=150)
     with world.parts.database.read() as connection:
-        rows = retrainings.recent(connection)
-        fired = [row for row in alerts.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
+        rows = retraining_queue.recent(connection)
+        fired = [row for row in alert_records.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
         told = [message.idempotency_key for message in outbox.recent(connection)]
-        made = promotions.history(connection, "digits")
+        made = promotion_history.history(connection, "digits")
     by_id = {row.id: row for row in rows}
     rerun = [row for row in rows if row.rerun_of is not None]
     assert by_id[interrupted.id].state == "abandoned"
@@ -54,7 +58,7 @@ def test_the_training_process_ends_with_its_watcher(world: World) -> None:
     world.record(60, right=1.0)
     watcher = world.start("watcher", "watch")
     with world.parts.database.write() as connection:
-        queued, _ = retrainings.request(
+        queued, _ = retraining_queue.request(
             connection,
             pipeline="digits",
             reason="test",
@@ -65,7 +69,7 @@ def test_the_training_process_ends_with_its_watcher(world: World) -> None:
 
     def progressing() -> bool:
         with world.parts.database.read() as connection:
-            return retrainings.find(connection, queued).progress is not None
+            return retraining_queue.find(connection, queued).progress is not None
 
     world.wait("a training under way", progressing)
     children = _children(watcher.process.pid)

@@ -14,16 +14,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, make_url, select
 
-from mlplatform.build import build
+from mlplatform.alerting import alert_records, outbox
 from mlplatform.clock import utc_now
+from mlplatform.context import build
 from mlplatform.errors import FencedError
-from mlplatform.people import promote_version
-from mlplatform.processes import Child
+from mlplatform.host.processes import Child
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.operations.queries import leader_lease
+from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, leases, outbox, retrainings
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.schema import evaluations
-from mlplatform.views import leader_lease
+from mlplatform.store.tables.core import evaluations
 from tests.faults.conftest import World
 from tests.faults.proxy import Door
 from tests.faults.test_many_together import on_postgres
@@ -60,8 +62,10 @@ def nothing_is_doubled(world: World) -> None:
         per_slot = select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         assert set(connection.scalars(per_slot)) == {1}
         told = [message.idempotency_key for message in outbox.recent(connection)]
-        fired = [row for row in alerts.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
-        asked = [row for row in retrainings.recent(connection) if row.alert_id is not None and row.rerun_of is None]
+        fired = [row for row in alert_records.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
+        asked = [
+            row for row in retraining_queue.recent(connection) if row.alert_id is not None and row.rerun_of is None
+        ]
     assert len(told) == len(set(told))
     assert len({row["id"] for row in fired if row["model_version"] == 1}) == 1
     assert len({row.alert_id for row in asked}) == len(asked)

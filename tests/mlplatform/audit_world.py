@@ -11,18 +11,17 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
-from mlplatform import anchors
-from mlplatform.build import Parts
-from mlplatform.champion import Change, quarantine
+from mlplatform.audit import audit_entries, checkpoints, hash_chain, prediction_attestation
+from mlplatform.audit.verification import Report, verify_at_home
 from mlplatform.clock import new_id
-from mlplatform.labelling import write_labels
-from mlplatform.people import create_key, revoke_key
-from mlplatform.store import audit, batches, chains
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import record
-from mlplatform.store.schema import audit_log, metadata, predictions
-from mlplatform.store.schema_doors import audit_batches, audit_chains
-from mlplatform.verification import Report, verify_at_home
+from mlplatform.context import Parts
+from mlplatform.feedback.label_ingestion import write_labels
+from mlplatform.feedback.label_records import Label
+from mlplatform.operations.operator_actions import create_key, revoke_key
+from mlplatform.predictions.prediction_records import record
+from mlplatform.promotion.promotion_service import Change, quarantine
+from mlplatform.store.tables.auth import audit_batches, audit_chains
+from mlplatform.store.tables.core import audit_log, metadata, predictions
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock, prediction
 
 SERVERS = ("host:1:a", "host:2:b")
@@ -40,10 +39,10 @@ class World:
 
     @property
     def file(self) -> Path:
-        return anchors.file_of(self.parts)
+        return checkpoints.file_of(self.parts)
 
-    def anchor(self) -> anchors.Anchor | None:
-        return anchors.take(self.parts, self.file, self.clock.tick(minutes=1))
+    def anchor(self) -> checkpoints.Anchor | None:
+        return checkpoints.take(self.parts, self.file, self.clock.tick(minutes=1))
 
     def report(self, copy: Path | None = None) -> Report:
         return verify_at_home(self.parts, copy)
@@ -117,20 +116,20 @@ def restored(connection: Connection, backup: Rows) -> None:
 
 def log_anew(connection: Connection, keep: Callable[[int], bool] = lambda _: True, eve: int = 0) -> None:
     """Compute the log's chain again, as somebody does who changed or removed entries."""
-    entries = [kept for kept in audit.chain(connection) if kept.number is not None and keep(kept.number)]
+    entries = [kept for kept in audit_entries.chain(connection) if kept.number is not None and keep(kept.number)]
     connection.execute(delete(audit_log))
-    number, previous = 0, chains.genesis(chains.LOG)
+    number, previous = 0, hash_chain.genesis(hash_chain.LOG)
     for kept in entries:
         number += 1
         entry = replace(kept.entry, actor="eve") if kept.number == eve else kept.entry
-        previous = chains.link(previous, entry.content(number))
+        previous = hash_chain.link(previous, entry.content(number))
         connection.execute(insert(audit_log).values(**vars(entry), number=number, hash=previous))
-    chains.move(connection, chains.Head(chains.LOG, number, previous), START)
+    hash_chain.move(connection, hash_chain.Head(hash_chain.LOG, number, previous), START)
 
 
 def batches_anew(connection: Connection, name: str, keep: Callable[[str], bool] = lambda _: True) -> None:
     """Compute the chain of a server again from the rows that are there."""
-    held = list(batches.chain(connection, name))
+    held = list(prediction_attestation.chain(connection, name))
     connection.execute(delete(audit_batches).where(audit_batches.c.chain == name))
     connection.execute(delete(audit_chains).where(audit_chains.c.name == name))
     with_rows = {row.id: row for row in connection.execute(select(predictions))}
@@ -143,11 +142,11 @@ def added(
     connection: Connection, act: str, at: datetime, details: dict[str, Any], subject: str = "predictions"
 ) -> None:
     """An entry at the end of the log, chained as it must be."""
-    head = chains.lock(connection, chains.LOG)
-    entry = audit.Entry(at, "retention", act, subject, details)
-    digest = chains.link(head.hash, entry.content(head.number + 1))
+    head = hash_chain.lock(connection, hash_chain.LOG)
+    entry = audit_entries.Entry(at, "retention", act, subject, details)
+    digest = hash_chain.link(head.hash, entry.content(head.number + 1))
     connection.execute(insert(audit_log).values(**vars(entry), number=head.number + 1, hash=digest))
-    chains.move(connection, chains.Head(chains.LOG, head.number + 1, digest), at)
+    hash_chain.move(connection, hash_chain.Head(hash_chain.LOG, head.number + 1, digest), at)
 
 
 def without(connection: Connection, ids: Iterable[str]) -> None:
@@ -162,12 +161,12 @@ def without(connection: Connection, ids: Iterable[str]) -> None:
 def line(file: Path, heads: dict[str, tuple[int, str]], at: datetime) -> None:
     """A line as older versions wrote it, unsigned."""
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"at": chains.moment(at), "heads": heads}, sort_keys=True) + "\n")
+        lines.write(json.dumps({"at": hash_chain.moment(at), "heads": heads}, sort_keys=True) + "\n")
 
 
 def heads(parts: Parts) -> dict[str, tuple[int, str]]:
     with parts.database.read() as connection:
-        return {head.name: (head.number, head.hash) for head in chains.heads(connection)}
+        return {head.name: (head.number, head.hash) for head in hash_chain.heads(connection)}
 
 
 def later(clock: FakeClock, **length: float) -> datetime:
@@ -185,11 +184,13 @@ def _silently(connection: Connection, name: str, rows: list[Any]) -> None:
     """Chain rows without an entry in the log, which has one already."""
     if not rows:
         return
-    head = chains.lock(connection, name)
-    leaves = {row.id: batches.digest(row) for row in rows}
-    batch = batches.Batch(name, head.number + 1, max(r.at for r in rows), min(r.at for r in rows), leaves, "")
-    digest = chains.link(head.hash, batch.content())
+    head = hash_chain.lock(connection, name)
+    leaves = {row.id: prediction_attestation.digest(row) for row in rows}
+    batch = prediction_attestation.Batch(
+        name, head.number + 1, max(r.at for r in rows), min(r.at for r in rows), leaves, ""
+    )
+    digest = hash_chain.link(head.hash, batch.content())
     packed = zlib.compress(orjson.dumps(list(leaves.items())), 1)
     values = {"chain": name, "number": batch.number, "at": batch.at, "oldest": batch.oldest, "answers": len(rows)}
     connection.execute(insert(audit_batches).values(**values, leaves=packed, hash=digest))
-    chains.move(connection, chains.Head(name, batch.number, digest), batch.at)
+    hash_chain.move(connection, hash_chain.Head(name, batch.number, digest), batch.at)

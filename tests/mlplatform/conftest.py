@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts
+from mlplatform.predictions.prediction_records import Prediction, Recorded, record
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction, Recorded, record
-from mlplatform.store.schema_watch import judged
+from mlplatform.store.tables.monitoring import judged
 from pipelines.data import content_hash
 from registry.catalog import Catalog, Version
 from registry.errors import UnknownVersionError

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
-from mlplatform.store import alerts, evaluations, feedback, leases, outbox, retrainings, tasks
-from mlplatform.views import leader_lease
+from mlplatform.alerting import alert_records, evaluations, outbox
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.operations.queries import leader_lease
+from mlplatform.promotion.promotion_service import Change
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import leases, tasks
 from monitors.alerts import Alert
 from monitors.rules import Rule
 from monitors.window import Measured, Window
@@ -62,9 +65,9 @@ def answer(parts: Parts, right: int, wrong: int = 0, *, version: int = 1, latenc
     labels = ["3"] * right + ["5"] * wrong
     rows = [prediction(now, label=label, version=version, latency_ms=latency_ms) for label in labels]
     ids = recorded(parts.database, *rows)
-    given = [feedback.Label(key, "3", "audit", "someone", now) for key in ids]
+    given = [label_records.Label(key, "3", "audit", "someone", now) for key in ids]
     with parts.database.write() as connection:
-        feedback.add(connection, given, now)
+        label_records.add(connection, given, now)
     tick(parts, seconds=1)
     return ids
 
@@ -93,7 +96,7 @@ def lease_of(parts: Parts, holder: str = "me", life: timedelta = timedelta(secon
 def all_alerts(parts: Parts) -> list[Alert]:
     """Every alert, newest first."""
     with parts.database.read() as connection:
-        return [alerts.find(connection, row["id"]) for row in alerts.listed(connection, everything=True)]
+        return [alert_records.find(connection, row["id"]) for row in alert_records.listed(connection, everything=True)]
 
 
 def all_evaluations(parts: Parts) -> list[evaluations.Evaluation]:
@@ -108,10 +111,10 @@ def notices(parts: Parts) -> list[outbox.Message]:
         return outbox.recent(connection)[::-1]
 
 
-def all_retrainings(parts: Parts) -> list[retrainings.Retraining]:
+def all_retrainings(parts: Parts) -> list[retraining_queue.Retraining]:
     """Every retraining, oldest first."""
     with parts.database.read() as connection:
-        return retrainings.recent(connection)[::-1]
+        return retraining_queue.recent(connection)[::-1]
 
 
 def open_tasks(parts: Parts) -> Sequence[tasks.Task]:

@@ -10,7 +10,7 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import FakeCatalog, FakeClock

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from mlplatform.build import Parts
+from mlplatform.alerting import alert_records, evaluations
+from mlplatform.alerting.notifications import post_group
+from mlplatform.alerting.outbox import Message
 from mlplatform.clock import new_id
-from mlplatform.notices import post_group
-from mlplatform.store import alerts, evaluations, feedback
-from mlplatform.store.outbox import Message
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
 from monitors.alerts import Alert, AlertState, Kind
 from monitors.notify import Subject
 from tests.mlplatform.conftest import prediction, recorded
@@ -32,9 +33,11 @@ def misread_world(parts: Parts) -> Parts:
             rows.append(prediction(now, seed=100 * int(truth) + place, label=given, confidence=0.50 + place / 50))
             truths.append(truth)
     ids = recorded(parts.database, *rows)
-    given_labels = [feedback.Label(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)]
+    given_labels = [
+        label_records.Label(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)
+    ]
     with parts.database.write() as connection:
-        feedback.add(connection, given_labels, now)
+        label_records.add(connection, given_labels, now)
     tick(parts, seconds=1)
     return parts
 
@@ -66,7 +69,7 @@ def kept(parts: Parts, evaluation: evaluations.Evaluation, keys: str, state: Ale
     """Alerts about these classes, written as that evaluation leaves them."""
     told = []
     with parts.database.write() as connection:
-        known = {alert.key: alert for alert in alerts.open_alerts(connection, "digits")}
+        known = {alert.key: alert for alert in alert_records.open_alerts(connection, "digits")}
         for key in keys:
             fresh = Alert(
                 id=new_id(),
@@ -88,7 +91,7 @@ def kept(parts: Parts, evaluation: evaluations.Evaluation, keys: str, state: Ale
             )
             alert = replace(known.get(key, fresh), state=state)
             told.append(Subject(alert, f"Class {key}: 10 of 20 labelled answers wrong, 50.0 %."))
-            alerts.save(connection, alert, told[-1].sentence, evaluation.id)
+            alert_records.save(connection, alert, told[-1].sentence, evaluation.id)
     return told
 
 

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from mlplatform.build import Parts
-from mlplatform.probation import Warden
-from mlplatform.store import feedback, leases, promotions
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.probation_monitor import Warden
+from mlplatform.promotion.probations import Probation, listed
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.probations import Probation, listed
 from monitors.rules import Source
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, lease_of, promote, tick, with_rules
@@ -117,14 +119,14 @@ def give(parts: Parts, ids: list[str], *, truth: str = "3", source: Source = "au
     """Label these answers."""
     now = parts.clock()
     with parts.database.write() as connection:
-        feedback.add(connection, [feedback.Label(key, truth, source, "someone", now) for key in ids], now)
+        label_records.add(connection, [label_records.Label(key, truth, source, "someone", now) for key in ids], now)
     tick(parts, seconds=1)
 
 
-def history(parts: Parts) -> list[tuple[promotions.Kind, int]]:
+def history(parts: Parts) -> list[tuple[promotion_history.Kind, int]]:
     """Every promotion's kind and version, oldest first."""
     with parts.database.read() as connection:
-        return [(each.kind, each.to_version) for each in promotions.history(connection, "digits")][::-1]
+        return [(each.kind, each.to_version) for each in promotion_history.history(connection, "digits")][::-1]
 
 
 def the_probation(parts: Parts) -> Probation:

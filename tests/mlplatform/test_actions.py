@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from mlplatform.actions import AUDIT_BATCH, act
-from mlplatform.build import Parts
-from mlplatform.loop import turn
-from mlplatform.store import alerts, audit
+from mlplatform.alerting import alert_records
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
+from mlplatform.monitoring.alert_actions import AUDIT_BATCH, act
+from mlplatform.monitoring.evaluate import turn
 from monitors.alerts import Alert
 from monitors.finding import Finding
 from monitors.kinds import Action
@@ -98,17 +99,17 @@ def test_a_label_audit_is_of_a_size_that_people_can_do(world: Parts) -> None:
 def test_what_was_started_is_in_the_audit_log(world: Parts, action: Action) -> None:
     started = start(world, action)
     with world.database.read() as connection:
-        entry = audit.entries(connection)[0]
+        entry = audit_entries.entries(connection)[0]
     alert = all_alerts(world)[0]
     assert (entry["action"], entry["subject"], entry["details"]) == (action, f"alert/{alert.id}", {"started": started})
 
 
 def test_no_action_starts_nothing_and_notes_nothing(world: Parts) -> None:
     with world.database.read() as connection:
-        before = audit.entries(connection)
+        before = audit_entries.entries(connection)
     assert start(world, "none") is None
     with world.database.read() as connection:
-        assert audit.entries(connection) == before
+        assert audit_entries.entries(connection) == before
 
 
 def test_what_was_started_goes_when_the_transaction_fails(world: Parts) -> None:
@@ -119,4 +120,4 @@ def test_what_was_started_goes_when_the_transaction_fails(world: Parts) -> None:
         start(world, "label-audit", alert)
     assert open_tasks(world) == []
     with world.database.read() as connection:
-        assert len(alerts.listed(connection)) == 1
+        assert len(alert_records.listed(connection)) == 1

@@ -5,33 +5,32 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform import anchors
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries, checkpoints
+from mlplatform.audit.verification import verify
+from mlplatform.context import Parts
 from mlplatform.errors import SettingsError
-from mlplatform.store import audit
-from mlplatform.verification import verify
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 
 
 def noted(parts: Parts, subject: str) -> None:
     with parts.database.write() as connection:
-        audit.note(connection, "ada", "look", subject, START)
+        audit_entries.note(connection, "ada", "look", subject, START)
 
 
 def test_only_heads_that_moved_are_written_down(parts: Parts, tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "deep" / "anchors.jsonl"
-    assert anchors.take(parts, file, clock()) is None
+    assert checkpoints.take(parts, file, clock()) is None
     assert not file.exists()
     recorded(parts.database, prediction())
-    first = anchors.take(parts, file, clock())
+    first = checkpoints.take(parts, file, clock())
     assert first is not None
     assert set(first.heads) == {"log", "unnamed"}
-    assert anchors.take(parts, file, clock.tick(minutes=1)) is None
+    assert checkpoints.take(parts, file, clock.tick(minutes=1)) is None
     noted(parts, "clock")
-    anchors.take(parts, file, clock.tick(minutes=1))
-    held = list(anchors.read(file, None))
+    checkpoints.take(parts, file, clock.tick(minutes=1))
+    held = list(checkpoints.read(file, None))
     assert [set(each.heads) for each in held] == [{"log", "unnamed"}, {"log"}]
-    assert {name: each.heads[name][0] for name, each in anchors.newest(held).items()} == {"log": 2, "unnamed": 1}
+    assert {name: each.heads[name][0] for name, each in checkpoints.newest(held).items()} == {"log": 2, "unnamed": 1}
     assert verify(parts.database, held).anchored == 2
 
 
@@ -41,13 +40,13 @@ def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: Parts, tmp_path
     signed = Parts(parts.settings.model_copy(update={"audit_key_file": key}), parts.clock)
     signed.__dict__.update(database=parts.database)
     noted(parts, "clock")
-    made = anchors.take(signed, file, START)
+    made = checkpoints.take(signed, file, START)
     assert made is not None
-    assert list(anchors.read(file, anchors.key_of(signed))) == [made]
+    assert list(checkpoints.read(file, checkpoints.key_of(signed))) == [made]
     line = json.loads(file.read_text())
     line["heads"]["log"][0] = 2
     file.write_text("half a li\n[]\n{}\n" + json.dumps(line) + "\n")
-    [forged] = anchors.read(file, anchors.key_of(signed))
+    [forged] = checkpoints.read(file, checkpoints.key_of(signed))
     assert not forged.proved
     assert any("does not vouch" in fault for fault in verify(parts.database, [forged], signed=True).faults)
 
@@ -55,13 +54,13 @@ def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: Parts, tmp_path
 def test_a_key_that_is_missing_or_short_is_refused(parts: Parts, tmp_path: Path) -> None:
     wrong = Parts(parts.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
     with pytest.raises(SettingsError, match="cannot be read"):
-        anchors.key_of(wrong)
+        checkpoints.key_of(wrong)
     (tmp_path / "key").write_bytes(b"short")
     with pytest.raises(SettingsError, match="holds 5 bytes"):
-        anchors.key_of(wrong)
+        checkpoints.key_of(wrong)
 
 
 def test_the_file_is_in_the_home_folder_unless_named(parts: Parts, tmp_path: Path) -> None:
-    assert anchors.file_of(parts) == parts.settings.home / "audit-anchors.jsonl"
+    assert checkpoints.file_of(parts) == parts.settings.home / "audit-anchors.jsonl"
     named = Parts(parts.settings.model_copy(update={"audit_anchors": tmp_path / "x"}))
-    assert anchors.file_of(named) == tmp_path / "x"
+    assert checkpoints.file_of(named) == tmp_path / "x"

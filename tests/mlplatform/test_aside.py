@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mlplatform.aside import Aside
+from mlplatform.watcher.isolated_executor import Aside
 
 
 @contextmanager

@@ -10,21 +10,22 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, delete, insert, select, text, update
 
-from mlplatform import anchors
-from mlplatform.alarm import anchor_or_alarm
-from mlplatform.anchor_lines import NOTHING
-from mlplatform.anchors import AuditError
-from mlplatform.build import Parts
-from mlplatform.doctor import anchor_findings
-from mlplatform.retention import forget_client, retain
+from mlplatform.alerting import outbox
+from mlplatform.alerting.tampering_notice import anchor_or_alarm
+from mlplatform.audit import audit_entries, checkpoints, hash_chain
+from mlplatform.audit.checkpoint_file import NOTHING
+from mlplatform.audit.checkpoints import AuditError
+from mlplatform.audit.verification import verify
+from mlplatform.context import Parts
+from mlplatform.operations.diagnostics import anchor_findings
+from mlplatform.predictions.prediction_records import record
+from mlplatform.retention.apply_retention import forget_client, retain
 from mlplatform.settings import Settings
-from mlplatform.store import audit, chains, leases, outbox
+from mlplatform.store import leases
 from mlplatform.store.database import Database, _alembic_config
-from mlplatform.store.predictions import record
-from mlplatform.store.schema import audit_log, feedback, predictions, promotions
-from mlplatform.store.schema_doors import api_keys, audit_anchor_files, audit_batches, audit_chains
-from mlplatform.store.schema_probation import quarantines
-from mlplatform.verification import verify
+from mlplatform.store.tables.auth import api_keys, audit_anchor_files, audit_batches, audit_chains
+from mlplatform.store.tables.core import audit_log, feedback, predictions, promotions
+from mlplatform.store.tables.promotion import quarantines
 from tests.mlplatform.audit_world import (
     SERVERS,
     World,
@@ -61,7 +62,7 @@ def _change_a_row_and_all_links(world: World, connection: Connection) -> None:
 
 
 def _cut_the_tail_and_move_the_head(world: World, connection: Connection) -> None:
-    last = connection.scalar(select(audit_chains.c.number).where(audit_chains.c.name == chains.LOG)) or 0
+    last = connection.scalar(select(audit_chains.c.number).where(audit_chains.c.name == hash_chain.LOG)) or 0
     log_anew(connection, lambda number: number <= last - 2)
 
 
@@ -83,32 +84,37 @@ def _add_a_chain(world: World, connection: Connection) -> None:
 def _erase_all_in_the_future(world: World, connection: Connection) -> None:
     without(connection, world.ids)
     future = later(world.clock, days=400)
-    added(connection, audit.ERASE, future, {"before": chains.moment(future), "ids": [], "answers": len(world.ids)})
+    added(
+        connection,
+        audit_entries.ERASE,
+        future,
+        {"before": hash_chain.moment(future), "ids": [], "answers": len(world.ids)},
+    )
 
 
 def _erase_what_is_later_than_the_entry(world: World, connection: Connection) -> None:
     without(connection, world.ids[20:])
-    until = chains.moment(later(world.clock, days=1))
-    added(connection, audit.ERASE, world.clock(), {"before": until, "ids": []})
+    until = hash_chain.moment(later(world.clock, days=1))
+    added(connection, audit_entries.ERASE, world.clock(), {"before": until, "ids": []})
 
 
 def _erase_labelled_answers(world: World, connection: Connection) -> None:
     without(connection, world.ids[:2])
     now = world.clock()
-    added(connection, audit.ERASE, now, {"before": chains.moment(now), "ids": [], "answers": 2})
+    added(connection, audit_entries.ERASE, now, {"before": hash_chain.moment(now), "ids": [], "answers": 2})
 
 
 def _erase_more_than_is_said(world: World, connection: Connection) -> None:
     without(connection, world.ids[10:14])
     now = world.clock()
-    added(connection, audit.ERASE, now, {"before": chains.moment(now), "ids": [], "answers": 3})
+    added(connection, audit_entries.ERASE, now, {"before": hash_chain.moment(now), "ids": [], "answers": 3})
 
 
 def _erase_without_a_count(world: World, connection: Connection) -> None:
-    now = chains.moment(world.clock())
-    added(connection, audit.ERASE, world.clock(), {"before": now, "ids": [], "answers": 0})
+    now = hash_chain.moment(world.clock())
+    added(connection, audit_entries.ERASE, world.clock(), {"before": now, "ids": [], "answers": 0})
     without(connection, world.ids[10:14])
-    added(connection, audit.ERASE, world.clock(), {"before": now, "ids": []})
+    added(connection, audit_entries.ERASE, world.clock(), {"before": now, "ids": []})
 
 
 def _add_a_batch_without_its_row(world: World, connection: Connection) -> None:
@@ -217,7 +223,7 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
     with world.parts.database.write() as connection:
         lease = leases.acquire(connection, "test", "me", timedelta(days=9), world.clock())
     assert lease is not None
-    fresh, running = anchors.Anchoring(world.parts), anchors.Anchoring(world.parts)
+    fresh, running = checkpoints.Anchoring(world.parts), checkpoints.Anchoring(world.parts)
     assert running.take(world.clock()) is None
     before = world.file.read_bytes()
     kept = {row["name"]: row for row in _leases(world)}
@@ -235,14 +241,14 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
 
 
 def _leases(world: World) -> list[dict[str, Any]]:
-    from mlplatform.store.schema import leases as table
+    from mlplatform.store.tables.core import leases as table
 
     with world.parts.database.read() as connection:
         return [dict(row._mapping) for row in connection.execute(select(table))]
 
 
 def _keep_lease(connection: Connection, kept: dict[str, dict[str, Any]]) -> None:
-    from mlplatform.store.schema import leases as table
+    from mlplatform.store.tables.core import leases as table
 
     connection.execute(delete(table))
     connection.execute(insert(table), list(kept.values()))
@@ -262,8 +268,8 @@ def test_an_entry_dated_later_than_the_anchor_that_holds_it_proves_no_erasure(wo
     without_labels = world.ids[16:20]
     moment = world.clock() + timedelta(days=30)
     world.meddle(lambda connection: without(connection, without_labels))
-    details = {"before": chains.moment(moment), "ids": [], "answers": 4}
-    world.meddle(lambda connection: added(connection, audit.ERASE, moment, details))
+    details = {"before": hash_chain.moment(moment), "ids": [], "answers": 4}
+    world.meddle(lambda connection: added(connection, audit_entries.ERASE, moment, details))
     world.anchor()
     world.clock.tick(days=60)
     told = " ".join(world.faults())
@@ -274,7 +280,7 @@ def test_an_entry_dated_later_than_the_anchor_that_holds_it_proves_no_erasure(wo
 def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World) -> None:
     key = world.ids[9]
     details = {"before": None, "ids": [key]}
-    world.meddle(lambda connection: added(connection, audit.ERASE, world.clock(), details))
+    world.meddle(lambda connection: added(connection, audit_entries.ERASE, world.clock(), details))
     label(world, key, "4")
     world.meddle(lambda connection: without(connection, [key]))
     assert any("got a label after erasure" in fault for fault in world.faults())
@@ -285,7 +291,7 @@ def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World)
 
 def test_a_file_that_was_cut_short_is_named_and_not_written_on(world: World) -> None:
     lines = world.file.read_bytes().splitlines(keepends=True)
-    running = anchors.Anchoring(world.parts)
+    running = checkpoints.Anchoring(world.parts)
     running.take(world.clock())
     for rest in (lines[:-1], lines[:1], []):
         world.file.write_bytes(b"".join(rest))
@@ -329,14 +335,14 @@ def test_a_copy_of_the_file_may_be_older_and_must_be_there(world: World, tmp_pat
 def test_a_file_of_ones_own_may_be_put_elsewhere_and_begun_again(world: World, tmp_path: Path) -> None:
     mine = tmp_path / "mine.jsonl"
     for _ in range(2):
-        assert anchors.take(world.parts, mine, world.clock.tick(minutes=1)) is not None
+        assert checkpoints.take(world.parts, mine, world.clock.tick(minutes=1)) is not None
         assert world.report(mine).faults == []
         mine.rename(tmp_path / "elsewhere.jsonl")
     assert world.faults() == []
 
 
 def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World) -> None:
-    running = anchors.Anchoring(world.parts)
+    running = checkpoints.Anchoring(world.parts)
     running.take(world.clock())
     for unfinished in (b'{"at": "2026', b"{", b""):
         with world.file.open("ab") as file:
@@ -345,11 +351,11 @@ def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World)
         label(world, world.ids[11], str(len(unfinished) % 10))
         assert running.take(world.clock()) is not None
         assert world.faults() == []
-    assert anchors.take(world.parts, world.file, world.clock()) is None
+    assert checkpoints.take(world.parts, world.file, world.clock()) is None
 
 
 def test_a_full_disk_is_no_contradiction(world: World) -> None:
-    full = anchors.Anchoring(world.parts, Path("/dev/full"))
+    full = checkpoints.Anchoring(world.parts, Path("/dev/full"))
     with pytest.raises(AuditError, match="cannot be kept in /dev/full") as failed:
         full.take(world.clock())
     assert failed.value.faults == ()
@@ -357,16 +363,16 @@ def test_a_full_disk_is_no_contradiction(world: World) -> None:
 
 
 def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> None:
-    mine, yours = anchors.Anchoring(world.parts), anchors.Anchoring(world.parts)
+    mine, yours = checkpoints.Anchoring(world.parts), checkpoints.Anchoring(world.parts)
     for turn, anchoring in enumerate((mine, yours, yours, mine, mine, yours)):
         label(world, world.ids[12], str(turn))
         assert anchoring.take(world.clock.tick(minutes=1)) is not None
 
-    def work(anchoring: anchors.Anchoring) -> Callable[[], None]:
+    def work(anchoring: checkpoints.Anchoring) -> Callable[[], None]:
         def take_ten() -> None:
             for _ in range(10):
                 with world.parts.database.write() as connection:
-                    audit.note(connection, "ada", "look", "clock", world.clock())
+                    audit_entries.note(connection, "ada", "look", "clock", world.clock())
                 anchoring.take(world.clock())
 
         return take_ten
@@ -376,7 +382,7 @@ def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> N
 
 
 def test_a_round_reads_only_what_was_added(world: World) -> None:
-    running = anchors.Anchoring(world.parts)
+    running = checkpoints.Anchoring(world.parts)
     running.take(world.clock())
     offset = running._progress.offset
     assert offset == world.file.stat().st_size
@@ -392,13 +398,13 @@ def test_a_person_may_begin_anew_where_a_backup_was_restored(world: World) -> No
     world.meddle(lambda connection: restored(connection, world.backup))
     with pytest.raises(AuditError):
         world.anchor()
-    aside = anchors.begin_anew(world.parts, world.file, "restored the backup of noon", "ada")
+    aside = checkpoints.begin_anew(world.parts, world.file, "restored the backup of noon", "ada")
     assert aside is not None
     assert aside.exists()
     assert world.anchor() is not None
     assert world.faults() == []
     with world.parts.database.read() as connection:
-        [entry] = audit.entries(connection, 1)
+        [entry] = audit_entries.entries(connection, 1)
     assert (entry["action"], entry["details"]["reason"]) == ("accept-anchors", "restored the backup of noon")
     assert entry["details"]["faults"] != []
     assert world.report(aside).faults != []
@@ -456,7 +462,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> None:
-    running = anchors.Anchoring(world.parts)
+    running = checkpoints.Anchoring(world.parts)
     label(world, world.ids[15], "2", "correction")
     label(world, world.ids[15], "2", "correction")
     for days in (5, 15, 20, 25):
@@ -477,7 +483,7 @@ def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> 
 
 def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path) -> None:
     old = Database(f"sqlite:///{tmp_path / 'old.db'}")
-    now = chains.moment(START).replace("T", " ").removesuffix("+00:00")
+    now = hash_chain.moment(START).replace("T", " ").removesuffix("+00:00")
     with old.write() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection
@@ -531,7 +537,7 @@ def test_a_file_of_an_older_version_keeps_verifying_and_is_written_on(world: Wor
 def test_a_line_of_a_number_that_no_link_has_is_passed_over_and_stops_no_verification(
     world: World, number: int
 ) -> None:
-    line(world.file, {chains.LOG: (number, "x")}, world.clock())
+    line(world.file, {hash_chain.LOG: (number, "x")}, world.clock())
     assert world.report().sound
     label(world, world.ids[5], "4")
     assert world.anchor() is not None

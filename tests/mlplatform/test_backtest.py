@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.backtest import Alarm, Backtest, backtest
-from mlplatform.build import Parts
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError, SettingsError
-from mlplatform.loop import turn
-from mlplatform.past import REPLAYED
-from mlplatform.schedule import slot_of
-from mlplatform.store import evaluations, feedback, plans
-from mlplatform.store.predictions import record
-from mlplatform.store.schema import metadata
-from mlplatform.store.truths import Source
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.monitoring.backtest.backtest import Alarm, Backtest, backtest
+from mlplatform.monitoring.backtest.backtest_data import REPLAYED
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_records import record
+from mlplatform.store.tables.core import metadata
+from mlplatform.watcher.scheduler import slot_of
 from monitors.finding import NO_DATA
 from monitors.kinds import KINDS
 from monitors.rules import AlertsConfig, Rule
@@ -50,7 +52,7 @@ class World:
     parts: Parts
     rng: np.random.Generator
     version: int = 1
-    owed: list[tuple[datetime, feedback.Label]] = field(default_factory=list)
+    owed: list[tuple[datetime, label_records.Label]] = field(default_factory=list)
 
     @property
     def hours(self) -> float:
@@ -100,12 +102,12 @@ class World:
         due = [label for at, label in self.owed if at <= now]
         self.owed = [(at, label) for at, label in self.owed if at > now]
         with self.parts.database.write() as connection:
-            feedback.add(connection, [replace(label, at=now) for label in due], now)
+            label_records.add(connection, [replace(label, at=now) for label in due], now)
 
     def _owe(self, key: str, truth: str, label: str, now: datetime) -> None:
         def later(hours: float, told: str, source: Source, reviewer: str = "r") -> None:
             moment = now + timedelta(hours=float(self.rng.exponential(hours)))
-            self.owed.append((moment, feedback.Label(key, told, source, reviewer, now)))
+            self.owed.append((moment, label_records.Label(key, told, source, reviewer, now)))
 
         chance = self.rng.random()
         if chance < 0.7:
@@ -126,7 +128,7 @@ def lived(parts: Parts, seed: int, hours: int = 160) -> World:
     with parts.database.write() as connection:
         speed = {"p95_ms": 2.8, "calls": 500}
         evaluations.set_baseline(connection, "digits", 1, "latency", "host", speed, parts.clock() + 2 * HOUR)
-        plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, parts.clock() + 40 * HOUR)
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, parts.clock() + 40 * HOUR)
     world.live(hours * 4 // 10)
     tick(parts, seconds=1)
     promote(parts, 2, 980, 1000)
@@ -213,8 +215,8 @@ def test_a_label_is_not_seen_before_it_was_known(parts: Parts) -> None:
         record(connection, rows)
     late = tick(parts, hours=10)
     with parts.database.write() as connection:
-        labels = [feedback.Label(row.prediction.id, "3", "audit", "ann", START) for row in rows]
-        feedback.add(connection, labels, late)
+        labels = [label_records.Label(row.prediction.id, "3", "audit", "ann", START) for row in rows]
+        label_records.add(connection, labels, late)
     tick(parts, hours=5)
     fired = {each.rule: each.fired_at for each in trial(parts).alarms if each.key != NO_DATA}
     assert fired == {"accuracy-drop": late + 2 * HOUR, "class-error": late, "class-now": late}

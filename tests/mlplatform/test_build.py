@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts, build, environment
-from mlplatform.champion import Champions
+from mlplatform.context import Parts, build, environment
+from mlplatform.operations.scaffold import rules_template
+from mlplatform.promotion.promotion_service import Champions
 from mlplatform.settings import Settings
-from mlplatform.starter import rules_template
 from monitors.errors import RulesError
 from pipelines.errors import UnknownPipelineError
 from registry.server import quiet_environment

@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from mlplatform.champion import Champions, Change, quarantine
+from mlplatform.alerting import evaluations
+from mlplatform.audit import audit_entries
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.store import audit, evaluations, leases, promotions, quarantines, retrainings
+from mlplatform.promotion import promotion_history, quarantines
+from mlplatform.promotion.promotion_history import Promotion, previous
+from mlplatform.promotion.promotion_service import Champions, Change, quarantine
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.promotions import Promotion, previous
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Version
 from registry.errors import GateError, RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock
@@ -38,13 +42,13 @@ def champions(database: Database, catalog: FakeCatalog, clock: FakeClock) -> Cha
 
 
 def change(to: int, expected: int | None, retraining: tuple[str, str] | None = None) -> Change:
-    kind: promotions.Kind = "first" if expected is None else "promote"
+    kind: promotion_history.Kind = "first" if expected is None else "promote"
     return Change("digits", to, expected, kind, "ada", "better", {"outcome": "promote"}, retraining)
 
 
 def history(database: Database) -> list[int]:
     with database.read() as connection:
-        return [row.to_version for row in promotions.history(connection, "digits")]
+        return [row.to_version for row in promotion_history.history(connection, "digits")]
 
 
 def lease_holder(database: Database, clock: FakeClock) -> str | None:
@@ -111,7 +115,7 @@ def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
     assert lease_holder(database, clock) is None
     with database.read() as connection:
         assert evaluations.baselines_of(connection, "digits", 1) == {"accuracy": {"": {"correct": 91, "total": 100}}}
-        [entry] = audit.entries(connection)
+        [entry] = audit_entries.entries(connection)
     assert (entry["action"], entry["subject"], entry["details"]["fence"]) == ("first", "digits/1", 1)
 
 
@@ -258,7 +262,7 @@ def test_a_process_paused_before_the_alias_does_not_move_it_back(
 def test_a_retraining_closed_meanwhile_promotes_nothing(champions: Champions, database: Database) -> None:
     key = running(database, "owner")
     with database.write() as connection:
-        retrainings.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
+        retraining_queue.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
     with pytest.raises(FencedError, match="it must not write"):
         champions.promote(change(1, None, (key, "owner")))
     assert history(database) == []
@@ -270,8 +274,8 @@ def test_a_retraining_killed_after_its_promotion_succeeded_and_is_not_run_again(
     key = running(database, "owner")
     made = champions.promote(change(1, None, (key, "owner")))
     with database.write() as connection:
-        [(_, rerun)] = retrainings.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
-        row = retrainings.find(connection, key)
+        [(_, rerun)] = retraining_queue.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
+        row = retraining_queue.find(connection, key)
     assert (made.retraining_id, rerun) == (key, None)
     assert (row.state, row.promoted, row.candidate_version) == ("succeeded", True, 1)
 
@@ -388,7 +392,7 @@ def test_tags_that_say_otherwise_than_the_quarantines_are_put_right(
     assert QUARANTINE_TAG not in catalog.version("digits", 2).tags
     with database.read() as connection:
         assert all(entry.projected_at for entry in quarantines.newest(connection, "digits"))
-        actions = [entry["action"] for entry in audit.entries(connection)]
+        actions = [entry["action"] for entry in audit_entries.entries(connection)]
     assert actions[:3] == ["lift-quarantine", "quarantine", "quarantine"]
 
 
@@ -404,13 +408,13 @@ def test_a_promotion_that_anything_followed_is_not_changed(champions: Champions,
 
 def test_what_belongs_to_a_change_stands_or_falls_with_it(champions: Champions, database: Database) -> None:
     def fail(connection: Connection, promotion: Promotion) -> None:
-        audit.note(connection, "ada", "look", "nothing", START)
+        audit_entries.note(connection, "ada", "look", "nothing", START)
         raise RuntimeError(f"no {promotion.to_version}")
 
     with pytest.raises(RuntimeError, match="no 1"):
         champions.promote(replace(change(1, None), within=fail))
     with database.read() as connection:
-        assert audit.entries(connection) == []
+        assert audit_entries.entries(connection) == []
     assert history(database) == []
 
 
@@ -422,7 +426,7 @@ def test_a_history_of_any_promotions_and_rollbacks_is_a_stack(steps: list[bool])
         if not up and len(stack) < 2:
             continue
         stack = [*stack, seq] if up else stack[:-1]
-        kind: promotions.Kind = "promote" if up else "rollback"
+        kind: promotion_history.Kind = "promote" if up else "rollback"
         rows.insert(0, Promotion(seq, "digits", None, stack[-1], kind, START, "ada", "", None, None, seq))
         assert previous(rows) == (stack[-2] if len(stack) > 1 else None)
     assert previous([]) is None
@@ -433,7 +437,9 @@ def test_an_alias_that_was_moved_by_hand_is_set_right_and_noted_and_one_about_to
 ) -> None:
     def noted() -> list[object]:
         with database.read() as connection:
-            return [each["details"] for each in audit.entries(connection) if each["action"] == "alias-deviation"]
+            return [
+                each["details"] for each in audit_entries.entries(connection) if each["action"] == "alias-deviation"
+            ]
 
     promotion = champions.promote(change(1, None))
     catalog.delete_alias("digits", CHAMPION)

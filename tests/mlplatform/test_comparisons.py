@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.comparisons import draw, first_window
-from mlplatform.evidence import examine, window_of
-from mlplatform.store import promotions
-from mlplatform.store.evaluations import Evaluation
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.context import Parts
+from mlplatform.monitoring.drift_report import draw, first_window
+from mlplatform.monitoring.rule_inputs import examine, window_of
+from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
 from monitors.rules import Rule
 from monitors.window import Window
@@ -33,7 +33,7 @@ def drifted(parts: Parts) -> Evaluation:
 
 def window(parts: Parts, name: str = "prediction-drift") -> Window:
     with parts.database.read() as connection:
-        champion = promotions.latest(connection, "digits")
+        champion = promotion_history.latest(connection, "digits")
         assert champion is not None
         return window_of(connection, parts.family.classes, rule(parts, name), champion, parts.clock())
 

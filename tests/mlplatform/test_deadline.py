@@ -12,7 +12,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from mlplatform.deadline import DeadlineError, Ties, Work, ties, within
+from mlplatform.network.deadline import DeadlineError, Ties, Work, ties, within
 from tests.mlplatform.stubborn import Peer, answering, peer
 
 SECONDS = 0.3

@@ -10,14 +10,15 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from mlplatform.build import Parts
-from mlplatform.deliver import Courier, courier
+from mlplatform.alerting import outbox
+from mlplatform.alerting.dispatcher import Courier, courier
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.errors import DeliveryError, FencedError, StoreUnavailableError
-from mlplatform.loop import turn
-from mlplatform.processes import free_port
+from mlplatform.host.processes import free_port
+from mlplatform.monitoring.evaluate import turn
 from mlplatform.settings import Settings
-from mlplatform.store import audit, outbox
 from mlplatform.store.database import Database
 from monitors.signature import verify
 from tests.mlplatform.loop_world import (
@@ -134,7 +135,7 @@ def test_the_waits_double_and_the_last_failure_is_visible(world: Parts) -> None:
     assert len(receiver.requests) == ATTEMPTS
     with world.database.read() as connection:
         [given_up] = outbox.undelivered(connection)
-        entry = audit.entries(connection)[0]
+        entry = audit_entries.entries(connection)[0]
     assert given_up.state == "failed"
     assert (entry["action"], entry["subject"]) == ("gave-up", f"notice/{given_up.idempotency_key}")
 

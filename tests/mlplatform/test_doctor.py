@@ -9,13 +9,14 @@ from socket import gethostname
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.doctor import CHECKS, examine
+from mlplatform.alerting import outbox
+from mlplatform.context import Parts
+from mlplatform.operations.diagnostics import CHECKS, examine
+from mlplatform.recording.spool.directory import Shelf
 from mlplatform.settings import Settings
-from mlplatform.spool.shelf import Shelf
-from mlplatform.store import leases, outbox
+from mlplatform.store import leases
 from mlplatform.store.database import Database, file_of
-from mlplatform.store.identity import StoreReplacedError, notes_of
+from mlplatform.store.file_identity import StoreReplacedError, notes_of
 from registry.server import quiet_environment
 from tests.mlplatform.conftest import FakeCatalog, FakeClock
 from tests.mlplatform.loop_world import RULES, lease_of, promote, with_rules

@@ -7,12 +7,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
-from mlplatform.loop import turn
-from mlplatform.planning import replan
-from mlplatform.store import detectors, evaluations
-from mlplatform.store.evaluations import Evaluation
+from mlplatform.alerting import detector_state, evaluations
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.context import Parts
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.sampling_plan import replan
+from mlplatform.promotion.promotion_service import Change
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_alerts, all_retrainings, rule, tick, with_rules
 
@@ -62,9 +62,9 @@ def look(parts: Parts, name: str) -> Evaluation:
     return made
 
 
-def held(parts: Parts, version: int = 1) -> detectors.Held:
+def held(parts: Parts, version: int = 1) -> detector_state.Held:
     with parts.database.read() as connection:
-        found = detectors.held(connection, "digits", version, "expected-drop")
+        found = detector_state.held(connection, "digits", version, "expected-drop")
     assert found is not None
     return found
 
@@ -101,7 +101,7 @@ def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evide
         look(world, "expected-drop")
     pieces = held(world)
     with world.database.write() as connection:
-        detectors.keep(connection, "digits", 1, "expected-drop", detectors.Held("another definition", 99, {}))
+        detector_state.keep(connection, "digits", 1, "expected-drop", detector_state.Held("another definition", 99, {}))
     tick(world, seconds=1)
     look(world, "expected-drop")
     assert held(world) == pieces

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.decode import Decoder
+from mlplatform.serve.inference.image_codec import Decoder
 from pipelines.edge import EdgeModel, Refused
 
 HEIGHT, WIDTH = 28, 24

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
+from mlplatform.alerting import outbox
+from mlplatform.alerting.outbox import Message
+from mlplatform.context import Parts
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.loop import turn
-from mlplatform.people import acknowledge_alert, silence_alerts
-from mlplatform.store import outbox
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
+from mlplatform.promotion.promotion_service import Change
 from mlplatform.store.database import Database
-from mlplatform.store.outbox import Message
 from monitors.alerts import Silence
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.evidence import baseline_of, prune_reports, report_path, window_of
+from mlplatform.alerting import alert_records, evaluations
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.monitoring.rule_inputs import baseline_of, prune_reports, report_path, window_of
+from mlplatform.promotion import promotion_history
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, evaluations, feedback, promotions
-from mlplatform.store.evaluations import Evaluation
 from monitors.alerts import Alert
 from monitors.window import Baseline, HostLatency, Window
 from tests.mlplatform.conftest import START, prediction, recorded
@@ -26,7 +28,7 @@ def world(parts: Parts) -> Parts:
     return parts
 
 
-def champion(parts: Parts) -> promotions.Promotion:
+def champion(parts: Parts) -> promotion_history.Promotion:
     current = parts.champions.current("digits")
     assert current is not None
     return current
@@ -51,12 +53,12 @@ def test_the_window_holds_the_champions_answers_of_its_length_only(world: Parts)
 def test_the_most_trusted_label_is_the_truth_of_a_row(world: Parts) -> None:
     [key, bare] = recorded(world.database, prediction(START), prediction(START))
     labels = [
-        feedback.Label(key, "4", "correction", "a", START),
-        feedback.Label(key, "5", "audit", "b", START),
-        feedback.Label(key, "6", "delayed", "c", START + timedelta(hours=1)),
+        label_records.Label(key, "4", "correction", "a", START),
+        label_records.Label(key, "5", "audit", "b", START),
+        label_records.Label(key, "6", "delayed", "c", START + timedelta(hours=1)),
     ]
     with world.database.write() as connection:
-        feedback.add(connection, labels, START)
+        label_records.add(connection, labels, START)
     tick(world, minutes=1)
     truths = {row.prediction_id: (row.truth, row.truth_source) for row in window(world).rows}
     assert truths == {key: ("5", "audit"), bare: (None, None)}
@@ -64,7 +66,7 @@ def test_the_most_trusted_label_is_the_truth_of_a_row(world: Parts) -> None:
 
 def test_a_version_without_baselines_has_an_empty_one(world: Parts) -> None:
     with world.database.write() as connection:
-        made = promotions.append(
+        made = promotion_history.append(
             connection,
             model_name="digits",
             expected=1,
@@ -118,7 +120,7 @@ def test_the_oldest_reports_go_but_none_that_an_open_alert_rests_on(world: Parts
         made = Evaluation("e", "accuracy-drop", START, START, "digits", 1, START, START, "breach", [], str(path), "me")
         evaluations.add(connection, made)
         alert = Alert("a", "accuracy-drop", "", "digits", 1, "critical", "firing", START, START)
-        alerts.save(connection, alert, "it dropped", "e")
+        alert_records.save(connection, alert, "it dropped", "e")
     few = Parts(settings.model_copy(update={"reports_kept": 2}), world.clock)
     few.__dict__["database"] = world.database
     assert prune_reports(few) == 2

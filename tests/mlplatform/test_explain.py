@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import outbox
+from mlplatform.alerting.alert_explanation import Explanation, explain, promise
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
-from mlplatform.explain import Explanation, explain, promise
-from mlplatform.loop import turn
-from mlplatform.people import acknowledge_alert
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import acknowledge_alert
 from mlplatform.settings import Settings
-from mlplatform.store import outbox
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
 from tests.mlplatform.misread_world import misread_world
 from tests.monitors.examples import rule as example

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError, SettingsError
-from mlplatform.exporting import export
+from mlplatform.operations.model_export import export
 from pipelines.edge_files import SERVER_FILES
 from pipelines.families.digits import COMPACT
 from pipelines.model import build_network

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from benchmarks.history import fill, world
-from mlplatform.build import Parts
-from mlplatform.loop import turn
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback.label_records import Label
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.scaffold import rules_template
 from mlplatform.settings import Settings
-from mlplatform.starter import rules_template
-from mlplatform.store import evaluations, feedback, judged
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded, schema_of_its_own
 
 STEP = 20
@@ -121,8 +122,8 @@ def test_labels_of_thirty_days_are_counted_in_few_more_steps_after_ten_times_as_
         ids = recorded(made, *(prediction(at) for at in moments))
         with made.write() as connection:
             given = [Label(key, "3", "delayed", "ada", START) for key in ids]
-            feedback.add(connection, given, START)
-        count = partial(read, made, judged.counted, moments[0], moments[-1])
+            label_records.add(connection, given, START)
+        count = partial(read, made, outcomes.counted, moments[0], moments[-1])
         assert sum(cell.n for cell in count()) == labels
         taken.append(steps(made, count))
         made.close()
@@ -137,10 +138,10 @@ def test_the_newest_label_is_found_without_reading_the_complaints_that_came_afte
         made = copied(sqlite_template, tmp_path / f"{complaints}.db")
         ids = recorded(made, *(prediction() for _ in range(complaints + 1)))
         with made.write() as connection:
-            feedback.add(connection, [Label(ids[0], "3", "audit", "ada", START)], START)
+            label_records.add(connection, [Label(ids[0], "3", "audit", "ada", START)], START)
             later = [Label(key, "5", "correction", "bob", START) for key in ids[1:]]
-            feedback.add(connection, later, START + timedelta(hours=1))
-        assert read(made, judged.newest, {"audit", "delayed"}) == START
-        taken.append(steps(made, partial(read, made, judged.newest, {"audit", "delayed"})))
+            label_records.add(connection, later, START + timedelta(hours=1))
+        assert read(made, outcomes.newest, {"audit", "delayed"}) == START
+        taken.append(steps(made, partial(read, made, outcomes.newest, {"audit", "delayed"})))
         made.close()
     assert taken[1] <= taken[0] + 5

@@ -8,12 +8,15 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.doctor import examine as examined
-from mlplatform.evidence import tally_of, window_of
-from mlplatform.loop import turn
-from mlplatform.schedule import slot_of
-from mlplatform.store import evaluations, feedback, plans, promotions, tallies
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.rule_inputs import tally_of, window_of
+from mlplatform.operations.diagnostics import examine as examined
+from mlplatform.predictions import prediction_counts, sampling_plans
+from mlplatform.promotion import promotion_history
+from mlplatform.watcher.scheduler import slot_of
 from monitors.rules import Rule
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import prediction, recorded
@@ -70,7 +73,7 @@ def sent(parts: Parts, right: int, wrong: int, scanner: str, *, labelled: bool =
     ids = recorded(parts.database, *tagged)
     if labelled:
         with parts.database.write() as connection:
-            feedback.add(connection, [feedback.Label(key, "3", "audit", "ada", now) for key in ids], now)
+            label_records.add(connection, [label_records.Label(key, "3", "audit", "ada", now) for key in ids], now)
     tick(parts, seconds=1)
     return ids
 
@@ -141,10 +144,12 @@ def test_calibration_is_judged_by_the_confidence_of_each_answer(watched: Parts) 
 
 def test_requests_are_judged_as_the_servers_counted_them(watched: Parts) -> None:
     assert found(watched, "errors") == {"": "no-data"}
-    minute = tallies.minute_of(watched.clock())
+    minute = prediction_counts.minute_of(watched.clock())
     with watched.database.write() as connection:
-        tallies.note_requests(connection, "one", "digits", {(1, minute): {"200": 900, "500": 40, "422": 5}})
-        tallies.note_requests(connection, "two", "digits", {(tallies.NO_MODEL, minute): {"503": 5, "422": 95}})
+        prediction_counts.note_requests(connection, "one", "digits", {(1, minute): {"200": 900, "500": 40, "422": 5}})
+        prediction_counts.note_requests(
+            connection, "two", "digits", {(prediction_counts.NO_MODEL, minute): {"503": 5, "422": 95}}
+        )
     [finding] = evaluated(watched, "errors").findings
     assert (finding["state"], finding["n"]) == ("breach", 1045)
     assert finding["value"] == pytest.approx(45 / 1045)
@@ -161,7 +166,7 @@ def test_a_version_is_not_blamed_for_few_answers_before_it_has_served_for_the_wi
 
 def test_labels_that_do_not_come_are_late(watched: Parts) -> None:
     with watched.database.write() as connection:
-        plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), watched.clock())
+        sampling_plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), watched.clock())
     tick(watched, seconds=1)
     sent(watched, 40, 0, "phone")
     waiting = sent(watched, 40, 0, "phone", labelled=False)
@@ -234,7 +239,7 @@ def test_evidently_measures_the_slice_of_a_sliced_rule(watched: Parts) -> None:
 
     def tags(name: str) -> list[str]:
         with watched.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+            champion = promotion_history.latest(connection, "digits")
             assert champion is not None
             window = window_of(connection, watched.family.classes, rule(watched, name), champion, watched.clock())
         return [row.tags["scanner"] for row in window.rows]
@@ -248,7 +253,7 @@ def test_a_tally_holds_only_what_its_rule_needs(watched: Parts) -> None:
 
     def counted(which: Callable[[Rule], bool]) -> list[bool]:
         with watched.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+            champion = promotion_history.latest(connection, "digits")
             assert champion is not None
             made = next(each for each in watched.rules.rules if which(each))
             tally = tally_of(connection, watched.family.classes, made, champion, watched.clock())

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import FencedError, StoreUnavailableError
-from mlplatform.govern import Governor, work_command
-from mlplatform.store import audit, retrainings, tasks
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.supervisor import Governor, work_command
+from mlplatform.store import tasks
 from mlplatform.store.leases import Lease
-from mlplatform.store.limits import Limits
 from registry.errors import RegistryUnavailableError
 from registry.runs import RunStatus, Tracking
 from tests.mlplatform.loop_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
@@ -59,9 +61,9 @@ def govern(world: Parts) -> Iterator[Callable[[list[str]], Governor]]:
             child.wait()
 
 
-def queue(parts: Parts, trigger: retrainings.Trigger = "manual", pipeline: str = "digits") -> str:
+def queue(parts: Parts, trigger: retraining_queue.Trigger = "manual", pipeline: str = "digits") -> str:
     with parts.database.write() as connection:
-        queued, _ = retrainings.request(
+        queued, _ = retraining_queue.request(
             connection, pipeline=pipeline, reason="r", trigger=trigger, requested_by="me", now=parts.clock()
         )
     return queued
@@ -101,7 +103,7 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: Par
     until_ended(governor)
     assert seen.read_text() == f"{queued} {row.owner} digits"
     with world.database.read() as connection:
-        assert audit.entries(connection)[0]["action"] == "retrain"
+        assert audit_entries.entries(connection)[0]["action"] == "retrain"
 
 
 def test_one_runs_at_a_time(world: Parts, govern: Callable[[list[str]], Governor]) -> None:
@@ -161,7 +163,7 @@ def test_a_child_that_closed_its_row_before_it_died_is_believed(
     governor.round(lease_of(world))
     [row] = all_retrainings(world)
     with world.database.write() as connection:
-        retrainings.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
+        retraining_queue.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
     until_ended(governor)
     assert states(world) == ["succeeded"]
 
@@ -258,8 +260,8 @@ def abandoned(parts: Parts) -> tuple[str, Lease]:
     """A retraining that a dead process left running, and the lease of the next leader."""
     queued = queue(parts)
     with parts.database.write() as connection:
-        retrainings.claim(connection, "digits", "dead", Limits(parts.rules.retraining.cooldown, 2), parts.clock())
-        retrainings.note_run(connection, queued, "dead", "run-7")
+        retraining_queue.claim(connection, "digits", "dead", Limits(parts.rules.retraining.cooldown, 2), parts.clock())
+        retraining_queue.note_run(connection, queued, "dead", "run-7")
     tick(parts, seconds=31)
     return queued, lease_of(parts)
 
@@ -283,7 +285,7 @@ def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(
 ) -> None:
     queued, lease = abandoned(world)
     with world.database.write() as connection:
-        retrainings.beat(connection, queued, "dead", world.clock(), None)
+        retraining_queue.beat(connection, queued, "dead", world.clock(), None)
     govern(LONG).round(lease)
     assert states(world) == ["running"]
 
@@ -384,7 +386,7 @@ def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(
     with world.database.read() as connection:
         [task] = tasks.open_tasks(connection, "digits")
         assert (task.kind, len(task.details["retrainings"])) == ("review-retraining", 2)
-        assert [entry["action"] for entry in audit.entries(connection)].count("breaker") == 1
+        assert [entry["action"] for entry in audit_entries.entries(connection)].count("breaker") == 1
     queue(world, "manual")
     governor.round(lease)
     until_ended(governor)

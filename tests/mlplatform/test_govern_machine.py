@@ -13,14 +13,17 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from mlplatform.champion import Change
+from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError
-from mlplatform.govern import Governor
-from mlplatform.store import alerts, leases, promotions, retrainings, tasks
+from mlplatform.operations.queries import leader_lease
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_history import Promotion
+from mlplatform.promotion.promotion_service import Change
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_queue import Retraining
+from mlplatform.retraining.supervisor import Governor
+from mlplatform.store import leases, tasks
 from mlplatform.store.leases import Lease
-from mlplatform.store.promotions import Promotion
-from mlplatform.store.retrainings import Retraining
-from mlplatform.views import leader_lease
 from monitors.alerts import Alert, supersede
 from tests.mlplatform.conftest import FakeCatalog
 from tests.mlplatform.loop_world import RULES, with_rules
@@ -78,7 +81,7 @@ class RetrainingMachine(PlatformMachine):
         self.clock.tick(minutes=-minutes)
 
     @rule(trigger=st.sampled_from(["manual", "api"]), dry_run=st.booleans())
-    def a_person_asks(self, trigger: retrainings.Trigger, dry_run: bool) -> None:
+    def a_person_asks(self, trigger: retraining_queue.Trigger, dry_run: bool) -> None:
         self.ask(trigger, None, dry_run)
 
     @rule(fresh=st.booleans())
@@ -93,7 +96,7 @@ class RetrainingMachine(PlatformMachine):
         endings=st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=4),
         pause=st.sampled_from([1, 70, 400]),
     )
-    def retrainings_go_by(self, trigger: retrainings.Trigger, endings: list[Ending], pause: int) -> None:
+    def retrainings_go_by(self, trigger: retraining_queue.Trigger, endings: list[Ending], pause: int) -> None:
         for ending in endings:
             if trigger == "alert":
                 self.an_alert_asks(fresh=not self.alerts)
@@ -110,7 +113,7 @@ class RetrainingMachine(PlatformMachine):
             over = supersede(self.alerts.pop(), self.clock.now).alert
             assert over is not None
             with self.database.write() as connection:
-                alerts.set_state(connection, over)
+                alert_records.set_state(connection, over)
 
     @rule(ending=st.sampled_from(ENDINGS))
     def the_training_ends(self, ending: Ending) -> None:
@@ -122,9 +125,9 @@ class RetrainingMachine(PlatformMachine):
             self.the_training_promotes_and_goes_on()
         if ending in ("useless", "better"):
             with self.database.write() as connection:
-                made = promotions.of_retraining(connection, row.id)
+                made = promotion_history.of_retraining(connection, row.id)
                 now, owner = self.clock.now, row.owner or ""
-                retrainings.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
+                retraining_queue.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
         self.end_child(row.id, 0 if ending in ("useless", "better", "says nothing") else 3)
         self.governor.watch()
 
@@ -139,7 +142,7 @@ class RetrainingMachine(PlatformMachine):
         row = self.running()
         if row is not None:
             with self.database.write() as connection:
-                retrainings.beat(connection, row.id, row.owner or "", self.clock.now, {"epoch": 1})
+                retraining_queue.beat(connection, row.id, row.owner or "", self.clock.now, {"epoch": 1})
 
     @rule(what=st.sampled_from(["promote", "cancel the queued", "cancel the running"]))
     def people_intervene(self, what: str) -> None:
@@ -153,7 +156,7 @@ class RetrainingMachine(PlatformMachine):
             promoted = row.id in self.promoted_by()
             try:
                 with self.database.write() as connection:
-                    retrainings.cancel(connection, row.id, "ann", self.clock.now)
+                    retraining_queue.cancel(connection, row.id, "ann", self.clock.now)
                 assert not promoted, "what has promoted is not cancelled"
             except ConflictError:
                 assert promoted
@@ -166,7 +169,7 @@ class RetrainingMachine(PlatformMachine):
                 with pytest.raises(FencedError):
                     self.promote("retraining", (row.id, row.owner))
                 with pytest.raises(FencedError), self.database.write() as connection:
-                    retrainings.finish(connection, row.id, row.owner, "succeeded", self.clock.now)
+                    retraining_queue.finish(connection, row.id, row.owner, "succeeded", self.clock.now)
         assert (self.rows(), self.history()) == before
 
     @rule(well=st.booleans(), minutes_back=st.sampled_from([0, 0, 90]))
@@ -291,14 +294,14 @@ class RetrainingMachine(PlatformMachine):
 
     def rows(self) -> list[Retraining]:
         with self.database.read() as connection:
-            return retrainings.recent(connection, limit=1000)
+            return retraining_queue.recent(connection, limit=1000)
 
     def running(self) -> Retraining | None:
         return next((row for row in self.rows() if row.state == "running"), None)
 
     def history(self) -> list[Promotion]:
         with self.database.read() as connection:
-            return promotions.history(connection, "digits", limit=1000)
+            return promotion_history.history(connection, "digits", limit=1000)
 
     def promoted_by(self) -> set[str | None]:
         return {each.retraining_id for each in self.history()}
@@ -306,9 +309,9 @@ class RetrainingMachine(PlatformMachine):
     def was(self, before: dict[str, Retraining], row: Retraining) -> str | None:
         return before[row.id].state if row.id in before else None
 
-    def ask(self, trigger: retrainings.Trigger, alert_id: str | None, dry_run: bool) -> None:
+    def ask(self, trigger: retraining_queue.Trigger, alert_id: str | None, dry_run: bool) -> None:
         with self.database.write() as connection:
-            retrainings.request(
+            retraining_queue.request(
                 connection, pipeline="digits", reason="r", trigger=trigger, requested_by="me", now=self.clock.now,
                 alert_id=alert_id, dry_run=dry_run,
             )  # fmt: skip

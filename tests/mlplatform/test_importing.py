@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import InvalidInputError
-from mlplatform.importing import SHOWN, TOGETHER, Defaults, read_labels, rehearse, take
-from mlplatform.labelling import write_labels
-from mlplatform.retention import forget_client
-from mlplatform.store import feedback, plans
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import Recorded
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_import import SHOWN, TOGETHER, Defaults, read_labels, rehearse, take
+from mlplatform.feedback.label_ingestion import write_labels
+from mlplatform.feedback.label_records import Label
+from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.retention.apply_retention import forget_client
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 from tests.mlplatform.test_labelling import an_id, current
 
@@ -37,7 +38,7 @@ def test_a_file_is_taken_once_with_its_givers_sources_and_times(parts: Parts, tm
     assert imported(parts, path) == {"lines": 2, "recorded": 2}
     assert imported(parts, path) == {"lines": 2, "repeated": 2}
     with parts.database.read() as connection:
-        [label] = feedback.of_prediction(connection, one)
+        [label] = label_records.of_prediction(connection, one)
     assert (label.label, label.source, label.at.hour) == ("4", "audit", 10)
 
 
@@ -242,7 +243,7 @@ def test_lines_about_erased_predictions_are_counted_and_hold_nothing_up(parts: P
 def test_audit_labels_of_answers_nobody_drew_are_counted(parts: Parts, tmp_path: Path) -> None:
     [one] = recorded(parts.database, prediction(START + timedelta(hours=1)))
     with parts.database.write() as connection:
-        plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
     assert imported(parts, csv_of(tmp_path, f"{one},4,audit,ann,")) == {
         "lines": 1,
         "recorded": 1,

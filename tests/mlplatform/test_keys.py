@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlplatform.auth.api_key import Key, checked_scopes, fresh, read
 from mlplatform.errors import InvalidInputError
-from mlplatform.keys import Key, checked_scopes, fresh, read
 from tests.mlplatform.conftest import START
 
 TEXT, SHOWN = fresh()

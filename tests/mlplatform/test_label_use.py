@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.govern import Governor
-from mlplatform.label_status import in_words
-from mlplatform.label_use import sentence_of, starved_by, use_of
-from mlplatform.store import leases, retrainings, tasks
-from mlplatform.store.limits import Limits
-from mlplatform.views import status
+from mlplatform.context import Parts
+from mlplatform.feedback.label_status import in_words
+from mlplatform.operations.queries import status
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.label_use import sentence_of, starved_by, use_of
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.supervisor import Governor
+from mlplatform.store import leases, tasks
 from pipelines.curate import Reason, SetAside
 from tests.mlplatform.conftest import FakeClock
 from tests.mlplatform.loop_world import RULES, notices, promote, with_rules
@@ -60,10 +61,12 @@ def stall(parts: Parts) -> Parts:
         assert isinstance(parts.clock, FakeClock)
         now = parts.clock.tick(hours=7)
         with parts.database.write() as connection:
-            retrainings.request(connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=now)
-            row = retrainings.claim(connection, "digits", "me", Limits(timedelta(0), 10), now)
+            retraining_queue.request(
+                connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=now
+            )
+            row = retraining_queue.claim(connection, "digits", "me", Limits(timedelta(0), 10), now)
             assert row is not None
-            retrainings.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
+            retraining_queue.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
     return parts
 
 

@@ -6,18 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.labelling import Told, given_up, match_waiting, write_labels
-from mlplatform.retention import forget_client, retain
-from mlplatform.serve.repeats import lasting_ids
+from mlplatform.feedback import label_records, pending_labels, uncounted_labels
+from mlplatform.feedback.label_ingestion import Told, given_up, match_waiting, write_labels
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.label_records import Label
+from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.retention.apply_retention import forget_client, retain
+from mlplatform.retraining.labelled_images import given_labels
+from mlplatform.serve.inference.idempotency import lasting_ids
 from mlplatform.settings import Settings
-from mlplatform.store import feedback, plans, uncounted, waiting
-from mlplatform.store.feedback import Label
-from mlplatform.store.labelled import given_labels
-from mlplatform.store.predictions import Recorded
-from mlplatform.store.truths import Source
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 
 
@@ -35,7 +36,7 @@ def outcomes(parts: Parts, *labels: Label, wait: bool = True) -> list[str]:
 
 def current(parts: Parts, prediction_id: str) -> list[str]:
     with parts.database.read() as connection:
-        return [each.label for each in feedback.of_prediction(connection, prediction_id)]
+        return [each.label for each in label_records.of_prediction(connection, prediction_id)]
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_label_for_a_prediction_on_its_way_waits_and_is_taken_once_when_it_arr
     assert outcomes(parts, label(late), label(there), label(late)) == ["waiting", "recorded", "waiting"]
     assert outcomes(parts, label(late)) == ["waiting"]
     with parts.database.read() as connection:
-        assert waiting.count(connection) == 1
+        assert pending_labels.count(connection) == 1
     assert match_waiting(parts) == 0
     recorded(parts.database, prediction(prediction_id=late))
     assert match_waiting(parts) == 1
@@ -65,7 +66,7 @@ def test_without_leave_to_wait_and_for_strange_ids_a_label_is_refused(parts: Par
         with pytest.raises(NotFoundError):
             outcomes(parts, label(strange))
     with parts.database.read() as connection:
-        assert waiting.count(connection) == 0
+        assert pending_labels.count(connection) == 0
 
 
 def test_labels_that_wait_are_taken_in_the_order_they_came(parts: Parts, clock: FakeClock, late: str) -> None:
@@ -169,15 +170,15 @@ def test_each_label_says_whether_it_estimates_and_why_not(parts: Parts) -> None:
 def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_nothing(parts: Parts) -> None:
     keys = recorded(parts.database, *(prediction(START + timedelta(hours=1), seed=seed) for seed in range(3)))
     with parts.database.write() as connection:
-        plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
     for outcome in ("recorded", "repeated"):
         given = taken(parts, *map(label, keys))
         assert {each.outcome for each in given} == {outcome}
         assert not any(each.counts for each in given)
         assert all("was not drawn for audit" in each.note for each in given)
     with parts.database.read() as connection:
-        assert uncounted.count(connection, "digits") == 3
-        assert uncounted.count(connection, "letters") == 0
+        assert uncounted_labels.count(connection, "digits") == 3
+        assert uncounted_labels.count(connection, "letters") == 0
 
 
 @pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
@@ -192,7 +193,7 @@ def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_
     assert (gone.outcome, gone.id, gone.counts, there.outcome) == ("erased", "", False, "recorded")
     assert gone.note == "this prediction was erased; the label is not kept"
     with parts.database.read() as connection:
-        assert waiting.count(connection) == 0
+        assert pending_labels.count(connection) == 0
 
 
 def test_what_retention_removed_is_told_as_erased_however_long_ago(parts: Parts, clock: FakeClock) -> None:
@@ -228,7 +229,7 @@ def test_a_watcher_takes_no_waiting_label_of_another_model(parts: Parts, late: s
     recorded(parts.database, Recorded(replace(one.prediction, model_name="letters"), one.png))
     assert match_waiting(parts) == 0
     with parts.database.read() as connection:
-        assert waiting.count(connection) == 1
+        assert pending_labels.count(connection) == 1
 
 
 def test_labels_that_are_given_up_are_counted(parts: Parts, clock: FakeClock, late: str) -> None:
@@ -244,7 +245,7 @@ def test_labels_that_are_given_up_are_counted(parts: Parts, clock: FakeClock, la
     with parts.database.read() as connection:
         assert given_up(connection, clock()) == 1
         assert given_up(connection, clock() + timedelta(days=40)) == 0
-        assert waiting.count(connection) == 0
+        assert pending_labels.count(connection) == 0
 
 
 def test_a_label_that_waited_keeps_the_feed_it_came_by(parts: Parts, late: str) -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mlplatform.links import http_address, image_link, links_of
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.alerting.links import http_address, image_link, links_of
 from mlplatform.settings import Settings
-from mlplatform.store.evaluations import Evaluation
 from tests.mlplatform.conftest import START
 
 EVALUATION = Evaluation(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlplatform.logs import FORMAT, SafeRecord, print_tracebacks_safely, set_up_logging
+from mlplatform.host.log_setup import FORMAT, SafeRecord, print_tracebacks_safely, set_up_logging
 
 FORGED = "2026-01-01 ERROR root all is lost"
 HOSTILE = f"eve\n{FORGED}\r{FORGED}\x1b[2J\u202e\x9b1m\u2028"

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mlplatform.build import Parts
+from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.clock import new_id
-from mlplatform.comparisons import draw
-from mlplatform.looking import TEXTS, Looker
-from mlplatform.loop import turn
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts
+from mlplatform.monitoring.drift_report import draw
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.input_drift import TEXTS, Looker
+from mlplatform.predictions.prediction_records import Prediction, Recorded
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
-from mlplatform.store.evaluations import Evaluation
-from mlplatform.store.predictions import Prediction, Recorded
 from monitors.comparison import EMBEDDING, Profile, compare
 from monitors.permutation import holm
 from monitors.window import Window

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
+from mlplatform.alerting import alert_records, detector_state, evaluations
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import FencedError
-from mlplatform.evidence import Measure, examine, measured
-from mlplatform.loop import retire_alerts, turn, worst
-from mlplatform.people import silence_alerts
-from mlplatform.store import alerts, audit, detectors, evaluations, feedback, retrainings
+from mlplatform.feedback import label_records
+from mlplatform.monitoring.evaluate import retire_alerts, turn, worst
+from mlplatform.monitoring.rule_inputs import Measure, examine, measured
+from mlplatform.operations.operator_actions import silence_alerts
+from mlplatform.promotion.promotion_service import Change
+from mlplatform.retraining import retraining_queue
 from monitors.alerts import Silence
 from monitors.errors import MetricsError
 from monitors.finding import Finding
@@ -103,8 +106,8 @@ def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: Parts) -> None:
     assert evaluation.id in evaluation.report
     [alert] = all_alerts(world)
     with world.database.read() as connection:
-        assert [change["to_state"] for change in alerts.changes_of(connection, alert.id)] == ["firing"]
-        assert [entry["action"] for entry in audit.entries(connection)][:2] == ["retrain", "alert"]
+        assert [change["to_state"] for change in alert_records.changes_of(connection, alert.id)] == ["firing"]
+        assert [entry["action"] for entry in audit_entries.entries(connection)][:2] == ["retrain", "alert"]
 
 
 def test_a_healthy_window_writes_its_evaluation_and_nothing_else(world: Parts) -> None:
@@ -130,7 +133,7 @@ def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world:
     look(world)
     [first] = all_retrainings(world)
     with world.database.write() as connection:
-        retrainings.cancel(connection, first.id, "tester", world.clock())
+        retraining_queue.cancel(connection, first.id, "tester", world.clock())
     tick(world, minutes=10)
     look(world)
     assert len(all_retrainings(world)) == 1, "not before the repeat interval"
@@ -237,7 +240,7 @@ def test_a_new_champion_supersedes_the_alerts_of_the_old(world: Parts) -> None:
     kinds = [message.payload["kind"] for message in notices(world)]
     assert kinds == ["firing"] * 3 + ["promoted"] * 3 + ["superseded"] * 3
     with world.database.read() as connection:
-        assert alerts.changes_of(connection, alert.id)[-1]["reason"] == "version 1 no longer serves"
+        assert alert_records.changes_of(connection, alert.id)[-1]["reason"] == "version 1 no longer serves"
 
 
 def test_a_breach_of_the_new_champion_is_an_alert_of_its_own(world: Parts) -> None:
@@ -410,9 +413,9 @@ def budgeted(parts: Parts) -> Parts:
     return parts
 
 
-def memory(parts: Parts, name: str = "accuracy-drop") -> detectors.Held:
+def memory(parts: Parts, name: str = "accuracy-drop") -> detector_state.Held:
     with parts.database.read() as connection:
-        found = detectors.held(connection, "digits", 1, name)
+        found = detector_state.held(connection, "digits", 1, name)
     assert found is not None
     return found
 
@@ -446,8 +449,8 @@ def test_an_audit_after_a_delayed_label_is_not_read_twice(budgeted: Parts) -> No
     ids = answer(budgeted, 20)
     look(budgeted)
     with budgeted.database.write() as connection:
-        given = [feedback.Label(key, "3", "delayed", "x", budgeted.clock()) for key in ids]
-        feedback.add(connection, given, budgeted.clock())
+        given = [label_records.Label(key, "3", "delayed", "x", budgeted.clock()) for key in ids]
+        label_records.add(connection, given, budgeted.clock())
     tick(budgeted, minutes=1)
     look(budgeted)
     assert memory(budgeted).streams[""]["n"] == 20
@@ -485,7 +488,7 @@ def test_a_failed_turn_moves_no_cursor(budgeted: Parts, monkeypatch: pytest.Monk
         turn(budgeted, rule(budgeted, "accuracy-drop"), budgeted.clock(), lease)
     with pytest.raises(AssertionError):
         memory(budgeted)
-    monkeypatch.setattr("mlplatform.evidence.READ_AT_ONCE", 7)
+    monkeypatch.setattr("mlplatform.monitoring.rule_inputs.READ_AT_ONCE", 7)
     look(budgeted)
     assert memory(budgeted).cursor == 7
     tick(budgeted, minutes=1)

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from sqlalchemy import select
 
+from mlplatform.alerting import alert_records
+from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.errors import NotFoundError
-from mlplatform.loop import turn
-from mlplatform.people import acknowledge_alert, silence_alerts
-from mlplatform.schedule import slot_of
-from mlplatform.store import alerts, feedback
-from mlplatform.store.evaluations import Evaluation
-from mlplatform.store.schema import alert_changes, audit_log, evaluations, outbox
-from mlplatform.store.schema import alerts as alert_rows
-from mlplatform.store.truths import Source
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
+from mlplatform.store.tables.core import alert_changes, audit_log, evaluations, outbox
+from mlplatform.store.tables.core import alerts as alert_rows
+from mlplatform.watcher.scheduler import slot_of
 from monitors.alerts import Alert, Silence
 from monitors.rules import Rule
 from tests.mlplatform.conftest import prediction, recorded
@@ -102,10 +103,10 @@ class AlertMachine(PlatformMachine):
             for place in range(8):
                 label = str((int(digit) + int(place < wrong)) % 10)
                 rows.append(prediction(now, label=label, version=self.version))
-                given.append(feedback.Label(rows[-1].prediction.id, digit, source, "ann", now))
+                given.append(label_records.Label(rows[-1].prediction.id, digit, source, "ann", now))
         recorded(self.database, *rows)
         with self.database.write() as connection:
-            feedback.add(connection, given, now)
+            label_records.add(connection, given, now)
 
     @rule(digits=st.sampled_from(["3", "35"]), wrong=st.sampled_from([0, 0, 8]), times=st.integers(2, 7))
     def the_watcher_sees_traffic(self, digits: str, wrong: int, times: int) -> None:
@@ -287,7 +288,7 @@ class AlertMachine(PlatformMachine):
         with self.database.read() as connection:
             wanted = audit_log.c.action.in_(("retrain", "label-audit"))
             acts = Counter(connection.scalars(select(audit_log.c.subject).where(wanted)))
-            rows = alerts.listed(connection, everything=True, limit=10_000)
+            rows = alert_records.listed(connection, everything=True, limit=10_000)
         for row in rows:
             others = (row["state"] == "resolved") + (row["numbers"].get("escalated_at") is not None)
             assert acts[f"alert/{row['id']}"] <= max(0, row["notices"] - others)
@@ -305,11 +306,11 @@ class AlertMachine(PlatformMachine):
 
     def open_alerts(self) -> list[Alert]:
         with self.database.read() as connection:
-            return alerts.open_alerts(connection, "digits")
+            return alert_records.open_alerts(connection, "digits")
 
     def alert(self, key: str) -> Alert:
         with self.database.read() as connection:
-            return alerts.find(connection, key)
+            return alert_records.find(connection, key)
 
     def messages(self) -> Sequence[Any]:
         with self.database.read() as connection:
@@ -336,14 +337,14 @@ class AlertMachine(PlatformMachine):
     def silences(self, watched: Rule) -> frozenset[str]:
         """The rule's name if a silence covers it now."""
         with self.database.read() as connection:
-            active = alerts.active_silences(connection, self.clock.now)
+            active = alert_records.active_silences(connection, self.clock.now)
         like = Alert("", watched.name, "", "digits", 1, "warning", "firing", self.clock.now, self.clock.now)
         return frozenset({watched.name} if any(each.covers(like, self.clock.now) for each in active) else ())
 
     def is_silent(self, alert: Alert) -> bool:
         """Whether a silence covers this alert now."""
         with self.database.read() as connection:
-            active = alerts.active_silences(connection, self.clock.now)
+            active = alert_records.active_silences(connection, self.clock.now)
         return any(each.covers(alert, self.clock.now) for each in active)
 
     def counts(self) -> tuple[int, ...]:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import outbox
+from mlplatform.alerting.recording_loss_notice import post_losses
 from mlplatform.clock import utc_now
-from mlplatform.losses import post_losses
-from mlplatform.store import leases, outbox
+from mlplatform.context import Parts
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.identity import StoreReplacedError
+from mlplatform.store.file_identity import StoreReplacedError
 from tests.mlplatform.loop_world import with_rules
 
 

@@ -18,13 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mlplatform.build import Parts
+from mlplatform.alerting.channels.smtp import RefusedReadersError, send_mail
+from mlplatform.alerting.dispatcher import courier
 from mlplatform.clock import utc_now
-from mlplatform.deliver import courier
+from mlplatform.context import Parts
 from mlplatform.errors import DeliveryError
-from mlplatform.loop import turn
-from mlplatform.mailing import RefusedReadersError, send_mail
-from mlplatform.processes import free_port
+from mlplatform.host.processes import free_port
+from mlplatform.monitoring.evaluate import turn
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.channels import EmailChannel

@@ -11,14 +11,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.material import Material, ask_people, gather, limits_for, quotas_of
-from mlplatform.review import Verdict, picked_answers, submit
-from mlplatform.serve.decode import to_png
-from mlplatform.store import feedback, tasks
-from mlplatform.store.predictions import Recorded
-from mlplatform.store.truths import Source
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.review_tasks import Verdict, picked_answers, submit
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.retraining.training_labels import Material, ask_people, gather, limits_for, quotas_of
+from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.store import tasks
 from monitors.rules import Quotas, Retraining
 from pipelines.curate import FOR_REVIEW, lineage
 from pipelines.data import ImageSet, Split, content_hash, held_back
@@ -71,9 +72,9 @@ def labelled(
 ) -> list[str]:
     """Labels for these answers; returns their feedback ids."""
     at = START.replace(minute=minute)
-    given = [feedback.Label(key, str(said), source, reviewer, at) for key, said in zip(ids, labels, strict=True)]
+    given = [label_records.Label(key, str(said), source, reviewer, at) for key, said in zip(ids, labels, strict=True)]
     with parts.database.write() as connection:
-        return [each.id for each in feedback.add(connection, given, at)]
+        return [each.id for each in label_records.add(connection, given, at)]
 
 
 def honest(parts: Parts, split: Split, count: int = 200) -> list[str]:
@@ -196,7 +197,7 @@ def test_every_label_is_accounted_for_exactly_once(parts: Parts, split: Split, c
     )
     labelled(parts, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
     with parts.database.read() as connection:
-        newest = [each.id for each in feedback.of_prediction(connection, key)]
+        newest = [each.id for each in label_records.of_prediction(connection, key)]
     rows, material = chosen(parts, split, champion)
     everything = {*known, *newest, *strange, *again, *copies}
     assert conflict[1] not in everything
@@ -248,7 +249,7 @@ def test_a_suspicious_label_that_a_person_confirms_is_learnt(parts: Parts, split
     assert doubts == sorted(doubts, reverse=True)
     item = next(each for each in task.details["predictions"] if set(each["feedback"]) & set(sent))
     with parts.database.read() as connection:
-        [said] = [each.label for each in feedback.of_prediction(connection, item["id"])]
+        [said] = [each.label for each in label_records.of_prediction(connection, item["id"])]
     submit(parts, [Verdict(item["id"], said, task.id)], "bob")
     rows, material = chosen(parts, split, champion)
     assert rows.new is not None

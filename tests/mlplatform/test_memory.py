@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from mlplatform.memory import told, told_by_code
+from mlplatform.retraining.memory_limit import told, told_by_code
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA limits memory on Linux")
 LIMIT = 600
 
 
 def run(*lines: str) -> subprocess.CompletedProcess[str]:
-    code = "\n".join(("from mlplatform.memory import *", f"limit_memory({LIMIT})", *lines))
+    code = "\n".join(("from mlplatform.retraining.memory_limit import *", f"limit_memory({LIMIT})", *lines))
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -43,7 +43,7 @@ def test_what_torch_says_about_memory_is_understood() -> None:
 
 @linux
 def test_no_limit_is_none() -> None:
-    code = "from mlplatform.memory import limit_memory; limit_memory(0); print(len(bytearray(2**29)))"
+    code = "from mlplatform.retraining.memory_limit import limit_memory; limit_memory(0); print(len(bytearray(2**29)))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert int(seen.stdout) == 2**29
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.loop import turn
-from mlplatform.notices import post_group
-from mlplatform.people import silence_alerts
+from mlplatform.alerting import outbox
+from mlplatform.alerting.notifications import post_group
+from mlplatform.context import Parts
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.settings import Settings
-from mlplatform.store import outbox
 from monitors.alerts import Kind, Silence
 from monitors.notify import Subject
 from tests.mlplatform.loop_world import (

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.labelling import write_labels
-from mlplatform.material import gather, limits_for, quotas_of
-from mlplatform.store.feedback import Label
+from mlplatform.context import Parts
+from mlplatform.feedback.label_ingestion import write_labels
+from mlplatform.feedback.label_records import Label
+from mlplatform.retraining.training_labels import gather, limits_for, quotas_of
 from monitors.rules import Retraining
 from pipelines.data import ImageSet, Split
 from pipelines.families.digits import FAMILY

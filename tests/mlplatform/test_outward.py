@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from mlplatform.alerting.channels.apprise_sender import push
 from mlplatform.errors import DeliveryError, SettingsError
-from mlplatform.outward import Outward, RefusedError, outward_of
-from mlplatform.push import push
+from mlplatform.network.egress import Outward, RefusedError, outward_of
 
 NOTHING = Outward()
 

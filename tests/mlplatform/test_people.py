@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import alert_records
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.loop import turn
-from mlplatform.people import (
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import (
     LONGEST_SILENCE,
     acknowledge_alert,
     end_silence,
@@ -16,7 +18,6 @@ from mlplatform.people import (
     promote_version,
     silence_alerts,
 )
-from mlplatform.store import alerts, audit
 from monitors.alerts import Change, Silence
 from monitors.errors import AlertError
 from registry.errors import UnknownVersionError
@@ -44,7 +45,7 @@ def world(parts: Parts) -> Parts:
 
 def newest_entry(parts: Parts) -> tuple[str, str, str]:
     with parts.database.read() as connection:
-        entry = audit.entries(connection)[0]
+        entry = audit_entries.entries(connection)[0]
     return entry["actor"], entry["action"], entry["subject"]
 
 
@@ -65,7 +66,7 @@ def test_acknowledging_twice_changes_nothing(world: Parts) -> None:
     acknowledge_alert(world, alert.id, "bob")
     assert newest_entry(world)[0] == "ada"
     with world.database.read() as connection:
-        assert [change["actor"] for change in alerts.changes_of(connection, alert.id)] == ["watcher", "ada"]
+        assert [change["actor"] for change in alert_records.changes_of(connection, alert.id)] == ["watcher", "ada"]
 
 
 def test_an_unknown_alert_is_said_to_be_unknown(world: Parts) -> None:
@@ -86,12 +87,12 @@ def test_an_alert_that_resolves_at_the_same_moment_is_not_opened_again(world: Pa
     from dataclasses import replace
 
     with world.database.write() as connection:
-        alerts.open_alerts(connection, "digits", lock=True)
+        alert_records.open_alerts(connection, "digits", lock=True)
         thread = threading.Thread(target=acknowledge)
         thread.start()
         thread.join(0.3)
-        alerts.set_state(connection, replace(alert, state="resolved"))
-        alerts.change(connection, alert.id, Change("firing", "resolved", "well again"), "watcher", world.clock())
+        alert_records.set_state(connection, replace(alert, state="resolved"))
+        alert_records.change(connection, alert.id, Change("firing", "resolved", "well again"), "watcher", world.clock())
     thread.join(20)
     assert len(refused) == 1
     assert all_alerts(world)[0].state == "resolved"
@@ -102,8 +103,8 @@ def test_a_silence_has_an_end_and_a_name(world: Parts) -> None:
     silence_alerts(world, Silence("latency", until, reason="we know"), "ada")
     assert newest_entry(world) == ("ada", "silence", "rule/latency")
     with world.database.read() as connection:
-        assert [silence.rule for silence in alerts.active_silences(connection, world.clock())] == ["latency"]
-        assert alerts.active_silences(connection, until) == []
+        assert [silence.rule for silence in alert_records.active_silences(connection, world.clock())] == ["latency"]
+        assert alert_records.active_silences(connection, until) == []
 
 
 def catalog_of(parts: Parts) -> FakeCatalog:
@@ -172,7 +173,7 @@ def silenced(parts: Parts, rule: str = "accuracy-*", hours: float = 4, severity:
 
 def listed(parts: Parts, *, everything: bool = False) -> list[str]:
     with parts.database.read() as connection:
-        return [row["id"] for row in alerts.silences_of(connection, None if everything else parts.clock())]
+        return [row["id"] for row in alert_records.silences_of(connection, None if everything else parts.clock())]
 
 
 @pytest.mark.parametrize("rule", ["acuracy-drop", "accuracy", "", "Accuracy-drop", "latency ", "x*"])

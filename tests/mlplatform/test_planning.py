@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import FencedError
-from mlplatform.planning import FIRST, replan
-from mlplatform.store import audits, plans
+from mlplatform.monitoring.sampling_plan import FIRST, replan
+from mlplatform.predictions import review_samples, sampling_plans
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import RULES, answer, lease_of, promote, tick, with_rules
@@ -30,7 +30,7 @@ def traffic(parts: Parts, sure: int, doubtful: int = 0) -> None:
 
 def newest(parts: Parts, version: int = 1) -> Plan | None:
     with parts.database.read() as connection:
-        found = plans.newest(connection, "digits", version)
+        found = sampling_plans.newest(connection, "digits", version)
     return None if found is None else Plan.from_json(found.plan)
 
 
@@ -97,7 +97,7 @@ def test_answers_are_drawn_by_it_from_then_on(world: Parts) -> None:
     traffic(world, 7)
     with world.database.read() as connection:
         whole = (world.clock() - timedelta(days=1), world.clock() + timedelta(days=1))
-        assert audits.progress(connection, "digits", 1, whole).drawn == 7
+        assert review_samples.progress(connection, "digits", 1, whole).drawn == 7
 
 
 def test_a_lost_lease_publishes_nothing(world: Parts) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts, build
-from mlplatform.doctor import CHECKS, examine
+from mlplatform.context import Parts, build
 from mlplatform.errors import SettingsError
-from mlplatform.privacy import check_spool_owner, make_private, open_to_others
+from mlplatform.host.file_permissions import check_spool_owner, make_private, open_to_others
+from mlplatform.operations.diagnostics import CHECKS, examine
 from mlplatform.settings import Settings, load_settings
 
 

@@ -6,19 +6,22 @@ from datetime import timedelta
 import pytest
 import torch
 
-from mlplatform import views
-from mlplatform.build import Parts
-from mlplatform.champion import Champions, Change
+from mlplatform.alerting import evaluations, outbox
+from mlplatform.alerting.outbox import Message
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, FencedError
-from mlplatform.loop import turn
-from mlplatform.people import quarantine_version
-from mlplatform.probation import AT_ONCE, PATIENCE, Warden, load_version
-from mlplatform.schedule import Watcher
-from mlplatform.serve.pages import overview
-from mlplatform.store import audit, evaluations, outbox, plans, probations, quarantines
-from mlplatform.store.outbox import Message
-from mlplatform.store.promotions import Promotion
-from mlplatform.training import train
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations import queries
+from mlplatform.operations.operator_actions import quarantine_version
+from mlplatform.predictions import sampling_plans
+from mlplatform.promotion import probations, quarantines
+from mlplatform.promotion.probation_monitor import AT_ONCE, PATIENCE, Warden, load_version
+from mlplatform.promotion.promotion_history import Promotion
+from mlplatform.promotion.promotion_service import Champions, Change
+from mlplatform.retraining.worker import train
+from mlplatform.watcher.scheduler import Watcher
+from mlplatform.web.dashboard import overview
 from monitors.sampling import Plan
 from registry.catalog import CHAMPION, QUARANTINE_TAG
 from registry.errors import CorruptModelError, RegistryUnavailableError
@@ -81,7 +84,7 @@ def test_a_version_that_misreads_what_the_one_before_read_rightly_goes_back_with
     assert barred(world) == {2: reason}
     assert world.catalog.version("digits", 2).tags[QUARANTINE_TAG] == reason
     with world.database.read() as connection:
-        entry = next(each for each in audit.entries(connection) if each["action"] == "rollback")
+        entry = next(each for each in audit_entries.entries(connection) if each["action"] == "rollback")
     assert (entry["actor"], entry["details"]["reason"]) == ("watcher/probation", reason)
     told = of_rollbacks(world)
     assert [each.channel for each in told] == ["team-slack", "mail", "events"]
@@ -181,7 +184,7 @@ def test_a_picture_sent_again_is_no_new_evidence(world: Parts) -> None:
 def test_labels_weigh_by_the_chance_their_answers_had_to_be_drawn(world: Parts) -> None:
     """Answers "5" are all drawn and others at 1 in 20: they speak for few, so as many prove nothing."""
     with world.database.write() as connection:
-        plans.publish(connection, "digits", 2, Plan(0.05, {"5 2": 1.0}).to_json(), world.clock())
+        sampling_plans.publish(connection, "digits", 2, Plan(0.05, {"5 2": 1.0}).to_json(), world.clock())
     label(world, 30, "5")
     found = warden(world).round(forever(world))
     assert found is not None
@@ -294,7 +297,7 @@ def test_a_watcher_that_was_paused_past_its_lease_sends_nothing_back(world: Part
     with pytest.raises(FencedError):
         warden(paused).round(fresh)
     assert (history(world), the_probation(world).state, of_rollbacks(world)) == (KEPT, "failed", [])
-    assert views.standing(the_probation(world)) == "being rolled back"
+    assert queries.standing(the_probation(world)) == "being rolled back"
 
 
 def test_while_the_registry_is_away_the_decision_waits_and_is_then_carried_out_once(world: Parts) -> None:
@@ -490,15 +493,15 @@ def test_the_alerts_of_a_version_that_went_back_end_with_it(world: Parts) -> Non
 
 def test_people_see_how_it_stands(world: Parts) -> None:
     lease = forever(world)
-    assert views.status(world)["probation"] is None
+    assert queries.status(world)["probation"] is None
     warden(world).round(lease)
     until = f"{the_probation(world).until:%Y-%m-%d %H:%M} UTC"
-    shown = views.status(world)["probation"]
+    shown = queries.status(world)["probation"]
     assert shown["text"].startswith(f"version 2 on probation until {until}. Of 0 labelled answers")
     assert f"on probation until {until}" in overview(world)
-    assert [row["probation"] for row in views.models(world)["versions"]] == [f"on probation until {until}", None]
+    assert [row["probation"] for row in queries.models(world)["versions"]] == [f"on probation until {until}", None]
     label(world, 30, "5")
     warden(world).round(lease)
-    shown = views.models(world)["versions"]
+    shown = queries.models(world)["versions"]
     assert [(row["probation"], row["quarantine"]) for row in shown] == [("rolled back", barred(world)[2]), (None, None)]
-    assert views.status(world)["probation"]["text"].startswith("version 2 rolled back. Of 8 labelled answers")
+    assert queries.status(world)["probation"]["text"].startswith("version 2 rolled back. Of 8 labelled answers")

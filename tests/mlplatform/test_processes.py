@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlplatform.errors import ProcessError
-from mlplatform.processes import Fleet, answers, ended_by_signals, free_port
+from mlplatform.host.processes import Fleet, answers, ended_by_signals, free_port
 
 SLEEP = ("sleep", "60")
 
@@ -86,7 +86,7 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_a_child_ends_when_its_parent_is_killed_without_a_word(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from mlplatform.processes import Fleet\n"
+        "import sys, time; from pathlib import Path; from mlplatform.host.processes import Fleet\n"
         f"child = Fleet(Path({str(tmp_path)!r})).start('child', ['sleep', '60'], {{}})\n"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.loop import turn
-from mlplatform.people import card_difference, model_card
-from mlplatform.production import in_production
-from mlplatform.store import feedback
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import card_difference, model_card
+from mlplatform.operations.production_record import in_production
 from registry.runs import Tracking
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import answer, promote, rule, with_rules
@@ -40,7 +40,9 @@ def test_the_card_counts_answers_and_labels_by_how_they_came(world: Parts) -> No
     answer(world, 18, 2)
     ids = recorded(world.database, prediction(world.clock(), label="5", seed=9))
     with world.database.write() as connection:
-        feedback.add(connection, [feedback.Label(ids[0], "3", "correction", "ada", world.clock())], world.clock())
+        label_records.add(
+            connection, [label_records.Label(ids[0], "3", "correction", "ada", world.clock())], world.clock()
+        )
     measured = in_production(world, 1)
     assert measured is not None
     assert "gave 21 answers; it is champion" in measured.note

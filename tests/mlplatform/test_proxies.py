@@ -10,11 +10,11 @@ import httpx
 import pytest
 import requests
 
-from mlplatform.build import build
 from mlplatform.client import AsyncClient, Client
 from mlplatform.client.retries import Retries
-from mlplatform.processes import answers
-from mlplatform.proxies import is_this_host, local_client, proxy_of, without_proxy_for_this_host
+from mlplatform.context import build
+from mlplatform.host.processes import answers
+from mlplatform.network.proxies import is_this_host, local_client, proxy_of, without_proxy_for_this_host
 from mlplatform.settings import Settings
 from tests.mlplatform.stubborn import Peer, peer
 

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from mlplatform.alerting.channels.apprise_sender import push
 from mlplatform.demo.receivers import receivers
 from mlplatform.errors import DeliveryError
-from mlplatform.outward import outward_of
-from mlplatform.processes import free_port
-from mlplatform.push import push
+from mlplatform.host.processes import free_port
+from mlplatform.network.egress import outward_of
 
 MESSAGE = {"title": "firing: a-rule", "body": "Accuracy fell.\n\nValue: 8 points <b> & more", "type": "failure"}
 SECONDS = 5.0

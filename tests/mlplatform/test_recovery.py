@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, NotFoundError, StoreUnavailableError
-from mlplatform.recovery import discard, listed, restore
-from mlplatform.spool.asides import REFUSED, Asides
-from mlplatform.spool.frames import framed
-from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.store import audit
+from mlplatform.recording.recovery import discard, listed, restore
+from mlplatform.recording.spool.codec import Answer, to_bytes
+from mlplatform.recording.spool.framing import framed
+from mlplatform.recording.spool.quarantined_rows import REFUSED, Asides
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions as table
+from mlplatform.store.tables.core import predictions as table
 from tests.mlplatform.conftest import picture, prediction
 from tests.mlplatform.serve.conftest import Flaky
 
@@ -60,7 +60,7 @@ def test_refused_rows_and_damaged_segments_are_written_once_and_what_is_no_row_s
     assert restore(parts, None, "ann")[0].restored == 0
     assert kept(parts.database) == ids(refused, after)
     with parts.database.read() as connection:
-        assert audit.newest(connection, "restore-rows", f"spool/{told[1].name}") is not None
+        assert audit_entries.newest(connection, "restore-rows", f"spool/{told[1].name}") is not None
     assert discard(parts, left.name, "ann").damaged == 1
     assert listed(parts) == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlplatform.redact import without_secrets
+from mlplatform.network.redact import without_secrets
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting.channel_test import rehearse
+from mlplatform.context import Parts
 from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
-from mlplatform.processes import free_port
-from mlplatform.rehearse import rehearse
+from mlplatform.host.processes import free_port
 from mlplatform.settings import Settings
 from monitors.signature import verify
 from tests.mlplatform.loop_world import SECRET, with_rules

@@ -7,16 +7,16 @@ from typing import cast
 
 import pytest
 
-from mlplatform import views
-from mlplatform.build import Parts
+from mlplatform.alerting import evaluations
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
-from mlplatform.evidence import examine, examine_missed, measured
-from mlplatform.loop import turn
-from mlplatform.report_files import share_scripts, whole_page
-from mlplatform.schedule import Watcher
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.report_files import share_scripts, whole_page
+from mlplatform.monitoring.rule_inputs import examine, examine_missed, measured
+from mlplatform.operations import queries
 from mlplatform.settings import Settings
-from mlplatform.store import evaluations
-from mlplatform.store.evaluations import Evaluation
+from mlplatform.watcher.scheduler import Watcher
 from tests.mlplatform.loop_world import (
     RULES,
     all_alerts,
@@ -77,7 +77,7 @@ def test_the_report_of_a_firing_notice_is_kept_however_many_are_newer_and_though
     assert [alert.state for alert in all_alerts(world)] == ["firing", "resolved"]
     assert len(reports(world)) == 2 + world.settings.reports_kept
     for each in (fired, again):
-        assert views.report(world, each.id).read_text() == "<html>evidence</html>"
+        assert queries.report(world, each.id).read_text() == "<html>evidence</html>"
 
 
 def test_a_breach_that_lasts_is_drawn_once(world: Parts) -> None:
@@ -122,11 +122,11 @@ def test_a_report_that_a_killed_watcher_did_not_draw_is_drawn_with_the_next_eval
     fired = turn(world, rule(world, "accuracy-drop"), world.clock())
     assert fired is not None
     with pytest.raises(NotFoundError):
-        views.report(world, fired.id)
+        queries.report(world, fired.id)
     tick(world, minutes=1)
     look(world)
     assert [each.id for each in examine_missed(world, rule(world, "accuracy-drop"), counting)] == [fired.id]
-    assert views.report(world, fired.id).is_file()
+    assert queries.report(world, fired.id).is_file()
     assert examine_missed(world, rule(world, "accuracy-drop"), counting) == []
 
 
@@ -141,7 +141,7 @@ def test_a_firing_that_was_overtaken_while_evidently_was_busy_is_drawn_too(world
     assert newer is not None
     watcher._unmeasured["accuracy-drop"] = (accuracy, newer)
     watcher._measure_newest(accuracy)
-    assert views.report(world, fired.id).is_file()
+    assert queries.report(world, fired.id).is_file()
 
 
 def test_an_alert_about_a_window_without_rows_has_a_report_that_says_so(world: Parts) -> None:
@@ -150,7 +150,7 @@ def test_an_alert_about_a_window_without_rows_has_a_report_that_says_so(world: P
     assert made is not None
     fired = examine(world, rule(world, "quiet"), made, measured)
     assert linked(world, 0) == fired.id
-    page = views.report(world, fired.id).read_text()
+    page = queries.report(world, fired.id).read_text()
     assert "There is nothing to draw: no answer between 2026-01-01 12:05 and 2026-01-01 12:10 UTC." in page
 
 

@@ -7,20 +7,22 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
+from mlplatform.audit.verification import verify
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import FencedError, InvalidInputError
-from mlplatform.retention import Pace, forget_client, plan, retain
+from mlplatform.feedback import label_records, outcomes
+from mlplatform.predictions import erased_predictions, prediction_counts, shadow_predictions
+from mlplatform.predictions.prediction_records import Recorded, counts, find, image
+from mlplatform.predictions.shadow_predictions import ShadowAnswer
+from mlplatform.recording.spool.directory import Shelf
+from mlplatform.retention.apply_retention import Pace, forget_client, plan, retain
 from mlplatform.settings import Settings
-from mlplatform.spool.shelf import Shelf
-from mlplatform.store import audit, erased, feedback, judged, shadows, tallies
-from mlplatform.store.predictions import Recorded, counts, find, image
-from mlplatform.store.schema import predictions, tasks
-from mlplatform.store.schema_trial import shadow_answers, trials
-from mlplatform.store.schema_watch import audits
-from mlplatform.store.schema_watch import judged as judged_rows
-from mlplatform.store.shadows import ShadowAnswer
-from mlplatform.verification import verify
+from mlplatform.store.tables.core import predictions, tasks
+from mlplatform.store.tables.monitoring import audits
+from mlplatform.store.tables.monitoring import judged as judged_rows
+from mlplatform.store.tables.rollout import shadow_answers, trials
 from tests.mlplatform.conftest import START, prediction, recorded
 
 OLD, NEW = START - timedelta(days=40), START - timedelta(days=5)
@@ -39,7 +41,9 @@ def answered(at: datetime, seed: int, client: str = "client") -> Recorded:
 
 def labelled(parts: Parts, *ids: str) -> None:
     with parts.database.write() as connection:
-        feedback.add(connection, [feedback.Label(key, "4", "audit", "ann", START, f"key {key}") for key in ids], START)
+        label_records.add(
+            connection, [label_records.Label(key, "4", "audit", "ann", START, f"key {key}") for key in ids], START
+        )
 
 
 def left(parts: Parts) -> list[str]:
@@ -49,7 +53,7 @@ def left(parts: Parts) -> list[str]:
 
 def entries(parts: Parts) -> list[dict[str, Any]]:
     with parts.database.read() as connection:
-        return [each for each in audit.entries(connection) if each["action"] in ("retention", "erase-client")]
+        return [each for each in audit_entries.entries(connection) if each["action"] in ("retention", "erase-client")]
 
 
 def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(parts: Parts) -> None:
@@ -70,7 +74,7 @@ def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(part
     with parts.database.read() as connection:
         assert counts(connection) == {"predictions": 3, "images": 3, "labels": 1}
         assert image(connection, find(connection, same).image_hash)
-        assert tallies.answers(connection, "digits", 1, OLD, START) == 5
+        assert prediction_counts.answers(connection, "digits", 1, OLD, START) == 5
     assert retain(parts, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
     [entry] = entries(parts)
     assert (entry["actor"], entry["details"]) == ("watcher", done)
@@ -87,7 +91,7 @@ def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still
         rows = connection.execute(select(judged_rows.c.prediction_id, judged_rows.c.tags))
         tags = {row.prediction_id: row.tags for row in rows}
         assert tags == {old: None, new: {"scanner": "a", "client": "client"}}
-        assert sum(cell.n for cell in judged.counted(connection, "digits", 1, OLD, START)) == 2
+        assert sum(cell.n for cell in outcomes.counted(connection, "digits", 1, OLD, START)) == 2
 
 
 def test_nothing_goes_by_default(parts: Parts) -> None:
@@ -138,8 +142,8 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
     assert left(parts) == [other]
     with parts.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(audits)) == 0
-        assert [each.label for each in feedback.of_prediction(connection, other)] == ["4"]
-        assert tallies.answers(connection, "digits", 1, OLD, START) == 3
+        assert [each.label for each in label_records.of_prediction(connection, other)] == ["4"]
+        assert prediction_counts.answers(connection, "digits", 1, OLD, START) == 3
     [entry] = entries(parts)
     assert "zoe" not in str(entry)
     assert (entry["actor"], entry["details"]["labelled"]) == ("dpo", 1)
@@ -170,7 +174,7 @@ def test_shadow_answers_go_with_the_answers_they_were_given_beside(parts: Parts)
     old, new = recorded(parts.database, answered(OLD, 1), answered(NEW, 2, "eve"))
     with parts.database.write() as connection:
         rows = [ShadowAnswer(key, 2, "t", at, "1", [1.0], 1.0, 1.0) for key, at in ((old, OLD), (new, NEW))]
-        shadows.write(connection, rows)
+        shadow_predictions.write(connection, rows)
     retain(parts, "watcher")
     with parts.database.read() as connection:
         assert list(connection.scalars(select(shadow_answers.c.prediction_id))) == [new]
@@ -193,14 +197,14 @@ def test_one_models_watcher_removes_and_blots_out_nothing_of_another_model(parts
     trial = {"model_name": "letters", "version": 2, "beside": 1, "role": "shadow", "share": 1.0, "state": "running"}
     with parts.database.write() as connection:
         connection.execute(trials.insert().values(id="t", at=START, actor="ann", reason="r", duel={}, **trial))
-        shadows.write(connection, [ShadowAnswer(theirs, 2, "t", OLD, "1", [1.0], 1.0, 1.0)])
+        shadow_predictions.write(connection, [ShadowAnswer(theirs, 2, "t", OLD, "1", [1.0], 1.0, 1.0)])
     assert retain(parts, "watcher") == {"answers": 1, "pictures": 0, "blotted": 0}
     assert left(parts) == sorted([theirs, same])
     assert mine not in left(parts)
     with parts.database.read() as connection:
         assert {find(connection, key).client_id for key in (theirs, same)} == {"client"}
         assert image(connection, find(connection, same).image_hash)
-        assert len(shadows.of_prediction(connection, theirs)) == 1
+        assert len(shadow_predictions.of_prediction(connection, theirs)) == 1
 
 
 def test_everything_old_goes_in_one_round_with_a_rest_after_each_portion(parts: Parts) -> None:
@@ -234,9 +238,9 @@ def test_what_was_erased_is_remembered_by_a_digest_for_a_while(parts: Parts) -> 
     recorded(parts.database, Recorded(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).png))
     forget_client(parts, "zoe", "dpo")
     with parts.database.read() as connection:
-        assert young in erased.among(connection, [young, "other"])
-        assert erased.among(connection, ["other"]) == set()
+        assert young in erased_predictions.among(connection, [young, "other"])
+        assert erased_predictions.among(connection, ["other"]) == set()
         assert key not in left(parts)
     with parts.database.write() as connection:
-        erased.forget(connection, parts.clock() + erased.KEPT + timedelta(days=1))
-        assert erased.among(connection, [young]) == set()
+        erased_predictions.forget(connection, parts.clock() + erased_predictions.KEPT + timedelta(days=1))
+        assert erased_predictions.among(connection, [young]) == set()

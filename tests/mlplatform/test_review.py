@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import InvalidInputError, NotFoundError
-from mlplatform.review import (
+from mlplatform.feedback import outcomes
+from mlplatform.feedback.review_tasks import (
     SHEET,
     Verdict,
     export,
@@ -17,9 +19,10 @@ from mlplatform.review import (
     read_sheet,
     submit,
 )
-from mlplatform.serve.decode import from_png
-from mlplatform.store import audit, judged, plans, tasks
-from mlplatform.store.labelled import given_labels
+from mlplatform.predictions import sampling_plans
+from mlplatform.retraining.labelled_images import given_labels
+from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.store import tasks
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import picture, prediction, recorded
 from tests.mlplatform.loop_world import promote, tick, with_rules
@@ -29,7 +32,7 @@ from tests.mlplatform.loop_world import promote, tick, with_rules
 def world(parts: Parts) -> Parts:
     promote(with_rules(parts))
     with parts.database.write() as connection:
-        plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), parts.clock())
+        sampling_plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), parts.clock())
     tick(parts, minutes=1)
     return parts
 
@@ -75,8 +78,8 @@ def test_verdicts_on_drawn_answers_estimate_and_on_picked_ones_train(world: Part
     assert [each.settled for each in map(_Window.of, progress(world)["windows"])] == [2, 2]
     assert labels_of(world, other) == [("8", "review", "ada")]
     with world.database.read() as connection:
-        entries = [entry for entry in audit.entries(connection) if entry["action"] == "feedback"]
-        judged_now = judged.since(connection, "digits", 2, 0, 10)
+        entries = [entry for entry in audit_entries.entries(connection) if entry["action"] == "feedback"]
+        judged_now = outcomes.since(connection, "digits", 2, 0, 10)
     assert {(entry["actor"], entry["subject"]) for entry in entries} == {
         ("ada", f"prediction/{key}") for key in (one, two, other)
     }
@@ -103,7 +106,7 @@ def test_a_drawn_answer_that_is_picked_keeps_its_place_in_the_draw(world: Parts)
 
 def sources(parts: Parts) -> list[tuple[str, str, float]]:
     with parts.database.read() as connection:
-        return [(row.truth, row.source, row.weight) for row in judged.since(connection, "digits", 1, 0, 10)]
+        return [(row.truth, row.source, row.weight) for row in outcomes.since(connection, "digits", 1, 0, 10)]
 
 
 def open_task(parts: Parts, kind: tasks.Kind, items: list[dict[str, object]]) -> str:
@@ -122,7 +125,7 @@ def test_a_label_review_shows_labelled_answers_and_its_verdict_outranks_what_was
     assert submit(world, [Verdict(one, "8", task)], "bob")["review"] == 1
     assert [each.prediction_id for each in picked_answers(world, task)] == [two]
     with world.database.read() as connection:
-        rows = {row.prediction_id: (row.truth, row.source) for row in judged.since(connection, "digits", 1, 0, 10)}
+        rows = {row.prediction_id: (row.truth, row.source) for row in outcomes.since(connection, "digits", 1, 0, 10)}
     assert rows == {one: ("8", "audit"), two: ("5", "audit")}
 
 

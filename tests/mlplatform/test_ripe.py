@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
-from mlplatform.govern import may_start
-from mlplatform.loop import turn
-from mlplatform.ripe import GAINS, Ripeness, ripeness
-from mlplatform.schedule import slot_of
-from mlplatform.store import retrainings
-from mlplatform.store.limits import Limits
+from mlplatform.context import Parts
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.readiness import GAINS, Ripeness, ripeness
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.supervisor import may_start
+from mlplatform.watcher.scheduler import slot_of
 from pipelines.data import HELD_BACK_SHARE
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, promote, rule, tick, with_rules
 
@@ -42,7 +42,7 @@ def broken(parts: Parts) -> Parts:
 
 def ripe(parts: Parts, min_feedback: int = 10) -> Ripeness:
     with parts.database.read() as connection:
-        queued = retrainings.queued(connection, "digits")
+        queued = retraining_queue.queued(connection, "digits")
         assert queued is not None
         return ripeness(connection, queued, min_feedback, parts.clock())
 
@@ -78,7 +78,7 @@ def test_labels_of_the_world_before_do_not_make_it_ripe(broken: Parts) -> None:
 def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Parts) -> None:
     with broken.database.write() as connection:
         assert not may_start(connection, "digits", 10, broken.clock())
-        queued = retrainings.queued(connection, "digits")
+        queued = retraining_queue.queued(connection, "digits")
     assert queued is not None
     assert queued.progress is not None
     assert queued.progress["step"] == "waiting for labels"
@@ -96,10 +96,10 @@ def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> N
     assert before.is_ripe
     owner = new_id()
     with broken.database.write() as connection:
-        row = retrainings.claim(connection, "digits", owner, Limits(timedelta(0), 10), broken.clock())
+        row = retraining_queue.claim(connection, "digits", owner, Limits(timedelta(0), 10), broken.clock())
         assert row is not None
-        retrainings.finish(connection, row.id, owner, "succeeded", broken.clock())
-        retrainings.request(
+        retraining_queue.finish(connection, row.id, owner, "succeeded", broken.clock())
+        retraining_queue.request(
             connection, pipeline="digits", reason="again", trigger="alert", requested_by="watcher",
             now=broken.clock(), alert_id=all_alerts(broken)[0].id,
         )  # fmt: skip
@@ -114,7 +114,7 @@ def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> N
 
 def test_a_persons_request_waits_for_no_labels(broken: Parts) -> None:
     with broken.database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection, pipeline="digits", reason="now", trigger="manual", requested_by="me", now=broken.clock()
         )
         assert may_start(connection, "digits", 10_000, broken.clock())

@@ -1,9 +1,9 @@
 """A changed threshold leaves a trace, with what it was before; the same rules leave none."""
 
-from mlplatform.build import Parts
-from mlplatform.rulebook import changed, note_rules
-from mlplatform.store import audit
-from mlplatform.verification import verify
+from mlplatform.audit import audit_entries
+from mlplatform.audit.verification import verify
+from mlplatform.context import Parts
+from mlplatform.monitoring.config_changes import changed, note_rules
 from tests.mlplatform.loop_world import RULES, SECRET, with_rules
 
 
@@ -17,7 +17,7 @@ def test_rules_are_noted_when_first_seen_and_when_they_change(parts: Parts) -> N
     assert changes[0].startswith("rules.accuracy-drop.above: ")
     assert changes[1].endswith("-> unset")
     with parts.database.read() as connection:
-        newest, first = audit.entries(connection)
+        newest, first = audit_entries.entries(connection)
     assert (newest["actor"], newest["action"], newest["subject"]) == ("watcher", "load-rules", "rules/digits")
     assert newest["details"]["changes"] == changes
     assert newest["details"]["digest"] != first["details"]["digest"]
@@ -30,14 +30,14 @@ def test_a_rule_that_moved_in_the_file_changed_no_value_but_the_file(parts: Part
     with_rules(parts, RULES + "# a remark\n")
     assert note_rules(parts) == []
     with parts.database.read() as connection:
-        assert len(audit.entries(connection)) == 2
+        assert len(audit_entries.entries(connection)) == 2
 
 
 def test_no_secret_is_noted(parts: Parts) -> None:
     with_rules(parts)
     note_rules(parts)
     with parts.database.read() as connection:
-        told = str(audit.entries(connection))
+        told = str(audit_entries.entries(connection))
     assert SECRET not in told
     assert "slack.test" not in told
 

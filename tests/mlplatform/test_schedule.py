@@ -10,17 +10,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection
 
-from mlplatform import anchors
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries, checkpoints
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
-from mlplatform.labelling import write_labels
-from mlplatform.schedule import Watcher, slot_of
+from mlplatform.feedback import label_records, pending_labels
+from mlplatform.feedback.label_ingestion import write_labels
+from mlplatform.feedback.label_records import Label
+from mlplatform.predictions.prediction_records import known
 from mlplatform.settings import Settings
-from mlplatform.store import audit, feedback, leases, waiting
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import known
+from mlplatform.watcher.scheduler import Watcher, slot_of
 from tests.mlplatform import own_metrics
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
@@ -97,8 +98,8 @@ def test_who_begins_to_lead_notes_the_rules_once_and_writes_anchors(pair: tuple[
         watcher.lead()
         watcher.anchor()
     with first.parts.database.read() as connection:
-        assert [entry["action"] for entry in audit.entries(connection)] == ["load-rules", "first"]
-    [anchor] = anchors.read(anchors.file_of(first.parts), None)
+        assert [entry["action"] for entry in audit_entries.entries(connection)] == ["load-rules", "first"]
+    [anchor] = checkpoints.read(checkpoints.file_of(first.parts), None)
     assert anchor.heads["log"][0] == 2
 
 
@@ -298,11 +299,11 @@ def test_only_the_leader_matches_labels_that_waited_and_removes_what_is_old(pair
     other.match()
     other.retain()
     with leader.parts.database.read() as connection:
-        assert waiting.count(connection) == 1
+        assert pending_labels.count(connection) == 1
         assert known(connection, [old]) == {old}
     leader.match()
     leader.retain()
     with leader.parts.database.read() as connection:
-        assert waiting.count(connection) == 0
-        assert [each.label for each in feedback.of_prediction(connection, late)] == ["4"]
+        assert pending_labels.count(connection) == 0
+        assert [each.label for each in label_records.of_prediction(connection, late)] == ["4"]
         assert known(connection, [old]) == set()

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from mlplatform.errors import SettingsError
+from mlplatform.operations.scaffold import env_example
 from mlplatform.settings import Settings, load_settings
-from mlplatform.starter import env_example
 
 
 @pytest.fixture(autouse=True)

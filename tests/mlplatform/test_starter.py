@@ -6,8 +6,8 @@ import pytest
 from dotenv import dotenv_values
 
 from mlplatform.errors import ConflictError
+from mlplatform.operations.scaffold import default_text, env_example, rules_template, variables, write_starters
 from mlplatform.settings import Settings
-from mlplatform.starter import default_text, env_example, rules_template, variables, write_starters
 from monitors.rules import load_rules
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlplatform.steps import ClockSteps, due_slot
+from mlplatform.host.clock_steps import ClockSteps, due_slot
 
 EVERY = timedelta(minutes=5)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

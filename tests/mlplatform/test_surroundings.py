@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.surroundings import provide
-from mlplatform.up import platform_command
+from mlplatform.host.process_environment import provide
+from mlplatform.operations.local_stack import platform_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def test_a_process_that_nobody_knows_imports_what_asks_for_a_home(tmp_path: Path
     code = (
         "import getpass, os, sys\n"
         "os.setgroups([]); sys.path[:] = " + repr(sys.path) + "\n"
-        "import pathlib, mlplatform.surroundings as s\n"
+        "import pathlib, mlplatform.host.process_environment as s\n"
         "os.setresuid(54321, 54321, 54321)\n"
         f"s.provide(os.environ, pathlib.Path({str(tmp_path)!r}))\n"
         "print(pathlib.Path.home(), getpass.getuser())\n"

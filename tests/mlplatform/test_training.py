@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
 from mlplatform.clock import new_id
-from mlplatform.serve.decode import to_png
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.promotion.promotion_service import Change
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.worker import Pulse, revision, train, work
+from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
-from mlplatform.store import feedback, retrainings, tasks
+from mlplatform.store import tasks
 from mlplatform.store.database import Database
-from mlplatform.store.limits import Limits
-from mlplatform.store.predictions import Recorded
-from mlplatform.training import Pulse, revision, train, work
 from pipelines.data import ImageSet, Split, content_hash
 from pipelines.errors import MissingDataError
 from pipelines.family import Family
@@ -61,20 +63,20 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[Parts]:
     database.close()
 
 
-def claimed(parts: Parts, pipeline: str = "bars") -> retrainings.Retraining:
+def claimed(parts: Parts, pipeline: str = "bars") -> retraining_queue.Retraining:
     """A retraining that "me" has to carry out."""
     with parts.database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=parts.clock()
         )
-        row = retrainings.claim(connection, pipeline, "me", NO_LIMITS, parts.clock())
+        row = retraining_queue.claim(connection, pipeline, "me", NO_LIMITS, parts.clock())
     assert row is not None
     return row
 
 
-def now_of(parts: Parts, row: retrainings.Retraining) -> retrainings.Retraining:
+def now_of(parts: Parts, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
     with parts.database.read() as connection:
-        return retrainings.find(connection, row.id)
+        return retraining_queue.find(connection, row.id)
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
@@ -98,7 +100,7 @@ def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_wi
     assert shop.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
 
 
-def check_first_champion(shop: Parts, row: retrainings.Retraining) -> None:
+def check_first_champion(shop: Parts, row: retraining_queue.Retraining) -> None:
     """Row, run and promotion name each other."""
     done, current = now_of(shop, row), shop.champions.current("bars")
     assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
@@ -133,7 +135,7 @@ def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: Parts, f
 
     def cancelled(_name: str) -> Family:
         with shop.database.write() as connection:
-            retrainings.cancel(connection, row.id, "tester", shop.clock())
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
         return family
 
     assert work(shop, row.id, "me", cancelled) == "cancelled"
@@ -153,7 +155,7 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop
     def cancel_when_training() -> None:
         eventually(lambda: now_of(shop, row).run_id is not None)
         with shop.database.write() as connection:
-            retrainings.cancel(connection, row.id, "tester", shop.clock())
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
         cancelled.set()
 
     long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
@@ -203,10 +205,10 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
     images = draw_bars(30, 9)
     keys = answered(shop, images)
     names = [family.classes[label] for label in images.labels]
-    given = [feedback.Label(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)]
-    given += [feedback.Label(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]]
+    given = [label_records.Label(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)]
+    given += [label_records.Label(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]]
     with shop.database.write() as connection:
-        ids = {each.id for each in feedback.add(connection, given, START)}
+        ids = {each.id for each in label_records.add(connection, given, START)}
     row = claimed(shop)
     assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
     assert isinstance(shop.tracking, FakeTracking)
@@ -233,7 +235,7 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Fa
 
 
 @contextmanager
-def beating(parts: Parts, row: retrainings.Retraining) -> Iterator[Pulse]:
+def beating(parts: Parts, row: retraining_queue.Retraining) -> Iterator[Pulse]:
     pulse = Pulse(parts, row.id, "me")
     pulse.start()
     try:
@@ -284,15 +286,15 @@ def test_the_pulse_notices_that_the_row_was_taken_away(shop: Parts) -> None:
     row = claimed(shop)
     with beating(shop, row) as pulse:
         with shop.database.write() as connection:
-            retrainings.cancel(connection, row.id, "tester", shop.clock())
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
         assert pulse.lost.wait(20)
 
 
 def test_a_retraining_ends_with_the_watcher_that_started_it(shop: Parts) -> None:
     row = claimed(shop)
     script = (
-        "import time; from pathlib import Path; from mlplatform.build import Parts\n"
-        "from mlplatform.settings import Settings; from mlplatform.training import Pulse\n"
+        "import time; from pathlib import Path; from mlplatform.context import Parts\n"
+        "from mlplatform.settings import Settings; from mlplatform.retraining.worker import Pulse\n"
         f"parts = Parts(Settings(_env_file=None, home=Path({str(shop.settings.home)!r}), heartbeat_seconds=0.05))\n"
         f"Pulse(parts, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
     )

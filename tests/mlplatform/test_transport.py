@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.deliver import MOST_LEFT, Courier, courier
+from mlplatform.alerting import outbox
+from mlplatform.alerting.channels.transport import MOST_READ, Transport, asked_wait, transport_of
+from mlplatform.alerting.dispatcher import MOST_LEFT, Courier, courier
+from mlplatform.context import Parts
 from mlplatform.errors import DeliveryError
 from mlplatform.settings import Settings
-from mlplatform.store import outbox
 from mlplatform.store.database import Database
-from mlplatform.transport import MOST_READ, Transport, asked_wait, transport_of
 from tests.mlplatform.loop_world import SECRET, notices, tick, with_rules
 from tests.mlplatform.stubborn import (
     Behaviour,

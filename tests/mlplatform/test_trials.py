@@ -6,16 +6,19 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.people import quarantine_version
-from mlplatform.store import audit, feedback, shadows, trials
-from mlplatform.store.schema import predictions
-from mlplatform.store.trials import Trial
-from mlplatform.trials import Referee, begin_trial, stop_trial, told
-from mlplatform.views import models
-from mlplatform.views import prediction as shown
+from mlplatform.feedback import label_records
+from mlplatform.operations.operator_actions import quarantine_version
+from mlplatform.operations.queries import models
+from mlplatform.operations.queries import prediction as shown
+from mlplatform.predictions import shadow_predictions
+from mlplatform.promotion import rollouts
+from mlplatform.promotion.rollout_analysis import Referee, begin_trial, stop_trial, told
+from mlplatform.promotion.rollouts import Trial
+from mlplatform.store.tables.core import predictions
 from monitors.duel import Duel
 from monitors.rules import Source
 from registry.errors import UnknownVersionError
@@ -33,18 +36,18 @@ def world(parts: Parts, catalog: FakeCatalog) -> Parts:
     return made
 
 
-def begin(world: Parts, role: trials.Role = "shadow", version: int = 2, share: float = 0.2) -> Trial:
+def begin(world: Parts, role: rollouts.Role = "shadow", version: int = 2, share: float = 0.2) -> Trial:
     return begin_trial(world, version, role, share, "ann", "to see")
 
 
 def running(world: Parts) -> Trial | None:
     with world.database.read() as connection:
-        return trials.current(connection, "digits")
+        return rollouts.current(connection, "digits")
 
 
 def newest(world: Parts) -> Trial:
     with world.database.read() as connection:
-        found = trials.newest(connection, "digits")
+        found = rollouts.newest(connection, "digits")
     assert found is not None
     return found
 
@@ -76,16 +79,16 @@ def labelled(
     )
     recorded(world.database, row)
     asked = trial.version if version == trial.beside else trial.beside
-    beside = shadows.ShadowAnswer(key, asked, trial.id, world.clock(), other, [0.1] * 10, 0.1, 1)
+    beside = shadow_predictions.ShadowAnswer(key, asked, trial.id, world.clock(), other, [0.1] * 10, 0.1, 1)
     with world.database.write() as connection:
-        assert shadows.write(connection, [beside]) == 1
-        feedback.add(connection, [feedback.Label(key, truth, source, "ann", world.clock())], world.clock())
+        assert shadow_predictions.write(connection, [beside]) == 1
+        label_records.add(connection, [label_records.Label(key, truth, source, "ann", world.clock())], world.clock())
     return key
 
 
 def actions(world: Parts) -> list[tuple[str, str, str]]:
     with world.database.read() as connection:
-        return [(row["actor"], row["action"], row["subject"]) for row in audit.entries(connection, 2)][::-1]
+        return [(row["actor"], row["action"], row["subject"]) for row in audit_entries.entries(connection, 2)][::-1]
 
 
 def test_a_trial_is_begun_and_stopped_with_both_in_the_audit_log(world: Parts) -> None:
@@ -234,9 +237,9 @@ def test_shadow_answers_are_no_predictions_and_old_ones_can_be_removed(world: Pa
     labelled(world, trial, "3", "5", "3")
     with world.database.write() as connection:
         assert len(connection.execute(select(predictions)).all()) == 1
-        assert shadows.counted(connection, trial.id) == (1, 0)
-        assert shadows.forget(connection, world.clock() - timedelta(days=1)) == 0
-        assert shadows.forget(connection, world.clock() + timedelta(seconds=1)) == 1
+        assert shadow_predictions.counted(connection, trial.id) == (1, 0)
+        assert shadow_predictions.forget(connection, world.clock() - timedelta(days=1)) == 0
+        assert shadow_predictions.forget(connection, world.clock() + timedelta(seconds=1)) == 1
 
 
 def test_of_two_trials_begun_at_once_one_is_refused(world: Parts) -> None:

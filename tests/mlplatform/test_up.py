@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from mlplatform.errors import ProcessError, SettingsError
-from mlplatform.processes import Child, Fleet, free_port
-from mlplatform.settings import Settings
-from mlplatform.up import (
+from mlplatform.host.processes import Child, Fleet, free_port
+from mlplatform.operations.local_stack import (
     mlflow_announcement,
     mlflow_passwords,
     mlflow_url,
@@ -22,6 +21,7 @@ from mlplatform.up import (
     run_platform,
     start_platform,
 )
+from mlplatform.settings import Settings
 from registry.server import quiet_environment
 from tests.mlplatform.loop_world import RULES
 from tests.mlplatform.test_processes import gone

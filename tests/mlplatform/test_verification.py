@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 
-from mlplatform.anchors import Anchor
-from mlplatform.store import audit, chains
+from mlplatform.audit import audit_entries, hash_chain
+from mlplatform.audit.checkpoints import Anchor
+from mlplatform.audit.verification import Report, verify
+from mlplatform.predictions.prediction_records import record
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import record
-from mlplatform.store.schema import audit_log, images, predictions
-from mlplatform.store.schema_doors import audit_batches, audit_chains
-from mlplatform.verification import Report, verify
+from mlplatform.store.tables.auth import audit_batches, audit_chains
+from mlplatform.store.tables.core import audit_log, images, predictions
 from tests.mlplatform.conftest import START, prediction
 from tests.mlplatform.store.conftest import together
 
@@ -25,7 +25,9 @@ def written(database: Database) -> Database:
     with database.write() as connection:
         for number in range(ENTRIES):
             details = {"reason": "ü", "number": number, "nested": {"b": [1.5, None], "a": True}}
-            audit.note(connection, "ada", "promote", f"digits/{number}", START + timedelta(seconds=number), details)
+            audit_entries.note(
+                connection, "ada", "promote", f"digits/{number}", START + timedelta(seconds=number), details
+            )
     for turn in range(3):
         for server in SERVERS:
             at = START + timedelta(minutes=turn)
@@ -50,7 +52,9 @@ def spoil(database: Database, *statements: object) -> list[str]:
 
 def heads(database: Database) -> Anchor:
     with database.read() as connection:
-        return Anchor("then", {head.name: (head.number, head.hash) for head in chains.heads(connection)}, proved=True)
+        return Anchor(
+            "then", {head.name: (head.number, head.hash) for head in hash_chain.heads(connection)}, proved=True
+        )
 
 
 def test_what_was_written_is_sound(written: Database) -> None:
@@ -85,8 +89,8 @@ def test_an_entry_that_was_changed_and_hashed_again_is_found_by_the_next(written
     with written.read() as connection:
         rows = {row.number: row for row in connection.execute(select(audit_log))}
     third = rows[3]
-    forged = audit.Entry(third.at, "eve", third.action, third.subject, third.details)
-    hashed = chains.link(rows[2].hash, forged.content(3))
+    forged = audit_entries.Entry(third.at, "eve", third.action, third.subject, third.details)
+    hashed = hash_chain.link(rows[2].hash, forged.content(3))
     [found] = spoil(written, update(audit_log).where(audit_log.c.number == 3).values(actor="eve", hash=hashed))
     assert found.startswith("audit log: entry 4 (")
 
@@ -129,7 +133,7 @@ def test_an_end_that_was_cut_off_with_its_head_is_found_by_an_anchor(written: Da
     with written.write() as connection:
         connection.execute(delete(audit_log).where(audit_log.c.number == ENTRIES + 2))
         last = connection.execute(select(audit_log).where(audit_log.c.number == ENTRIES + 1)).one()
-        chains.move(connection, chains.Head(chains.LOG, ENTRIES + 1, last.hash), START)
+        hash_chain.move(connection, hash_chain.Head(hash_chain.LOG, ENTRIES + 1, last.hash), START)
         connection.execute(delete(audit_batches).where(audit_batches.c.chain == "two"))
         connection.execute(delete(audit_chains).where(audit_chains.c.name == "two"))
         connection.execute(delete(predictions).where(predictions.c.id.like("two-%")))
@@ -144,11 +148,11 @@ def test_an_end_that_was_cut_off_with_its_head_is_found_by_an_anchor(written: Da
 def test_a_chain_that_was_made_anew_is_found_by_an_anchor(written: Database) -> None:
     anchor = heads(written)
     with written.write() as connection:
-        entries = [kept.entry for kept in audit.chain(connection)]
+        entries = [kept.entry for kept in audit_entries.chain(connection)]
         connection.execute(delete(audit_log))
-        connection.execute(delete(audit_chains).where(audit_chains.c.name == chains.LOG))
+        connection.execute(delete(audit_chains).where(audit_chains.c.name == hash_chain.LOG))
         for entry in entries:
-            audit.note(
+            audit_entries.note(
                 connection, entry.actor.replace("ada", "eve"), entry.action, entry.subject, entry.at, entry.details
             )
     assert faults(written) == []
@@ -188,10 +192,10 @@ def test_a_prediction_that_was_removed_is_named_unless_the_log_says_so(written: 
     gone = delete(predictions).where(predictions.c.id.in_(("one-0-0", "two-2-1")))
     assert len(spoil(written, gone)) == 2
     with written.write() as connection:
-        audit.erased(connection, "ada", START, ids=["one-0-0"])
+        audit_entries.erased(connection, "ada", START, ids=["one-0-0"])
     assert faults(written) == ["prediction two-2-1 was removed (chain two, batch 3)"]
     with written.write() as connection:
-        audit.erased(connection, "retention", START, before=START + timedelta(minutes=2, seconds=1))
+        audit_entries.erased(connection, "retention", START, before=START + timedelta(minutes=2, seconds=1))
     report = verify(written)
     assert (report.sound, report.erased, report.answers) == (True, 2, 16)
 
@@ -232,7 +236,7 @@ def test_many_writers_at_once_leave_one_chain(database: Database) -> None:
         def note() -> None:
             for number in range(10):
                 with database.write() as connection:
-                    audit.note(connection, name, "look", f"clock/{number}", START)
+                    audit_entries.note(connection, name, "look", f"clock/{number}", START)
                     record(connection, [prediction(prediction_id=f"{name}-{number}", seed=number)], name)
 
         return note

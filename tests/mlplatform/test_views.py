@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from mlplatform import views
-from mlplatform.build import Parts
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
-from mlplatform.plain import plain
-from mlplatform.store import evaluations, feedback, leases, promotions, retrainings, tasks
+from mlplatform.feedback import label_records
+from mlplatform.operations import queries
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_queue
+from mlplatform.serialization import plain
+from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock, prediction, recorded
@@ -31,7 +35,7 @@ def evaluated(database: Database, *rows: object) -> None:
 def promoted(database: Database, *versions: int) -> None:
     with database.write() as connection:
         for before, version in zip((None, *versions), versions, strict=False):
-            promotions.append(
+            promotion_history.append(
                 connection,
                 model_name="digits",
                 expected=before,
@@ -47,7 +51,7 @@ def promoted(database: Database, *versions: int) -> None:
 
 def test_plain_values_are_what_json_has() -> None:
     value = {
-        1: feedback.Accepted("a", "p", "late"),
+        1: label_records.Accepted("a", "p", "late"),
         "at": datetime(2026, 1, 1, tzinfo=UTC),
         "more": (1, 2.5, None, True, "text", ["x"]),
     }
@@ -62,15 +66,15 @@ def test_a_prediction_is_shown_with_its_classes_and_current_labels(parts: Parts,
     [one] = recorded(database, prediction(label="7", confidence=0.8))
     with database.write() as connection:
         for name, hours in (("1", 1), ("2", 2)):
-            given = feedback.Label(one, name, "audit", "ann", START + timedelta(hours=hours))
-            feedback.add(connection, [given], START)
-    shown = views.prediction(parts, one)
+            given = label_records.Label(one, name, "audit", "ann", START + timedelta(hours=hours))
+            label_records.add(connection, [given], START)
+    shown = queries.prediction(parts, one)
     assert (shown.id, shown.label, shown.model.version, shown.client_id) == (one, "7", 1, "client")
     assert shown.probabilities["7"] == 0.8
     assert tuple(shown.probabilities) == tuple("0123456789")
     assert [(item.label, item.source) for item in shown.labels] == [("2", "audit")]
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        views.prediction(parts, "nobody")
+        queries.prediction(parts, "nobody")
 
 
 def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, database: Database) -> None:
@@ -94,24 +98,24 @@ def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, dat
             for number, (name, path) in enumerate(paths.items())
         ),
     )
-    assert views.report(parts, "kept") == folder / "r.html"
+    assert queries.report(parts, "kept") == folder / "r.html"
     for name in ("none", "gone", "deeper", "outside", "link"):
         with pytest.raises(NotFoundError, match="keeps no report"):
-            views.report(parts, name)
+            queries.report(parts, name)
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        views.report(parts, "nobody")
+        queries.report(parts, "nobody")
 
 
 def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
     parts: Parts, database: Database, catalog: FakeCatalog
 ) -> None:
     empty: dict[str, Any] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
-    assert views.models(parts) == empty
+    assert queries.models(parts) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)
     catalog.add("letters", 1)
     promoted(database, 1, 2)
-    shown = views.models(parts)
+    shown = queries.models(parts)
     assert json.loads(json.dumps(shown)) == shown
     assert shown["champion"] == 2
     assert [(item["version"], item["has_card"], item["tags"]) for item in shown["versions"]] == [
@@ -125,11 +129,11 @@ def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a
 def test_models_without_a_registry_is_the_registrys_error(parts: Parts, catalog: FakeCatalog) -> None:
     catalog.away = RegistryUnavailableError("away")
     with pytest.raises(RegistryUnavailableError):
-        views.models(parts)
+        queries.models(parts)
 
 
 def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
-    assert views.status(parts) == {
+    assert queries.status(parts) == {
         "model": "digits",
         "champion": None,
         "probation": None,
@@ -162,11 +166,11 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
         leases.acquire(connection, "watcher:digits", "host:1", timedelta(seconds=15), START)
         leases.beat(connection, "watcher", "host:1", START, {})
         leases.beat(connection, "api", "host:2", START - timedelta(minutes=1), {})
-        queued, _ = retrainings.request(
+        queued, _ = retraining_queue.request(
             connection, pipeline="digits", reason="why", trigger="manual", requested_by="ann", now=START
         )
         task = tasks.open_task(connection, "label-audit", "digits", {}, START)
-    shown = views.status(parts)
+    shown = queries.status(parts)
     assert json.loads(json.dumps(shown)) == shown
     assert (shown["champion"], shown["leader"]) == (2, "host:1")
     assert [item["instance"] for item in shown["processes"]] == ["host:1"]
@@ -175,7 +179,7 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     assert [item["id"] for item in shown["retrainings"]] == [queued]
     assert [item["id"] for item in shown["tasks"]] == [task]
     clock.tick(seconds=20)
-    assert views.status(parts)["leader"] is None
+    assert queries.status(parts)["leader"] is None
 
 
 def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
@@ -187,9 +191,9 @@ def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
         leases.beat(connection, "watcher", f"{host}:2:b", START - timedelta(minutes=1), {})
         leases.beat(connection, "watcher", "elsewhere:1:c", START, {})
         leases.beat(connection, "api", f"{host}:3:d", START, {})
-    assert views.watchers_here(parts) == [f"{host}:1:a"]
+    assert queries.watchers_here(parts) == [f"{host}:1:a"]
     clock.tick(minutes=1)
-    assert views.watchers_here(parts) == []
+    assert queries.watchers_here(parts) == []
 
 
 def test_signs_of_life_from_before_the_clock_was_set_back_prove_no_life_and_are_a_fault_of_the_clock(
@@ -198,13 +202,15 @@ def test_signs_of_life_from_before_the_clock_was_set_back_prove_no_life_and_are_
     host = parts.instance.partition(":")[0]
     with parts.database.write() as connection:
         leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": None})
-    assert views.clock_faults(parts) == []
+    assert queries.clock_faults(parts) == []
     clock.tick(hours=-2)
-    assert views.watchers_here(parts) == []
-    [fault] = views.clock_faults(parts)
+    assert queries.watchers_here(parts) == []
+    [fault] = queries.clock_faults(parts)
     assert "7200 s from now" in fault
     assert "NTP" in fault
     with parts.database.write() as connection:
         leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": "the clock was set back"})
-    assert views.watchers_here(parts) == [f"{host}:1:a"]
-    assert views.clock_faults(parts) == [f"watcher {host}:1:a: the clock was set back; let all hosts keep time by NTP"]
+    assert queries.watchers_here(parts) == [f"{host}:1:a"]
+    assert queries.clock_faults(parts) == [
+        f"watcher {host}:1:a: the clock was set back; let all hosts keep time by NTP"
+    ]

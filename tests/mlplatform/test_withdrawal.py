@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, FencedError
-from mlplatform.govern import Governor
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_service import Change
+from mlplatform.retraining import retraining_queue, unfinished_runs
+from mlplatform.retraining.supervisor import Governor
+from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw
+from mlplatform.retraining.worker import Pulse, work
 from mlplatform.settings import Settings
-from mlplatform.store import audit, leases, leftovers, promotions, retrainings
+from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.training import Pulse, work
-from mlplatform.withdrawal import RETRAINING_TAG, withdraw
 from pipelines.data import Split
 from pipelines.family import Family
 from registry.catalog import BEFORE_TAG
@@ -133,9 +136,9 @@ class Shop:
         self.catalog.at = told
         self.tracking.at = told
 
-    def cancel(self, row: retrainings.Retraining) -> None:
+    def cancel(self, row: retraining_queue.Retraining) -> None:
         with self.parts.database.write() as connection:
-            retrainings.cancel(connection, row.id, "ann", self.parts.clock())
+            retraining_queue.cancel(connection, row.id, "ann", self.parts.clock())
 
     @property
     def registered(self) -> tuple[set[int], dict[str, int]]:
@@ -177,8 +180,8 @@ def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(sho
     assert now_of(shop.parts, row).state == "cancelled"
     assert shop.registered == UNTOUCHED
     with shop.parts.database.read() as connection:
-        assert promotions.latest(connection, "bars") is None
-        assert promotions.of_retraining(connection, row.id) is None
+        assert promotion_history.latest(connection, "bars") is None
+        assert promotion_history.of_retraining(connection, row.id) is None
 
 
 @pytest.mark.parametrize("step", ["registered", "aliased"])
@@ -201,23 +204,23 @@ def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_wa
     Governor(shop.parts).round(lease)
     assert shop.registered == UNTOUCHED
     with shop.parts.database.read() as connection:
-        assert leftovers.unfinished(connection, "bars", START) == []
-        [entry] = [each for each in audit.entries(connection) if each["action"] == "withdraw"]
+        assert unfinished_runs.unfinished(connection, "bars", START) == []
+        [entry] = [each for each in audit_entries.entries(connection) if each["action"] == "withdraw"]
     assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
 
 
-def made_by(shop: Shop, row: retrainings.Retraining, **tags: str) -> int:
+def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
     """A version that the retraining registered and left."""
     version = shop.catalog.register("bars", "", "run-9", {RETRAINING_TAG: row.id, **tags})
     shop.catalog.set_alias("bars", "challenger", version)
     return version
 
 
-def abandoned(shop: Shop) -> retrainings.Retraining:
+def abandoned(shop: Shop) -> retraining_queue.Retraining:
     row = claimed(shop.parts)
     with shop.parts.database.write() as connection:
-        retrainings.note_run(connection, row.id, "me", "run-9")
-        retrainings.hand_back(connection, row.id, "me", shop.parts.clock())
+        retraining_queue.note_run(connection, row.id, "me", "run-9")
+        retraining_queue.hand_back(connection, row.id, "me", shop.parts.clock())
     return now_of(shop.parts, row)
 
 
@@ -268,9 +271,9 @@ def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
 
 
 def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
-    queued = retrainings.queued(connection, "bars")
+    queued = retraining_queue.queued(connection, "bars")
     assert queued is not None
-    retrainings.cancel(connection, queued.id, "ann", START)
+    retraining_queue.cancel(connection, queued.id, "ann", START)
 
 
 def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:

@@ -8,13 +8,15 @@ import httpx
 import numpy as np
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import evaluations, outbox
+from mlplatform.alerting.dispatcher import Courier
 from mlplatform.clock import new_id
-from mlplatform.deliver import Courier
-from mlplatform.loop import turn
-from mlplatform.schedule import slot_of
-from mlplatform.store import evaluations, feedback, outbox, retrainings
-from mlplatform.store.limits import Limits
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.watcher.scheduler import slot_of
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, promote, tick, with_rules
 
@@ -65,9 +67,9 @@ class Year:
         ]
         truths = [str((int(row.prediction.label) - int(bad)) % 10) for row, bad in zip(rows, wrong, strict=True)]
         ids = recorded(self.parts.database, *rows)
-        given = [feedback.Label(key, truth, "delayed", "t", now) for key, truth in zip(ids, truths, strict=True)]
+        given = [label_records.Label(key, truth, "delayed", "t", now) for key, truth in zip(ids, truths, strict=True)]
         with self.parts.database.write() as connection:
-            feedback.add(connection, given, now)
+            label_records.add(connection, given, now)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """A receiver that refuses every second message."""
@@ -83,14 +85,14 @@ class Year:
         config, owner = self.parts.rules.retraining, new_id()
         limits = Limits(config.cooldown, config.daily_cap)
         with self.parts.database.write() as connection:
-            row = retrainings.claim(connection, "digits", owner, limits, self.parts.clock())
+            row = retraining_queue.claim(connection, "digits", owner, limits, self.parts.clock())
         if row is None:
             return
         self.version += 1
         self.learnt = sum(self.day >= each for each in BREAKS)
         promote(self.parts, self.version)
         with self.parts.database.write() as connection:
-            retrainings.finish(
+            retraining_queue.finish(
                 connection,
                 row.id,
                 owner,
@@ -141,7 +143,7 @@ def test_a_year_goes_by(parts: Parts, seed: int) -> None:
     assert year.learnt == 2
     with parts.database.read() as connection:
         messages = outbox.recent(connection, limit=10_000)
-        rows = retrainings.recent(connection, limit=1000)
+        rows = retraining_queue.recent(connection, limit=1000)
     assert year.refused > 0
     assert {message.state for message in messages} == {"delivered"}
     assert set(year.received) == {message.idempotency_key for message in messages}

@@ -10,16 +10,16 @@ import sys
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
 from mlplatform.cli.edge import edge_app, export_model
-from mlplatform.cli.exits import FAILED, exit_code
+from mlplatform.cli.exit_codes import FAILED, exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
+from mlplatform.cli.rollouts import canary, shadow
 from mlplatform.cli.root import app
-from mlplatform.cli.trials import canary, shadow
-from mlplatform.logs import print_tracebacks_safely, safe_traceback
-from mlplatform.untracked import leave_untracked
+from mlplatform.host.log_setup import print_tracebacks_safely, safe_traceback
+from mlplatform.host.telemetry_opt_out import leave_untracked
 from monitors.controls import indent_further_lines
 
 app.add_typer(alerts_app, name="alerts")

@@ -9,7 +9,7 @@ import typer
 from mlplatform.cli.output import AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from mlplatform.build import Parts
+    from mlplatform.context import Parts
 
 alerts_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
 By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
@@ -21,14 +21,14 @@ def list_alerts(
     as_json: AsJson = False,
 ) -> None:
     """Open alerts, or all of them."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.alerting import alert_records
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
-    from mlplatform.store import alerts
     from mlplatform.store.short_ids import short_ids
 
     with build(load_settings()).database.read() as connection:
-        rows = plain(alerts.listed(connection, everything=everything))
+        rows = plain(alert_records.listed(connection, everything=everything))
         short = short_ids(connection, "alert", [row["id"] for row in rows])
     if as_json:
         print_json(rows)
@@ -41,9 +41,9 @@ def list_alerts(
 @alerts_app.command("explain")
 def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
     """Why an alert fired, in words and numbers, and what followed."""
-    from mlplatform.build import build
-    from mlplatform.explain import explain
-    from mlplatform.plain import plain
+    from mlplatform.alerting.alert_explanation import explain
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
@@ -54,8 +54,8 @@ def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
 @alerts_app.command("ack")
 def acknowledge(alert_id: str, by: By = "cli", as_json: AsJson = False) -> None:
     """Take a firing alert on: it reminds no more."""
-    from mlplatform.build import build
-    from mlplatform.people import acknowledge_alert
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import acknowledge_alert
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
@@ -75,8 +75,8 @@ def silence(
     as_json: AsJson = False,
 ) -> None:
     """Send no notices of matching alerts for a while; their actions still run."""
-    from mlplatform.build import build
-    from mlplatform.people import LONGEST_SILENCE, silence_alerts
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import LONGEST_SILENCE, silence_alerts
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
@@ -98,14 +98,14 @@ def list_silences(
     as_json: AsJson = False,
 ) -> None:
     """Silences in force, or all of them."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.alerting import alert_records
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
-    from mlplatform.store import alerts
 
     parts = build(load_settings())
     with parts.database.read() as connection:
-        rows = plain(alerts.silences_of(connection, None if everything else parts.clock()))
+        rows = plain(alert_records.silences_of(connection, None if everything else parts.clock()))
     if as_json:
         print_json(rows)
     else:
@@ -119,19 +119,19 @@ def end_silence(
     as_json: AsJson = False,
 ) -> None:
     """End a silence now: notices of its alerts go out again."""
-    from mlplatform import people
-    from mlplatform.build import build
+    from mlplatform.context import build
+    from mlplatform.operations import operator_actions
     from mlplatform.settings import load_settings
 
-    ended = people.end_silence(build(load_settings()), silence, by)
+    ended = operator_actions.end_silence(build(load_settings()), silence, by)
     say({"id": ended, "state": "ended"}, f"silence {ended} is over", as_json)
 
 
 @alerts_app.command("test")
 def send_test(channel: str, as_json: AsJson = False) -> None:
     """Send a sample notice through one channel of alerts.yaml, now."""
-    from mlplatform.build import build
-    from mlplatform.rehearse import rehearse
+    from mlplatform.alerting.channel_test import rehearse
+    from mlplatform.context import build
     from mlplatform.settings import load_settings
 
     rehearse(build(load_settings()), channel)
@@ -145,9 +145,9 @@ def backtest_rules(
     as_json: AsJson = False,
 ) -> None:
     """When rules would have fired over stored history, beside what fired in fact; changes nothing."""
-    from mlplatform.backtest import backtest
-    from mlplatform.build import build
     from mlplatform.cli.backtest import show
+    from mlplatform.context import build
+    from mlplatform.monitoring.backtest.backtest import backtest
     from mlplatform.settings import load_settings
 
     parts = build(load_settings(alerts_file=rules))

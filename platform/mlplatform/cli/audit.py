@@ -14,9 +14,9 @@ Reviewer = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept wit
 @audit_app.command("status")
 def status(as_json: AsJson = False) -> None:
     """How many answers were drawn and settled, and by which plan."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.review import progress
+    from mlplatform.context import build
+    from mlplatform.feedback.review_tasks import progress
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     shown = plain(progress(build(load_settings())))
@@ -38,8 +38,8 @@ def next_batch(
     as_json: AsJson = False,
 ) -> None:
     """Write the next pictures and a sheet to fill in."""
-    from mlplatform.build import build
-    from mlplatform.review import export, next_answers, picked_answers
+    from mlplatform.context import build
+    from mlplatform.feedback.review_tasks import export, next_answers, picked_answers
     from mlplatform.settings import load_settings
     from mlplatform.store.short_ids import whole_id
 
@@ -59,8 +59,8 @@ def next_batch(
 @audit_app.command("submit")
 def submit_sheet(sheet: Path, reviewer: Reviewer, as_json: AsJson = False) -> None:
     """Take the filled rows of a sheet; sending it again changes nothing."""
-    from mlplatform.build import build
-    from mlplatform.review import read_sheet, submit
+    from mlplatform.context import build
+    from mlplatform.feedback.review_tasks import read_sheet, submit
     from mlplatform.settings import load_settings
 
     taken = submit(build(load_settings()), read_sheet(sheet), reviewer)
@@ -74,13 +74,13 @@ def log_entries(
     as_json: AsJson = False,
 ) -> None:
     """Who did what to which model, key, rule or label, newest first."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.audit import audit_entries
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
-    from mlplatform.store import audit
 
     with build(load_settings()).database.read() as connection:
-        rows = plain(audit.entries(connection, limit))
+        rows = plain(audit_entries.entries(connection, limit))
     if as_json:
         print_json(rows)
     else:
@@ -99,14 +99,14 @@ def take_anchor(
     as_json: AsJson = False,
 ) -> None:
     """Write down the heads of the audit log's chains, to be kept outside the database."""
-    from mlplatform import anchors
-    from mlplatform.build import build
+    from mlplatform.audit import checkpoints
+    from mlplatform.context import build
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
-    path = out or anchors.file_of(parts)
-    aside = anchors.begin_anew(parts, path, accept, by) if accept else None
-    made = anchors.take(parts, path, parts.clock())
+    path = out or checkpoints.file_of(parts)
+    aside = checkpoints.begin_anew(parts, path, accept, by) if accept else None
+    made = checkpoints.take(parts, path, parts.clock())
     value = {
         "file": str(path),
         "chains": 0 if made is None else len(made.heads),
@@ -125,10 +125,10 @@ def verify_log(
     as_json: AsJson = False,
 ) -> None:
     """Find what was changed, removed or reordered in the log and in predictions; exit code 1 when something was."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.audit.verification import verify_at_home
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
-    from mlplatform.verification import verify_at_home
 
     report = verify_at_home(build(load_settings()), anchors_file)
     say(plain(report) | {"sound": report.sound}, report.text, as_json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mlplatform.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
-    from mlplatform.backtest import Alarm, Backtest, Summary
+    from mlplatform.monitoring.backtest.backtest import Alarm, Backtest, Summary
 
 COLUMNS = ("rule", "key", "version", "fired_at", "ended_at", "labels_until_then", "value")
 IN_FACT = ("rule", "key", "version", "fired_at", "ended_at", "value")
@@ -14,7 +14,7 @@ IN_FACT = ("rule", "key", "version", "fired_at", "ended_at", "value")
 
 def show(answer: "Backtest", as_json: bool) -> None:
     """The whole answer as JSON, or what would have fired, what fired in fact, and a line per rule."""
-    from mlplatform.plain import plain
+    from mlplatform.serialization import plain
 
     if as_json:
         print_json(plain(answer))

@@ -20,8 +20,8 @@ def export_model(
     as_json: AsJson = False,
 ) -> None:
     """Write a version as one file for another machine, compared with PyTorch on the golden set."""
-    from mlplatform.build import build
-    from mlplatform.exporting import export
+    from mlplatform.context import build
+    from mlplatform.operations.model_export import export
     from mlplatform.settings import load_settings
 
     made = export(build(load_settings()), version, form, out, with_server=with_server)
@@ -47,8 +47,8 @@ def serve(
     """
     import os
 
+    from mlplatform.alerting.links import http_address
     from mlplatform.errors import SettingsError
-    from mlplatform.links import http_address
     from pipelines import edge
     from pipelines.pictures import POLARITIES
 

@@ -19,8 +19,8 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Take labels from CSV or JSON lines; sending a file again changes nothing."""
-    from mlplatform.build import build
-    from mlplatform.importing import Defaults, read_labels, rehearse, take
+    from mlplatform.context import build
+    from mlplatform.feedback.label_import import Defaults, read_labels, rehearse, take
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())

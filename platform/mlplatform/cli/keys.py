@@ -19,9 +19,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
-    from mlplatform.build import build
     from mlplatform.cli.alerts import length
-    from mlplatform.people import create_key
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import create_key
     from mlplatform.settings import load_settings
 
     lives = None if expires is None else length(expires, "--expires")
@@ -38,8 +38,8 @@ def create(
 @keys_app.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """Every key: whose, for what, when it was last used, until when it works."""
-    from mlplatform.build import build
-    from mlplatform.people import known_keys
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import known_keys
     from mlplatform.settings import load_settings
 
     rows = known_keys(build(load_settings()))
@@ -56,8 +56,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a key; servers refuse it within seconds."""
-    from mlplatform.build import build
-    from mlplatform.people import revoke_key
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import revoke_key
     from mlplatform.settings import load_settings
     from mlplatform.store.short_ids import whole_id
 

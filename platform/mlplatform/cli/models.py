@@ -14,9 +14,9 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.
 @models_app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Versions with their probation and quarantine, the champion and the newest promotions."""
-    from mlplatform.build import build
+    from mlplatform.context import build
+    from mlplatform.operations.queries import models
     from mlplatform.settings import load_settings
-    from mlplatform.views import models
 
     shown = models(build(load_settings()))
     if as_json:
@@ -38,8 +38,8 @@ def card(
     as_json: AsJson = False,
 ) -> None:
     """The model card of a version, with what production has shown of it, or what changed since another's."""
-    from mlplatform.build import build
-    from mlplatform.people import card_difference, model_card
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import card_difference, model_card
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
@@ -60,9 +60,9 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version champion; refused against the gate's verdict or in quarantine unless forced."""
-    from mlplatform.build import build
-    from mlplatform.people import promote_version
-    from mlplatform.plain import plain
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import promote_version
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     made = promote_version(build(load_settings()), version, reason, by, force=force)
@@ -72,8 +72,8 @@ def promote(
 @models_app.command("rollback")
 def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: AsJson = False) -> None:
     """Restore the champion before the current one, which goes into quarantine."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.context import build
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
@@ -90,8 +90,8 @@ def quarantine(
     as_json: AsJson = False,
 ) -> None:
     """Set a version apart: nothing promotes it or returns to it; `--lift` ends that."""
-    from mlplatform.build import build
-    from mlplatform.people import quarantine_version
+    from mlplatform.context import build
+    from mlplatform.operations.operator_actions import quarantine_version
     from mlplatform.settings import load_settings
 
     changed = quarantine_version(build(load_settings()), version, reason, by, lift=lift)

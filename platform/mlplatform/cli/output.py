@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value inste
 
 def console() -> "Console":
     """Where people read. What is printed steers no terminal, and is no markup."""
-    from mlplatform.cli.safe import SafeConsole
+    from mlplatform.cli.safe_console import SafeConsole
 
     return SafeConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 

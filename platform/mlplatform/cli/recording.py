@@ -13,9 +13,9 @@ Actor = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.
 @recording_app.command("list")
 def list_asides(as_json: AsJson = False) -> None:
     """What was set aside on this disk: refused by the database, or damaged."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import listed
+    from mlplatform.context import build
+    from mlplatform.recording.recovery import listed
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     rows = plain(listed(build(load_settings())))
@@ -32,9 +32,9 @@ def restore_rows(
     as_json: AsJson = False,
 ) -> None:
     """Write set-aside rows into the database after all; those it still refuses and what is damaged stay."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import restore
+    from mlplatform.context import build
+    from mlplatform.recording.recovery import restore
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     told = restore(build(load_settings()), name, actor)
@@ -47,9 +47,9 @@ def discard_rows(
     name: Annotated[str, typer.Argument(help="File as listed.")], actor: Actor = "cli", as_json: AsJson = False
 ) -> None:
     """Give up what a file of set-aside rows holds, for good."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import discard
+    from mlplatform.context import build
+    from mlplatform.recording.recovery import discard
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     told = discard(build(load_settings()), name, actor)

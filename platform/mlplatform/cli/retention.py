@@ -12,9 +12,9 @@ retention_app = typer.Typer(help="How long answers are kept, and erasure on requ
 @retention_app.command("status")
 def status(as_json: AsJson = False) -> None:
     """What is kept how long."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.retention import plan
+    from mlplatform.context import build
+    from mlplatform.retention.apply_retention import plan
+    from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 
     told = plan(build(load_settings()))
@@ -27,8 +27,8 @@ def run_now(
     actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli", as_json: AsJson = False
 ) -> None:
     """Remove now what is older than the settings keep, as the watcher does each hour."""
-    from mlplatform.build import build
-    from mlplatform.retention import retain
+    from mlplatform.context import build
+    from mlplatform.retention.apply_retention import retain
     from mlplatform.settings import load_settings
 
     told = retain(build(load_settings()), actor)
@@ -42,8 +42,8 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase every answer given to a client, with labels and pictures; says what training and the gate lose by it."""
-    from mlplatform.build import build
-    from mlplatform.retention import forget_client
+    from mlplatform.context import build
+    from mlplatform.retention.apply_retention import forget_client
     from mlplatform.settings import load_settings
 
     told = forget_client(build(load_settings()), client, actor)

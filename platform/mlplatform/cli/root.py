@@ -30,7 +30,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Turn the whole loop once, on real digits, in processes of its own."""
-    from mlplatform.demo.story import tell
+    from mlplatform.demo.scenario import tell
 
     result = tell(data_dir=data_dir, keep=keep, quiet=as_json)
     if as_json:
@@ -40,7 +40,7 @@ def demo(
 @app.command()
 def up(as_json: AsJson = False) -> None:
     """Run MLflow, the API server and the watcher on this machine until Ctrl-C."""
-    from mlplatform.up import run_platform
+    from mlplatform.operations.local_stack import run_platform
 
     run_platform(as_json)
 
@@ -55,7 +55,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a version now, in this process; the gate decides whether it becomes champion."""
-    from mlplatform.cli.work import train_now
+    from mlplatform.cli.training import train_now
 
     train_now(pipeline, recipe, reason, data_dir, search, as_json)
 
@@ -70,21 +70,21 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Queue a retraining for the watcher, as an alert would."""
-    from mlplatform.cli import work
+    from mlplatform.cli import training
 
     if cancel is not None:
-        work.cancel(cancel, as_json)
+        training.cancel(cancel, as_json)
         return
-    work.retrain_queued(reason, wait, dry_run, pipeline, as_json)
+    training.retrain_queued(reason, wait, dry_run, pipeline, as_json)
 
 
 @app.command("work-retraining", hidden=True)
 def work_retraining(retraining_id: str, owner: str) -> None:
     """Carry out a claimed retraining (started by the watcher)."""
-    from mlplatform.build import build
-    from mlplatform.memory import limit_memory
+    from mlplatform.context import build
+    from mlplatform.retraining.memory_limit import limit_memory
+    from mlplatform.retraining.worker import work
     from mlplatform.settings import load_settings
-    from mlplatform.training import work
 
     settings = load_settings()
     limit_memory(settings.training_memory_mb)
@@ -99,7 +99,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the API server; it loads the champion and follows it."""
-    from mlplatform.serve.run import run_server
+    from mlplatform.serve.run_server import run_server
 
     run_server(host, port, as_json)
 
@@ -122,11 +122,11 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Run a watcher: monitors, alerts, notices and retraining; one among many leads."""
-    from mlplatform.build import build
-    from mlplatform.processes import end_anyway
-    from mlplatform.schedule import STOP_SECONDS, Watcher
+    from mlplatform.context import build
+    from mlplatform.host.processes import end_anyway
+    from mlplatform.operations.queries import clock_faults, watchers_here
     from mlplatform.settings import load_settings
-    from mlplatform.views import clock_faults, watchers_here
+    from mlplatform.watcher.scheduler import STOP_SECONDS, Watcher
 
     if probe:
         parts = build(load_settings())
@@ -149,7 +149,7 @@ def watch(
 @app.command()
 def mlflow(as_json: AsJson = False) -> None:
     """Run the MLflow server of the platform on PLATFORM_MLFLOW_PORT."""
-    from mlplatform.up import run_mlflow
+    from mlplatform.operations.local_stack import run_mlflow
 
     run_mlflow(as_json)
 
@@ -157,7 +157,7 @@ def mlflow(as_json: AsJson = False) -> None:
 @app.command()
 def check(as_json: AsJson = False) -> None:
     """Run the monitors now; exit code 10 when a rule is in breach."""
-    from mlplatform.cli.work import check_now
+    from mlplatform.cli.training import check_now
 
     check_now(as_json)
 
@@ -168,7 +168,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """The platform at a glance: one screen, what is grave first."""
-    from mlplatform.cli.work import show_status
+    from mlplatform.cli.training import show_status
 
     show_status(everything, as_json)
 
@@ -180,7 +180,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a commented alerts.yaml and .env.example."""
-    from mlplatform.starter import write_starters
+    from mlplatform.operations.scaffold import write_starters
 
     written = write_starters(folder, force)
     say([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
@@ -189,7 +189,7 @@ def init(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """What is configured, reachable and missing; exit code 1 when something must be mended."""
-    from mlplatform.doctor import examine
+    from mlplatform.operations.diagnostics import examine
     from mlplatform.settings import load_settings
 
     findings = examine(load_settings())
@@ -208,7 +208,7 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Download a data set and check it against its known checksums."""
-    from mlplatform.cli.work import fetch_data
+    from mlplatform.cli.training import fetch_data
 
     console_or_quiet = None if as_json else console()
     target = folder or Path("var/data") / name

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from mlplatform.cli.output import console, print_table
-from mlplatform.label_status import in_words as labels_in_words
-from mlplatform.store.totals import in_words
-from mlplatform.views import ALIVE
+from mlplatform.feedback.label_status import in_words as labels_in_words
+from mlplatform.operations.queries import ALIVE
+from mlplatform.operations.store_totals import in_words
 
 Row = Mapping[str, Any]
 _ALERTS: Final = ("firing", "acknowledged", "pending")

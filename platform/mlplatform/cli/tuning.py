@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mlplatform.build import build
 from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.context import build
 from mlplatform.settings import load_settings
 
 COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")
@@ -11,17 +11,18 @@ COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")
 
 def tune_now(forget: bool, pipeline: str | None, as_json: bool) -> None:
     """Measure in this process and keep the best for the host class, or forget what was kept."""
-    from mlplatform.serve.decode import Decoder
-    from mlplatform.serve.holder import Holder
-    from mlplatform.serve.tuning import Tuner, champion_of, host_class
-    from mlplatform.store import audit, tunings
+    from mlplatform.audit import audit_entries
+    from mlplatform.predictions import compute_configs
+    from mlplatform.serve.inference.image_codec import Decoder
+    from mlplatform.serve.inference.model_slot import Holder
+    from mlplatform.serve.tuning.tuner import Tuner, champion_of, host_class
 
     parts = build(load_settings(pipeline=pipeline))
     family, settings, host = parts.family, parts.settings, host_class()
     if forget:
         with parts.database.write() as connection:
-            found = tunings.forget(connection, family.name, host)
-            audit.note(connection, "cli", "forget-tuning", f"host/{host}", parts.clock(), {"found": found})
+            found = compute_configs.forget(connection, family.name, host)
+            audit_entries.note(connection, "cli", "forget-tuning", f"host/{host}", parts.clock(), {"found": found})
         text = f"servers on {host} compute as their settings say" if found else f"nothing was tuned on {host}"
         say({"host_class": host, "forgotten": found}, text, as_json)
         return
@@ -29,7 +30,7 @@ def tune_now(forget: bool, pipeline: str | None, as_json: bool) -> None:
     tuner = Tuner(parts, Holder(), decoder)
     result = tuner.tune(champion_of(parts, tuner.choice()))
     with parts.database.write() as connection:
-        audit.note(connection, "cli", "tune-serving", f"host/{host}", parts.clock(), {"plan": result["after"]})
+        audit_entries.note(connection, "cli", "tune-serving", f"host/{host}", parts.clock(), {"plan": result["after"]})
     if as_json:
         print_json(result)
         return

@@ -5,12 +5,12 @@ with Client("http://127.0.0.1:8000", api_key=key) as client:
     client.feedback([Label(answered.predictions[0].id, "3", source="audit")])
 """
 
-from mlplatform.client.asynchronous import AsyncClient
-from mlplatform.client.calls import Label
+from mlplatform.client.api_calls import Label
+from mlplatform.client.async_client import AsyncClient
 from mlplatform.client.errors import ApiError, ClientError, RefusedError, UnavailableError, UnreadableError
 from mlplatform.client.results import Answered, Detail, Given, Prediction, Queued, Review, Reviews, Taken
 from mlplatform.client.retries import Retries
-from mlplatform.client.sync import Client
+from mlplatform.client.sync_client import Client
 
 __all__ = [
     "Answered",

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from mlplatform.client.calls import PASSING, Call
+from mlplatform.client.api_calls import PASSING, Call
 from mlplatform.client.errors import UnavailableError
 
 T = TypeVar("T")

@@ -11,15 +11,35 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from mlplatform import views
+from mlplatform.audit import audit_entries
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.people import acknowledge_alert, cancel_retraining
-from mlplatform.plain import plain
-from mlplatform.report_files import whole_page
-from mlplatform.review import MOST_AT_ONCE, next_answers
-from mlplatform.serve import pages
-from mlplatform.serve.answer import Asked, reply
-from mlplatform.serve.bodies import (
+from mlplatform.feedback.review_tasks import MOST_AT_ONCE, next_answers
+from mlplatform.monitoring.report_files import whole_page
+from mlplatform.operations import queries
+from mlplatform.operations.operator_actions import acknowledge_alert, cancel_retraining
+from mlplatform.predictions import prediction_records
+from mlplatform.retraining import retraining_queue
+from mlplatform.serialization import plain
+from mlplatform.serve.inference.idempotency import named_key
+from mlplatform.serve.inference.image_codec import SMALL_BODY
+from mlplatform.serve.inference.predict import Asked, reply
+from mlplatform.serve.middleware.auth_middleware import caller_of
+from mlplatform.serve.middleware.body_limit import BodyLimit
+from mlplatform.serve.middleware.metrics_middleware import Counting
+from mlplatform.serve.middleware.path_prefix import CutOff, PutBack
+from mlplatform.serve.middleware.security import install_doors
+from mlplatform.serve.observability.trace_context import HEADER as TRACE
+from mlplatform.serve.problem_details import install
+from mlplatform.serve.protocols.kserve_v2 import add_inference
+from mlplatform.serve.protocols.mlflow_scoring import add_invocations
+from mlplatform.serve.protocols.raw_tensor import Tensor
+from mlplatform.serve.routes.fast_route import Lane, body_of
+from mlplatform.serve.routes.feedback_service import take_labels
+from mlplatform.serve.routes.health import add_health
+from mlplatform.serve.routes.openapi_examples import show_examples
+from mlplatform.serve.routes.request_body import JsonBody, Rows, shape_of
+from mlplatform.serve.routes.rollout_routes import add_trials
+from mlplatform.serve.schemas import (
     NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
@@ -36,26 +56,8 @@ from mlplatform.serve.bodies import (
     ReviewMany,
     ReviewOut,
 )
-from mlplatform.serve.counting import Counting
-from mlplatform.serve.decode import SMALL_BODY
-from mlplatform.serve.doors import install_doors
-from mlplatform.serve.examples import show_examples
-from mlplatform.serve.guard import caller_of
-from mlplatform.serve.health import add_health
-from mlplatform.serve.inference import add_inference
-from mlplatform.serve.invocations import add_invocations
-from mlplatform.serve.labels import take_labels
-from mlplatform.serve.lean import Lane, body_of
-from mlplatform.serve.limits import BodyLimit
-from mlplatform.serve.prefix import CutOff, PutBack
-from mlplatform.serve.problems import install
-from mlplatform.serve.reading import JsonBody, Rows, shape_of
-from mlplatform.serve.repeats import named_key
-from mlplatform.serve.server import Server
-from mlplatform.serve.tensor import Tensor
-from mlplatform.serve.tracing import HEADER as TRACE
-from mlplatform.serve.tries import add_trials
-from mlplatform.store import audit, predictions, retrainings
+from mlplatform.serve.state import Server
+from mlplatform.web import dashboard
 from pipelines.payloads import Amounts, BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
@@ -140,15 +142,15 @@ def _predictions(app: FastAPI, server: Server) -> APIRoute:
     def image(prediction_id: PathId) -> Response:
         """The picture of a recorded prediction, as PNG."""
         with server.parts.database.read() as connection:
-            row = predictions.find(connection, prediction_id)
-            png = predictions.image(connection, row.image_hash)
+            row = prediction_records.find(connection, prediction_id)
+            png = prediction_records.image(connection, row.image_hash)
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     @app.get("/v1/predictions/{prediction_id}", tags=["predict"])
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
         server.recorder.flush(1.0)
-        return views.prediction(server.parts, prediction_id)
+        return queries.prediction(server.parts, prediction_id)
 
     return answering
 
@@ -239,7 +241,7 @@ def _models(app: FastAPI, server: Server) -> None:
         caller = caller_of(request)
         asked_by = body.requested_by or caller.name or "api"
         with server.parts.database.write() as connection:
-            queued, fresh = retrainings.request(
+            queued, fresh = retraining_queue.request(
                 connection,
                 pipeline=server.parts.family.name,
                 reason=body.reason,
@@ -249,14 +251,16 @@ def _models(app: FastAPI, server: Server) -> None:
             )
             subject = f"retraining/{queued}"
             details = {"reason": body.reason} | ({"key": caller.key_id, "by": asked_by} if caller.key_id else {})
-            audit.note(connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details)
+            audit_entries.note(
+                connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details
+            )
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
     def retraining(retraining_id: PathId) -> JSONResponse:
         """A retraining: its state, progress, verdict and candidate."""
         with server.parts.database.read() as connection:
-            return JSONResponse(plain(retrainings.find(connection, retraining_id)))
+            return JSONResponse(plain(retraining_queue.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
     def cancel(retraining_id: PathId, request: Request) -> None:
@@ -266,27 +270,27 @@ def _models(app: FastAPI, server: Server) -> None:
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
         """Registered versions, the champion and the history of promotions."""
-        return JSONResponse(views.models(server.parts))
+        return JSONResponse(queries.models(server.parts))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
     def report(evaluation_id: PathId) -> HTMLResponse:
         """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
-        page = whole_page(views.report(server.parts, evaluation_id))
+        page = whole_page(queries.report(server.parts, evaluation_id))
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 def _pages(app: FastAPI, server: Server) -> None:
     @app.get("/", include_in_schema=False)
     @app.get("/alerts", include_in_schema=False)
-    def dashboard() -> HTMLResponse:
+    def overview() -> HTMLResponse:
         """The platform at a glance."""
-        return HTMLResponse(pages.overview(server.parts), headers={"content-security-policy": pages.POLICY})
+        return HTMLResponse(dashboard.overview(server.parts), headers={"content-security-policy": dashboard.POLICY})
 
     @app.get("/alerts/{alert_id}", include_in_schema=False)
     def alert(alert_id: PathId) -> HTMLResponse:
         """One alert explained."""
-        text = pages.alert_page(server.parts, alert_id)
-        return HTMLResponse(text, headers={"content-security-policy": pages.POLICY})
+        text = dashboard.alert_page(server.parts, alert_id)
+        return HTMLResponse(text, headers={"content-security-policy": dashboard.POLICY})
 
     @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
     def take_on(alert_id: PathId, request: Request) -> RedirectResponse:

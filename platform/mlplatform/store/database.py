@@ -21,10 +21,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store.failures import SILENT, WAIT, meaning_of
-from mlplatform.store.identity import StoreFile
+from mlplatform.store.db_errors import SILENT, WAIT, meaning_of
+from mlplatform.store.file_identity import StoreFile
 from mlplatform.store.lock_holder import write_lock_holder
-from mlplatform.store.patience import Patience, is_reserved, unhurried
+from mlplatform.store.timeouts import Patience, is_reserved, unhurried
 from mlplatform.store.urls import Address, address_of
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from mlplatform.store.failures import meaning_of
-from mlplatform.store.patience import Patience
+from mlplatform.store.db_errors import meaning_of
+from mlplatform.store.timeouts import Patience
 from mlplatform.store.urls import Address
 
 IDLE_SECONDS: Final = 15

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 from sqlalchemy import Column, Connection, or_, select
 
 from mlplatform.errors import InvalidInputError
-from mlplatform.store.schema import alerts, retrainings, silences, tasks
-from mlplatform.store.schema_doors import api_keys
+from mlplatform.store.tables.auth import api_keys
+from mlplatform.store.tables.core import alerts, retrainings, silences, tasks
 
 Noun = Literal["alert", "retraining", "task", "silence", "key"]
 LEAST: Final = 8

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from mlplatform.clock import new_id
 from mlplatform.errors import NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import alerts, feedback, tasks
+from mlplatform.store.tables.core import alerts, feedback, tasks
 
 Kind = Literal["label-audit", "label-review", "tune-serving", "review-retraining"]
 LABELLING: tuple[Kind, ...] = ("label-audit", "label-review")

@@ -13,9 +13,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mlplatform.build import Parts
-from mlplatform.champion import Change
 from mlplatform.cli import app, exit_code
+from mlplatform.context import Parts
+from mlplatform.promotion.promotion_service import Change
 from mlplatform.settings import Settings
 from registry.catalog import Catalog
 from registry.runs import Tracking

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import alert_records, evaluations
 from mlplatform.clock import utc_now
+from mlplatform.context import Parts
 from mlplatform.demo.receivers import receivers
-from mlplatform.loop import turn
-from mlplatform.processes import free_port
-from mlplatform.schedule import slot_of
-from mlplatform.store import alerts, evaluations, feedback, promotions
+from mlplatform.feedback import label_records
+from mlplatform.host.processes import free_port
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.promotion import promotion_history
+from mlplatform.watcher.scheduler import slot_of
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, rule
@@ -29,7 +31,7 @@ def breach(parts: Parts) -> None:
     """A champion, and answers that are too often wrong."""
     now = utc_now()
     with parts.database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -45,7 +47,7 @@ def breach(parts: Parts) -> None:
     before = now - timedelta(seconds=1)
     ids = recorded(parts.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
     with parts.database.write() as connection:
-        feedback.add(connection, [feedback.Label(key, "3", "audit", "t", before) for key in ids], before)
+        label_records.add(connection, [label_records.Label(key, "3", "audit", "t", before) for key in ids], before)
 
 
 def test_without_alerts_the_list_is_empty(platform: Command, store: Parts) -> None:
@@ -64,7 +66,7 @@ def test_closed_alerts_are_listed_when_all_are_asked_for(platform: Command, stor
     from dataclasses import replace
 
     with store.database.write() as connection:
-        alerts.set_state(connection, replace(all_alerts(store)[0], state="resolved"))
+        alert_records.set_state(connection, replace(all_alerts(store)[0], state="resolved"))
     assert platform("alerts", "list", "--json").json == []
     assert [row["id"] for row in platform("alerts", "list", "--all", "--json").json] == [firing]
 
@@ -80,7 +82,7 @@ def test_an_alert_that_is_closed_cannot_be_acknowledged(platform: Command, store
     from dataclasses import replace
 
     with store.database.write() as connection:
-        alerts.set_state(connection, replace(all_alerts(store)[0], state="superseded"))
+        alert_records.set_state(connection, replace(all_alerts(store)[0], state="superseded"))
     said = platform("alerts", "ack", firing)
     assert said.code == 5
     assert "is superseded; only a firing alert can be acknowledged" in said.err
@@ -96,7 +98,7 @@ def test_a_silence_is_kept_until_its_end(platform: Command, store: Parts) -> Non
     until = datetime.fromisoformat(said.json["until"])
     assert timedelta(hours=7, minutes=59) < until - utc_now() <= timedelta(hours=8)
     with store.database.read() as connection:
-        assert [silence.rule for silence in alerts.active_silences(connection, utc_now())] == ["class-*"]
+        assert [silence.rule for silence in alert_records.active_silences(connection, utc_now())] == ["class-*"]
     assert "latency is silent until " in platform("alerts", "silence", "latency").out
 
 

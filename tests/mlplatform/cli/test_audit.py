@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries, hash_chain
 from mlplatform.clock import utc_now
-from mlplatform.store import audit, chains, plans, promotions
-from mlplatform.store.schema import audit_log
+from mlplatform.context import Parts
+from mlplatform.predictions import sampling_plans
+from mlplatform.promotion import promotion_history
+from mlplatform.store.tables.core import audit_log
 from monitors.sampling import Plan
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
@@ -20,7 +22,7 @@ def drawn(store: Parts) -> list[str]:
     """A champion whose answers are all drawn."""
     now = utc_now() - timedelta(minutes=5)
     with store.database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -31,7 +33,7 @@ def drawn(store: Parts) -> list[str]:
             reason="r",
             fence=1,
         )
-        plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), now)
+        sampling_plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), now)
     return recorded(store.database, *(prediction(utc_now(), seed=seed) for seed in range(3)))
 
 
@@ -72,7 +74,7 @@ def test_an_unknown_task_and_a_missing_sheet_are_errors(platform: Command, store
 
 def test_the_log_is_shown_anchored_and_verified(platform: Command, store: Parts) -> None:
     with store.database.write() as connection:
-        audit.note(connection, "ada", "look", "clock", store.clock())
+        audit_entries.note(connection, "ada", "look", "clock", store.clock())
     assert platform("audit", "log", "--limit", "1", "--json").json[0]["actor"] == "ada"
     assert "look" in platform("audit", "log").out
     assert platform("audit", "anchor", "--json").json["chains"] >= 1
@@ -88,13 +90,13 @@ def test_the_log_is_shown_anchored_and_verified(platform: Command, store: Parts)
 def test_anchors_begin_anew_only_where_a_person_says_why(platform: Command, store: Parts) -> None:
     for subject in ("clock", "door"):
         with store.database.write() as connection:
-            audit.note(connection, "ada", "look", subject, store.clock(), {"rows": {"promotions/1": "0"}})
+            audit_entries.note(connection, "ada", "look", subject, store.clock(), {"rows": {"promotions/1": "0"}})
         platform("audit", "anchor")
     assert "promotions/1" not in platform("audit", "log").out
     with store.database.write() as connection:
         connection.execute(delete(audit_log).where(audit_log.c.subject == "door"))
-        last = chains.Head(chains.LOG, *connection.execute(select(audit_log.c.number, audit_log.c.hash)).one())
-        chains.move(connection, last, store.clock())
+        last = hash_chain.Head(hash_chain.LOG, *connection.execute(select(audit_log.c.number, audit_log.c.hash)).one())
+        hash_chain.move(connection, last, store.clock())
     refused = platform("audit", "anchor")
     assert (refused.code, "is gone" in refused.err) == (1, True)
     begun = platform("audit", "anchor", "--accept", "restored a backup", "--by", "ada", "--json").json

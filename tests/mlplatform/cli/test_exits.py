@@ -3,8 +3,8 @@
 import pytest
 
 from mlplatform import errors as shell
-from mlplatform.cli import exits
-from mlplatform.cli.exits import exit_code
+from mlplatform.cli import exit_codes
+from mlplatform.cli.exit_codes import exit_code
 from monitors import errors as monitors
 from pipelines import errors as pipelines
 from registry import errors as registry
@@ -47,5 +47,14 @@ def test_an_error_nobody_expected_keeps_its_traceback(error: Exception) -> None:
 
 
 def test_the_codes_are_those_of_the_table() -> None:
-    documented = {int(line.split("|")[1]) for line in (exits.__doc__ or "").splitlines() if line[2:3].isdigit()}
-    assert documented == {0, 2, exits.FAILED, exits.WRONG, exits.UNKNOWN, exits.REFUSED, exits.AWAY, exits.BREACH}
+    documented = {int(line.split("|")[1]) for line in (exit_codes.__doc__ or "").splitlines() if line[2:3].isdigit()}
+    assert documented == {
+        0,
+        2,
+        exit_codes.FAILED,
+        exit_codes.WRONG,
+        exit_codes.UNKNOWN,
+        exit_codes.REFUSED,
+        exit_codes.AWAY,
+        exit_codes.BREACH,
+    }

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 

@@ -14,13 +14,14 @@ import typer.main
 from sqlalchemy import JSON, Text, select, update
 from typer.core import TyperGroup
 
-from mlplatform.build import Parts
 from mlplatform.cli import app, main
 from mlplatform.clock import utc_now
-from mlplatform.loop import turn
-from mlplatform.people import create_key, silence_alerts
-from mlplatform.store import leases, retrainings, tasks
-from mlplatform.store.schema import metadata
+from mlplatform.context import Parts
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.operator_actions import create_key, silence_alerts
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import leases, tasks
+from mlplatform.store.tables.core import metadata
 from monitors.alerts import Silence
 from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.loop_world import all_alerts, rule
@@ -69,7 +70,9 @@ def spoilt(store: Parts) -> Iterator[Parts]:
     create_key(store, "scanner", ["predict"], None, "ada")
     with store.database.write() as connection:
         leases.beat(connection, "api", "host:1:a", now, {"error": "cannot load", "version": 1})
-        retrainings.request(connection, pipeline="digits", reason="why", trigger="manual", requested_by="ada", now=now)
+        retraining_queue.request(
+            connection, pipeline="digits", reason="why", trigger="manual", requested_by="ada", now=now
+        )
         tasks.open_task(connection, "label-audit", "digits", {"classes": ["3"], "predictions": []}, now, None)
         for table in metadata.sorted_tables:
             _spoil(connection, table)

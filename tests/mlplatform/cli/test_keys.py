@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from mlplatform.auth.api_key import read
 from mlplatform.cli import app
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.keys import read
 
 run = CliRunner()
 

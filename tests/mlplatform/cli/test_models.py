@@ -1,6 +1,6 @@
 """`platform models`, on a real registry."""
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from tests.mlplatform.cli.conftest import Command
 
 

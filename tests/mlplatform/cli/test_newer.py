@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from mlplatform.operations.local_stack import platform_command
 from mlplatform.store.database import Database
-from mlplatform.up import platform_command
 from tests.faults.conftest import RULES
 
 

@@ -1,7 +1,7 @@
 """`platform recording`."""
 
-from mlplatform.build import Parts
-from mlplatform.spool.asides import REFUSED
+from mlplatform.context import Parts
+from mlplatform.recording.spool.quarantined_rows import REFUSED
 from mlplatform.store.database import Database
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.test_recovery import answer, frames_of, kept, put

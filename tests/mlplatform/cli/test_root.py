@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
 from mlplatform.clock import utc_now
+from mlplatform.context import Parts
 from mlplatform.settings import load_settings
 from mlplatform.store import leases
 from tests.mlplatform.cli.conftest import Command

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting import alert_records, evaluations, outbox
+from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.cli.status import screen
 from mlplatform.clock import new_id, utc_now
-from mlplatform.store import alerts, evaluations, feedback, leases, outbox, retrainings, tasks
-from mlplatform.store.evaluations import Evaluation
-from mlplatform.views import status
+from mlplatform.context import Parts
+from mlplatform.feedback import label_records
+from mlplatform.operations.queries import status
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import leases, tasks
 from monitors.alerts import Alert
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.cli.test_alerts import breach
@@ -37,17 +40,17 @@ def piled_up(store: Parts, monkeypatch: pytest.MonkeyPatch) -> Parts:
             evaluations.add(connection, made)
             graver = ("pending", "info") if number else ("firing", "critical")
             alert = Alert(new_id(), rule, key, "digits", 1, graver[1], graver[0], now, now)  # type: ignore[arg-type]
-            alerts.save(connection, alert, SENTENCE * 3, made.id)
+            alert_records.save(connection, alert, SENTENCE * 3, made.id)
             details = {"predictions": [{"id": new_id(), "suggested": "3"} for _ in range(60)], "class": "3"}
             tasks.open_task(connection, "label-audit", "digits", details, now, key=key)
             outbox.post(connection, key=key, channel="team", payload={}, alert_id=alert.id, now=now)
             beat = {"model": "digits", "model_version": 1, "error": "word " * 40, "recorder": {"queued": 3}}
             leases.beat(connection, "api", f"a-host-of-a-name:{number}:0123456789ab", now, beat)
         for _ in range(9):
-            asked, _ = retrainings.request(
+            asked, _ = retraining_queue.request(
                 connection, pipeline="digits", reason="why " * 60, trigger="manual", requested_by="ann", now=now
             )
-            retrainings.cancel(connection, asked, "ann", now)
+            retraining_queue.cancel(connection, asked, "ann", now)
     return store
 
 
@@ -137,27 +140,29 @@ def test_another_models_state_is_not_told_as_this_ones(store: Parts) -> None:
     with store.database.write() as connection:
         evaluation = Evaluation("e", "latency", now, now, "letters", 1, now, now, "breach", [], None, "host:1")
         evaluations.add(connection, evaluation)
-        alerts.save(connection, Alert("a", "latency", "", "letters", 1, "info", "firing", now, now), "slow", "e")
+        alert_records.save(connection, Alert("a", "latency", "", "letters", 1, "info", "firing", now, now), "slow", "e")
         outbox.post(connection, key="k", channel="team", payload={}, alert_id="a", now=now)
         outbox.post(connection, key="l", channel="team", payload={}, alert_id=None, now=now, model_name="letters")
         leases.beat(connection, "api", "host:9", now, {"model": "letters"})
-        retrainings.request(connection, pipeline="letters", reason="r", trigger="manual", requested_by="ann", now=now)
+        retraining_queue.request(
+            connection, pipeline="letters", reason="r", trigger="manual", requested_by="ann", now=now
+        )
     shown = status(store)
     assert [shown[name] for name in ("alerts", "undelivered", "processes", "retrainings")] == [[], [], [], []]
 
 
 def test_totals_cost_the_same_however_much_is_stored(store: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlplatform.store import totals
+    from mlplatform.operations import store_totals
 
-    monkeypatch.setattr(totals, "MOST_COUNTED", 3)
+    monkeypatch.setattr(store_totals, "MOST_COUNTED", 3)
     now = utc_now()
     ids = recorded(store.database, *(prediction(now - timedelta(days=seed), seed=seed) for seed in range(5)))
     with store.database.write() as connection:
-        feedback.add(connection, [feedback.Label(each, "3", "audit", "ann", now) for each in ids[:2]], now)
-        counted = totals.totals(connection, "digits")
-        assert totals.totals(connection, "letters")["predictions"] == 0
+        label_records.add(connection, [label_records.Label(each, "3", "audit", "ann", now) for each in ids[:2]], now)
+        counted = store_totals.totals(connection, "digits")
+        assert store_totals.totals(connection, "letters")["predictions"] == 0
     assert counted == {"predictions": 5, "images": 3, "labels": 2}
-    assert totals.in_words(counted) == ["5 predictions", "3+ images", "2 labels"]
+    assert store_totals.in_words(counted) == ["5 predictions", "3+ images", "2 labels"]
 
 
 def test_what_to_do_about_labels_is_read_on_a_narrow_screen(platform: Command, store: Parts) -> None:

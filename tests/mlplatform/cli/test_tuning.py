@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
+from mlplatform.predictions import compute_configs
 from mlplatform.settings import Settings
-from mlplatform.store import audit, tunings
 from pipelines.onnx_graph import export_onnx
 from registry.catalog import CHAMPION
 from tests.mlplatform.cli.conftest import Command
@@ -38,8 +39,8 @@ def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits
     assert told["before"]["engine"] == "onnx"
     assert {each["engine"] for each in told["tried"]} == {"onnx", "torch"}
     with digits.database.read() as connection:
-        kept = tunings.find(connection, "digits", told["host_class"])
-        assert audit.entries(connection, limit=1)[0]["action"] == "tune-serving"
+        kept = compute_configs.find(connection, "digits", told["host_class"])
+        assert audit_entries.entries(connection, limit=1)[0]["action"] == "tune-serving"
     assert kept is not None
     assert kept.run_id == told["run_id"] != ""
     assert '"before"' in str(digits.tracking.read_text(told["run_id"], "tuning.json"))

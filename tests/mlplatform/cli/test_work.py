@@ -5,11 +5,13 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from mlplatform.build import Parts
-from mlplatform.cli.work import wait_for
+from mlplatform.audit import audit_entries
+from mlplatform.cli.training import wait_for
 from mlplatform.clock import utc_now
-from mlplatform.store import audit, leases, retrainings
-from mlplatform.store.limits import Limits
+from mlplatform.context import Parts
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.store import leases
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.loop_world import all_retrainings, lease_of, notices
@@ -32,7 +34,7 @@ def test_a_queued_retraining_is_cancelled_once_with_a_trace(platform: Command, s
     [row] = all_retrainings(store)
     assert (row.state, row.error) == ("cancelled", "cancelled by cli")
     with store.database.read() as connection:
-        assert audit.entries(connection)[0]["action"] == "cancel"
+        assert audit_entries.entries(connection)[0]["action"] == "cancel"
     again = platform("retrain", "--cancel", queued)
     assert (again.code, again.err) == (5, f"retraining {queued} is cancelled and cannot be cancelled")
     assert platform("retrain", "--cancel", "gone").code == 4
@@ -44,13 +46,13 @@ def test_without_a_watcher_the_answer_says_what_to_start(platform: Command, stor
     assert "no watcher" not in platform("retrain").out
 
 
-def carry_out(parts: Parts, state: retrainings.State) -> threading.Thread:
+def carry_out(parts: Parts, state: retraining_queue.State) -> threading.Thread:
     """In place of a watcher: start what is queued, close it soon."""
 
     def watch() -> None:
         while True:
             with parts.database.write() as connection:
-                row = retrainings.claim(connection, "digits", "me", NO_LIMITS, utc_now())
+                row = retraining_queue.claim(connection, "digits", "me", NO_LIMITS, utc_now())
                 if row is not None:
                     break
             time.sleep(0.05)
@@ -58,7 +60,7 @@ def carry_out(parts: Parts, state: retrainings.State) -> threading.Thread:
         error = None if state == "succeeded" else "no disk left"
         verdict = {"reasons": ["It is better."]}
         with parts.database.write() as connection:
-            retrainings.finish(
+            retraining_queue.finish(
                 connection,
                 row.id,
                 "me",
@@ -95,10 +97,10 @@ def test_a_retraining_that_fails_is_exit_code_1_with_its_error(platform: Command
 
 def test_the_outcome_of_a_closed_retraining_is_there_at_once(store: Parts) -> None:
     with store.database.write() as connection:
-        queued, _ = retrainings.request(
+        queued, _ = retraining_queue.request(
             connection, pipeline="digits", reason="r", trigger="api", requested_by="me", now=utc_now()
         )
-        retrainings.cancel(connection, queued, "tester", utc_now())
+        retraining_queue.cancel(connection, queued, "tester", utc_now())
     assert wait_for(store, queued, quiet=True).state == "cancelled"
 
 

@@ -24,9 +24,9 @@ from mlplatform.client import (
     UnavailableError,
     UnreadableError,
 )
-from mlplatform.serve.decode import from_png, to_png
-from mlplatform.serve.server import Server
-from mlplatform.store import predictions
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.inference.image_codec import from_png, to_png
+from mlplatform.serve.state import Server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening
 
@@ -265,4 +265,4 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: Serv
     with pytest.raises(RefusedError, match="not known"):
         live.prediction("nothing")
     with server.parts.database.read() as connection:
-        assert predictions.counts(connection)["predictions"] == 2
+        assert prediction_records.counts(connection)["predictions"] == 2

@@ -12,12 +12,12 @@ import pytest
 
 from mlplatform.client import AsyncClient, Client, Label, RefusedError
 from mlplatform.client.results import Answered, Taken
-from mlplatform.labelling import match_waiting
-from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.server import Server
-from mlplatform.serve.writing import ThreadWriter
-from mlplatform.store import feedback
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_ingestion import match_waiting
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Recorder
+from mlplatform.serve.observability.prometheus_metrics import Metrics
+from mlplatform.serve.state import Server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, shelf_in
 
@@ -85,7 +85,7 @@ def test_a_label_sent_right_after_its_answer_waits_and_counts_when_the_row_is_wr
         assert slow.recorder.flush(30)
         assert match_waiting(slow.parts) == 1
         with slow.parts.database.read() as connection:
-            assert [each.label for each in feedback.of_prediction(connection, row.id)] == ["4"]
+            assert [each.label for each in label_records.of_prediction(connection, row.id)] == ["4"]
 
 
 def test_a_label_sent_for_the_id_of_the_request_is_refused_and_says_why(server: Server, tmp_path: Path) -> None:

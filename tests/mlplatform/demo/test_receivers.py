@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mlplatform.demo.receivers import Mailbox, Posted, receivers
-from mlplatform.processes import free_port
+from mlplatform.host.processes import free_port
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlplatform.demo.stage import ROWS, Stage
+from mlplatform.demo.presenter import ROWS, Stage
 
 
 def play(quiet: bool) -> Stage:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlplatform.demo.world import MOST, RULES, SHARES, deal
+from mlplatform.demo.data import MOST, RULES, SHARES, deal
 from monitors.rules import parse_rules
 from pipelines.data import ImageSet
 from pipelines.scanner import second_scanner

@@ -19,17 +19,17 @@ from PIL import Image
 from sqlalchemy import Connection
 from torch import nn
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.serve.answer import Asked, ask
+from mlplatform.recording.spool.directory import Shelf
 from mlplatform.serve.app import create_app
-from mlplatform.serve.bodies import PredictOut
-from mlplatform.serve.holder import Loaded
-from mlplatform.serve.run import listener
-from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.inference.predict import Asked, ask
+from mlplatform.serve.run_server import listener
+from mlplatform.serve.schemas import PredictOut
+from mlplatform.serve.state import Server, assemble
 from mlplatform.settings import Settings
-from mlplatform.spool.shelf import Shelf
 from mlplatform.store.database import Database
 from pipelines.predict import Exportable, Predictor, exportable
 from registry.errors import CorruptModelError

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mlplatform.build import Parts
 from mlplatform.clock import utc_now
-from mlplatform.serve.holder import Loaded
-from mlplatform.serve.run import serve
-from mlplatform.serve.server import assemble
-from mlplatform.serve.writing import ProcessWriter
+from mlplatform.context import Parts
+from mlplatform.recording.db_writer import ProcessWriter
+from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.run_server import serve
+from mlplatform.serve.state import assemble
 from mlplatform.settings import Settings
 from pipelines.predict import Predictor, exportable
 from tests.mlplatform.conftest import FakeCatalog

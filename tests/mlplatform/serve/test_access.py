@@ -5,9 +5,9 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
-from mlplatform.serve.access import OPEN, needed
 from mlplatform.serve.app import create_app
-from mlplatform.serve.server import Server
+from mlplatform.serve.middleware.scopes import OPEN, needed
+from mlplatform.serve.state import Server
 
 ADMIN = frozenset({"admin"})
 TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
-from mlplatform.serve.answer import Asked
-from mlplatform.serve.decode import to_png
-from mlplatform.serve.holder import Holder
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.server import Server
-from mlplatform.serve.writing import ThreadWriter
-from mlplatform.store.schema import predictions
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Recorder
+from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.serve.inference.model_slot import Holder
+from mlplatform.serve.inference.predict import Asked
+from mlplatform.serve.state import Server
+from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import CLASSES, answered, loaded, running, shelf_in
 

@@ -15,15 +15,17 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from mlplatform.build import Parts
+from mlplatform.alerting import evaluations
 from mlplatform.clock import utc_now
+from mlplatform.context import Parts
+from mlplatform.predictions import prediction_records, sampling_plans
+from mlplatform.promotion import promotion_history
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.app import create_app
-from mlplatform.serve.decode import from_png, to_png
-from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.server import Server
-from mlplatform.serve.writing import ThreadWriter
-from mlplatform.store import evaluations, plans, predictions, promotions
+from mlplatform.serve.inference.image_codec import from_png, to_png
+from mlplatform.serve.observability.prometheus_metrics import Metrics
+from mlplatform.serve.state import Server
 from monitors.sampling import Plan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
@@ -161,7 +163,7 @@ def test_many_pictures_of_mixed_forms_are_answered_in_their_order(client: httpx.
     assert [item["image_hash"] for item in kept] == [content_hash(image) for image in pictures]
     assert {item["client_id"] for item in kept} == {"till"}
     with server.parts.database.read() as connection:
-        assert np.array_equal(from_png(predictions.image(connection, kept[3]["image_hash"])), pictures[3])
+        assert np.array_equal(from_png(prediction_records.image(connection, kept[3]["image_hash"])), pictures[3])
 
 
 def test_many_files_of_a_form_are_answered_in_their_order(client: httpx.Client) -> None:
@@ -355,7 +357,7 @@ def test_retrain_queues_one_and_joins_it_after_that(client: httpx.Client) -> Non
 
 def test_models_shows_versions_champion_and_history(client: httpx.Client, server: Server) -> None:
     with server.parts.database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -565,7 +567,9 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
 
 def test_a_reviewer_is_given_pictures_without_the_models_answer(server: Server) -> None:
     with server.parts.database.write() as connection:
-        plans.publish(connection, server.parts.family.name, 1, Plan(uniform=1.0).to_json(), server.parts.clock())
+        sampling_plans.publish(
+            connection, server.parts.family.name, 1, Plan(uniform=1.0).to_json(), server.parts.clock()
+        )
     with running(server) as client:
         sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[
             "predictions"

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.serve.batcher import Batcher, Computed
-from mlplatform.serve.holder import Loaded
+from mlplatform.serve.inference.batcher import Batcher, Computed
+from mlplatform.serve.inference.model_slot import Loaded
 from pipelines.engine import Engine
 from tests.mlplatform.conftest import START
 

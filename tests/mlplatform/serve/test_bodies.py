@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mlplatform.serve.bodies import FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
+from mlplatform.serve.schemas import FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
 
 ADAPTER: TypeAdapter[FeedbackIn | FeedbackMany] = TypeAdapter(FeedbackBody)
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import TooLargeError
-from mlplatform.serve.decode import Decoder
+from mlplatform.serve.inference.image_codec import Decoder
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 

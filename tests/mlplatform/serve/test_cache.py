@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.build import Parts
-from mlplatform.serve.answer import Asked
-from mlplatform.serve.cache import REST_SECONDS, Cache, RedisAnswers, cache_of
-from mlplatform.serve.decode import to_png
-from mlplatform.serve.server import Server, assemble
-from mlplatform.store.schema import predictions
+from mlplatform.context import Parts
+from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.serve.inference.predict import Asked
+from mlplatform.serve.inference.prediction_cache import REST_SECONDS, Cache, RedisAnswers, cache_of
+from mlplatform.serve.state import Server, assemble
+from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import answered, loaded, running
 

@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from torch import nn
 
-from mlplatform.build import Parts
 from mlplatform.clock import new_id
+from mlplatform.context import Parts
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.serve.challenger import place_of
-from mlplatform.serve.holder import Loaded
-from mlplatform.serve.server import Server, assemble
-from mlplatform.serve.shadow import Shadow
-from mlplatform.store import predictions, shadows, tallies, trials
-from mlplatform.store.schema import predictions as rows
-from mlplatform.store.schema_trial import shadow_answers
-from mlplatform.store.trials import Role, Trial
+from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
+from mlplatform.promotion import rollouts
+from mlplatform.promotion.rollouts import Role, Trial
+from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.inference.rollout_router import place_of
+from mlplatform.serve.inference.shadow_inference import Shadow
+from mlplatform.serve.state import Server, assemble
+from mlplatform.store.tables.core import predictions as rows
+from mlplatform.store.tables.rollout import shadow_answers
 from monitors.duel import Duel
 from pipelines.errors import ModelUnreadableError
 from pipelines.predict import Predictor, exportable, save
@@ -56,7 +57,7 @@ def trial(role: Role, share: float = 0.3, version: int = 2) -> Trial:
 def begin(server: Server, role: Role, share: float = 0.3) -> Trial:
     made = trial(role, share)
     with server.parts.database.write() as connection:
-        trials.begin(connection, made)
+        rollouts.begin(connection, made)
     return made
 
 
@@ -129,9 +130,9 @@ def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, q
         ask(client)
     assert len(kept(quiet)) == len(beside(quiet)) == 5
     with quiet.parts.database.read() as connection:
-        assert tallies.answers(connection, NAME, 1, begun, quiet.parts.clock()) == 5
-        assert tallies.newest(connection, NAME, 2) is None
-        assert predictions.counts(connection)["predictions"] == 5
+        assert prediction_counts.answers(connection, NAME, 1, begun, quiet.parts.clock()) == 5
+        assert prediction_counts.newest(connection, NAME, 2) is None
+        assert prediction_records.counts(connection)["predictions"] == 5
 
 
 def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are_compared(
@@ -173,7 +174,7 @@ def test_a_version_may_be_asked_for_by_number_while_it_is_a_canary_only(client: 
         assert answer["model_version"] == str(version)
         assert client.get(f"/v2/models/digits/versions/{version}/ready").status_code == 200
     with quiet.parts.database.write() as connection:
-        trials.end(connection, made, "stopped", "ann", "", START)
+        rollouts.end(connection, made, "stopped", "ann", "", START)
     begin(quiet, "shadow")
     quiet.challenger.follow()
     assert client.post(path.format(2), json={"inputs": [tensor]}).status_code == 404
@@ -192,7 +193,7 @@ def test_where_a_canary_fails_the_champion_answers_and_the_trial_ends(
     quiet.challenger.follow()
     assert quiet.challenger.tried is None
     with quiet.parts.database.read() as connection:
-        over = trials.newest(connection, NAME)
+        over = rollouts.newest(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_by) == ("failed", "server/trial")
     assert "failed to answer" in over.ended_reason
@@ -220,11 +221,11 @@ def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_
         quiet.challenger._load = failing_with(error)
         quiet.challenger.follow()
         with quiet.parts.database.read() as connection:
-            assert trials.current(connection, NAME) is not None
+            assert rollouts.current(connection, NAME) is not None
     quiet.challenger._load = corrupt
     quiet.challenger.follow()
     with quiet.parts.database.read() as connection:
-        over = trials.newest(connection, NAME)
+        over = rollouts.newest(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_reason) == ("failed", "it cannot be loaded: no such file")
 
@@ -243,7 +244,7 @@ def test_the_challenger_is_let_go_when_its_trial_ends_or_the_champion_changes(qu
     quiet.holder.put(loaded(1))
     assert held() == 2
     with quiet.parts.database.write() as connection:
-        trials.end(connection, made, "stopped", "ann", "", START)
+        rollouts.end(connection, made, "stopped", "ann", "", START)
     assert held() is None
 
 
@@ -328,7 +329,7 @@ def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: Server) -> 
     shadow.close()
     shadow.offer(loaded(1), "champion", ["b"], images)
     with quiet.parts.database.read() as connection:
-        assert [each.label for each in shadows.of_prediction(connection, "a")] == ["2"]
+        assert [each.label for each in shadow_predictions.of_prediction(connection, "a")] == ["2"]
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == os.getpriority(os.PRIO_PROCESS, 0)
 
@@ -391,7 +392,7 @@ def test_an_end_that_the_store_did_not_take_is_written_later_and_the_version_sta
     flaky.write = write  # type: ignore[method-assign]
     quiet.challenger.follow()
     with quiet.parts.database.read() as connection:
-        over = trials.newest(connection, NAME)
+        over = rollouts.newest(connection, NAME)
     assert over is not None
     assert (over.state, quiet.challenger.tried) == ("failed", None)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mlplatform.serve.connections import (
+from mlplatform.serve.http1.connection_limits import (
     LEAST_CONNECTIONS,
     PRESSED_SECONDS,
     ROOM_SECONDS,

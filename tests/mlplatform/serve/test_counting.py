@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from mlplatform.build import Parts
-from mlplatform.serve.counting import Counting
-from mlplatform.serve.server import Server, assemble
+from mlplatform.context import Parts
+from mlplatform.serve.middleware.metrics_middleware import Counting
+from mlplatform.serve.state import Server, assemble
 
 App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 

@@ -8,16 +8,16 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from mlplatform.serve.examples import EXAMPLES
-from mlplatform.serve.server import Server
+from mlplatform.serve.routes.openapi_examples import EXAMPLES
+from mlplatform.serve.state import Server
 from tests.mlplatform.serve.conftest import running
 
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    from mlplatform.build import Parts
+    from mlplatform.context import Parts
     from mlplatform.serve.app import create_app
-    from mlplatform.serve.server import assemble
+    from mlplatform.serve.state import assemble
     from mlplatform.settings import Settings
 
     parts = Parts(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))

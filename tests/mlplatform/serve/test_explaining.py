@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlplatform.serve.heatmaps import Map, ThreadMapper
-from mlplatform.serve.holder import Loaded
-from mlplatform.serve.server import Server
+from mlplatform.serve.inference.heatmaps import Map, ThreadMapper
+from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.state import Server
 from pipelines.predict import exportable, load, save
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import CLASSES, NAME, StockedCatalog, encoded, module

@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 
 from benchmarks.fuzz import fuzz, with_pages
-from mlplatform.build import Parts
-from mlplatform.processes import free_port
+from mlplatform.context import Parts
+from mlplatform.host.processes import free_port
 from mlplatform.serve.app import create_app
-from mlplatform.serve.server import assemble
+from mlplatform.serve.state import assemble
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.loop_world import with_rules
 from tests.mlplatform.serve.conftest import loaded

@@ -9,12 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mlplatform.build import Parts
-from mlplatform.people import create_key, revoke_key
-from mlplatform.serve.server import Server, assemble
-from mlplatform.store import audit, predictions
-from mlplatform.store.schema import feedback
-from mlplatform.store.schema_doors import api_keys
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
+from mlplatform.operations.operator_actions import create_key, revoke_key
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.state import Server, assemble
+from mlplatform.store.tables.auth import api_keys
+from mlplatform.store.tables.core import feedback
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import Flaky, loaded, running
 
@@ -140,10 +141,10 @@ def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, 
     retraining = asked.post("/v1/retrain", json={}, headers=headers).json()["id"]
     assert asked.delete(f"/v1/retrainings/{retraining}", headers=headers).status_code == 204
     with locked.parts.database.read() as connection:
-        assert predictions.find(connection, made).client_id == "scanner 7"
-        assert predictions.find(connection, named).client_id == "me"
+        assert prediction_records.find(connection, made).client_id == "scanner 7"
+        assert prediction_records.find(connection, named).client_id == "me"
         assert list(connection.scalars(select(feedback.c.reviewer))) == ["scanner 7"]
-        entries = {entry["action"]: entry for entry in audit.entries(connection)}
+        entries = {entry["action"]: entry for entry in audit_entries.entries(connection)}
     assert {entries[action]["actor"] for action in ("feedback", "ask-retrain", "cancel")} == {"scanner 7"}
     assert entries["feedback"]["details"]["key"] == headers["authorization"].split("_")[1]
 

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.serve.server import assemble
+from mlplatform.context import Parts
+from mlplatform.serve.state import assemble
 from tests.mlplatform.serve.conftest import running
 
 

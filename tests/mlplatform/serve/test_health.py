@@ -12,12 +12,12 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.app import create_app
-from mlplatform.serve.reasons import public, reason_of
-from mlplatform.serve.server import Server
-from mlplatform.serve.turns import Turns
+from mlplatform.serve.blocking_routes import Turns
+from mlplatform.serve.public_errors import public, reason_of
+from mlplatform.serve.state import Server
 from mlplatform.store.database import Database
 from pipelines.errors import ModelFormatError
 from registry.errors import CorruptModelError, RegistryUnavailableError

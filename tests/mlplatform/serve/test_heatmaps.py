@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlplatform.serve.heatmaps import PAUSE_SECONDS, ProcessMapper, ThreadMapper
+from mlplatform.serve.inference.heatmaps import PAUSE_SECONDS, ProcessMapper, ThreadMapper
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 from pipelines.predict import exportable, save
 from tests.mlplatform.serve.conftest import CLASSES
@@ -15,7 +15,7 @@ from tests.mlplatform.serve.test_explaining import looking
 
 PICTURE = np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11)))
 UNLESS_TOLD = "import os, pathlib, sys; mark = pathlib.Path(sys.argv[1]); "
-ANSWERS = "from mlplatform.serve.heatmaps import main; main()"
+ANSWERS = "from mlplatform.serve.inference.heatmaps import main; main()"
 DIES_ONCE = f"{UNLESS_TOLD}mark.exists() or (mark.touch(), os._exit(7)); {ANSWERS}"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.serve.holder import Holder
+from mlplatform.serve.inference.model_slot import Holder
 from tests.mlplatform.serve.conftest import loaded
 
 

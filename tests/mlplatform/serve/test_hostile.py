@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from mlplatform.serve.app import create_app
-from mlplatform.serve.server import Server
+from mlplatform.serve.state import Server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import running
 

@@ -12,10 +12,10 @@ import tritonclient.http as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from mlplatform.serve.decode import from_png
-from mlplatform.serve.server import Server, assemble
-from mlplatform.store import predictions
-from mlplatform.store.tallies import requests
+from mlplatform.predictions import prediction_records
+from mlplatform.predictions.prediction_counts import requests
+from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.serve.state import Server, assemble
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, loaded, running
@@ -85,8 +85,8 @@ def test_tensors_of_every_form_are_answered_alike_and_recorded_as_the_same_pictu
     assert answer.as_numpy("probabilities").argmax(axis=1).tolist() == [1, 1, 1]
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
-        rows = [predictions.find(connection, each) for each in ids]
-        kept = [from_png(predictions.image(connection, row.image_hash)) for row in rows]
+        rows = [prediction_records.find(connection, each) for each in ids]
+        kept = [from_png(prediction_records.image(connection, row.image_hash)) for row in rows]
     assert np.array_equal(np.stack(kept), GREYS)
     assert [row.image_hash for row in rows] == [content_hash(grey) for grey in GREYS]
     assert {(row.client_id, row.request_id, row.model_version) for row in rows} == {("till", "r-7", 1)}

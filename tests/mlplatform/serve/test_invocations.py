@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlplatform.serve.decode import to_png
-from mlplatform.serve.server import Server, assemble
-from mlplatform.store import predictions
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.serve.state import Server, assemble
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, running
@@ -30,7 +30,7 @@ HASHES = [content_hash(grey) for grey in GREYS]
 def hashes(server: Server, ids: list[str]) -> list[str]:
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
-        return [predictions.find(connection, each).image_hash for each in ids]
+        return [prediction_records.find(connection, each).image_hash for each in ids]
 
 
 def mlflow(address: str) -> ScoringServerClient:
@@ -68,7 +68,7 @@ def test_whatever_mlflows_client_sends_is_answered_and_recorded_as_the_same_pict
     ids = frame["prediction_id"].tolist()
     assert hashes(server, ids) == HASHES
     with server.parts.database.read() as connection:
-        row = predictions.find(connection, ids[0])
+        row = prediction_records.find(connection, ids[0])
     assert (row.client_id, row.tags) == ("till", {"scanner": "flatbed"})
     label = {"prediction_id": ids[0], "label": "4", "source": "audit"}
     assert httpx.post(f"http://{address}/v1/feedback", json=label).json()[0]["outcome"] == "recorded"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.keys import Shown, read
-from mlplatform.people import create_key, known_keys, revoke_key
-from mlplatform.serve.keyring import Keyring
+from mlplatform.auth.api_key import Shown, read
+from mlplatform.auth.api_key_cache import Keyring
+from mlplatform.context import Parts
+from mlplatform.operations.operator_actions import create_key, known_keys, revoke_key
 from tests.mlplatform.serve.conftest import Flaky
 
 

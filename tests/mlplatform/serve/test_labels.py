@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.serve.bodies import FeedbackIn
-from mlplatform.serve.guard import Caller
-from mlplatform.serve.labels import take_labels
-from mlplatform.serve.server import Server, assemble
-from mlplatform.store import feedback
+from mlplatform.feedback import label_records
+from mlplatform.retraining.labelled_images import given_labels
+from mlplatform.serve.middleware.auth_middleware import Caller
+from mlplatform.serve.routes.feedback_service import take_labels
+from mlplatform.serve.schemas import FeedbackIn
+from mlplatform.serve.state import Server, assemble
 from mlplatform.store.database import Database
-from mlplatform.store.labelled import given_labels
-from mlplatform.store.schema import audit_log
+from mlplatform.store.tables.core import audit_log
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 from tests.mlplatform.serve.conftest import Flaky
 from tests.mlplatform.serve.test_recorder import answer
@@ -46,7 +46,7 @@ def test_labels_are_written_with_a_note_each_and_repeats_with_none(both: Server,
     assert [item.outcome for item in take_labels(both, labels)] == ["repeated", "repeated"]
     assert notes(database) == 2
     with database.read() as connection:
-        [kept] = feedback.of_prediction(connection, one)
+        [kept] = label_records.of_prediction(connection, one)
     assert (kept.label, kept.source, kept.at) == ("4", "correction", START)
 
 
@@ -69,7 +69,7 @@ def test_one_wrong_label_takes_none(both: Server, database: Database) -> None:
     with pytest.raises(InvalidInputError, match="in the future"):
         take_labels(both, [label(one), label(one, at=START + timedelta(hours=1))])
     with database.read() as connection:
-        assert feedback.of_prediction(connection, one) == []
+        assert label_records.of_prediction(connection, one) == []
     assert notes(database) == 0
 
 
@@ -100,7 +100,7 @@ def test_reviewers_who_label_at_once_all_succeed_and_one_label_stands(both: Serv
         outcomes = list(people.map(give, "012012"))
     assert outcomes.count("recorded") == 1
     with database.read() as connection:
-        assert len(feedback.of_prediction(connection, one)) == 1
+        assert len(label_records.of_prediction(connection, one)) == 1
 
 
 def test_a_race_that_never_ends_is_a_conflict(server: Server, flaky: Flaky) -> None:

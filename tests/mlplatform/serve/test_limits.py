@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from mlplatform.serve.limits import BodyLimit
+from mlplatform.serve.middleware.body_limit import BodyLimit
 from tests.mlplatform.serve.test_app import GREY, problem
 
 MEGABYTE = b"x" * 2**20

@@ -6,11 +6,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlplatform.errors import RecordingError
-from mlplatform.serve.holder import Holder
-from mlplatform.serve.metrics import Metrics
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.stages import SECOND, Passage, Stage
-from mlplatform.serve.writing import ThreadWriter
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Recorder
+from mlplatform.serve.inference.model_slot import Holder
+from mlplatform.serve.observability.prometheus_metrics import Metrics
+from mlplatform.serve.observability.request_timing import SECOND, Passage, Stage
 from mlplatform.store.database import Database
 from tests.mlplatform.serve.conftest import ROW_BYTES, loaded, shelf_in
 from tests.mlplatform.serve.test_recorder import answer

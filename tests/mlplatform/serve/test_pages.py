@@ -5,9 +5,9 @@ import re
 import httpx
 import pytest
 
-from mlplatform.loop import turn
-from mlplatform.serve.server import Server
-from mlplatform.store import alerts
+from mlplatform.alerting import alert_records
+from mlplatform.monitoring.evaluate import turn
+from mlplatform.serve.state import Server
 from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.loop_world import all_alerts, rule, with_rules
 from tests.mlplatform.serve.conftest import running
@@ -53,8 +53,8 @@ def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Se
         assert "<button>" not in client.get(f"/alerts/{firing}").text
         assert client.post(f"/alerts/{firing}/acknowledge").status_code == 303
         with server.parts.database.read() as connection:
-            assert alerts.find(connection, firing).state == "acknowledged"
-            assert [each["actor"] for each in alerts.changes_of(connection, firing)] == ["watcher", "dashboard"]
+            assert alert_records.find(connection, firing).state == "acknowledged"
+            assert [each["actor"] for each in alert_records.changes_of(connection, firing)] == ["watcher", "dashboard"]
 
 
 def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) -> None:
@@ -62,7 +62,7 @@ def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) ->
         answer = client.post(f"/alerts/{firing}/acknowledge", headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
     with server.parts.database.read() as connection:
-        assert alerts.find(connection, firing).state == "firing"
+        assert alert_records.find(connection, firing).state == "firing"
 
 
 def test_an_unknown_alert_is_not_found(client: httpx.Client, server: Server) -> None:
@@ -73,9 +73,9 @@ def test_an_unknown_alert_is_not_found(client: httpx.Client, server: Server) -> 
 
 def test_what_people_wrote_is_shown_as_text(server: Server, firing: str) -> None:
     with server.parts.database.write() as connection:
-        alert = alerts.find(connection, firing)
-        evaluation = alerts.listed(connection)[0]["evaluation_id"]
-        alerts.save(connection, alert, "<script>alert(1)</script>", evaluation)
+        alert = alert_records.find(connection, firing)
+        evaluation = alert_records.listed(connection)[0]["evaluation_id"]
+        alert_records.save(connection, alert, "<script>alert(1)</script>", evaluation)
     with running(server) as client:
         page = client.get("/").text
     assert "<script>" not in page

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlplatform.serve.plan import Measured, Plan, better, busiest, fastest, plan_of, within
+from mlplatform.serve.tuning.compute_config import Measured, Plan, better, busiest, fastest, plan_of, within
 from mlplatform.settings import Settings
 
 PLAN = Plan("onnx", "cpu", 1, 1, 32, 0.0)

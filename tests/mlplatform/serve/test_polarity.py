@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mlplatform.build import Parts
-from mlplatform.serve.decode import from_png
-from mlplatform.serve.server import Server, assemble
+from mlplatform.context import Parts
+from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.serve.state import Server, assemble
 from pipelines.edge import EdgeModel
 from pipelines.labelled import load_labelled
 from tests.mlplatform.serve.conftest import encoded, loaded, running

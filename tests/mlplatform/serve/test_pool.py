@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mlplatform.serve.pool import Pool
+from mlplatform.serve.thread_pool import Pool
 
 
 def test_work_runs_on_a_thread_of_the_pool() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
 from mlplatform.errors import SettingsError
 from mlplatform.settings import Settings, load_settings
 from tests.mlplatform.conftest import picture

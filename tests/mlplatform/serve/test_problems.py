@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from mlplatform import errors
-from mlplatform.serve.problems import STATUS, install, problem
+from mlplatform.serve.problem_details import STATUS, install, problem
 from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
 from registry.errors import (

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mlplatform.build import Parts
-from mlplatform.serve.protocol import CHUNK_BYTES, FREE_CHUNKS, LINE_BYTES, MOST_PIPELINED
-from mlplatform.serve.server import Server, assemble
+from mlplatform.context import Parts
+from mlplatform.serve.http1.http_protocol import CHUNK_BYTES, FREE_CHUNKS, LINE_BYTES, MOST_PIPELINED
+from mlplatform.serve.state import Server, assemble
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, loaded
 

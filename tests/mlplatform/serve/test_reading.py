@@ -8,10 +8,10 @@ import pytest
 from starlette.requests import Request
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.bodies import ExplainIn, FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
-from mlplatform.serve.decode import SMALL_BODY
-from mlplatform.serve.pool import Pool
-from mlplatform.serve.reading import JsonBody, Rows, shape_of
+from mlplatform.serve.inference.image_codec import SMALL_BODY
+from mlplatform.serve.routes.request_body import JsonBody, Rows, shape_of
+from mlplatform.serve.schemas import ExplainIn, FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
+from mlplatform.serve.thread_pool import Pool
 
 LABEL = b'{"prediction_id":"p","label":"4"}'
 

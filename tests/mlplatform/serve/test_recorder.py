@@ -15,17 +15,17 @@ import pytest
 from sqlalchemy import make_url, select, text
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
-from mlplatform.serve.decode import from_png
-from mlplatform.serve.recorder import Answer, Counts, Recorder
-from mlplatform.serve.writing import ThreadWriter
-from mlplatform.spool.asides import REFUSED
-from mlplatform.spool.frames import frames, measured
-from mlplatform.spool.lost import lost_since
-from mlplatform.spool.rows import from_bytes
-from mlplatform.spool.shelf import Shelf
-from mlplatform.store import predictions
+from mlplatform.predictions import prediction_records
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Answer, Counts, Recorder
+from mlplatform.recording.spool.codec import from_bytes
+from mlplatform.recording.spool.directory import Shelf
+from mlplatform.recording.spool.framing import frames, measured
+from mlplatform.recording.spool.loss_ledger import lost_since
+from mlplatform.recording.spool.quarantined_rows import REFUSED
+from mlplatform.serve.inference.image_codec import from_png
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions as table
+from mlplatform.store.tables.core import predictions as table
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import POSTGRES, START, picture, prediction
 from tests.mlplatform.serve.conftest import Flaky, shelf_in
@@ -69,10 +69,10 @@ def test_answers_are_written_with_their_images_and_hashes(database: Database, sp
         assert recorder.counts() == Counts(recorded=120, queued=0, dropped=0, failed=0)
     assert kept(database) == sorted(item.prediction.id for item in answers)
     with database.read() as connection:
-        row = predictions.find(connection, answers[4].prediction.id)
+        row = prediction_records.find(connection, answers[4].prediction.id)
         assert row.image_hash == content_hash(picture(1))
-        assert (from_png(predictions.image(connection, row.image_hash)) == picture(1)).all()
-        assert predictions.counts(connection)["images"] == 3
+        assert (from_png(prediction_records.image(connection, row.image_hash)) == picture(1)).all()
+        assert prediction_records.counts(connection)["images"] == 3
 
 
 def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, spool: Shelf) -> None:

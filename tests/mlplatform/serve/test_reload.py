@@ -10,14 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from mlplatform.build import Parts
-from mlplatform.serve.alias import LOOK_SECONDS, AliasWatch
-from mlplatform.serve.chosen import pinned
-from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.reload import Reloader
-from mlplatform.serve.server import assemble
-from mlplatform.serve.tuning import host_class
-from mlplatform.store import audit, evaluations, leases, promotions, quarantines
+from mlplatform.alerting import evaluations
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
+from mlplatform.promotion import promotion_history, quarantines
+from mlplatform.serve.inference.alias_monitor import LOOK_SECONDS, AliasWatch
+from mlplatform.serve.inference.model_reloader import Reloader
+from mlplatform.serve.inference.model_slot import Holder, Loaded
+from mlplatform.serve.inference.target_version import pinned
+from mlplatform.serve.state import assemble
+from mlplatform.serve.tuning.tuner import host_class
+from mlplatform.store import leases
 from pipelines.predict import Exportable, exportable, save
 from registry.errors import RegistryUnavailableError
 from registry.package import MODEL_FILE, ONNX_FILE, SHA256_TAG
@@ -213,8 +216,8 @@ def test_a_server_that_starts_while_the_registry_is_away_serves_the_last_champio
 def promoted(parts: Parts, version: int, *, pins: dict[str, str] | None = None) -> None:
     """Let the history say that the version is champion, its files' digests pinned or not."""
     with parts.database.write() as connection:
-        current = promotions.latest(connection, NAME)
-        promotions.append(
+        current = promotion_history.latest(connection, NAME)
+        promotion_history.append(
             connection,
             model_name=NAME,
             expected=None if current is None else current.to_version,
@@ -334,7 +337,9 @@ def test_a_moved_alias_is_noted_once_when_it_is_seen_twice(lite: Parts, champion
         watch.look()
         now[0] += LOOK_SECONDS
         with lite.database.read() as connection:
-            return [each["details"] for each in audit.entries(connection) if each["action"] == "alias-deviation"]
+            return [
+                each["details"] for each in audit_entries.entries(connection) if each["action"] == "alias-deviation"
+            ]
 
     promoted(lite, 1)
     assert noted() == []

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError
-from mlplatform.serve.bodies import ModelName, PredictionOut, PredictOut
-from mlplatform.serve.repeats import Repeats, lasting_ids
-from mlplatform.serve.server import Server, assemble
+from mlplatform.serve.inference.idempotency import Repeats, lasting_ids
+from mlplatform.serve.schemas import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.state import Server, assemble
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import loaded, running
 
@@ -27,11 +27,11 @@ def send(client: httpx.Client, seed: int = 1, headers: dict[str, str] = KEY) -> 
 
 
 def rows(server: Server) -> int:
-    from mlplatform.store import predictions
+    from mlplatform.predictions import prediction_records
 
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
-        return predictions.counts(connection)["predictions"]
+        return prediction_records.counts(connection)["predictions"]
 
 
 def test_a_request_sent_again_under_its_key_is_the_same_answer_and_one_row_even_after_a_swap(

@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 from starlette.requests import ClientDisconnect
 
-from mlplatform.build import Parts
+from mlplatform.context import Parts
+from mlplatform.predictions import prediction_counts
+from mlplatform.recording.db_writer import ThreadWriter
+from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.request_counts import EVERY, MOST_MINUTES, WENT_AWAY, RequestCounts
 from mlplatform.serve.app import create_app
-from mlplatform.serve.holder import Loaded
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.requests import EVERY, MOST_MINUTES, WENT_AWAY, RequestCounts
-from mlplatform.serve.server import Server, assemble
-from mlplatform.serve.writing import ThreadWriter
-from mlplatform.store import tallies
+from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.state import Server, assemble
 from mlplatform.store.database import Database
 from pipelines.predict import Predictor
 from tests.mlplatform.conftest import START, FakeClock
@@ -40,7 +40,7 @@ def counting(database: Database, clock: FakeClock, version: int = 1) -> RequestC
 
 def stored(database: Database, version: int = 1) -> dict[int, int]:
     with database.read() as connection:
-        return tallies.requests(connection, NAME, version, START - EVERY, START + 1000 * EVERY)
+        return prediction_counts.requests(connection, NAME, version, START - EVERY, START + 1000 * EVERY)
 
 
 def test_counts_are_written_once_whatever_is_written_again(database: Database, clock: FakeClock) -> None:
@@ -120,7 +120,7 @@ def test_a_client_that_went_away_is_counted_as_nothing(database: Database, clock
 def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    counts = counting(database, clock, version=tallies.NO_MODEL)
+    counts = counting(database, clock, version=prediction_counts.NO_MODEL)
     recorder = Recorder(ThreadWriter(database), shelf=shelf_in(tmp_path), batch=5, flush_seconds=0, requests=counts)
     recorder.start()
     counts.count(503)
@@ -146,7 +146,7 @@ def test_a_server_counts_what_it_answered_refused_and_failed(server: Server, fla
         assert answer.status_code == 500
     with flaky.read() as connection:
         now = server.parts.clock()
-        found = tallies.requests(connection, NAME, 1, now - 60 * EVERY, now)
+        found = prediction_counts.requests(connection, NAME, 1, now - 60 * EVERY, now)
     assert found == {200: 1, 413: 1, 422: 1, 500: 1}
 
 
@@ -156,7 +156,7 @@ def test_requests_without_a_model_are_counted_for_whatever_version_should_serve(
         assert client.post("/v1/predict", json={"images": [GREY.tolist()]}).status_code == 503
     with flaky.read() as connection:
         now = server.parts.clock()
-        assert tallies.requests(connection, NAME, 7, now - 60 * EVERY, now) == {503: 1}
+        assert prediction_counts.requests(connection, NAME, 7, now - 60 * EVERY, now) == {503: 1}
 
 
 def test_a_client_that_hangs_up_is_no_failure_of_the_server(server: Server, flaky: Flaky) -> None:

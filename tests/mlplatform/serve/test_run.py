@@ -16,11 +16,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mlplatform.processes import Child, Fleet, answers, free_port
-from mlplatform.serve.run import announcement
+from mlplatform.host.processes import Child, Fleet, answers, free_port
+from mlplatform.serve.run_server import announcement
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
+from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve import live
 

@@ -20,14 +20,14 @@ import uvicorn
 from sqlalchemy import func, select
 
 from mlplatform.errors import SettingsError
-from mlplatform.processes import Child, Fleet, answers, free_port
-from mlplatform.serve.connections import Connections
-from mlplatform.serve.ending import UNHURRIED_SECONDS, Ending
-from mlplatform.serve.stopping import EXIT_CODE, StoppingServer
+from mlplatform.host.processes import Child, Fleet, answers, free_port
+from mlplatform.recording.spool.directory import look
+from mlplatform.serve.http1.connection_limits import Connections
+from mlplatform.serve.http1.graceful_shutdown import EXIT_CODE, StoppingServer
+from mlplatform.serve.http1.shutdown_state import UNHURRIED_SECONDS, Ending
 from mlplatform.settings import load_settings
-from mlplatform.spool.shelf import look
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
+from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve import live
 

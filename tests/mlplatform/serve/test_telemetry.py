@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mlplatform.build import Parts
-from mlplatform.serve.server import assemble
-from mlplatform.serve.telemetry import ENDPOINT, begin_telemetry
+from mlplatform.context import Parts
+from mlplatform.serve.observability.opentelemetry_export import ENDPOINT, begin_telemetry
+from mlplatform.serve.state import assemble
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import loaded, running
 
@@ -118,7 +118,8 @@ def test_without_the_variable_there_is_no_telemetry(lite: Parts) -> None:
 
 def test_without_the_variable_no_library_of_it_is_loaded() -> None:
     code = (
-        "import sys\nfrom mlplatform.serve.telemetry import begin_telemetry\nbegin_telemetry({}, 'i')\n"
+        "import sys\n"
+        "from mlplatform.serve.observability.opentelemetry_export import begin_telemetry\nbegin_telemetry({}, 'i')\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -128,7 +129,7 @@ def test_without_the_variable_no_library_of_it_is_loaded() -> None:
 def test_libraries_that_are_missing_are_told_with_the_remedy() -> None:
     code = (
         "import sys\nsys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None\n"
-        "from mlplatform.serve.telemetry import begin_telemetry\n"
+        "from mlplatform.serve.observability.opentelemetry_export import begin_telemetry\n"
         "print(begin_telemetry({'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:9'}, 'i'))"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

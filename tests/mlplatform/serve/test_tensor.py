@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.decode import Decoder
-from mlplatform.serve.tensor import Tensor
+from mlplatform.serve.inference.image_codec import Decoder
+from mlplatform.serve.protocols.raw_tensor import Tensor
 from tests.mlplatform.conftest import picture
 
 DECODER = Decoder(28, 28, 5, 4e6)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplatform.serve.throttle import Throttle, neighbourhood
+from mlplatform.auth.rate_limit import Throttle, neighbourhood
 
 
 class Time:

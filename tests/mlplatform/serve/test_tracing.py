@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from mlplatform.serve.server import Server
-from mlplatform.serve.tracing import Trace, kept_tags, read_trace
-from mlplatform.store import predictions
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.observability.trace_context import Trace, kept_tags, read_trace
+from mlplatform.serve.state import Server
 from tests.mlplatform.conftest import picture
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -62,7 +62,7 @@ def test_a_trace_is_echoed_and_kept_by_every_protocol(client: httpx.Client, serv
         assert (answer.status_code, answer.headers["traceparent"]) == (200, HEADER)
         server.recorder.flush(5)
         with server.parts.database.read() as connection:
-            row = predictions.find(connection, _id_in(answer.json()))
+            row = prediction_records.find(connection, _id_in(answer.json()))
         assert (row.request_id, row.tags or {}) == kept
 
 

@@ -10,14 +10,16 @@ from typing import Never
 import pytest
 import torch
 
-from mlplatform.build import Parts
-from mlplatform.serve.decode import Decoder
-from mlplatform.serve.holder import Holder, Loaded
-from mlplatform.serve.plan import Plan
-from mlplatform.serve.server import assemble
-from mlplatform.serve.speed import WARM_UP_CALLS, Speed, measure, under_load
-from mlplatform.serve.tuning import Tuner, host_class
-from mlplatform.store import evaluations, leases, tasks, tunings
+from mlplatform.alerting import evaluations
+from mlplatform.context import Parts
+from mlplatform.predictions import compute_configs
+from mlplatform.serve.inference.image_codec import Decoder
+from mlplatform.serve.inference.model_slot import Holder, Loaded
+from mlplatform.serve.state import assemble
+from mlplatform.serve.tuning.compute_config import Plan
+from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, Speed, measure, under_load
+from mlplatform.serve.tuning.tuner import Tuner, host_class
+from mlplatform.store import leases, tasks
 from pipelines.engine import Choice, EngineName, open_model
 from pipelines.onnx_graph import export_onnx
 from pipelines.predict import save
@@ -135,7 +137,7 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     assert {each["engine"] for each in tried} == {"onnx", "torch"}
     assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
     with tuner.parts.database.read() as connection:
-        kept = tunings.find(connection, NAME, host_class())
+        kept = compute_configs.find(connection, NAME, host_class())
     assert kept is not None
     assert kept.plan == {key: result["after"][key] for key in kept.plan}
     assert kept.run_id == result["run_id"] == "run-1"
@@ -162,12 +164,14 @@ def test_a_registry_that_is_away_costs_the_run_and_not_the_result(tuner: Tuner, 
     tuner.parts.__dict__.update(tracking=Away())
     assert tuner.tune(on_disk(files))["run_id"] == ""
     with tuner.parts.database.read() as connection:
-        assert tunings.find(connection, NAME, host_class()) is not None
+        assert compute_configs.find(connection, NAME, host_class()) is not None
 
 
 def stored(parts: Parts, plan: Plan) -> None:
     with parts.database.write() as connection:
-        tunings.keep(connection, tunings.Tuning(NAME, host_class(), START, plan.numbers(), {}, "another server"))
+        compute_configs.keep(
+            connection, compute_configs.Tuning(NAME, host_class(), START, plan.numbers(), {}, "another server")
+        )
 
 
 def test_every_server_of_the_class_follows_and_a_restart_changes_nothing(lite: Parts, files: Path) -> None:
@@ -182,7 +186,7 @@ def test_every_server_of_the_class_follows_and_a_restart_changes_nothing(lite: P
     assert again.tuner.choice() == Choice("torch", "cpu", 1)
     assert again.batcher.lanes == 2
     with lite.database.write() as connection:
-        assert tunings.forget(connection, NAME, host_class())
+        assert compute_configs.forget(connection, NAME, host_class())
     assert server.tuner.follow()
     assert (server.holder.take().predictor.name, server.batcher.lanes) == ("onnx", 1)
     for each in (server, again):

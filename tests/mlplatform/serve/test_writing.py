@@ -17,15 +17,15 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.processes import free_port
-from mlplatform.serve.recorder import Recorder
-from mlplatform.serve.writing import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
-from mlplatform.spool.asides import REFUSED
-from mlplatform.spool.frames import framed
-from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.store import predictions, tallies
+from mlplatform.host.processes import free_port
+from mlplatform.predictions import prediction_counts, prediction_records
+from mlplatform.recording.db_writer import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
+from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.spool.codec import Answer, to_bytes
+from mlplatform.recording.spool.framing import framed
+from mlplatform.recording.spool.quarantined_rows import REFUSED
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions as table
+from mlplatform.store.tables.core import predictions as table
 from tests.mlplatform.conftest import picture, prediction
 from tests.mlplatform.serve.conftest import shelf_in
 
@@ -81,9 +81,9 @@ def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, d
     assert writer.write(data, "host:1:abc") == ()
     assert len(ids(database)) == 3
     with database.read() as connection:
-        kept = predictions.find(connection, first.id)
-        assert len(predictions.image(connection, kept.image_hash)) > 50
-        assert tallies.answers(connection, first.model_name, first.model_version, first.at, first.at) == 3
+        kept = prediction_records.find(connection, first.id)
+        assert len(prediction_records.image(connection, kept.image_hash)) > 50
+        assert prediction_counts.answers(connection, first.model_name, first.model_version, first.at, first.at) == 3
 
 
 def test_a_row_that_no_database_takes_is_told_and_the_others_are_written(writer: Writer, database: Database) -> None:
@@ -113,7 +113,7 @@ def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, da
 
 MORTAL = """
 import os
-from mlplatform.serve import writing
+from mlplatform.recording import db_writer as writing
 read = writing.from_bytes
 writing.from_bytes = lambda payload: os._exit(9) if b"deadly" in payload else read(payload)
 writing.main()
@@ -152,7 +152,7 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
 
 FATAL = """
 import os
-from mlplatform.serve import writing
+from mlplatform.recording import db_writer as writing
 writing.record = lambda *_: os._exit(7)
 writing.main()
 """
@@ -199,8 +199,8 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     database.upgrade()
     code = (
         "import os, sys\n"
-        "from mlplatform.serve.writing import ProcessWriter\n"
-        "from mlplatform.spool.frames import framed\n"
+        "from mlplatform.recording.db_writer import ProcessWriter\n"
+        "from mlplatform.recording.spool.framing import framed\n"
         f"writer = ProcessWriter({url!r})\n"
         "writer.write(framed([b'no row']), 'host:1:abc')\n"
         "print(writer._process.pid, flush=True)\n"
@@ -311,7 +311,7 @@ def test_a_process_that_ends_before_it_has_heard_the_rows_blames_none(database: 
 
 
 SHORT_OF_MEMORY = """
-from mlplatform.serve import writing
+from mlplatform.recording import db_writer as writing
 tries = []
 def record(*given):
     tries.append(1)

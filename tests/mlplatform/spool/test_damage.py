@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.serve.recorder import Recorder
-from mlplatform.spool.asides import Asides, contents_of
-from mlplatform.spool.disk import Disk
-from mlplatform.spool.frames import framed
-from mlplatform.spool.lost import lost_since
-from mlplatform.spool.rows import to_bytes
-from mlplatform.spool.shelf import Shelf, look
-from mlplatform.spool.spool import Spool
+from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.spool.codec import to_bytes
+from mlplatform.recording.spool.directory import Shelf, look
+from mlplatform.recording.spool.disk_io import Disk
+from mlplatform.recording.spool.framing import framed
+from mlplatform.recording.spool.loss_ledger import lost_since
+from mlplatform.recording.spool.quarantined_rows import Asides, contents_of
+from mlplatform.recording.spool.segment_log import Spool
 from tests.mlplatform.conftest import START
 from tests.mlplatform.spool.test_faults import Faulty, Table, answer, shelf_of
 from tests.mlplatform.spool.test_spool import drained, rows

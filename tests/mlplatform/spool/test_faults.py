@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.serve.recorder import Answer, Recorder
-from mlplatform.spool.asides import Asides
-from mlplatform.spool.disk import Disk
-from mlplatform.spool.frames import frames
-from mlplatform.spool.lost import Ledger, lost_since
-from mlplatform.spool.rows import from_bytes
-from mlplatform.spool.shelf import Shelf, look
+from mlplatform.recording.recorder import Answer, Recorder
+from mlplatform.recording.spool.codec import from_bytes
+from mlplatform.recording.spool.directory import Shelf, look
+from mlplatform.recording.spool.disk_io import Disk
+from mlplatform.recording.spool.framing import frames
+from mlplatform.recording.spool.loss_ledger import Ledger, lost_since
+from mlplatform.recording.spool.quarantined_rows import Asides
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction
 
 CALLS = sorted(

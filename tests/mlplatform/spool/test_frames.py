@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlplatform.spool.frames import HEAD, framed, frames, measured, needed
+from mlplatform.recording.spool.framing import HEAD, framed, frames, measured, needed
 
 PAYLOADS = [b"a", b"\0" * 50, b"the third one" * 9]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from mlplatform.spool.rows import Answer, from_bytes, to_bytes
+from mlplatform.recording.spool.codec import Answer, from_bytes, to_bytes
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture, prediction
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.spool.lost import lost_since
-from mlplatform.spool.shelf import Shelf, look
+from mlplatform.recording.spool.directory import Shelf, look
+from mlplatform.recording.spool.loss_ledger import lost_since
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.spool.test_spool import AttentiveDisk, drained, files_of_at_most, rows
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.spool.disk import Disk
-from mlplatform.spool.frames import measured
-from mlplatform.spool.segments import Batch
-from mlplatform.spool.spool import Spool
+from mlplatform.recording.spool.disk_io import Disk
+from mlplatform.recording.spool.framing import measured
+from mlplatform.recording.spool.segment_files import Batch
+from mlplatform.recording.spool.segment_log import Spool
 
 
 class AttentiveDisk(Disk):

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from mlplatform.alerting import alert_records, evaluations
 from mlplatform.clock import new_id
-from mlplatform.store import alerts, evaluations, retrainings
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits
 from mlplatform.store.database import Database
-from mlplatform.store.limits import Limits
 from monitors.alerts import Alert, AlertState
 from tests.mlplatform.conftest import START
 
@@ -90,23 +91,25 @@ def saved(database: Database, made: Alert | None = None) -> Alert:
     judged = evaluation(rule=new_id())
     with database.write() as connection:
         evaluations.add(connection, judged)
-        alerts.save(connection, made, "accuracy fell", judged.id)
+        alert_records.save(connection, made, "accuracy fell", judged.id)
     return made
 
 
-def queued(database: Database, at: datetime = START, *, trigger: retrainings.Trigger = "manual") -> str:
+def queued(database: Database, at: datetime = START, *, trigger: retraining_queue.Trigger = "manual") -> str:
     """A retraining in the queue; returns its id."""
     with database.write() as connection:
-        return retrainings.request(
+        return retraining_queue.request(
             connection, pipeline="digits", reason="drift", trigger=trigger, requested_by="ada", now=at
         )[0]
 
 
-def running(database: Database, owner: str, at: datetime = START, *, trigger: retrainings.Trigger = "manual") -> str:
+def running(
+    database: Database, owner: str, at: datetime = START, *, trigger: retraining_queue.Trigger = "manual"
+) -> str:
     """A retraining that runs; returns its id."""
     made = queued(database, at, trigger=trigger)
     with database.write() as connection:
-        claimed = retrainings.claim(connection, "digits", owner, NO_LIMITS, at)
+        claimed = retraining_queue.claim(connection, "digits", owner, NO_LIMITS, at)
     assert claimed is not None
     assert claimed.id == made
     return made

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from mlplatform.alerting import alert_records, evaluations
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.store import alerts, evaluations
 from mlplatform.store.database import Database
 from monitors.alerts import Alert, AlertState, Change, Silence
 from tests.mlplatform.conftest import START
@@ -19,12 +19,12 @@ HOUR = timedelta(hours=1)
 
 def found(database: Database, key: str) -> Alert:
     with database.read() as connection:
-        return alerts.find(connection, key)
+        return alert_records.find(connection, key)
 
 
 def opened(database: Database, model: str = "digits") -> list[Alert]:
     with database.write() as connection:
-        return alerts.open_alerts(connection, model, lock=True)
+        return alert_records.open_alerts(connection, model, lock=True)
 
 
 def test_an_alert_comes_back_as_it_was_saved(database: Database) -> None:
@@ -74,13 +74,13 @@ def test_of_evaluations_that_open_an_alert_at_once_one_does(database: Database) 
 
 def test_an_alert_needs_the_evaluation_that_saw_it(database: Database) -> None:
     with pytest.raises(IntegrityError), database.write() as connection:
-        alerts.save(connection, alert(), "accuracy fell", evaluation().id)
+        alert_records.save(connection, alert(), "accuracy fell", evaluation().id)
 
 
 def test_a_state_is_written_alone(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:
-        alerts.set_state(connection, replace(made, state="superseded", since=START + HOUR, notices=9))
+        alert_records.set_state(connection, replace(made, state="superseded", since=START + HOUR, notices=9))
     assert found(database, made.id) == replace(made, state="superseded", since=START + HOUR)
 
 
@@ -89,10 +89,10 @@ def test_changes_come_oldest_first_also_within_one_transaction(database: Databas
     steps = [Change(None, "pending", "low"), Change("pending", "firing", "low"), Change("firing", "resolved", "ok")]
     with database.write() as connection:
         for item in steps:
-            alerts.change(connection, made.id, item, "watcher", START)
+            alert_records.change(connection, made.id, item, "watcher", START)
     with database.read() as connection:
-        rows = alerts.changes_of(connection, made.id)
-        assert alerts.changes_of(connection, "nosuch") == []
+        rows = alert_records.changes_of(connection, made.id)
+        assert alert_records.changes_of(connection, "nosuch") == []
     assert [(row["from_state"], row["to_state"], row["reason"]) for row in rows] == [
         (item.from_state, item.to_state, item.reason) for item in steps
     ]
@@ -104,10 +104,14 @@ def test_people_see_the_open_ones_or_all_newest_first(database: Database) -> Non
     pending = saved(database, alert("b", state="pending"))
     firing = saved(database, alert("c"))
     with database.read() as connection:
-        assert [row["id"] for row in alerts.listed(connection)] == [firing.id, pending.id]
-        assert [row["id"] for row in alerts.listed(connection, everything=True)] == [firing.id, pending.id, ended.id]
-        assert [row["id"] for row in alerts.listed(connection, limit=1)] == [firing.id]
-        assert alerts.listed(connection)[0]["sentence"] == "accuracy fell"
+        assert [row["id"] for row in alert_records.listed(connection)] == [firing.id, pending.id]
+        assert [row["id"] for row in alert_records.listed(connection, everything=True)] == [
+            firing.id,
+            pending.id,
+            ended.id,
+        ]
+        assert [row["id"] for row in alert_records.listed(connection, limit=1)] == [firing.id]
+        assert alert_records.listed(connection)[0]["sentence"] == "accuracy fell"
 
 
 def test_an_unknown_alert_points_to_the_list(database: Database) -> None:
@@ -117,11 +121,11 @@ def test_an_unknown_alert_points_to_the_list(database: Database) -> None:
 
 def test_a_silence_is_in_force_until_its_end_and_not_at_it(database: Database) -> None:
     with database.write() as connection:
-        alerts.silence(connection, Silence("accuracy-*", START + HOUR, reason="deploying"), "ada", START)
-        alerts.silence(connection, Silence("latency", START + 2 * HOUR, "host-*", "warning"), "ada", START)
+        alert_records.silence(connection, Silence("accuracy-*", START + HOUR, reason="deploying"), "ada", START)
+        alert_records.silence(connection, Silence("latency", START + 2 * HOUR, "host-*", "warning"), "ada", START)
     with database.read() as connection:
-        assert len(alerts.active_silences(connection, START)) == 2
-        assert alerts.active_silences(connection, START + HOUR) == [
+        assert len(alert_records.active_silences(connection, START)) == 2
+        assert alert_records.active_silences(connection, START + HOUR) == [
             Silence("latency", START + 2 * HOUR, "host-*", "warning")
         ]
-        assert alerts.active_silences(connection, START + 2 * HOUR) == []
+        assert alert_records.active_silences(connection, START + 2 * HOUR) == []

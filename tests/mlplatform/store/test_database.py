@@ -10,12 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, text
 
+from mlplatform.audit import audit_entries
+from mlplatform.audit.verification import verify
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store import audit
 from mlplatform.store.database import Database, _alembic_config, at_the_end, insert_new
-from mlplatform.store.schema import audit_log, images
-from mlplatform.store.schema_watch import judged
-from mlplatform.verification import verify
+from mlplatform.store.tables.core import audit_log, images
+from mlplatform.store.tables.monitoring import judged
 from tests.mlplatform.conftest import START
 
 
@@ -74,22 +74,22 @@ def test_a_server_that_is_away_is_a_typed_error_without_the_password() -> None:
 
 def test_a_reader_sees_one_snapshot_however_much_is_written_meanwhile(database: Database) -> None:
     with database.read() as reader:
-        assert audit.entries(reader) == []
+        assert audit_entries.entries(reader) == []
         with database.write() as writer:
-            audit.note(writer, "ada", "look", "clock", START)
-        assert audit.entries(reader) == []
+            audit_entries.note(writer, "ada", "look", "clock", START)
+        assert audit_entries.entries(reader) == []
     with database.read() as reader:
-        assert len(audit.entries(reader)) == 1
+        assert len(audit_entries.entries(reader)) == 1
 
 
 def test_what_a_reader_writes_is_not_kept_and_spoils_no_later_write(database: Database) -> None:
     with database.read() as reader:
-        audit.note(reader, "ada", "look", "clock", START)
+        audit_entries.note(reader, "ada", "look", "clock", START)
     with database.write() as writer:
-        assert audit.entries(writer) == []
-        audit.note(writer, "ada", "look", "clock", START)
+        assert audit_entries.entries(writer) == []
+        audit_entries.note(writer, "ada", "look", "clock", START)
     with database.read() as reader:
-        assert len(audit.entries(reader)) == 1
+        assert len(audit_entries.entries(reader)) == 1
 
 
 def test_rows_that_are_new_are_counted_in_small_and_in_many_batches(database: Database) -> None:
@@ -147,7 +147,7 @@ def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: P
         connection.execute(table.insert(), [entry | {"details": {"n": n, "x": [0.1, "ü"]}} for n in range(3)])
     old.upgrade()
     with old.write() as connection:
-        audit.note(connection, "ada", "look", "clock", START)
+        audit_entries.note(connection, "ada", "look", "clock", START)
     report = verify(old)
     assert (report.entries, report.faults) == (4, [])
     old.close()

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.build import Parts
+from mlplatform.alerting.alert_details import Dossier, dossier, firing, run_of
+from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
-from mlplatform.store import retrainings
-from mlplatform.store.dossier import Dossier, dossier, firing, run_of
-from mlplatform.store.schema import retrainings as rows
+from mlplatform.retraining import retraining_queue
+from mlplatform.store.tables.core import retrainings as rows
 from tests.mlplatform.loop_world import tick
 from tests.mlplatform.misread_world import evaluated, kept, misread_world, tell
 
@@ -57,7 +57,7 @@ def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: Parts) 
     with misread.database.write() as connection:
         for alert_id in (None, three.alert.id):
             now = misread.clock() + timedelta(seconds=len(made))
-            asked, _ = retrainings.request(
+            asked, _ = retraining_queue.request(
                 connection, pipeline="digits", reason="r", trigger="alert", requested_by="t", now=now, alert_id=alert_id
             )
             made.append(asked)
@@ -69,7 +69,7 @@ def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: Parts) 
 
 def test_the_run_of_a_version_is_that_of_the_retraining_which_made_it(misread: Parts) -> None:
     with misread.database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection, pipeline="digits", reason="r", trigger="manual", requested_by="t", now=misread.clock()
         )
         connection.execute(rows.update().values(run_id="run-7", candidate_version=7))

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
+from mlplatform.alerting import evaluations
+from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.store import evaluations
 from mlplatform.store.database import Database
-from mlplatform.store.evaluations import Evaluation
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import evaluation, together, writing
 

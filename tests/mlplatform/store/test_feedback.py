@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from mlplatform.errors import NotFoundError
-from mlplatform.store import feedback
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import SOURCES, Current, Source, truths
+from mlplatform.feedback.label_records import Accepted, Label
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Accepted, Label
-from mlplatform.store.schema import feedback as table
-from mlplatform.store.truths import SOURCES, Current, Source, truths
+from mlplatform.store.tables.core import feedback as table
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing
 
@@ -23,7 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 def take(database: Database, *labels: Label, at: datetime = START + 60 * MINUTE) -> list[Accepted]:
     with database.write() as connection:
-        return feedback.add(connection, labels, at)
+        return label_records.add(connection, labels, at)
 
 
 def label(key: str, said: str, minute: int = 0, source: Source = "audit", reviewer: str = "ada") -> Label:
@@ -32,7 +32,7 @@ def label(key: str, said: str, minute: int = 0, source: Source = "audit", review
 
 def current(database: Database, key: str) -> list[str]:
     with database.read() as connection:
-        return [row.label for row in feedback.of_prediction(connection, key)]
+        return [row.label for row in label_records.of_prediction(connection, key)]
 
 
 def rows(database: Database) -> int:
@@ -132,13 +132,15 @@ def test_no_labels_at_all_is_no_error(database: Database) -> None:
 def test_two_reviews_of_one_prediction_at_once_leave_one_current_label(database: Database, key: str) -> None:
     for minute in range(5):
         said = [label(key, name, minute) for name in "12"]
-        results = together(*(writing(database, partial(feedback.add, labels=[x], received_at=START)) for x in said))
+        results = together(
+            *(writing(database, partial(label_records.add, labels=[x], received_at=START)) for x in said)
+        )
         assert not [result for result in results if isinstance(result, Exception)]
         assert len(current(database, key)) == 1
 
 
 def test_the_same_label_many_times_at_once_is_one_row(database: Database, key: str) -> None:
-    results = together(*[writing(database, lambda c: feedback.add(c, [label(key, "5")], START))] * 6)
+    results = together(*[writing(database, lambda c: label_records.add(c, [label(key, "5")], START))] * 6)
     outcomes = [item.outcome for result in results if not isinstance(result, Exception) for item in result]
     assert sorted(outcomes) == ["recorded"] + ["repeated"] * 5
     assert rows(database) == 1
@@ -147,7 +149,7 @@ def test_the_same_label_many_times_at_once_is_one_row(database: Database, key: s
 def test_batches_in_opposite_order_at_once_wait_for_each_other_and_all_are_taken(database: Database) -> None:
     keys = recorded(database, *(prediction(seed=seed) for seed in range(30)))
     batches = [[label(key, said, 1) for key in order] for said, order in (("1", keys), ("2", keys[::-1])) * 3]
-    results = together(*(writing(database, partial(feedback.add, labels=x, received_at=START)) for x in batches))
+    results = together(*(writing(database, partial(label_records.add, labels=x, received_at=START)) for x in batches))
     assert not [result for result in results if isinstance(result, Exception)]
     with database.read() as connection:
         held = connection.scalars(select(table.c.prediction_id).where(table.c.superseded_by.is_(None))).all()

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlplatform.replay import Labels, LabelWindow, Latencies, LatencyWindow
-from mlplatform.store import feedback, history, judged, plans, tallies
+from mlplatform.feedback import label_history, label_records, outcomes
+from mlplatform.feedback.label_precedence import SOURCES
+from mlplatform.feedback.label_records import Label
+from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, Latencies, LatencyWindow
+from mlplatform.predictions import prediction_counts, sampling_plans
+from mlplatform.predictions.prediction_records import record
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import record
-from mlplatform.store.truths import SOURCES
 from monitors.tally import Judged
 from tests.mlplatform.conftest import START, prediction, recorded
 
@@ -55,10 +56,10 @@ def state(database: Database, now: datetime) -> tuple[object, ...]:
     """What the store answers now about all labels, those of a window, and the last one."""
     with database.read() as connection:
         return (
-            numberless(judged.since(connection, "digits", 1, 0, 100)),
-            judged.counted(connection, "digits", 1, now - WINDOW, now),
-            judged.newest(connection, "digits", 1, ["audit", "delayed"]),
-            judged.newest(connection, "digits", 1, ["delayed"]),
+            numberless(outcomes.since(connection, "digits", 1, 0, 100)),
+            outcomes.counted(connection, "digits", 1, now - WINDOW, now),
+            outcomes.newest(connection, "digits", 1, ["audit", "delayed"]),
+            outcomes.newest(connection, "digits", 1, ["delayed"]),
         )
 
 
@@ -69,16 +70,16 @@ def test_labels_stand_at_every_moment_as_they_stood_then(sqlite_template: Path, 
         database = fresh(folder, sqlite_template)
         ids = recorded(database, *(prediction(START + seed * MINUTE, seed=seed) for seed in range(6)))
         with database.write() as connection:
-            plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START + 3 * MINUTE)
+            sampling_plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START + 3 * MINUTE)
         then: list[tuple[datetime, tuple[object, ...]]] = []
         for place, batch in enumerate(batches, start=6):
             now = START + place * MINUTE
             labels = [Label(ids[n], told, source, who, now + ago * MINUTE) for n, told, source, who, ago in batch]  # type: ignore[arg-type]
             with database.write() as connection:
-                feedback.add(connection, labels, now)
+                label_records.add(connection, labels, now)
             then.append((now, state(database, now)))
         with database.read() as connection:
-            labels_again = Labels(history.labels(connection, "digits", 1))
+            labels_again = Labels(label_history.labels(connection, "digits", 1))
         database.close()
         window = LabelWindow(labels_again, WINDOW)
         for now, held in then:
@@ -97,9 +98,9 @@ def test_a_cursor_reads_a_label_again_when_a_better_source_speaks(database: Data
     for place, source in enumerate(("correction", "delayed", "audit")):
         at = START + place * MINUTE
         with database.write() as connection:
-            feedback.add(connection, [Label(key, "5", source, "ann", at)], at)  # type: ignore[arg-type]
+            label_records.add(connection, [Label(key, "5", source, "ann", at)], at)  # type: ignore[arg-type]
     with database.read() as connection:
-        labels = Labels(history.labels(connection, "digits", 1))
+        labels = Labels(label_history.labels(connection, "digits", 1))
     read, cursor = [], 0
     for place in range(3):
         labels.reach(START + place * MINUTE)
@@ -117,9 +118,9 @@ def test_a_clock_that_was_set_back_keeps_the_order_of_labels(database: Database)
     for key, minutes in zip(ids, (30, 10, 40), strict=True):
         at = START + minutes * MINUTE
         with database.write() as connection:
-            feedback.add(connection, [Label(key, "5", "audit", "ann", at)], at)
+            label_records.add(connection, [Label(key, "5", "audit", "ann", at)], at)
     with database.read() as connection:
-        heard = history.labels(connection, "digits", 1)
+        heard = label_history.labels(connection, "digits", 1)
     assert [each.row.prediction_id for each in heard] == ids
     assert [each.at for each in heard] == [START + minutes * MINUTE for minutes in (30, 30, 40)]
 
@@ -131,14 +132,14 @@ def test_latencies_stand_at_every_moment_as_they_stood_then(database: Database) 
         with database.write() as connection:
             record(connection, [prediction(now, latency_ms=1.0 + place)], "server")
         with database.read() as connection:
-            then.append(tallies.latency(connection, "digits", 1, now - WINDOW, now))
+            then.append(prediction_counts.latency(connection, "digits", 1, now - WINDOW, now))
         moments.append(now)
     with database.read() as connection:
         latencies = Latencies(
-            history.latencies(connection, "digits", 1, START, moments[-1]),
-            history.begun_minutes(connection, "digits", 1, moments),
+            label_history.latencies(connection, "digits", 1, START, moments[-1]),
+            label_history.begun_minutes(connection, "digits", 1, moments),
         )
-        newest = tallies.newest(connection, "digits", 1)
+        newest = prediction_counts.newest(connection, "digits", 1)
     window = LatencyWindow(latencies, WINDOW)
     assert [window.at(now) for now in moments] == then
     assert latencies.newest(moments[-1]) == newest
@@ -153,11 +154,11 @@ def test_windows_move_over_gaps(database: Database, jump: timedelta) -> None:
         with database.write() as connection:
             rows = [prediction(at, latency_ms=3.0)]
             record(connection, rows, "server")
-            feedback.add(connection, [Label(rows[0].prediction.id, "5", "audit", "ann", at)], at)
+            label_records.add(connection, [Label(rows[0].prediction.id, "5", "audit", "ann", at)], at)
     with database.read() as connection:
-        labels = Labels(history.labels(connection, "digits", 1))
-        bins = history.latencies(connection, "digits", 1, START, START + jump)
-        begun = history.begun_minutes(connection, "digits", 1, [START, START + jump])
+        labels = Labels(label_history.labels(connection, "digits", 1))
+        bins = label_history.latencies(connection, "digits", 1, START, START + jump)
+        begun = label_history.begun_minutes(connection, "digits", 1, [START, START + jump])
     counted = LabelWindow(labels, WINDOW)
     timed = LatencyWindow(Latencies(bins, begun), WINDOW)
     inside = []

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.store.database import Database, file_of
-from mlplatform.store.identity import StoreReplacedError, lives, notes_of, replacements
+from mlplatform.store.file_identity import StoreReplacedError, lives, notes_of, replacements
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 

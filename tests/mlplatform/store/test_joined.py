@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from mlplatform.store import feedback, joined, judged
+from mlplatform.feedback import label_records, labelled_predictions, outcomes
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.label_records import Label
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
-from mlplatform.store.truths import Source
 from tests.mlplatform.conftest import START, prediction, recorded
 
 HOUR = timedelta(hours=1)
@@ -15,12 +15,14 @@ INSTANT = timedelta(microseconds=1)
 def label(database: Database, key: str, said: str, source: Source = "audit", minute: int = 0, who: str = "ada") -> str:
     given = Label(key, said, source, who, START + timedelta(minutes=minute))
     with database.write() as connection:
-        return feedback.add(connection, [given], START)[0].id
+        return label_records.add(connection, [given], START)[0].id
 
 
 def ids(database: Database, name: str = "digits", version: int = 1) -> list[str]:
     with database.read() as connection:
-        return [row.prediction_id for row in joined.window(connection, name, version, START, START + HOUR)]
+        return [
+            row.prediction_id for row in labelled_predictions.window(connection, name, version, START, START + HOUR)
+        ]
 
 
 def test_a_window_holds_its_start_and_not_its_end_oldest_first(database: Database) -> None:
@@ -41,7 +43,7 @@ def test_a_row_carries_the_label_that_counts_or_none(database: Database) -> None
     label(database, labelled, "1", "correction", minute=9)
     truth = label(database, labelled, "2", "audit")
     with database.read() as connection:
-        first, second = joined.window(connection, "digits", 1, START, START + HOUR)
+        first, second = labelled_predictions.window(connection, "digits", 1, START, START + HOUR)
     assert (first.prediction_id, first.label, first.confidence, first.latency_ms) == (labelled, "3", 0.9, 2.0)
     assert first.truth is not None
     assert (first.truth.id, first.truth.label, first.truth.source) == (truth, "2", "audit")
@@ -53,7 +55,7 @@ def test_superseded_and_late_labels_do_not_count(database: Database) -> None:
     for minute, said in ((2, "4"), (5, "6"), (1, "7")):
         label(database, key, said, minute=minute)
     with database.read() as connection:
-        [row] = joined.window(connection, "digits", 1, START, START + HOUR)
+        [row] = labelled_predictions.window(connection, "digits", 1, START, START + HOUR)
     assert row.truth is not None
     assert row.truth.label == "6"
 
@@ -62,7 +64,7 @@ def test_a_window_over_its_limit_keeps_the_newest_rows_and_the_same_ones_each_ti
     recorded(database, *(prediction(START + HOUR / 60 * (n // 5), prediction_id=f"p{n:02}") for n in range(20)))
     for limit in (7, 10, 20, 21):
         with database.read() as connection:
-            found = joined.window(connection, "digits", 1, START, START + HOUR, limit)
+            found = labelled_predictions.window(connection, "digits", 1, START, START + HOUR, limit)
         assert [row.prediction_id for row in found] == [f"p{n:02}" for n in range(max(0, 20 - limit), 20)]
 
 
@@ -71,8 +73,8 @@ def test_labels_are_counted_by_prediction_and_model(database: Database) -> None:
     for key in (first, second):
         label(database, key, "1")
     with database.read() as connection:
-        assert judged.all_labels(connection, "digits") == 2
-        assert judged.all_labels(connection, "letters") == 0
+        assert outcomes.all_labels(connection, "digits") == 2
+        assert outcomes.all_labels(connection, "letters") == 0
 
 
 def test_a_reviewed_row_says_the_reviews_truth_under_the_source_it_amends(database: Database) -> None:
@@ -81,7 +83,7 @@ def test_a_reviewed_row_says_the_reviews_truth_under_the_source_it_amends(databa
     for key in (drawn, picked):
         label(database, key, "8", "review", who="bob")
     with database.read() as connection:
-        rows = joined.window(connection, "digits", 1, START, START + HOUR)
+        rows = labelled_predictions.window(connection, "digits", 1, START, START + HOUR)
     assert [(row.truth.label, row.truth.source) for row in rows if row.truth] == [("8", "audit"), ("8", "correction")]
 
 
@@ -91,4 +93,4 @@ def test_a_label_counts_once_however_often_it_was_changed(database: Database) ->
         label(database, key, said, minute=minute)
     label(database, key, "4", who="bob")
     with database.read() as connection:
-        assert judged.all_labels(connection, "digits") == 1
+        assert outcomes.all_labels(connection, "digits") == 1

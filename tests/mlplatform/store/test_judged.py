@@ -14,15 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, Table, delete, update
 
+from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.label_records import Label
+from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_records import Recorded
 from mlplatform.store import database as database_module
-from mlplatform.store import feedback, judged, plans
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import Recorded
-from mlplatform.store.schema import UtcDateTime
-from mlplatform.store.schema_watch import counters, label_counts, label_sums
-from mlplatform.store.schema_watch import judged as table
-from mlplatform.store.truths import Source
+from mlplatform.store.tables.core import UtcDateTime
+from mlplatform.store.tables.monitoring import counters, label_counts, label_sums
+from mlplatform.store.tables.monitoring import judged as table
 from monitors.tally import Judged, LabelCount
 from tests.mlplatform.conftest import START, prediction, recorded, schema_of_its_own
 from tests.mlplatform.store.conftest import together, writing
@@ -35,18 +36,18 @@ def told(
 ) -> None:
     at = START + minutes * MINUTE
     with database.write() as connection:
-        feedback.add(connection, [Label(key, label, source, who, at)], at)
+        label_records.add(connection, [Label(key, label, source, who, at)], at)
 
 
 def read(database: Database, cursor: int = 0, version: int = 1, limit: int = 100) -> list[Judged]:
     with database.read() as connection:
-        return judged.since(connection, "digits", version, cursor, limit)
+        return outcomes.since(connection, "digits", version, cursor, limit)
 
 
 def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int = 1) -> list[LabelCount]:
     start, end = (START + each * MINUTE for each in minutes)
     with database.read() as connection:
-        return judged.counted(connection, "digits", version, start, end)
+        return outcomes.counted(connection, "digits", version, start, end)
 
 
 def test_a_window_that_begins_after_its_end_holds_nothing(database: Database) -> None:
@@ -81,7 +82,7 @@ def test_a_reader_of_later_answers_begins_before_their_first_label(database: Dat
 
     def cursor() -> int:
         with database.read() as connection:
-            return judged.cursor_at(connection, "digits", 1, START + MINUTE)
+            return outcomes.cursor_at(connection, "digits", 1, START + MINUTE)
 
     assert cursor() == 0
     told(database, early[0], "5")
@@ -154,7 +155,7 @@ def test_a_long_window_counts_each_label_once_and_follows_a_truth_that_changes(d
         told(database, key, "3", "audit", minutes=1)
     for first, last in ((0, 20), (1, 19), (4, 6), (3, 3), (0, 1)):
         with database.read() as connection:
-            found = judged.counted(connection, "digits", 1, days[first], days[min(last, 19)])
+            found = outcomes.counted(connection, "digits", 1, days[first], days[min(last, 19)])
         inside = ids[first : last + 1]
         right = sum(key in ids[::2] for key in inside)
         wanted = [("audit", "3", right), ("delayed", "5", len(inside) - right)]
@@ -164,24 +165,24 @@ def test_a_long_window_counts_each_label_once_and_follows_a_truth_that_changes(d
 def test_the_newest_label_is_that_of_the_sources_asked_for_and_of_one_that_may_estimate(database: Database) -> None:
     ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
     with database.write() as connection:
-        plans.publish(connection, "digits", 1, {"uniform": 1e-4, "strata": {}}, START + MINUTE / 2)
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 1e-4, "strata": {}}, START + MINUTE / 2)
     [passed_over] = recorded(database, prediction(START + MINUTE, seed=9))
     told(database, ids[0], "3", "audit", minutes=2)
     told(database, ids[1], "3", "delayed", minutes=3)
     told(database, ids[2], "5", "correction", minutes=4)
     told(database, passed_over, "3", "audit", minutes=5)
     with database.read() as connection:
-        newest = partial(judged.newest, connection, "digits", 1)
+        newest = partial(outcomes.newest, connection, "digits", 1)
         assert newest({"audit"}) == START + 2 * MINUTE, "the later one was passed over by the draw and weighs nothing"
         assert newest({"audit", "delayed"}) == START + 3 * MINUTE
         assert newest({"audit", "delayed", "correction"}) == START + 4 * MINUTE
-        assert judged.newest(connection, "digits", 2, {"audit"}) is None
+        assert outcomes.newest(connection, "digits", 2, {"audit"}) is None
 
 
 def test_writers_at_once_give_each_label_its_own_number(database: Database) -> None:
     batches = [recorded(database, *(prediction(seed=seed) for seed in range(5))) for _ in range(6)]
     given = [[Label(key, "5", "audit", "ada", START) for key in ids] for ids in batches]
-    jobs = [writing(database, partial(feedback.add, labels=labels, received_at=START)) for labels in given]
+    jobs = [writing(database, partial(label_records.add, labels=labels, received_at=START)) for labels in given]
     assert not [each for each in together(*jobs) if isinstance(each, Exception)]
     assert [row.seq for row in read(database)] == list(range(1, 31))
     assert [each.n for each in counts(database)] == [30]
@@ -192,7 +193,7 @@ def test_a_failed_transaction_leaves_no_gap_that_a_cursor_could_pass(database: D
 
     def fail() -> None:
         with database.write() as connection:
-            feedback.add(connection, [Label(first, "5", "audit", "ada", START)], START)
+            label_records.add(connection, [Label(first, "5", "audit", "ada", START)], START)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -316,7 +317,7 @@ def in_window(
     database: Database, tags: dict[str, str], limit: int = 100, sources: tuple[Source, ...] = ("audit",)
 ) -> list[str]:
     with database.read() as connection:
-        found = judged.inside(connection, "digits", 1, START, START + 10 * MINUTE, sources, tags, limit)
+        found = outcomes.inside(connection, "digits", 1, START, START + 10 * MINUTE, sources, tags, limit)
     return [row.prediction_id for row in found]
 
 
@@ -344,9 +345,9 @@ def test_the_newest_label_of_a_slice_may_be_older_than_that_of_the_whole(databas
     told(database, flatbed, "3", minutes=1)
     told(database, phone, "3", minutes=2)
     with database.read() as connection:
-        assert judged.newest(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
-        assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
-        assert judged.newest(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
+        assert outcomes.newest(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
+        assert outcomes.newest(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
+        assert outcomes.newest(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
 
 
 def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: Database) -> None:
@@ -358,7 +359,7 @@ def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: 
     def counted(by: str | None, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
         with database.read() as connection:
             window = (START, START + MINUTE)
-            found = judged.counted_inside(connection, "digits", 1, *window, ["audit"], part, by, limit)
+            found = outcomes.counted_inside(connection, "digits", 1, *window, ["audit"], part, by, limit)
         return {name: {cell.truth: cell.n for cell in cells} for name, cells in found.items()}
 
     assert counted("scanner") == {"flatbed": {"3": 2}, "phone": {"5": 1}, "": {"3": 1}}

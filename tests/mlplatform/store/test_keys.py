@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from mlplatform.audit import audit_entries
+from mlplatform.auth import api_keys
+from mlplatform.auth.api_key import Key, fresh
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.keys import Key, fresh
-from mlplatform.store import audit, keys
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START
 
@@ -20,10 +21,10 @@ def made(name: str = "ada", **terms: object) -> Key:
 def test_a_key_comes_back_as_it_went_in_and_its_making_is_noted(database: Database) -> None:
     key = made(expires_at=START + timedelta(days=1))
     with database.write() as connection:
-        keys.add(connection, key)
+        api_keys.add(connection, key)
     with database.read() as connection:
-        assert keys.listed(connection) == [key]
-        [entry] = audit.entries(connection)
+        assert api_keys.listed(connection) == [key]
+        [entry] = audit_entries.entries(connection)
     assert (entry["actor"], entry["action"], entry["subject"]) == ("cli", "create-key", f"key/{key.id}")
     assert key.digest not in str(entry)
 
@@ -31,22 +32,22 @@ def test_a_key_comes_back_as_it_went_in_and_its_making_is_noted(database: Databa
 def test_a_key_is_revoked_once(database: Database) -> None:
     key = made()
     with database.write() as connection:
-        keys.add(connection, key)
-        keys.revoke(connection, key.id, "bob", START)
+        api_keys.add(connection, key)
+        api_keys.revoke(connection, key.id, "bob", START)
     with database.read() as connection:
-        assert keys.listed(connection)[0].dead(START) == "revoked"
-        assert audit.entries(connection)[0]["actor"] == "bob"
+        assert api_keys.listed(connection)[0].dead(START) == "revoked"
+        assert audit_entries.entries(connection)[0]["actor"] == "bob"
     with pytest.raises(ConflictError, match="was revoked"), database.write() as connection:
-        keys.revoke(connection, key.id, "bob", START)
+        api_keys.revoke(connection, key.id, "bob", START)
     with pytest.raises(NotFoundError, match="keys list"), database.write() as connection:
-        keys.revoke(connection, "nobody", "bob", START)
+        api_keys.revoke(connection, "nobody", "bob", START)
 
 
 def test_the_newest_use_is_kept_whatever_the_order(database: Database) -> None:
     key, later = made(), START + timedelta(minutes=1)
     with database.write() as connection:
-        keys.add(connection, key)
-        keys.used(connection, {key.id: later})
-        keys.used(connection, {key.id: START, "gone": START})
+        api_keys.add(connection, key)
+        api_keys.used(connection, {key.id: later})
+        api_keys.used(connection, {key.id: START, "gone": START})
     with database.read() as connection:
-        assert keys.listed(connection)[0].last_used_at == later
+        assert api_keys.listed(connection)[0].last_used_at == later

@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from mlplatform.clock import new_id
-from mlplatform.store import feedback
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.label_records import Label
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.retraining.labelled_images import CHUNK, given_labels, pictures
 from mlplatform.store.database import Database
-from mlplatform.store.feedback import Label
-from mlplatform.store.labelled import CHUNK, given_labels, pictures
-from mlplatform.store.predictions import Recorded
-from mlplatform.store.truths import Source
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import START, picture, prediction, recorded
 
@@ -17,7 +17,7 @@ from tests.mlplatform.conftest import START, picture, prediction, recorded
 def label(database: Database, key: str, said: str, source: Source = "audit", who: str = "ada", minute: int = 0) -> str:
     given = Label(key, said, source, who, START + timedelta(minutes=minute))
     with database.write() as connection:
-        return feedback.add(connection, [given], START)[0].id
+        return label_records.add(connection, [given], START)[0].id
 
 
 def test_every_label_comes_with_its_giver_and_what_the_client_said(database: Database) -> None:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Connection
 
-from mlplatform.store import outbox
+from mlplatform.alerting import outbox
+from mlplatform.alerting.outbox import Message
 from mlplatform.store.database import Database
-from mlplatform.store.outbox import Message
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import saved, together, writing
 

@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.processes import free_port
+from mlplatform.host.processes import free_port
 from mlplatform.store.database import Database
-from mlplatform.store.patience import Patience, reserved, unhurried
+from mlplatform.store.timeouts import Patience, reserved, unhurried
 from tests.faults.proxy import Door
 from tests.mlplatform.store.own_database import Own, own_database
 

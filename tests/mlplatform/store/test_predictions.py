@@ -8,8 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from mlplatform.clock import new_id
 from mlplatform.errors import NotFoundError
-from mlplatform.serve.decode import from_png
-from mlplatform.store import feedback, predictions
+from mlplatform.feedback import label_records
+from mlplatform.predictions import prediction_records
+from mlplatform.serve.inference.image_codec import from_png
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START, picture, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing
@@ -17,15 +18,15 @@ from tests.mlplatform.store.conftest import together, writing
 
 def counted(database: Database) -> dict[str, int]:
     with database.read() as connection:
-        return predictions.counts(connection)
+        return prediction_records.counts(connection)
 
 
 def test_a_prediction_comes_back_as_it_was_written(database: Database) -> None:
     row = prediction()
     recorded(database, row)
     with database.read() as connection:
-        assert predictions.find(connection, row.prediction.id) == row.prediction
-        png = predictions.image(connection, row.prediction.image_hash)
+        assert prediction_records.find(connection, row.prediction.id) == row.prediction
+        png = prediction_records.image(connection, row.prediction.image_hash)
     assert (from_png(png) == picture(0)).all()
 
 
@@ -33,8 +34,8 @@ def test_a_batch_written_twice_changes_nothing(database: Database) -> None:
     rows = [prediction(seed=seed) for seed in range(3)]
     recorded(database, *rows)
     with database.write() as connection:
-        assert predictions.record(connection, rows) == 0
-        assert predictions.record(connection, [*rows, prediction(seed=3)]) == 1
+        assert prediction_records.record(connection, rows) == 0
+        assert prediction_records.record(connection, [*rows, prediction(seed=3)]) == 1
     assert counted(database) == {"predictions": 4, "images": 4, "labels": 0}
 
 
@@ -43,7 +44,7 @@ def test_an_id_written_again_keeps_the_first_answer(database: Database) -> None:
     recorded(database, first)
     recorded(database, replace(first, prediction=replace(first.prediction, label="8")))
     with database.read() as connection:
-        assert predictions.find(connection, first.prediction.id).label == "3"
+        assert prediction_records.find(connection, first.prediction.id).label == "3"
 
 
 def test_one_image_answered_often_is_kept_once(database: Database) -> None:
@@ -59,7 +60,7 @@ def test_an_empty_batch_writes_nothing(database: Database) -> None:
 def test_writers_of_the_same_images_in_opposite_order_both_end(database: Database) -> None:
     def write(seeds: list[int]) -> int:
         with database.write() as connection:
-            return predictions.record(connection, [prediction(seed=seed) for seed in seeds])
+            return prediction_records.record(connection, [prediction(seed=seed) for seed in seeds])
 
     seeds = list(range(20))
     results = together(*(lambda order=order: write(order) for order in (seeds, seeds[::-1]) * 4))
@@ -69,14 +70,14 @@ def test_writers_of_the_same_images_in_opposite_order_both_end(database: Databas
 
 def test_one_batch_retried_by_two_writers_at_once_is_written_once(database: Database) -> None:
     rows = [prediction(seed=seed) for seed in range(10)]
-    new = together(*[writing(database, lambda connection: predictions.record(connection, rows))] * 3)
+    new = together(*[writing(database, lambda connection: prediction_records.record(connection, rows))] * 3)
     assert sorted(value for value in new if isinstance(value, int)) == [0, 0, 10]
     assert counted(database)["predictions"] == 10
 
 
 def test_a_crash_before_the_commit_leaves_neither_image_nor_row(database: Database) -> None:
     def crash(connection: Connection) -> None:
-        predictions.record(connection, [prediction()])
+        prediction_records.record(connection, [prediction()])
         raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
@@ -88,30 +89,30 @@ def test_a_crash_before_the_commit_leaves_neither_image_nor_row(database: Databa
 def test_an_unknown_id_is_named_and_points_to_where_ids_come_from(database: Database, wrong: str) -> None:
     with database.read() as connection:
         with pytest.raises(NotFoundError, match="POST /v1/predict"):
-            predictions.find(connection, wrong)
+            prediction_records.find(connection, wrong)
         with pytest.raises(NotFoundError, match="is not kept"):
-            predictions.image(connection, "f" * 64)
+            prediction_records.image(connection, "f" * 64)
 
 
 def test_known_tells_the_recorded_ids_from_the_others(database: Database) -> None:
     [held] = recorded(database, prediction())
     with database.write() as connection:
-        assert predictions.known(connection, [held, held, "other", "a\0b"]) == {held}
-        assert predictions.known(connection, [held, "other"], lock=True) == {held}
-        assert predictions.known(connection, []) == set()
+        assert prediction_records.known(connection, [held, held, "other", "a\0b"]) == {held}
+        assert prediction_records.known(connection, [held, "other"], lock=True) == {held}
+        assert prediction_records.known(connection, []) == set()
 
 
 def test_only_current_labels_are_counted(database: Database) -> None:
     [held] = recorded(database, prediction())
     with database.write() as connection:
         for label in ("5", "6"):
-            feedback.add(connection, [feedback.Label(held, label, "audit", "ada", START)], START)
+            label_records.add(connection, [label_records.Label(held, label, "audit", "ada", START)], START)
     assert counted(database) == {"predictions": 1, "images": 1, "labels": 1}
 
 
 def test_a_label_cannot_point_at_a_prediction_that_is_not_there(database: Database) -> None:
-    orphan = feedback.Label(new_id(), "1", "audit", "ada", START)
+    orphan = label_records.Label(new_id(), "1", "audit", "ada", START)
     with pytest.raises(NotFoundError), database.write() as connection:
-        feedback.add(connection, [orphan], START)
+        label_records.add(connection, [orphan], START)
     with pytest.raises(IntegrityError), database.write() as connection:
-        feedback._add_one(connection, orphan, START)
+        label_records._add_one(connection, orphan, START)

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Connection, event
 
+from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.store import alerts, promotions, retrainings
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import Limits, Wait, last_attempt, useless_streak, wait_of
+from mlplatform.retraining.retraining_queue import Retraining
 from mlplatform.store.database import Database
-from mlplatform.store.limits import Limits, Wait, last_attempt, useless_streak, wait_of
-from mlplatform.store.retrainings import Retraining
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import NO_LIMITS, alert, queued, running, saved, together
 
@@ -22,17 +24,17 @@ AGE = timedelta(seconds=30)
 
 def queued_pipelines(connection: Connection) -> list[str]:
     """The pipelines that have a retraining queued."""
-    return sorted(row.pipeline for row in retrainings.recent(connection) if row.state == "queued")
+    return sorted(row.pipeline for row in retraining_queue.recent(connection) if row.state == "queued")
 
 
 def found(database: Database, key: str) -> Retraining:
     with database.read() as connection:
-        return retrainings.find(connection, key)
+        return retraining_queue.find(connection, key)
 
 
-def ask(database: Database, by: str, trigger: retrainings.Trigger = "manual") -> tuple[str, bool]:
+def ask(database: Database, by: str, trigger: retraining_queue.Trigger = "manual") -> tuple[str, bool]:
     with database.write() as connection:
-        return retrainings.request(
+        return retraining_queue.request(
             connection, pipeline="digits", reason=f"{by} asks", trigger=trigger, requested_by=by, now=START
         )
 
@@ -43,19 +45,19 @@ def until(wait: Wait | None) -> datetime | None:
 
 def claim(database: Database, owner: str, now: datetime = START, limits: Limits = NO_LIMITS) -> Retraining | None:
     with database.write() as connection:
-        return retrainings.claim(connection, "digits", owner, limits, now)
+        return retraining_queue.claim(connection, "digits", owner, limits, now)
 
 
 def finish(
-    database: Database, key: str, owner: str, now: datetime = START, state: retrainings.State = "succeeded"
+    database: Database, key: str, owner: str, now: datetime = START, state: retraining_queue.State = "succeeded"
 ) -> None:
     with database.write() as connection:
-        retrainings.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
+        retraining_queue.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
 
 
 def promote(database: Database, key: str) -> None:
     with database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -72,12 +74,12 @@ def promote(database: Database, key: str) -> None:
 
 def close(database: Database, now: datetime) -> list[tuple[Retraining, str | None]]:
     with database.write() as connection:
-        return retrainings.close_abandoned(connection, now, AGE)
+        return retraining_queue.close_abandoned(connection, now, AGE)
 
 
 def hand_back(database: Database, key: str, owner: str) -> str | None:
     with database.write() as connection:
-        return retrainings.hand_back(connection, key, owner, START + MINUTE)
+        return retraining_queue.hand_back(connection, key, owner, START + MINUTE)
 
 
 # --- the queue
@@ -86,7 +88,7 @@ def hand_back(database: Database, key: str, owner: str) -> str | None:
 def test_a_first_request_is_queued_with_its_cause(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:
-        key, fresh = retrainings.request(
+        key, fresh = retraining_queue.request(
             connection,
             pipeline="digits",
             reason="drift",
@@ -121,13 +123,13 @@ def test_a_request_joins_the_queued_one_as_a_further_cause(database: Database) -
     ],
 )
 def test_a_person_who_joins_an_alerts_request_frees_it_from_the_limits(
-    database: Database, first: retrainings.Trigger, second: retrainings.Trigger, kept: str
+    database: Database, first: retraining_queue.Trigger, second: retraining_queue.Trigger, kept: str
 ) -> None:
     ask(database, "a", first)
     key, _ = ask(database, "b", second)
     assert found(database, key).trigger == kept
     with database.read() as connection:
-        waiting = retrainings.queued(connection, "digits")
+        waiting = retraining_queue.queued(connection, "digits")
         assert waiting is not None
         assert waiting.trigger == kept
 
@@ -162,7 +164,7 @@ def test_a_request_whose_queued_one_is_claimed_that_very_moment_queues_the_next(
 
     with database.write() as connection:
         event.listen(connection, "after_cursor_execute", claim_in_between)
-        key, fresh = retrainings.request(
+        key, fresh = retraining_queue.request(
             connection, pipeline="digits", reason="drift", trigger="api", requested_by="bob", now=START
         )
     assert [row.id for row in claimed if row is not None] == [first]
@@ -173,14 +175,14 @@ def test_a_request_whose_queued_one_is_claimed_that_very_moment_queues_the_next(
 def test_pipelines_queue_side_by_side(database: Database) -> None:
     with database.write() as connection:
         for pipeline in ("letters", "digits"):
-            retrainings.request(
+            retraining_queue.request(
                 connection, pipeline=pipeline, reason="", trigger="manual", requested_by="ada", now=START
             )
         assert queued_pipelines(connection) == ["digits", "letters"]
         for pipeline in ("letters", "digits"):
-            assert retrainings.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
+            assert retraining_queue.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
         assert queued_pipelines(connection) == []
-        assert retrainings.queued(connection, "digits") is None
+        assert retraining_queue.queued(connection, "digits") is None
 
 
 # --- the start
@@ -221,7 +223,7 @@ def test_of_claims_at_once_one_gets_the_retraining(database: Database) -> None:
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])
 def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
-    database: Database, state: retrainings.State
+    database: Database, state: retraining_queue.State
 ) -> None:
     limits = Limits(cooldown=HOUR, daily_cap=9)
     finish(database, running(database, "a"), "a", START + MINUTE, state)
@@ -239,7 +241,7 @@ def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
 def test_a_cancelled_retraining_starts_no_cooldown(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retrainings.cancel(connection, key, "tester", START)
+        retraining_queue.cancel(connection, key, "tester", START)
     queued(database, trigger="alert")
     assert claim(database, "b", START, Limits(cooldown=HOUR, daily_cap=9)) is not None
 
@@ -271,9 +273,9 @@ def test_a_daily_cap_of_zero_lets_only_people_start(database: Database) -> None:
 def test_a_heartbeat_keeps_the_last_progress(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retrainings.beat(connection, key, "a", START + MINUTE, {"epoch": 3})
-        retrainings.beat(connection, key, "a", START + 2 * MINUTE, None)
-        retrainings.note_run(connection, key, "a", "run-7")
+        retraining_queue.beat(connection, key, "a", START + MINUTE, {"epoch": 3})
+        retraining_queue.beat(connection, key, "a", START + 2 * MINUTE, None)
+        retraining_queue.note_run(connection, key, "a", "run-7")
     row = found(database, key)
     assert (row.heartbeat_at, row.progress, row.run_id) == (START + 2 * MINUTE, {"epoch": 3}, "run-7")
 
@@ -281,7 +283,7 @@ def test_a_heartbeat_keeps_the_last_progress(database: Database) -> None:
 def test_a_finished_retraining_holds_what_it_led_to(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retrainings.finish(
+        retraining_queue.finish(
             connection,
             key,
             "a",
@@ -312,21 +314,21 @@ def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: s
         finish(database, key, "a")
     elif ending == "cancelled":
         with database.write() as connection:
-            retrainings.cancel(connection, key, "tester", START)
+            retraining_queue.cancel(connection, key, "tester", START)
     elif ending == "abandoned":
         close(database, START + HOUR)
     owner = "b" if ending == "never his" else "a"
     before = found(database, key)
     with database.write() as connection:
         with pytest.raises(FencedError, match="it must not write"):
-            retrainings.beat(connection, key, owner, START + HOUR, {"epoch": 9})
+            retraining_queue.beat(connection, key, owner, START + HOUR, {"epoch": 9})
         with pytest.raises(FencedError):
-            retrainings.note_run(connection, key, owner, "run-9")
+            retraining_queue.note_run(connection, key, owner, "run-9")
         with pytest.raises(FencedError):
-            retrainings.finish(connection, key, owner, "failed", START + HOUR)
+            retraining_queue.finish(connection, key, owner, "failed", START + HOUR)
         with pytest.raises(FencedError):
-            retrainings.prove(connection, key, owner)
-        assert retrainings.hand_back(connection, key, owner, START + HOUR) is None
+            retraining_queue.prove(connection, key, owner)
+        assert retraining_queue.hand_back(connection, key, owner, START + HOUR) is None
     assert found(database, key) == before
 
 
@@ -354,14 +356,14 @@ def test_a_living_run_on_a_host_whose_clock_is_ahead_is_not_closed(database: Dat
         now = START + place * AGE
         assert close(database, now) == []
         with database.write() as connection:
-            retrainings.beat(connection, key, "ahead", now + HOUR, None)
+            retraining_queue.beat(connection, key, "ahead", now + HOUR, None)
     assert found(database, key).state == "running"
 
 
 def test_an_abandoned_run_is_closed_and_queued_again_with_its_causes(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection,
             pipeline="digits",
             reason="drift",
@@ -395,7 +397,7 @@ def test_an_abandoned_run_is_run_again_once_and_not_for_ever(database: Database)
     [(row, third)] = close(database, START + 2 * HOUR)
     assert (row.id, third) == (rerun, None)
     with database.read() as connection:
-        assert [item.state for item in retrainings.recent(connection)] == ["abandoned", "abandoned"]
+        assert [item.state for item in retraining_queue.recent(connection)] == ["abandoned", "abandoned"]
         assert queued_pipelines(connection) == []
 
 
@@ -404,7 +406,7 @@ def test_of_watchers_that_find_an_abandoned_run_at_once_one_closes_it(database: 
     results = together(*[lambda: close(database, START + HOUR)] * 4)
     assert sorted(len(result) for result in results if isinstance(result, list)) == [0, 0, 0, 1]
     with database.read() as connection:
-        assert [item.state for item in retrainings.recent(connection)] == ["queued", "abandoned"]
+        assert [item.state for item in retraining_queue.recent(connection)] == ["queued", "abandoned"]
 
 
 def test_a_rerun_joins_a_request_that_is_queued_already(database: Database) -> None:
@@ -461,12 +463,12 @@ def test_cancelling_closes_what_is_open_and_nothing_else(database: Database) -> 
     runs, waits = running(database, "a"), queued(database)
     for key in (runs, waits):
         with database.write() as connection:
-            retrainings.cancel(connection, key, "tester", START + MINUTE)
+            retraining_queue.cancel(connection, key, "tester", START + MINUTE)
         assert (found(database, key).state, found(database, key).finished_at) == ("cancelled", START + MINUTE)
     with pytest.raises(ConflictError, match="is cancelled"), database.write() as connection:
-        retrainings.cancel(connection, runs, "tester", START)
+        retraining_queue.cancel(connection, runs, "tester", START)
     with pytest.raises(NotFoundError, match="nosuch"), database.write() as connection:
-        retrainings.cancel(connection, "nosuch", "tester", START)
+        retraining_queue.cancel(connection, "nosuch", "tester", START)
 
 
 def test_recent_comes_newest_first_up_to_the_limit(database: Database) -> None:
@@ -475,8 +477,8 @@ def test_recent_comes_newest_first_up_to_the_limit(database: Database) -> None:
         keys.append(running(database, "a", START + turn * MINUTE))
         finish(database, keys[-1], "a")
     with database.read() as connection:
-        assert [row.id for row in retrainings.recent(connection)] == keys[::-1]
-        assert [row.id for row in retrainings.recent(connection, limit=1)] == keys[2:]
+        assert [row.id for row in retraining_queue.recent(connection)] == keys[::-1]
+        assert [row.id for row in retraining_queue.recent(connection, limit=1)] == keys[2:]
 
 
 def test_an_unknown_retraining_is_named(database: Database) -> None:
@@ -488,8 +490,8 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     key = running(database, "a")
 
     def promote_slowly(connection: Connection) -> None:
-        retrainings.prove(connection, key, "a")
-        promotions.append(
+        retraining_queue.prove(connection, key, "a")
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -513,14 +515,14 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     fenced = isinstance(results[0], FencedError)
     assert fenced == (row.state == "abandoned")
     with database.read() as connection:
-        assert (promotions.latest(connection, "digits") is None) == fenced
+        assert (promotion_history.latest(connection, "digits") is None) == fenced
 
 
 def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_ended(database: Database) -> None:
     first, second = saved(database), saved(database, alert("class-error"))
     for made in (first, second):
         with database.write() as connection:
-            key, _ = retrainings.request(
+            key, _ = retraining_queue.request(
                 connection,
                 pipeline="digits",
                 reason="r",
@@ -532,14 +534,14 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 
     def settled() -> bool:
         with database.write() as connection:
-            return retrainings.drop_settled(connection, "digits", START)
+            return retraining_queue.drop_settled(connection, "digits", START)
 
     assert not settled()
     with database.write() as connection:
-        alerts.set_state(connection, replace(first, state="resolved"))
+        alert_records.set_state(connection, replace(first, state="resolved"))
     assert not settled(), "one of the two goes on"
     with database.write() as connection:
-        alerts.set_state(connection, replace(second, state="superseded"))
+        alert_records.set_state(connection, replace(second, state="superseded"))
     assert settled()
     assert (found(database, key).state, found(database, key).error) == (
         "cancelled",
@@ -550,7 +552,7 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 def test_a_persons_request_is_never_dropped(database: Database) -> None:
     queued(database)
     with database.write() as connection:
-        assert not retrainings.drop_settled(connection, "digits", START)
+        assert not retraining_queue.drop_settled(connection, "digits", START)
 
 
 # --- the breaker, and dry runs
@@ -559,11 +561,13 @@ def test_a_persons_request_is_never_dropped(database: Database) -> None:
 BREAKER = Limits(cooldown=timedelta(0), daily_cap=100, breaker=2)
 
 
-def useless(database: Database, at: datetime, trigger: retrainings.Trigger = "alert", *, promoted: bool = False) -> str:
+def useless(
+    database: Database, at: datetime, trigger: retraining_queue.Trigger = "alert", *, promoted: bool = False
+) -> str:
     """A retraining that ended; by default it promoted nothing."""
     made = running(database, "owner", at, trigger=trigger)
     with database.write() as connection:
-        retrainings.finish(connection, made, "owner", "succeeded", at + MINUTE, promoted=promoted)
+        retraining_queue.finish(connection, made, "owner", "succeeded", at + MINUTE, promoted=promoted)
     return made
 
 
@@ -591,7 +595,7 @@ def test_a_promotion_ends_the_streak(database: Database) -> None:
         useless(database, START + hour * HOUR)
     assert held_back(database, START + 2 * HOUR) is not None
     with database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=None,
@@ -639,10 +643,15 @@ def test_moments_far_ahead_hold_no_retraining_back(database: Database) -> None:
 
 
 def change_champion(
-    database: Database, to: int, expected: int | None, kind: promotions.Kind, at: datetime, made_by: str | None = None
+    database: Database,
+    to: int,
+    expected: int | None,
+    kind: promotion_history.Kind,
+    at: datetime,
+    made_by: str | None = None,
 ) -> None:
     with database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name="digits",
             expected=expected,
@@ -690,7 +699,7 @@ def test_after_a_rollback_alerts_wait_for_the_cooldown_too(database: Database) -
 def test_a_dry_run_joined_by_a_real_request_becomes_real_and_not_the_other_way(database: Database) -> None:
     def ask(dry_run: bool) -> bool:
         with database.write() as connection:
-            made, _ = retrainings.request(
+            made, _ = retraining_queue.request(
                 connection,
                 pipeline="digits",
                 reason="r",
@@ -699,17 +708,17 @@ def test_a_dry_run_joined_by_a_real_request_becomes_real_and_not_the_other_way(d
                 now=START,
                 dry_run=dry_run,
             )
-            return retrainings.find(connection, made).dry_run
+            return retraining_queue.find(connection, made).dry_run
 
     assert [ask(True), ask(True), ask(False), ask(True)] == [True, True, False, False]
 
 
 def test_dry_runs_are_no_useless_retrainings(database: Database) -> None:
     with database.write() as connection:
-        retrainings.request(
+        retraining_queue.request(
             connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=START, dry_run=True
         )
-        row = retrainings.claim(connection, "digits", "o", NO_LIMITS, START)
+        row = retraining_queue.claim(connection, "digits", "o", NO_LIMITS, START)
         assert row is not None
-        retrainings.finish(connection, row.id, "o", "succeeded", START + MINUTE)
+        retraining_queue.finish(connection, row.id, "o", "succeeded", START + MINUTE)
         assert useless_streak(connection, "digits") == []

@@ -7,8 +7,8 @@ from sqlalchemy import insert
 
 from mlplatform.errors import InvalidInputError
 from mlplatform.store.database import Database
-from mlplatform.store.schema import tasks
 from mlplatform.store.short_ids import LEAST, Noun, short_ids, whole_id
+from mlplatform.store.tables.core import tasks
 from tests.mlplatform.conftest import START
 
 NEIGHBOURS = (

@@ -14,8 +14,8 @@ from sqlalchemy import insert, select
 from benchmarks.history import fill
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
-from mlplatform.store.schema_watch import label_counts, label_sums, tallies, tally_sums
-from mlplatform.store.spans import DAY, HOUR, cover
+from mlplatform.store.rollups import DAY, HOUR, cover
+from mlplatform.store.tables.monitoring import label_counts, label_sums, tallies, tally_sums
 from tests.mlplatform.conftest import schema_of_its_own
 
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from mlplatform.store import alerts, feedback, tasks
+from mlplatform.alerting import alert_records
+from mlplatform.feedback import label_records
+from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.store.conftest import alert, saved, together
@@ -84,10 +86,12 @@ def test_a_label_audit_is_over_when_its_answers_are_labelled_or_its_alert_has_en
 
     assert settle() == 0
     with database.write() as connection:
-        alerts.set_state(connection, replace(second, state="resolved"))
+        alert_records.set_state(connection, replace(second, state="resolved"))
     assert settle() == 1
     with database.write() as connection:
-        feedback.add(connection, [feedback.Label(key, "3", "correction", "ann", START) for key in keys], START)
+        label_records.add(
+            connection, [label_records.Label(key, "3", "correction", "ann", START) for key in keys], START
+        )
     assert settle() == 1
     with database.read() as connection:
         assert tasks.open_tasks(connection, "digits") == []
@@ -100,13 +104,13 @@ def test_a_label_in_doubt_waits_for_a_review_and_a_bare_answer_for_any_label(dat
         tasks.open_task(connection, "label-audit", "digits", details, START)
         [task] = tasks.open_tasks(connection, "digits")
 
-    def waiting(*given: feedback.Label) -> list[str]:
+    def waiting(*given: label_records.Label) -> list[str]:
         with database.write() as connection:
-            feedback.add(connection, given, START)
+            label_records.add(connection, given, START)
             return tasks.waiting(connection, task)
 
-    assert waiting(*(feedback.Label(key, "3", "correction", "ann", START) for key in (doubted, bare))) == [doubted]
-    assert waiting(feedback.Label(doubted, "3", "review", "bob", START)) == []
+    assert waiting(*(label_records.Label(key, "3", "correction", "ann", START) for key in (doubted, bare))) == [doubted]
+    assert waiting(label_records.Label(doubted, "3", "review", "bob", START)) == []
     with database.write() as connection:
         assert tasks.close_settled_audits(connection, "digits", START) == 1
         done = tasks.find(connection, task.id)

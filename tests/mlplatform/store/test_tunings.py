@@ -3,9 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from mlplatform.store import tunings
+from mlplatform.predictions import compute_configs
+from mlplatform.predictions.compute_configs import Tuning
 from mlplatform.store.database import Database
-from mlplatform.store.tunings import Tuning
 from tests.mlplatform.conftest import START
 
 FOUND = Tuning("digits", "x86_64-2cpu", START, {"lanes": 2}, {"before": {"p95_ms": 2.0}}, "here:1")
@@ -14,28 +14,28 @@ FOUND = Tuning("digits", "x86_64-2cpu", START, {"lanes": 2}, {"before": {"p95_ms
 def test_the_newest_takes_the_place_of_an_earlier_one(database: Database) -> None:
     newer = replace(FOUND, at=START + timedelta(hours=1), plan={"lanes": 4})
     with database.write() as connection:
-        tunings.keep(connection, FOUND)
-        tunings.keep(connection, replace(FOUND, host_class="arm64-8cpu"))
-        tunings.keep(connection, newer)
+        compute_configs.keep(connection, FOUND)
+        compute_configs.keep(connection, replace(FOUND, host_class="arm64-8cpu"))
+        compute_configs.keep(connection, newer)
     with database.read() as connection:
-        assert tunings.find(connection, "digits", "x86_64-2cpu") == newer
-        assert tunings.find(connection, "digits", "arm64-8cpu") == replace(FOUND, host_class="arm64-8cpu")
-        assert tunings.find(connection, "letters", "x86_64-2cpu") is None
+        assert compute_configs.find(connection, "digits", "x86_64-2cpu") == newer
+        assert compute_configs.find(connection, "digits", "arm64-8cpu") == replace(FOUND, host_class="arm64-8cpu")
+        assert compute_configs.find(connection, "letters", "x86_64-2cpu") is None
 
 
 def test_a_run_is_named_only_while_its_tuning_holds(database: Database) -> None:
     with database.write() as connection:
-        tunings.keep(connection, FOUND)
-        tunings.note_run(connection, replace(FOUND, at=START - timedelta(hours=1)), "run-0")
-        tunings.note_run(connection, FOUND, "run-1")
-        found = tunings.find(connection, "digits", "x86_64-2cpu")
+        compute_configs.keep(connection, FOUND)
+        compute_configs.note_run(connection, replace(FOUND, at=START - timedelta(hours=1)), "run-0")
+        compute_configs.note_run(connection, FOUND, "run-1")
+        found = compute_configs.find(connection, "digits", "x86_64-2cpu")
     assert found == replace(FOUND, run_id="run-1")
 
 
 def test_what_is_forgotten_is_gone_and_nothing_else(database: Database) -> None:
     with database.write() as connection:
-        tunings.keep(connection, FOUND)
-        tunings.keep(connection, replace(FOUND, model_name="letters"))
-        assert tunings.forget(connection, "digits", "x86_64-2cpu")
-        assert not tunings.forget(connection, "digits", "x86_64-2cpu")
-        assert tunings.find(connection, "letters", "x86_64-2cpu") is not None
+        compute_configs.keep(connection, FOUND)
+        compute_configs.keep(connection, replace(FOUND, model_name="letters"))
+        assert compute_configs.forget(connection, "digits", "x86_64-2cpu")
+        assert not compute_configs.forget(connection, "digits", "x86_64-2cpu")
+        assert compute_configs.find(connection, "letters", "x86_64-2cpu") is not None

@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from mlplatform.store import feedback
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import Source
+from mlplatform.feedback.worst_errors import Misread, worst_errors
 from mlplatform.store.database import Database
-from mlplatform.store.truths import Source
-from mlplatform.store.worst import Misread, worst_errors
 from tests.mlplatform.conftest import START, prediction, recorded
 
 END = START + timedelta(hours=1)
@@ -25,7 +25,7 @@ def given(
     row = prediction(at, seed=seed, label=label, confidence=confidence, version=version)
     [key] = recorded(database, row)
     with database.write() as connection:
-        feedback.add(connection, [feedback.Label(key, truth, source, "ann", at)], at)
+        label_records.add(connection, [label_records.Label(key, truth, source, "ann", at)], at)
     return key
 
 

@@ -1,0 +1,104 @@
+"""Everything the store holds about one alert, read at once; it explains nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mlplatform.alerting import alert_records, evaluations, outbox
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import tasks
+from mlplatform.store.tables.core import alerts as alert_rows
+from mlplatform.store.tables.core import outbox as outbox_rows
+from mlplatform.store.tables.core import retrainings as retraining_rows
+from mlplatform.store.tables.core import tasks as task_rows
+from monitors.alerts import Alert
+
+MOST = 200  # newest rows of a kind
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """An alert with its past and what followed; `cause` is the evaluation that made it fire, or opened it."""
+
+    alert: Alert
+    sentence: str
+    latest: Evaluation
+    cause: Evaluation | None
+    changes: list[dict[str, Any]]
+    notices: list[outbox.Message]
+    retrainings: list[retraining_queue.Retraining]
+    tasks: list[tasks.Task]
+    run_id: str | None
+
+
+def dossier(connection: Connection, alert_id: str) -> Dossier:
+    """What is known about that alert; raises NotFoundError."""
+    alert = alert_records.find(connection, alert_id)
+    row = connection.execute(
+        select(alert_rows.c.sentence, alert_rows.c.evaluation_id).where(alert_rows.c.id == alert_id)
+    ).one()
+    return Dossier(
+        alert=alert,
+        sentence=row.sentence,
+        latest=evaluations.find(connection, row.evaluation_id),
+        cause=evaluations.cause_of(connection, alert),
+        changes=alert_records.changes_of(connection, alert_id),
+        notices=_notices(connection, alert),
+        retrainings=_retrainings(connection, alert),
+        tasks=[
+            tasks.Task(**found._mapping)
+            for found in connection.execute(select(task_rows).where(task_rows.c.alert_id == alert_id))
+        ],
+        run_id=run_of(connection, alert.model, alert.version),
+    )
+
+
+def run_of(connection: Connection, model_name: str, version: int) -> str | None:
+    """The training run of a version that a retraining of this platform made."""
+    query = select(retraining_rows.c.run_id).where(
+        retraining_rows.c.pipeline == model_name, retraining_rows.c.candidate_version == version
+    )
+    run_id: str | None = connection.scalar(query.order_by(retraining_rows.c.id.desc()).limit(1))
+    return run_id
+
+
+def firing(connection: Connection, model_name: str, version: int, rule: str) -> list[tuple[Alert, str]]:
+    """The alerts of a rule and version that fire, acknowledged or not, with their sentences."""
+    query = (
+        select(alert_rows.c.id, alert_rows.c.sentence)
+        .where(
+            alert_rows.c.rule == rule,
+            alert_rows.c.model_name == model_name,
+            alert_rows.c.model_version == version,
+            alert_rows.c.state.in_(("firing", "acknowledged")),
+        )
+        .order_by(alert_rows.c.key)
+        .limit(MOST)
+    )
+    return [(alert_records.find(connection, row.id), row.sentence) for row in connection.execute(query)]
+
+
+def _notices(connection: Connection, alert: Alert) -> list[outbox.Message]:
+    """Its own notices, and those it shares with alerts that moved in the same evaluation, oldest first."""
+    query = (
+        select(outbox_rows)
+        .join(alert_rows, alert_rows.c.id == outbox_rows.c.alert_id)
+        .where(
+            alert_rows.c.rule == alert.rule,
+            alert_rows.c.model_name == alert.model,
+            alert_rows.c.model_version == alert.version,
+            outbox_rows.c.created_at >= alert.opened_at,
+        )
+        .order_by(outbox_rows.c.id.desc())
+        .limit(MOST)
+    )
+    found = [outbox.Message(**row._mapping) for row in connection.execute(query)]
+    return [message for message in reversed(found) if alert.id in message.payload.get("alerts", [message.alert_id])]
+
+
+def _retrainings(connection: Connection, alert: Alert) -> list[retraining_queue.Retraining]:
+    """Those it asked for, also where it joined one that waited already, oldest first."""
+    newest = retraining_queue.recent(connection, limit=MOST)
+    return [each for each in reversed(newest) if alert.id in {cause.get("alert") for cause in each.causes}]

@@ -1,0 +1,64 @@
+"""What alerts.yaml said when a watcher began to lead, and what changed since the one before; it judges no rule.
+
+Every change of a threshold, a channel or an action becomes an entry of the audit log with the file's digest. Secrets
+are masked: that a channel's address changed shows in the digest only, and only if it is written in the file.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from mlplatform.audit import audit_entries
+from mlplatform.context import Parts
+from mlplatform.store import leases
+from monitors.rules import AlertsConfig
+
+ACTION: Final = "load-rules"
+MOST_CHANGES: Final = 200
+
+
+def note_rules(parts: Parts, lease: leases.Lease | None = None) -> list[str]:
+    """Note the rules if they are not those that were noted last; returns what changed, in words."""
+    subject, now = f"rules/{parts.rules.model}", parts.clock()
+    digest = _digest(parts.settings.alerts_file)
+    values = flat(parts.rules)
+    with parts.database.write() as connection:
+        if lease is not None:
+            leases.prove(connection, lease)
+        last = audit_entries.newest(connection, ACTION, subject)
+        if last is not None and last.details["digest"] == digest and last.details["values"] == values:
+            return []
+        changes = ["first seen"] if last is None else changed(last.details["values"], values)
+        details = {"digest": digest, "changes": changes[:MOST_CHANGES], "count": len(changes), "values": values}
+        audit_entries.note(connection, "watcher", ACTION, subject, now, details)
+    return changes
+
+
+def flat(rules: AlertsConfig) -> dict[str, str]:
+    """Every value that is not at its default, by its path; rules by their names, not by their places."""
+    document = rules.model_dump(mode="json", exclude_defaults=True)
+    document["rules"] = {rule["name"]: rule for rule in document["rules"]}
+    return dict(_leaves(document, ""))
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """What differs, path by path."""
+    return [
+        f"{path}: {before.get(path, 'unset')} -> {after.get(path, 'unset')}"
+        for path in sorted({*before, *after})
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError:  # it was there when the rules were read, and what they say is noted all the same
+        return ""
+
+
+def _leaves(value: Any, path: str) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON is any of its types
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}" if path else str(key))]
+    return [(path, str(value))]

@@ -1,0 +1,102 @@
+"""The sampling plan of the serving version, kept in step with its traffic; it draws nothing and judges nothing."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mlplatform.alerting import alert_records, evaluations
+from mlplatform.context import Parts
+from mlplatform.predictions import prediction_counts, sampling_plans
+from mlplatform.promotion import promotion_history
+from mlplatform.store import leases
+from monitors.finding import NO_DATA
+from monitors.rules import Audit, Rule
+from monitors.sampling import Plan, make_plan, stratum_of
+from registry.confidence import middle_of
+
+LOOK_BACK: Final = timedelta(days=1)
+FIRST: Final = Plan(0.01)
+"""What the very first version begins with, while its traffic is not known."""
+_SHORTEST: Final = timedelta(minutes=5)
+_TOLERATED: Final = 0.2
+
+
+def replan(parts: Parts, lease: leases.Lease | None = None) -> Plan | None:
+    """Publish a new plan for the champion when its traffic, or the need for labels, has changed; returns it.
+
+    While a rule is suspect or an early warning stands, more is drawn: labels are what would settle it. A new version
+    begins with the plan of the one before.
+    """
+    budget, name, now = parts.rules.audit, parts.rules.model, parts.clock()
+    if not budget.per_day:
+        return None
+    with parts.database.write() as connection:
+        if lease is not None:
+            leases.prove(connection, lease)
+        champion = promotion_history.latest(connection, name)
+        if champion is None:
+            return None
+        published = sampling_plans.newest(connection, name, champion.to_version)
+        current = None if published is None else Plan.from_json(published.plan)
+        wanted = _wanted(connection, budget, parts.rules.rules, champion, now)
+        if wanted is None:
+            wanted = current or _inherited(connection, champion)
+        if current is not None and _alike(current, wanted):
+            return None
+        sampling_plans.publish(connection, name, champion.to_version, wanted.to_json(), now)
+    return wanted
+
+
+def _wanted(
+    connection: Connection, budget: Audit, rules: Sequence[Rule], champion: promotion_history.Promotion, now: datetime
+) -> Plan | None:
+    """The plan for the traffic of the last day; None while there is too little of it to know."""
+    name, version = champion.model_name, champion.to_version
+    start = max(champion.at, now - LOOK_BACK)
+    if now - start < _SHORTEST:
+        return None
+    days = (now - start) / timedelta(days=1)
+    answers: dict[str, int] = defaultdict(int)
+    doubt: dict[str, float] = defaultdict(float)
+    for label, steps in prediction_counts.labels(connection, name, version, start, now).items():
+        for step, n in steps.items():
+            confidence = middle_of(step)
+            stratum = stratum_of(label, confidence)
+            answers[stratum] += n
+            doubt[stratum] += n * (1 - confidence)
+    if not answers:
+        return None
+    per_day = budget.per_day * (budget.boost if _wants_labels(connection, rules, champion) else 1.0)
+    error = {stratum: doubt[stratum] / n for stratum, n in answers.items()}
+    return make_plan(per_day, {stratum: n / days for stratum, n in answers.items()}, error, budget.uniform)
+
+
+def _wants_labels(connection: Connection, rules: Sequence[Rule], champion: promotion_history.Promotion) -> bool:
+    """Whether labels would settle something.
+
+    A suspicion, an early warning, which only they can prove or refute, or a proven break, whose retraining has to show
+    on labels that it helps.
+    """
+    name, version, early = champion.model_name, champion.to_version, {rule.name for rule in rules if rule.kind.early}
+    wanting = {rule.name for rule in rules if rule.kind.early or rule.kind.labels}
+    states = evaluations.newest_states(connection, name, version, (rule.name for rule in rules))
+    if any(state == "suspect" or (state == "breach" and rule in wanting) for rule, state in states.items()):
+        return True
+    open_now = alert_records.open_alerts(connection, name)
+    return any(alert.rule in early and alert.version == version and alert.key != NO_DATA for alert in open_now)
+
+
+def _inherited(connection: Connection, champion: promotion_history.Promotion) -> Plan:
+    before = None
+    if champion.from_version is not None:
+        before = sampling_plans.newest(connection, champion.model_name, champion.from_version)
+    return FIRST if before is None else Plan.from_json(before.plan)
+
+
+def _alike(plan: Plan, other: Plan) -> bool:
+    """Whether no chance differs by more than a fifth: each published plan is a row to keep."""
+    names = {"", *plan.strata, *other.strata}
+    return all(abs(plan.chance(name) / other.chance(name) - 1) <= _TOLERATED for name in names)

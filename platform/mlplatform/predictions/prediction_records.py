@@ -1,0 +1,126 @@
+"""Prediction rows and their images: written once, read by id; it knows no model."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from mlplatform.audit import prediction_attestation
+from mlplatform.errors import NotFoundError
+from mlplatform.predictions import prediction_counts, review_samples
+from mlplatform.store.bulk import insert_many_returning
+from mlplatform.store.tables.core import feedback, images, predictions
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order.
+
+    `tags` are what the client said of the picture, such as its scanner or its writer's group; `role` says whether the
+    champion answered or a canary (`store.trials`).
+    """
+
+    id: str
+    at: datetime
+    model_name: str
+    model_version: int
+    image_hash: str
+    label: str
+    probabilities: list[float]
+    confidence: float
+    latency_ms: float
+    request_id: str
+    client_id: str
+    tags: dict[str, str] | None = None
+    role: str = "champion"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A prediction together with the image it was made for, and the class of host that gave it."""
+
+    prediction: Prediction
+    png: bytes
+    host_class: str = ""
+
+
+def record(connection: Connection, rows: Sequence[Recorded], instance: str = "") -> int:
+    """Write rows and images, and count them for the server; returns how many were new.
+
+    A prediction id seen before changes nothing.
+    """
+    pictures = {row.prediction.image_hash: row for row in rows}
+    ordered = [pictures[key] for key in sorted(pictures)]  # one order everywhere: no deadlock between writers
+    insert_many_returning(
+        connection,
+        images,
+        [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
+        images.c.hash,
+    )
+    fresh = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
+    counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
+    prediction_counts.add(connection, instance, list(counted.values()))
+    review_samples.draw(connection, [row for row, _ in counted.values()])
+    prediction_attestation.add(connection, instance, [row for row, _ in counted.values()])
+    return len(fresh)
+
+
+def find(connection: Connection, prediction_id: str) -> Prediction:
+    """The prediction of that id; raises NotFoundError."""
+    row = None
+    if "\0" not in prediction_id:  # which PostgreSQL refuses as text
+        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"prediction {prediction_id!r} is not known; ids come from POST /v1/predict")
+    return Prediction(**row._mapping)
+
+
+def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
+    wanted = sorted({key for key in ids if "\0" not in key})
+    query = select(predictions.c.id).where(predictions.c.id.in_(wanted))
+    if lock:
+        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
+    return set(connection.scalars(query))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A recorded prediction: whose answer it is, and when it was given."""
+
+    model_name: str
+    at: datetime
+
+
+def places(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Known]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
+    wanted = sorted({key for key in ids if "\0" not in key})
+    query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
+    if lock:
+        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
+    return {row.id: Known(row.model_name, row.at) for row in connection.execute(query)}
+
+
+def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
+    """When each of these was answered."""
+    query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))
+    return {row.id: row.at for row in connection.execute(query)}
+
+
+def image(connection: Connection, image_hash: str) -> bytes:
+    """The PNG with that content hash; raises NotFoundError."""
+    png = connection.scalar(select(images.c.png).where(images.c.hash == image_hash))
+    if png is None:
+        raise NotFoundError(f"image {image_hash!r} is not kept")
+    return bytes(png)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many predictions, images and current labels the store holds."""
+    current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
+    return {
+        "predictions": connection.scalar(select(func.count()).select_from(predictions)) or 0,
+        "images": connection.scalar(select(func.count()).select_from(images)) or 0,
+        "labels": connection.scalar(current) or 0,
+    }

@@ -1,0 +1,61 @@
+"""Requests counted by route and by how they end, as plain ASGI around the whole app; it looks at no content.
+
+A trace that a request came with is told back to its sender.
+"""
+
+import asyncio
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlplatform.recording.request_counts import WENT_AWAY, RequestCounts, asks_for_answers
+from mlplatform.serve.middleware.body_limit import LEFT
+from mlplatform.serve.observability.prometheus_metrics import Metrics
+from mlplatform.serve.observability.trace_context import HEADER, read_trace
+from mlplatform.serve.problem_details import problem
+
+STOPPING: Final = "this server stopped before it could answer; ask another, or again in a moment"
+_TRACE: Final = HEADER.encode()
+
+
+class Counting:
+    """ASGI middleware; the monitors look at how requests for answers ended."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, requests: RequestCounts) -> None:
+        self._app, self._metrics, self._requests = app, metrics, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        status = 500  # what an exception on its way out becomes
+        sent = next((value for name, value in scope.get("headers", ()) if name == _TRACE), b"").decode("latin-1")
+
+        async def noticing(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                started = True
+                status = message["status"]
+                if sent and read_trace(sent) is not None:
+                    message["headers"] = [*message.get("headers", ()), (_TRACE, sent.strip().encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticing)
+        except ClientDisconnect:
+            status = WENT_AWAY  # nobody is there to be answered, and nothing failed
+        except asyncio.CancelledError:  # the server ends, and this request took too long for it
+            if started:
+                status = WENT_AWAY
+                raise
+            await problem(503, "stopping", "The server stops", STOPPING, scope["path"])(scope, receive, noticing)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            status = WENT_AWAY if LEFT in scope else status  # whatever the app made of it
+            self._metrics.request(getattr(scope.get("route"), "path", "unknown"), status)
+            if scope["method"] == "POST" and asks_for_answers(scope["path"]):  # the limit answers before a route
+                self._requests.count(status)
