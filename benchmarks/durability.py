@@ -33,11 +33,11 @@ from mlplatform.context import build
 from mlplatform.host.processes import Child, Fleet, free_port
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.operations.operator_actions import promote_version
-from mlplatform.predictions.prediction_records import Prediction
 from mlplatform.recording.spool.codec import Answer, to_bytes
 from mlplatform.recording.spool.directory import Shelf
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from pipelines.optdigits import load_optdigits
 from tests.faults.proxy import Door
 

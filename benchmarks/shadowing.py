@@ -21,9 +21,9 @@ import numpy as np
 from mlplatform.clock import new_id, utc_now
 from mlplatform.context import Parts
 from mlplatform.host.processes import Fleet, answers, free_port
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Trial
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.duel import Duel

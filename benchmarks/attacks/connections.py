@@ -105,7 +105,7 @@ def _png() -> bytes:
 
     import numpy as np
 
-    from mlplatform.serve.inference.image_codec import to_png
+    from mlplatform.predictions.stored_image import to_png
 
     return base64.b64encode(to_png(np.zeros((28, 28), dtype=np.uint8)))
 

@@ -21,8 +21,8 @@ from sqlalchemy import func, select
 
 from mlplatform.clock import new_id
 from mlplatform.host.processes import Child, answers
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.recording.spool.directory import look
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
 from mlplatform.store.tables.monitoring import tallies

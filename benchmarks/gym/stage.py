@@ -18,21 +18,22 @@ from mlplatform.clock import EPOCH, new_id
 from mlplatform.context import Parts
 from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_records import Label
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.monitoring.rule_inputs import baseline_of
 from mlplatform.monitoring.sampling_plan import replan
-from mlplatform.operations.queries import leader_lease
-from mlplatform.predictions.prediction_records import Prediction, Recorded, record
+from mlplatform.predictions.prediction_records import Recorded, record
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probation_monitor import Warden
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.supervisor import claim_next
 from mlplatform.retraining.worker import train, work
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
 from mlplatform.store import leases
+from mlplatform.store.leadership import leader_lease
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.monitoring import audits, plans
-from mlplatform.watcher.scheduler import slot_of
 from monitors.alerts import Alert
 from monitors.watching import null_of
 from pipelines.families.digits import BEST, COMPACT, FAMILY

@@ -16,10 +16,11 @@ from mlplatform.clock import new_id
 from mlplatform.feedback import label_records
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import minute_of
-from mlplatform.predictions.prediction_records import Prediction, Recorded
+from mlplatform.predictions.prediction_records import Recorded
 from mlplatform.promotion import promotion_history
 from mlplatform.store import rollups
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.core import feedback as feedback_rows
 from mlplatform.store.tables.core import images
 from mlplatform.store.tables.core import predictions as prediction_rows

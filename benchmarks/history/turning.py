@@ -18,9 +18,9 @@ from benchmarks.history.cells import peak_mib
 from mlplatform.alerting import detector_state
 from mlplatform.context import Parts
 from mlplatform.monitoring.evaluate import turn
-from mlplatform.operations.queries import leader_lease
 from mlplatform.settings import Settings
 from mlplatform.store import leases
+from mlplatform.store.leadership import leader_lease
 from monitors.rules import Rule
 
 EVERY: Final = timedelta(minutes=5)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlplatform.feedback.label_precedence import Source
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from monitors.sampling import Plan, draw, make_plan, stratum_of
 from pipelines.data import content_hash
 

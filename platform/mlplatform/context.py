@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
@@ -17,7 +16,6 @@ from mlplatform.host.log_setup import set_up_logging
 from mlplatform.host.process_environment import provide
 from mlplatform.host.telemetry_opt_out import leave_untracked
 from mlplatform.network.proxies import without_proxy_for_this_host
-from mlplatform.promotion.promotion_service import Champions, Change
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.timeouts import Patience
@@ -25,12 +23,6 @@ from monitors.rules import AlertsConfig, load_rules
 from pipelines.family import Family, find_family
 from registry.catalog import Catalog
 from registry.runs import Tracking
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from mlplatform.monitoring.input_drift import Looker
-    from mlplatform.promotion.promotion_history import Promotion
 
 
 @dataclass(frozen=True)
@@ -76,16 +68,6 @@ class Parts:
         return Catalog(self.tracking)
 
     @cached_property
-    def champions(self) -> Champions:
-        """Who serves, and the way to change it."""
-        return Champions(self.database, self.catalog, self.clock, self.instance, announce=self._announce)
-
-    def _announce(self, connection: "Connection", change: Change, promotion: "Promotion") -> None:
-        from mlplatform.alerting.notifications import post_change  # what only a process that promotes needs
-
-        post_change(connection, self, change, promotion)
-
-    @cached_property
     def family(self) -> Family:
         """The model family served, watched and retrained."""
         return find_family(self.settings.pipeline)
@@ -94,13 +76,6 @@ class Parts:
     def rules(self) -> AlertsConfig:
         """alerts.yaml, checked, with `${NAME}` from the environment and `.env`."""
         return load_rules(self.settings.alerts_file, environment())
-
-    @cached_property
-    def looker(self) -> "Looker":
-        """Who looks at pictures for the rules that need it; it remembers the champion's first ones."""
-        from mlplatform.monitoring.input_drift import Looker  # what only a process that judges needs
-
-        return Looker(self)
 
     @property
     def model_cache(self) -> Path:

@@ -18,8 +18,9 @@ from mlplatform.feedback import label_records
 from mlplatform.host.processes import Child, Fleet
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.settings import Settings
+from mlplatform.store import prediction
 from pipelines.data import content_hash
 from pipelines.optdigits import load_optdigits
 
@@ -94,7 +95,7 @@ class World:
         for index in chosen:
             image, truth = digits.images[index % len(digits)], int(digits.labels[index % len(digits)])
             said = truth if rng.random() < right else (truth + 1) % 10
-            row = prediction_records.Prediction(
+            row = prediction.Prediction(
                 new_id(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
             )
             made.append(prediction_records.Recorded(row, to_png(image)))

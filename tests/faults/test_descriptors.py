@@ -18,9 +18,9 @@ from sqlalchemy import func, select
 from benchmarks.durable.storm import settled
 from mlplatform.host.processes import Child, answers, free_port
 from mlplatform.operations.local_stack import platform_command
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.recording.spool.directory import look
 from mlplatform.recording.spool.quarantined_rows import Asides
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
 from pipelines.optdigits import load_optdigits

@@ -11,7 +11,7 @@ import pytest
 
 from mlplatform.host.processes import answers, free_port
 from mlplatform.operations.local_stack import platform_command
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from pipelines.optdigits import load_optdigits
 from tests.faults.conftest import World
 

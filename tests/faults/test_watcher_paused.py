@@ -20,11 +20,11 @@ from mlplatform.context import build
 from mlplatform.errors import FencedError
 from mlplatform.host.processes import Child
 from mlplatform.operations.operator_actions import promote_version
-from mlplatform.operations.queries import leader_lease
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
+from mlplatform.store.leadership import leader_lease
 from mlplatform.store.tables.core import evaluations
 from tests.faults.conftest import World
 from tests.faults.proxy import Door

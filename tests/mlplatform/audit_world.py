@@ -19,7 +19,7 @@ from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_records import Label
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions.prediction_records import record
-from mlplatform.promotion.promotion_service import Change, quarantine
+from mlplatform.promotion.promotion_service import Change, promotion_service, quarantine
 from mlplatform.store.tables.auth import audit_batches, audit_chains
 from mlplatform.store.tables.core import audit_log, metadata, predictions
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock, prediction
@@ -88,7 +88,7 @@ def grown(parts: Parts, clock: FakeClock) -> World:
 def promote(parts: Parts, version: int, expected: int | None) -> None:
     kind = "first" if expected is None else "promote"
     change = Change("digits", version, expected, kind, "ada", "better", {"outcome": "promote", "points": 1.5})  # type: ignore[arg-type]
-    parts.champions.promote(change)
+    promotion_service(parts).promote(change)
 
 
 def label(world: World, key: str, truth: str, source: str = "audit") -> None:

@@ -13,10 +13,11 @@ from sqlalchemy import text
 
 from mlplatform.clock import new_id
 from mlplatform.context import Parts
-from mlplatform.predictions.prediction_records import Prediction, Recorded, record
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.prediction_records import Recorded, record
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.monitoring import judged
 from pipelines.data import content_hash
 from registry.catalog import Catalog, Version

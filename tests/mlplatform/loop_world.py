@@ -7,10 +7,10 @@ from pathlib import Path
 from mlplatform.alerting import alert_records, evaluations, outbox
 from mlplatform.context import Parts
 from mlplatform.feedback import label_records
-from mlplatform.operations.queries import leader_lease
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
+from mlplatform.store.leadership import leader_lease
 from monitors.alerts import Alert
 from monitors.rules import Rule
 from monitors.window import Measured, Window
@@ -53,10 +53,10 @@ def promote(parts: Parts, version: int = 1, correct: int = 990, total: int = 100
     """Register a version with its golden counts and make it champion."""
     assert isinstance(parts.catalog, FakeCatalog)
     parts.catalog.add("digits", version, {"golden_correct": str(correct), "golden_total": str(total)})
-    current = parts.champions.current("digits")
+    current = promotion_service(parts).current("digits")
     expected = None if current is None else current.to_version
     kind: str = "first" if expected is None else "promote"
-    parts.champions.promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(parts).promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
 def answer(parts: Parts, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:

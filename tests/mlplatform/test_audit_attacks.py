@@ -11,7 +11,7 @@ from alembic import command
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.tampering_notice import anchor_or_alarm
+from mlplatform.alerting.audit_contradiction import anchor_or_alarm
 from mlplatform.audit import audit_entries, checkpoints, hash_chain
 from mlplatform.audit.checkpoint_file import NOTHING
 from mlplatform.audit.checkpoints import AuditError

@@ -14,13 +14,14 @@ from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import Source
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.backtest.backtest import Alarm, Backtest, backtest
 from mlplatform.monitoring.backtest.backtest_data import REPLAYED
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import record
+from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.core import metadata
-from mlplatform.watcher.scheduler import slot_of
 from monitors.finding import NO_DATA
 from monitors.kinds import KINDS
 from monitors.rules import AlertsConfig, Rule
@@ -135,7 +136,7 @@ def lived(parts: Parts, seed: int, hours: int = 160) -> World:
     world.version = 2
     world.live(hours // 10)
     tick(parts, seconds=1)
-    parts.champions.rollback("digits", "test", "because")
+    promotion_service(parts).rollback("digits", "test", "because")
     world.version = 1
     world.live(hours // 2)
     return world

@@ -9,7 +9,7 @@ import pytest
 
 from mlplatform.context import Parts, build, environment
 from mlplatform.operations.scaffold import rules_template
-from mlplatform.promotion.promotion_service import Champions
+from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
 from monitors.errors import RulesError
 from pipelines.errors import UnknownPipelineError
@@ -39,8 +39,8 @@ def test_the_database_comes_with_its_tables_in_the_home_folder(made: Parts) -> N
 
 def test_a_part_is_built_once_and_shared(made: Parts) -> None:
     assert made.database is made.database
-    champions = Champions(made.database, made.catalog, made.clock, made.instance, announce=made._announce)
-    assert made.champions == champions
+    champions = promotion_service(made)
+    assert (champions.database, champions.catalog, champions.holder) == (made.database, made.catalog, made.instance)
     assert made.model_cache == made.settings.home / "models"
     assert made.family.name == "digits"
 

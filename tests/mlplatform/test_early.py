@@ -12,7 +12,7 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import Parts
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.monitoring.sampling_plan import replan
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_alerts, all_retrainings, rule, tick, with_rules
 
@@ -43,7 +43,7 @@ def crown(parts: Parts, version: int, expected: int | None, calibration: object 
         tags["calibration"] = json.dumps(calibration)
     parts.catalog.add("digits", version, tags)
     kind: str = "first" if expected is None else "promote"
-    parts.champions.promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(parts).promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
 def serve(parts: Parts, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:

@@ -15,7 +15,7 @@ from mlplatform.context import Parts
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.store.database import Database
 from monitors.alerts import Silence
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
@@ -44,14 +44,14 @@ def promoted(parts: Parts) -> None:
 
 def rolled_back(parts: Parts) -> None:
     """The champion that fires goes back to the one before."""
-    parts.champions.rollback("digits", "ada", "worse than before")
+    promotion_service(parts).rollback("digits", "ada", "worse than before")
     look(parts)
 
 
 def sent_back_by_probation(parts: Parts) -> None:
-    current = parts.champions.current("digits")
+    current = promotion_service(parts).current("digits")
     assert current is not None
-    parts.champions.promote(
+    promotion_service(parts).promote(
         Change("digits", 1, current.to_version, "rollback", "watcher", "worse", within=lambda *_: None)
     )
     look(parts)
@@ -64,7 +64,7 @@ def without_its_rule(parts: Parts) -> None:
 
 def recovered(parts: Parts) -> None:
     tick(parts, hours=2)
-    answer(parts, 60, version=parts.champions.current("digits").to_version)  # type: ignore[union-attr]
+    answer(parts, 60, version=promotion_service(parts).current("digits").to_version)  # type: ignore[union-attr]
     look(parts)
 
 
@@ -283,7 +283,7 @@ def test_several_classes_that_end_together_are_one_notice_per_channel(world: Par
 
 def promoted_and_rolled_back(parts: Parts) -> None:
     promote(parts, 2)
-    parts.champions.rollback("digits", "ada", "too slow")
+    promotion_service(parts).rollback("digits", "ada", "too slow")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_promotion_stands_where_the_rules_cannot_be_read(world: Parts) -> None
     promote(world)
     with_rules(world, "version: 7")
     promote(world, 2)
-    current = world.champions.current("digits")
+    current = promotion_service(world).current("digits")
     assert current is not None
     assert current.to_version == 2
     assert notices(with_rules(world, WATCHED)) == []

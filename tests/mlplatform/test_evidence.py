@@ -13,6 +13,7 @@ from mlplatform.context import Parts
 from mlplatform.feedback import label_records
 from mlplatform.monitoring.rule_inputs import baseline_of, prune_reports, report_path, window_of
 from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
 from monitors.alerts import Alert
 from monitors.window import Baseline, HostLatency, Window
@@ -29,7 +30,7 @@ def world(parts: Parts) -> Parts:
 
 
 def champion(parts: Parts) -> promotion_history.Promotion:
-    current = parts.champions.current("digits")
+    current = promotion_service(parts).current("digits")
     assert current is not None
     return current
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.alert_explanation import Explanation, explain, promise
 from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
 from mlplatform.monitoring.evaluate import turn
+from mlplatform.operations.alert_explanation import Explanation, explain, promise
 from mlplatform.operations.operator_actions import acknowledge_alert
 from mlplatform.settings import Settings
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules

@@ -11,12 +11,12 @@ import pytest
 from mlplatform.alerting import evaluations
 from mlplatform.context import Parts
 from mlplatform.feedback import label_records
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.monitoring.rule_inputs import tally_of, window_of
 from mlplatform.operations.diagnostics import examine as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
-from mlplatform.watcher.scheduler import slot_of
 from monitors.rules import Rule
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import prediction, recorded

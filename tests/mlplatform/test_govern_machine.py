@@ -15,14 +15,14 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError
-from mlplatform.operations.queries import leader_lease
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import Retraining
 from mlplatform.retraining.supervisor import Governor
 from mlplatform.store import leases, tasks
+from mlplatform.store.leadership import leader_lease
 from mlplatform.store.leases import Lease
 from monitors.alerts import Alert, supersede
 from tests.mlplatform.conftest import FakeCatalog
@@ -320,10 +320,10 @@ class RetrainingMachine(PlatformMachine):
         self.version += 1
         assert isinstance(self.parts.catalog, FakeCatalog)
         self.parts.catalog.add("digits", self.version)
-        current = self.parts.champions.current("digits")
+        current = promotion_service(self.parts).current("digits")
         expected, kind = (None, "first") if current is None else (current.to_version, "promote")
         change = Change("digits", self.version, expected, kind, actor, "r", retraining=retraining)  # type: ignore[arg-type]
-        self.parts.champions.promote(change)
+        promotion_service(self.parts).promote(change)
 
     def new_governor(self) -> Governor:
         return Governor(self.parts, self.command, starting_seconds=0.0)

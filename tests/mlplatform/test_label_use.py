@@ -7,7 +7,7 @@ import pytest
 
 from mlplatform.clock import new_id
 from mlplatform.context import Parts
-from mlplatform.feedback.label_status import in_words
+from mlplatform.operations.label_status import in_words
 from mlplatform.operations.queries import status
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import sentence_of, starved_by, use_of

@@ -17,9 +17,10 @@ from mlplatform.context import Parts
 from mlplatform.monitoring.drift_report import draw
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.monitoring.input_drift import TEXTS, Looker
-from mlplatform.predictions.prediction_records import Prediction, Recorded
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from monitors.comparison import EMBEDDING, Profile, compare
 from monitors.permutation import holm
 from monitors.window import Window
@@ -114,8 +115,8 @@ def shown(image: Images, at: object, version: int) -> Recorded:
     return Recorded(row, to_png(image))
 
 
-def look(parts: Parts) -> Evaluation:
-    made = turn(parts, rule(parts, "input-drift"), parts.clock())
+def look(parts: Parts, drift: Looker | None = None) -> Evaluation:
+    made = turn(parts, rule(parts, "input-drift"), parts.clock(), drift=drift)
     assert made is not None
     return made
 
@@ -166,13 +167,13 @@ def test_until_the_first_answers_are_complete_nothing_is_decided(parts: Parts, d
 def test_the_first_pictures_are_looked_at_once_and_found_again_after_a_restart(world: Parts, digits: Images) -> None:
     assert isinstance(world.catalog, Shelf)
     show(world, digits[FIRST : FIRST + 200])
-    before = look(world).findings
+    drift = Looker(world)
+    before = look(world, drift).findings
     tick(world, hours=1)
-    again = look(world).findings
+    again = look(world, drift).findings
     assert world.catalog.fetched == 1
-    world.__dict__["looker"] = Looker(world)
     tick(world, seconds=1)
-    assert look(world).findings == before == again
+    assert look(world, Looker(world)).findings == before == again
     assert world.catalog.fetched == 2
 
 
@@ -190,7 +191,6 @@ def test_a_new_version_is_held_against_its_own_first_answers(world: Parts, digit
 def test_a_slot_that_is_done_is_not_looked_at_again(world: Parts, digits: Images) -> None:
     assert isinstance(world.catalog, Shelf)
     look(world)
-    world.__dict__["looker"] = Looker(world)
     assert turn(world, rule(world, "input-drift"), world.clock()) is None
     assert world.catalog.fetched == 1
 
@@ -235,7 +235,7 @@ def test_behind_a_warning_evidently_tests_each_number_of_the_pictures(
     world: Parts, digits: Images, tmp_path: Path
 ) -> None:
     watched = rule(world, "input-drift")
-    assert world.looker.profiles(watched, world.clock()) is None
+    assert Looker(world).profiles(watched, world.clock()) is None
     show(world, second_scanner(digits[FIRST : FIRST + 200], 0))
     now = world.clock()
     window = Window("digits", 1, find_family("digits").classes, now - watched.window, now, ())

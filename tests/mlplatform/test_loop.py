@@ -16,7 +16,7 @@ from mlplatform.feedback import label_records
 from mlplatform.monitoring.evaluate import retire_alerts, turn, worst
 from mlplatform.monitoring.rule_inputs import Measure, examine, measured
 from mlplatform.operations.operator_actions import silence_alerts
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from monitors.alerts import Silence
 from monitors.errors import MetricsError
@@ -396,7 +396,7 @@ def test_the_worst_state_is_the_gravest_and_no_findings_are_no_data(world: Parts
 
 def test_a_promotion_by_hand_goes_the_same_way(world: Parts) -> None:
     world.catalog.add("digits", 2)  # type: ignore[attr-defined]
-    made = world.champions.promote(Change("digits", 2, 1, "promote", "me", "by hand"))
+    made = promotion_service(world).promote(Change("digits", 2, 1, "promote", "me", "by hand"))
     assert made.to_version == 2
 
 

@@ -17,11 +17,12 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import Source
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
+from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.core import alert_changes, audit_log, evaluations, outbox
 from mlplatform.store.tables.core import alerts as alert_rows
-from mlplatform.watcher.scheduler import slot_of
 from monitors.alerts import Alert, Silence
 from monitors.rules import Rule
 from tests.mlplatform.conftest import prediction, recorded
@@ -139,7 +140,7 @@ class AlertMachine(PlatformMachine):
             promote(self.parts, self.version)
             return
         with suppress(NotFoundError):  # there is none to go back to
-            self.version = self.parts.champions.rollback("digits", "ann", "because").to_version
+            self.version = promotion_service(self.parts).rollback("digits", "ann", "because").to_version
 
     @rule(chosen=OPTIONS)
     def rules_are_edited(self, chosen: dict[str, Any]) -> None:

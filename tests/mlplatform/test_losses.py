@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.recording_loss_notice import post_losses
+from mlplatform.alerting.recording_loss import post_losses
 from mlplatform.clock import utc_now
 from mlplatform.context import Parts
 from mlplatform.store import leases

@@ -17,8 +17,8 @@ from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import Source
 from mlplatform.feedback.review_tasks import Verdict, picked_answers, submit
 from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.retraining.training_labels import Material, ask_people, gather, limits_for, quotas_of
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store import tasks
 from monitors.rules import Quotas, Retraining
 from pipelines.curate import FOR_REVIEW, lineage

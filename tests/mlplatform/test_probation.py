@@ -18,7 +18,7 @@ from mlplatform.predictions import sampling_plans
 from mlplatform.promotion import probations, quarantines
 from mlplatform.promotion.probation_monitor import AT_ONCE, PATIENCE, Warden, load_version
 from mlplatform.promotion.promotion_history import Promotion
-from mlplatform.promotion.promotion_service import Champions, Change
+from mlplatform.promotion.promotion_service import Champions, Change, promotion_service
 from mlplatform.retraining.worker import train
 from mlplatform.watcher.scheduler import Watcher
 from mlplatform.web.dashboard import overview
@@ -154,7 +154,7 @@ def test_corrections_and_answers_of_before_the_promotion_do_not_count(parts: Par
 def test_a_version_promoted_again_begins_after_the_labels_of_its_former_time(world: Parts) -> None:
     label(world, AT_ONCE, "5")
     promote(world, 3)
-    world.champions.promote(Change("digits", 2, 3, "promote", "ada", "again"))
+    promotion_service(world).promote(Change("digits", 2, 3, "promote", "ada", "again"))
     label(world, 30, "5")
     found = warden(world).round(forever(world))
     assert found is not None
@@ -260,7 +260,7 @@ def test_a_watcher_killed_anywhere_sends_a_version_back_once(parts: Parts, commi
             died = True
         tick(parts, minutes=2)
         warden(parts).round(lease_of(parts, "the next watcher"))
-        parts.champions.reconcile("digits")
+        promotion_service(parts).reconcile("digits")
         assert history(parts)[-2:] == [("promote", version), ("rollback", 1)]
         assert [kind for kind, _ in history(parts)].count("rollback") == use
         with parts.database.read() as connection:
@@ -401,7 +401,7 @@ def test_the_first_version_and_a_restored_one_are_on_none(parts: Parts) -> None:
     lease = forever(parts)
     assert warden(parts).round(lease) is None
     promote(parts, 2)
-    parts.champions.rollback("digits", "ada", "by hand")
+    promotion_service(parts).rollback("digits", "ada", "by hand")
     assert warden(parts).round(lease) is None
 
 

@@ -9,19 +9,11 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import Parts
 from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.feedback import outcomes
-from mlplatform.feedback.review_tasks import (
-    SHEET,
-    Verdict,
-    export,
-    next_answers,
-    picked_answers,
-    progress,
-    read_sheet,
-    submit,
-)
+from mlplatform.feedback.review_tasks import SHEET, Verdict, export, next_answers, picked_answers, read_sheet, submit
+from mlplatform.operations.review_progress import progress
 from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.retraining.labelled_images import given_labels
-from mlplatform.serve.inference.image_codec import from_png
 from mlplatform.store import tasks
 from monitors.sampling import Plan
 from tests.mlplatform.conftest import picture, prediction, recorded

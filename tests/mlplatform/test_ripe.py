@@ -6,12 +6,12 @@ import pytest
 
 from mlplatform.clock import new_id
 from mlplatform.context import Parts
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.readiness import GAINS, Ripeness, ripeness
 from mlplatform.retraining.retraining_limits import Limits
 from mlplatform.retraining.supervisor import may_start
-from mlplatform.watcher.scheduler import slot_of
 from pipelines.data import HELD_BACK_SHARE
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, promote, rule, tick, with_rules
 

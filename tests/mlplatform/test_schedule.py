@@ -17,11 +17,12 @@ from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
 from mlplatform.feedback import label_records, pending_labels
 from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_records import Label
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.predictions.prediction_records import known
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.watcher.scheduler import Watcher, slot_of
+from mlplatform.watcher.scheduler import Watcher
 from tests.mlplatform import own_metrics
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules

@@ -19,11 +19,11 @@ from mlplatform.clock import new_id
 from mlplatform.context import Parts
 from mlplatform.feedback import label_records
 from mlplatform.predictions.prediction_records import Recorded
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.predictions.stored_image import to_png
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import Limits
 from mlplatform.retraining.worker import Pulse, revision, train, work
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
@@ -102,7 +102,7 @@ def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_wi
 
 def check_first_champion(shop: Parts, row: retraining_queue.Retraining) -> None:
     """Row, run and promotion name each other."""
-    done, current = now_of(shop, row), shop.champions.current("bars")
+    done, current = now_of(shop, row), promotion_service(shop).current("bars")
     assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
     assert done.verdict is not None
     assert done.verdict["outcome"] == "promote"
@@ -183,7 +183,7 @@ class OvertakingCatalog(MemoryCatalog):
         description: str = "",
     ) -> int:
         rival = super().register(name, "", "run-0")
-        self.parts.champions.promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
+        promotion_service(self.parts).promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
         return super().register(name, model_uri, run_id, tags, description)
 
 
@@ -229,7 +229,7 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Fa
     row = claimed(shop)
     assert work(shop, row.id, "me", lambda _name: family) == "failed"
     assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
-    current = shop.champions.current("bars")
+    current = promotion_service(shop).current("bars")
     assert current is not None
     assert current.actor == "somebody"
 

@@ -13,7 +13,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue, unfinished_runs
 from mlplatform.retraining.supervisor import Governor
 from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw
@@ -237,7 +237,7 @@ def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: S
     made_by(shop, row, **{BEFORE_TAG: "1"})
     withdraw(shop.parts, row, "watcher")
     assert shop.registered == UNTOUCHED
-    shop.parts.champions.promote(Change("bars", 1, None, "first", "ann", "r"))
+    promotion_service(shop.parts).promote(Change("bars", 1, None, "first", "ann", "r"))
     made_by(shop, row, **{BEFORE_TAG: "1"})
     withdraw(shop.parts, row, "watcher")
     assert shop.registered == ({1}, {"champion": 1})
@@ -246,7 +246,7 @@ def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: S
 def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    shop.parts.champions.promote(Change("bars", version, None, "first", "ann", "by hand"))
+    promotion_service(shop.parts).promote(Change("bars", version, None, "first", "ann", "by hand"))
     assert withdraw(shop.parts, row, "watcher") == []
     assert version in shop.catalog.held
 
@@ -291,9 +291,11 @@ def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_pr
     change = Change("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
     shop.cancel(row)
     with pytest.raises(FencedError):
-        shop.parts.champions.promote(change)
+        promotion_service(shop.parts).promote(change)
     assert shop.registered == UNTOUCHED
     other = claimed(shop.parts)
-    shop.parts.champions.promote(Change("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me")))
+    promotion_service(shop.parts).promote(
+        Change("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
+    )
     with pytest.raises(ConflictError, match="has promoted its candidate"):
         shop.cancel(other)

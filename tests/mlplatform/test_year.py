@@ -13,10 +13,10 @@ from mlplatform.alerting.dispatcher import Courier
 from mlplatform.clock import new_id
 from mlplatform.context import Parts
 from mlplatform.feedback import label_records
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import Limits
-from mlplatform.watcher.scheduler import slot_of
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, promote, tick, with_rules
 

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations
-from mlplatform.alerting.alert_details import firing, run_of
 from mlplatform.alerting.links import image_link, links_of
 from mlplatform.context import Parts
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.worst_errors import worst_errors
+from mlplatform.store.tables.core import alerts as alert_rows
+from mlplatform.store.tables.core import retrainings as retraining_rows
 from monitors.alertmanager import alertmanager_payload
 from monitors.alerts import Alert, Kind
 from monitors.channels import AlertmanagerChannel, AppriseChannel, Channel, EmailChannel, SlackChannel, WebhookChannel
@@ -31,6 +32,8 @@ from monitors.webhook import webhook_payload
 
 MESSAGE_ID_DOMAIN = "mlplatform.invalid"
 Message = Notice | Rollback | Loss | Ending | Promotion | Stall | Tampering
+MOST_ALERTS = 200
+"""How many firing alerts of a rule a notice looks at, newest first."""
 
 
 def compose(notice: Message, name: str, channel: Channel) -> dict[str, object]:
@@ -191,3 +194,28 @@ def _thumbnails(
         )
         for error in found
     )
+
+
+def run_of(connection: Connection, model_name: str, version: int) -> str | None:
+    """The training run of a version that a retraining of this platform made."""
+    query = select(retraining_rows.c.run_id).where(
+        retraining_rows.c.pipeline == model_name, retraining_rows.c.candidate_version == version
+    )
+    run_id: str | None = connection.scalar(query.order_by(retraining_rows.c.id.desc()).limit(1))
+    return run_id
+
+
+def firing(connection: Connection, model_name: str, version: int, rule: str) -> list[tuple[Alert, str]]:
+    """The alerts of a rule and version that fire, acknowledged or not, with their sentences."""
+    query = (
+        select(alert_rows.c.id, alert_rows.c.sentence)
+        .where(
+            alert_rows.c.rule == rule,
+            alert_rows.c.model_name == model_name,
+            alert_rows.c.model_version == version,
+            alert_rows.c.state.in_(("firing", "acknowledged")),
+        )
+        .order_by(alert_rows.c.key)
+        .limit(MOST_ALERTS)
+    )
+    return [(alert_records.find(connection, row.id), row.sentence) for row in connection.execute(query)]

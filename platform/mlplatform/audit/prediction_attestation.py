@@ -19,7 +19,7 @@ from mlplatform.audit import audit_entries, hash_chain
 from mlplatform.store.tables.auth import audit_batches
 
 if TYPE_CHECKING:
-    from mlplatform.predictions.prediction_records import Prediction
+    from mlplatform.store.prediction import Prediction
 
 OPEN: Final = "open-chain"
 UNNAMED: Final = "unnamed"

@@ -18,8 +18,8 @@ from mlplatform.audit.erasure_verification import ErasureClaims
 from mlplatform.audit.row_verification import small_rows, verify_rows
 from mlplatform.clock import utc_now
 from mlplatform.context import Parts
-from mlplatform.predictions.prediction_records import Prediction
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.auth import audit_batches
 from mlplatform.store.tables.core import predictions
 from mlplatform.store.timeouts import unhurried

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
 
 if TYPE_CHECKING:
     from mlplatform.context import Parts
@@ -41,8 +42,8 @@ def list_alerts(
 @alerts_app.command("explain")
 def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
     """Why an alert fired, in words and numbers, and what followed."""
-    from mlplatform.alerting.alert_explanation import explain
     from mlplatform.context import build
+    from mlplatform.operations.alert_explanation import explain
     from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
 
 audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
 Reviewer = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept with the labels.")]
@@ -15,7 +16,7 @@ Reviewer = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept wit
 def status(as_json: AsJson = False) -> None:
     """How many answers were drawn and settled, and by which plan."""
     from mlplatform.context import build
-    from mlplatform.feedback.review_tasks import progress
+    from mlplatform.operations.review_progress import progress
     from mlplatform.serialization import plain
     from mlplatform.settings import load_settings
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.cli.output import console, print_json, print_table
+from mlplatform.cli.output import print_table
+from mlplatform.host.console import console, print_json
 
 if TYPE_CHECKING:
     from mlplatform.monitoring.backtest.backtest import Alarm, Backtest, Summary

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
 
 edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, say
+from mlplatform.cli.output import AsJson
+from mlplatform.host.console import say
 
 feedback_app = typer.Typer(help="Labels by prediction id.", no_args_is_help=True)
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
 
 keys_app = typer.Typer(help="API keys of the server.", no_args_is_help=True)
 By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]

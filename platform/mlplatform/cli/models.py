@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
+from mlplatform.promotion.promotion_service import promotion_service
 
 models_app = typer.Typer(help="Registered versions and the champion.", no_args_is_help=True)
 By = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
@@ -77,7 +79,7 @@ def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: As
     from mlplatform.settings import load_settings
 
     parts = build(load_settings())
-    made = parts.champions.rollback(parts.family.name, by, reason)
+    made = promotion_service(parts).rollback(parts.family.name, by, reason)
     say(plain(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
 
 

@@ -1,15 +1,14 @@
 """How answers are printed: JSON for programs, tables for people; it computes nothing."""
 
-import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitors.controls import escape_controls, escape_parts, steering_texts
+from mlplatform.host.console import console
+from monitors.controls import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,27 +19,6 @@ WHOLE = ("id", "short_id", "run_id", "version", "seq", "number", "state")
 LONG_WORD, SENTENCE = 16, 24
 """What a column needs at most for a word that may be broken, and what one of sentences needs at least."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-
-
-def console() -> "Console":
-    """Where people read. What is printed steers no terminal, and is no markup."""
-    from mlplatform.cli.safe_console import SafeConsole
-
-    return SafeConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
-
-
-def print_json(value: object) -> None:
-    """One JSON value on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-    sys.stdout.flush()
-
-
-def say(value: object, text: str, as_json: bool) -> None:
-    """The value as JSON, or a sentence. What stands in the value stays on one line of the text."""
-    if as_json:
-        print_json(value)
-    else:
-        console().print(escape_parts(text, steering_texts(value)), markup=False)
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import print_json, say
 
 recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
 Actor = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, say
+from mlplatform.cli.output import AsJson
+from mlplatform.host.console import say
 
 retention_app = typer.Typer(help="How long answers are kept, and erasure on request.", no_args_is_help=True)
 

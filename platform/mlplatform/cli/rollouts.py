@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from mlplatform.cli.models import By, Reason, models_app
-from mlplatform.cli.output import AsJson, say
+from mlplatform.cli.output import AsJson
+from mlplatform.host.console import say
 
 Role = Literal["shadow", "canary"]
 Stop = Annotated[bool, typer.Option("--stop", help="End the trial instead.")]

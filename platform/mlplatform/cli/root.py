@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, console, print_json, print_table, say
+from mlplatform.cli.output import AsJson, print_table
+from mlplatform.host.console import console, print_json, say
 
 app = typer.Typer(
     name="platform",

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from mlplatform.cli.output import console, print_table
-from mlplatform.feedback.label_status import in_words as labels_in_words
-from mlplatform.operations.queries import ALIVE
+from mlplatform.cli.output import print_table
+from mlplatform.host.console import console
+from mlplatform.operations.label_status import in_words as labels_in_words
 from mlplatform.operations.store_totals import in_words
+from mlplatform.store.leadership import ALIVE
 
 Row = Mapping[str, Any]
 _ALERTS: Final = ("firing", "acknowledged", "pending")

@@ -11,17 +11,19 @@ import typer
 
 from mlplatform.audit import audit_entries
 from mlplatform.cli.exit_codes import BREACH, FAILED
-from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.cli.output import print_table
 from mlplatform.context import Parts, build
 from mlplatform.errors import NotFoundError
+from mlplatform.host.console import console, print_json, say
 from mlplatform.network.deadline import within
 from mlplatform.operations.operator_actions import cancel_retraining
-from mlplatform.operations.queries import leader_lease, status
+from mlplatform.operations.queries import status
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import sentence_of
 from mlplatform.serialization import plain
 from mlplatform.settings import load_settings
 from mlplatform.store import leases
+from mlplatform.store.leadership import leader_lease
 from mlplatform.store.short_ids import whole_id
 from monitors.controls import escape_controls
 
@@ -230,7 +232,7 @@ class Bar:
     def __init__(self, title: str, *, quiet: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from mlplatform.cli.safe_console import SafeConsole
+        from mlplatform.host.console import SafeConsole
 
         columns = (
             TextColumn("{task.description}", markup=False),

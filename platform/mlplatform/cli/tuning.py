@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.cli.output import print_table
 from mlplatform.context import build
+from mlplatform.host.console import console, print_json, say
 from mlplatform.settings import load_settings
 
 COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mlplatform.cli.safe_console import SafeConsole
+from mlplatform.host.console import SafeConsole
 from monitors.controls import escape_lines
 
 ROWS = (

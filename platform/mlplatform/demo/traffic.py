@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.client import Client, ClientError, Label
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from pipelines.data import ImageSet
 
 LABEL_BATCH = 20

@@ -17,8 +17,8 @@ from mlplatform.errors import InvalidInputError
 from mlplatform.feedback import pending_labels
 from mlplatform.feedback.label_ingestion import check_givers, check_order, check_place, erased_among, write_labels
 from mlplatform.feedback.label_records import Label, Outcome
+from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.schemas import FeedbackIn
 from pipelines.payloads import shown
 
 TOGETHER: Final = 500

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -20,8 +19,7 @@ from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_precedence import Source
-from mlplatform.predictions import prediction_records, review_samples, sampling_plans
-from mlplatform.promotion import promotion_history
+from mlplatform.predictions import prediction_records, review_samples
 from mlplatform.store import tasks
 from mlplatform.store.tasks import LABELLING
 
@@ -154,23 +152,3 @@ def read_sheet(sheet: Path) -> list[Verdict]:
         for row in rows
         if row["label"].strip()
     ]
-
-
-def progress(parts: Parts) -> dict[str, Any]:
-    """How much was drawn of the champion's answers, how much is settled, since when the oldest waits, by which plan."""
-    now, name = parts.clock(), parts.family.name
-    with parts.database.read() as connection:
-        champion = promotion_history.latest(connection, name)
-        if champion is None:
-            raise NotFoundError("there is no champion whose answers could be drawn; `platform train` makes the first")
-        published = sampling_plans.newest(connection, name, champion.to_version)
-        spans = {
-            words: review_samples.progress(connection, name, champion.to_version, (now - length, now + CLAIM))
-            for words, length in (("24h", timedelta(days=1)), ("7d", timedelta(days=7)))
-        }
-    return {
-        "version": champion.to_version,
-        "plan": None if published is None else published.plan,
-        "since": None if published is None else published.at,
-        "windows": [{"window": words, **vars(each)} for words, each in spans.items()],
-    }

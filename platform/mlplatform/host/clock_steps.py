@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from mlplatform.clock import EPOCH
+
 LEAST: Final = timedelta(seconds=2)
 """What differs less is drift, which is followed."""
 TOLD_FOR: Final = timedelta(hours=1)
@@ -76,3 +78,8 @@ def due_slot(slot: datetime, now: datetime, every: timedelta, newest: tuple[date
     ahead = at - now > min(every, timedelta(seconds=30))
     waited = now - at >= every * 0.9
     return used + every if ahead or waited else used
+
+
+def slot_of(now: datetime, every: timedelta) -> datetime:
+    """The schedule slot a moment belongs to: multiples of the interval since 1970, alike for all watchers."""
+    return EPOCH + ((now - EPOCH) // every) * every

@@ -7,6 +7,7 @@ from mlplatform.alerting import evaluations
 from mlplatform.clock import EPOCH
 from mlplatform.context import Parts
 from mlplatform.feedback import labelled_predictions
+from mlplatform.monitoring.input_drift import Looker
 from mlplatform.monitoring.unlabelled_monitoring import first_of
 from monitors.comparison import Profile
 from monitors.rules import Rule
@@ -15,13 +16,13 @@ from monitors.window import Row, Window
 Draw = Callable[[Parts, Rule, Window, Path], bool]
 
 
-def draw(parts: Parts, rule: Rule, window: Window, path: Path) -> bool:
+def draw(parts: Parts, rule: Rule, window: Window, path: Path, drift: Looker | None = None) -> bool:
     """Write Evidently's comparison of an early rule's window at `path`; False where there is nothing to compare with.
 
     Answers: drift of classes, confidences and latencies, tested. Pictures: drift of each plain number.
     """
     if "pictures" in rule.kind.needs:
-        sides = parts.looker.profiles(rule, window.end)
+        sides = (drift or Looker(parts)).profiles(rule, window.end)
         return sides is not None and _drawn_pictures(*sides, path)
     first = first_window(parts, window)
     if first is None or not first.rows or not window.rows:

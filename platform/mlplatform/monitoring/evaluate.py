@@ -19,6 +19,7 @@ from mlplatform.clock import EPOCH, new_id
 from mlplatform.context import Parts
 from mlplatform.errors import ConflictError
 from mlplatform.monitoring.alert_actions import act
+from mlplatform.monitoring.input_drift import Looker
 from mlplatform.monitoring.rule_inputs import (
     Sample,
     baseline_of,
@@ -44,7 +45,13 @@ from monitors.tally import NO_SAMPLE
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
 
 
-def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = None) -> evaluations.Evaluation | None:
+def turn(
+    parts: Parts,
+    rule: Rule,
+    slot: datetime,
+    lease: leases.Lease | None = None,
+    drift: Looker | None = None,
+) -> evaluations.Evaluation | None:
     """Evaluate one rule for one schedule slot; None when there is no champion, or the slot is done.
 
     Reading, deciding and all that follows are one transaction, which proves the lease (when one is given) and claims
@@ -53,7 +60,7 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
     """
     now, name = parts.clock(), parts.rules.model
     sample = sample_of(parts, rule, now)
-    pictures = _look(parts, rule, slot, now) if "pictures" in rule.kind.needs else None
+    pictures = _look(parts, rule, slot, now, drift or Looker(parts)) if "pictures" in rule.kind.needs else None
     try:
         with parts.database.write() as connection:
             if lease is not None:
@@ -86,11 +93,11 @@ def turn(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease | None = 
     return evaluation
 
 
-def _look(parts: Parts, rule: Rule, slot: datetime, now: datetime) -> Comparison | None:
+def _look(parts: Parts, rule: Rule, slot: datetime, now: datetime, drift: Looker) -> Comparison | None:
     with parts.database.read() as connection:
         if evaluations.is_done(connection, parts.rules.model, rule.name, slot):
             return None
-    return parts.looker.look(rule, now)
+    return drift.look(rule, now)
 
 
 def _judge(

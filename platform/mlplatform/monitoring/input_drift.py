@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.predictions import input_samples
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.promotion import promotion_history
-from mlplatform.serve.inference.image_codec import from_png
 from monitors.comparison import EMBEDDING, Comparison, Profile, compare
 from monitors.drift import FIRST_ANSWERS, SAMPLE, level_of
 from monitors.rules import Rule

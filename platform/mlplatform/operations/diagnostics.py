@@ -13,11 +13,11 @@ from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import contradictions
 from mlplatform.context import Parts, build, environment
 from mlplatform.errors import PlatformError, StoreUnavailableError
-from mlplatform.feedback.label_status import in_words, label_status, last_judged
 from mlplatform.host.file_permissions import open_to_others
 from mlplatform.network.proxies import proxy_of
+from mlplatform.operations.label_status import in_words, label_status, last_judged
 from mlplatform.operations.operator_actions import known_keys
-from mlplatform.operations.queries import ALIVE, WATCHER, clock_faults, leader_lease
+from mlplatform.operations.queries import clock_faults
 from mlplatform.operations.scaffold import variables
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.spool import directory
@@ -28,6 +28,7 @@ from mlplatform.settings import LOOPBACK, Settings
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database, file_of, knows
 from mlplatform.store.file_identity import lives, replacements
+from mlplatform.store.leadership import ALIVE, WATCHER, leader_lease
 from monitors.custom import function_of
 from monitors.errors import MonitorError
 from monitors.rules import Rule, load_rules

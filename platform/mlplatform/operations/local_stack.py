@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlplatform.alerting.links import http_address
-from mlplatform.cli.output import say
 from mlplatform.context import build
 from mlplatform.errors import ProcessError, SettingsError
+from mlplatform.host.console import say
 from mlplatform.host.processes import Fleet, answers, ended_by_signals
 from mlplatform.settings import LOOPBACK, Settings, load_settings
 from mlplatform.store import leases

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError, SettingsError
+from mlplatform.promotion.promotion_service import promotion_service
 
 ENDINGS: Final = {"onnx": ".onnx", "onnx-int8": "-int8.onnx", "executorch": ".pte"}
 
@@ -24,7 +25,7 @@ def export(
         raise SettingsError(f"format {form!r} is not known; known: {', '.join(formats())}")
     family = parts.family
     if version is None:
-        current = parts.champions.current(family.name)
+        current = promotion_service(parts).current(family.name)
         if current is None:
             raise NotFoundError("there is no champion to export; `platform train` makes the first one")
         version = current.to_version

@@ -13,7 +13,7 @@ from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.operations.production_record import in_production
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.promotion_service import Change, quarantine
+from mlplatform.promotion.promotion_service import Change, promotion_service, quarantine
 from mlplatform.retraining import retraining_queue
 from mlplatform.serialization import plain
 from monitors.alerts import Silence, acknowledge
@@ -121,7 +121,7 @@ def promote_version(parts: Parts, version: int, reason: str, actor: str, *, forc
     """
     name = parts.family.name
     gate = parts.catalog.version(name, version).tags.get("gate", "unknown")
-    current = parts.champions.current(name)
+    current = promotion_service(parts).current(name)
     if current is not None and current.to_version == version:
         raise ConflictError(f"version {version} is champion already")
     if gate != "promote" and not force:
@@ -131,7 +131,7 @@ def promote_version(parts: Parts, version: int, reason: str, actor: str, *, forc
         )
     expected = None if current is None else current.to_version
     kind: promotion_history.Kind = "first" if expected is None else "promote"
-    return parts.champions.promote(Change(name, version, expected, kind, actor, reason, force=force))
+    return promotion_service(parts).promote(Change(name, version, expected, kind, actor, reason, force=force))
 
 
 def quarantine_version(parts: Parts, version: int, reason: str, actor: str, *, lift: bool) -> bool:
@@ -148,7 +148,7 @@ def quarantine_version(parts: Parts, version: int, reason: str, actor: str, *, l
                 f"version {version} is champion; `platform models rollback` restores the one before and sets it apart"
             )
         changed = quarantine(connection, name, version, actor, reason, parts.clock(), lifted=lift)
-    parts.champions.show_quarantines(name)
+    promotion_service(parts).show_quarantines(name)
     return changed
 
 

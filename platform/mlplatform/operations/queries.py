@@ -1,7 +1,6 @@
 """What people are shown of the state: plain values for JSON and tables; it changes nothing."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,22 @@ from mlplatform.alerting import alert_records, evaluations, outbox
 from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_status import label_status
+from mlplatform.operations.label_status import label_status
+from mlplatform.operations.prediction_view import LabelOut, PredictionDetail, ShadowOut
 from mlplatform.operations.store_totals import totals
 from mlplatform.predictions import prediction_records, shadow_predictions
 from mlplatform.promotion import probations, promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollout_analysis import told
 from mlplatform.retraining import retraining_queue
+from mlplatform.schema_base import ModelName
 from mlplatform.serialization import plain
-from mlplatform.serve.schemas import LabelOut, ModelName, PredictionDetail, ShadowOut
 from mlplatform.store import leases, tasks
+from mlplatform.store.leadership import ALIVE, WATCHER, leader_lease
 from mlplatform.store.short_ids import Noun, short_ids
 from monitors.duel import Duel, describe
 from registry.catalog import Version
 
-ALIVE = timedelta(seconds=30)
-WATCHER = "watcher"
 MOST_ALERTS = 1000
-
-
-def leader_lease(model: str) -> str:
-    """The lease that the leading watcher of a model holds."""
-    return f"{WATCHER}:{model}"
 
 
 def prediction(parts: Parts, prediction_id: str) -> PredictionDetail:

@@ -20,7 +20,7 @@ from monitors.tally import latency_bin
 from registry.confidence import step_of
 
 if TYPE_CHECKING:
-    from mlplatform.predictions.prediction_records import Prediction
+    from mlplatform.store.prediction import Prediction
 
 KEYS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
 Key = tuple[Any, ...]

@@ -10,30 +10,8 @@ from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.store.bulk import insert_many_returning
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.core import feedback, images, predictions
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order.
-
-    `tags` are what the client said of the picture, such as its scanner or its writer's group; `role` says whether the
-    champion answered or a canary (`store.trials`).
-    """
-
-    id: str
-    at: datetime
-    model_name: str
-    model_version: int
-    image_hash: str
-    label: str
-    probabilities: list[float]
-    confidence: float
-    latency_ms: float
-    request_id: str
-    client_id: str
-    tags: dict[str, str] | None = None
-    role: str = "champion"
 
 
 @dataclass(frozen=True)

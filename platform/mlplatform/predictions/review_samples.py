@@ -20,7 +20,7 @@ from monitors.sampling import draw as drawn_by
 from monitors.tally import Lag
 
 if TYPE_CHECKING:
-    from mlplatform.predictions.prediction_records import Prediction
+    from mlplatform.store.prediction import Prediction
 
 Window = tuple[datetime, datetime]
 MOST_WAITS: Final = 20_000

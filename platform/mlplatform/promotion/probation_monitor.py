@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection
 
 from mlplatform.alerting import evaluations
-from mlplatform.alerting.notifications import post_rollback
 from mlplatform.audit import audit_entries
 from mlplatform.context import Parts
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.distinct_inputs import first_pictures
 from mlplatform.predictions import prediction_counts
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.promotion import probations, promotion_history, quarantines
 from mlplatform.promotion.probations import Probation
-from mlplatform.promotion.promotion_service import Change
-from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.promotion.promotion_notices import post_rollback
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.store import leases
 from monitors.duel import Bout, Duel, describe, fight
 from monitors.pace import Slower, paces, slower
@@ -206,7 +206,7 @@ class Warden:
         reason, done = probation.reason, partial(self._sent_back, lease, probation)
         change = Change(name, before, version, "rollback", ACTOR, reason, after=probation.promotion_seq, within=done)
         try:
-            self.parts.champions.promote(change)
+            promotion_service(self.parts).promote(change)
         except UnknownVersionError as error:
             return self._end(lease, probation, f"{probation.reason} But it cannot be undone: {error}")
         log.warning("version %d was rolled back to version %d: %s", version, before, reason)

@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 from mlplatform.alerting import evaluations
 from mlplatform.audit import attested_rows, audit_entries
 from mlplatform.clock import Clock
+from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.promotion import promotion_history, quarantines
-from mlplatform.retraining import retraining_queue
+from mlplatform.promotion import promotion_history, quarantines, retraining_fence
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
@@ -159,7 +159,7 @@ class Champions:
     ) -> promotion_history.Promotion:
         now = self.clock()
         if change.retraining is not None:
-            retraining_queue.prove(connection, *change.retraining)
+            retraining_fence.prove(connection, *change.retraining)
         barred = quarantines.current(connection, change.model).get(change.to_version)
         if barred is not None and not change.force:
             raise ConflictError(
@@ -255,3 +255,14 @@ def _pin_calibration(connection: Connection, version: Version, clock: Clock) -> 
     if text is not None:
         numbers = json.loads(Doubt.from_json(text).to_json())
         evaluations.set_baseline(connection, version.name, version.version, "calibration", "", numbers, clock())
+
+
+def promotion_service(parts: Parts) -> Champions:
+    """The way to read and change champions, from the parts of a process; what changes is announced on the channels."""
+
+    def announce(connection: Connection, change: Change, promotion: promotion_history.Promotion) -> None:
+        from mlplatform.promotion.promotion_notices import post_change  # what only a process that promotes needs
+
+        post_change(connection, parts, change, promotion)
+
+    return Champions(parts.database, parts.catalog, parts.clock, parts.instance, announce=announce)

@@ -26,13 +26,14 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from mlplatform.clock import new_id, utc_now
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.predictions.prediction_records import Prediction, Recorded, record
+from mlplatform.predictions.prediction_records import Recorded, record
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.recording.spool.codec import Answer, from_bytes
 from mlplatform.recording.spool.framing import framed, frames
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.store.database import Database
 from mlplatform.store.db_errors import blames_the_rows
 from mlplatform.store.file_identity import StoreReplacedError
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.timeouts import Patience
 from pipelines.data import content_hash
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select, true, update
 from mlplatform.clock import new_id
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.promotion.promotion_history import of_retraining
+from mlplatform.promotion.retraining_fence import prove
 from mlplatform.retraining.retraining_limits import Limits, wait_of
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.core import alerts, promotions, retrainings
@@ -123,21 +124,6 @@ def beat(
 def note_run(connection: Connection, retraining_id: str, owner: str, run_id: str) -> None:
     """Remember the MLflow run of a running retraining."""
     _update_owned(connection, retraining_id, owner, {"run_id": run_id})
-
-
-def prove(connection: Connection, retraining_id: str, owner: str) -> None:
-    """Raise FencedError unless the retraining is still running under this owner; locks it until commit."""
-    row = connection.execute(
-        select(retrainings.c.id)
-        .where(
-            retrainings.c.id == retraining_id,
-            retrainings.c.owner == owner,
-            retrainings.c.state == "running",
-        )
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise FencedError(f"retraining {retraining_id} is no longer run by {owner}; it must not write")
 
 
 def finish(

@@ -19,7 +19,7 @@ from mlplatform.errors import FencedError
 from mlplatform.retraining import retraining_limits, retraining_queue, unfinished_runs
 from mlplatform.retraining.memory_limit import told_by_code
 from mlplatform.retraining.readiness import ripeness
-from mlplatform.retraining.stall_notice import post_stall, stall_of
+from mlplatform.retraining.unsuccessful_retraining import post_stall, stall_of
 from mlplatform.retraining.withdrawal import withdraw
 from mlplatform.store import leases, tasks
 from registry.errors import RegistryError

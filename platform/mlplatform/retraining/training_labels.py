@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from mlplatform.context import Parts
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.retraining.labelled_images import Given, given_labels, pictures
-from mlplatform.serve.inference.image_codec import from_png
 from mlplatform.store import tasks
 from monitors.rules import Retraining
 from pipelines.curate import FOR_REVIEW, Quotas, SetAside

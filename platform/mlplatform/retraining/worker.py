@@ -16,8 +16,8 @@ from mlplatform.alerting import alert_records
 from mlplatform.clock import new_id
 from mlplatform.context import Parts
 from mlplatform.errors import FencedError, StoreUnavailableError
-from mlplatform.promotion import promotion_history
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion import promotion_history, retraining_fence
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import sentence_of, use_of
 from mlplatform.retraining.memory_limit import lift_limit, told
@@ -126,7 +126,7 @@ def _carry_out(
     def chosen(rows: Rows) -> None:
         used["labels"] = _use_of(rows, material)
         with parts.database.write() as connection:
-            retraining_queue.prove(connection, retraining_id, owner)
+            retraining_fence.prove(connection, retraining_id, owner)
             ask_people(connection, parts, family.name, f"label-review/{row.id}", material, rows.set_aside)
         pulse.now("training")
 
@@ -176,8 +176,10 @@ def _order(
     tags: dict[str, str],
     since: datetime | None = None,
 ) -> tuple[Order, Material, int | None]:
-    parts.champions.show_quarantines(family.name, thorough=True)  # the gate's record goes by the registry's tags
-    current = parts.champions.current(family.name)
+    promotion_service(parts).show_quarantines(
+        family.name, thorough=True
+    )  # the gate's record goes by the registry's tags
+    current = promotion_service(parts).current(family.name)
     champion = None
     if current is not None:
         champion = champion_of(parts.catalog, family, current.to_version, parts.model_cache, MODEL_FILE)
@@ -250,7 +252,7 @@ def _promote(
         verdict=verdict,
         retraining=retraining,
     )
-    return parts.champions.promote(change)
+    return promotion_service(parts).promote(change)
 
 
 def _close(
@@ -296,7 +298,7 @@ class Pulse:
         for patience in (True, True, True, False):
             try:
                 with self.parts.database.write() as connection:
-                    retraining_queue.prove(connection, self.retraining_id, self.owner)
+                    retraining_fence.prove(connection, self.retraining_id, self.owner)
                 return not self.lost.is_set()
             except FencedError:
                 self.lost.set()

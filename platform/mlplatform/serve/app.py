@@ -13,12 +13,15 @@ from fastapi_offline import FastAPIOffline
 
 from mlplatform.audit import audit_entries
 from mlplatform.errors import InvalidInputError, TooLargeError
+from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.feedback.review_tasks import MOST_AT_ONCE, next_answers
 from mlplatform.monitoring.report_files import whole_page
 from mlplatform.operations import queries
 from mlplatform.operations.operator_actions import acknowledge_alert, cancel_retraining
+from mlplatform.operations.prediction_view import PredictionDetail
 from mlplatform.predictions import prediction_records
 from mlplatform.retraining import retraining_queue
+from mlplatform.schema_base import NO_NUL
 from mlplatform.serialization import plain
 from mlplatform.serve.inference.idempotency import named_key
 from mlplatform.serve.inference.image_codec import SMALL_BODY
@@ -40,16 +43,13 @@ from mlplatform.serve.routes.openapi_examples import show_examples
 from mlplatform.serve.routes.request_body import JsonBody, Rows, shape_of
 from mlplatform.serve.routes.rollout_routes import add_trials
 from mlplatform.serve.schemas import (
-    NO_NUL,
     PREDICT_BODY,
     PROBLEMS,
     ExplainIn,
     ExplainOut,
     FeedbackBody,
-    FeedbackIn,
     FeedbackMany,
     FeedbackOut,
-    PredictionDetail,
     PredictOut,
     RetrainIn,
     RetrainOut,

@@ -9,8 +9,8 @@ from typing import Final
 import uvicorn
 
 from mlplatform.alerting.links import http_address
-from mlplatform.cli.output import say
 from mlplatform.context import build
+from mlplatform.host.console import say
 from mlplatform.host.file_permissions import check_spool_owner
 from mlplatform.recording.db_writer import ProcessWriter
 from mlplatform.serve.app import create_app

@@ -3,27 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL's texts cannot hold the character
-EARLIEST_YEAR = 1970
-
-
-def _storable(at: datetime) -> datetime:
-    if at.year < EARLIEST_YEAR:
-        raise ValueError(f"times before {EARLIEST_YEAR} are not taken")
-    return at
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelName(Body):
-    """Which model made an answer."""
-
-    name: str
-    version: int
+from mlplatform.feedback.label_schema import FeedbackIn
+from mlplatform.schema_base import NO_NUL, Body, ModelName
 
 
 class PredictionOut(Body):
@@ -63,23 +46,6 @@ class ExplainOut(Body):
     overlay: str
     model: ModelName
     prediction_id: str | None
-
-
-class FeedbackIn(Body):
-    """A label for one prediction. `at` is when it was given; it defaults to now."""
-
-    prediction_id: str = Field(min_length=1, max_length=64, pattern=NO_NUL)
-    label: str = Field(min_length=1, max_length=64, description="One of the model's classes.")
-    source: Literal["audit", "correction", "delayed"] = Field(
-        "correction",
-        description="audit: drawn at random for review, estimates accuracy; delayed: truth that arrived later, "
-        "estimates accuracy; correction: a reported error, trains but never estimates.",
-    )
-    reviewer: str = Field("", max_length=200, pattern=NO_NUL, description="Who says so; the key's holder if empty.")
-    at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
-    idempotency_key: str = Field(
-        "", max_length=200, pattern=NO_NUL, description="One giving of a label: sent again, nothing is taken again."
-    )
 
 
 class ReviewOut(Body):
@@ -140,42 +106,6 @@ class RetrainOut(Body):
 
     id: str
     joined: bool
-
-
-class LabelOut(Body):
-    """A current label of a prediction."""
-
-    label: str
-    source: str
-    at: datetime
-
-
-class ShadowOut(Body):
-    """What another version would have answered to the same picture."""
-
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    model: ModelName
-
-
-class PredictionDetail(Body):
-    """A recorded prediction with its labels."""
-
-    id: str
-    at: datetime
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    latency_ms: float
-    model: ModelName
-    image_hash: str
-    request_id: str
-    client_id: str
-    tags: dict[str, str]
-    role: str = Field(description="champion, or canary: who answered.")
-    labels: list[LabelOut]
-    shadows: list[ShadowOut]
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

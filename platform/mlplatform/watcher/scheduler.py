@@ -12,32 +12,36 @@ from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mlplatform.alerting import evaluations
+from mlplatform.alerting.audit_contradiction import anchor_or_alarm
 from mlplatform.alerting.dispatcher import courier
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.alerting.recording_loss_notice import post_losses
-from mlplatform.alerting.tampering_notice import anchor_or_alarm
+from mlplatform.alerting.recording_loss import post_losses
 from mlplatform.audit.checkpoints import Anchoring
 from mlplatform.clock import EPOCH
 from mlplatform.context import Parts
 from mlplatform.errors import FencedError, PlatformError, SettingsError, StoreUnavailableError
 from mlplatform.feedback.label_ingestion import match_waiting
-from mlplatform.host.clock_steps import ClockSteps, due_slot
+from mlplatform.host.clock_steps import ClockSteps, due_slot, slot_of
 from mlplatform.monitoring.config_changes import note_rules
+from mlplatform.monitoring.drift_report import draw
 from mlplatform.monitoring.evaluate import graver, turn
+from mlplatform.monitoring.input_drift import Looker
 from mlplatform.monitoring.rule_inputs import Measure, examine, examine_missed, measured
 from mlplatform.monitoring.sampling_plan import replan
-from mlplatform.operations.queries import WATCHER, leader_lease
 from mlplatform.promotion.probation_monitor import Warden
+from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.promotion.rollout_analysis import Referee
 from mlplatform.retention.apply_retention import Pace, retain
 from mlplatform.retraining.supervisor import Governor
 from mlplatform.store import leases, tasks
+from mlplatform.store.leadership import WATCHER, leader_lease
 from mlplatform.watcher.isolated_executor import Aside
 from monitors.errors import MonitorError
 from monitors.rules import Rule
@@ -55,11 +59,6 @@ RETAIN_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 """Within this time a watcher that was asked to end has ended, whatever hangs."""
 STEP_SECONDS = 1.0
-
-
-def slot_of(now: datetime, every: timedelta) -> datetime:
-    """The schedule slot a moment belongs to: multiples of the interval since 1970, alike for all watchers."""
-    return EPOCH + ((now - EPOCH) // every) * every
 
 
 @dataclass
@@ -81,6 +80,8 @@ class Watcher:
                 f"{self.parts.family.name!r}; make them the same"
             )
         self._governor = Governor(self.parts)
+        self._drift = Looker(self.parts)
+        self._compare = partial(draw, drift=self._drift)
         self._courier = courier(self.parts)
         self._warden = Warden(self.parts)
         self._anchoring = Anchoring(self.parts)
@@ -153,7 +154,7 @@ class Watcher:
         """Evaluate a rule for the current slot, once among all watchers."""
         if (lease := self._lease) is not None:  # read once: another thread renews and loses it
             slot = self._slot(rule)
-            evaluation = turn(self.parts, rule, slot, lease)
+            evaluation = turn(self.parts, rule, slot, lease, self._drift)
             if evaluation is not None:
                 log.info("%s: %s", rule.name, evaluation.state)
                 self._measure_later(rule, evaluation)
@@ -173,7 +174,7 @@ class Watcher:
             self._measuring.submit(_steady(self._measure_newest), rule)
 
     def _measure_newest(self, rule: Rule) -> None:
-        examine(self.parts, *self._unmeasured.pop(rule.name), self.measure)
+        examine(self.parts, *self._unmeasured.pop(rule.name), self.measure, self._compare)
         examine_missed(self.parts, rule, self.measure)
 
     def deliver(self) -> None:
@@ -216,7 +217,7 @@ class Watcher:
             leases.prove(connection, lease)
             tasks.close_settled_audits(connection, self.parts.rules.model, self.parts.clock())
             post_losses(connection, self.parts)
-        if self.parts.champions.reconcile(self.parts.family.name):
+        if promotion_service(self.parts).reconcile(self.parts.family.name):
             log.warning("the champion alias did not agree with the history and was set right")
 
     def match(self) -> None:

@@ -5,9 +5,9 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from mlplatform.alerting.alert_explanation import explain
 from mlplatform.context import Parts
 from mlplatform.operations import queries
+from mlplatform.operations.alert_explanation import explain
 from mlplatform.operations.store_totals import in_words
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"

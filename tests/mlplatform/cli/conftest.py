@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mlplatform.cli import app, exit_code
 from mlplatform.context import Parts
-from mlplatform.promotion.promotion_service import Change
+from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.settings import Settings
 from registry.catalog import Catalog
 from registry.runs import Tracking
@@ -112,5 +112,5 @@ def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     parts = Parts(Settings())
     parts.__dict__["database"] = store.database
-    parts.champions.promote(Change("digits", 1, None, "first", "test", "because"))
+    promotion_service(parts).promote(Change("digits", 1, None, "first", "test", "because"))
     return parts

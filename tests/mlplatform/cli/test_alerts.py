@@ -10,10 +10,10 @@ from mlplatform.clock import utc_now
 from mlplatform.context import Parts
 from mlplatform.demo.receivers import receivers
 from mlplatform.feedback import label_records
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.promotion import promotion_history
-from mlplatform.watcher.scheduler import slot_of
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, rule

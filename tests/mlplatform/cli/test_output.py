@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mlplatform.cli.output import print_json, print_table, say
+from mlplatform.cli.output import print_table
+from mlplatform.host.console import print_json, say
 
 
 def test_json_is_one_value_with_times_as_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ from mlplatform.client import (
     UnreadableError,
 )
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.inference.image_codec import from_png, to_png
+from mlplatform.predictions.stored_image import from_png, to_png
 from mlplatform.serve.state import Server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening

@@ -13,7 +13,7 @@ import pytest
 
 from mlplatform.client import Client, Retries
 from mlplatform.demo.traffic import Sent, Tally, Traffic, accuracy
-from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.predictions.stored_image import from_png
 from pipelines.data import ImageSet
 
 CLASSES = tuple("0123456789")

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.serve.inference.image_codec import to_png
 from mlplatform.serve.inference.model_slot import Holder
 from mlplatform.serve.inference.predict import Asked
 from mlplatform.serve.state import Server

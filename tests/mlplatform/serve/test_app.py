@@ -19,11 +19,11 @@ from mlplatform.alerting import evaluations
 from mlplatform.clock import utc_now
 from mlplatform.context import Parts
 from mlplatform.predictions import prediction_records, sampling_plans
+from mlplatform.predictions.stored_image import from_png, to_png
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.app import create_app
-from mlplatform.serve.inference.image_codec import from_png, to_png
 from mlplatform.serve.observability.prometheus_metrics import Metrics
 from mlplatform.serve.state import Server
 from monitors.sampling import Plan

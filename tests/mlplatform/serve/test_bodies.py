@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mlplatform.serve.schemas import FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
+from mlplatform.feedback.label_schema import FeedbackIn
+from mlplatform.serve.schemas import FeedbackBody, FeedbackMany, RetrainIn
 
 ADAPTER: TypeAdapter[FeedbackIn | FeedbackMany] = TypeAdapter(FeedbackBody)
 

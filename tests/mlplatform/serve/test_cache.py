@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from mlplatform.context import Parts
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.serve.inference.predict import Asked
 from mlplatform.serve.inference.prediction_cache import REST_SECONDS, Cache, RedisAnswers, cache_of
 from mlplatform.serve.state import Server, assemble

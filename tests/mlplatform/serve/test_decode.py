@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import Decoder, among_images, from_png, is_small, to_png
+from mlplatform.predictions.stored_image import from_png, to_png
+from mlplatform.serve.inference.image_codec import Decoder, among_images, is_small
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 

@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import requests
-from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.serve.state import Server, assemble
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture

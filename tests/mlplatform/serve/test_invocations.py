@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.inference.image_codec import to_png
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.serve.state import Server, assemble
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture

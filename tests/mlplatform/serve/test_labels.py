@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
+from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.retraining.labelled_images import given_labels
 from mlplatform.serve.middleware.auth_middleware import Caller
 from mlplatform.serve.routes.feedback_service import take_labels
-from mlplatform.serve.schemas import FeedbackIn
 from mlplatform.serve.state import Server, assemble
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import audit_log

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mlplatform.context import Parts
-from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.serve.state import Server, assemble
 from pipelines.edge import EdgeModel
 from pipelines.labelled import load_labelled

@@ -8,9 +8,10 @@ import pytest
 from starlette.requests import Request
 
 from mlplatform.errors import InvalidInputError, TooLargeError
+from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.serve.inference.image_codec import SMALL_BODY
 from mlplatform.serve.routes.request_body import JsonBody, Rows, shape_of
-from mlplatform.serve.schemas import ExplainIn, FeedbackBody, FeedbackIn, FeedbackMany, RetrainIn
+from mlplatform.serve.schemas import ExplainIn, FeedbackBody, FeedbackMany, RetrainIn
 from mlplatform.serve.thread_pool import Pool
 
 LABEL = b'{"prediction_id":"p","label":"4"}'

@@ -16,6 +16,7 @@ from sqlalchemy import make_url, select, text
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.predictions import prediction_records
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Answer, Counts, Recorder
 from mlplatform.recording.spool.codec import from_bytes
@@ -23,7 +24,6 @@ from mlplatform.recording.spool.directory import Shelf
 from mlplatform.recording.spool.framing import frames, measured
 from mlplatform.recording.spool.loss_ledger import lost_since
 from mlplatform.recording.spool.quarantined_rows import REFUSED
-from mlplatform.serve.inference.image_codec import from_png
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions as table
 from pipelines.data import content_hash

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError
+from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.idempotency import Repeats, lasting_ids
-from mlplatform.serve.schemas import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.schemas import PredictionOut, PredictOut
 from mlplatform.serve.state import Server, assemble
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import loaded, running

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from mlplatform.predictions.prediction_records import Prediction, Recorded, find, record
+from mlplatform.predictions.prediction_records import Recorded, find, record
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import Database
+from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import prediction, recorded
 

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.alerting.alert_details import Dossier, dossier, firing, run_of
+from mlplatform.alerting.notice_composer import firing, run_of
 from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError
+from mlplatform.operations.alert_details import Dossier, dossier
 from mlplatform.retraining import retraining_queue
 from mlplatform.store.tables.core import retrainings as rows
 from tests.mlplatform.loop_world import tick

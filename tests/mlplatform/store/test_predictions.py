@@ -10,7 +10,7 @@ from mlplatform.clock import new_id
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.inference.image_codec import from_png
+from mlplatform.predictions.stored_image import from_png
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START, picture, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing

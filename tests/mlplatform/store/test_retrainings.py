@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event
 
 from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.promotion import promotion_history
+from mlplatform.promotion import promotion_history, retraining_fence
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import Limits, Wait, last_attempt, useless_streak, wait_of
 from mlplatform.retraining.retraining_queue import Retraining
@@ -327,7 +327,7 @@ def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: s
         with pytest.raises(FencedError):
             retraining_queue.finish(connection, key, owner, "failed", START + HOUR)
         with pytest.raises(FencedError):
-            retraining_queue.prove(connection, key, owner)
+            retraining_fence.prove(connection, key, owner)
         assert retraining_queue.hand_back(connection, key, owner, START + HOUR) is None
     assert found(database, key) == before
 
@@ -490,7 +490,7 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     key = running(database, "a")
 
     def promote_slowly(connection: Connection) -> None:
-        retraining_queue.prove(connection, key, "a")
+        retraining_fence.prove(connection, key, "a")
         promotion_history.append(
             connection,
             model_name="digits",

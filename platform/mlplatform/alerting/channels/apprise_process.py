@@ -1,8 +1,8 @@
 """What the process behind `push` does: read one message, send it through Apprise, say how that went, end.
 
 Run as `python -m mlplatform.alerting.channels.apprise_process` with JSON on its input; it answers
-{"error": text, "refused": text}, both empty for success. Its memory is limited, because libraries read whole answers, and it ends with the process that started it.
-What libraries log repeats addresses, so nobody keeps its error output.
+{"error": text, "refused": text}, both empty for success. Its memory is limited, because libraries read whole answers,
+and it ends with the process that started it. What libraries log repeats addresses, so nobody keeps its error output.
 """
 
 import ctypes

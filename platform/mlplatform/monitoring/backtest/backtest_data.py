@@ -8,11 +8,11 @@ from typing import Final, Literal
 from sqlalchemy import Connection
 
 from mlplatform.feedback import label_history
+from mlplatform.host.clock_steps import slot_of
 from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, Latencies, LatencyWindow
 from mlplatform.monitoring.backtest.rule_replay import Watched, WatchedLabels, WatchedLatency
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
-from mlplatform.watcher.scheduler import slot_of
 from monitors.probation import Probation
 from monitors.rules import AlertsConfig, Rule
 

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mlplatform.predictions.prediction_records import Prediction
+from mlplatform.store.prediction import Prediction
 from pipelines.data import content_hash
 
 LENGTH_BYTES = 4

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from mlplatform.context import Parts
 from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.predictions import prediction_records
+from mlplatform.predictions.stored_image import from_png
+from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.heatmaps import Mapper
-from mlplatform.serve.inference.image_codec import Decoder, Grey, from_png
+from mlplatform.serve.inference.image_codec import Decoder, Grey
 from mlplatform.serve.inference.model_slot import Holder
-from mlplatform.serve.schemas import ExplainIn, ExplainOut, ModelName
+from mlplatform.serve.schemas import ExplainIn, ExplainOut
 from pipelines.errors import ModelFormatError
 from registry.package import MODEL_FILE
 

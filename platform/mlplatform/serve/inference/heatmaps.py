@@ -3,8 +3,8 @@
 PyTorch and Captum take 300 MiB and seconds to import, in which other threads stand still. In a process of its own that
 burdens no answer, and where memory is short only explanations are refused.
 
-As a program (`python -m mlplatform.serve.inference.heatmaps`) it is that process: a line of JSON in, a line of JSON out. It
-ends when its input does, which is when the server ends or dies.
+As a program (`python -m mlplatform.serve.inference.heatmaps`) it is that process: a line of JSON in, a line of JSON
+out. It ends when its input does, which is when the server ends or dies.
 """
 
 import json
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mlplatform.serve.inference.image_codec import Grey, from_png, to_png
+from mlplatform.predictions.stored_image import from_png, to_png
+from mlplatform.serve.inference.image_codec import Grey
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 
 if TYPE_CHECKING:

@@ -8,19 +8,14 @@ import base64
 import re
 import struct
 import threading
-import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache
-from io import BytesIO
 from math import inf
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image
-from zlib_ng import zlib_ng
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from pipelines.payloads import Amounts, PayloadError, PayloadTooLargeError, shown
@@ -214,30 +209,3 @@ def is_small(data: bytes) -> bool:
         return False
     columns, rows = struct.unpack(">II", data[16:24])
     return bool(max(columns, LEAST_SIDE) * max(rows, LEAST_SIDE) <= SMALL_PIXELS)
-
-
-def to_png(image: Grey) -> bytes:
-    """One grey image as PNG: what the store keeps. Written by hand: Pillow takes several times longer."""
-    height, width = image.shape
-    lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with its filter, none
-    lines[:, 1:] = image
-    return _head(height, width) + _chunk(b"IDAT", zlib_ng.compress(lines.tobytes(), 1)) + _END
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-_END = _chunk(b"IEND", b"")
-
-
-@lru_cache(16)
-def _head(height: int, width: int) -> bytes:
-    """What a PNG of grey begins with; a model has one size."""
-    return PNG_SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-
-
-def from_png(png: bytes) -> Grey:
-    """The grey image a PNG of the store holds."""
-    with Image.open(BytesIO(png), formats=("PNG",)) as opened:
-        return np.asarray(opened.convert("L"), dtype=np.uint8)

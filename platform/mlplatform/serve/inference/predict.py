@@ -13,9 +13,9 @@ import orjson
 
 from mlplatform.clock import new_id
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.predictions.prediction_records import Prediction
 from mlplatform.promotion.rollouts import CANARY, CHAMPION
 from mlplatform.recording.recorder import Answer
+from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.batcher import Computed
 from mlplatform.serve.inference.cached_inference import awaited
 from mlplatform.serve.inference.idempotency import lasting_ids
@@ -34,9 +34,10 @@ from mlplatform.serve.inference.model_slot import Loaded
 from mlplatform.serve.observability.request_timing import Passage
 from mlplatform.serve.observability.trace_context import kept_tags, read_trace
 from mlplatform.serve.protocols.raw_tensor import Tensor
-from mlplatform.serve.schemas import ModelName, PredictionOut, PredictOut
+from mlplatform.serve.schemas import PredictionOut, PredictOut
 from mlplatform.serve.state import Server
 from mlplatform.serve.tuning.tuner import host_class
+from mlplatform.store.prediction import Prediction
 
 PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
 """How a PNG or a JPEG begins in base64, and what could hide that."""

@@ -7,9 +7,10 @@ from mlplatform.errors import InvalidInputError, NotFoundError, StoreUnavailable
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_records import Accepted
+from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.predictions import prediction_records
 from mlplatform.serve.middleware.auth_middleware import NOBODY, Caller
-from mlplatform.serve.schemas import FeedbackIn, FeedbackOut
+from mlplatform.serve.schemas import FeedbackOut
 from mlplatform.serve.state import Server
 
 FLUSH_SECONDS = 1.0

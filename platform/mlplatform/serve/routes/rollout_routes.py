@@ -7,8 +7,8 @@ from pydantic import AwareDatetime, Field
 
 from mlplatform.promotion.rollout_analysis import begin_trial, stop_trial
 from mlplatform.promotion.rollouts import Trial
+from mlplatform.schema_base import NO_NUL, Body
 from mlplatform.serve.routes.request_body import JsonBody
-from mlplatform.serve.schemas import NO_NUL, Body
 from mlplatform.serve.state import Server
 
 Version = Annotated[int, Path(ge=1, lt=2**31)]

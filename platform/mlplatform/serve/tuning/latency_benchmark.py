@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from mlplatform.predictions.stored_image import to_png
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import Decoder, to_png
+from mlplatform.serve.inference.image_codec import Decoder
 from mlplatform.serve.inference.model_slot import Loaded
 from mlplatform.serve.tuning.compute_config import Plan
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlplatform.alerting.alert_details import Dossier, dossier
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.links import links_of
 from mlplatform.context import Parts
+from mlplatform.operations.alert_details import Dossier, dossier
 from monitors import wording
 from monitors.alerts import Alert
 from monitors.controls import escape_controls

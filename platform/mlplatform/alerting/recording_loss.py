@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting.notifications import post_alone
 from mlplatform.context import Parts
-from mlplatform.operations.queries import ALIVE
 from mlplatform.store import leases
 from mlplatform.store.database import file_of
 from mlplatform.store.file_identity import replacements
+from mlplatform.store.leadership import ALIVE
 from mlplatform.store.leases import Heartbeat
 from monitors.loss import Loss
 

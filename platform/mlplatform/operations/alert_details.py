@@ -7,11 +7,11 @@ from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations, outbox
 from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.alerting.notice_composer import run_of
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import tasks
 from mlplatform.store.tables.core import alerts as alert_rows
 from mlplatform.store.tables.core import outbox as outbox_rows
-from mlplatform.store.tables.core import retrainings as retraining_rows
 from mlplatform.store.tables.core import tasks as task_rows
 from monitors.alerts import Alert
 
@@ -53,31 +53,6 @@ def dossier(connection: Connection, alert_id: str) -> Dossier:
         ],
         run_id=run_of(connection, alert.model, alert.version),
     )
-
-
-def run_of(connection: Connection, model_name: str, version: int) -> str | None:
-    """The training run of a version that a retraining of this platform made."""
-    query = select(retraining_rows.c.run_id).where(
-        retraining_rows.c.pipeline == model_name, retraining_rows.c.candidate_version == version
-    )
-    run_id: str | None = connection.scalar(query.order_by(retraining_rows.c.id.desc()).limit(1))
-    return run_id
-
-
-def firing(connection: Connection, model_name: str, version: int, rule: str) -> list[tuple[Alert, str]]:
-    """The alerts of a rule and version that fire, acknowledged or not, with their sentences."""
-    query = (
-        select(alert_rows.c.id, alert_rows.c.sentence)
-        .where(
-            alert_rows.c.rule == rule,
-            alert_rows.c.model_name == model_name,
-            alert_rows.c.model_version == version,
-            alert_rows.c.state.in_(("firing", "acknowledged")),
-        )
-        .order_by(alert_rows.c.key)
-        .limit(MOST)
-    )
-    return [(alert_records.find(connection, row.id), row.sentence) for row in connection.execute(query)]
 
 
 def _notices(connection: Connection, alert: Alert) -> list[outbox.Message]:
