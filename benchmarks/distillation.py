@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.losses import Lesson, by_labels, by_teacher, teach
+from pipelines.builtin.digits import BEST, COMPACT, load
 from pipelines.data import ImageSet
-from pipelines.evaluate import wilson
-from pipelines.families.digits import BEST, COMPACT, load
-from pipelines.lessons import Lesson, by_labels, by_teacher, teach
-from pipelines.mixture import capped
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import logits_of
+from pipelines.engines.torch_engine import logits_of
+from pipelines.evaluation.classification_scores import wilson
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_mix import capped
 
 MOST_PARAMETERS = 25_000
 STUDENT = replace(BEST, name="student", channels=(8, 20, 36), dropout=0.0, augmentation=COMPACT.augmentation)

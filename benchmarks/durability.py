@@ -38,7 +38,7 @@ from mlplatform.recording.spool.directory import Shelf
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import Prediction
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.proxy import Door
 
 QUICK_SERVER = {"PLATFORM_POLL_SECONDS": "0.5", "PLATFORM_BASELINE_CALLS": "40", "PLATFORM_LOG_LEVEL": "warning"}

@@ -19,22 +19,22 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monitors.comparison import Profile, compare
-from monitors.drift import SAMPLE, level_of
-from monitors.expected import Minute, advance
-from monitors.permutation import holm
-from monitors.rules import AlertsConfig, Rule
-from monitors.sequential import Detector
-from monitors.window import Doubts
-from pipelines.embedding import Embedder
-from pipelines.family import find_family
-from pipelines.imagestats import image_stats
-from pipelines.mixture import capped
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable, load, save
-from pipelines.scanner import second_scanner
-from pipelines.train import fit
-from registry.confidence import calibrate, in_steps
+from monitors.decisions.drift import SAMPLE, level_of
+from monitors.decisions.performance_estimation import Minute, advance
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.statistics.e_detector import Detector
+from monitors.statistics.permutation_test import holm
+from monitors.statistics.two_sample import Profile, compare
+from monitors.windows.window import Doubts
+from pipelines.discovery import find_family
+from pipelines.engines.embedding import Embedder
+from pipelines.engines.torch_engine import Predictor, exportable, load, save
+from pipelines.image.image_statistics import image_stats
+from pipelines.image.simulated_shift import second_scanner
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import capped
+from registry.confidence_bins import calibrate, in_steps
 
 Images = NDArray[np.uint8]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.edge_files import export_file
-from pipelines.engine import Engine
-from pipelines.families.digits import FAMILY, load
-from pipelines.model import build_network, parameter_count
-from pipelines.onnx_graph import export_onnx, load_onnx
-from pipelines.predict import exportable, measure_latency, save
-from pipelines.predict import load as load_pt2
-from registry.package import MODEL_FILE, ONNX_FILE
+from pipelines.builtin.digits import FAMILY, load
+from pipelines.edge.export import export_file
+from pipelines.engines.inference_engine import Engine
+from pipelines.engines.onnx_engine import export_onnx, load_onnx
+from pipelines.engines.torch_engine import exportable, measure_latency, save
+from pipelines.engines.torch_engine import load as load_pt2
+from pipelines.training.network import build_network, parameter_count
+from registry.model_package import MODEL_FILE, ONNX_FILE
 
 BATCHES = (1, 8, 32, 64, 128, 256)
 PROMISED_MS = 4.0

@@ -1,10 +1,11 @@
 """Promise: `best` reads 99.70 % of MNIST's test images or more, mean of three seeds, with at most 200 000 parameters.
 
-Trains the recipe through the same code that makes every candidate (`pipelines.train.fit`), one seed after the other, on
-MNIST's 60 000 training images (2 % of them, by content hash, only validate), and judges the exported model as a server
-loads it on all 10 000 test images, once, after the training has chosen its weights. Each seed is written into
-`docs/results/recogniser.json` as it ends, so that a series that was broken off keeps what is done; seeds that a recipe
-and revision already have are not trained again. A training that was killed goes on from its checkpoint.
+Trains the recipe through the same code that makes every candidate (`pipelines.training.training_loop.fit`), one seed
+after the other, on MNIST's 60 000 training images (2 % of them, by content hash, only validate), and judges the
+exported model as a server loads it on all 10 000 test images, once, after the training has chosen its weights. Each
+seed is written into `docs/results/recogniser.json` as it ends, so that a series that was broken off keeps what is done;
+seeds that a recipe and revision already have are not trained again. A training that was killed goes on from its
+checkpoint.
 
 `--quick` trains one epoch on 3 000 images, writes no file and judges the way through, not the promise.
 """
@@ -24,17 +25,18 @@ from typing import Any
 
 import torch
 
+from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.data import ImageSet, split_by_hash
-from pipelines.evaluate import Judgement, judge
-from pipelines.families.digits import MNIST_TRAIN_FRACTIONS
-from pipelines.family import Family, find_family
-from pipelines.idx import load_idx_folder
-from pipelines.mixture import capped
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import exportable, load, save
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.discovery import find_family
+from pipelines.engines.torch_engine import exportable, load, save
+from pipelines.evaluation.classification_scores import Judgement, judge
+from pipelines.pipeline import Family
 from pipelines.recipe import Recipe
-from pipelines.train import EpochMetrics, Fitted, fit
-from registry.provenance import git_revision
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_loop import EpochMetrics, Fitted, fit
+from pipelines.training.training_mix import capped
+from registry.run_provenance import git_revision
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "recogniser.json"

@@ -14,16 +14,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from pipelines.attack import fgsm, pgd, right_under
-from pipelines.corruptions import LEVELS, corrupted
+from benchmarks.losses import by_labels, defensively, teach, under_attack, under_noise
+from benchmarks.randomized_smoothing import certify
+from pipelines.builtin.digits import COMPACT, load
+from pipelines.candidate.plots import png_of
 from pipelines.data import ImageSet
-from pipelines.families.digits import COMPACT, load
-from pipelines.figures import png_of
-from pipelines.lessons import by_labels, defensively, teach, under_attack, under_noise
-from pipelines.mixture import capped
-from pipelines.model import build_network
-from pipelines.predict import as_batch
-from pipelines.smoothing import certify
+from pipelines.engines.torch_engine import as_batch
+from pipelines.evaluation.adversarial import fgsm, pgd, right_under
+from pipelines.image.corruptions import LEVELS, corrupted
+from pipelines.training.network import build_network
+from pipelines.training.training_mix import capped
 
 EPSILONS = (0.05, 0.1, 0.2)
 HARDENED_FOR = 0.1

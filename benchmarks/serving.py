@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.shim.stage import QUIET, System, prepare, systems
 from mlplatform.errors import ProcessError
 from mlplatform.host.processes import Child, Fleet, answers, ended_by_signals, free_port
-from pipelines.onnx_graph import load_onnx
+from pipelines.engines.onnx_engine import load_onnx
 
 PEERS: Final = ("mlflow", "bentoml", "litserve")
 STARTING_SECONDS: Final = 120.0

@@ -26,10 +26,10 @@ from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Trial
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from monitors.duel import Duel
-from pipelines.family import find_family
-from pipelines.model import build_network
-from pipelines.predict import exportable, load, save, set_threads
+from monitors.statistics.paired_test import Duel
+from pipelines.discovery import find_family
+from pipelines.engines.torch_engine import exportable, load, save, set_threads
+from pipelines.training.network import build_network
 from registry.catalog import Catalog
 
 ROOT = Path(__file__).parent.parent

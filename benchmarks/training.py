@@ -1,11 +1,11 @@
 """Promise: training is three times faster than the loop tutorials teach, and 85 % of its time is the network's own.
 
 Three loops take turns on the same rows, network, batch size and movements of the images, one thread each: ours
-(`pipelines.train.fit`, whole batches moved as tensors, channels last, the recipe's precision), and a DataLoader with
-one transform per image, alone and with two worker processes. Rates are by the clock, the second epoch of each turn
-counts, medians over the turns; `speedup` compares with the faster DataLoader. The network's own share is measured in
-processor seconds, which neighbours on the machine disturb less, on one batch that is already moved: forward, loss,
-backward, step and mean of the weights. `--quick` takes fewer rows and turns.
+(`pipelines.training.training_loop.fit`, whole batches moved as tensors, channels last, the recipe's precision), and a
+DataLoader with one transform per image, alone and with two worker processes. Rates are by the clock, the second epoch
+of each turn counts, medians over the turns; `speedup` compares with the faster DataLoader. The network's own share is
+measured in processor seconds, which neighbours on the machine disturb less, on one batch that is already moved:
+forward, loss, backward, step and mean of the weights. `--quick` takes fewer rows and turns.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch.nn import functional
 
 from benchmarks.tutorial.loop import Digits, seconds_of
 from benchmarks.tutorial.transforms import Transform
-from pipelines.augment import augment
+from pipelines.builtin.digits import FAMILY
 from pipelines.data import ImageSet
-from pipelines.families.digits import FAMILY
-from pipelines.idx import load_idx_folder
-from pipelines.model import build_network
-from pipelines.optdigits import load_optdigits
-from pipelines.optimise import Average, Optimiser
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.augmentation import augment
 from pipelines.recipe import Recipe
-from pipelines.train import fit
+from pipelines.training.network import build_network
+from pipelines.training.optimizer import Average, Optimiser
+from pipelines.training.training_loop import fit
 
 WORKERS = 2
 

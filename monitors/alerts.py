@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from monitors.decisions.finding import Finding
 from monitors.errors import AlertError
-from monitors.finding import Finding
-from monitors.rules import Rule, Severity
+from monitors.rules.alerts_config import Rule, Severity
 
 AlertState = Literal["pending", "firing", "acknowledged", "resolved", "superseded"]
 Kind = Literal["firing", "resolved", "repeat", "escalated"]

@@ -13,8 +13,8 @@ import yaml
 
 from registry.card_changes import summary
 from registry.errors import CardError
-from registry.gate import Verdict
-from registry.paired import exact_bounds
+from registry.gate.paired_comparison import exact_bounds
+from registry.gate.verdict import Verdict
 
 INTERVAL_TAIL = 0.025
 MARKS = {True: "passed", False: "failed", None: "not settled"}

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from registry.connection import Connection
 from registry.errors import RegistryError
-from registry.package import digests, save_package
-from registry.patience import again_while_away
-from registry.provenance import provenance
+from registry.mlflow_connection import Connection
+from registry.model_package import digests, save_package
+from registry.run_provenance import provenance
+from registry.store_retries import again_while_away
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from mlplatform.cli import app
 from mlplatform.operations.scaffold import default_text, env_example, rules_template, write_starters
 from mlplatform.settings import Settings
-from monitors.rules import json_schema
+from monitors.rules.alerts_config import json_schema
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

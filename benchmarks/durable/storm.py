@@ -27,7 +27,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
 from mlplatform.store.tables.monitoring import tallies
 from pipelines.data import ImageSet
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 
 READY_SECONDS = 120.0
 PATIENCE = 6

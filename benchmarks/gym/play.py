@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario
 from benchmarks.gym.stage import CLASS_LIMIT, START, Shown, Stage
 from mlplatform.retraining import retraining_queue
-from monitors.finding import NO_DATA
+from monitors.decisions.finding import NO_DATA
 
 WATCHED = ("accuracy-drop", "class-error")
 POISON_PER_HOUR = 4

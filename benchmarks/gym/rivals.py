@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from monitors.sequential import Observation, begin, observe
+from monitors.statistics.e_detector import Observation, begin, observe
 
 Bits = Sequence[int]
 """1 for a wrong answer, 0 for a right one, in the order labels became known."""

@@ -35,12 +35,12 @@ from mlplatform.store.leadership import leader_lease
 from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.monitoring import audits, plans
 from monitors.alerts import Alert
-from monitors.watching import null_of
-from pipelines.families.digits import BEST, COMPACT, FAMILY
-from pipelines.family import Family
-from pipelines.predict import Predictor
-from pipelines.retrain import champion_of
-from registry.package import MODEL_FILE
+from monitors.decisions.rule_detectors import null_of
+from pipelines.builtin.digits import BEST, COMPACT, FAMILY
+from pipelines.candidate.training_spec import champion_of
+from pipelines.engines.torch_engine import Predictor
+from pipelines.pipeline import Family
+from registry.model_package import MODEL_FILE
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HOST: Final = "gym"

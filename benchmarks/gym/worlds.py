@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.data import ImageSet, Split, bucket, split_by_hash
-from pipelines.idx import load_idx_folder
-from pipelines.optdigits import load_optdigits
-from pipelines.qmnist import with_writers
-from pipelines.scanner import second_scanner
-from pipelines.usps import load_usps
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.datasets.qmnist import with_writers
+from pipelines.datasets.usps import load_usps
+from pipelines.image.simulated_shift import second_scanner
 
 Images = NDArray[np.uint8]
 Change = Callable[[Images, float, int], Images]
@@ -136,7 +136,7 @@ def bright(images: Images, strength: float, seed: int) -> Images:
 
 
 def rescanned(images: Images, strength: float, seed: int) -> Images:
-    """Another device (`pipelines.scanner`)."""
+    """Another device (`pipelines.image.simulated_shift`)."""
     del strength
     return second_scanner(images, seed + 70)
 

@@ -26,13 +26,13 @@ def main() -> None:
         with parts.database.read() as connection:
             newest = replace(evaluations.recent(connection, limit=1, rule=RULE)[0], state="suspect")
         rule = next(rule for rule in parts.rules.rules if rule.name == RULE)
-        from monitors import metrics  # Evidently's import is no part of a look
+        from monitors.windows import evidently_adapter  # Evidently's import is no part of a look
 
         def look() -> dict[str, float]:
             found = examine(parts, rule, newest).measured
             if found is None:
                 raise SystemExit("Evidently measured nothing; the log says why")
-            return {"rows": found["n_predictions"], "most": metrics.MAX_ROWS}
+            return {"rows": found["n_predictions"], "most": evidently_adapter.MAX_ROWS}
 
         started = peak_mib()
         print(json.dumps(measured(look, repeats) | {"start_mib": started, "peak_mib": peak_mib()}))

@@ -34,9 +34,9 @@ from mlplatform.store.tables.monitoring import (
     tallies,
     tally_sums,
 )
-from monitors.sampling import stratum_of
-from monitors.tally import latency_bin
-from registry.confidence import step_of
+from monitors.statistics.review_sampling import stratum_of
+from monitors.windows.window_counts import latency_bin
+from registry.confidence_bins import step_of
 
 WRITTEN_TOGETHER: Final = 500
 """As many as the recorder writes in one transaction at most."""

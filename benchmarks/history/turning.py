@@ -21,7 +21,7 @@ from mlplatform.monitoring.evaluate import turn
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease
-from monitors.rules import Rule
+from monitors.rules.alerts_config import Rule
 
 EVERY: Final = timedelta(minutes=5)
 ROUND: Final = EVERY + timedelta(minutes=1)

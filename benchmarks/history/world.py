@@ -14,7 +14,7 @@ import numpy as np
 
 from mlplatform.feedback.label_precedence import Source
 from mlplatform.predictions.stored_image import to_png
-from monitors.sampling import Plan, draw, make_plan, stratum_of
+from monitors.statistics.review_sampling import Plan, draw, make_plan, stratum_of
 from pipelines.data import content_hash
 
 MODEL: Final = "digits"

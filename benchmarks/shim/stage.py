@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.peers import environment
 from mlplatform.context import Parts
 from mlplatform.settings import Settings
-from pipelines.family import find_family
-from pipelines.model import build_network
-from pipelines.onnx_graph import portable
-from pipelines.predict import Predictor, exportable
+from pipelines.discovery import find_family
+from pipelines.engines.onnx_engine import portable
+from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
-from registry.package import ONNX_FILE
+from registry.model_package import ONNX_FILE
 
 HERE: Final = Path(__file__).parent
 PINS: Final = ("bentoml==1.4.40", "litserve==0.2.19", "onnxruntime==1.32.0", "numpy>=2.2,<3")

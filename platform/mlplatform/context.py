@@ -19,8 +19,9 @@ from mlplatform.network.proxies import without_proxy_for_this_host
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.timeouts import Patience
-from monitors.rules import AlertsConfig, load_rules
-from pipelines.family import Family, find_family
+from monitors.rules.alerts_config import AlertsConfig, load_rules
+from pipelines.discovery import find_family
+from pipelines.pipeline import Family
 from registry.catalog import Catalog
 from registry.runs import Tracking
 

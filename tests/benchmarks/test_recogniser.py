@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import recogniser
-from pipelines.families.digits import BEST
-from pipelines.idx import TEST, TRAIN
+from pipelines.builtin.digits import BEST
+from pipelines.datasets.idx_files import TEST, TRAIN
 
 
 def training(seed: int, accuracy: float) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from benchmarks.tutorial.loop import Digits, seconds_of
 from benchmarks.tutorial.transforms import Transform
-from pipelines.augment import augment
-from pipelines.families.digits import BEST, COMPACT
-from pipelines.model import build_network
-from pipelines.optdigits import load_optdigits
+from pipelines.builtin.digits import BEST, COMPACT
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.augmentation import augment
 from pipelines.recipe import Augmentation
+from pipelines.training.network import build_network
 
 ROWS = load_optdigits().take(range(64))
 

@@ -22,7 +22,7 @@ from mlplatform.predictions.stored_image import to_png
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 
 RULES = """\
 version: 1

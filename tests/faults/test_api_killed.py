@@ -14,7 +14,7 @@ from mlplatform.feedback.label_ingestion import match_waiting
 from mlplatform.host.processes import answers, free_port
 from mlplatform.predictions.stored_image import to_png
 from mlplatform.store.tables.core import feedback, predictions
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
 
 

@@ -23,7 +23,7 @@ from mlplatform.recording.spool.directory import look
 from mlplatform.recording.spool.quarantined_rows import Asides
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
 
 DESCRIPTORS = 256

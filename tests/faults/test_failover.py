@@ -9,7 +9,7 @@ from mlplatform.context import build
 from mlplatform.host.processes import answers, free_port
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.settings import Settings
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
 from tests.mlplatform.store.own_database import Own, own_database
 

@@ -12,7 +12,7 @@ import pytest
 from mlplatform.host.processes import answers, free_port
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions.stored_image import to_png
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
 
 

@@ -15,8 +15,8 @@ from mlplatform.host.processes import Fleet, answers, free_port
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
-from pipelines.edge_files import copy_server
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.edge.export import copy_server
 from tests.faults.conftest import QUICK, RULES, World
 from tests.faults.outbound import Outbound, compiled
 

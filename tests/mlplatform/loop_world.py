@@ -12,8 +12,8 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import leader_lease
 from monitors.alerts import Alert
-from monitors.rules import Rule
-from monitors.window import Measured, Window
+from monitors.rules.alerts_config import Rule
+from monitors.windows.window import Measured, Window
 from tests.mlplatform.conftest import FakeCatalog, FakeClock, prediction, recorded
 
 SECRET = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw=="

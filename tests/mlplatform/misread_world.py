@@ -9,7 +9,7 @@ from mlplatform.clock import new_id
 from mlplatform.context import Parts
 from mlplatform.feedback import label_records
 from monitors.alerts import Alert, AlertState, Kind
-from monitors.notify import Subject
+from monitors.notices.notice import Subject
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import RULES, notices, promote, rule, tick, with_rules
 

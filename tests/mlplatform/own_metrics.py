@@ -2,7 +2,7 @@
 
 import threading
 
-from monitors.window import Window
+from monitors.windows.window import Window
 
 ENTERED, GO_ON = threading.Event(), threading.Event()
 

@@ -16,7 +16,7 @@ from mlplatform.promotion.probation_monitor import Warden
 from mlplatform.promotion.probations import Probation, listed
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from monitors.rules import Source
+from monitors.rules.alerts_config import Source
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, lease_of, promote, tick, with_rules
 

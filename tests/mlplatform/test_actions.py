@@ -10,9 +10,9 @@ from mlplatform.context import Parts
 from mlplatform.monitoring.alert_actions import AUDIT_BATCH, act
 from mlplatform.monitoring.evaluate import turn
 from monitors.alerts import Alert
-from monitors.finding import Finding
-from monitors.kinds import Action
-from monitors.rules import Rule
+from monitors.decisions.finding import Finding
+from monitors.rules.alerts_config import Rule
+from monitors.rules.metric_catalog import Action
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import (
     RULES,

@@ -22,9 +22,9 @@ from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import record
 from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.core import metadata
-from monitors.finding import NO_DATA
-from monitors.kinds import KINDS
-from monitors.rules import AlertsConfig, Rule
+from monitors.decisions.finding import NO_DATA
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.rules.metric_catalog import KINDS
 from tests.mlplatform.conftest import START, prediction
 from tests.mlplatform.loop_world import answer, promote, tick, with_rules
 

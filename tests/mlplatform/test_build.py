@@ -13,7 +13,7 @@ from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
 from monitors.errors import RulesError
 from pipelines.errors import UnknownPipelineError
-from registry.server import quiet_environment
+from registry.mlflow_server import quiet_environment
 from tests.mlplatform.conftest import FakeClock
 
 

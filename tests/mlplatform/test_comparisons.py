@@ -10,8 +10,8 @@ from mlplatform.monitoring.drift_report import draw, first_window
 from mlplatform.monitoring.rule_inputs import examine, window_of
 from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
-from monitors.rules import Rule
-from monitors.window import Window
+from monitors.rules.alerts_config import Rule
+from monitors.windows.window import Window
 from tests.mlplatform.loop_world import counting, reports, rule, with_rules
 from tests.mlplatform.test_early import SURE, WATCHED, crown, look, serve
 

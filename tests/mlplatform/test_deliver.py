@@ -20,7 +20,7 @@ from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from monitors.signature import verify
+from monitors.notices.webhook_signature import verify
 from tests.mlplatform.loop_world import (
     RULES,
     SECRET,

@@ -17,7 +17,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database, file_of
 from mlplatform.store.file_identity import StoreReplacedError, notes_of
-from registry.server import quiet_environment
+from registry.mlflow_server import quiet_environment
 from tests.mlplatform.conftest import FakeCatalog, FakeClock
 from tests.mlplatform.loop_world import RULES, lease_of, promote, with_rules
 

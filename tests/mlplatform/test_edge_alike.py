@@ -8,7 +8,7 @@ from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.inference.image_codec import Decoder
-from pipelines.edge import EdgeModel, Refused
+from pipelines.edge.edge_server import EdgeModel, Refused
 
 HEIGHT, WIDTH = 28, 24
 SERVER = Decoder(HEIGHT, WIDTH, max_images=8, max_pixels=25e6)

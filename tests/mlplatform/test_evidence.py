@@ -16,7 +16,7 @@ from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
 from monitors.alerts import Alert
-from monitors.window import Baseline, HostLatency, Window
+from monitors.windows.window import Baseline, HostLatency, Window
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import promote, rule, tick, with_rules
 

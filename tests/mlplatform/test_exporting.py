@@ -7,12 +7,12 @@ import pytest
 from mlplatform.context import Parts
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.operations.model_export import export
-from pipelines.edge_files import SERVER_FILES
-from pipelines.families.digits import COMPACT
-from pipelines.model import build_network
-from pipelines.onnx_graph import export_onnx
-from pipelines.predict import exportable, save
-from registry.package import MODEL_FILE, ONNX_FILE
+from pipelines.builtin.digits import COMPACT
+from pipelines.edge.export import SERVER_FILES
+from pipelines.engines.onnx_engine import export_onnx
+from pipelines.engines.torch_engine import exportable, save
+from pipelines.training.network import build_network
+from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.mlplatform.conftest import FakeCatalog
 from tests.mlplatform.loop_world import promote
 

@@ -17,8 +17,8 @@ from mlplatform.monitoring.rule_inputs import tally_of, window_of
 from mlplatform.operations.diagnostics import examine as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
-from monitors.rules import Rule
-from monitors.sampling import Plan
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.review_sampling import Plan
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, notices, promote, rule, tick, with_rules
 

@@ -14,7 +14,7 @@ from mlplatform.retraining.label_use import sentence_of, starved_by, use_of
 from mlplatform.retraining.retraining_limits import Limits
 from mlplatform.retraining.supervisor import Governor
 from mlplatform.store import leases, tasks
-from pipelines.curate import Reason, SetAside
+from pipelines.labels.label_curation import Reason, SetAside
 from tests.mlplatform.conftest import FakeClock
 from tests.mlplatform.loop_world import RULES, notices, promote, with_rules
 from tests.mlplatform.test_doctor import clinic, look

@@ -21,21 +21,21 @@ from mlplatform.predictions.prediction_records import Recorded
 from mlplatform.predictions.stored_image import to_png
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import Prediction
-from monitors.comparison import EMBEDDING, Profile, compare
-from monitors.permutation import holm
-from monitors.window import Window
+from monitors.statistics.permutation_test import holm
+from monitors.statistics.two_sample import EMBEDDING, Profile, compare
+from monitors.windows.window import Window
+from pipelines.builtin.digits import COMPACT
 from pipelines.data import content_hash
-from pipelines.embedding import Embedder
-from pipelines.families.digits import COMPACT
-from pipelines.family import find_family
-from pipelines.idx import load_idx_folder
-from pipelines.imagestats import NAMES, image_stats
-from pipelines.model import build_network
-from pipelines.optdigits import load_optdigits
-from pipelines.predict import exportable, load, save
-from pipelines.scanner import second_scanner
-from pipelines.train import fit
-from registry.package import MODEL_FILE
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.discovery import find_family
+from pipelines.engines.embedding import Embedder
+from pipelines.engines.torch_engine import exportable, load, save
+from pipelines.image.image_statistics import NAMES, image_stats
+from pipelines.image.simulated_shift import second_scanner
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from registry.model_package import MODEL_FILE
 from tests.mlplatform.conftest import FakeCatalog, recorded
 from tests.mlplatform.loop_world import RULES, all_alerts, all_retrainings, promote, rule, tick, with_rules
 

@@ -19,10 +19,10 @@ from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.retraining import retraining_queue
 from monitors.alerts import Silence
+from monitors.decisions.finding import Finding
 from monitors.errors import MetricsError
-from monitors.finding import Finding
-from monitors.rules import Rule
-from monitors.window import Measured, Window
+from monitors.rules.alerts_config import Rule
+from monitors.windows.window import Measured, Window
 from tests.mlplatform.loop_world import (
     RULES,
     all_alerts,

@@ -24,7 +24,7 @@ from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.core import alert_changes, audit_log, evaluations, outbox
 from mlplatform.store.tables.core import alerts as alert_rows
 from monitors.alerts import Alert, Silence
-from monitors.rules import Rule
+from monitors.rules.alerts_config import Rule
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import promote, with_rules
 from tests.mlplatform.machines import DEPTH, PlatformMachine, drive

@@ -27,7 +27,7 @@ from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import turn
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from monitors.channels import EmailChannel
+from monitors.rules.channel_config import EmailChannel
 from tests.mlplatform.loop_world import RULES, answer, notices, promote, rule, tick, with_rules
 from tests.mlplatform.stubborn import Peer, lines, peer
 

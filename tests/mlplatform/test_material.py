@@ -20,13 +20,14 @@ from mlplatform.predictions.prediction_records import Recorded
 from mlplatform.predictions.stored_image import to_png
 from mlplatform.retraining.training_labels import Material, ask_people, gather, limits_for, quotas_of
 from mlplatform.store import tasks
-from monitors.rules import Quotas, Retraining
-from pipelines.curate import FOR_REVIEW, lineage
+from monitors.rules.alerts_config import Quotas, Retraining
+from pipelines.builtin.digits import FAMILY
+from pipelines.candidate.row_selection import Rows, choose_rows
+from pipelines.candidate.training_spec import Champion, Order
 from pipelines.data import ImageSet, Split, content_hash, held_back
-from pipelines.families.digits import FAMILY
-from pipelines.neighbours import fingerprint
-from pipelines.predict import Predictor
-from pipelines.retrain import Champion, Order, Rows, choose_rows
+from pipelines.engines.torch_engine import Predictor
+from pipelines.image.near_duplicates import fingerprint
+from pipelines.labels.label_curation import FOR_REVIEW, lineage
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import RULES, open_tasks, with_rules
 

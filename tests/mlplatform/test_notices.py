@@ -14,7 +14,7 @@ from mlplatform.monitoring.evaluate import turn
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.settings import Settings
 from monitors.alerts import Kind, Silence
-from monitors.notify import Subject
+from monitors.notices.notice import Subject
 from tests.mlplatform.loop_world import (
     RULES,
     SECRET,

@@ -12,12 +12,14 @@ from mlplatform.context import Parts
 from mlplatform.feedback.label_ingestion import write_labels
 from mlplatform.feedback.label_records import Label
 from mlplatform.retraining.training_labels import gather, limits_for, quotas_of
-from monitors.rules import Retraining
+from monitors.rules.alerts_config import Retraining
+from pipelines.builtin.digits import FAMILY
+from pipelines.candidate.make_candidate import make_candidate
+from pipelines.candidate.row_selection import Rows, choose_rows
+from pipelines.candidate.training_spec import Champion, Order
 from pipelines.data import ImageSet, Split
-from pipelines.families.digits import FAMILY
-from pipelines.predict import Predictor
-from pipelines.retrain import Champion, Order, Rows, choose_rows, make_candidate
-from pipelines.scanner import second_scanner
+from pipelines.engines.torch_engine import Predictor
+from pipelines.image.simulated_shift import second_scanner
 from tests.mlplatform.conftest import START
 from tests.mlplatform.loop_world import RULES, with_rules
 from tests.mlplatform.test_material import Reader, answered, chosen, trained, wrong

@@ -8,7 +8,7 @@ from mlplatform.context import Parts
 from mlplatform.errors import FencedError
 from mlplatform.monitoring.sampling_plan import FIRST, replan
 from mlplatform.predictions import review_samples, sampling_plans
-from monitors.sampling import Plan
+from monitors.statistics.review_sampling import Plan
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import RULES, answer, lease_of, promote, tick, with_rules
 from tests.mlplatform.test_loop import look

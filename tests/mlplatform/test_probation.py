@@ -22,7 +22,7 @@ from mlplatform.promotion.promotion_service import Champions, Change, promotion_
 from mlplatform.retraining.worker import train
 from mlplatform.watcher.scheduler import Watcher
 from mlplatform.web.dashboard import overview
-from monitors.sampling import Plan
+from monitors.statistics.review_sampling import Plan
 from registry.catalog import CHAMPION, QUARANTINE_TAG
 from registry.errors import CorruptModelError, RegistryUnavailableError
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded

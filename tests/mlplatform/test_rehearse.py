@@ -12,7 +12,7 @@ from mlplatform.demo.receivers import Mailbox, receivers
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
 from mlplatform.host.processes import free_port
 from mlplatform.settings import Settings
-from monitors.signature import verify
+from monitors.notices.webhook_signature import verify
 from tests.mlplatform.loop_world import SECRET, with_rules
 
 RULES = f"""\

@@ -15,7 +15,7 @@ from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.stored_image import from_png
 from mlplatform.retraining.labelled_images import given_labels
 from mlplatform.store import tasks
-from monitors.sampling import Plan
+from monitors.statistics.review_sampling import Plan
 from tests.mlplatform.conftest import picture, prediction, recorded
 from tests.mlplatform.loop_world import promote, tick, with_rules
 

@@ -8,7 +8,7 @@ from dotenv import dotenv_values
 from mlplatform.errors import ConflictError
 from mlplatform.operations.scaffold import default_text, env_example, rules_template, variables, write_starters
 from mlplatform.settings import Settings
-from monitors.rules import load_rules
+from monitors.rules.alerts_config import load_rules
 
 ROOT = Path(__file__).parents[2]
 

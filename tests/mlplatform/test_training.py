@@ -29,8 +29,8 @@ from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from pipelines.data import ImageSet, Split, content_hash
 from pipelines.errors import MissingDataError
-from pipelines.family import Family
-from pipelines.train import EpochMetrics
+from pipelines.pipeline import Family
+from pipelines.training.training_loop import EpochMetrics
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split

@@ -19,8 +19,8 @@ from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollout_analysis import Referee, begin_trial, stop_trial, told
 from mlplatform.promotion.rollouts import Trial
 from mlplatform.store.tables.core import predictions
-from monitors.duel import Duel
-from monitors.rules import Source
+from monitors.rules.alerts_config import Source
+from monitors.statistics.paired_test import Duel
 from registry.errors import UnknownVersionError
 from tests.mlplatform.conftest import FakeCatalog, FakeClock, prediction, recorded
 from tests.mlplatform.loop_world import lease_of, promote, tick, with_rules

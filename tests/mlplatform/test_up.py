@@ -22,7 +22,7 @@ from mlplatform.operations.local_stack import (
     start_platform,
 )
 from mlplatform.settings import Settings
-from registry.server import quiet_environment
+from registry.mlflow_server import quiet_environment
 from tests.mlplatform.loop_world import RULES
 from tests.mlplatform.test_processes import gone
 

@@ -22,7 +22,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from pipelines.data import Split
-from pipelines.family import Family
+from pipelines.pipeline import Family
 from registry.catalog import BEFORE_TAG
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, FakeClock

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from monitors.finding import Finding, State
-from monitors.kinds import KINDS
-from monitors.rules import Rule, Source
-from monitors.tally import LabelCount, Tally, latency_bin
-from monitors.window import Baseline, HostLatency, Row, Window
+from monitors.decisions.finding import Finding, State
+from monitors.rules.alerts_config import Rule, Source
+from monitors.rules.metric_catalog import KINDS
+from monitors.windows.window import Baseline, HostLatency, Row, Window
+from monitors.windows.window_counts import LabelCount, Tally, latency_bin
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGITS = tuple("0123456789")

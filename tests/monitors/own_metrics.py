@@ -2,7 +2,7 @@
 
 import sys
 
-from monitors.window import Window
+from monitors.windows.window import Window
 
 
 def share_of_threes(window: Window) -> float:

@@ -1,6 +1,6 @@
 import json
 
-from monitors.alertmanager import alertmanager_payload, fingerprint
+from monitors.notices.alertmanager import alertmanager_payload, fingerprint
 from tests.monitors.told import group, notice
 
 # The keys of Alertmanager's webhook, version 4: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config

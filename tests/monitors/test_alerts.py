@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.alerts import Alert, Silence, Step, acknowledge, step, supersede
+from monitors.decisions.finding import State
 from monitors.errors import AlertError
-from monitors.finding import State
-from monitors.rules import Rule
+from monitors.rules.alerts_config import Rule
 from tests.monitors.examples import NOON, finding, rule
 
 HOUR = timedelta(hours=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitors.challenger import failing
+from monitors.decisions.failure_rate import failing
 
 
 @pytest.mark.parametrize(("failed", "answered"), [(0, 0), (0, 10_000), (1, 0), (2, 10_000), (10, 2_000)])

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from monitors.channels import Channel, EmailChannel, is_secret, signing_key
+from monitors.rules.channel_config import Channel, EmailChannel, is_secret, signing_key
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

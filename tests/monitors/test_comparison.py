@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from monitors.comparison import EMBEDDING, Profile, compare, smirnov, told_apart
+from monitors.statistics.two_sample import EMBEDDING, Profile, compare, smirnov, told_apart
 
 Floats = NDArray[np.float64]
 

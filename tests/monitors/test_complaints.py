@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from monitors.estimate import Counted, error_share
-from monitors.sampling import draw, make_plan, stratum_of
+from monitors.statistics.review_sampling import draw, make_plan, stratum_of
+from monitors.statistics.weighted_share import Counted, error_share
 
 ANSWERS = 3_000
 PER_DAY = 150

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitors.detect import decide
-from monitors.finding import silence_of
-from monitors.tally import LabelCount
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import silence_of
+from monitors.windows.window_counts import LabelCount
 from tests.monitors.examples import NOON, golden, rule, tally
 
 GOLDEN = golden(2976, 3000)

@@ -4,7 +4,13 @@ import unicodedata
 
 import pytest
 
-from monitors.controls import escape_controls, escape_lines, escape_parts, indent_further_lines, steering_texts
+from mlplatform.host.control_characters import (
+    escape_controls,
+    escape_lines,
+    escape_parts,
+    indent_further_lines,
+    steering_texts,
+)
 
 
 @pytest.mark.parametrize(

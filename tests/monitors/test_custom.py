@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from monitors.custom import function_of, measure_rows
-from monitors.detect import decide
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import Finding
 from monitors.errors import MetricsError
-from monitors.finding import Finding
-from monitors.tally import Sampled
-from monitors.window import Window
+from monitors.windows.user_metrics import function_of, measure_rows
+from monitors.windows.window import Window
+from monitors.windows.window_counts import Sampled
 from tests.monitors.examples import golden, labelled, row, rule, tally, window
 
 ROWS = labelled(90, 10, "3")

@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from monitors.detect import decide
-from monitors.finding import Finding
-from monitors.window import Baseline, Row
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import Finding
+from monitors.windows.window import Baseline, Row
 from tests.monitors.examples import golden, labelled, row, rule, tally
 
 GOLDEN = golden(2976, 3000, 5.0, 300)  # 99.2 %

@@ -1,4 +1,4 @@
-from monitors.document import dotted, read_document
+from monitors.rules.yaml_document import dotted, read_document
 
 
 def faults(text: str, env: dict[str, str] | None = None) -> list[str]:

@@ -6,13 +6,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from monitors.comparison import Comparison, Measure
-from monitors.detect import decide
-from monitors.drift import level_of
-from monitors.finding import Finding
-from monitors.rules import AlertsConfig, Rule
-from monitors.tally import Tally
-from monitors.window import Baseline, First
+from monitors.decisions.decision import decide
+from monitors.decisions.drift import level_of
+from monitors.decisions.finding import Finding
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.statistics.two_sample import Comparison, Measure
+from monitors.windows.window import Baseline, First
+from monitors.windows.window_counts import Tally
 from tests.monitors.examples import DIGITS, NOON, WRITTEN, golden, rule
 
 BASELINE = replace(golden(990, 1000), first=First(dict.fromkeys(DIGITS, 100), NOON))

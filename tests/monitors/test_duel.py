@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monitors.duel import STAKES, Bout, Duel, describe, fight
 from monitors.errors import WindowError
+from monitors.statistics.paired_test import STAKES, Bout, Duel, describe, fight
 
 LEVEL = 0.05
 Floats = NDArray[np.float64]

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from monitors.errors import WindowError
-from monitors.estimate import Counted, Estimate, difference, error_share
-from monitors.intervals import exact, newcombe_difference
-from monitors.sampling import Plan, draw, make_plan, stratum_of
+from monitors.statistics.intervals import exact, newcombe_difference
+from monitors.statistics.review_sampling import Plan, draw, make_plan, stratum_of
+from monitors.statistics.weighted_share import Counted, Estimate, difference, error_share
 
 UNEQUAL = [  # shares of the answers, their error and the weight of their labels
     ((0.1, 0.3, 1.0), (0.9, 0.002, 20.0)),

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from monitors import metrics
 from monitors.errors import MetricsError, RulesError
-from monitors.evidently_metrics import COMPUTABLE, faults_of
-from monitors.rules import parse_rules
+from monitors.rules.alerts_config import parse_rules
+from monitors.rules.evidently_catalog import COMPUTABLE, faults_of
+from monitors.windows import evidently_adapter
 from tests.monitors.examples import DIGITS
 
 MORE: Mapping[str, Mapping[str, object]] = {
@@ -59,7 +59,7 @@ def test_the_table_names_metrics_of_evidently_only() -> None:
 def test_what_is_taken_gives_a_number(name: str) -> None:
     for params, part in written(name):
         assert list(faults_of(name, params, part)) == []
-        assert math.isfinite(metrics.tried(name, params, part, DIGITS)), (params, part)
+        assert math.isfinite(evidently_adapter.tried(name, params, part, DIGITS)), (params, part)
 
 
 @pytest.mark.parametrize("name", [each for each in installed() if each not in COMPUTABLE])
@@ -73,12 +73,12 @@ def test_what_is_refused_gives_no_number_whatever_it_is_made_with(name: str) -> 
 def numbers(name: str, params: Mapping[str, Any]) -> Iterator[float]:
     """What the metric gives when it is made so: none where it cannot be computed, else each of its first numbers."""
     try:
-        yield metrics.tried(name, params, None, DIGITS)
+        yield evidently_adapter.tried(name, params, None, DIGITS)
     except MetricsError as error:
         parts = str(error).partition(" gives ")[2].partition("; choose one")
         for part in parts[0].split(", ")[:2] if parts[1] else []:
             with suppress(MetricsError):
-                yield metrics.tried(name, params, part, DIGITS)
+                yield evidently_adapter.tried(name, params, part, DIGITS)
     except (AttributeError, AssertionError, NotImplementedError):  # Evidently's own, where something is not there
         return
 

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from monitors.detect import decide, settled
+from monitors.decisions.decision import decide, settled
+from monitors.decisions.finding import Finding
+from monitors.decisions.performance_estimation import BLOCK, Minute, advance, definition, expected_errors, null_of
 from monitors.errors import WindowError
-from monitors.estimate import mean_of
-from monitors.expected import BLOCK, Minute, advance, definition, expected_errors, null_of
-from monitors.finding import Finding
-from monitors.rules import Rule
-from monitors.sequential import Detector
-from monitors.tally import Tally
-from monitors.window import Baseline, Doubts
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import Detector
+from monitors.statistics.weighted_share import mean_of
+from monitors.windows.window import Baseline, Doubts
+from monitors.windows.window_counts import Tally
 from tests.monitors.examples import DIGITS, NOON, golden, rule
 
 ERRORS = {0: 0.6, 1: 0.3, 2: 0.1, 3: 0.02, 4: 0.001}

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitors.detect import decide
-from monitors.finding import NO_DATA, Finding
-from monitors.groups import MOST_GROUPS
-from monitors.notify import about_keys
-from monitors.tally import LabelCount, Tally
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import NO_DATA, Finding
+from monitors.decisions.group_gap import MOST_GROUPS
+from monitors.notices.notice import about_keys
+from monitors.windows.window_counts import LabelCount, Tally
 from tests.monitors.examples import golden, rule, tally
 
 GAP = rule("group_gap", above="3 points", by="scanner", min_samples=50)
@@ -92,7 +92,7 @@ def test_holm_lets_the_next_group_reach_a_little_less_once_one_is_proved() -> No
 
 def _low(found: Finding, counts: Mapping[str, tuple[int, int]], name: str, confidence: float) -> float:
     """The limit by counts that this module does not share: Newcombe on the pooled others."""
-    from monitors.intervals import newcombe_difference
+    from monitors.statistics.intervals import newcombe_difference
 
     right, wrong = counts[name]
     others = [each for other, each in counts.items() if other != name]

@@ -6,13 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from monitors.errors import WindowError
-from monitors.intervals import (
-    binomial_tail,
-    exact,
-    labels_needed,
-    newcombe_difference,
-    rank_limits,
-)
+from monitors.statistics.intervals import binomial_tail, exact, labels_needed, newcombe_difference, rank_limits
 
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (3, 10), (10, 10), (190, 200), (1, 5000)])

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from monitors.errors import MetricsError
-from monitors.jackknife import GROUPS, estimate
-from monitors.window import Row
+from monitors.windows.jackknife import GROUPS, estimate
+from monitors.windows.window import Row
 from tests.monitors.examples import NOON
 
 

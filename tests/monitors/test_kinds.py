@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from monitors.detect import DECISIONS
-from monitors.kinds import KINDS, family_of, kind_of
-from monitors.quantities import parse_threshold
+from monitors.decisions.decision import DECISIONS
+from monitors.rules.metric_catalog import KINDS, family_of, kind_of
+from monitors.rules.units import parse_threshold
 
 
 def test_every_kind_of_metric_is_decided_and_its_example_is_a_threshold() -> None:

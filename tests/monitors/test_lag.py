@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitors.detect import decide
-from monitors.finding import Finding
-from monitors.tally import Lag
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import Finding
+from monitors.windows.window_counts import Lag
 from tests.monitors.examples import golden, rule, tally
 
 DAY = 86_400.0

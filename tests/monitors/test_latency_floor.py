@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from monitors.detect import decide
-from monitors.finding import Finding
-from monitors.pace import slower
-from monitors.tally import latency_bin
-from registry.gate import GatePolicy, replay
-from registry.gate import decide as verdict_on
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import Finding
+from monitors.decisions.latency_regression import slower
+from monitors.windows.window_counts import latency_bin
+from registry.gate.verdict import GatePolicy, replay
+from registry.gate.verdict import decide as verdict_on
 from tests.monitors.examples import golden, row, rule, tally
 from tests.registry.world import evidence, exact
 

@@ -1,8 +1,8 @@
 """What channels are told when a server loses predictions."""
 
-from monitors.loss import Loss, loss_alert, loss_webhook
-from monitors.push import push_payload
-from monitors.slack import slack_payload
+from monitors.notices.apprise_payload import push_payload
+from monitors.notices.lost_predictions_notice import Loss, loss_alert, loss_webhook
+from monitors.notices.slack import slack_payload
 from tests.monitors.examples import NOON
 
 FORGOTTEN = Loss("digits", "host:1:a", 1200, 3, NOON, {"Dashboard": "https://host/"}, "k-1")

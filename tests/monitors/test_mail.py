@@ -2,8 +2,8 @@ from dataclasses import replace
 from email import message_from_bytes, message_from_string, policy
 from email.message import EmailMessage
 
-from monitors.mail import email_message
-from monitors.notify import Notice
+from monitors.notices.email_message import email_message
+from monitors.notices.notice import Notice
 from tests.monitors.examples import NOON
 from tests.monitors.told import group, notice
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from monitors.mute import MuteHours
+from monitors.rules.quiet_hours import MuteHours
 
 
 def hours(begin: str = "22:00", end: str = "07:00", **written: object) -> MuteHours:

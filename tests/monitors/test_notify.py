@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from monitors.alerts import Kind
-from monitors.notify import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text, said
+from monitors.notices.notice import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text, said
 from tests.monitors.examples import rule
 from tests.monitors.told import CLASSES, THE_RULE, fired, group, notice
 

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from monitors.decisions.latency_regression import paces, slower
 from monitors.errors import WindowError
-from monitors.pace import paces, slower
-from monitors.tally import Bins, latency_bin
-from monitors.window import HostLatency
+from monitors.windows.window import HostLatency
+from monitors.windows.window_counts import Bins, latency_bin
 
 
 def bins(values: np.ndarray) -> Bins:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitors.errors import WindowError
-from monitors.permutation import ENOUGH, holm, p_value
+from monitors.statistics.permutation_test import ENOUGH, holm, p_value
 
 Floats = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from monitors.errors import RulesError
-from monitors.probation import Probation, parse_level
-from monitors.rules import AlertsConfig, parse_rules
+from monitors.rules.alerts_config import AlertsConfig, parse_rules
+from monitors.rules.probation_policy import Probation, parse_level
 
 RULES = """\
 version: 1

@@ -1,4 +1,4 @@
-from monitors.push import push_payload
+from monitors.notices.apprise_payload import push_payload
 from tests.monitors.told import group, notice
 
 

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from monitors.jackknife import estimate
-from monitors.quality import calibration_error, macro_f1
-from monitors.window import Row
-from registry.calibration import calibration_error as as_the_gate_has_it
+from monitors.windows.jackknife import estimate
+from monitors.windows.row_statistics import calibration_error, macro_f1
+from monitors.windows.window import Row
+from registry.calibration_metrics import calibration_error as as_the_gate_has_it
 from tests.monitors.examples import NOON
 
 

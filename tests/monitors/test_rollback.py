@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from monitors.mail import email_message
-from monitors.push import push_payload
-from monitors.rollback import Rollback, rollback_alert, rollback_webhook
-from monitors.slack import slack_payload
+from monitors.notices.apprise_payload import push_payload
+from monitors.notices.email_message import email_message
+from monitors.notices.rollback_notice import Rollback, rollback_alert, rollback_webhook
+from monitors.notices.slack import slack_payload
 from tests.monitors.examples import NOON
 
 REASON = "Of 40 labelled answers, 9 that version 3 read wrong are read right by version 2, and 0 the other way round."

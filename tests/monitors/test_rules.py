@@ -8,8 +8,8 @@ import yaml
 from pydantic import ValidationError
 
 from monitors.errors import RulesError
-from monitors.kinds import KINDS
-from monitors.rules import AlertsConfig, json_schema, load_rules, parse_rules
+from monitors.rules.alerts_config import AlertsConfig, json_schema, load_rules, parse_rules
+from monitors.rules.metric_catalog import KINDS
 from tests.monitors.examples import rule as a_rule
 
 SHIPPED = Path(__file__).parents[2] / "alerts.yaml"

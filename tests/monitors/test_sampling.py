@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitors.errors import WindowError
-from monitors.sampling import Plan, draw, make_plan, stratum_of
+from monitors.statistics.review_sampling import Plan, draw, make_plan, stratum_of
 
 ANSWERS = {"1 0": 50.0, "1 3": 5_000.0, "7 0": 200.0, "7 3": 4_750.0}
 ERROR = {"1 0": 0.4, "1 3": 0.002, "7 0": 0.3, "7 3": 0.004}

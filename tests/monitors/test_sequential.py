@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from monitors.errors import WindowError
-from monitors.sequential import (
+from monitors.statistics.e_detector import (
     STAKES,
     Detector,
     Observation,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitors.errors import WindowError
-from monitors.shares import same_mix, total_variation
+from monitors.statistics.class_mix import same_mix, total_variation
 
 EVEN = dict.fromkeys("0123456789", 100)
 

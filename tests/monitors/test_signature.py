@@ -1,6 +1,6 @@
 import pytest
 
-from monitors.signature import sign, signed_headers, verify
+from monitors.notices.webhook_signature import sign, signed_headers, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"test": 2432232314}'

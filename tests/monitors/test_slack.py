@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from monitors.alerts import Kind
-from monitors.notify import Notice, Subject
-from monitors.slack import slack_payload, without_pictures
+from monitors.notices.notice import Notice, Subject
+from monitors.notices.slack import slack_payload, without_pictures
 from tests.monitors.told import CLASSES, fired, group, notice, thumbnail
 
 

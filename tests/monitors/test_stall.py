@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitors.mail import email_message
-from monitors.push import push_payload
-from monitors.slack import slack_payload
-from monitors.stall import Stall, stall_alert, stall_webhook
+from monitors.notices.apprise_payload import push_payload
+from monitors.notices.email_message import email_message
+from monitors.notices.slack import slack_payload
+from monitors.notices.unsuccessful_retraining_notice import Stall, stall_alert, stall_webhook
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LABELS = "It learnt from 45 of 2,100 labels and was judged on 37. Set aside: 1,810 over quota."

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from monitors.suspects import Answer, batch, contradicted, misread, thresholds
+from monitors.statistics.label_audit import Answer, batch, contradicted, misread, thresholds
 
 CLASSES = ("a", "b", "c")
 

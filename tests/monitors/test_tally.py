@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitors.errors import WindowError
-from monitors.tally import Judged, LabelCount, bin_limits, bin_of_rank, latency_bin
+from monitors.windows.window_counts import Judged, LabelCount, bin_limits, bin_of_rank, latency_bin
 from tests.monitors.examples import NOON, labelled, tally
 
 

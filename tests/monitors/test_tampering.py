@@ -1,9 +1,9 @@
 """What channels are told when the audit log contradicts its anchors."""
 
-from monitors.mail import email_message
-from monitors.push import push_payload
-from monitors.slack import slack_payload
-from monitors.tampering import MOST_FAULTS, Tampering, tampering_alert, tampering_webhook
+from monitors.notices.apprise_payload import push_payload
+from monitors.notices.audit_contradiction_notice import MOST_FAULTS, Tampering, tampering_alert, tampering_webhook
+from monitors.notices.email_message import email_message
+from monitors.notices.slack import slack_payload
 from tests.monitors.examples import NOON
 
 FAULTS = tuple(f"chain log: link {number} is gone" for number in range(MOST_FAULTS + 2))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitors.detect import decide
-from monitors.finding import Finding, silence_of
-from monitors.wording import amount
+from monitors.decisions.decision import decide
+from monitors.decisions.finding import Finding, silence_of
+from monitors.rules.formatting import amount
 from tests.monitors.examples import NOON, golden, rule, tally
 
 

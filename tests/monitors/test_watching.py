@@ -7,12 +7,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from monitors.detect import decide, settled
+from monitors.decisions.decision import decide, settled
+from monitors.decisions.rule_detectors import WHOLE, advance, definition, null_of
 from monitors.errors import WindowError
-from monitors.rules import Rule, Source
-from monitors.sequential import Detector, begin, reset
-from monitors.tally import Judged
-from monitors.watching import WHOLE, advance, definition, null_of
+from monitors.rules.alerts_config import Rule, Source
+from monitors.statistics.e_detector import Detector, begin, reset
+from monitors.windows.window_counts import Judged
 from tests.monitors.examples import DIGITS, NOON, golden, labelled, rule, tally
 
 GOLDEN = golden(2976, 3000)

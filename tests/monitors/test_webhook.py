@@ -1,6 +1,6 @@
 import json
 
-from monitors.webhook import webhook_payload
+from monitors.notices.webhook import webhook_payload
 from tests.monitors.told import group, notice
 
 

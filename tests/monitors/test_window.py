@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitors.errors import WindowError
-from monitors.window import Baseline, HostLatency, Row
+from monitors.windows.window import Baseline, HostLatency, Row
 from tests.monitors.examples import NOON, row, window
 
 

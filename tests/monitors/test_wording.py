@@ -1,5 +1,5 @@
-from monitors.quantities import parse_duration
-from monitors.wording import amount, baseline, counted, duration, interval, listed, percent
+from monitors.rules.formatting import amount, baseline, counted, duration, interval, listed, percent
+from monitors.rules.units import parse_duration
 
 
 def test_each_metric_speaks_in_its_own_unit() -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from itertools import count
 
 from monitors.alerts import Alert, Kind, step
-from monitors.notify import Notice, Subject, Thumbnail, idempotency_key
-from monitors.rules import Rule
+from monitors.notices.notice import Notice, Subject, Thumbnail, idempotency_key
+from monitors.rules.alerts_config import Rule
 from tests.monitors.examples import NOON, finding, rule
 
 THE_RULE = rule(action="retrain", severity="critical", runbook="https://wiki.example/accuracy")

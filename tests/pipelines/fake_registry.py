@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.family import CARD_KEYS, Family
-from pipelines.predict import Exportable, Predictor, save
+from pipelines.engines.torch_engine import Exportable, Predictor, save
+from pipelines.pipeline import CARD_KEYS, Family
 from registry.catalog import Catalog, Version
 from registry.errors import UnknownVersionError
-from registry.package import MODEL_FILE
+from registry.model_package import MODEL_FILE
 from registry.runs import Run, RunStatus, Tracking
 from tests.pipelines.conftest import TINY, draw_bars
 

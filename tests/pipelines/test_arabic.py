@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.discovery import find_family
+from pipelines.engines.torch_engine import exportable, load, save
 from pipelines.errors import MissingDataError
-from pipelines.evaluate import judge
-from pipelines.family import find_family
-from pipelines.mixture import mix
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import exportable, load, save
-from pipelines.train import fit
+from pipelines.evaluation.classification_scores import judge
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix
 
 MADBASE = Path(os.environ.get("PLATFORM_TEST_MNIST_DIR", "")).parent / "madbase"
 has_madbase = pytest.mark.skipif(

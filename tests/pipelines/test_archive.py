@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.archive import checked
+from pipelines.engines.safe_pt2 import checked
+from pipelines.engines.torch_engine import exportable, load, save
 from pipelines.errors import ModelFormatError
-from pipelines.model import build_network
-from pipelines.predict import exportable, load, save
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY
 
 CLASSES = ("upright", "lying")

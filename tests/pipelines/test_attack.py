@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.attack import fgsm, pgd, right_under
+from pipelines.engines.graph_split import halves, logits_module
+from pipelines.engines.torch_engine import Predictor, as_batch, exportable, load, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.model import build_network
-from pipelines.predict import Predictor, as_batch, exportable, load, save
-from pipelines.robustness import cheap_look, under_attack, under_corruptions
-from pipelines.surgery import halves, logits_module
-from pipelines.train import fit
+from pipelines.evaluation.adversarial import fgsm, pgd, right_under
+from pipelines.evaluation.robustness import cheap_look, under_attack, under_corruptions
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")

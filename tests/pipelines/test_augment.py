@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.augment import _stroked, _warp, augment
+from pipelines.image.augmentation import _stroked, _warp, augment
 from pipelines.recipe import Augmentation
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.bootstrap import intervals
-from pipelines.evaluate import judge
+from pipelines.evaluation.bootstrap_intervals import intervals
+from pipelines.evaluation.classification_scores import judge
 
 CLASSES = ("a", "b", "c")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.builtin.characters import CLASSES, class_map
+from pipelines.discovery import find_family
+from pipelines.engines.torch_engine import Predictor, exportable
 from pipelines.errors import CorruptDataError, MissingDataError
-from pipelines.evaluate import judge
-from pipelines.families.characters import CLASSES, class_map
-from pipelines.family import find_family
-from pipelines.mixture import mix
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable
-from pipelines.train import fit
+from pipelines.evaluation.classification_scores import judge
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix
 
 
 def draw_glyphs(folder: Path, characters: str, each: int) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.charts import confused_pictures, reliability_diagram
+from pipelines.candidate.plots import confused_pictures, reliability_diagram
 from pipelines.errors import DataError
-from registry.calibration import reliability
+from registry.calibration_metrics import reliability
 
 CLASSES = ("a", "b")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.checkpoint import KEPT, checkpoint_file, read_checkpoint, write_checkpoint
+from pipelines.training.training_checkpoint import KEPT, checkpoint_file, read_checkpoint, write_checkpoint
 
 
 def test_a_state_comes_back_as_it_was_kept(tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.compare import best_ever, gate_rows, gather, side_by_side
+from pipelines.candidate.gate_evidence import best_ever, gate_rows, gather, side_by_side
+from pipelines.candidate.row_selection import Rows, choose_rows
+from pipelines.candidate.training_spec import Champion, Order
 from pipelines.data import ImageSet, Split
-from pipelines.evaluate import judge
-from pipelines.family import Family
-from pipelines.retrain import Champion, Order, Rows, choose_rows
+from pipelines.evaluation.classification_scores import judge
+from pipelines.pipeline import Family
 from registry.catalog import QUARANTINE_TAG
-from registry.evidence import Evidence, First
-from registry.gate import decide
-from registry.marks import ROWS_FILE, GateRows, Marks
+from registry.gate.evidence import Evidence, First
+from registry.gate.row_outcomes import ROWS_FILE, GateRows, Marks
+from registry.gate.verdict import decide
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import (
     EASY,

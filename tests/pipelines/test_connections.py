@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from pipelines.connections import MOST_CONNECTIONS, REQUEST_SECONDS, BoundedServer
+from pipelines.edge.bounded_server import MOST_CONNECTIONS, REQUEST_SECONDS, BoundedServer
 
 ASKED = b"GET / HTTP/1.1\r\n\r\n"
 

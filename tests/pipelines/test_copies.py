@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.copies import apart
-from pipelines.curate import keep_apart
 from pipelines.data import FeedbackRows, ImageSet
-from pipelines.neighbours import CHUNK_ROWS, first_alike, near_duplicates
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.near_duplicates import CHUNK_ROWS, first_alike, near_duplicates
+from pipelines.labels.duplicate_separation import apart
+from pipelines.labels.label_curation import keep_apart
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.corruptions import LEVELS, corrupted
+from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
-from pipelines.optdigits import load_optdigits
+from pipelines.image.corruptions import LEVELS, corrupted
 
 IMAGES = load_optdigits().images[:40]
 

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.curate import (
+from pipelines.data import FeedbackRows, ImageSet
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.errors import DataError
+from pipelines.image.near_duplicates import fingerprint
+from pipelines.image.simulated_shift import second_scanner
+from pipelines.labels.label_curation import (
     Curated,
     Quotas,
     Reason,
@@ -23,12 +28,7 @@ from pipelines.curate import (
     lineage,
     settle,
 )
-from pipelines.data import FeedbackRows, ImageSet
-from pipelines.errors import DataError
-from pipelines.neighbours import fingerprint
-from pipelines.optdigits import load_optdigits
-from pipelines.origin import Answers, Origin, Source, Witnesses
-from pipelines.scanner import second_scanner
+from pipelines.labels.label_provenance import Answers, Origin, Source, Witnesses
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.test_neighbours import seen_again
 

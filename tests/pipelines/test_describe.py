@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from pipelines.describe import describe
-from pipelines.evaluate import Judgement, judge
-from pipelines.examine import examine
-from pipelines.family import Family
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable
-from pipelines.retrain import Order, choose_rows
-from pipelines.train import EpochMetrics, Fitted
+from pipelines.candidate.candidate_report import examine
+from pipelines.candidate.model_card import describe
+from pipelines.candidate.row_selection import choose_rows
+from pipelines.candidate.training_spec import Order
+from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.evaluation.classification_scores import Judgement, judge
+from pipelines.pipeline import Family
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import EpochMetrics, Fitted
 from registry.card import Card, render
-from registry.gate import decide_first
+from registry.gate.verdict import decide_first
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import EASY, bars_family, bars_split, feedback_on
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.datasets.qmnist import has_writers
+from pipelines.discovery import find_family
+from pipelines.engines.torch_engine import Predictor, exportable
 from pipelines.errors import MissingDataError
-from pipelines.evaluate import judge
-from pipelines.family import find_family
-from pipelines.mixture import mix
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import Predictor, exportable
-from pipelines.qmnist import has_writers
-from pipelines.train import fit
+from pipelines.evaluation.classification_scores import judge
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix
 
 SIDES = ("train", "validation", "golden", "stream")
 

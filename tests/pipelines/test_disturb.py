@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.disturb import NOISE, disturbed
+from pipelines.image.corruptions import NOISE, disturbed
 from tests.pipelines.conftest import draw_bars
 
 IMAGES = draw_bars(20, 1).images

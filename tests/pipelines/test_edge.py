@@ -21,15 +21,15 @@ import pytest
 from PIL import Image
 
 from pipelines.data import ImageSet
-from pipelines.edge import EdgeModel, Refused, make_server
-from pipelines.edge_files import SERVER_FILES, compare_file, copy_server, export_file
+from pipelines.edge.edge_server import EdgeModel, Refused, make_server
+from pipelines.edge.export import SERVER_FILES, compare_file, copy_server, export_file
+from pipelines.engines.executorch_engine import load_pte
+from pipelines.engines.onnx_engine import export_onnx
+from pipelines.engines.torch_engine import exportable, load, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.model import build_network
-from pipelines.onnx_graph import export_onnx
-from pipelines.predict import exportable, load, save
-from pipelines.pte import load_pte
-from pipelines.train import fit
-from registry.package import MODEL_FILE, ONNX_FILE
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.embedding import Embedder, embed
+from pipelines.engines.embedding import Embedder, embed
+from pipelines.engines.torch_engine import Exportable, Predictor, exportable, load, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.model import build_network
-from pipelines.predict import Exportable, Predictor, exportable, load, save
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")

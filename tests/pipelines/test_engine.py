@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.engine import Choice, device_of, engine_of, engines_here, gpu_is_there, open_model
-from pipelines.model import build_network
-from pipelines.onnx_graph import export_onnx
-from pipelines.predict import exportable, save
-from registry.package import MODEL_FILE, ONNX_FILE
+from pipelines.engines.inference_engine import Choice, device_of, engine_of, engines_here, gpu_is_there
+from pipelines.engines.loading import open_model
+from pipelines.engines.onnx_engine import export_onnx
+from pipelines.engines.torch_engine import exportable, save
+from pipelines.training.network import build_network
+from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")
@@ -68,7 +69,8 @@ def test_the_gpu_is_among_the_engines_exactly_where_there_is_one() -> None:
 
 def test_a_process_that_answers_with_onnx_never_loads_torch(folder: Path) -> None:
     code = (
-        "import sys, numpy\nfrom pathlib import Path\nfrom pipelines.engine import Choice, open_model\n"
+        "import sys, numpy\nfrom pathlib import Path\n"
+        "from pipelines.engines.inference_engine import Choice, open_model\n"
         f"model = open_model(Path({str(folder)!r}), {CLASSES!r}, Choice(engine='onnx'))\n"
         "print(model(numpy.zeros((1, 12, 12), numpy.uint8)).shape, 'torch' in sys.modules)"
     )

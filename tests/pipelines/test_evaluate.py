@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_lo
 from statsmodels.stats.proportion import proportion_confint
 
 from pipelines.errors import DataError
-from pipelines.evaluate import confused_pairs, judge, wilson
+from pipelines.evaluation.classification_scores import confused_pairs, judge, wilson
 
 CLASSES = ("a", "b", "c")
 

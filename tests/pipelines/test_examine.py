@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipelines.candidate.candidate_report import Examination, examine, keep
+from pipelines.candidate.training_spec import Order
 from pipelines.data import ImageSet
-from pipelines.evaluate import judge
-from pipelines.examine import Examination, examine, keep
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable
-from pipelines.retrain import Order
+from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.evaluation.classification_scores import judge
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import EASY, FakeRun, bars_family, bars_split
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from pipelines.engines.torch_engine import exportable, load, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.explain import Explainer, overlay
-from pipelines.model import build_network
-from pipelines.predict import exportable, load, save
-from pipelines.train import fit
+from pipelines.image.grad_cam import Explainer, overlay
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.candidate.data_profile import balance_chart, class_means, explore, keep_exploration
 from pipelines.data import ImageSet
 from pipelines.errors import DataError
-from pipelines.explore import balance_chart, class_means, explore, keep_exploration
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import FakeRun
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.errors import DataError
-from pipelines.fairness import LEAST_ROWS, by_group
+from pipelines.evaluation.group_fairness import LEAST_ROWS, by_group
 
 CLASSES = ("a", "b")
 

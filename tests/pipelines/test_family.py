@@ -9,22 +9,23 @@ from pathlib import Path
 
 import pytest
 
-import pipelines.families
+import pipelines.builtin
+from pipelines.discovery import family_names, find_family
+from pipelines.engines.torch_engine import Predictor, exportable
 from pipelines.errors import UnknownPipelineError
-from pipelines.evaluate import judge
-from pipelines.family import CARD_KEYS, family_names, find_family
-from pipelines.mixture import mix
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable
-from pipelines.train import fit
+from pipelines.evaluation.classification_scores import judge
+from pipelines.pipeline import CARD_KEYS
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix
 
 PARITY = '''
 """The family of odd and even digits."""
 from dataclasses import replace
 from pipelines.data import ImageSet, Split, split_by_hash
-from pipelines.families.digits import COMPACT
-from pipelines.family import CARD_KEYS, Family
-from pipelines.optdigits import load_optdigits
+from pipelines.builtin.digits import COMPACT
+from pipelines.pipeline import CARD_KEYS, Family
+from pipelines.datasets.optdigits import load_optdigits
 
 
 def load(folder):
@@ -50,9 +51,9 @@ FAMILY = Family(
 @pytest.fixture
 def families_folder(tmp_path: Path) -> Iterator[Path]:
     """A second folder that family modules may live in."""
-    pipelines.families.__path__.append(str(tmp_path))
+    pipelines.builtin.__path__.append(str(tmp_path))
     yield tmp_path
-    pipelines.families.__path__.remove(str(tmp_path))
+    pipelines.builtin.__path__.remove(str(tmp_path))
 
 
 def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
@@ -92,8 +93,9 @@ def test_every_family_has_all_card_texts() -> None:
 
 def test_finding_a_family_imports_no_heavy_library() -> None:
     code = (
-        "import sys; from pipelines.family import find_family; find_family('digits'); "
-        "import pipelines.scanner, pipelines.mixture, pipelines.evaluate; "
+        "import sys; from pipelines.pipeline import find_family; find_family('digits'); "
+        "import pipelines.image.simulated_shift, pipelines.training.training_mix; "
+        "import pipelines.evaluation.classification_scores; "
         "print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib', 'PIL', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.candidate.plots import confusion_matrix, loss_curve, sample_grid
 from pipelines.errors import DataError
-from pipelines.evaluate import judge
-from pipelines.figures import confusion_matrix, loss_curve, sample_grid
-from pipelines.train import EpochMetrics
+from pipelines.evaluation.classification_scores import judge
+from pipelines.training.training_loop import EpochMetrics
 
 HISTORY = tuple(EpochMetrics(i, 3, 1 / i, 0.9, 1.1 / i, 0.8, 1e-3, 1.0) for i in (1, 2, 3))
 
@@ -58,7 +58,8 @@ def test_nothing_to_draw_is_refused() -> None:
 
 def test_drawing_does_not_touch_the_global_plot_state() -> None:
     code = (
-        "import sys; from pipelines.figures import loss_curve; from pipelines.train import EpochMetrics; "
+        "import sys; from pipelines.candidate.plots import loss_curve; "
+        "from pipelines.training.training_loop import EpochMetrics; "
         "loss_curve([EpochMetrics(1, 1, 1.0, 0.5, 1.0, 0.5, 0.1, 1.0)]); "
         "print('matplotlib.pyplot' in sys.modules)"
     )

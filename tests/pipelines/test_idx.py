@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import idx
+from pipelines.datasets import idx_files
 from pipelines.errors import CorruptDataError, MissingDataError
 
-NAMES = (*idx.TRAIN, *idx.TEST)
+NAMES = (*idx_files.TRAIN, *idx_files.TEST)
 
 
 def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
@@ -35,7 +35,7 @@ def test_four_files_become_a_train_and_a_test_set(tmp_path: Path) -> None:
     write_folder(tmp_path)
     zip_file(tmp_path / NAMES[0])
     zip_file(tmp_path / NAMES[3])
-    train, test = idx.load_idx_folder(tmp_path)
+    train, test = idx_files.load_idx_folder(tmp_path)
     assert train.images.shape == test.images.shape == (6, 5, 4)
     assert train.labels.tolist() == [0, 1, 2, 3, 4, 5]
     assert train.images[1, 0, 0] == 20
@@ -43,13 +43,13 @@ def test_four_files_become_a_train_and_a_test_set(tmp_path: Path) -> None:
 
 def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="nowhere"):
-        idx.load_idx_folder(tmp_path / "nowhere")
+        idx_files.load_idx_folder(tmp_path / "nowhere")
     write_folder(tmp_path)
     (tmp_path / NAMES[1]).unlink()
     with pytest.raises(MissingDataError, match=r"train-labels-idx1-ubyte.*platform data fetch mnist"):
-        idx.load_idx_folder(tmp_path)
+        idx_files.load_idx_folder(tmp_path)
     with pytest.raises(MissingDataError, match="gone"):
-        idx.read_idx(tmp_path / "gone")
+        idx_files.read_idx(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_file_that_is_not_idx_is_refused_with_its_counts(tmp_path: Path, conte
     path = tmp_path / "some-file"
     path.write_bytes(content)
     with pytest.raises(CorruptDataError, match=f"some-file.*{message}"):
-        idx.read_idx(path)
+        idx_files.read_idx(path)
 
 
 @pytest.mark.parametrize("cut", [0, 5, -4])
@@ -76,33 +76,33 @@ def test_a_broken_gzip_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(encoded(np.zeros((3, 2, 2), np.uint8)))[:cut])
     with pytest.raises(CorruptDataError, match=r"images\.gz"):
-        idx.read_idx(path)
+        idx_files.read_idx(path)
     path.write_bytes(b"plain text")
     with pytest.raises(CorruptDataError, match="not a gzip file"):
-        idx.read_idx(path)
+        idx_files.read_idx(path)
 
 
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(bytes(idx.MAX_BYTES + 1), compresslevel=1))
+    path.write_bytes(gzip.compress(bytes(idx_files.MAX_BYTES + 1), compresslevel=1))
     with pytest.raises(CorruptDataError, match="more than"):
-        idx.read_idx(path)
+        idx_files.read_idx(path)
 
 
 def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, rows=11)
     with pytest.raises(CorruptDataError, match="label 10; labels go from 0 to 9"):
-        idx.load_idx_folder(tmp_path)
+        idx_files.load_idx_folder(tmp_path)
 
 
 def test_different_counts_and_swapped_files_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / NAMES[1]).write_bytes(encoded(np.zeros(5, np.uint8)))
     with pytest.raises(CorruptDataError, match="6 images, train-labels-idx1-ubyte 5 labels"):
-        idx.load_idx_folder(tmp_path)
+        idx_files.load_idx_folder(tmp_path)
     (tmp_path / NAMES[1]).write_bytes((tmp_path / NAMES[0]).read_bytes())
     with pytest.raises(CorruptDataError, match="3 dimensions"):
-        idx.load_idx_folder(tmp_path)
+        idx_files.load_idx_folder(tmp_path)
 
 
 def test_every_pair_of_a_folder_is_read_with_its_own_classes(tmp_path: Path) -> None:
@@ -110,22 +110,22 @@ def test_every_pair_of_a_folder_is_read_with_its_own_classes(tmp_path: Path) -> 
         (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(encoded(np.zeros((2, 4, 3), np.uint8)))
         (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(encoded(np.array([0, top], np.uint8)))
     zip_file(tmp_path / "letters-images-idx3-ubyte")
-    pairs = idx.load_idx_pairs(tmp_path, 36)
+    pairs = idx_files.load_idx_pairs(tmp_path, 36)
     assert [pair.name.partition("/")[2] for pair in pairs] == ["digits", "letters"]
     assert [int(pair.labels.max()) for pair in pairs] == [9, 30]
     with pytest.raises(CorruptDataError, match=r"letters-labels.*label 30; labels go from 0 to 9"):
-        idx.load_idx_pairs(tmp_path, 10)
+        idx_files.load_idx_pairs(tmp_path, 10)
     (tmp_path / "digits-labels-idx1-ubyte").unlink()
     with pytest.raises(MissingDataError, match="digits-labels-idx1-ubyte"):
-        idx.load_idx_pairs(tmp_path, 36)
+        idx_files.load_idx_pairs(tmp_path, 36)
     with pytest.raises(MissingDataError, match="nowhere"):
-        idx.load_idx_pairs(tmp_path / "nowhere", 36)
+        idx_files.load_idx_pairs(tmp_path / "nowhere", 36)
 
 
 def test_integers_are_read_as_such_and_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "numbers"
     path.write_bytes(bytes((0, 0, 12, 1)) + (2).to_bytes(4, "big") + np.array([-5, 70000], ">i4").tobytes())
-    assert idx.read_idx_integers(path).tolist() == [-5, 70000]
+    assert idx_files.read_idx_integers(path).tolist() == [-5, 70000]
     path.write_bytes(encoded(np.zeros(3, np.uint8)))
     with pytest.raises(CorruptDataError, match="IDX file of integers starts with 00 00 0c"):
-        idx.read_idx_integers(path)
+        idx_files.read_idx_integers(path)

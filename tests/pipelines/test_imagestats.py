@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.disturb import disturbed
+from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
-from pipelines.imagestats import NAMES, image_stats
-from pipelines.optdigits import load_optdigits
-from pipelines.scanner import second_scanner
+from pipelines.image.corruptions import disturbed
+from pipelines.image.image_statistics import NAMES, image_stats
+from pipelines.image.simulated_shift import second_scanner
 
 Images = NDArray[np.uint8]
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pipelines.data import ImageSet
+from pipelines.datasets.image_folder import all_fitted, fitted, load_labelled
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
-from pipelines.labelled import all_fitted, fitted, load_labelled
 
 CLASSES = {"a": 0, "A": 0, "b": 1}
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.attack import pgd, right_under
+from benchmarks.losses import by_labels, by_teacher, defensively, teach, under_attack, under_noise
+from benchmarks.randomized_smoothing import certify
 from pipelines.data import ImageSet
+from pipelines.engines.torch_engine import as_batch
 from pipelines.errors import DataError
-from pipelines.lessons import by_labels, by_teacher, defensively, teach, under_attack, under_noise
-from pipelines.model import build_network
-from pipelines.predict import as_batch
-from pipelines.smoothing import certify
+from pipelines.evaluation.adversarial import pgd, right_under
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
 
 TRAIN, FRESH = draw_bars(200, 1), draw_bars(100, 5)

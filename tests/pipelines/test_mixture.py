@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.data import FeedbackRows, ImageSet
 from pipelines.errors import DataError
-from pipelines.mixture import mix, repeats
 from pipelines.recipe import Recipe
+from pipelines.training.training_mix import mix, repeats
 
 Bars = Callable[[int, int], ImageSet]
 

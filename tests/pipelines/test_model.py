@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.embedding import embed
+from pipelines.builtin.digits import BEST, REFERENCE
+from pipelines.engines.embedding import embed
+from pipelines.engines.torch_engine import as_batch, exportable, load, save
 from pipelines.errors import ModelFormatError
-from pipelines.families.digits import BEST, REFERENCE
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import as_batch, exportable, load, save
 from pipelines.recipe import Body, Recipe
+from pipelines.training.network import build_network, parameter_count
 
 
 def test_the_reference_network_has_its_known_size() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engines.model_file import model_bytes
+from pipelines.engines.onnx_engine import load_onnx
+from pipelines.engines.torch_engine import load
 from pipelines.errors import ModelFormatError, ModelUnreadableError
-from pipelines.modelfile import model_bytes
-from pipelines.onnx_graph import load_onnx
-from pipelines.predict import load
 
 CLASSES = ("a", "b")
 

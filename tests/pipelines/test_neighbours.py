@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
-from pipelines.idx import load_idx_folder
-from pipelines.neighbours import fingerprint, near_duplicates
-from pipelines.optdigits import load_optdigits
-from pipelines.scanner import second_scanner
+from pipelines.image.near_duplicates import fingerprint, near_duplicates
+from pipelines.image.simulated_shift import second_scanner
 
 Images = NDArray[np.uint8]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.engines.onnx_engine import OnnxPredictor, as_floats, export_onnx, load_onnx, portable, predictor_of
+from pipelines.engines.torch_engine import Exportable, Predictor, as_batch, exportable
 from pipelines.errors import ModelFormatError
-from pipelines.model import build_network
-from pipelines.onnx_graph import OnnxPredictor, as_floats, export_onnx, load_onnx, portable, predictor_of
-from pipelines.predict import Exportable, Predictor, as_batch, exportable
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 
 
 def test_the_bundled_scans_look_like_mnist() -> None:

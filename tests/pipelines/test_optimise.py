@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.optimise import END, START, Average, Optimiser, rate_at
 from pipelines.recipe import Recipe
+from pipelines.training.optimizer import END, START, Average, Optimiser, rate_at
 
 
 def test_one_cycle_climbs_for_a_fifth_and_falls_to_almost_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.payloads import (
+from pipelines.edge.request_payloads import (
     LONGEST_FIELD,
     MOST_FIELDS,
     Amounts,

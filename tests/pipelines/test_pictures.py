@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.optdigits import load_optdigits
-from pipelines.pictures import (
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.image_decoding import (
     MOST_CHUNKS,
     MOST_SCANS,
     MOST_SEGMENTS,

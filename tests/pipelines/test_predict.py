@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.engines.torch_engine import Exportable, Predictor, exportable, load, measure_latency, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.model import build_network
-from pipelines.predict import Exportable, Predictor, exportable, load, measure_latency, save
+from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
 
 CLASSES = ("upright", "lying")
@@ -53,7 +53,7 @@ def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
     code = (
         "import pickle, sys\n"
         "from pathlib import Path\n"
-        "from pipelines.predict import load\n"
+        "from pipelines.engines.torch_engine import load\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: seen.append(args) if event == 'pickle.find_class' else None)\n"
         "pickle.loads(pickle.dumps(Path()))\n"

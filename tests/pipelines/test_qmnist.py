@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pipelines.data import ImageSet, split_by_writer
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.qmnist import FILES, has_writers, populations, read_writers, with_writers
 from pipelines.errors import CorruptDataError, MissingDataError
-from pipelines.idx import load_idx_folder
-from pipelines.qmnist import FILES, has_writers, populations, read_writers, with_writers
 
 ROWS = np.array([[3, 0, 17, 0, 33, 0, 0, 0], [7, 4, 2001, 5, 37, 1, 0, 0], [3, 2, 5, 1, 33, 2, 0, 0]])
 

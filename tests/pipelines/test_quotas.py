@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.data import FeedbackRows
 from pipelines.errors import DataError
-from pipelines.origin import Origin, Source
-from pipelines.quotas import KINDS, Quotas, crowded, surplus
+from pipelines.labels.label_provenance import Origin, Source
+from pipelines.labels.label_quotas import KINDS, Quotas, crowded, surplus
 
 LIMITS = Quotas()
 

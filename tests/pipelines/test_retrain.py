@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.candidate.make_candidate import Candidate, make_candidate
+from pipelines.candidate.row_selection import choose_rows
+from pipelines.candidate.training_spec import Champion, Order, champion_of
 from pipelines.data import FeedbackRows, ImageSet, Split
+from pipelines.engines.onnx_engine import predictor_of
+from pipelines.engines.torch_engine import Predictor, as_batch
 from pipelines.errors import TrainingStopped
-from pipelines.family import Family
-from pipelines.onnx_graph import predictor_of
-from pipelines.predict import Predictor, as_batch
-from pipelines.retrain import Candidate, Champion, Order, champion_of, choose_rows, make_candidate
-from pipelines.train import EpochMetrics
+from pipelines.pipeline import Family
+from pipelines.training.training_loop import EpochMetrics
 from registry.catalog import Catalog
-from registry.confidence import Doubt
+from registry.confidence_bins import Doubt
 from registry.errors import RegistryUnavailableError
-from registry.gate import replay
-from registry.marks import GateRows
-from registry.package import MODEL_FILE
+from registry.gate.row_outcomes import GateRows
+from registry.gate.verdict import replay
+from registry.mlflow_server import quiet_environment
+from registry.model_package import MODEL_FILE
 from registry.runs import Tracking
-from registry.server import quiet_environment
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import (
     EASY,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runtime import UNTRACKED, leave_untracked
+from pipelines.engines.onnxruntime_import import UNTRACKED, leave_untracked
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("registry", "pipelines", "monitors", "platform")
-ITS_DOORS = {Path("pipelines/runtime.py"), Path("pipelines/edge.py")}
+ITS_DOORS = {Path("pipelines/engines/onnxruntime_import.py"), Path("pipelines/edge/edge_server.py")}
 """The edge server is a file by itself, so it has a door of its own."""
 
 
@@ -38,7 +38,9 @@ def test_every_module_goes_through_the_door_before_it_imports_a_part_of_the_libr
     assert importing.keys() >= ITS_DOORS
     for path in importing.keys() - ITS_DOORS:
         before, _, _ = importing[path].partition("from onnxruntime")
-        assert "    onnx_runtime()" in before, f"{path} imports onnxruntime without pipelines.runtime"
+        assert "    onnx_runtime()" in before, (
+            f"{path} imports onnxruntime without pipelines.engines.onnxruntime_import"
+        )
 
 
 @pytest.mark.parametrize(("given", "left"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": ""}, "1")])

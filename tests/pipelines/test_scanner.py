@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
-from pipelines.optdigits import load_optdigits
-from pipelines.scanner import second_scanner
+from pipelines.image.simulated_shift import second_scanner
 
 
 def test_the_same_seed_scans_the_same_and_another_differs() -> None:

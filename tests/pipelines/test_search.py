@@ -12,7 +12,7 @@ import pytest
 from pipelines.data import ImageSet
 from pipelines.errors import SearchError
 from pipelines.recipe import Recipe
-from pipelines.search import PARENT_TAG, Found, Trial, _proposed, _study, choices_of, chosen, search
+from pipelines.training.recipe_search import PARENT_TAG, Found, Trial, _proposed, _study, choices_of, chosen, search
 from tests.pipelines.fake_registry import FakeTracking, bars_family, bars_split
 
 pytest.importorskip("optuna", reason="Optuna is not installed; it comes with the extra `search`")

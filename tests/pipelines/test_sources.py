@@ -17,11 +17,11 @@ from typing import BinaryIO, cast
 import numpy as np
 import pytest
 
-from pipelines import idx, sources
+from pipelines.datasets import download, idx_files
+from pipelines.datasets.download import News, Source, fetch
 from pipelines.errors import DataError, MissingDataError
-from pipelines.sources import News, Source, fetch
 
-NAMES = (*idx.TRAIN, *idx.TEST)
+NAMES = (*idx_files.TRAIN, *idx_files.TEST)
 
 
 def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
@@ -58,7 +58,7 @@ def test_files_are_fetched_checked_and_then_kept(tmp_path: Path) -> None:
     assert len(mirror.asked) == 4
     assert (told[-1].file, told[-1].state) == (NAMES[3], "present")
     assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == sorted(f"{n}.gz" for n in NAMES)
-    assert idx.read_idx(paths[2]).tolist() == [2, 2, 2, 2]
+    assert idx_files.read_idx(paths[2]).tolist() == [2, 2, 2, 2]
 
 
 def test_the_next_mirror_is_tried_and_only_wrong_files_are_fetched_again(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_next_mirror_is_tried_and_only_wrong_files_are_fetched_again(tmp_pat
     (tmp_path / f"{NAMES[1]}.gz").write_bytes(zipped[NAMES[0]])
     paths = fetch(wanted, tmp_path, mirror)
     assert len(mirror.asked) == 6
-    assert [int(idx.read_idx(path)[0]) for path in paths] == [0, 1, 2, 3]
+    assert [int(idx_files.read_idx(path)[0]) for path in paths] == [0, 1, 2, 3]
 
 
 def test_when_all_mirrors_fail_the_error_says_why_and_nothing_is_left(tmp_path: Path) -> None:
@@ -129,15 +129,15 @@ def test_a_cut_file_of_a_real_server_is_not_kept(tmp_path: Path, served: tuple[s
 
 
 def test_every_source_names_encrypted_addresses_and_whole_checksums() -> None:
-    assert set(sources.SOURCES) == {"mnist", "qmnist", "usps"}
-    for each in sources.SOURCES.values():
+    assert set(download.SOURCES) == {"mnist", "qmnist", "usps"}
+    for each in download.SOURCES.values():
         assert all(address.startswith("https://") for address in each.mirrors)
         assert all(len(digest) == 32 for digest in each.sums.values())
     with pytest.raises(MissingDataError, match="'cats' is not known; known: mnist, qmnist, usps"):
-        sources.source("cats")
+        download.source("cats")
 
 
 @pytest.mark.parametrize("url", ["http://one/file.gz", "file:///etc/hostname", "ftp://one/x"])
 def test_only_encrypted_addresses_are_opened(url: str) -> None:
     with pytest.raises(DataError, match="https://"):
-        sources.https_opener(url)
+        download.https_opener(url)

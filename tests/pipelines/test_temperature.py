@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipelines.engines.torch_engine import Exportable, exportable, load, save
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.predict import Exportable, exportable, load, save
-from pipelines.temperature import COLDEST, fit_temperature
-from registry.calibration import calibration_error
-from registry.confidence import calibrate
+from pipelines.evaluation.temperature_scaling import COLDEST, fit_temperature
+from registry.calibration_metrics import calibration_error
+from registry.confidence_bins import calibrate
 
 
 def honest(rows: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

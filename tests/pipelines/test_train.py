@@ -13,9 +13,9 @@ import torch
 
 from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
-from pipelines.model import build_network
 from pipelines.recipe import Recipe
-from pipelines.train import EpochMetrics, Fitted, fit
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import EpochMetrics, Fitted, fit
 
 Bars = Callable[[int, int], ImageSet]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.datasets.usps import load_usps, read_usps
 from pipelines.errors import CorruptDataError, MissingDataError
-from pipelines.usps import load_usps, read_usps
 
 
 def row(label: str = "6.0000", grey: float = -1.0, count: int = 256) -> str:

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from pipelines.data import ImageSet
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable, load, save
+from pipelines.engines.torch_engine import Predictor, exportable, load, save
 from pipelines.recipe import Recipe
-from pipelines.train import fit
-from pipelines.warm import adopt
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.warm_start import adopt
 
 Bars = Callable[[int, int], ImageSet]
 

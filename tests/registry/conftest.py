@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from registry.catalog import Catalog
+from registry.mlflow_server import quiet_environment, server_command, store_environment
 from registry.runs import Tracking
-from registry.server import quiet_environment, server_command, store_environment
 
 CLASSES = ("even", "odd")
 START_SECONDS = 120.0

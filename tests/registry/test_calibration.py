@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from registry.calibration import BINS, calibration_error, debiased_error, reliability
+from registry.calibration_metrics import BINS, calibration_error, debiased_error, reliability
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from registry.card import (
     without_header,
 )
 from registry.errors import CardError
-from registry.gate import decide_first
+from registry.gate.verdict import decide_first
 
 SECTIONS = (
     "Model details",

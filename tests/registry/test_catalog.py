@@ -19,7 +19,7 @@ from registry.errors import (
     RegistryUnavailableError,
     UnknownVersionError,
 )
-from registry.package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
+from registry.model_package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
 from registry.runs import Tracking
 from tests.registry.conftest import Logged, log_tiny_model
 

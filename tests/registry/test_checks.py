@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry import checks
-from registry.checks import Check
 from registry.errors import GateError
-from registry.evidence import Best, Confidence, GatePolicy
-from registry.gate import decide, replay
-from registry.paired import Comparison
+from registry.gate import checks
+from registry.gate.checks import Check
+from registry.gate.evidence import Best, Confidence, GatePolicy
+from registry.gate.paired_comparison import Comparison
+from registry.gate.verdict import decide, replay
 from tests.registry.world import arranged, evidence, exact
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from registry.confidence import Doubt, calibrate, in_steps, middle_of, step_of
+from registry.confidence_bins import Doubt, calibrate, in_steps, middle_of, step_of
 from registry.errors import GateError
 
 Floats = NDArray[np.float64]

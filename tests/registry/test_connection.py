@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.connection import Connection, masked, sqlite_path
 from registry.errors import RegistryError, RegistryUnavailableError, UnknownVersionError
+from registry.mlflow_connection import Connection, masked, sqlite_path
 from registry.runs import Tracking
 from tests.registry.conftest import free_port
 
@@ -69,7 +69,7 @@ def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
 def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from registry.connection import Connection\n"
+        "from registry.mlflow_connection import Connection\n"
         "connection = Connection(sys.argv[1])\n"
         "with connection.speaking() as client:\n"
         "    print(len(client.search_experiments()), len(client.search_registered_models()))\n"
@@ -97,7 +97,7 @@ def test_an_absent_record_becomes_the_error_the_caller_names(tracking: Tracking)
 
 
 def test_importing_the_room_does_not_import_mlflow() -> None:
-    rooms = "registry.runs, registry.catalog, registry.gate, registry.card, registry.server"
+    rooms = "registry.runs, registry.catalog, registry.gate.verdict, registry.card, registry.mlflow_server"
     code = f"import sys, {rooms}; sys.exit(bool({{'mlflow', 'torch', 'pandas'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.evidence import Best, Confidence, Evidence, First, GatePolicy, from_json
+from registry.gate.evidence import Best, Confidence, Evidence, First, GatePolicy, from_json
 from tests.registry.world import evidence, exact
 
 

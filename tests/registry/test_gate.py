@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.errors import GateError
-from registry.evidence import Best, Confidence, Evidence, First, GatePolicy
-from registry.gate import Verdict, decide, decide_first, replay
-from registry.paired import Comparison
+from registry.gate.evidence import Best, Confidence, Evidence, First, GatePolicy
+from registry.gate.paired_comparison import Comparison
+from registry.gate.verdict import Verdict, decide, decide_first, replay
 from tests.registry.world import CLASSES, arranged, evidence, exact
 
 SIMULATIONS = 300

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.marks import GateRows, Marks
+from registry.gate.row_outcomes import GateRows, Marks
 
 
 def test_marks_survive_being_stored() -> None:

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from registry.errors import RegistryError
-from registry.package import MODEL_FILE, model_digest, save_package
+from registry.model_package import MODEL_FILE, model_digest, save_package
 from tests.registry.conftest import CLASSES, tiny_module
 
 ANSWERS = np.zeros((2, 2), np.float32)

@@ -8,7 +8,7 @@ from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from registry.errors import GateError
-from registry.paired import (
+from registry.gate.paired_comparison import (
     Comparison,
     difference_bounds,
     exact_bounds,

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from registry.catalog import Catalog
-from registry.connection import Connection
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.patience import again_while_away, patiently
+from registry.mlflow_connection import Connection
 from registry.runs import Tracking
+from registry.store_retries import again_while_away, patiently
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.provenance import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance
+from registry.run_provenance import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -9,8 +9,8 @@ import pytest
 from mlflow.entities import Run as Record
 
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.package import SHA256_TAG
-from registry.provenance import TRIGGER_TAG
+from registry.model_package import SHA256_TAG
+from registry.run_provenance import TRIGGER_TAG
 from registry.runs import Tracking
 from tests.registry.conftest import Logged, free_port
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from registry.server import (
+from registry.mlflow_server import (
     REQUEST_TIMEOUT_SECONDS,
     password_config,
     password_faults,

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from registry.evidence import Evidence
-from registry.paired import Comparison
+from registry.gate.evidence import Evidence
+from registry.gate.paired_comparison import Comparison
 
 CLASSES = tuple("0123456789")
 

@@ -6,7 +6,7 @@ from mlplatform.alerting.notifications import post_alone
 from mlplatform.audit.checkpoints import Anchoring, AuditError
 from mlplatform.context import Parts
 from mlplatform.store import leases
-from monitors.tampering import Tampering
+from monitors.notices.audit_contradiction_notice import Tampering
 
 
 def anchor_or_alarm(parts: Parts, anchoring: Anchoring, lease: leases.Lease) -> None:

@@ -14,10 +14,10 @@ from mlplatform.clock import new_id
 from mlplatform.context import Parts, environment
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
 from monitors.alerts import Alert
-from monitors.channels import Channel
-from monitors.document import read_document
-from monitors.notify import Notice, Subject
-from monitors.rules import Rule
+from monitors.notices.notice import Notice, Subject
+from monitors.rules.alerts_config import Rule
+from monitors.rules.channel_config import Channel
+from monitors.rules.yaml_document import read_document
 
 _ABOUT: Final = (
     "This is a test of channel {name}: nothing is wrong, and every number is made up. "

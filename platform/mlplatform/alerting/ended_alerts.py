@@ -17,13 +17,13 @@ from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.links import version_links
 from mlplatform.alerting.notice_composer import compose, not_silenced, notice_of
 from mlplatform.context import Parts
-from monitors.alertmanager import closed, with_closed
 from monitors.alerts import Alert
-from monitors.channels import AlertmanagerChannel, Channel
-from monitors.ending import KIND, Ending
-from monitors.mute import heard_from
-from monitors.notify import Subject
-from monitors.rules import Rule
+from monitors.notices.alertmanager import closed, with_closed
+from monitors.notices.notice import Subject
+from monitors.notices.superseded_notice import KIND, Ending
+from monitors.rules.alerts_config import Rule
+from monitors.rules.channel_config import AlertmanagerChannel, Channel
+from monitors.rules.quiet_hours import heard_from
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,28 @@ from mlplatform.feedback import outcomes
 from mlplatform.feedback.worst_errors import worst_errors
 from mlplatform.store.tables.core import alerts as alert_rows
 from mlplatform.store.tables.core import retrainings as retraining_rows
-from monitors.alertmanager import alertmanager_payload
 from monitors.alerts import Alert, Kind
-from monitors.channels import AlertmanagerChannel, AppriseChannel, Channel, EmailChannel, SlackChannel, WebhookChannel
-from monitors.ending import Ending, ending_webhook
-from monitors.loss import Loss, loss_alert, loss_webhook
-from monitors.mail import email_message
-from monitors.notify import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
-from monitors.promotion import Promotion, promotion_webhook
-from monitors.push import push_payload
-from monitors.rollback import Rollback, rollback_alert, rollback_webhook
-from monitors.rules import Rule
-from monitors.slack import slack_payload
-from monitors.stall import Stall, stall_alert, stall_webhook
-from monitors.tampering import Tampering, tampering_alert, tampering_webhook
-from monitors.webhook import webhook_payload
+from monitors.notices.alertmanager import alertmanager_payload
+from monitors.notices.apprise_payload import push_payload
+from monitors.notices.audit_contradiction_notice import Tampering, tampering_alert, tampering_webhook
+from monitors.notices.email_message import email_message
+from monitors.notices.lost_predictions_notice import Loss, loss_alert, loss_webhook
+from monitors.notices.notice import MOST_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
+from monitors.notices.promotion_notice import Promotion, promotion_webhook
+from monitors.notices.rollback_notice import Rollback, rollback_alert, rollback_webhook
+from monitors.notices.slack import slack_payload
+from monitors.notices.superseded_notice import Ending, ending_webhook
+from monitors.notices.unsuccessful_retraining_notice import Stall, stall_alert, stall_webhook
+from monitors.notices.webhook import webhook_payload
+from monitors.rules.alerts_config import Rule
+from monitors.rules.channel_config import (
+    AlertmanagerChannel,
+    AppriseChannel,
+    Channel,
+    EmailChannel,
+    SlackChannel,
+    WebhookChannel,
+)
 
 MESSAGE_ID_DOMAIN = "mlplatform.invalid"
 Message = Notice | Rollback | Loss | Ending | Promotion | Stall | Tampering

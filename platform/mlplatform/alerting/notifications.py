@@ -11,13 +11,13 @@ from mlplatform.alerting.ended_alerts import post_resolved
 from mlplatform.alerting.notice_composer import compose, not_silenced, notice_of
 from mlplatform.context import Parts
 from monitors.alerts import Kind
-from monitors.loss import Loss
-from monitors.notify import Subject
-from monitors.promotion import Promotion
-from monitors.rollback import Rollback
-from monitors.rules import AlertsConfig, Rule
-from monitors.stall import Stall
-from monitors.tampering import Tampering
+from monitors.notices.audit_contradiction_notice import Tampering
+from monitors.notices.lost_predictions_notice import Loss
+from monitors.notices.notice import Subject
+from monitors.notices.promotion_notice import Promotion
+from monitors.notices.rollback_notice import Rollback
+from monitors.notices.unsuccessful_retraining_notice import Stall
+from monitors.rules.alerts_config import AlertsConfig, Rule
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from mlplatform.store.database import file_of
 from mlplatform.store.file_identity import replacements
 from mlplatform.store.leadership import ALIVE
 from mlplatform.store.leases import Heartbeat
-from monitors.loss import Loss
+from monitors.notices.lost_predictions_notice import Loss
 
 RECENT: Final = timedelta(days=1)
 

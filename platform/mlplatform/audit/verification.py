@@ -18,12 +18,12 @@ from mlplatform.audit.erasure_verification import ErasureClaims
 from mlplatform.audit.row_verification import small_rows, verify_rows
 from mlplatform.clock import utc_now
 from mlplatform.context import Parts
+from mlplatform.host.control_characters import escape_controls
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import Prediction
 from mlplatform.store.tables.auth import audit_batches
 from mlplatform.store.tables.core import predictions
 from mlplatform.store.timeouts import unhurried
-from monitors.controls import escape_controls
 
 MOST_FAULTS: Final = 1000
 """So many are named; all are counted."""

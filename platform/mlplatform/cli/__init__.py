@@ -18,9 +18,9 @@ from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
 from mlplatform.cli.rollouts import canary, shadow
 from mlplatform.cli.root import app
+from mlplatform.host.control_characters import indent_further_lines
 from mlplatform.host.log_setup import print_tracebacks_safely, safe_traceback
 from mlplatform.host.telemetry_opt_out import leave_untracked
-from monitors.controls import indent_further_lines
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")

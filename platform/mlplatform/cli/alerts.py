@@ -158,7 +158,7 @@ def backtest_rules(
 @alerts_app.command("schema")
 def schema(as_json: AsJson = False) -> None:
     """The JSON Schema of alerts.yaml, for editors; always JSON."""
-    from monitors.rules import json_schema
+    from monitors.rules.alerts_config import json_schema
 
     del as_json
     print_json(json_schema())
@@ -174,7 +174,7 @@ def _whole(parts: "Parts", alert_id: str) -> str:
 
 def length(text: str, option: str = "--for") -> timedelta:
     """A length of time as people write it; raises typer's BadParameter."""
-    from monitors.quantities import parse_duration
+    from monitors.rules.units import parse_duration
 
     try:
         return parse_duration(text)

@@ -32,7 +32,7 @@ def show(answer: "Backtest", as_json: bool) -> None:
 
 def line(rule: "Summary") -> str:
     """One rule in one line."""
-    from monitors.wording import counted
+    from monitors.rules.formatting import counted
 
     if rule.not_replayed is not None:
         return f"{rule.rule}: not replayed; {rule.not_replayed}"
@@ -44,7 +44,7 @@ def line(rule: "Summary") -> str:
 
 
 def _rows(alarms: "Sequence[Alarm]", metrics: dict[str, Any]) -> list[dict[str, object]]:
-    from monitors.wording import amount
+    from monitors.rules.formatting import amount
 
     return [
         {

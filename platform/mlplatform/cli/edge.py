@@ -50,16 +50,16 @@ def serve(
 
     from mlplatform.alerting.links import http_address
     from mlplatform.errors import SettingsError
-    from pipelines import edge
-    from pipelines.pictures import POLARITIES
+    from pipelines.edge import edge_server
+    from pipelines.image.image_decoding import POLARITIES
 
     if polarity not in POLARITIES:
         raise SettingsError(f"polarity {polarity!r} is not known; known: {', '.join(POLARITIES)}")
     try:
-        ready = edge.EdgeModel(model, threads, polarity)  # type: ignore[arg-type]  # it is one of them
-        server = edge.make_server(ready, host, port, os.environ.get(edge.KEY_VARIABLE, ""))
-    except edge.Refused as refused:
+        ready = edge_server.EdgeModel(model, threads, polarity)  # type: ignore[arg-type]  # it is one of them
+        server = edge_server.make_server(ready, host, port, os.environ.get(edge_server.KEY_VARIABLE, ""))
+    except edge_server.Refused as refused:
         raise SettingsError(str(refused)) from refused
     value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
     say(value, f"{ready.name} version {ready.version} answers on {http_address(host, port)}/v1/predict", as_json)
-    edge.run(server)
+    edge_server.run(server)

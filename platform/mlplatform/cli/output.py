@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlplatform.host.console import console
-from monitors.controls import escape_controls
+from mlplatform.host.control_characters import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console

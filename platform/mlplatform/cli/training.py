@@ -15,6 +15,7 @@ from mlplatform.cli.output import print_table
 from mlplatform.context import Parts, build
 from mlplatform.errors import NotFoundError
 from mlplatform.host.console import console, print_json, say
+from mlplatform.host.control_characters import escape_controls
 from mlplatform.network.deadline import within
 from mlplatform.operations.operator_actions import cancel_retraining
 from mlplatform.operations.queries import status
@@ -25,13 +26,12 @@ from mlplatform.settings import load_settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease
 from mlplatform.store.short_ids import whole_id
-from monitors.controls import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.recipe import Recipe
-    from pipelines.search import Found
+    from pipelines.training.recipe_search import Found
 
 POLL_SECONDS = 0.5
 FETCH_SECONDS = 3600.0
@@ -176,8 +176,8 @@ def show_status(everything: bool, as_json: bool) -> None:
 
 def _searched(parts: Parts, base: "Recipe", trials: int, quiet: bool) -> "Found":
     """The best recipe of a search on base rows; its study is kept in the home folder and goes on with each call."""
-    from pipelines.mixture import capped
-    from pipelines.search import search
+    from pipelines.training.recipe_search import search
+    from pipelines.training.training_mix import capped
 
     split = parts.family.load(parts.settings.data_dir)
     with Bar("searching", quiet=quiet) as bar:
@@ -200,21 +200,21 @@ def fetch_data(name: str, folder: Path, shown: "Console | None") -> list[Path]:
     """`platform data fetch`."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    from pipelines import sources
+    from pipelines.datasets import download
     from pipelines.errors import MissingDataError
 
     try:
-        wanted = sources.source(name)
+        wanted = download.source(name)
     except MissingDataError as error:
         raise NotFoundError(str(error)) from error
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=shown, disable=shown is None) as bars:
         tasks = {file: bars.add_task(file, total=None, state="waiting") for file in wanted.sums}
 
-        def told(news: sources.News) -> None:
+        def told(news: download.News) -> None:
             bars.update(tasks[news.file], completed=news.done, total=news.total, state=news.state)
 
-        return list(within(FETCH_SECONDS, partial(sources.fetch, wanted, folder, progress=told), "fetch"))
+        return list(within(FETCH_SECONDS, partial(download.fetch, wanted, folder, progress=told), "fetch"))
 
 
 def _outcome(row: retraining_queue.Retraining) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.data import ImageSet
-from pipelines.scanner import second_scanner
+from pipelines.image.simulated_shift import second_scanner
 
 SHARES = (0.22, 0.56, 0.22)
 MOST = 1400

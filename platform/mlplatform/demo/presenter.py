@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlplatform.host.console import SafeConsole
-from monitors.controls import escape_lines
+from mlplatform.host.control_characters import escape_lines
 
 ROWS = (
     ("known world, version 1", "known_world_v1"),

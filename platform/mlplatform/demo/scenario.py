@@ -24,7 +24,7 @@ from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.worker import Outcome, train
 from mlplatform.settings import Settings, load_settings
-from monitors.signature import verify
+from monitors.notices.webhook_signature import verify
 from registry.catalog import CHAMPION
 
 KNOWN_LABELS = 0.6
@@ -278,7 +278,7 @@ class _Demo:
     def _report(self) -> Path:
         """Evidently's comparison of the champions' windows."""
         from mlplatform.monitoring.rule_inputs import window_of
-        from monitors.metrics import html_report
+        from monitors.windows.evidently_adapter import html_report
 
         [rule] = [rule for rule in self.parts.rules.rules if rule.name == "accuracy-drop"]
         with self.parts.database.read() as connection:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from mlplatform.store.tables.core import images, predictions
 from mlplatform.store.tables.monitoring import judged
-from monitors.tally import Judged
+from monitors.windows.window_counts import Judged
 
 
 def first_pictures(

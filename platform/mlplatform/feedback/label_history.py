@@ -27,8 +27,8 @@ from mlplatform.store.tables.core import (
     predictions,
 )
 from mlplatform.store.tables.monitoring import judged, tallies
-from monitors.rules import Source
-from monitors.tally import Judged, latency_bin
+from monitors.rules.alerts_config import Source
+from monitors.windows.window_counts import Judged, latency_bin
 
 HostBins = Mapping[str, Mapping[int, int]]
 Place = tuple[datetime, int, str]

@@ -19,7 +19,7 @@ from mlplatform.feedback.label_ingestion import check_givers, check_order, check
 from mlplatform.feedback.label_records import Label, Outcome
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.predictions import prediction_records
-from pipelines.payloads import shown
+from pipelines.edge.request_payloads import shown
 
 TOGETHER: Final = 500
 SHOWN: Final = 20

@@ -33,7 +33,7 @@ from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
 from mlplatform.store.tables.core import feedback, predictions
 from mlplatform.store.tables.monitoring import counters, judged, label_counts, label_sums
-from monitors.tally import Judged, LabelCount
+from monitors.windows.window_counts import Judged, LabelCount
 
 CHUNK = 5_000
 ESTIMATING = ("audit", "delayed")

@@ -4,14 +4,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from monitors.controls import escape_parts, steering_texts
+from mlplatform.host.control_characters import escape_parts, steering_texts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 from rich.console import Console
 
-from monitors.controls import escape_lines
+from mlplatform.host.control_characters import escape_lines
 
 
 class SafeConsole(Console):

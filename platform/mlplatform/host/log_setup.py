@@ -7,7 +7,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
-from monitors.controls import escape_controls, indent_further_lines
+from mlplatform.host.control_characters import escape_controls, indent_further_lines
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import MutableMapping
 
-from pipelines.runtime import leave_untracked as leave_runtime_untracked
-from registry.server import quiet_environment
+from pipelines.engines.onnxruntime_import import leave_untracked as leave_runtime_untracked
+from registry.mlflow_server import quiet_environment
 
 
 def leave_untracked(environ: MutableMapping[str, str]) -> None:

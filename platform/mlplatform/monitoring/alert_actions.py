@@ -11,9 +11,9 @@ from mlplatform.monitoring import label_issue_candidates
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import tasks
 from monitors.alerts import Alert
-from monitors.finding import Finding
-from monitors.rules import Rule
-from monitors.suspects import batch
+from monitors.decisions.finding import Finding
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.label_audit import batch
 
 AUDIT_BATCH = 50
 

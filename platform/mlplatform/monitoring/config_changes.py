@@ -12,7 +12,7 @@ from typing import Any, Final
 from mlplatform.audit import audit_entries
 from mlplatform.context import Parts
 from mlplatform.store import leases
-from monitors.rules import AlertsConfig
+from monitors.rules.alerts_config import AlertsConfig
 
 ACTION: Final = "load-rules"
 MOST_CHANGES: Final = 200

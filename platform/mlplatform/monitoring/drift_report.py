@@ -9,9 +9,9 @@ from mlplatform.context import Parts
 from mlplatform.feedback import labelled_predictions
 from mlplatform.monitoring.input_drift import Looker
 from mlplatform.monitoring.unlabelled_monitoring import first_of
-from monitors.comparison import Profile
-from monitors.rules import Rule
-from monitors.window import Row, Window
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.two_sample import Profile
+from monitors.windows.window import Row, Window
 
 Draw = Callable[[Parts, Rule, Window, Path], bool]
 
@@ -27,7 +27,9 @@ def draw(parts: Parts, rule: Rule, window: Window, path: Path, drift: Looker | N
     first = first_window(parts, window)
     if first is None or not first.rows or not window.rows:
         return False
-    from monitors.metrics import html_report  # several seconds of import: only processes that judge pay it
+    from monitors.windows.evidently_adapter import (
+        html_report,  # several seconds of import: only processes that judge pay it
+    )
 
     html_report(window, first, rule.sources, path)
     return True
@@ -49,7 +51,7 @@ def _row(found: labelled_predictions.JoinedRow) -> Row:
 
 
 def _drawn_pictures(first: Profile, newest: Profile, path: Path) -> bool:
-    from monitors.metrics import drift_report
+    from monitors.windows.evidently_adapter import drift_report
 
     drift_report(first, newest, path)
     return True

@@ -34,13 +34,13 @@ from mlplatform.promotion import promotion_history
 from mlplatform.serialization import plain
 from mlplatform.store import leases
 from monitors.alerts import Alert, Change, Kind, Step, step, supersede
-from monitors.comparison import Comparison
-from monitors.detect import decide, settled
-from monitors.finding import NO_DATA, Finding
-from monitors.notify import Subject
-from monitors.rules import Rule
-from monitors.sequential import Detector, reset
-from monitors.tally import NO_SAMPLE
+from monitors.decisions.decision import decide, settled
+from monitors.decisions.finding import NO_DATA, Finding
+from monitors.notices.notice import Subject
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import Detector, reset
+from monitors.statistics.two_sample import Comparison
+from monitors.windows.window_counts import NO_SAMPLE
 
 SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
 

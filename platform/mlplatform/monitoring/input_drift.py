@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from mlplatform.predictions import input_samples
 from mlplatform.predictions.stored_image import from_png
 from mlplatform.promotion import promotion_history
-from monitors.comparison import EMBEDDING, Comparison, Profile, compare
-from monitors.drift import FIRST_ANSWERS, SAMPLE, level_of
-from monitors.rules import Rule
+from monitors.decisions.drift import FIRST_ANSWERS, SAMPLE, level_of
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.two_sample import EMBEDDING, Comparison, Profile, compare
 from pipelines.errors import ModelFormatError
-from pipelines.imagestats import image_stats
-from registry.package import MODEL_FILE
+from pipelines.image.image_statistics import image_stats
+from registry.model_package import MODEL_FILE
 
 if TYPE_CHECKING:
     from mlplatform.context import Parts
@@ -120,8 +120,8 @@ class Looker:
 
     def _eyes(self, version: int) -> Embed | None:
         """The version's network below its last layer; None where it has no such part, and plain numbers must do."""
-        from pipelines.embedding import Embedder
-        from pipelines.predict import load
+        from pipelines.engines.embedding import Embedder
+        from pipelines.engines.torch_engine import load
 
         family = self.parts.family
         path = self.parts.catalog.download(family.name, version, self.parts.model_cache) / MODEL_FILE

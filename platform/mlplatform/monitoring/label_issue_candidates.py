@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 
 from mlplatform.feedback.label_precedence import Current, truths
 from mlplatform.store.tables.core import feedback, predictions
-from monitors.suspects import Answer
+from monitors.statistics.label_audit import Answer
 
 NEWEST = 5_000
 CHUNK = 1_000

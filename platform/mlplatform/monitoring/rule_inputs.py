@@ -18,16 +18,16 @@ from mlplatform.monitoring.unlabelled_monitoring import doubts_of, first_of
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
 from mlplatform.serialization import plain
-from monitors.custom import measure_rows
+from monitors.decisions.finding import Finding, silence_of
+from monitors.decisions.rule_detectors import advance, changed_since, definition, null_of
 from monitors.errors import MetricsError
-from monitors.finding import Finding, silence_of
-from monitors.probation import Probation
-from monitors.quantities import Budget
-from monitors.rules import Rule
-from monitors.sequential import Detector
-from monitors.tally import NO_SAMPLE, Judged, LabelCount, Sampled, Tally
-from monitors.watching import advance, changed_since, definition, null_of
-from monitors.window import Baseline, HostLatency, Measured, Row, Window
+from monitors.rules.alerts_config import Rule
+from monitors.rules.probation_policy import Probation
+from monitors.rules.units import Budget
+from monitors.statistics.e_detector import Detector
+from monitors.windows.user_metrics import measure_rows
+from monitors.windows.window import Baseline, HostLatency, Measured, Row, Window
+from monitors.windows.window_counts import NO_SAMPLE, Judged, LabelCount, Sampled, Tally
 
 log = logging.getLogger(__name__)
 READ_AT_ONCE = 50_000
@@ -314,7 +314,9 @@ def _finish(report: Path, rule: Rule, window: Window) -> None:
 
 def measured(window: Window, rule: Rule, report: Path | None) -> Measured:
     """Evidently's numbers for the window, and its HTML at `report` when a path is given."""
-    from monitors.metrics import measure  # several seconds of import: only processes that judge pay it
+    from monitors.windows.evidently_adapter import (
+        measure,  # several seconds of import: only processes that judge pay it
+    )
 
     return measure(window, rule.sources, report)
 

@@ -12,10 +12,10 @@ from mlplatform.context import Parts
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
 from mlplatform.store import leases
-from monitors.finding import NO_DATA
-from monitors.rules import Audit, Rule
-from monitors.sampling import Plan, make_plan, stratum_of
-from registry.confidence import middle_of
+from monitors.decisions.finding import NO_DATA
+from monitors.rules.alerts_config import Audit, Rule
+from monitors.statistics.review_sampling import Plan, make_plan, stratum_of
+from registry.confidence_bins import middle_of
 
 LOOK_BACK: Final = timedelta(days=1)
 FIRST: Final = Plan(0.01)

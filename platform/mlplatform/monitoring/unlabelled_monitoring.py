@@ -10,14 +10,14 @@ from sqlalchemy import Connection
 from mlplatform.alerting import detector_state, evaluations
 from mlplatform.predictions import prediction_counts
 from mlplatform.promotion import promotion_history
-from monitors.drift import FIRST_ANSWERS
-from monitors.expected import Minute, advance, definition
-from monitors.rules import Rule
-from monitors.sequential import Detector
-from monitors.tally import Bins
-from monitors.watching import WHOLE
-from monitors.window import Doubts, First
-from registry.confidence import Doubt
+from monitors.decisions.drift import FIRST_ANSWERS
+from monitors.decisions.performance_estimation import Minute, advance, definition
+from monitors.decisions.rule_detectors import WHOLE
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import Detector
+from monitors.windows.window import Doubts, First
+from monitors.windows.window_counts import Bins
+from registry.confidence_bins import Doubt
 
 READ_AT_ONCE: Final = 10_000
 SETTLED: Final = timedelta(minutes=2)

@@ -8,13 +8,13 @@ from typing import Any, Final
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.links import links_of
 from mlplatform.context import Parts
+from mlplatform.host.control_characters import escape_controls
 from mlplatform.operations.alert_details import Dossier, dossier
-from monitors import wording
 from monitors.alerts import Alert
-from monitors.controls import escape_controls
 from monitors.errors import RulesError
-from monitors.notify import about_keys
-from monitors.rules import Rule
+from monitors.notices.notice import about_keys
+from monitors.rules import formatting
+from monitors.rules.alerts_config import Rule
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,12 @@ def _rule(rule: Rule, alert: Alert) -> Iterable[str]:
     """The rule as alerts.yaml has it."""
     metric = rule.metric
     side = "above" if rule.above is not None else "below"
-    yield f"{metric} {side} {wording.amount(metric, rule.threshold)}, in a window of {wording.duration(rule.window)}"
+    limit, window = formatting.amount(metric, rule.threshold), formatting.duration(rule.window)
+    yield f"{metric} {side} {limit}, in a window of {window}"
     if alert.threshold != rule.threshold:
-        yield f"when it was last judged, the rule said {wording.amount(metric, alert.threshold)}"
+        yield f"when it was last judged, the rule said {formatting.amount(metric, alert.threshold)}"
     if not rule.kind.counted:
-        samples = wording.counted(rule.min_samples, "sample")
+        samples = formatting.counted(rule.min_samples, "sample")
         yield f"decides from {samples} on, with {100 * rule.confidence:.7g} % confidence"
     if rule.where or rule.by:
         yield f"looks at answers{rule.where}{f', group by group of the tag {rule.by}' if rule.by else ''}"
@@ -137,8 +138,10 @@ def _rule(rule: Rule, alert: Alert) -> Iterable[str]:
     if rule.reads_labels:
         yield f"labels from: {', '.join(rule.sources)}"
     better = "less" if rule.above is not None else "more"
-    yield f"fires after {wording.duration(rule.for_)}, ends at {wording.amount(metric, rule.clear_level)} or {better}"
-    yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {wording.duration(rule.repeat)}"
+    clear = formatting.amount(metric, rule.clear_level)
+    yield f"fires after {formatting.duration(rule.for_)}, ends at {clear} or {better}"
+    repeat = formatting.duration(rule.repeat)
+    yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {repeat}"
 
 
 def _now(known: Dossier, rule: Rule | None) -> Iterable[str]:
@@ -153,13 +156,13 @@ def _now(known: Dossier, rule: Rule | None) -> Iterable[str]:
 
 def _numbers(rule: Rule, finding: Mapping[str, Any]) -> Iterable[str]:
     metric = rule.metric
-    limits = wording.interval(metric, finding["low"], finding["high"])
-    yield f"value: {wording.amount(metric, finding['value'])}"
+    limits = formatting.interval(metric, finding["low"], finding["high"])
+    yield f"value: {formatting.amount(metric, finding['value'])}"
     if not rule.kind.counted:
         yield f"interval ({100 * rule.confidence:.7g} % each side): {limits}"
     if finding["baseline"] is not None:
-        yield f"baseline: {wording.baseline(metric, finding['baseline'])}"
-    yield f"allowed: {wording.amount(metric, finding['threshold'])}"
+        yield f"baseline: {formatting.baseline(metric, finding['baseline'])}"
+    yield f"allowed: {formatting.amount(metric, finding['threshold'])}"
     yield f"samples: {finding['n']:,}"
     if finding.get("evidence") is not None:
         yield f"evidence: {finding['evidence']:.2f}; 1 is an alarm alone, 1/j each is one of j classes together"

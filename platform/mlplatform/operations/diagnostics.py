@@ -29,9 +29,9 @@ from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database, file_of, knows
 from mlplatform.store.file_identity import lives, replacements
 from mlplatform.store.leadership import ALIVE, WATCHER, leader_lease
-from monitors.custom import function_of
 from monitors.errors import MonitorError
-from monitors.rules import Rule, load_rules
+from monitors.rules.alerts_config import Rule, load_rules
+from monitors.windows.user_metrics import function_of
 from pipelines.errors import PipelineError
 from registry.errors import RegistryError
 
@@ -186,7 +186,7 @@ def _own_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[tu
             else:
                 yield "ok", f"rule {rule.name}: {own} can be called"
         if family == "evidently":
-            from monitors.metrics import tried  # several seconds of import: only such rules pay it
+            from monitors.windows.evidently_adapter import tried  # several seconds of import: only such rules pay it
 
             try:
                 tried(own, rule.params, rule.value, classes)

@@ -13,8 +13,8 @@ from mlplatform.host.console import say
 from mlplatform.host.processes import Fleet, answers, ended_by_signals
 from mlplatform.settings import LOOPBACK, Settings, load_settings
 from mlplatform.store import leases
-from registry.connection import masked, standard
-from registry.server import password_config, password_faults, server_command, store_environment
+from registry.mlflow_connection import masked, standard
+from registry.mlflow_server import password_config, password_faults, server_command, store_environment
 
 HEALTHY_SECONDS = 120.0
 

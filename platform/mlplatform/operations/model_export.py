@@ -19,7 +19,7 @@ def export(
     `with_server` writes the edge server's files beside it. Raises SettingsError for an unknown format, NotFoundError
     without a champion, ModelFormatError, DataError.
     """
-    from pipelines.edge_files import compare_file, copy_server, export_file, formats
+    from pipelines.edge.export import compare_file, copy_server, export_file, formats
 
     if form not in formats():
         raise SettingsError(f"format {form!r} is not known; known: {', '.join(formats())}")

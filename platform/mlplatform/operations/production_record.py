@@ -9,9 +9,9 @@ from mlplatform.context import Parts
 from mlplatform.feedback import outcomes
 from mlplatform.predictions import prediction_counts
 from mlplatform.promotion import promotion_history, quarantines
-from monitors.tally import LabelCount
+from monitors.windows.window_counts import LabelCount
 from registry.card import Measured
-from registry.paired import exact_bounds
+from registry.gate.paired_comparison import exact_bounds
 
 HEADER = ("Labels", "Count", "Right", "Weighed", "95 % interval", "What they say")
 ESTIMATES = {

@@ -22,7 +22,7 @@ from mlplatform.serialization import plain
 from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import ALIVE, WATCHER, leader_lease
 from mlplatform.store.short_ids import Noun, short_ids
-from monitors.duel import Duel, describe
+from monitors.statistics.paired_test import Duel, describe
 from registry.catalog import Version
 
 MOST_ALERTS = 1000

@@ -1,8 +1,8 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
 A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and step of confidence
-(`registry.confidence`). Times are those of the answers. `tally_sums` holds the same of whole hours and days, for long
-windows. Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
+(`registry.confidence_bins`). Times are those of the answers. `tally_sums` holds the same of whole hours and days, for
+long windows. Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
 """
 
 from collections import Counter, defaultdict
@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Subquery, Table, and_, func, select
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
 from mlplatform.store.tables.monitoring import tallies, tally_sums
-from monitors.tally import latency_bin
-from registry.confidence import step_of
+from monitors.windows.window_counts import latency_bin
+from registry.confidence_bins import step_of
 
 if TYPE_CHECKING:
     from mlplatform.store.prediction import Prediction

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from mlplatform.predictions import sampling_plans
 from mlplatform.store.tables.core import predictions
 from mlplatform.store.tables.monitoring import audits, judged
-from monitors.sampling import Plan, stratum_of
-from monitors.sampling import draw as drawn_by
-from monitors.tally import Lag
+from monitors.statistics.review_sampling import Plan, stratum_of
+from monitors.statistics.review_sampling import draw as drawn_by
+from monitors.windows.window_counts import Lag
 
 if TYPE_CHECKING:
     from mlplatform.store.prediction import Prediction

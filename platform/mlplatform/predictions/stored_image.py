@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from zlib_ng import zlib_ng
 
-from pipelines.pictures import PNG_SIGNATURE
+from pipelines.image.image_decoding import PNG_SIGNATURE
 
 Grey = NDArray[np.uint8]
 

@@ -28,9 +28,9 @@ from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.promotion_notices import post_rollback
 from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.store import leases
-from monitors.duel import Bout, Duel, describe, fight
-from monitors.pace import Slower, paces, slower
-from monitors.window import HostLatency
+from monitors.decisions.latency_regression import Slower, paces, slower
+from monitors.statistics.paired_test import Bout, Duel, describe, fight
+from monitors.windows.window import HostLatency
 from pipelines.errors import PipelineError
 from registry.errors import RegistryError, UnknownVersionError
 
@@ -52,9 +52,9 @@ Load = Callable[[Parts, int], Answers]
 
 def load_version(parts: Parts, version: int) -> Answers:
     """A registered version, ready to answer on one thread."""
-    from pipelines.predict import set_threads
-    from pipelines.retrain import champion_of  # torch comes with it: only a watcher that compares pays for it
-    from registry.package import MODEL_FILE
+    from pipelines.candidate.training_spec import champion_of
+    from pipelines.engines.torch_engine import set_threads
+    from registry.model_package import MODEL_FILE
 
     set_threads(1)
     return champion_of(parts.catalog, parts.family, version, parts.model_cache, MODEL_FILE).predictor

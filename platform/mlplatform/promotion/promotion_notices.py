@@ -10,12 +10,12 @@ from mlplatform.context import Parts
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.promotion_service import Change
-from monitors.channels import AlertmanagerChannel
-from monitors.duel import Duel
 from monitors.errors import MonitorError
-from monitors.mute import heard_from
-from monitors.promotion import Promotion
-from monitors.rollback import Rollback
+from monitors.notices.promotion_notice import Promotion
+from monitors.notices.rollback_notice import Rollback
+from monitors.rules.channel_config import AlertmanagerChannel
+from monitors.rules.quiet_hours import heard_from
+from monitors.statistics.paired_test import Duel
 
 log = logging.getLogger(__name__)
 

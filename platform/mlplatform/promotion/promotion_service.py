@@ -25,9 +25,9 @@ from mlplatform.promotion import promotion_history, quarantines, retraining_fenc
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, Version
-from registry.confidence import CALIBRATION_TAG, Doubt
+from registry.confidence_bins import CALIBRATION_TAG, Doubt
 from registry.errors import RegistryUnavailableError, UnknownVersionError
-from registry.package import DIGEST_TAGS
+from registry.model_package import DIGEST_TAGS
 
 LEASE_LIFE = timedelta(seconds=30)
 LEASE_PATIENCE_SECONDS = 45.0  # longer than the life of a lease whose holder was killed

@@ -2,8 +2,9 @@
 
 A shadow's answers are recorded and never returned; a canary answers a share of the clients. In both, the version that
 does not answer is asked too, off the answer's path, so that labels judge both versions by the same pictures.
-`Referee.round` is one look of the leading watcher: a sequential test on labels (`monitors.duel`), which may be asked
-after every label, and for a canary the latencies of both versions. Servers end a trial whose challenger fails.
+`Referee.round` is one look of the leading watcher: a sequential test on labels (`monitors.statistics.paired_test`),
+which may be asked after every label, and for a canary the latencies of both versions. Servers end a trial whose
+challenger fails.
 """
 
 import logging
@@ -21,8 +22,8 @@ from mlplatform.predictions import prediction_counts, shadow_predictions
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollouts import Role, State, Trial
 from mlplatform.store import leases
-from monitors.duel import Bout, Duel, describe, fight
-from monitors.pace import paces, slower
+from monitors.decisions.latency_regression import paces, slower
+from monitors.statistics.paired_test import Bout, Duel, describe, fight
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "watcher/trial"

@@ -24,7 +24,7 @@ from mlplatform.recording.spool.quarantined_rows import Asides
 from mlplatform.retention import erasure
 from mlplatform.retention.erasure import Erased, FirstOf
 from mlplatform.store.timeouts import unhurried
-from monitors.drift import FIRST_ANSWERS
+from monitors.decisions.drift import FIRST_ANSWERS
 
 TRIES: Final = 5
 REST_SECONDS: Final = 0.5

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.curate import SetAside
+from pipelines.labels.label_curation import SetAside
 
 TOLD_FROM: Final = 0.05
 """A reason is explained where it took this share of all labels; it is counted anyway."""

@@ -1,6 +1,6 @@
 """The material of a retraining: every label from the store as an order takes it, and the doubtful ones for people.
 
-It decides nothing about a label: `pipelines.curate` does.
+It decides nothing about a label: `pipelines.labels.label_curation` does.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from mlplatform.context import Parts
 from mlplatform.predictions.stored_image import from_png
 from mlplatform.retraining.labelled_images import Given, given_labels, pictures
 from mlplatform.store import tasks
-from monitors.rules import Retraining
-from pipelines.curate import FOR_REVIEW, Quotas, SetAside
+from monitors.rules.alerts_config import Retraining
 from pipelines.data import FeedbackRows
-from pipelines.family import Family
-from pipelines.origin import Origin
+from pipelines.labels.label_curation import FOR_REVIEW, Quotas, SetAside
+from pipelines.labels.label_provenance import Origin
+from pipelines.pipeline import Family
 
 REVIEW_BATCH = 200
 """The most that one review asks of people; what remains comes with the next retraining."""

@@ -8,7 +8,7 @@ from mlplatform.alerting.notifications import post_alone
 from mlplatform.context import Parts
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import sentence_of
-from monitors.stall import Stall
+from monitors.notices.unsuccessful_retraining_notice import Stall
 
 
 def post_stall(connection: Connection, parts: Parts, streak: Sequence[str]) -> int:

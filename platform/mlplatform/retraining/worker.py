@@ -25,16 +25,19 @@ from mlplatform.retraining.training_labels import Material, ask_people, gather, 
 from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw
 from mlplatform.serialization import plain
 from mlplatform.store.timeouts import unhurried
+from pipelines.candidate.make_candidate import Candidate, make_candidate
+from pipelines.candidate.row_selection import Rows
+from pipelines.candidate.training_spec import Order, champion_of
+from pipelines.discovery import find_family
 from pipelines.errors import TrainingStopped
-from pipelines.family import Family, find_family
+from pipelines.pipeline import Family
 from pipelines.recipe import Recipe
-from pipelines.retrain import Candidate, Order, Rows, champion_of, make_candidate
-from pipelines.train import EpochMetrics
+from pipelines.training.training_loop import EpochMetrics
 from registry.errors import RegistryError
-from registry.gate import GatePolicy
-from registry.package import MODEL_FILE
-from registry.patience import patiently
-from registry.provenance import MANUAL, git_revision, provenance
+from registry.gate.verdict import GatePolicy
+from registry.model_package import MODEL_FILE
+from registry.run_provenance import MANUAL, git_revision, provenance
+from registry.store_retries import patiently
 
 log = logging.getLogger(__name__)
 

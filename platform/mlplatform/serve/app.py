@@ -58,7 +58,14 @@ from mlplatform.serve.schemas import (
 )
 from mlplatform.serve.state import Server
 from mlplatform.web import dashboard
-from pipelines.payloads import Amounts, BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
+from pipelines.edge.request_payloads import (
+    Amounts,
+    BrokenFormError,
+    Form,
+    PayloadError,
+    PayloadTooLargeError,
+    read_form,
+)
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 

@@ -44,7 +44,7 @@ from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import WATCHER, leader_lease
 from mlplatform.watcher.isolated_executor import Aside
 from monitors.errors import MonitorError
-from monitors.rules import Rule
+from monitors.rules.alerts_config import Rule
 from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from mlplatform.context import Parts
 from mlplatform.promotion.promotion_service import Change, promotion_service
 from mlplatform.settings import Settings
 from registry.catalog import Catalog
+from registry.mlflow_server import quiet_environment
 from registry.runs import Tracking
-from registry.server import quiet_environment
 from tests.mlplatform.loop_world import RULES
 
 NOWHERE = "http://127.0.0.1:9"

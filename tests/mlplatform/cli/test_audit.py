@@ -12,7 +12,7 @@ from mlplatform.context import Parts
 from mlplatform.predictions import sampling_plans
 from mlplatform.promotion import promotion_history
 from mlplatform.store.tables.core import audit_log
-from monitors.sampling import Plan
+from monitors.statistics.review_sampling import Plan
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 

@@ -10,7 +10,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import Parts
 from mlplatform.predictions import compute_configs
 from mlplatform.settings import Settings
-from pipelines.onnx_graph import export_onnx
+from pipelines.engines.onnx_engine import export_onnx
 from registry.catalog import CHAMPION
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.serve.conftest import CLASSES, module

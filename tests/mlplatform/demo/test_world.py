@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mlplatform.demo.data import MOST, RULES, SHARES, deal
-from monitors.rules import parse_rules
+from monitors.rules.alerts_config import parse_rules
 from pipelines.data import ImageSet
-from pipelines.scanner import second_scanner
+from pipelines.image.simulated_shift import second_scanner
 from tests.mlplatform.loop_world import SECRET
 
 

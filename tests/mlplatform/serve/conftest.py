@@ -31,9 +31,9 @@ from mlplatform.serve.schemas import PredictOut
 from mlplatform.serve.state import Server, assemble
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from pipelines.predict import Exportable, Predictor, exportable
+from pipelines.engines.torch_engine import Exportable, Predictor, exportable
 from registry.errors import CorruptModelError
-from registry.package import MODEL_FILE
+from registry.model_package import MODEL_FILE
 from tests.mlplatform.conftest import START, FakeCatalog
 
 CLASSES = tuple("0123456789")

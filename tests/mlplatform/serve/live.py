@@ -14,7 +14,7 @@ from mlplatform.serve.inference.model_slot import Loaded
 from mlplatform.serve.run_server import serve
 from mlplatform.serve.state import assemble
 from mlplatform.settings import Settings
-from pipelines.predict import Predictor, exportable
+from pipelines.engines.torch_engine import Predictor, exportable
 from tests.mlplatform.conftest import FakeCatalog
 
 SECONDS_PER_ANSWER = 0.05

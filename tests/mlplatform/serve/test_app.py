@@ -26,7 +26,7 @@ from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.app import create_app
 from mlplatform.serve.observability.prometheus_metrics import Metrics
 from mlplatform.serve.state import Server
-from monitors.sampling import Plan
+from monitors.statistics.review_sampling import Plan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture

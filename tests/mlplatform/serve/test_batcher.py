@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.inference.batcher import Batcher, Computed
 from mlplatform.serve.inference.model_slot import Loaded
-from pipelines.engine import Engine
+from pipelines.engines.inference_engine import Engine
 from tests.mlplatform.conftest import START
 
 CLASSES = tuple("0123456789")

@@ -26,9 +26,9 @@ from mlplatform.serve.inference.shadow_inference import Shadow
 from mlplatform.serve.state import Server, assemble
 from mlplatform.store.tables.core import predictions as rows
 from mlplatform.store.tables.rollout import shadow_answers
-from monitors.duel import Duel
+from monitors.statistics.paired_test import Duel
+from pipelines.engines.torch_engine import Predictor, exportable, save
 from pipelines.errors import ModelUnreadableError
-from pipelines.predict import Predictor, exportable, save
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
 from tests.mlplatform.serve.conftest import CLASSES, NAME, Flaky, StockedCatalog, loaded, module, running

@@ -17,7 +17,7 @@ from torch import nn
 from mlplatform.serve.inference.heatmaps import Map, ThreadMapper
 from mlplatform.serve.inference.model_slot import Loaded
 from mlplatform.serve.state import Server
-from pipelines.predict import exportable, load, save
+from pipelines.engines.torch_engine import exportable, load, save
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import CLASSES, NAME, StockedCatalog, encoded, module
 

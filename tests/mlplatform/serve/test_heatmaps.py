@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mlplatform.serve.inference.heatmaps import PAUSE_SECONDS, ProcessMapper, ThreadMapper
+from pipelines.engines.torch_engine import exportable, save
 from pipelines.errors import ModelFormatError, ModelUnreadableError
-from pipelines.predict import exportable, save
 from tests.mlplatform.serve.conftest import CLASSES
 from tests.mlplatform.serve.test_explaining import looking
 

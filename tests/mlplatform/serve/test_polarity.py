@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from mlplatform.context import Parts
 from mlplatform.predictions.stored_image import from_png
 from mlplatform.serve.state import Server, assemble
-from pipelines.edge import EdgeModel
-from pipelines.labelled import load_labelled
+from pipelines.datasets.image_folder import load_labelled
+from pipelines.edge.edge_server import EdgeModel
 from tests.mlplatform.serve.conftest import encoded, loaded, running
 
 SEVEN = np.zeros((28, 28), np.uint8)

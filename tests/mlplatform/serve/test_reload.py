@@ -21,9 +21,9 @@ from mlplatform.serve.inference.target_version import pinned
 from mlplatform.serve.state import assemble
 from mlplatform.serve.tuning.tuner import host_class
 from mlplatform.store import leases
-from pipelines.predict import Exportable, exportable, save
+from pipelines.engines.torch_engine import Exportable, exportable, save
 from registry.errors import RegistryUnavailableError
-from registry.package import MODEL_FILE, ONNX_FILE, SHA256_TAG
+from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import NAME, Flaky, StockedCatalog, loaded, module
 

@@ -19,7 +19,7 @@ from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import Loaded
 from mlplatform.serve.state import Server, assemble
 from mlplatform.store.database import Database
-from pipelines.predict import Predictor
+from pipelines.engines.torch_engine import Predictor
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.serve.conftest import NAME, Flaky, running, shelf_in
 from tests.mlplatform.serve.test_app import GREY, predict

@@ -20,11 +20,12 @@ from mlplatform.serve.tuning.compute_config import Plan
 from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, Speed, measure, under_load
 from mlplatform.serve.tuning.tuner import Tuner, host_class
 from mlplatform.store import leases, tasks
-from pipelines.engine import Choice, EngineName, open_model
-from pipelines.onnx_graph import export_onnx
-from pipelines.predict import save
+from pipelines.engines.inference_engine import Choice, EngineName
+from pipelines.engines.loading import open_model
+from pipelines.engines.onnx_engine import export_onnx
+from pipelines.engines.torch_engine import save
 from registry.errors import RegistryUnavailableError
-from registry.package import MODEL_FILE, ONNX_FILE
+from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import CLASSES, NAME, Flaky, loaded, module
 from tests.pipelines.fake_registry import FakeTracking

@@ -9,7 +9,7 @@ from mlplatform.feedback.label_precedence import Source
 from mlplatform.feedback.label_records import Label
 from mlplatform.predictions import prediction_records, review_samples, sampling_plans
 from mlplatform.store.database import Database
-from monitors.tally import Judged
+from monitors.windows.window_counts import Judged
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing
 
@@ -18,7 +18,7 @@ LIFE = timedelta(minutes=10)
 
 
 def in_force(database: Database, chance: float, version: int = 1, minutes: int = 0) -> None:
-    from monitors.sampling import Plan
+    from monitors.statistics.review_sampling import Plan
 
     plan = Plan(uniform=chance).to_json()
     with database.write() as connection:

@@ -17,7 +17,7 @@ from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, 
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.predictions.prediction_records import record
 from mlplatform.store.database import Database
-from monitors.tally import Judged
+from monitors.windows.window_counts import Judged
 from tests.mlplatform.conftest import START, prediction, recorded
 
 MINUTE = timedelta(minutes=1)

@@ -24,7 +24,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.core import UtcDateTime
 from mlplatform.store.tables.monitoring import counters, label_counts, label_sums
 from mlplatform.store.tables.monitoring import judged as table
-from monitors.tally import Judged, LabelCount
+from monitors.windows.window_counts import Judged, LabelCount
 from tests.mlplatform.conftest import START, prediction, recorded, schema_of_its_own
 from tests.mlplatform.store.conftest import together, writing
 

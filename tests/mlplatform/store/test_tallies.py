@@ -9,7 +9,7 @@ import pytest
 from mlplatform.predictions import prediction_counts, prediction_records
 from mlplatform.predictions.prediction_records import Recorded
 from mlplatform.store.database import Database
-from monitors.tally import latency_bin
+from monitors.windows.window_counts import latency_bin
 from tests.mlplatform.conftest import START, prediction
 
 MINUTE = timedelta(minutes=1)

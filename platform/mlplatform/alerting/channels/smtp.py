@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
 from mlplatform.errors import DeliveryError
-from monitors.channels import EmailChannel
+from monitors.rules.channel_config import EmailChannel
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -23,9 +23,15 @@ from mlplatform.context import Parts
 from mlplatform.errors import DeliveryError
 from mlplatform.network.egress import Outward, outward_of
 from mlplatform.network.redact import without_secrets
-from monitors.channels import AlertmanagerChannel, AppriseChannel, EmailChannel, SlackChannel, WebhookChannel
-from monitors.signature import signed_headers
-from monitors.slack import without_pictures
+from monitors.notices.slack import without_pictures
+from monitors.notices.webhook_signature import signed_headers
+from monitors.rules.channel_config import (
+    AlertmanagerChannel,
+    AppriseChannel,
+    EmailChannel,
+    SlackChannel,
+    WebhookChannel,
+)
 
 log = logging.getLogger(__name__)
 Headers = Mapping[str, str]

@@ -18,8 +18,8 @@ from mlplatform.monitoring.backtest.backtest_data import Past, Slot, read_past
 from mlplatform.monitoring.backtest.rule_replay import Baselines, Watched
 from mlplatform.store.timeouts import unhurried
 from monitors.alerts import Alert, Step, step, supersede
-from monitors.finding import NO_DATA
-from monitors.rules import AlertsConfig, Rule
+from monitors.decisions.finding import NO_DATA
+from monitors.rules.alerts_config import AlertsConfig, Rule
 
 NINETY_DAYS: Final = timedelta(days=90)
 

@@ -13,8 +13,8 @@ from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, 
 from mlplatform.monitoring.backtest.rule_replay import Watched, WatchedLabels, WatchedLatency
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
-from monitors.probation import Probation
-from monitors.rules import AlertsConfig, Rule
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.rules.probation_policy import Probation
 
 Kept = Literal["labels", "latency"]
 REPLAYED: Final[Mapping[str, Kept]] = {

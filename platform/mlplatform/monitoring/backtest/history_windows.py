@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from mlplatform.feedback.label_history import Heard, HostBins
 from mlplatform.predictions.prediction_counts import minute_of, start_of
-from monitors.rules import Source
-from monitors.tally import Judged, LabelCount
-from monitors.watching import WHOLE
+from monitors.decisions.rule_detectors import WHOLE
+from monitors.rules.alerts_config import Source
+from monitors.windows.window_counts import Judged, LabelCount
 
 Cell = tuple[Source, str, str, float]
 

@@ -14,18 +14,18 @@ from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, 
 from mlplatform.monitoring.rule_inputs import READ_AT_ONCE, begun_at
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert
-from monitors.detect import decide, settled
-from monitors.finding import Finding, silence_of
-from monitors.probation import Probation
-from monitors.rules import Rule
-from monitors.sequential import Detector, has_alarmed, reset
-from monitors.tally import Judged, LabelCount, Tally
-from monitors.watching import WHOLE, advance, changed_since, definition, null_of
-from monitors.window import Baseline, HostLatency
+from monitors.decisions.decision import decide, settled
+from monitors.decisions.finding import Finding, silence_of
+from monitors.decisions.rule_detectors import WHOLE, advance, changed_since, definition, null_of
+from monitors.rules.alerts_config import Rule
+from monitors.rules.probation_policy import Probation
+from monitors.statistics.e_detector import Detector, has_alarmed, reset
+from monitors.windows.window import Baseline, HostLatency
+from monitors.windows.window_counts import Judged, LabelCount, Tally
 
 Alerts = Mapping[str, Alert]
 _AGREE: Final = 2e-9
-"""Twice what `monitors.finding` allows for rounding."""
+"""Twice what `monitors.decisions.finding` allows for rounding."""
 
 
 def _drop(rule: Rule, window: LabelWindow, baseline: Baseline) -> dict[str, float]:

@@ -17,7 +17,7 @@ from mlplatform.serve.inference.image_codec import Decoder, Grey
 from mlplatform.serve.inference.model_slot import Holder
 from mlplatform.serve.schemas import ExplainIn, ExplainOut
 from pipelines.errors import ModelFormatError
-from registry.package import MODEL_FILE
+from registry.model_package import MODEL_FILE
 
 METHOD = "grad-cam"
 

@@ -29,7 +29,7 @@ from mlplatform.serve.inference.image_codec import Grey
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 
 if TYPE_CHECKING:
-    from pipelines.explain import Explainer
+    from pipelines.image.grad_cam import Explainer
 
 REMEMBERED: Final = 3
 LONGEST_SECONDS: Final = 60.0
@@ -72,7 +72,7 @@ class ThreadMapper:
     def make(self, model: Path, classes: Sequence[str], image: Grey, index: int | None) -> Map:
         with self._lock:
             explainer = self._explainer(model, tuple(classes))
-            from pipelines.explain import overlay  # loaded by now, with the explainer
+            from pipelines.image.grad_cam import overlay  # loaded by now, with the explainer
 
             answered = explainer(image)
             found = answered if index is None else explainer(image, index)
@@ -95,8 +95,8 @@ class ThreadMapper:
 
 def _opened(model: Path, classes: tuple[str, ...]) -> "Explainer":
     try:
-        from pipelines.explain import Explainer
-        from pipelines.predict import load
+        from pipelines.engines.torch_engine import load
+        from pipelines.image.grad_cam import Explainer
     except (ImportError, MemoryError, OSError) as error:
         raise ModelUnreadableError(f"PyTorch, which explains, cannot be loaded now ({error}); try again") from error
     return Explainer(load(model, classes).module, len(classes))

@@ -1,7 +1,7 @@
 """Requests for answers as the model's input: uint8 greys of its size; it knows no model and no HTTP.
 
-How a picture is read is in `pipelines/pictures.py`. Limits are checked on what a body and its pictures say of
-themselves, before anything is made of them.
+How a picture is read is in `pipelines/image/image_decoding.py`. Limits are checked on what a body and its pictures say
+of themselves, before anything is made of them.
 """
 
 import base64
@@ -18,8 +18,8 @@ import orjson
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from pipelines.payloads import Amounts, PayloadError, PayloadTooLargeError, shown
-from pipelines.pictures import LEAST_SIDE, PNG_SIGNATURE, PictureError, Polarity, outline, pixels, read
+from pipelines.edge.request_payloads import Amounts, PayloadError, PayloadTooLargeError, shown
+from pipelines.image.image_decoding import LEAST_SIDE, PNG_SIGNATURE, PictureError, Polarity, outline, pixels, read
 
 MOST_TAGS = 10
 LONGEST_TAG = 64

@@ -22,10 +22,11 @@ from mlplatform.serve.inference.target_version import Chosen, Memory, chosen, pi
 from mlplatform.serve.public_errors import reason_of
 from mlplatform.store import leases
 from mlplatform.store.timeouts import reserved
-from pipelines.engine import Choice, open_model
+from pipelines.engines.inference_engine import Choice
+from pipelines.engines.loading import open_model
 from pipelines.errors import ModelFormatError, PipelineError
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.package import MODEL_FILE, SHA256_TAG, digests
+from registry.model_package import MODEL_FILE, SHA256_TAG, digests
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mlplatform.errors import ModelUnavailableError
-from pipelines.engine import Engine
+from pipelines.engines.inference_engine import Engine
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollout_analysis import end_trial
 from mlplatform.promotion.rollouts import CANARY, CHAMPION, Trial
 from mlplatform.serve.inference.model_slot import Holder, Loaded
-from monitors.challenger import failing
+from monitors.decisions.failure_rate import failing
+from pipelines.engines.model_file import PASSING
 from pipelines.errors import ModelFormatError
-from pipelines.modelfile import PASSING
 from registry.errors import RegistryUnavailableError
 
 log = logging.getLogger(__name__)

@@ -157,7 +157,7 @@ class Shadow:
     def _answer(self, batch: list[Shown]) -> None:
         other, images = batch[0].other, np.stack([each.image for each in batch])
         if "torch" in sys.modules:  # this thread's share of cores; a server on ONNX Runtime has no PyTorch to tell
-            from pipelines.predict import set_threads
+            from pipelines.engines.torch_engine import set_threads
 
             set_threads(1)
         begun = time.perf_counter()

@@ -17,7 +17,7 @@ from mlplatform.errors import ConflictError, StoreUnavailableError
 from mlplatform.promotion import promotion_history, quarantines
 from registry.catalog import CHAMPION
 from registry.errors import CorruptModelError
-from registry.package import DIGEST_TAGS, digests
+from registry.model_package import DIGEST_TAGS, digests
 
 log = logging.getLogger(__name__)
 

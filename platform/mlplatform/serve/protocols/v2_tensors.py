@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.inference.image_codec import Decoder, Grey
-from pipelines.payloads import shown
+from pipelines.edge.request_payloads import shown
 
 INPUT: Final = "images"
 SHAPES: Final = "[n, 1, height, width] or [n, height, width]"

@@ -17,7 +17,7 @@ from mlplatform.errors import InvalidInputError
 from mlplatform.serve.inference.image_codec import SMALL_BODY, check_amounts
 from mlplatform.serve.routes.fast_route import body_of
 from mlplatform.serve.thread_pool import Pool
-from pipelines.payloads import Amounts
+from pipelines.edge.request_payloads import Amounts
 
 T = TypeVar("T")
 Scalar = str | int | float | bool | None

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from mlplatform.settings import Settings
-from pipelines.engine import Choice, DeviceName, EngineName, device_of, engine_of
+from pipelines.engines.inference_engine import Choice, DeviceName, EngineName, device_of, engine_of
 
 NOISE: Final = 1.05
 """Two measurements this close are alike: what is in force, or simpler, stays."""

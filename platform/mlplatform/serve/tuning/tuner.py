@@ -24,7 +24,8 @@ from mlplatform.serve.inference.target_version import chosen, prove
 from mlplatform.serve.tuning.compute_config import Measured, Plan, better, busiest, fastest, plan_of, within
 from mlplatform.serve.tuning.latency_benchmark import Speed, measure, under_load
 from mlplatform.store import leases, tasks
-from pipelines.engine import GPU_FILE, Choice, engines_here, open_model
+from pipelines.engines.inference_engine import GPU_FILE, Choice, engines_here
+from pipelines.engines.loading import open_model
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError
 
