@@ -14,27 +14,27 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import as_batch
+from pipelines.engines.torch_engine import to_batch
 from pipelines.errors import DataError
 from pipelines.image.augmentation import augment
 from pipelines.recipe import Augmentation
 
-Lesson = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+LossFn = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 """The loss of a network on a batch: images (n, 1, height, width) from 0 to 1, and labels (n,)."""
 
 
-def by_labels(temperature: float = 1.0) -> Lesson:
+def cross_entropy_loss(temperature: float = 1.0) -> LossFn:
     """Cross-entropy of the logits divided by a temperature."""
     return lambda network, images, labels: functional.cross_entropy(network(images) / temperature, labels)
 
 
-def by_teacher(teacher: nn.Module, temperature: float, share: float = 1.0) -> Lesson:
+def distillation_loss(teacher: nn.Module, temperature: float, teacher_weight: float = 1.0) -> LossFn:
     """Mostly (`share`) what the teacher's logits over the temperature say of the same pictures, the rest by labels.
 
     Raises DataError for a share outside 0 to 1.
     """
-    if not 0 <= share <= 1:
-        raise DataError(f"share is {share}; give how much the teacher's word counts, from 0 to 1")
+    if not 0 <= teacher_weight <= 1:
+        raise DataError(f"share is {teacher_weight}; give how much the teacher's word counts, from 0 to 1")
     teacher.eval()
 
     def loss(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -42,12 +42,12 @@ def by_teacher(teacher: nn.Module, temperature: float, share: float = 1.0) -> Le
             said = torch.softmax(teacher(images) / temperature, dim=1)
         logits = network(images)
         soft = functional.cross_entropy(logits / temperature, said) * temperature**2
-        return share * soft + (1 - share) * functional.cross_entropy(logits, labels)
+        return teacher_weight * soft + (1 - teacher_weight) * functional.cross_entropy(logits, labels)
 
     return loss
 
 
-def defensively(teacher: nn.Module, temperature: float) -> Lesson:
+def defensive_distillation_loss(teacher: nn.Module, temperature: float) -> LossFn:
     """The teacher's soft labels alone, at its temperature, without Hinton's factor: the student's logits grow large."""
     teacher.eval()
 
@@ -59,7 +59,7 @@ def defensively(teacher: nn.Module, temperature: float) -> Lesson:
     return loss
 
 
-def under_noise(sigma: float, seed: int) -> Lesson:
+def gaussian_noise_loss(sigma: float, seed: int) -> LossFn:
     """Labels of pictures under Gaussian noise of this standard deviation, 1 being the range from black to white."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -70,7 +70,7 @@ def under_noise(sigma: float, seed: int) -> Lesson:
     return loss
 
 
-def under_attack(epsilon: float, seed: int) -> Lesson:
+def adversarial_loss(epsilon: float, seed: int) -> LossFn:
     """Labels of pictures after one step of 1.25 epsilon from a random start within epsilon."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -85,25 +85,25 @@ def under_attack(epsilon: float, seed: int) -> Lesson:
     return loss
 
 
-def teach(
+def train_with_loss(
     network: nn.Module,
     rows: ImageSet,
-    lesson: Lesson,
+    loss_fn: LossFn,
     *,
     epochs: int,
     seed: int,
-    rate: float = 3e-3,
+    learning_rate: float = 3e-3,
     batch_size: int = 64,
     augmentation: Augmentation | None = None,
 ) -> nn.Module:
     """Teach a network for some epochs with one cycle of the learning rate; the same seed gives the same weights."""
     if len(rows) < 2:
         raise DataError(f"'{rows.name}' has {len(rows)} rows; give at least 2 to teach on")
-    images, labels = as_batch(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
     generator = torch.Generator().manual_seed(seed)
     steps = max(1, len(rows) // batch_size)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * steps)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(epochs):
@@ -113,7 +113,7 @@ def teach(
                 batch = images[part]
                 if augmentation is not None:
                     batch = augment(batch, augmentation, generator)
-                loss = lesson(network, batch, labels[part])
+                loss = loss_fn(network, batch, labels[part])
                 optimiser.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimiser.step()

@@ -22,7 +22,7 @@ CHUNK = 256
 class Certificate:
     """A class index, None where the smoothed model abstains, and the L2 radius in which it surely answers so."""
 
-    answer: int | None
+    predicted_class: int | None
     radius: float
     """In the network's units: 1 is one pixel from black to white."""
 
@@ -32,8 +32,8 @@ def certify(
     image: torch.Tensor,
     sigma: float,
     *,
-    first: int = 100,
-    draws: int = 1000,
+    selection_draws: int = 100,
+    estimation_draws: int = 1000,
     alpha: float = 0.001,
     seed: int = 0,
 ) -> Certificate:
@@ -41,18 +41,20 @@ def certify(
 
     `first` draws choose the class, `draws` others bound its share from below (Clopper-Pearson, one-sided).
     """
-    if sigma <= 0 or first < 1 or draws < 1 or not 0 < alpha < 1:
-        raise DataError(f"sigma {sigma}, draws {first} and {draws}, alpha {alpha} certify nothing; give positive ones")
+    if sigma <= 0 or selection_draws < 1 or estimation_draws < 1 or not 0 < alpha < 1:
+        raise DataError(
+            f"sigma {sigma}, draws {selection_draws} and {estimation_draws}, alpha {alpha} certify nothing; give positive ones"
+        )
     generator = torch.Generator().manual_seed(seed)
-    answer = int(_counts(network, image, sigma, first, generator).argmax())
-    hits = int(_counts(network, image, sigma, draws, generator)[answer])
-    low, _ = exact_bounds(hits, draws, alpha)
+    answer = int(_noisy_class_counts(network, image, sigma, selection_draws, generator).argmax())
+    hits = int(_noisy_class_counts(network, image, sigma, estimation_draws, generator)[answer])
+    low, _ = exact_bounds(hits, estimation_draws, alpha)
     if low <= 0.5:
         return Certificate(None, 0.0)
     return Certificate(answer, sigma * NormalDist().inv_cdf(low))
 
 
-def _counts(
+def _noisy_class_counts(
     network: nn.Module, image: torch.Tensor, sigma: float, draws: int, generator: torch.Generator
 ) -> torch.Tensor:
     """How often each class is answered under noise."""

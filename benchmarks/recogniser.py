@@ -28,14 +28,14 @@ import torch
 from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.data import ImageSet, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
-from pipelines.discovery import find_family
-from pipelines.engines.torch_engine import exportable, load, save
-from pipelines.evaluation.classification_scores import Judgement, judge
-from pipelines.pipeline import Family
+from pipelines.discovery import find_pipeline
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
 from pipelines.training.network import build_network, parameter_count
-from pipelines.training.training_loop import EpochMetrics, Fitted, fit
-from pipelines.training.training_mix import capped
+from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
+from pipelines.training.training_mix import subsample
 from registry.run_provenance import git_revision
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def main() -> None:
     if arguments.data_dir is None:
         print(json.dumps({"skipped": "no MNIST: name its folder with --data-dir or PLATFORM_TEST_MNIST_DIR"}))
         return
-    family = find_family("digits")
+    family = find_pipeline("digits")
     recipe = family.recipe(arguments.recipe)
     train, test = load_idx_folder(arguments.data_dir)
     if arguments.quick:
@@ -80,10 +80,10 @@ def _folder() -> Path | None:
 
 
 def _trained(
-    family: Family, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
+    family: Pipeline, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
-    rows = capped(sides.train, recipe.max_train_rows)
+    rows = subsample(sides.train, recipe.max_train_rows)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width, seed=seed)
     parameters, begun = parameter_count(network), time.process_time()
 
@@ -96,7 +96,7 @@ def _trained(
         )
 
     fitted = fit(
-        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoints=checkpoints, device=device
+        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoint_folder=checkpoints, device=device
     )
     judgement = _judged(fitted, family, test)
     return {
@@ -116,12 +116,12 @@ def _trained(
     }
 
 
-def _judged(fitted: Fitted, family: Family, test: ImageSet) -> Judgement:
+def _judged(fitted: TrainingResult, family: Pipeline, test: ImageSet) -> ClassificationScores:
     """As a server answers: exported, written, read back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
-        save(exportable(fitted.network, height=family.height, width=family.width), path)
-        return judge(load(path, family.classes)(test.images), test.labels, family.classes)
+        save_exportable(build_exportable(fitted.network, height=family.height, width=family.width), path)
+        return score_predictions(load_torch_engine(path, family.classes)(test.images), test.labels, family.classes)
 
 
 def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:

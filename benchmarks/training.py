@@ -32,7 +32,7 @@ from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.augmentation import augment
 from pipelines.recipe import Recipe
 from pipelines.training.network import build_network
-from pipelines.training.optimizer import Average, Optimiser
+from pipelines.training.optimizer import ScheduledOptimizer, WeightAverage
 from pipelines.training.training_loop import fit
 
 WORKERS = 2
@@ -105,8 +105,8 @@ def _alone(recipe: Recipe, rows: ImageSet) -> float:
     batch = augment(images, recipe.augmentation, torch.Generator().manual_seed(0))
     truth = torch.from_numpy(rows.labels[: recipe.batch_size].copy())
     batches = -(-len(rows) // len(batch))
-    optimiser = Optimiser(network, recipe, 2 * batches)
-    average = Average(network, recipe.averaging) if recipe.averaging else None
+    optimiser = ScheduledOptimizer(network, recipe, 2 * batches)
+    average = WeightAverage(network, recipe.averaging) if recipe.averaging else None
     spent = 0.0
     for _ in range(2):
         begun = time.process_time()
@@ -115,7 +115,7 @@ def _alone(recipe: Recipe, rows: ImageSet) -> float:
                 logits = network(batch)
             optimiser.step(functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing))
             if average is not None:
-                average.follow()
+                average.update()
         spent = time.process_time() - begun
     return spent * len(rows) / (batches * len(batch))
 

@@ -21,18 +21,18 @@ CARD_KEYS = (
 )
 
 
-def no_factors(_rows: ImageSet) -> Mapping[str, Sequence[str]]:
+def no_groups(_rows: ImageSet) -> Mapping[str, Sequence[str]]:
     """Nothing is known of who wrote the rows."""
     return {}
 
 
-def nowhere_else(_folder: Path | None) -> tuple[ImageSet, ...]:
+def no_external_datasets(_folder: Path | None) -> tuple[ImageSet, ...]:
     """No other data set of this kind."""
     return ()
 
 
 @dataclass(frozen=True)
-class Family:
+class Pipeline:
     """Everything that tells one pipeline from another."""
 
     name: str
@@ -45,9 +45,9 @@ class Family:
     load: Callable[[Path | None], Split]
     card: Mapping[str, str]
     """Texts for the model card, one for each of CARD_KEYS."""
-    factors: Callable[[ImageSet], Mapping[str, Sequence[str]]] = no_factors
+    sensitive_groups: Callable[[ImageSet], Mapping[str, Sequence[str]]] = no_groups
     """What groups rows for fairness, such as the writer: a factor's name and a tag per row, "" where not known."""
-    elsewhere: Callable[[Path | None], tuple[ImageSet, ...]] = nowhere_else
+    external_datasets: Callable[[Path | None], tuple[ImageSet, ...]] = no_external_datasets
     """Other data sets that only judge, found beside the family's data; they show how far a model carries."""
 
     def __post_init__(self) -> None:

@@ -22,8 +22,8 @@ CONNECT_SECONDS = 3.0
 LOCK_SECONDS = 60.0
 SQLITE_MAGIC = b"SQLite format 3\x00"
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-MISSING = "RESOURCE_DOES_NOT_EXIST"
-REFUSED = {
+NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
+REFUSED_CODES = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
@@ -34,7 +34,7 @@ REFUSED = {
 }
 
 
-def masked(uri: str) -> str:
+def mask_uri(uri: str) -> str:
     """`uri` without user, password and query, fit for messages and logs."""
     parts = urlsplit(uri)
     if not parts.netloc:
@@ -43,7 +43,7 @@ def masked(uri: str) -> str:
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{netloc}{parts.path}"
 
 
-def standard(uri: str) -> str:
+def normalize_uri(uri: str) -> str:
     """`uri` in MLflow's words: it does not know `postgres://`, which many hosts print."""
     return re.sub(r"^postgres://", "postgresql://", uri.strip(), flags=re.IGNORECASE)
 
@@ -54,7 +54,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 @contextmanager
-def mlflow_hushed() -> Iterator[None]:
+def quiet_mlflow_import() -> Iterator[None]:
     """Import parts of MLflow without the warnings they raise about MLflow's own source."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
@@ -62,18 +62,18 @@ def mlflow_hushed() -> Iterator[None]:
         yield
 
 
-class Connection:
+class MlflowConnection:
     """One lazily opened MLflow client bound to a URI, sharing no process-wide setting."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = standard(uri)
+        self.uri = normalize_uri(uri)
 
     @cached_property
     def client(self) -> "MlflowClient":
         """The client; opening it creates or upgrades the tables of a database URI."""
-        self._knock()
+        self._probe()
         try:
-            with mlflow_hushed(), _alone(sqlite_path(self.uri)):
+            with quiet_mlflow_import(), _file_lock(sqlite_path(self.uri)):
                 from mlflow import MlflowClient
 
                 return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -81,17 +81,17 @@ class Connection:
             raise self._unavailable(error) from error
 
     @contextmanager
-    def speaking(self, missing: Callable[[], RegistryError] | None = None) -> Iterator["MlflowClient"]:
+    def session(self, missing: Callable[[], RegistryError] | None = None) -> Iterator["MlflowClient"]:
         """Lend the client; what it raises leaves as RegistryError, an absent record as `missing()`."""
         from mlflow.exceptions import MlflowException
 
         try:
             yield self.client
         except MlflowException as error:
-            if missing is not None and error.error_code == MISSING:
+            if missing is not None and error.error_code == NOT_FOUND_CODE:
                 raise missing() from error
-            if error.error_code in REFUSED or error.error_code == MISSING:
-                raise RegistryError(f"{masked(self.uri)} refused: {self._reason(error)}") from error
+            if error.error_code in REFUSED_CODES or error.error_code == NOT_FOUND_CODE:
+                raise RegistryError(f"{mask_uri(self.uri)} refused: {self._reason(error)}") from error
             raise self._unavailable(error) from error
         except RegistryError:
             raise
@@ -100,10 +100,10 @@ class Connection:
 
     def check(self) -> None:
         """Ask the store one small question, so that silence is noticed now and a cold store is warm."""
-        with self.speaking() as client:
+        with self.session() as client:
             client.search_experiments(max_results=1)
 
-    def _knock(self) -> None:
+    def _probe(self) -> None:
         """Fail at once where MLflow would retry opening a database for 100 seconds."""
         scheme = urlsplit(self.uri).scheme.partition("+")[0]
         path = sqlite_path(self.uri)
@@ -111,13 +111,13 @@ class Connection:
             if path is not None:
                 _open_sqlite(path)
             elif scheme in DATABASE_PORTS:
-                _dial(self.uri, DATABASE_PORTS[scheme])
+                _connect(self.uri, DATABASE_PORTS[scheme])
         except OSError as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> RegistryUnavailableError:
         return RegistryUnavailableError(
-            f"The model registry at {masked(self.uri)} did not answer: {self._reason(_root(error))}. "
+            f"The model registry at {mask_uri(self.uri)} did not answer: {self._reason(_root_cause(error))}. "
             "Check that its server or database is running and that the address is right."
         )
 
@@ -130,7 +130,7 @@ class Connection:
         return re.sub(r"\s+", " ", text)[:300].rstrip(". ")
 
 
-def _root(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """The first failure of a chain, which says in few words what the last one says in many."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
@@ -147,12 +147,12 @@ def _open_sqlite(path: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
+def _file_lock(path: Path | None) -> Iterator[None]:
     """One process at a time for a database file: MLflow's own creation of tables fails where two begin it.
 
     Where no lock can be had, in time or at all, things go on without: only the first creation needs it.
     """
-    lock = None if path is None else _lock_of(path)
+    lock = None if path is None else _acquire_lock(path)
     try:
         yield
     finally:
@@ -160,7 +160,7 @@ def _alone(path: Path | None) -> Iterator[None]:
             os.close(lock)  # which gives it back, as does the death of the process
 
 
-def _lock_of(path: Path) -> int | None:
+def _acquire_lock(path: Path) -> int | None:
     try:
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError:  # another user's file, or a folder that is only read
@@ -176,7 +176,7 @@ def _lock_of(path: Path) -> int | None:
         return lock
 
 
-def _dial(uri: str, default_port: int) -> None:
+def _connect(uri: str, default_port: int) -> None:
     parts = urlsplit(uri)
     if parts.hostname is None:
         return

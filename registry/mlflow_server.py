@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 REQUEST_TIMEOUT_SECONDS = 5
-_PASSWORDS: Final = {
+_PASSWORD_VARIABLES: Final = {
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "any long random text, the same for all workers (openssl rand -hex 32)",
     "MLFLOW_AUTH_ADMIN_PASSWORD": "the password of the user admin, made at the first start",
 }
@@ -77,10 +77,12 @@ def server_command(
     return command
 
 
-def password_faults(environment: Mapping[str, str]) -> list[str]:
+def missing_password_settings(environment: Mapping[str, str]) -> list[str]:
     """What MLflow's basic-auth plugin lacks here, in words; it would end with a traceback."""
     faults = [] if find_spec("flask_wtf") else ["the package Flask-WTF is missing: pip install 'mlflow[auth]'"]
-    return faults + [f"{name} is not set: {why}" for name, why in _PASSWORDS.items() if not environment.get(name)]
+    return faults + [
+        f"{name} is not set: {why}" for name, why in _PASSWORD_VARIABLES.items() if not environment.get(name)
+    ]
 
 
 def password_config(database_uri: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
-from registry.mlflow_connection import mlflow_hushed
+from registry.mlflow_connection import quiet_mlflow_import
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def model_digest(folder: Path, name: str = MODEL_FILE) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def digests(folder: Path) -> dict[str, str]:
+def digest_tags(folder: Path) -> dict[str, str]:
     """The tags that note the sha256 of every model file in a saved folder."""
     return {tag: model_digest(folder, name) for name, tag in DIGEST_TAGS.items() if (folder / name).is_file()}
 
@@ -52,17 +52,17 @@ def save_package(
     """
     if len(input_example) < 2:
         raise RegistryError(f"input_example has {len(input_example)} row(s): give two or more of any content")
-    with mlflow_hushed():
+    with quiet_mlflow_import():
         import mlflow.pyfunc
         import mlflow.pytorch
         from mlflow.models import Model
-    owner = {} if identity is None else _owner(identity)
+    owner = {} if identity is None else _logged_model_fields(identity)
     mlflow.pytorch.save_model(
         module,
         path=str(folder),
         mlflow_model=Model(metadata={"classes": list(classes)}, **owner),
         serialization_format="pt2",
-        signature=_signature(input_example, output_example),
+        signature=_model_signature(input_example, output_example),
         input_example=input_example,
         pip_requirements=list(requirements),
     )
@@ -70,7 +70,7 @@ def save_package(
         (folder / ONNX_FILE).write_bytes(onnx)
 
 
-def _owner(logged: "LoggedModel") -> dict[str, str]:
+def _logged_model_fields(logged: "LoggedModel") -> dict[str, str]:
     return {
         "artifact_path": logged.artifact_location,
         "model_id": logged.model_id,
@@ -79,7 +79,7 @@ def _owner(logged: "LoggedModel") -> dict[str, str]:
     }
 
 
-def _signature(input_example: "np.ndarray", output_example: "np.ndarray") -> "ModelSignature":
+def _model_signature(input_example: "np.ndarray", output_example: "np.ndarray") -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 

@@ -6,7 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-MANUAL = "manual"
+MANUAL_TRIGGER = "manual"
 TRIGGER_TAG = "mlplatform.trigger"
 COMMIT_TAG = "mlflow.source.git.commit"
 
@@ -24,7 +24,7 @@ def git_revision(folder: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
-def provenance(trigger: str = MANUAL, revision: str | None = None) -> dict[str, str]:
+def provenance_tags(trigger: str = MANUAL_TRIGGER, revision: str | None = None) -> dict[str, str]:
     """The tags every run carries: what caused it, which code, which interpreter and libraries."""
     tags = {
         TRIGGER_TAG: trigger,

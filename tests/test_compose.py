@@ -10,7 +10,7 @@ import yaml
 from typer.core import TyperGroup
 
 from mlplatform.cli import app
-from mlplatform.operations.scaffold import variables
+from mlplatform.operations.scaffold import template_variables
 from mlplatform.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +44,7 @@ def test_the_command_exists_and_takes_its_options(name: str) -> None:
 
 def test_every_variable_is_a_setting_or_a_channel_of_the_rules() -> None:
     known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
-    known |= set(variables((ROOT / "alerts.yaml").read_text(encoding="utf-8")))
+    known |= set(template_variables((ROOT / "alerts.yaml").read_text(encoding="utf-8")))
     for name in ("mlflow", "api", "watcher"):
         assert set(SERVICES[name]["environment"]) <= known
 

@@ -12,7 +12,7 @@ import yaml
 from typer.core import TyperCommand, TyperGroup
 
 from mlplatform.cli import app
-from mlplatform.operations.scaffold import default_text, env_example, rules_template, write_starters
+from mlplatform.operations.scaffold import default_text, render_env_example, rules_template, write_scaffold
 from mlplatform.settings import Settings
 from monitors.rules.alerts_config import json_schema
 
@@ -124,11 +124,11 @@ def test_the_schema_for_editors_is_current_and_accepts_the_shipped_rules() -> No
 
 
 def test_init_writes_the_shipped_rules_and_every_setting(tmp_path: Path) -> None:
-    write_starters(tmp_path, force=False)
+    write_scaffold(tmp_path, force=False)
     assert (tmp_path / "alerts.yaml").read_text(encoding="utf-8") == (ROOT / "alerts.yaml").read_text(encoding="utf-8")
     assert rules_template() == (ROOT / "alerts.yaml").read_text(encoding="utf-8")
     for name in Settings.model_fields:
-        assert f"# PLATFORM_{name.upper()}=" in env_example()
+        assert f"# PLATFORM_{name.upper()}=" in render_env_example()
 
 
 def test_every_benchmark_runs_in_make_bench_and_explains_itself() -> None:

@@ -12,8 +12,8 @@ from typing import Final
 
 from benchmarks.history.cells import measured, peak_mib
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
-from mlplatform.monitoring.rule_inputs import examine
+from mlplatform.context import AppContext
+from mlplatform.monitoring.rule_inputs import write_report
 from mlplatform.settings import Settings
 
 RULE: Final = "class-error"
@@ -22,14 +22,14 @@ RULE: Final = "class-error"
 def main() -> None:
     url, rules, repeats = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     with tempfile.TemporaryDirectory() as home:
-        parts = Parts(Settings(_env_file=None, home=Path(home), database_url=url, alerts_file=rules))
+        parts = AppContext(Settings(_env_file=None, home=Path(home), database_url=url, alerts_file=rules))
         with parts.database.read() as connection:
             newest = replace(evaluations.recent(connection, limit=1, rule=RULE)[0], state="suspect")
         rule = next(rule for rule in parts.rules.rules if rule.name == RULE)
         from monitors.windows import evidently_adapter  # Evidently's import is no part of a look
 
         def look() -> dict[str, float]:
-            found = examine(parts, rule, newest).measured
+            found = write_report(parts, rule, newest).measured
             if found is None:
                 raise SystemExit("Evidently measured nothing; the log says why")
             return {"rows": found["n_predictions"], "most": evidently_adapter.MAX_ROWS}

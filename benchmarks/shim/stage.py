@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers import environment
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.settings import Settings
-from pipelines.discovery import find_family
-from pipelines.engines.onnx_engine import portable
-from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.discovery import find_pipeline
+from pipelines.engines.onnx_engine import export_if_equivalent
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
 from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
 from registry.model_package import ONNX_FILE
@@ -49,14 +49,14 @@ class System:
 
 def prepare(folder: Path) -> Path:
     """Register the network as champion of a platform in `folder` and write the requests; returns its ONNX file."""
-    family = find_family("digits")
+    family = find_pipeline("digits")
     images = family.load(None).stream.images[:IMAGES]
-    module = exportable(build_network(family.recipe(), len(family.classes), seed=1))
-    answers = Predictor(module, family.classes, family.height, family.width)(images)
-    graph = portable(module, images, answers)
+    module = build_exportable(build_network(family.recipe(), len(family.classes), seed=1))
+    answers = TorchEngine(module, family.classes, family.height, family.width)(images)
+    graph = export_if_equivalent(module, images, answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
-    parts = Parts(Settings(_env_file=None, home=folder))
+    parts = AppContext(Settings(_env_file=None, home=folder))
     with parts.tracking.start_run(family.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
         uri = run.log_model(module, example, answers[:2], ["numpy"], family.classes, onnx=graph)

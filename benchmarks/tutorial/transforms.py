@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional
 
-from pipelines.image.augmentation import REACH
+from pipelines.image.augmentation import WARP_SMOOTHNESS
 from pipelines.recipe import Augmentation
 
 
@@ -57,8 +57,8 @@ class Transform:
 
     def _warped(self, image: torch.Tensor) -> torch.Tensor:
         _, height, width = image.shape
-        size = int(4 * REACH) * 2 + 1
-        line = torch.exp(-((torch.arange(size) - size // 2) / REACH).square() / 2)
+        size = int(4 * WARP_SMOOTHNESS) * 2 + 1
+        line = torch.exp(-((torch.arange(size) - size // 2) / WARP_SMOOTHNESS).square() / 2)
         line = line / line.sum()
         noise = torch.rand(1, 2, height, width) * 2 - 1
         padded = functional.pad(

@@ -10,94 +10,104 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from monitors.decisions.drift import input_drift, prediction_drift
-from monitors.decisions.finding import Finding, found, nothing_labelled, still_needed, verdict, watched_state
-from monitors.decisions.from_estimate import sampled
+from monitors.decisions.finding import (
+    Finding,
+    make_finding,
+    no_labels_sentence,
+    samples_missing,
+    state_with_detector,
+    verdict_sentence,
+)
+from monitors.decisions.from_estimate import decide_from_estimate
 from monitors.decisions.group_gap import group_gap
 from monitors.decisions.label_lag import label_lag
 from monitors.decisions.latency_ratio import latency_ratio
 from monitors.decisions.performance_estimation import expected_drop
-from monitors.decisions.request_rates import share_of_requests, volume
-from monitors.decisions.rule_detectors import WHOLE
-from monitors.decisions.weighting_note import weighted
+from monitors.decisions.request_rates import failed_request_share, prediction_volume
+from monitors.decisions.rule_detectors import WHOLE_STREAM
+from monitors.decisions.weighting_note import weighting_note
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import compared, counted, percent
-from monitors.rules.metric_catalog import family_of
+from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
+from monitors.rules.metric_catalog import metric_family
 from monitors.statistics.e_detector import Detector, has_alarmed
-from monitors.statistics.e_detector import labels_needed as labels_until_alarm
-from monitors.statistics.intervals import binomial_tail, exact, labels_needed
-from monitors.statistics.weighted_share import Counted, Estimate, difference, error_share
+from monitors.statistics.e_detector import labels_until_alarm as labels_until_alarm
+from monitors.statistics.intervals import binomial_tail, clopper_pearson, labels_to_prove_drop
+from monitors.statistics.weighted_share import Estimate, WeightedCount, difference_limits, weighted_error_share
 from monitors.windows.window import Baseline
-from monitors.windows.window_counts import Tally, weighed
+from monitors.windows.window_counts import WindowCounts, counts_by_weight
 
 Detectors = Mapping[str, Detector]
 Findings = tuple[Finding, ...]
-Decision = Callable[[Rule, Tally, Baseline, Detectors], Findings]
-NONE: Final[Detectors] = {}
+DecisionFunction = Callable[[Rule, WindowCounts, Baseline, Detectors], Findings]
+NO_DETECTORS: Final[Detectors] = {}
 
 
-def decide(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors = NONE) -> Findings:
+def decide(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors: Detectors = NO_DETECTORS) -> Findings:
     """Judge a window by a rule, given its detectors where the rule has a false-alarm budget."""
-    return DECISIONS[family_of(rule.metric)](rule, tally, baseline, detectors)
+    return DECISIONS[metric_family(rule.metric)](rule, tally, baseline, detectors)
 
 
-def settled(findings: Sequence[Finding], detectors: Detectors) -> frozenset[str]:
+def resolved_streams(findings: Sequence[Finding], detectors: Detectors) -> frozenset[str]:
     """The streams whose alarm is over, because the window has come back to the clear level: they begin anew."""
     over = {finding.key for finding in findings if finding.state == "ok" and finding.clear}
     return frozenset(name for name, each in detectors.items() if name in over and each.alarmed_at is not None)
 
 
-def _accuracy_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
-    counted_labels, detector = weighed(tally.labelled(rule.sources, WHOLE)), detectors.get(WHOLE)
+def _accuracy_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors: Detectors) -> Findings:
+    counted_labels, detector = (
+        counts_by_weight(tally.labels_from(rule.sources, WHOLE_STREAM)),
+        detectors.get(WHOLE_STREAM),
+    )
     if not counted_labels:
-        return (_unheard(rule, tally, detector),)
-    sample = error_share(counted_labels, rule.confidence)
+        return (_no_labels(rule, tally, detector),)
+    sample = weighted_error_share(counted_labels, rule.confidence)
     accuracy = 1 - sample.value
     if not baseline.accuracy_total:
-        sentence = f"Accuracy is {percent(accuracy)}, but version {tally.version} has no golden-set baseline."
-        return (found(rule, tally, "insufficient", sample.n, sentence),)
+        sentence = f"Accuracy is {percent_text(accuracy)}, but version {tally.version} has no golden-set baseline."
+        return (make_finding(rule, tally, "insufficient", sample.n, sentence),)
     before = baseline.accuracy_correct / baseline.accuracy_total
     baseline_errors = baseline.accuracy_total - baseline.accuracy_correct
-    golden = Estimate(1 - before, *exact(baseline_errors, baseline.accuracy_total, rule.confidence), 0)
-    low, high = difference(sample, golden)
+    golden = Estimate(1 - before, *clopper_pearson(baseline_errors, baseline.accuracy_total, rule.confidence), 0)
+    low, high = difference_limits(sample, golden)
     drop = before - accuracy
-    state = watched_state(rule, sample.n, drop, low, detector)
-    needed = still_needed(rule, sample.n, state)
+    state = state_with_detector(rule, sample.n, drop, low, detector)
+    needed = samples_missing(rule, sample.n, state)
     if state == "suspect" and detector is not None:
-        needed = _until_alarm(rule, tally, sample, detector, 1)
+        needed = _labels_until_alarm(rule, tally, sample, detector, 1)
     elif state == "suspect":
-        goal = labels_needed(
+        goal = labels_to_prove_drop(
             accuracy, baseline.accuracy_correct, baseline.accuracy_total, rule.threshold, rule.confidence
         )
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
-        f"Accuracy is {percent(accuracy)} on {counted(sample.n, 'labelled answer')}"
-        f"{_since(tally, WHOLE, detector)}{weighted(counted_labels)}, against {percent(before)} "
-        f"on the golden set: {compared(drop)}. {verdict(rule, state, low, needed)}"
+        f"Accuracy is {percent_text(accuracy)} on {count_text(sample.n, 'labelled answer')}"
+        f"{_since_change_text(tally, WHOLE_STREAM, detector)}{weighting_note(counted_labels)}, against {percent_text(before)} "
+        f"on the golden set: {accuracy_change_text(drop)}. {verdict_sentence(rule, state, low, needed)}"
     )
-    return (found(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
+    return (make_finding(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
 
 
-def _since(tally: Tally, stream: str, detector: Detector | None) -> str:
+def _since_change_text(tally: WindowCounts, stream: str, detector: Detector | None) -> str:
     if stream not in tally.since_change or detector is None or detector.changed_at is None:
         return ""
     return f" since {detector.changed_at:%Y-%m-%d %H:%M} UTC, when it changed"
 
 
-def _class_error(rule: Rule, tally: Tally, _baseline: Baseline, detectors: Detectors) -> Findings:
-    cells = {name: tally.labelled(rule.sources, name) for name in tally.classes}
-    samples = {name: weighed([each for each in cells[name] if each.truth == name]) for name in tally.classes}
+def _class_error(rule: Rule, tally: WindowCounts, _baseline: Baseline, detectors: Detectors) -> Findings:
+    cells = {name: tally.labels_from(rule.sources, name) for name in tally.classes}
+    samples = {name: counts_by_weight([each for each in cells[name] if each.truth == name]) for name in tally.classes}
     heard = {name: sample for name, sample in samples.items() if sample}
     calling = [name for name in tally.classes if name not in heard and has_alarmed(detectors.get(name))]
     if not heard and not calling:
-        return (_unheard(rule, tally, None),)
-    confidences = {} if rule.detects else _family_wise(rule, heard)
+        return (_no_labels(rule, tally, None),)
+    confidences = {} if rule.uses_detector else _holm_confidences(rule, heard)
     return (
         *(_one_class(rule, tally, name, heard[name], confidences.get(name), detectors) for name in heard),
-        *(_unheard(rule, tally, detectors[name], name) for name in calling),
+        *(_no_labels(rule, tally, detectors[name], name) for name in calling),
     )
 
 
-def _family_wise(rule: Rule, samples: Mapping[str, Sequence[Counted]]) -> dict[str, float]:
+def _holm_confidences(rule: Rule, samples: Mapping[str, Sequence[WeightedCount]]) -> dict[str, float]:
     """The confidence each class must reach, so that any false alarm among them stays within the rule's own.
 
     Holm (1979): the classes with enough labels, most suspicious first, are tested at alpha/m, alpha/(m-1)
@@ -118,33 +128,42 @@ def _family_wise(rule: Rule, samples: Mapping[str, Sequence[Counted]]) -> dict[s
 
 
 def _one_class(
-    rule: Rule, tally: Tally, name: str, cells: Sequence[Counted], confidence: float | None, detectors: Detectors
+    rule: Rule,
+    tally: WindowCounts,
+    name: str,
+    cells: Sequence[WeightedCount],
+    confidence: float | None,
+    detectors: Detectors,
 ) -> Finding:
-    sample, detector = error_share(cells, confidence or rule.confidence), detectors.get(name)
-    state = watched_state(rule, sample.n, sample.value, sample.low, detector)
-    needed = still_needed(rule, sample.n, state)
+    sample, detector = weighted_error_share(cells, confidence or rule.confidence), detectors.get(name)
+    state = state_with_detector(rule, sample.n, sample.value, sample.low, detector)
+    needed = samples_missing(rule, sample.n, state)
     if state == "suspect" and detector is not None:
-        needed = _until_alarm(rule, tally, sample, detector, len(tally.classes))
+        needed = _labels_until_alarm(rule, tally, sample, detector, len(tally.classes))
     wrong = sum(cell.wrong for cell in cells)
-    every = "" if len(cells) < 2 else f"; weighted by their chance to be drawn, that is {percent(sample.value)} of all"
+    every = (
+        "" if len(cells) < 2 else f"; weighted by their chance to be drawn, that is {percent_text(sample.value)} of all"
+    )
     sentence = (
-        f"Class {name}: {wrong} of {counted(sample.n, 'labelled answer')} wrong{_since(tally, name, detector)}, "
-        f"{percent(wrong / sample.n)}{every}. {verdict(rule, state, sample.low, needed)}"
+        f"Class {name}: {wrong} of {count_text(sample.n, 'labelled answer')} wrong{_since_change_text(tally, name, detector)}, "
+        f"{percent_text(wrong / sample.n)}{every}. {verdict_sentence(rule, state, sample.low, needed)}"
     )
     numbers = (sample.value, sample.low, sample.high)
-    return found(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)
+    return make_finding(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)
 
 
-def _unheard(rule: Rule, tally: Tally, detector: Detector | None, key: str = "") -> Finding:
+def _no_labels(rule: Rule, tally: WindowCounts, detector: Detector | None, key: str = "") -> Finding:
     """No label in the window: an alarm stays one, for no news is not good news."""
-    sentence = nothing_labelled(rule, tally)
+    sentence = no_labels_sentence(rule, tally)
     if not has_alarmed(detector):
-        return found(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
-    proof = verdict(rule, "breach", None, None)
-    return found(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)
+        return make_finding(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
+    proof = verdict_sentence(rule, "breach", None, None)
+    return make_finding(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)
 
 
-def _until_alarm(rule: Rule, tally: Tally, sample: Estimate, detector: Detector, streams: int) -> int | None:
+def _labels_until_alarm(
+    rule: Rule, tally: WindowCounts, sample: Estimate, detector: Detector, streams: int
+) -> int | None:
     if rule.false_alarms is None:
         return None
     gap = (tally.end - tally.start).total_seconds() / sample.n
@@ -152,30 +171,30 @@ def _until_alarm(rule: Rule, tally: Tally, sample: Estimate, detector: Detector,
     return labels_until_alarm(detector, sample.value, earned)
 
 
-def _by_window(decision: Callable[[Rule, Tally, Baseline], Findings]) -> Decision:
+def _without_detectors(decision: Callable[[Rule, WindowCounts, Baseline], Findings]) -> DecisionFunction:
     """A decision that asks no detector."""
     return lambda rule, tally, baseline, _detectors: decision(rule, tally, baseline)
 
 
-def _expected_drop(rule: Rule, tally: Tally, baseline: Baseline, detectors: Detectors) -> Findings:
-    return (expected_drop(rule, tally, baseline, detectors.get(WHOLE)),)
+def _expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors: Detectors) -> Findings:
+    return (expected_drop(rule, tally, baseline, detectors.get(WHOLE_STREAM)),)
 
 
-DECISIONS: Final[Mapping[str, Decision]] = {
+DECISIONS: Final[Mapping[str, DecisionFunction]] = {
     "accuracy_drop": _accuracy_drop,
-    "latency_ratio": _by_window(latency_ratio),
+    "latency_ratio": _without_detectors(latency_ratio),
     "class_error": _class_error,
-    "macro_f1": _by_window(sampled),
-    "calibration_error": _by_window(sampled),
-    "group_gap": _by_window(group_gap),
-    "error_rate": _by_window(share_of_requests),
-    "schema_violations": _by_window(share_of_requests),
-    "volume": _by_window(volume),
-    "label_lag": _by_window(label_lag),
-    "python": _by_window(sampled),
-    "evidently": _by_window(sampled),
+    "macro_f1": _without_detectors(decide_from_estimate),
+    "calibration_error": _without_detectors(decide_from_estimate),
+    "group_gap": _without_detectors(group_gap),
+    "error_rate": _without_detectors(failed_request_share),
+    "schema_violations": _without_detectors(failed_request_share),
+    "volume": _without_detectors(prediction_volume),
+    "label_lag": _without_detectors(label_lag),
+    "python": _without_detectors(decide_from_estimate),
+    "evidently": _without_detectors(decide_from_estimate),
     "expected_drop": _expected_drop,
-    "prediction_drift": _by_window(lambda rule, tally, baseline: (prediction_drift(rule, tally, baseline),)),
-    "input_drift": _by_window(lambda rule, tally, _: (input_drift(rule, tally),)),
+    "prediction_drift": _without_detectors(lambda rule, tally, baseline: (prediction_drift(rule, tally, baseline),)),
+    "input_drift": _without_detectors(lambda rule, tally, _: (input_drift(rule, tally),)),
 }
 """How each metric of `monitors.rules.metric_catalog` is decided, by the name of its family."""

@@ -5,15 +5,15 @@ from datetime import datetime
 from typing import Final, Literal
 
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import amount, counted
+from monitors.rules.formatting import count_text, metric_value_text
 from monitors.statistics.e_detector import Detector
-from monitors.windows.window_counts import Tally
+from monitors.windows.window_counts import WindowCounts
 
-State = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
+FindingState = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
 
 NO_DATA: Final = "no data"
 """The key of the alert that a rule has nothing to decide from."""
-_AGREE: Final = 1e-9
+_TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finding:
     key: str
     model: str
     version: int
-    state: State
+    state: FindingState
     sentence: str
     threshold: float
     n: int
@@ -43,10 +43,10 @@ class Finding:
     """Since when it has been so, where a detector can tell."""
 
 
-def found(
+def make_finding(
     rule: Rule,
-    tally: Tally,
-    state: State,
+    tally: WindowCounts,
+    state: FindingState,
     n: int,
     sentence: str,
     value: float | None = None,
@@ -68,7 +68,9 @@ def found(
     )  # fmt: skip
 
 
-def silence_of(rule: Rule, tally: Tally, last: datetime | None, began: datetime | None = None) -> Finding | None:
+def missing_data_of(
+    rule: Rule, tally: WindowCounts, last: datetime | None, began: datetime | None = None
+) -> Finding | None:
     """The finding about a rule that may have heard nothing for long; None for a rule that does not mind.
 
     `last` is when it heard something last, if ever, `began` when the version began to serve.
@@ -78,7 +80,7 @@ def silence_of(rule: Rule, tally: Tally, last: datetime | None, began: datetime 
     known = [moment for moment in (last, began) if moment is not None]
     since = max(known, default=tally.start)
     quiet = tally.end - since > rule.no_data
-    noun = f"label from {' or '.join(rule.sources)}{rule.where}" if rule.reads_labels else "answer"
+    noun = f"label from {' or '.join(rule.sources)}{rule.slice_text}" if rule.reads_labels else "answer"
     if last is not None and since == last:
         heard = f"The last {noun} came {_minute(last)}"
     else:
@@ -96,10 +98,10 @@ def _minute(moment: datetime) -> str:
 
 def is_clear(rule: Rule, value: float | None) -> bool:
     """Whether a value lies on the good side of the level from which an alert may end, or on it."""
-    return value is not None and not rule.is_beyond(value, _leaning(rule, rule.clear_level))
+    return value is not None and not rule.is_beyond(value, _tolerant_threshold(rule, rule.clear_level))
 
 
-def state_of(rule: Rule, total: int, value: float, bound: float | None) -> State:
+def state_by_window(rule: Rule, total: int, value: float, bound: float | None) -> FindingState:
     """The state by the window alone: a breach needs the confidence limit nearer to health beyond the threshold.
 
     `bound` is that limit: the lower one where high is bad, the upper one where low is bad; None proves nothing.
@@ -108,58 +110,60 @@ def state_of(rule: Rule, total: int, value: float, bound: float | None) -> State
         return "insufficient"
     if bound is not None and rule.is_beyond(bound, rule.threshold):
         return "breach"
-    return "suspect" if rule.is_beyond(value, _leaning(rule, rule.threshold)) else "ok"
+    return "suspect" if rule.is_beyond(value, _tolerant_threshold(rule, rule.threshold)) else "ok"
 
 
-def watched_state(rule: Rule, total: int, value: float, bound: float | None, detector: Detector | None) -> State:
+def state_with_detector(
+    rule: Rule, total: int, value: float, bound: float | None, detector: Detector | None
+) -> FindingState:
     """By the detector where there is one: an alarm lasts until enough samples show the clear level."""
     if detector is None:
-        return state_of(rule, total, value, bound)
+        return state_by_window(rule, total, value, bound)
     if detector.alarmed_at is not None and not (total >= rule.min_samples and is_clear(rule, value)):
         return "breach"
-    return state_of(rule, total, value, None)
+    return state_by_window(rule, total, value, None)
 
 
-def _leaning(rule: Rule, level: float) -> float:
+def _tolerant_threshold(rule: Rule, level: float) -> float:
     """The level moved towards the bad side by what rounding may do: a value that equals it is not beyond."""
-    return level + _AGREE if rule.above is not None else level - _AGREE
+    return level + _TOLERANCE if rule.above is not None else level - _TOLERANCE
 
 
-def still_needed(rule: Rule, total: int, state: State) -> int | None:
+def samples_missing(rule: Rule, total: int, state: FindingState) -> int | None:
     """How many more samples the rule wants before it decides anything."""
     return rule.min_samples - total if state == "insufficient" else None
 
 
-def verdict(rule: Rule, state: State, bound: float | None, needed: int | None) -> str:
+def verdict_sentence(rule: Rule, state: FindingState, bound: float | None, needed: int | None) -> str:
     """The last sentence: what the state rests on, and what would change it."""
-    allowed, noun = amount(rule.metric, rule.threshold), rule.kind.noun
+    allowed, noun = metric_value_text(rule.metric, rule.threshold), rule.metric_spec.noun
     over, least, asks = ("over", "at least", "allows") if rule.above is not None else ("under", "at most", "asks for")
-    sure, step = f"{100 * rule.confidence:.7g} % confidence", "minute" if rule.kind.early else "label"
-    if state == "breach" and rule.detects:
+    sure, step = f"{100 * rule.confidence:.7g} % confidence", "minute" if rule.metric_spec.is_early_warning else "label"
+    if state == "breach" and rule.uses_detector:
         assert rule.false_alarms is not None
         return (
             f"That it is {over} the {allowed} the rule {asks} is proved {step} by {step}; such a proof is a false "
             f"alarm at most {rule.false_alarms.text}."
         )
     if state == "breach":
-        return f"With {sure} {rule.kind.subject} is {least} {amount(rule.metric, bound)}; the rule {asks} {allowed}."
+        return f"With {sure} {rule.metric_spec.subject} is {least} {metric_value_text(rule.metric, bound)}; the rule {asks} {allowed}."
     if state == "suspect":
-        more = f"; about {counted(needed, noun)} more would prove it if it stays so" if needed else ""
+        more = f"; about {count_text(needed, noun)} more would prove it if it stays so" if needed else ""
         budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"
         return f"That is {over} the {allowed} the rule {asks}, but not yet proved {budget}{more}."
     if state == "insufficient":
-        return f"The rule decides from {counted(rule.min_samples, noun)} on; {needed} more needed."
+        return f"The rule decides from {count_text(rule.min_samples, noun)} on; {needed} more needed."
     return f"The rule {asks} {allowed}."
 
 
-def nothing_answered(tally: Tally) -> str:
+def no_predictions_sentence(tally: WindowCounts) -> str:
     """The sentence for a window without answers."""
     return f"Version {tally.version} gave no answer in the window."
 
 
-def nothing_labelled(rule: Rule, tally: Tally) -> str:
+def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
     """The sentence for a window without labels that may estimate."""
-    if not tally.answers:
-        return nothing_answered(tally)
-    answers = counted(tally.answers, "answer")
-    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.where}."
+    if not tally.predictions:
+        return no_predictions_sentence(tally)
+    answers = count_text(tally.predictions, "answer")
+    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.slice_text}."

@@ -17,47 +17,76 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from monitors.decisions.finding import Finding, State, found, nothing_answered, still_needed, verdict, watched_state
+from monitors.decisions.finding import (
+    Finding,
+    FindingState,
+    make_finding,
+    no_predictions_sentence,
+    samples_missing,
+    state_with_detector,
+    verdict_sentence,
+)
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import compared, counted, percent
-from monitors.statistics.e_detector import FORM, STAKES, Detector, Observation, begin, observe
-from monitors.statistics.weighted_share import difference, mean_of
-from monitors.windows.window import Baseline, Doubts
-from monitors.windows.window_counts import Bins, Tally
+from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
+from monitors.statistics.e_detector import (
+    BETTING_SCHEME,
+    STAKES,
+    Detector,
+    Observation,
+    start_detector,
+    update_detector,
+)
+from monitors.statistics.weighted_share import bounded_mean, difference_limits
+from monitors.windows.window import Baseline, ErrorByConfidence
+from monitors.windows.window_counts import BinCounts, WindowCounts
 
-BLOCK: Final = 20
-_LARGEST_NULL: Final = 0.999
+BLOCK_SIZE: Final = 20
+_MAX_NULL: Final = 0.999
 
 
 @dataclass(frozen=True)
-class Minute:
+class MinuteCounts:
     """The answers of one minute that is over, by step of confidence; `at` is its end."""
 
     number: int
     at: datetime
-    steps: Bins
+    confidence_counts: BinCounts
 
 
-def expected_errors(doubts: Doubts, steps: Bins) -> float:
+def expected_error_share(doubts: ErrorByConfidence, steps: BinCounts) -> float:
     """The mean chance to be wrong of answers on these steps."""
-    return sum(doubts.errors[step] * n for step, n in steps.items()) / sum(steps.values())
+    return sum(doubts.error_by_bin[step] * n for step, n in steps.items()) / sum(steps.values())
 
 
-def null_of(rule: Rule, doubts: Doubts) -> float:
+def null_error_share(rule: Rule, doubts: ErrorByConfidence) -> float:
     """The share of errors to expect that counts as healthy: the golden set's upper limit plus the threshold."""
-    return min(_LARGEST_NULL, mean_of(_chances(doubts, doubts.golden), rule.confidence).high + rule.threshold)
+    return min(
+        _MAX_NULL, bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence).high + rule.threshold
+    )
 
 
-def definition(rule: Rule, doubts: Doubts) -> str:
+def detector_digest(rule: Rule, doubts: ErrorByConfidence) -> str:
     """A digest of all that the detector's memory rests on; when it changes the detector begins anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
-    parts = [rule.metric, null_of(rule, doubts), sorted(doubts.errors.items()), budget, BLOCK, STAKES, FORM]
+    parts = [
+        rule.metric,
+        null_error_share(rule, doubts),
+        sorted(doubts.error_by_bin.items()),
+        budget,
+        BLOCK_SIZE,
+        STAKES,
+        BETTING_SCHEME,
+    ]
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def advance(
-    rule: Rule, doubts: Doubts, held: Detector | None, minutes: Sequence[Minute], begun: datetime
+def update_performance_detector(
+    rule: Rule,
+    doubts: ErrorByConfidence,
+    detector: Detector | None,
+    minutes: Sequence[MinuteCounts],
+    started_at: datetime,
 ) -> tuple[Detector, int | None]:
     """The rule's detector after these minutes, and the number of the last minute it has read; None where it read none.
 
@@ -67,49 +96,49 @@ def advance(
         raise WindowError(f"rule {rule.name} has no false_alarms, so it has no detector")
     read, block, last = [], Counter[int](), None
     for minute in minutes:
-        block.update(minute.steps)
-        if block.total() >= BLOCK:
-            read.append(Observation(minute.at, expected_errors(doubts, block)))
+        block.update(minute.confidence_counts)
+        if block.total() >= BLOCK_SIZE:
+            read.append(Observation(minute.at, expected_error_share(doubts, block)))
             block, last = Counter(), minute.number
-    before = held or begin(null_of(rule, doubts), begun)
-    least = max(1, rule.min_samples // BLOCK)
-    return observe(before, read, rule.false_alarms.per_second, least), last
+    before = detector or start_detector(null_error_share(rule, doubts), started_at)
+    least = max(1, rule.min_samples // BLOCK_SIZE)
+    return update_detector(before, read, rule.false_alarms.per_second, least), last
 
 
-def expected_drop(rule: Rule, tally: Tally, baseline: Baseline, detector: Detector | None) -> Finding:
+def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector: Detector | None) -> Finding:
     """The finding of a rule on the accuracy to expect."""
-    doubts, steps = baseline.doubts, _steps(tally)
+    doubts, steps = baseline.error_by_confidence, _confidence_counts(tally)
     if doubts is None:
         sentence = f"Version {tally.version} was registered without a calibration; the next version will have one."
-        return found(rule, tally, "insufficient", tally.answers, sentence)
+        return make_finding(rule, tally, "insufficient", tally.predictions, sentence)
     if not steps:
         alarmed = detector is not None and detector.alarmed_at is not None
-        proof = f" {verdict(rule, 'breach', None, None)}" if alarmed else ""
-        silent: State = "breach" if alarmed else "no-data"
-        return found(rule, tally, silent, 0, f"{nothing_answered(tally)}{proof}", detector=detector)
-    golden = mean_of(_chances(doubts, doubts.golden), rule.confidence)
-    now = mean_of(_chances(doubts, steps), rule.confidence)
-    drop, (low, high) = now.value - golden.value, difference(now, golden)
-    state = watched_state(rule, now.n, drop, low, detector)
-    needed = still_needed(rule, now.n, state)
+        proof = f" {verdict_sentence(rule, 'breach', None, None)}" if alarmed else ""
+        silent: FindingState = "breach" if alarmed else "no-data"
+        return make_finding(rule, tally, silent, 0, f"{no_predictions_sentence(tally)}{proof}", detector=detector)
+    golden = bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence)
+    now = bounded_mean(_error_chances(doubts, steps), rule.confidence)
+    drop, (low, high) = now.value - golden.value, difference_limits(now, golden)
+    state = state_with_detector(rule, now.n, drop, low, detector)
+    needed = samples_missing(rule, now.n, state)
     sentence = (
-        f"By its own calibrated confidence the model is right in {percent(1 - now.value)} of "
-        f"{counted(now.n, 'answer')}, against {percent(1 - golden.value)} on the golden set: {compared(drop)}. "
-        f"{verdict(rule, state, low, needed)} No label has confirmed it yet."
+        f"By its own calibrated confidence the model is right in {percent_text(1 - now.value)} of "
+        f"{count_text(now.n, 'answer')}, against {percent_text(1 - golden.value)} on the golden set: {accuracy_change_text(drop)}. "
+        f"{verdict_sentence(rule, state, low, needed)} No label has confirmed it yet."
     )
     numbers = (drop, low, high, 1 - golden.value, needed)
-    return found(rule, tally, state, now.n, sentence, *numbers, detector=detector)
+    return make_finding(rule, tally, state, now.n, sentence, *numbers, detector=detector)
 
 
-def _steps(tally: Tally) -> Bins:
+def _confidence_counts(tally: WindowCounts) -> BinCounts:
     every = Counter[int]()
-    for steps in tally.given.values():
+    for steps in tally.predictions_by_confidence.values():
         every.update(steps)
     return every
 
 
-def _chances(doubts: Doubts, steps: Bins) -> Mapping[float, int]:
+def _error_chances(doubts: ErrorByConfidence, steps: BinCounts) -> Mapping[float, int]:
     chances = Counter[float]()
     for step, n in steps.items():
-        chances[doubts.errors[step]] += n
+        chances[doubts.error_by_bin[step]] += n
     return chances

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.notice import Notice, Subject, Told, said
-from monitors.rules.formatting import cleaned
+from monitors.notices.notice import Notice, NoticeView, Subject, notice_sentences
+from monitors.rules.formatting import single_line
 
-_NEVER: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
-_KEY_LABELS: Final = {"whole": "key", "class": "class", "tag": "group"}
-LONGEST: Final = 8000
+_NO_END: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
+_KEY_LABEL_NAMES: Final = {"whole": "key", "class": "class", "tag": "group"}
+MAX_DESCRIPTION_LENGTH: Final = 8000
 """Characters of a description."""
 _OFFSET, _PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, b"\xff"
 
@@ -25,11 +25,11 @@ def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
     """
     over = notice.kind == "resolved"
     alerts = [_alert(notice, each, over) for each in notice.subjects]
-    alerts += [_alert(notice, each, over=False) for each in notice.others]
-    return _body(alerts, ("alertname", "model", "version"), over and not notice.others, notice.links, receiver)
+    alerts += [_alert(notice, each, over=False) for each in notice.other_subjects]
+    return _body(alerts, ("alertname", "model", "version"), over and not notice.other_subjects, notice.links, receiver)
 
 
-def closed(body: Mapping[str, Any], places: Sequence[int], at: datetime) -> dict[str, Any]:
+def resolve_alerts(body: Mapping[str, Any], positions: Sequence[int], at: datetime) -> dict[str, Any]:
     """What closes alerts of a body that was sent before: those at these places are resolved, with the same labels.
 
     So they end for their receiver whatever has become of the rule since: its severity, its metric, or all of it.
@@ -37,31 +37,31 @@ def closed(body: Mapping[str, Any], places: Sequence[int], at: datetime) -> dict
     alerts = [
         {**alert, "status": _status(True), "endsAt": _time(at)}
         for place, alert in enumerate(body["alerts"])
-        if place in places
+        if place in positions
     ]
     return {
         **body,
         "status": _status(True),
         "alerts": alerts,
-        "commonLabels": _common([alert["labels"] for alert in alerts]),
-        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+        "commonLabels": _common_items([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common_items([alert["annotations"] for alert in alerts]),
     }
 
 
-def with_closed(body: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+def merge_resolved(body: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A body and, from one that closes alerts, those it lacks: the same alert under labels it had before."""
     known = {alert["fingerprint"] for alert in body["alerts"]}
-    alerts = [*body["alerts"], *(alert for alert in before["alerts"] if alert["fingerprint"] not in known)]
+    alerts = [*body["alerts"], *(alert for alert in resolved["alerts"] if alert["fingerprint"] not in known)]
     return {
         **body,
         "alerts": alerts,
-        "commonLabels": _common([alert["labels"] for alert in alerts]),
-        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+        "commonLabels": _common_items([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common_items([alert["annotations"] for alert in alerts]),
     }
 
 
-def lone_alert(
-    labels: Mapping[str, str], grouped: Sequence[str], told: Told, link: str, receiver: str
+def single_alert_payload(
+    labels: Mapping[str, str], group_labels: Sequence[str], notice: NoticeView, link: str, receiver: str
 ) -> dict[str, Any]:
     """The body for an alert that nothing here resolves: a person closes it where incidents are kept.
 
@@ -70,13 +70,16 @@ def lone_alert(
     alert = {
         "status": _status(False),
         "labels": dict(labels),
-        "annotations": {"summary": cleaned(told.title), "description": " ".join(said(told, LONGEST))},
-        "startsAt": _time(told.at),
-        "endsAt": _NEVER,
+        "annotations": {
+            "summary": single_line(notice.title),
+            "description": " ".join(notice_sentences(notice, MAX_DESCRIPTION_LENGTH)),
+        },
+        "startsAt": _time(notice.at),
+        "endsAt": _NO_END,
         "generatorURL": link,
         "fingerprint": fingerprint(labels),
     }
-    return _body([alert], grouped, False, told.all_links, receiver)
+    return _body([alert], group_labels, False, notice.all_links, receiver)
 
 
 def _body(
@@ -92,8 +95,8 @@ def _body(
         "status": _status(over),
         "receiver": receiver,
         "groupLabels": grouping,
-        "commonLabels": _common([alert["labels"] for alert in alerts]),
-        "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+        "commonLabels": _common_items([alert["labels"] for alert in alerts]),
+        "commonAnnotations": _common_items([alert["annotations"] for alert in alerts]),
         "externalURL": links.get("Dashboard", ""),
         "alerts": list(alerts),
     }
@@ -110,7 +113,7 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
     alert, rule = subject.alert, notice.rule
-    key = {_KEY_LABELS[rule.kind.key]: alert.key} if alert.key else {}
+    key = {_KEY_LABEL_NAMES[rule.metric_spec.key_type]: alert.key} if alert.key else {}
     labels = {
         "alertname": alert.rule,
         "metric": rule.metric,
@@ -122,16 +125,16 @@ def _alert(notice: Notice, subject: Subject, over: bool) -> dict[str, Any]:
     }
     annotations = {
         "summary": notice.title,
-        "description": cleaned(subject.sentence)[:LONGEST],
+        "description": single_line(subject.sentence)[:MAX_DESCRIPTION_LENGTH],
         **({"runbook_url": rule.runbook} if rule.runbook else {}),
-        **({"confused": "; ".join(notice.confused)} if notice.confused else {}),
+        **({"confused": "; ".join(notice.top_confusions)} if notice.top_confusions else {}),
     }
     return {
         "status": _status(over),
         "labels": labels,
         "annotations": annotations,
         "startsAt": _time(alert.fired_at or alert.opened_at),
-        "endsAt": _time(notice.at) if over else _NEVER,
+        "endsAt": _time(notice.at) if over else _NO_END,
         "generatorURL": notice.links.get("Report", ""),
         "fingerprint": fingerprint(labels),
     }
@@ -145,7 +148,7 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _common(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _common_items(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """What all of them have, with the same value."""
     first, *others = each
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from monitors.notices.notice import Told, plain_text
+from monitors.notices.notice import NoticeView, plain_text_body
 from monitors.rules.alerts_config import Severity
-from monitors.rules.formatting import cleaned
+from monitors.rules.formatting import single_line
 
-_TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
+_APPRISE_TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
 
 
-def push_payload(notice: Told) -> dict[str, str]:
+def apprise_payload(notice: NoticeView) -> dict[str, str]:
     """Title, body and Apprise's kind of message: info, success, warning or failure."""
-    kind = "success" if notice.kind == "resolved" else _TYPE[notice.severity]
-    return {"title": cleaned(notice.title), "body": plain_text(notice), "type": kind}
+    kind = "success" if notice.kind == "resolved" else _APPRISE_TYPE[notice.severity]
+    return {"title": single_line(notice.title), "body": plain_text_body(notice), "type": kind}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.alertmanager import lone_alert
-from monitors.notices.notice import SingleNotice, Thumbnail
+from monitors.notices.alertmanager import single_alert_payload
+from monitors.notices.notice import StandaloneNotice, Thumbnail
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "audit-contradiction"
-MOST_FAULTS: Final = 5
+MAX_CONTRADICTIONS: Final = 5
 REMEDY: Final = (
     "Rows were changed by other means than the platform, or a backup was restored. No anchors are written until that "
     "is settled: `platform audit verify` names all; `platform audit anchor --accept REASON` begins anew."
@@ -18,11 +18,11 @@ REMEDY: Final = (
 
 
 @dataclass(frozen=True)
-class Tampering(SingleNotice):
+class AuditContradictionNotice(StandaloneNotice):
     """Contradictions between the audit log and its anchors; said once a day while they last."""
 
     model: str
-    faults: tuple[str, ...]
+    contradictions: tuple[str, ...]
     at: datetime
     links: Mapping[str, str]
     idempotency_key: str
@@ -37,23 +37,23 @@ class Tampering(SingleNotice):
     @property
     def sentences(self) -> list[str]:
         """What contradicts, and what to do."""
-        more = len(self.faults) - MOST_FAULTS
+        more = len(self.contradictions) - MAX_CONTRADICTIONS
         return [
-            *(f"{fault}." for fault in self.faults[:MOST_FAULTS]),
+            *(f"{fault}." for fault in self.contradictions[:MAX_CONTRADICTIONS]),
             *([f"And {more} more."] if more > 0 else []),
             REMEDY,
         ]
 
     @property
     def facts(self) -> dict[str, str]:
-        return {"Contradictions": f"{len(self.faults):,}"}
+        return {"Contradictions": f"{len(self.contradictions):,}"}
 
     @property
     def reminder(self) -> str:
         return "It is said again each day until it is settled."
 
 
-def tampering_webhook(notice: Tampering) -> dict[str, Any]:
+def audit_contradiction_webhook(notice: AuditContradictionNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     return {
         "type": "audit.contradiction",
@@ -63,13 +63,13 @@ def tampering_webhook(notice: Tampering) -> dict[str, Any]:
             "title": notice.title,
             "model": notice.model,
             "severity": notice.severity,
-            "faults": list(notice.faults[:100]),
+            "faults": list(notice.contradictions[:100]),
             "links": notice.all_links,
         },
     }
 
 
-def tampering_alert(notice: Tampering, receiver: str) -> dict[str, Any]:
+def audit_contradiction_alert(notice: AuditContradictionNotice, receiver: str) -> dict[str, Any]:
     """The body as Alertmanager would POST it: an alert of its own, which a person closes where incidents are kept."""
     labels = {"alertname": KIND, "model": notice.model, "severity": notice.severity}
-    return lone_alert(labels, ("alertname", "model"), notice, notice.links.get("Dashboard", ""), receiver)
+    return single_alert_payload(labels, ("alertname", "model"), notice, notice.links.get("Dashboard", ""), receiver)

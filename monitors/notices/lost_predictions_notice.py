@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.alertmanager import lone_alert
-from monitors.notices.notice import SingleNotice, Thumbnail
+from monitors.notices.alertmanager import single_alert_payload
+from monitors.notices.notice import StandaloneNotice, Thumbnail
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "recording-lost"
 
 
 @dataclass(frozen=True)
-class Loss(SingleNotice):
+class RecordingLossNotice(StandaloneNotice):
     """One server's predictions that nobody will record: answered and forgotten (`dropped`), or refused with 503.
 
     `set_aside` ones were answered and wait for a person; `replaced` names the file of the database that another one
@@ -81,7 +81,7 @@ class Loss(SingleNotice):
         return ""
 
 
-def loss_webhook(notice: Loss) -> dict[str, Any]:
+def recording_loss_webhook(notice: RecordingLossNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     return {
         "type": "recording.lost",
@@ -101,7 +101,7 @@ def loss_webhook(notice: Loss) -> dict[str, Any]:
     }
 
 
-def loss_alert(notice: Loss, receiver: str) -> dict[str, Any]:
+def recording_loss_alert(notice: RecordingLossNotice, receiver: str) -> dict[str, Any]:
     """The body as Alertmanager would POST it: an alert of its own, which a person closes where incidents are kept."""
     labels = {
         "alertname": KIND,
@@ -110,4 +110,4 @@ def loss_alert(notice: Loss, receiver: str) -> dict[str, Any]:
         "severity": notice.severity,
     }
     link = notice.links.get("Dashboard", "")
-    return lone_alert(labels, ("alertname", "model", "server"), notice, link, receiver)
+    return single_alert_payload(labels, ("alertname", "model", "server"), notice, link, receiver)

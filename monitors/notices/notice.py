@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from monitors.alerts import Alert, Kind
+from monitors.alerts import Alert, NoticeKind
 from monitors.decisions.finding import NO_DATA
 from monitors.rules import formatting
 from monitors.rules.alerts_config import Rule, Severity
 
-MOST_THUMBNAILS: Final = 6
-MOST_NAMED: Final = 20
-LONGEST_TITLE: Final = 140
-LONGEST_TEXT: Final = 100_000
-LEAST_ABOUT: Final = 24
+MAX_THUMBNAILS: Final = 6
+MAX_NAMED: Final = 20
+MAX_TITLE_LENGTH: Final = 140
+MAX_TEXT_LENGTH: Final = 100_000
+MIN_SUBJECT_LENGTH: Final = 24
 """Characters of a title that are left to say what it is about, however long its rule's name is."""
-_HEADLINE: Final[Mapping[Kind, str]] = {
+_HEADLINE: Final[Mapping[NoticeKind, str]] = {
     "firing": "firing",
     "repeat": "still firing",
     "resolved": "resolved",
@@ -42,7 +42,7 @@ class Thumbnail:
     url: str = ""
 
 
-class Told(Protocol):
+class NoticeView(Protocol):
     """What channels for people read of any notice: about alerts (`Notice`), or a version that was sent back."""
 
     @property
@@ -69,7 +69,7 @@ class Told(Protocol):
     def idempotency_key(self) -> str: ...
 
 
-class SingleNotice:
+class StandaloneNotice:
     """What notices share that stand for themselves: links as given, and no thread of earlier notices to join."""
 
     links: Mapping[str, str]
@@ -91,15 +91,15 @@ class Notice:
     alerts that fire on without news, for receivers that want the whole group.
     """
 
-    kind: Kind
+    kind: NoticeKind
     rule: Rule
     subjects: tuple[Subject, ...]
     at: datetime
     links: Mapping[str, str]
     idempotency_key: str
-    confused: tuple[str, ...] = ()
+    top_confusions: tuple[str, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
-    others: tuple[Subject, ...] = ()
+    other_subjects: tuple[Subject, ...] = ()
 
     @property
     def first(self) -> Alert:
@@ -119,8 +119,8 @@ class Notice:
     def title(self) -> str:
         alert, keys = self.first, [subject.alert.key for subject in self.subjects]
         before, after = f"{_HEADLINE[self.kind]}: {alert.rule}", f" · {alert.model} v{alert.version}"
-        about = about_keys(self.rule, keys, max(LEAST_ABOUT, LONGEST_TITLE - len(before) - len(after) - 3))
-        return formatting.cleaned(f"{before}{f' ({about})' if about else ''}{after}")
+        about = keys_text(self.rule, keys, max(MIN_SUBJECT_LENGTH, MAX_TITLE_LENGTH - len(before) - len(after) - 3))
+        return formatting.single_line(f"{before}{f' ({about})' if about else ''}{after}")
 
     @property
     def sentences(self) -> list[str]:
@@ -132,9 +132,9 @@ class Notice:
         """The numbers in plain words, in the order they are read."""
         alert, rule = self.first, self.rule
         one = len(self.subjects) == 1
-        numbers = numbers_of(rule, alert) if one else _one_line_each(rule, self.subjects)
+        numbers = alert_numbers(rule, alert) if one else _numbers_by_alert(rule, self.subjects)
         shared = {
-            "Most confused": "; ".join(self.confused),
+            "Most confused": "; ".join(self.top_confusions),
             "Version": f"{alert.model} v{alert.version}",
             "Severity": alert.severity,
             "Action": rule.action,
@@ -147,14 +147,14 @@ class Notice:
         """When this will be said again; nothing once it is over."""
         if self.kind == "resolved":
             return ""
-        return f"Repeats every {formatting.duration(self.rule.repeat)} until somebody acknowledges it."
+        return f"Repeats every {formatting.duration_text(self.rule.repeat)} until somebody acknowledges it."
 
     @property
     def all_links(self) -> dict[str, str]:
         return {**self.links, **({"Runbook": self.rule.runbook} if self.rule.runbook else {})}
 
 
-def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> str:
+def idempotency_key(alerts: Sequence[Alert], kind: NoticeKind, evaluation_id: str) -> str:
     """The identity of a notice, the same for every attempt to send it.
 
     One alert's notices are counted by the alert; several alerts have in common that one evaluation moved them.
@@ -164,60 +164,66 @@ def idempotency_key(alerts: Sequence[Alert], kind: Kind, evaluation_id: str) -> 
     return f"{evaluation_id}-{kind}"
 
 
-def said(notice: Told, longest: int, clean: Callable[[str], str] = formatting.cleaned) -> list[str]:
+def notice_sentences(
+    notice: NoticeView, longest: int, clean: Callable[[str], str] = formatting.single_line
+) -> list[str]:
     """What a notice says, in whole sentences as far as they fit so many characters; the others are counted."""
     noun = "alert" if isinstance(notice, Notice) else "sentence"
-    return formatting.sentences_within([clean(each) for each in notice.sentences], MOST_NAMED, longest, noun)
+    return formatting.sentences_within([clean(each) for each in notice.sentences], MAX_NAMED, longest, noun)
 
 
-def facts_of(notice: Told) -> dict[str, str]:
+def clean_facts(notice: NoticeView) -> dict[str, str]:
     """A notice's facts, of which names may come from outside, without characters that nobody sees."""
-    return {formatting.cleaned(name): formatting.cleaned(value) for name, value in notice.facts.items()}
+    return {formatting.single_line(name): formatting.single_line(value) for name, value in notice.facts.items()}
 
 
-def about_keys(rule: Rule, keys: Sequence[str], longest: int = LONGEST_TITLE) -> str:
+def keys_text(rule: Rule, keys: Sequence[str], longest: int = MAX_TITLE_LENGTH) -> str:
     """What a rule's alerts are about: "class 3", "classes 3, 5, 8", "scanner flatbed", or nothing for the whole.
 
     Keys that do not fit so many characters are counted.
     """
-    named = [formatting.cleaned(key) for key in keys if key]
+    named = [formatting.single_line(key) for key in keys if key]
     if not named or NO_DATA in named:
-        return formatting.listed_within(named, MOST_NAMED, longest) if named else ""
+        return formatting.join_names_within(named, MAX_NAMED, longest) if named else ""
     nouns = {"whole": "", "class": "class " if len(named) == 1 else "classes ", "tag": f"{rule.by} "}
-    noun = nouns[rule.kind.key]
-    return f"{noun}{formatting.listed_within(named, MOST_NAMED, longest - len(noun))}"
+    noun = nouns[rule.metric_spec.key_type]
+    return f"{noun}{formatting.join_names_within(named, MAX_NAMED, longest - len(noun))}"
 
 
-def numbers_of(rule: Rule, alert: Alert) -> dict[str, str]:
+def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
     """The numbers of one alert in plain words."""
     metric = rule.metric
     limits = f"Interval ({100 * rule.confidence:.7g} % each side)"
-    interval = {} if rule.kind.counted else {limits: formatting.interval(metric, alert.low, alert.high)}
+    interval = (
+        {} if rule.metric_spec.is_exact_count else {limits: formatting.interval_text(metric, alert.low, alert.high)}
+    )
     return {
-        "Value": formatting.amount(metric, alert.value),
+        "Value": formatting.metric_value_text(metric, alert.value),
         **interval,
-        "Baseline": formatting.baseline(metric, alert.baseline),
-        "Allowed": formatting.amount(metric, alert.threshold),
-        "Samples": f"{alert.n:,}{rule.where}",
+        "Baseline": formatting.baseline_text(metric, alert.baseline),
+        "Allowed": formatting.metric_value_text(metric, alert.threshold),
+        "Samples": f"{alert.n:,}{rule.slice_text}",
     }
 
 
-def plain_text(notice: Told) -> str:
+def plain_text_body(notice: NoticeView) -> str:
     """The whole notice but its title, for whoever reads plain text."""
-    facts = "\n".join(f"{name}: {value}" for name, value in facts_of(notice).items())
-    pictures = "\n".join(f"{formatting.cleaned(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
+    facts = "\n".join(f"{name}: {value}" for name, value in clean_facts(notice).items())
+    pictures = "\n".join(f"{formatting.single_line(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
     worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
-    parts = ("\n".join(said(notice, LONGEST_TEXT)), facts, worst, links, notice.reminder)
+    parts = ("\n".join(notice_sentences(notice, MAX_TEXT_LENGTH)), facts, worst, links, notice.reminder)
     return "\n\n".join(part for part in parts if part)
 
 
-def _one_line_each(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]:
-    lines, rest = dict[str, str](), len(subjects) - MOST_NAMED
-    for subject in subjects[:MOST_NAMED]:
+def _numbers_by_alert(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]:
+    lines, rest = dict[str, str](), len(subjects) - MAX_NAMED
+    for subject in subjects[:MAX_NAMED]:
         alert, metric = subject.alert, rule.metric
-        limits = formatting.interval(metric, alert.low, alert.high)
-        name = about_keys(rule, [alert.key]) or alert.id
-        lines[name] = f"{formatting.amount(metric, alert.value)} ({limits}), {formatting.counted(alert.n, 'sample')}"
-    lines |= {"Further": f"{formatting.counted(rest, 'alert')} more"} if rest > 0 else {}
-    return lines | {"Allowed": formatting.amount(rule.metric, subjects[0].alert.threshold)}
+        limits = formatting.interval_text(metric, alert.low, alert.high)
+        name = keys_text(rule, [alert.key]) or alert.id
+        lines[name] = (
+            f"{formatting.metric_value_text(metric, alert.value)} ({limits}), {formatting.count_text(alert.n, 'sample')}"
+        )
+    lines |= {"Further": f"{formatting.count_text(rest, 'alert')} more"} if rest > 0 else {}
+    return lines | {"Allowed": formatting.metric_value_text(rule.metric, subjects[0].alert.threshold)}

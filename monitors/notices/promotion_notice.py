@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.notice import SingleNotice, Thumbnail
+from monitors.notices.notice import StandaloneNotice, Thumbnail
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "promoted"
 
 
 @dataclass(frozen=True)
-class Promotion(SingleNotice):
+class PromotionNotice(StandaloneNotice):
     """One version that serves instead of another from now on; one idempotency key is one promotion."""
 
     model: str
     version: int
-    before: int
+    previous_version: int
     actor: str
     reason: str
     at: datetime
@@ -29,18 +29,18 @@ class Promotion(SingleNotice):
 
     @property
     def title(self) -> str:
-        return f"promoted: {self.model} v{self.version} serves instead of v{self.before}"
+        return f"promoted: {self.model} v{self.version} serves instead of v{self.previous_version}"
 
     @property
     def sentences(self) -> list[str]:
         """Why, and what that means."""
-        return [self.reason, f"Open alerts about version {self.before} end with its service."]
+        return [self.reason, f"Open alerts about version {self.previous_version} end with its service."]
 
     @property
     def facts(self) -> dict[str, str]:
         return {
             "Version": f"{self.model} v{self.version}",
-            "Before": f"{self.model} v{self.before}",
+            "Before": f"{self.model} v{self.previous_version}",
             "By": self.actor,
         }
 
@@ -50,7 +50,7 @@ class Promotion(SingleNotice):
         return ""
 
 
-def promotion_webhook(notice: Promotion) -> dict[str, Any]:
+def promotion_webhook(notice: PromotionNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     return {
         "type": f"model.{notice.kind}",
@@ -60,7 +60,7 @@ def promotion_webhook(notice: Promotion) -> dict[str, Any]:
             "title": notice.title,
             "model": notice.model,
             "version": notice.version,
-            "before": notice.before,
+            "before": notice.previous_version,
             "actor": notice.actor,
             "severity": notice.severity,
             "reason": notice.reason,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.alertmanager import lone_alert
-from monitors.notices.notice import SingleNotice, Thumbnail
+from monitors.notices.alertmanager import single_alert_payload
+from monitors.notices.notice import StandaloneNotice, Thumbnail
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "rolled-back"
@@ -14,15 +14,15 @@ ALERTNAME: Final = "model-rolled-back"
 
 
 @dataclass(frozen=True)
-class Rollback(SingleNotice):
+class RollbackNotice(StandaloneNotice):
     """One version sent back to the one before while on probation; one idempotency key is one rollback."""
 
     model: str
     version: int
-    restored: int
+    restored_version: int
     reason: str
     at: datetime
-    since: datetime
+    promoted_at: datetime
     facts: dict[str, str]
     links: Mapping[str, str]
     idempotency_key: str
@@ -32,7 +32,7 @@ class Rollback(SingleNotice):
 
     @property
     def title(self) -> str:
-        return f"rolled back: {self.model} v{self.version} · v{self.restored} serves again"
+        return f"rolled back: {self.model} v{self.version} · v{self.restored_version} serves again"
 
     @property
     def sentences(self) -> list[str]:
@@ -48,7 +48,7 @@ class Rollback(SingleNotice):
         return ""
 
 
-def rollback_webhook(notice: Rollback) -> dict[str, Any]:
+def rollback_webhook(notice: RollbackNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     return {
         "type": f"model.{notice.kind}",
@@ -58,17 +58,17 @@ def rollback_webhook(notice: Rollback) -> dict[str, Any]:
             "title": notice.title,
             "model": notice.model,
             "version": notice.version,
-            "restored": notice.restored,
+            "restored": notice.restored_version,
             "severity": notice.severity,
             "reason": notice.reason,
-            "promoted_at": notice.since.astimezone(UTC).isoformat(),
+            "promoted_at": notice.promoted_at.astimezone(UTC).isoformat(),
             "facts": notice.facts,
             "links": notice.all_links,
         },
     }
 
 
-def rollback_alert(notice: Rollback, receiver: str) -> dict[str, Any]:
+def rollback_alert(notice: RollbackNotice, receiver: str) -> dict[str, Any]:
     """The body as Alertmanager would POST it: an alert of its own, which a person closes where incidents are kept."""
     labels = {
         "alertname": ALERTNAME,
@@ -77,4 +77,4 @@ def rollback_alert(notice: Rollback, receiver: str) -> dict[str, Any]:
         "version": str(notice.version),
     }
     link = notice.links.get("Model", "")
-    return lone_alert(labels, ("alertname", "model", "version"), notice, link, receiver)
+    return single_alert_payload(labels, ("alertname", "model", "version"), notice, link, receiver)

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.alerts import Alert
-from monitors.notices.notice import MOST_NAMED, Thumbnail
+from monitors.notices.notice import MAX_NAMED, Thumbnail
 from monitors.rules import formatting
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "superseded"
-MOST_SHOWN: Final = 60
+MAX_KEYS_LENGTH: Final = 60
 """Characters of a list of keys in a title."""
 
 
 @dataclass(frozen=True)
-class Ending:
+class SupersededNotice:
     """Alerts of one rule and version that ended for the same reason: another version serves, or the rule is gone."""
 
     alerts: tuple[Alert, ...]
@@ -39,7 +39,7 @@ class Ending:
     @property
     def title(self) -> str:
         alert, keys = self.first, [each.key for each in self.alerts if each.key]
-        about = f" ({formatting.listed_within(keys, MOST_NAMED, MOST_SHOWN)})" if keys else ""
+        about = f" ({formatting.join_names_within(keys, MAX_NAMED, MAX_KEYS_LENGTH)})" if keys else ""
         return f"ended: {alert.rule}{about} · {alert.model} v{alert.version}"
 
     @property
@@ -67,7 +67,7 @@ class Ending:
         return tuple(alert.id for alert in self.alerts)
 
 
-def ending_webhook(notice: Ending) -> dict[str, Any]:
+def superseded_webhook(notice: SupersededNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     alert = notice.first
     return {

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitors.notices.alertmanager import lone_alert
-from monitors.notices.notice import SingleNotice, Thumbnail
+from monitors.notices.alertmanager import single_alert_payload
+from monitors.notices.notice import StandaloneNotice, Thumbnail
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "retraining-useless"
 
 
 @dataclass(frozen=True)
-class Stall(SingleNotice):
+class UnsuccessfulRetrainingNotice(StandaloneNotice):
     """One retraining that an alert started and that brought nothing: the how manieth in a row of how many allowed."""
 
     model: str
     retraining: str
     outcome: str
     reasons: tuple[str, ...]
-    labels: str
+    label_summary: str
     streak: int
     breaker: int
     at: datetime
@@ -31,13 +31,13 @@ class Stall(SingleNotice):
     thumbnails: tuple[Thumbnail, ...] = ()
 
     @property
-    def stopped(self) -> bool:
+    def is_breaker_open(self) -> bool:
         """Whether alerts start no more retrainings."""
         return bool(self.breaker) and self.streak >= self.breaker
 
     @property
     def severity(self) -> Severity:
-        return "critical" if self.stopped else "warning"
+        return "critical" if self.is_breaker_open else "warning"
 
     @property
     def title(self) -> str:
@@ -47,8 +47,8 @@ class Stall(SingleNotice):
     @property
     def sentences(self) -> list[str]:
         """Why nothing was gained, what became of the labels, and what happens next."""
-        said = [*self.reasons, *([self.labels] if self.labels else [])]
-        if self.stopped:
+        said = [*self.reasons, *([self.label_summary] if self.label_summary else [])]
+        if self.is_breaker_open:
             said.append("Alerts start no more retrainings until a person retrains or promotes (`platform retrain`).")
         elif self.breaker:
             left = self.breaker - self.streak
@@ -66,7 +66,7 @@ class Stall(SingleNotice):
         return ""
 
 
-def stall_webhook(notice: Stall) -> dict[str, Any]:
+def unsuccessful_retraining_webhook(notice: UnsuccessfulRetrainingNotice) -> dict[str, Any]:
     """The body for the signed webhook: type, timestamp and data."""
     return {
         "type": "retraining.useless",
@@ -80,15 +80,15 @@ def stall_webhook(notice: Stall) -> dict[str, Any]:
             "severity": notice.severity,
             "outcome": notice.outcome,
             "reasons": list(notice.reasons),
-            "labels": notice.labels,
+            "labels": notice.label_summary,
             "in_a_row": notice.streak,
-            "stopped": notice.stopped,
+            "stopped": notice.is_breaker_open,
             "links": notice.all_links,
         },
     }
 
 
-def stall_alert(notice: Stall, receiver: str) -> dict[str, Any]:
+def unsuccessful_retraining_alert(notice: UnsuccessfulRetrainingNotice, receiver: str) -> dict[str, Any]:
     """The body as Alertmanager would POST it: an alert of its own, which a person closes where incidents are kept."""
     labels = {
         "alertname": KIND,
@@ -97,4 +97,4 @@ def stall_alert(notice: Stall, receiver: str) -> dict[str, Any]:
         "severity": notice.severity,
     }
     link = next(iter(notice.links.values()), "")
-    return lone_alert(labels, ("alertname", "model", "retraining"), notice, link, receiver)
+    return single_alert_payload(labels, ("alertname", "model", "retraining"), notice, link, receiver)

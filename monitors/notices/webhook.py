@@ -4,7 +4,7 @@ from datetime import UTC
 from typing import Any
 
 from monitors.notices.notice import Notice, Subject
-from monitors.rules.formatting import cleaned
+from monitors.rules.formatting import single_line
 
 
 def webhook_payload(notice: Notice) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def webhook_payload(notice: Notice) -> dict[str, Any]:
             "severity": alert.severity,
             "action": rule.action,
             "alerts": [_alert(subject) for subject in notice.subjects],
-            "confused": list(notice.confused),
+            "confused": list(notice.top_confusions),
             "worst_errors": [
                 {"prediction_id": each.prediction_id, "caption": each.caption, "url": each.url or None}
                 for each in notice.thumbnails
@@ -39,7 +39,7 @@ def _alert(subject: Subject) -> dict[str, Any]:
         "alert_id": alert.id,
         "key": alert.key,
         "state": alert.state,
-        "sentence": cleaned(subject.sentence),
+        "sentence": single_line(subject.sentence),
         "value": alert.value,
         "low": alert.low,
         "high": alert.high,

@@ -4,7 +4,7 @@ import hmac
 from base64 import b64encode
 from hashlib import sha256
 
-from monitors.rules.channel_config import signing_key
+from monitors.rules.channel_config import webhook_signing_key
 
 TOLERANCE_SECONDS = 300
 
@@ -12,7 +12,7 @@ TOLERANCE_SECONDS = 300
 def sign(secret: str, msg_id: str, timestamp: int, body: bytes) -> str:
     """The value of the webhook-signature header: "v1," and the base64 of an HMAC-SHA256."""
     signed = f"{msg_id}.{timestamp}.".encode() + body
-    return "v1," + b64encode(hmac.digest(signing_key(secret), signed, sha256)).decode()
+    return "v1," + b64encode(hmac.digest(webhook_signing_key(secret), signed, sha256)).decode()
 
 
 def signed_headers(secret: str, msg_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 _ADDRESS = re.compile(r"[^@\s<>,;:()\[\]\\\"]+@([^@\s<>,;:()\[\]\\\"]+|\[[0-9A-Za-z.:]+\])")
-_SUBMISSION, _IMPLICIT_TLS = 587, 465
+_SUBMISSION_PORT, _IMPLICIT_TLS_PORT = 587, 465
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -74,7 +74,7 @@ def _mail_addresses(value: object) -> object:
     return [item.strip() if isinstance(item, str) else item for item in items if item not in ("", " ")]
 
 
-def signing_key(secret: str) -> bytes:
+def webhook_signing_key(secret: str) -> bytes:
     """The key bytes of a Standard Webhooks secret: whsec_ followed by base64 of 24 to 64 bytes."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -87,18 +87,18 @@ def signing_key(secret: str) -> bytes:
 
 def _webhook_secret(value: SecretStr) -> SecretStr:
     if value.get_secret_value():
-        signing_key(value.get_secret_value())
+        webhook_signing_key(value.get_secret_value())
     return value
 
 
-def _not_a_truth_value(value: object) -> object:
+def _reject_bool(value: object) -> object:
     """YAML reads "yes" as true, and Python counts true as 1."""
     if isinstance(value, bool):
         raise ValueError("is not a number; write digits")
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
+WholeNumber = Annotated[int, BeforeValidator(_reject_bool)]
 WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
 ServiceAddress = Annotated[SecretStr, AfterValidator(_service_address)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
@@ -109,51 +109,51 @@ MailAddresses = Annotated[
     BeforeValidator(_mail_addresses),
     WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
 ]
-Port = Annotated[Whole, Field(ge=1, le=65535)]
+Port = Annotated[WholeNumber, Field(ge=1, le=65535)]
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """A frozen part of alerts.yaml: unknown keys are errors, and no value is repeated in an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Reachable(Strict):
+class ChannelConfig(StrictModel):
     """A channel; while a key it needs is empty, it is switched off."""
 
-    needs: ClassVar[tuple[str, ...]] = ("url",)
+    required_keys: ClassVar[tuple[str, ...]] = ("url",)
 
     @property
-    def empty(self) -> tuple[str, ...]:
+    def missing_keys(self) -> tuple[str, ...]:
         """The needed keys that are empty."""
-        return tuple(key for key in self.needs if not getattr(self, key))
+        return tuple(key for key in self.required_keys if not getattr(self, key))
 
     @property
-    def configured(self) -> bool:
-        return not self.empty
+    def is_configured(self) -> bool:
+        return not self.missing_keys
 
 
-class SlackChannel(Reachable):
+class SlackChannel(ChannelConfig):
     """A Slack incoming webhook."""
 
     type: Literal["slack"]
     url: WebAddress
 
 
-class EmailChannel(Reachable):
+class EmailChannel(ChannelConfig):
     """An SMTP server and the people who read.
 
     `tls: auto` is TLS from the first byte (implicit) at port 465 and for smtps://, else what `starttls` says: STARTTLS
     or plain text. There is nothing between: a server that offers no encryption gets no mail that asks for it.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("host", "sender", "to")
+    required_keys: ClassVar[tuple[str, ...]] = ("host", "sender", "to")
 
     type: Literal["email"]
     to: MailAddresses
     sender: MailAddress
     host: MailHost
-    port: Port = _SUBMISSION
+    port: Port = _SUBMISSION_PORT
     username: str = ""
     password: SecretStr = SecretStr("")
     starttls: bool = True
@@ -165,7 +165,7 @@ class EmailChannel(Reachable):
         if "://" not in self.host:
             return self.host, self.port
         parts = urlsplit(self.host)
-        usual = _IMPLICIT_TLS if parts.scheme == "smtps" and self.port == _SUBMISSION else self.port
+        usual = _IMPLICIT_TLS_PORT if parts.scheme == "smtps" and self.port == _SUBMISSION_PORT else self.port
         return parts.hostname or "", parts.port or usual
 
     @property
@@ -173,7 +173,7 @@ class EmailChannel(Reachable):
         """How the connection is kept from others' eyes."""
         if self.tls != "auto":
             return self.tls
-        if self.host.startswith("smtps://") or self.server[1] == _IMPLICIT_TLS:
+        if self.host.startswith("smtps://") or self.server[1] == _IMPLICIT_TLS_PORT:
             return "implicit"
         return "starttls" if self.starttls else "none"
 
@@ -184,7 +184,7 @@ class EmailChannel(Reachable):
         return self
 
 
-class WebhookChannel(Reachable):
+class WebhookChannel(ChannelConfig):
     """Any address that takes a POST signed after Standard Webhooks."""
 
     type: Literal["webhook"]
@@ -200,14 +200,14 @@ class WebhookChannel(Reachable):
         return self
 
 
-class AlertmanagerChannel(Reachable):
+class AlertmanagerChannel(ChannelConfig):
     """Any receiver of Prometheus Alertmanager's webhooks."""
 
     type: Literal["alertmanager"]
     url: WebAddress
 
 
-class AppriseChannel(Reachable):
+class AppriseChannel(ChannelConfig):
     """Any service that the Apprise library sends to; its URL holds the service's secrets."""
 
     type: Literal["apprise"]
@@ -217,7 +217,7 @@ class AppriseChannel(Reachable):
 Channel = Annotated[
     SlackChannel | EmailChannel | WebhookChannel | AlertmanagerChannel | AppriseChannel, Field(discriminator="type")
 ]
-CHANNEL_TYPES: dict[str, type[Strict]] = {
+CHANNEL_TYPES: dict[str, type[StrictModel]] = {
     "alertmanager": AlertmanagerChannel,
     "apprise": AppriseChannel,
     "email": EmailChannel,

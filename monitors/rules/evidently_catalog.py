@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-NUMBERS: Final = ("confidence", "correct", "latency_ms")
-NAMES: Final = ("label", "truth")
-COLUMNS: Final = (*NAMES, *NUMBERS)
-SHARES: Final = ("count", "share")
+NUMERIC_COLUMNS: Final = ("confidence", "correct", "latency_ms")
+LABEL_COLUMNS: Final = ("label", "truth")
+ALL_COLUMNS: Final = (*LABEL_COLUMNS, *NUMERIC_COLUMNS)
+COUNT_VALUES: Final = ("count", "share")
 
 
 @dataclass(frozen=True)
-class Computable:
+class MetricRequirements:
     """What a metric must be made with: the columns it can be of, and which of several numbers is meant."""
 
     columns: tuple[str, ...] = ()
@@ -24,27 +24,34 @@ class Computable:
     by_class: bool = False
 
 
-_OF_NUMBERS, _COUNTED = Computable(NUMBERS), Computable(COLUMNS, SHARES)
-COMPUTABLE: Final[Mapping[str, Computable]] = {
-    **dict.fromkeys(("Accuracy", "F1Score", "Precision", "Recall"), Computable()),
-    **dict.fromkeys(("DummyAccuracy", "DummyF1Score", "DummyPrecision", "DummyRecall"), Computable()),
-    **dict.fromkeys(("AlmostConstantColumnsCount", "AlmostDuplicatedColumnsCount", "ColumnCount"), Computable()),
-    **dict.fromkeys(("ConstantColumnsCount", "DuplicatedColumnsCount", "EmptyColumnsCount"), Computable()),
-    **dict.fromkeys(("DuplicatedRowCount", "EmptyRowsCount", "RowCount"), Computable()),
-    **dict.fromkeys(("F1ByLabel", "PrecisionByLabel", "RecallByLabel", "RocAucByLabel"), Computable(by_class=True)),
-    **dict.fromkeys(("MaxValue", "MeanValue", "MedianValue", "MinValue", "QuantileValue"), _OF_NUMBERS),
-    **dict.fromkeys(("StdValue", "SumValue"), _OF_NUMBERS),
-    **dict.fromkeys(("CategoryCount", "InListValueCount", "OutListValueCount", "MissingValueCount"), _COUNTED),
-    **dict.fromkeys(("InRangeValueCount", "OutRangeValueCount"), Computable(NUMBERS, SHARES)),
-    "DatasetMissingValueCount": Computable((), SHARES),
+_NUMERIC_COLUMN_METRIC, _COUNT_METRIC = (
+    MetricRequirements(NUMERIC_COLUMNS),
+    MetricRequirements(ALL_COLUMNS, COUNT_VALUES),
+)
+SUPPORTED_METRICS: Final[Mapping[str, MetricRequirements]] = {
+    **dict.fromkeys(("Accuracy", "F1Score", "Precision", "Recall"), MetricRequirements()),
+    **dict.fromkeys(("DummyAccuracy", "DummyF1Score", "DummyPrecision", "DummyRecall"), MetricRequirements()),
+    **dict.fromkeys(
+        ("AlmostConstantColumnsCount", "AlmostDuplicatedColumnsCount", "ColumnCount"), MetricRequirements()
+    ),
+    **dict.fromkeys(("ConstantColumnsCount", "DuplicatedColumnsCount", "EmptyColumnsCount"), MetricRequirements()),
+    **dict.fromkeys(("DuplicatedRowCount", "EmptyRowsCount", "RowCount"), MetricRequirements()),
+    **dict.fromkeys(
+        ("F1ByLabel", "PrecisionByLabel", "RecallByLabel", "RocAucByLabel"), MetricRequirements(by_class=True)
+    ),
+    **dict.fromkeys(("MaxValue", "MeanValue", "MedianValue", "MinValue", "QuantileValue"), _NUMERIC_COLUMN_METRIC),
+    **dict.fromkeys(("StdValue", "SumValue"), _NUMERIC_COLUMN_METRIC),
+    **dict.fromkeys(("CategoryCount", "InListValueCount", "OutListValueCount", "MissingValueCount"), _COUNT_METRIC),
+    **dict.fromkeys(("InRangeValueCount", "OutRangeValueCount"), MetricRequirements(NUMERIC_COLUMNS, COUNT_VALUES)),
+    "DatasetMissingValueCount": MetricRequirements((), COUNT_VALUES),
 }
 
 
-def faults_of(name: str, params: object, value: object) -> Iterator[tuple[str, str]]:
+def config_problems(name: str, params: object, value: object) -> Iterator[tuple[str, str]]:
     """What keeps a metric from ever giving a number: the key of the rule that says so, and why with what can be."""
-    known = COMPUTABLE.get(name)
+    known = SUPPORTED_METRICS.get(name)
     if known is None:
-        near = ", ".join(get_close_matches(name, COMPUTABLE)) or ", ".join(sorted(COMPUTABLE))
+        near = ", ".join(get_close_matches(name, SUPPORTED_METRICS)) or ", ".join(sorted(SUPPORTED_METRICS))
         why = "answers have a label and a confidence, no probability for each class, and nothing to compare with"
         yield "metric", f"'evidently:{name}' gives no number here: {why}; near to it: {near}"
         return
@@ -54,10 +61,10 @@ def faults_of(name: str, params: object, value: object) -> Iterator[tuple[str, s
             said = "names no column" if column is None else f"names column {column!r}"
             example = f"such as {{column: {known.columns[0]}}}"
             yield "params", f"{said}; {name} can be of: {', '.join(known.columns)}, {example}"
-    yield from _value_faults(name, known, value)
+    yield from _value_problems(name, known, value)
 
 
-def _value_faults(name: str, known: Computable, value: object) -> Iterator[tuple[str, str]]:
+def _value_problems(name: str, known: MetricRequirements, value: object) -> Iterator[tuple[str, str]]:
     if known.by_class and value is None:
         yield "value", f'is missing; {name} gives a number for each class: name one, such as "3"'
     elif known.values and value not in known.values:

@@ -6,21 +6,21 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from monitors.rules.channel_config import Strict
+from monitors.rules.channel_config import StrictModel
 from monitors.rules.units import DURATION_PATTERN, parse_duration, parse_threshold
 
-LEVEL_PATTERN: Final = r"^\s*\d{1,4}\s+per\s+\d{1,6}\s+promotions\s*$"
+ROLLBACK_CHANCE_PATTERN: Final = r"^\s*\d{1,4}\s+per\s+\d{1,6}\s+promotions\s*$"
 RATIO_PATTERN: Final = r"^\s*\d{1,9}(\.\d{1,9})?\s*x\s*$"
-_LEVEL = re.compile(r"(\d{1,4})\s+per\s+(\d{1,6})\s+promotions")
-LABELS_PART: Final = 0.8
+_ROLLBACK_CHANCE = re.compile(r"(\d{1,4})\s+per\s+(\d{1,6})\s+promotions")
+LABEL_SHARE: Final = 0.8
 """The part of the chance of a false rollback that is spent on labels; latency, which is rarely close, has the rest."""
-MOST_HEAD_START: Final = 0.1
+MAX_INITIAL_BUDGET: Final = 0.1
 """The most of an alarm that a detector may begin with while a version is on probation."""
 
 
-def parse_level(text: object) -> float:
+def parse_rollback_chance(text: object) -> float:
     """Turn "1 per 100 promotions" into 0.01."""
-    match = _LEVEL.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _ROLLBACK_CHANCE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise ValueError("is not a chance of false rollbacks; write for example 1 per 100 promotions")
     count, promotions = int(match[1]), int(match[2])
@@ -29,7 +29,7 @@ def parse_level(text: object) -> float:
     return count / promotions
 
 
-def _ratio(text: object) -> object:
+def _parse_ratio(text: object) -> object:
     return None if text is None else parse_threshold(text, "latency_ratio")
 
 
@@ -38,28 +38,30 @@ def _schema(kind: str, pattern: str, example: str) -> WithJsonSchema:
 
 
 Period = Annotated[timedelta, BeforeValidator(parse_duration), _schema("string", DURATION_PATTERN, "7d")]
-Level = Annotated[float, BeforeValidator(parse_level), _schema("string", LEVEL_PATTERN, "1 per 100 promotions")]
-Ratio = Annotated[float | None, BeforeValidator(_ratio), _schema("string", RATIO_PATTERN, "2 x")]
+RollbackChance = Annotated[
+    float, BeforeValidator(parse_rollback_chance), _schema("string", ROLLBACK_CHANCE_PATTERN, "1 per 100 promotions")
+]
+Ratio = Annotated[float | None, BeforeValidator(_parse_ratio), _schema("string", RATIO_PATTERN, "2 x")]
 
 
-class Probation(Strict):
+class Probation(StrictModel):
     """How long a new version is held against the one before, and how often a good one may be sent back."""
 
     period: Period = timedelta(days=7)
-    false_rollbacks: Level = 0.01
+    false_rollbacks: RollbackChance = 0.01
     latency_ratio_max: Ratio = None
     notify: tuple[str, ...] = ()
 
     @property
     def label_level(self) -> float:
         """The chance that labels send back a version which is at least as good, over the whole probation."""
-        return LABELS_PART * self.false_rollbacks
+        return LABEL_SHARE * self.false_rollbacks
 
     @property
     def latency_level(self) -> float:
         """The chance that latency sends back a version which is fast enough, over the whole probation."""
-        return (1 - LABELS_PART) * self.false_rollbacks
+        return (1 - LABEL_SHARE) * self.false_rollbacks
 
-    def head_start(self, least: timedelta, per_second: float) -> timedelta:
+    def initial_budget_period(self, least: timedelta, per_second: float) -> timedelta:
         """How much time's worth of its budget a rule's detector has at once: the whole probation's, within reason."""
-        return max(least, min(self.period, timedelta(seconds=MOST_HEAD_START / per_second)))
+        return max(least, min(self.period, timedelta(seconds=MAX_INITIAL_BUDGET / per_second)))

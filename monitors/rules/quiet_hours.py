@@ -7,27 +7,27 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field
 
-from monitors.rules.channel_config import Strict
+from monitors.rules.channel_config import StrictModel
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-MOST_HOURS = 21
+MAX_JOINED_WINDOWS = 21
 
 
-def _known_zone(name: str) -> str:
+def _validate_timezone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("is not a time zone; write an IANA name such as Europe/Zurich, or UTC")
     return name
 
 
-class MuteHours(Strict):
+class MuteHours(StrictModel):
     """A part of the day in some time zone, from its beginning up to its end; it may pass midnight."""
 
     from_: Annotated[str, Field(alias="from", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
     to: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
     days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
     severities: tuple[Literal["info", "warning", "critical"], ...] = ("info", "warning")
 
     def end_after(self, at: datetime) -> datetime:
@@ -49,13 +49,13 @@ class MuteHours(Strict):
         return (today in self.days and now >= begin) or (yesterday in self.days and now < end)
 
 
-def heard_from(hours: Sequence[MuteHours], severity: str, at: datetime) -> datetime:
+def earliest_send_time(hours: Sequence[MuteHours], severity: str, at: datetime) -> datetime:
     """From when on a notice of that severity may be told: the moment itself, or the end of the hours that cover it.
 
     Hours that cover each other's ends without a gap hold it back for MOST_HOURS of them at most.
     """
     moment = at
-    for _ in range(MOST_HOURS):
+    for _ in range(MAX_JOINED_WINDOWS):
         covering = next((each for each in hours if each.covers(severity, moment)), None)
         if covering is None:
             break

@@ -16,20 +16,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from monitors.rules.channel_config import Strict, Whole
-from monitors.rules.metric_catalog import KINDS, METRIC_PATTERN, Action, MetricKind, kind_of
+from monitors.rules.channel_config import StrictModel, WholeNumber
+from monitors.rules.metric_catalog import METRIC_PATTERN, METRICS, Action, MetricSpec, metric_spec
 from monitors.rules.units import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
     THRESHOLD_PATTERN,
-    Budget,
-    parse_budget,
+    FalseAlarmBudget,
     parse_duration,
+    parse_false_alarm_budget,
     parse_threshold,
 )
 
-Check = Callable[[Any], int]
-Written = TypeVar("Written")
+IntValidator = Callable[[Any], int]
+RawValue = TypeVar("RawValue")
 Severity = Literal["info", "warning", "critical"]
 Source = Literal["audit", "delayed", "correction"]
 
@@ -40,19 +40,21 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-def known_metric(metric: str) -> str:
+def validate_metric(metric: str) -> str:
     """The name, if there is a metric of that name."""
-    kind_of(metric)
+    metric_spec(metric)
     return metric
 
 
-def _written_as(pattern: str, example: str) -> WithJsonSchema:
+def _string_schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written_as(DURATION_PATTERN, "5m")]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), _string_schema(DURATION_PATTERN, "5m")]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-FalseAlarms = Annotated[Budget, BeforeValidator(parse_budget), _written_as(BUDGET_PATTERN, "1 per 90d")]
+FalseAlarmBudgetField = Annotated[
+    FalseAlarmBudget, BeforeValidator(parse_false_alarm_budget), _string_schema(BUDGET_PATTERN, "1 per 90d")
+]
 Threshold = Annotated[
     float,
     WithJsonSchema(
@@ -61,8 +63,8 @@ Threshold = Annotated[
 ]
 Metric = Annotated[
     str,
-    AfterValidator(known_metric),
-    WithJsonSchema({"type": "string", "pattern": METRIC_PATTERN, "examples": list(KINDS)}),
+    AfterValidator(validate_metric),
+    WithJsonSchema({"type": "string", "pattern": METRIC_PATTERN, "examples": list(METRICS)}),
 ]
 TagName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 TagText = Annotated[str, Field(min_length=1, max_length=200)]
@@ -71,14 +73,14 @@ Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
 
-class Escalation(Strict):
+class Escalation(StrictModel):
     """Who else is told when nobody has taken a firing alert on for a while."""
 
     after: PositiveDuration
     notify: tuple[str, ...] = Field(min_length=1)
 
 
-UNWRITTEN = -1
+UNSET = -1
 """In place of `min_samples` where it was not written; what is counted without luck does not want it."""
 
 
@@ -90,18 +92,18 @@ _SCHEMA: dict[str, Any] = {
     "oneOf": [{"required": ["above"]}, {"required": ["below"]}],
     "allOf": [
         {
-            "if": {"properties": {"metric": {"enum": list(KINDS)}}},
+            "if": {"properties": {"metric": {"enum": list(METRICS)}}},
             "then": {"properties": {key: {"type": "string"} for key in ("above", "below", "clear")}},
         },
         {
-            "if": {"properties": {"metric": {"enum": [name for name, kind in KINDS.items() if kind.counted]}}},
+            "if": {"properties": {"metric": {"enum": [name for name, kind in METRICS.items() if kind.is_exact_count]}}},
             "else": {"required": ["min_samples"]},
         },
     ],
 }
 
 
-class Rule(Strict):
+class Rule(StrictModel):
     """One thing that may go wrong, how sure one must be, and what then happens."""
 
     model_config = ConfigDict(json_schema_extra=_SCHEMA)
@@ -112,9 +114,9 @@ class Rule(Strict):
     below: Threshold | None = None
     clear: Threshold | None = None
     window: PositiveDuration
-    min_samples: Whole = Field(default=UNWRITTEN, ge=1, validate_default=True, json_schema_extra=_without_default)
+    min_samples: WholeNumber = Field(default=UNSET, ge=1, validate_default=True, json_schema_extra=_without_default)
     confidence: float = Field(default=0.99, ge=0.5, lt=1)
-    false_alarms: FalseAlarms | None = None
+    false_alarms: FalseAlarmBudgetField | None = None
     for_: Duration = Field(default=timedelta(0), alias="for")
     severity: Severity = "warning"
     action: Action = "none"
@@ -142,7 +144,7 @@ class Rule(Strict):
         if metric is None or written is None:
             return None  # a wrong metric is blamed on its own
         better = {"above": "low", "below": "high"}[info.field_name or ""]
-        if kind_of(metric).bad == better:
+        if metric_spec(metric).bad_direction == better:
             other = "below" if info.field_name == "above" else "above"
             raise ValueError(f"is where {metric} is well; write `{other}`, beyond which it is not")
         return parse_threshold(written, metric)
@@ -173,27 +175,29 @@ class Rule(Strict):
 
     @field_validator("min_samples", mode="wrap")
     @classmethod
-    def _samples_where_luck_plays(cls, written: object, check: Check, info: ValidationInfo) -> int:
+    def _min_samples_unless_exact(cls, written: object, check: IntValidator, info: ValidationInfo) -> int:
         metric: str | None = info.data.get("metric")
-        if written != UNWRITTEN:
+        if written != UNSET:
             return check(written)
-        if metric is not None and not kind_of(metric).counted:
+        if metric is not None and not metric_spec(metric).is_exact_count:
             raise PydanticKnownError("missing")
         return 1
 
     @field_validator("false_alarms")
     @classmethod
-    def _a_budget_is_for_luck(cls, budget: Budget | None, info: ValidationInfo) -> Budget | None:
+    def _no_budget_for_exact_counts(
+        cls, budget: FalseAlarmBudget | None, info: ValidationInfo
+    ) -> FalseAlarmBudget | None:
         metric: str | None = info.data.get("metric")
-        if budget is not None and metric is not None and kind_of(metric).counted:
+        if budget is not None and metric is not None and metric_spec(metric).is_exact_count:
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
     @field_validator("by", "slice", "quantile", "floor_ms", "over", "params", "value")
     @classmethod
-    def _option_is_for_the_metric(cls, written: Written, info: ValidationInfo) -> Written:
+    def _option_is_for_the_metric(cls, written: RawValue, info: ValidationInfo) -> RawValue:
         metric: str | None = info.data.get("metric")
-        if metric is not None and info.field_name not in kind_of(metric).options:
+        if metric is not None and info.field_name not in metric_spec(metric).options:
             raise ValueError(f"means nothing for metric {metric}; leave it out")
         return written
 
@@ -201,44 +205,48 @@ class Rule(Strict):
     @classmethod
     def _action_fits_the_metric(cls, action: Action, info: ValidationInfo) -> Action:
         metric: str | None = info.data.get("metric")
-        kind = None if metric is None else kind_of(metric)
+        kind = None if metric is None else metric_spec(metric)
         if kind is not None and action not in kind.allowed_actions:
-            why = f"{metric} is an early warning, no proof" if kind.early else f"does not fit metric {metric}"
+            why = (
+                f"{metric} is an early warning, no proof" if kind.is_early_warning else f"does not fit metric {metric}"
+            )
             raise ValueError(f"is not possible ({why}); allowed: {', '.join(sorted(kind.allowed_actions))}")
         return action
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if (self.above is None) == (self.below is None):
-            side = {"high": "`above`", "low": "`below`", "either": "either `above` or `below`"}[self.kind.bad]
-            raise ValueError(f"needs a threshold; write {side}, such as {self.kind.example}, and only one")
+            side = {"high": "`above`", "low": "`below`", "either": "either `above` or `below`"}[
+                self.metric_spec.bad_direction
+            ]
+            raise ValueError(f"needs a threshold; write {side}, such as {self.metric_spec.example}, and only one")
         return self
 
     @model_validator(mode="after")
     def _groups_have_a_tag(self) -> Self:
-        if self.kind.key == "tag" and self.by is None:
+        if self.metric_spec.key_type == "tag" and self.by is None:
             raise ValueError(
                 f"compares groups; write `by` and the tag that names them, such as {self.metric} by: client"
             )
         return self
 
     @property
-    def kind(self) -> MetricKind:
+    def metric_spec(self) -> MetricSpec:
         """What is known of its metric."""
-        return kind_of(self.metric)
+        return metric_spec(self.metric)
 
     @property
-    def detects(self) -> bool:
+    def uses_detector(self) -> bool:
         """Whether detectors decide it; else its window does."""
-        return self.false_alarms is not None and self.kind.detects
+        return self.false_alarms is not None and self.metric_spec.has_detector
 
     @property
     def reads_labels(self) -> bool:
         """Whether it is computed from labelled answers."""
-        return self.kind.labels and self.over == "labels"
+        return self.metric_spec.reads_labels and self.over == "labels"
 
     @property
-    def where(self) -> str:
+    def slice_text(self) -> str:
         """The slice in words: " with scanner flatbed"; nothing for the whole."""
         return "".join(f" with {name} {text}" for name, text in sorted(self.slice.items()))
 

@@ -6,31 +6,31 @@ from collections.abc import Callable, Iterator
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from monitors.errors import Problem
+from monitors.errors import ConfigProblem
 from monitors.rules.channel_config import CHANNEL_TYPES, is_secret
-from monitors.rules.yaml_document import Document, Location, dotted
+from monitors.rules.yaml_document import Location, YamlDocument, dotted_path
 
 ModelAt = Callable[[Location], type[BaseModel]]
 """Which record is written at a location: its keys are what is allowed there."""
 
 
-def at(document: Document, location: Location, message: str) -> Problem:
+def problem_at(document: YamlDocument, location: Location, message: str) -> ConfigProblem:
     """A problem with what is written at a location."""
-    return Problem(document.file, document.line(location), dotted(location), message)
+    return ConfigProblem(document.file, document.line_of(location), dotted_path(location), message)
 
 
-def faults(document: Document, error: ValidationError, model_at: ModelAt) -> Iterator[Problem]:
+def validation_problems(document: YamlDocument, error: ValidationError, model_at: ModelAt) -> Iterator[ConfigProblem]:
     """Pydantic's findings at the lines people wrote, without echoes of what is blamed already."""
     blamed = [problem.key for problem in document.problems]
     for fault in error.errors(include_url=False):
         location = _written_location(document, fault)
-        key = dotted(location)
+        key = dotted_path(location)
         echo = any(other == key or other.startswith((f"{key}.", f"{key}[")) for other in blamed)
         if not echo and not (fault["type"] == "too_short" and fault["input"]):
-            yield at(document, location, _message(document, location, fault, model_at))
+            yield problem_at(document, location, _message(document, location, fault, model_at))
 
 
-def _written_location(document: Document, fault: ErrorDetails) -> Location:
+def _written_location(document: YamlDocument, fault: ErrorDetails) -> Location:
     """Pydantic's location without the parts nobody wrote (the tag of a union), plus a missing key."""
     location: Location = ()
     for part in fault["loc"]:
@@ -41,14 +41,14 @@ def _written_location(document: Document, fault: ErrorDetails) -> Location:
     return (*location, *missing, *discriminator)
 
 
-def _message(document: Document, location: Location, fault: ErrorDetails, model_at: ModelAt) -> str:
+def _message(document: YamlDocument, location: Location, fault: ErrorDetails, model_at: ModelAt) -> str:
     kind = fault["type"]
-    allowed = _allowed(fault, model_at)
+    allowed = _allowed_text(fault, model_at)
     if kind == "extra_forbidden":
         return f"unknown key; allowed: {allowed}"
     if kind in ("missing", "union_tag_not_found"):
         return "required key is missing" + (f"; allowed: {allowed}" if kind != "missing" else "")
-    shown = _shown(document, location, fault["input"])
+    shown = _value_text(document, location, fault["input"])
     if kind in ("literal_error", "union_tag_invalid"):
         tag = fault.get("ctx", {}).get("tag")
         return f"{repr(tag) if tag else shown} is not allowed; allowed: {allowed}"
@@ -57,7 +57,7 @@ def _message(document: Document, location: Location, fault: ErrorDetails, model_
     return f"{shown} does not fit: {fault['msg']}"
 
 
-def _allowed(fault: ErrorDetails, model_at: ModelAt) -> str:
+def _allowed_text(fault: ErrorDetails, model_at: ModelAt) -> str:
     if fault["type"] == "extra_forbidden":
         fields = model_at(fault["loc"]).model_fields
         return ", ".join(sorted(info.alias or name for name, info in fields.items()))
@@ -67,7 +67,7 @@ def _allowed(fault: ErrorDetails, model_at: ModelAt) -> str:
     return ", ".join(sorted(re.findall(r"'([^']*)'", expected))) or expected
 
 
-def _shown(document: Document, location: Location, value: object) -> str:
+def _value_text(document: YamlDocument, location: Location, value: object) -> str:
     """The offending value, unless it came from the environment or may be a secret."""
     if location in document.from_environment:
         return f"the value of ${{{document.from_environment[location]}}}"

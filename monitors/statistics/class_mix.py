@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from monitors.errors import WindowError
-from monitors.statistics.permutation_test import p_value
+from monitors.statistics.permutation_test import permutation_p_value
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Counts = Mapping[str, int]
+ClassCounts = Mapping[str, int]
 
 
-def total_variation(first: Counts, newest: Counts) -> float:
+def total_variation(first: ClassCounts, newest: ClassCounts) -> float:
     """The share of answers that would have to name another class to make the two mixes alike."""
     before, now = sum(first.values()), sum(newest.values())
     if not before or not now:
@@ -21,7 +21,7 @@ def total_variation(first: Counts, newest: Counts) -> float:
     return sum(abs(first.get(key, 0) / before - newest.get(key, 0) / now) for key in {*first, *newest}) / 2
 
 
-def same_mix(first: Counts, newest: Counts, level: float, seed: int = 0) -> float:
+def class_mix_p_value(first: ClassCounts, newest: ClassCounts, level: float, seed: int = 0) -> float:
     """The p-value that both samples have one mix: Pearson's statistic among tables of the same margins.
 
     Exact up to the number of draws, also where classes are rare; `level` is the least one to be proved.
@@ -42,4 +42,4 @@ def same_mix(first: Counts, newest: Counts, level: float, seed: int = 0) -> floa
     def draw(times: int) -> "NDArray[np.float64]":
         return statistic(generator.multivariate_hypergeometric(both, chosen, size=times, method="marginals"))
 
-    return p_value(float(statistic(before)), draw, level)
+    return permutation_p_value(float(statistic(before)), draw, level)

@@ -23,16 +23,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from monitors.errors import WindowError
-from monitors.statistics.intervals import fewest
+from monitors.statistics.intervals import smallest_sufficient
 
 STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
-FORM: Final = "bold"
+BETTING_SCHEME: Final = "bold"
 """Part of the digest of what a state rests on: another way to bet cannot go on with the states of this one."""
 
-_SMALLEST_NULL = 1e-4
-_FULL: Final = 1 + 1e-9
+_MIN_NULL = 1e-4
+_ALARM_WEALTH: Final = 1 + 1e-9
 """What a bet aims at, so that rounding leaves no purse a hair below 1."""
 
 
@@ -41,7 +41,7 @@ class Observation:
     """One label: when it became known, how wrong the answer was (0 to 1), and its sampling weight."""
 
     at: datetime
-    wrong: float
+    loss: float
     weight: float = 1.0
 
 
@@ -50,10 +50,10 @@ class Detector:
     """What is remembered between labels: one number per stake, whatever the history's length."""
 
     null: float
-    heaviest: float
+    max_weight: float
     wealth: tuple[float, ...]
     at: datetime
-    lightest: float
+    min_gain: float
     """The smallest `weight * (wrong - null)` above 0 so far; before there is one, the largest possible."""
     n: int = 0
     alarmed_at: datetime | None = None
@@ -70,10 +70,10 @@ class Detector:
         """The state as JSON values; `from_json` gives back an equal detector."""
         return {
             "null": self.null,
-            "heaviest": self.heaviest,
+            "heaviest": self.max_weight,
             "wealth": list(self.wealth),
             "at": self.at.isoformat(),
-            "lightest": self.lightest,
+            "lightest": self.min_gain,
             "n": self.n,
             "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
             "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
@@ -86,10 +86,10 @@ class Detector:
             alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
             held = cls(
                 null=float(raw["null"]),
-                heaviest=float(raw["heaviest"]),
+                max_weight=float(raw["heaviest"]),
                 wealth=tuple(float(each) for each in raw["wealth"]),
                 at=datetime.fromisoformat(raw["at"]),
-                lightest=float(raw["lightest"]),
+                min_gain=float(raw["lightest"]),
                 n=int(raw["n"]),
                 alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
                 changed_at=None if changed is None else datetime.fromisoformat(changed),
@@ -101,16 +101,18 @@ class Detector:
         return held
 
 
-def begin(null: float, at: datetime, heaviest: float = 1.0) -> Detector:
+def start_detector(null: float, at: datetime, max_weight: float = 1.0) -> Detector:
     """A detector that has seen nothing: `null` is the error share allowed, `heaviest` the largest weight to come."""
-    if not _SMALLEST_NULL <= null < 1:
-        raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_SMALLEST_NULL} to 1")
-    if not heaviest > 0:
-        raise WindowError(f"a largest weight of {heaviest} cannot be; weights are above 0")
-    return Detector(null, heaviest, (0.0,) * len(STAKES), at, heaviest * (1 - null))
+    if not _MIN_NULL <= null < 1:
+        raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_MIN_NULL} to 1")
+    if not max_weight > 0:
+        raise WindowError(f"a largest weight of {max_weight} cannot be; weights are above 0")
+    return Detector(null, max_weight, (0.0,) * len(STAKES), at, max_weight * (1 - null))
 
 
-def observe(detector: Detector, observations: Iterable[Observation], per_second: float, least: int = 1) -> Detector:
+def update_detector(
+    detector: Detector, observations: Iterable[Observation], per_second: float, min_samples: int = 1
+) -> Detector:
     """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
 
     No alarm is called before `least` labels. Labels after an alarm are passed over. A clock that goes back earns
@@ -120,34 +122,34 @@ def observe(detector: Detector, observations: Iterable[Observation], per_second:
 
     if detector.alarmed_at is not None:
         return detector
-    bets = np.array(STAKES) / (detector.heaviest * detector.null)
+    bets = np.array(STAKES) / (detector.max_weight * detector.null)
     wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
-    lightest = detector.lightest
+    lightest = detector.min_gain
     for each in observations:
-        if not (0 <= each.wrong <= 1 and 0 < each.weight <= detector.heaviest):
+        if not (0 <= each.loss <= 1 and 0 < each.weight <= detector.max_weight):
             raise WindowError(
-                f"a label wrong by {each.wrong} of weight {each.weight} does not fit; "
-                f"wrong is 0 to 1, and weights go up to {detector.heaviest}"
+                f"a label wrong by {each.loss} of weight {each.weight} does not fit; "
+                f"wrong is 0 to 1, and weights go up to {detector.max_weight}"
             )
         earned = max(0.0, (each.at - until).total_seconds()) * per_second
-        until, n, gain = max(until, each.at), n + 1, each.weight * (each.wrong - detector.null)
+        until, n, gain = max(until, each.at), n + 1, each.weight * (each.loss - detector.null)
         wealth = wealth + earned / len(STAKES)
-        part = 1.0 if n < least else _part(float(wealth.sum()), lightest * float(wealth @ bets))
+        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), lightest * float(wealth @ bets))
         wealth = wealth * (1 + bets * (part * gain))
         lightest = min(lightest, gain) if gain > 0 else lightest
-        if n >= least and float(wealth.sum()) >= 1:
+        if n >= min_samples and float(wealth.sum()) >= 1:
             alarmed_at = each.at
             break
     moved = tuple(wealth.tolist())
-    return replace(detector, wealth=moved, at=until, lightest=lightest, n=n, alarmed_at=alarmed_at)
+    return replace(detector, wealth=moved, at=until, min_gain=lightest, n=n, alarmed_at=alarmed_at)
 
 
-def _part(held: float, won: float) -> float:
+def _bet_fraction(held: float, won: float) -> float:
     """The part of every stake that is bet, so that a gain of `won` fills the purses and no more."""
-    return 1.0 if held + won <= _FULL else max(0.0, (_FULL - held) / won)
+    return 1.0 if held + won <= _ALARM_WEALTH else max(0.0, (_ALARM_WEALTH - held) / won)
 
 
-def turning_point(null: float, heaviest: float, observations: Sequence[Observation]) -> int:
+def change_point(null: float, max_weight: float, observations: Sequence[Observation]) -> int:
     """The place of the label from which on there are too many errors, judging by all of them.
 
     The change that is most likely under the stake that explains best what came after it: the starting point of Page's
@@ -157,14 +159,14 @@ def turning_point(null: float, heaviest: float, observations: Sequence[Observati
 
     if not observations:
         raise WindowError("there is no label in which a change could be found")
-    moves = np.array([each.weight * (each.wrong - null) for each in observations])
-    growth = np.log1p(np.outer(np.array(STAKES) / (heaviest * null), moves))
+    moves = np.array([each.weight * (each.loss - null) for each in observations])
+    growth = np.log1p(np.outer(np.array(STAKES) / (max_weight * null), moves))
     after = np.cumsum(growth[:, ::-1], axis=1)[:, ::-1]
     _, place = np.unravel_index(int(np.argmax(after)), after.shape)
     return int(place)
 
 
-def labels_needed(detector: Detector, share: float, earned: float) -> int | None:
+def labels_until_alarm(detector: Detector, share: float, earned: float) -> int | None:
     """How many more labels call an alarm if this share of them is wrong; None when no number does.
 
     A forecast, not a promise: the wealth of each stake grows by its expected logarithm until one more wrong answer
@@ -183,7 +185,7 @@ def labels_needed(detector: Detector, share: float, earned: float) -> int | None
 
     if float(growth.max()) <= 0 or not held.any():
         return None
-    return fewest(alarms)
+    return smallest_sufficient(alarms)
 
 
 def has_alarmed(detector: Detector | None) -> bool:
@@ -191,12 +193,12 @@ def has_alarmed(detector: Detector | None) -> bool:
     return detector is not None and detector.alarmed_at is not None
 
 
-def reset(detector: Detector, at: datetime) -> Detector:
+def restart_detector(detector: Detector, at: datetime) -> Detector:
     """The detector begun anew, after an alarm has been settled."""
-    return begin(detector.null, at, detector.heaviest)
+    return start_detector(detector.null, at, detector.max_weight)
 
 
-def alarming(evidence: Mapping[str, float]) -> frozenset[str]:
+def e_bh(evidence: Mapping[str, float]) -> frozenset[str]:
     """Which streams that share one budget alarm: the largest group of j streams with evidence of 1/j each.
 
     This is e-BH (Wang, Ramdas 2022) in units of the budget. A group holds wealth of at least 1 together, so while

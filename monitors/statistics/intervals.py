@@ -12,10 +12,10 @@ from math import hypot
 
 from monitors.errors import WindowError
 
-_MOST_LABELS = 10_000_000
+_MAX_LABELS = 10_000_000
 
 
-def exact(successes: float, total: float, confidence: float) -> tuple[float, float]:
+def clopper_pearson(successes: float, total: float, confidence: float) -> tuple[float, float]:
     """Clopper and Pearson's limits of a share; (0, 1) when nothing was seen."""
     from scipy.special import betaincinv
 
@@ -30,13 +30,13 @@ def exact(successes: float, total: float, confidence: float) -> tuple[float, flo
 def newcombe_difference(k1: float, n1: float, k0: float, n0: float, confidence: float) -> tuple[float, float]:
     """Limits of k1/n1 - k0/n0 by Newcombe's square-and-add (1998), from the exact limits of each share."""
     share1, share0 = k1 / n1, k0 / n0
-    low1, high1 = exact(k1, n1, confidence)
-    low0, high0 = exact(k0, n0, confidence)
+    low1, high1 = clopper_pearson(k1, n1, confidence)
+    low0, high0 = clopper_pearson(k0, n0, confidence)
     difference = share1 - share0
     return difference - hypot(share1 - low1, high0 - share0), difference + hypot(high1 - share1, share0 - low0)
 
 
-def rank_limits(n: int, q: float, confidence: float) -> tuple[int | None, int | None]:
+def quantile_rank_limits(n: int, q: float, confidence: float) -> tuple[int | None, int | None]:
     """The ranks (1 is the smallest of n values) that enclose the q-quantile; None where n is too small.
 
     It assumes independent values and no distribution: the count of values below the quantile is binomial. Each limit
@@ -64,7 +64,7 @@ def binomial_tail(successes: int, total: int, share: float) -> float:
     return float(betainc(successes, total - successes + 1, share)) if successes > 0 else 1.0
 
 
-def labels_needed(
+def labels_to_prove_drop(
     accuracy: float, baseline_correct: int, baseline_total: int, threshold: float, confidence: float
 ) -> int | None:
     """How many labels, at this accuracy, prove a drop above the threshold; None when no number can."""
@@ -74,18 +74,18 @@ def labels_needed(
         baseline_errors = baseline_total - baseline_correct
         return newcombe_difference(errors, labels, baseline_errors, baseline_total, confidence)[0] > threshold
 
-    return fewest(proves)
+    return smallest_sufficient(proves)
 
 
-def fewest(enough: Callable[[int], bool]) -> int | None:
+def smallest_sufficient(is_enough: Callable[[int], bool]) -> int | None:
     """The fewest labels that are enough, where more of them always are; None where ten million are not."""
     found = 1
-    while not enough(found):
+    while not is_enough(found):
         found *= 2
-        if found > _MOST_LABELS:
+        if found > _MAX_LABELS:
             return None
     too_few = found // 2
     while found - too_few > 1:
         middle = (too_few + found) // 2
-        too_few, found = (too_few, middle) if enough(middle) else (middle, found)
+        too_few, found = (too_few, middle) if is_enough(middle) else (middle, found)
     return found

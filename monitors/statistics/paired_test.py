@@ -23,28 +23,28 @@ STAKES: Final[tuple[float, ...]] = tuple(0.02 * 45 ** (place / 7) for place in r
 
 
 @dataclass(frozen=True)
-class Bout:
+class PairedOutcome:
     """One labelled picture: what each version answered, the truth, and the label's share of the heaviest weight."""
 
-    before: str
-    new: str
+    previous_label: str
+    new_label: str
     truth: str
     share: float = 1.0
 
     @property
-    def outcome(self) -> int:
-        return int(self.before == self.truth) - int(self.new == self.truth)
+    def loss_difference(self) -> int:
+        return int(self.previous_label == self.truth) - int(self.new_label == self.truth)
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairedTest:
     """What is remembered between labels: a purse per stake, and how many pictures went which way."""
 
     wealth: tuple[float, ...] = (1.0,) * len(STAKES)
     n: int = 0
     lost: int = 0
     won: int = 0
-    highest: float = 1.0
+    max_evidence: float = 1.0
     """The most the purses ever held on average: a proof stays one."""
 
     @property
@@ -52,22 +52,22 @@ class Duel:
         """How much the purses hold on average, 1 at the beginning."""
         return sum(self.wealth) / len(self.wealth)
 
-    def proves(self, level: float) -> bool:
+    def rejects(self, level: float) -> bool:
         """Whether the new version is proved worse; wrong with a chance of at most `level`, over all looks together."""
-        return self.highest * level >= 1
+        return self.max_evidence * level >= 1
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; `from_json` gives back an equal duel."""
-        numbers = {"n": self.n, "lost": self.lost, "won": self.won, "highest": self.highest}
+        numbers = {"n": self.n, "lost": self.lost, "won": self.won, "highest": self.max_evidence}
         return {"wealth": list(self.wealth), **numbers}
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "Duel":
+    def from_json(cls, raw: Mapping[str, Any]) -> "PairedTest":
         """The duel of `to_json`; raises WindowError naming what does not fit."""
         try:
             wealth = tuple(float(each) for each in raw["wealth"])
             numbers = {name: int(raw[name]) for name in ("n", "lost", "won")}
-            held = cls(wealth, **numbers, highest=float(raw["highest"]))
+            held = cls(wealth, **numbers, max_evidence=float(raw["highest"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no duel's state ({error}); begin a new duel") from error
         if len(held.wealth) != len(STAKES):
@@ -75,26 +75,26 @@ class Duel:
         return held
 
 
-def fight(duel: Duel, bouts: Iterable[Bout], level: float) -> Duel:
+def update_test(test: PairedTest, outcomes: Iterable[PairedOutcome], level: float) -> PairedTest:
     """The duel after these pictures; once it proves something at that level, further ones change nothing."""
-    for bout in bouts:
-        if duel.proves(level):
+    for bout in outcomes:
+        if test.rejects(level):
             break
         if not 0 < bout.share <= 1:
             raise WindowError(f"a label's share of {bout.share} does not fit; it is above 0 and at most 1")
-        outcome = bout.outcome
-        wealth = duel.wealth
+        outcome = bout.loss_difference
+        wealth = test.wealth
         if outcome:
             bet = bout.share * outcome
             wealth = tuple(held * (1 + stake * bet) for held, stake in zip(wealth, STAKES, strict=True))
-        moved = replace(duel, wealth=wealth, n=duel.n + 1, lost=duel.lost + (outcome > 0), won=duel.won + (outcome < 0))
-        duel = replace(moved, highest=max(duel.highest, moved.evidence))
-    return duel
+        moved = replace(test, wealth=wealth, n=test.n + 1, lost=test.lost + (outcome > 0), won=test.won + (outcome < 0))
+        test = replace(moved, max_evidence=max(test.max_evidence, moved.evidence))
+    return test
 
 
-def describe(duel: Duel, new: int, before: int) -> str:
+def describe_test(test: PairedTest, new: int, before: int) -> str:
     """The counts in words, for people."""
     return (
-        f"Of {duel.n:,} labelled {'answer' if duel.n == 1 else 'answers'}, {duel.lost:,} that version {new} read wrong "
-        f"are read right by version {before}, and {duel.won:,} the other way round."
+        f"Of {test.n:,} labelled {'answer' if test.n == 1 else 'answers'}, {test.lost:,} that version {new} read wrong "
+        f"are read right by version {before}, and {test.won:,} the other way round."
     )

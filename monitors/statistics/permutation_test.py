@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ENOUGH: Final = 20
+ENOUGH_EXCEEDANCES: Final = 20
 """So many draws at least as large as the observation settle that it is nothing special."""
-SMALLEST: Final = 1e-6
-_CHUNK: Final = 2_000
-_AGREE: Final = 1e-12
+MIN_LEVEL: Final = 1e-6
+_CHUNK_SIZE: Final = 2_000
+_TOLERANCE: Final = 1e-12
 
 
-def p_value(observed: float, draw: Callable[[int], "Floats"], smallest: float) -> float:
+def permutation_p_value(observed: float, draw: Callable[[int], "Floats"], smallest: float) -> float:
     """The p-value of an observation among draws of its statistic under the null hypothesis (Besag and Clifford 1991).
 
     Valid at every level. A healthy observation costs a few hundred draws; one that is to be proved at the level
@@ -27,15 +27,15 @@ def p_value(observed: float, draw: Callable[[int], "Floats"], smallest: float) -
     """
     import numpy as np
 
-    if not SMALLEST <= smallest <= 1:
-        raise WindowError(f"a level of {smallest:.2g} is out of reach for permutations; choose from {SMALLEST} to 1")
+    if not MIN_LEVEL <= smallest <= 1:
+        raise WindowError(f"a level of {smallest:.2g} is out of reach for permutations; choose from {MIN_LEVEL} to 1")
     most, drawn, larger = ceil(2 / smallest), 0, 0
     while drawn < most:
-        size = min(_CHUNK if drawn else 10 * ENOUGH, most - drawn)
-        reached = np.cumsum(draw(size) >= observed - _AGREE) + larger
-        places = np.flatnonzero(reached >= ENOUGH)
+        size = min(_CHUNK_SIZE if drawn else 10 * ENOUGH_EXCEEDANCES, most - drawn)
+        reached = np.cumsum(draw(size) >= observed - _TOLERANCE) + larger
+        places = np.flatnonzero(reached >= ENOUGH_EXCEEDANCES)
         if len(places):
-            return float(ENOUGH / (drawn + int(places[0]) + 1))
+            return float(ENOUGH_EXCEEDANCES / (drawn + int(places[0]) + 1))
         larger, drawn = int(reached[-1]), drawn + size
     return (larger + 1) / (most + 1)
 

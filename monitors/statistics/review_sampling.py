@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from monitors.errors import WindowError
 
-CUTS: Final = (0.6, 0.9, 0.98)
+CONFIDENCE_CUTS: Final = (0.6, 0.9, 0.98)
 """Where the bands of confidence meet."""
-_SMALLEST: Final = 1e-4
+_MIN_CHANCE: Final = 1e-4
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """The chance of every answer to be drawn, and the larger ones of some strata."""
 
     uniform: float
@@ -26,11 +26,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         for chance in (self.uniform, *self.strata.values()):
-            if not _SMALLEST <= chance <= 1:
-                raise WindowError(f"a chance of {chance} cannot be; choose from {_SMALLEST} to 1")
+            if not _MIN_CHANCE <= chance <= 1:
+                raise WindowError(f"a chance of {chance} cannot be; choose from {_MIN_CHANCE} to 1")
 
     @property
-    def heaviest(self) -> float:
+    def max_weight(self) -> float:
         """The largest weight a label can have under this plan."""
         return 1 / self.uniform
 
@@ -43,7 +43,7 @@ class Plan:
         return {"uniform": self.uniform, "strata": dict(self.strata)}
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, raw: Mapping[str, Any]) -> "SamplingPlan":
         """The plan of `to_json`; raises WindowError naming what does not fit."""
         try:
             strata = {str(name): float(chance) for name, chance in raw["strata"].items()}
@@ -54,10 +54,10 @@ class Plan:
 
 def stratum_of(label: str, confidence: float) -> str:
     """The stratum of an answer: its class, and the band of its confidence from 0 (doubtful) upwards."""
-    return f"{label} {sum(confidence >= cut for cut in CUTS)}"
+    return f"{label} {sum(confidence >= cut for cut in CONFIDENCE_CUTS)}"
 
 
-def draw(plan: Plan, prediction_id: str, salt: str, label: str, confidence: float) -> float | None:
+def poisson_draw(plan: SamplingPlan, prediction_id: str, salt: str, label: str, confidence: float) -> float | None:
     """The chance an answer had if it is drawn, else None; the same for the same id, and not to be foreseen.
 
     Poisson sampling: each answer is drawn by itself, by a hash of its id keyed with the plan's secret salt.
@@ -67,9 +67,9 @@ def draw(plan: Plan, prediction_id: str, salt: str, label: str, confidence: floa
     return chance if number < chance else None
 
 
-def make_plan(
+def make_sampling_plan(
     per_day: float, answers: Mapping[str, float], error: Mapping[str, float], uniform_share: float = 0.5
-) -> Plan:
+) -> SamplingPlan:
     """A plan that draws about `per_day` of so many answers per day and stratum.
 
     `uniform_share` of the budget is spent on every answer alike; the rest in proportion to the answers times the
@@ -80,13 +80,13 @@ def make_plan(
         raise WindowError(f"{per_day} answers a day, {uniform_share} of them uniform, cannot be drawn; choose others")
     total = sum(answers.values())
     if total <= per_day:
-        return Plan(1.0)
-    uniform = max(_SMALLEST, uniform_share * per_day / total)
+        return SamplingPlan(1.0)
+    uniform = max(_MIN_CHANCE, uniform_share * per_day / total)
     left = per_day - uniform * total
     open_ones = {name: many for name, many in answers.items() if many > 0}
     chances: dict[str, float] = {}
     while open_ones and left > 0:
-        weights = {name: many * _spread(error.get(name, 0.5)) for name, many in open_ones.items()}
+        weights = {name: many * _error_std(error.get(name, 0.5)) for name, many in open_ones.items()}
         whole = sum(weights.values())
         given = {name: uniform + left * weights[name] / whole / many for name, many in open_ones.items()}
         full = {name for name, chance in given.items() if chance >= 1}
@@ -96,10 +96,10 @@ def make_plan(
         chances |= dict.fromkeys(full, 1.0)
         left -= sum((1 - uniform) * open_ones[name] for name in full)
         open_ones = {name: many for name, many in open_ones.items() if name not in full}
-    return Plan(uniform, chances)
+    return SamplingPlan(uniform, chances)
 
 
-def _spread(error: float) -> float:
+def _error_std(error: float) -> float:
     """The standard deviation of being wrong, kept off zero: what is thought safe is looked at, too."""
     share = min(0.999, max(0.001, error))
     return sqrt(share * (1 - share))

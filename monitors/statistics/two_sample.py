@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import exp, fsum, lgamma
 from typing import TYPE_CHECKING, Final
 
-from monitors.statistics.permutation_test import p_value
+from monitors.statistics.permutation_test import permutation_p_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,51 +25,55 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating]
 
 EMBEDDING: Final = "embedding"
-RIDGE: Final = 1.0
+RIDGE_PENALTY: Final = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Profile:
+class FeatureSample:
     """What is known of a sample of n pictures: plain numbers (n,) by name, and the embedding (n, d) if there is one."""
 
-    stats: "Mapping[str, Floats]"
+    features: "Mapping[str, Floats]"
     embedding: "Floats | None" = None
 
 
 @dataclass(frozen=True)
-class Measure:
+class DistanceTest:
     """How far apart two samples lie by one measure, from 0 to 1, and its p-value; `text` says what is measured."""
 
     name: str
     text: str
-    apart: float
-    p: float
+    distance: float
+    p_value: float
 
 
 @dataclass(frozen=True)
-class Comparison:
+class InputComparison:
     """The newest pictures of a version against its first ones; no measures while there are too few of either."""
 
     version: int
-    first: int
-    newest: int
-    measures: tuple[Measure, ...] = field(default=())
+    reference_count: int
+    current_count: int
+    tests: tuple[DistanceTest, ...] = field(default=())
 
 
-def compare(first: Profile, newest: Profile, texts: Mapping[str, str], smallest: float) -> tuple[Measure, ...]:
+def compare_samples(
+    first: FeatureSample, newest: FeatureSample, texts: Mapping[str, str], smallest: float
+) -> tuple[DistanceTest, ...]:
     """Every measure of two samples; `smallest` is the least level at which all of them together are to be proved.
 
     Equally many pictures of each are used, the first of the longer sample.
     """
-    measured = [_plain(name, texts.get(name, name), first.stats[name], newest.stats[name]) for name in first.stats]
+    measured = [
+        _ks_test(name, texts.get(name, name), first.features[name], newest.features[name]) for name in first.features
+    ]
     if first.embedding is not None and newest.embedding is not None:
         level = smallest / (len(measured) + 1)
-        apart, p = told_apart(first.embedding, newest.embedding, level)
-        measured.append(Measure(EMBEDDING, texts.get(EMBEDDING, EMBEDDING), apart, p))
+        apart, p = classifier_two_sample_test(first.embedding, newest.embedding, level)
+        measured.append(DistanceTest(EMBEDDING, texts.get(EMBEDDING, EMBEDDING), apart, p))
     return tuple(measured)
 
 
-def _plain(name: str, text: str, first: "Floats", newest: "Floats") -> Measure:
+def _ks_test(name: str, text: str, first: "Floats", newest: "Floats") -> DistanceTest:
     import numpy as np
 
     each = min(len(first), len(newest))
@@ -77,10 +81,10 @@ def _plain(name: str, text: str, first: "Floats", newest: "Floats") -> Measure:
     every = np.concatenate(sides)
     below, above = (np.searchsorted(side, every, side="right") for side in sides)
     steps = int(np.abs(below - above).max())
-    return Measure(name, text, steps / each, smirnov(each, steps))
+    return DistanceTest(name, text, steps / each, ks_p_value(each, steps))
 
 
-def smirnov(n: int, steps: int) -> float:
+def ks_p_value(n: int, steps: int) -> float:
     """The chance that two samples of n differ somewhere by so many values or more (Gnedenko and Korolyuk 1951).
 
     Exact where no two values are equal, and otherwise no smaller than the true chance.
@@ -94,7 +98,7 @@ def smirnov(n: int, steps: int) -> float:
     return min(1.0, max(0.0, 2 * fsum(terms)))
 
 
-def told_apart(first: "Floats", newest: "Floats", level: float, seed: int = 0) -> tuple[float, float]:
+def classifier_two_sample_test(first: "Floats", newest: "Floats", level: float, seed: int = 0) -> tuple[float, float]:
     """How far apart two samples of d numbers lie, and the p-value that they come from one distribution.
 
     `level` is the least one to be proved.
@@ -102,7 +106,7 @@ def told_apart(first: "Floats", newest: "Floats", level: float, seed: int = 0) -
     import numpy as np
 
     each = min(len(first), len(newest))
-    unfit, own = _leaving_out(np.concatenate([first[:each], newest[:each]]).astype(np.float64))
+    unfit, own = _leave_one_out_residuals(np.concatenate([first[:each], newest[:each]]).astype(np.float64))
     sides = np.repeat(np.array([1, -1], dtype=np.float32), each)
     generator = np.random.default_rng(seed)
 
@@ -115,10 +119,10 @@ def told_apart(first: "Floats", newest: "Floats", level: float, seed: int = 0) -
         return advantage(generator.permuted(np.broadcast_to(sides, (times, 2 * each)), axis=1))
 
     apart = float(advantage(sides))
-    return max(0.0, apart), p_value(apart, draw, level)
+    return max(0.0, apart), permutation_p_value(apart, draw, level)
 
 
-def _leaving_out(rows: "NDArray[np.float64]") -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+def _leave_one_out_residuals(rows: "NDArray[np.float64]") -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
     """What a kernel ridge leaves unfitted: the matrix that gives residuals of all marks at once, and its diagonal.
 
     The residual of a row by a ridge that never saw it is the ridge's own residual over the diagonal.
@@ -129,5 +133,5 @@ def _leaving_out(rows: "NDArray[np.float64]") -> "tuple[NDArray[np.float32], NDA
     distances = np.maximum(squares[:, None] + squares[None, :] - 2 * rows @ rows.T, 0)
     between = distances[np.triu_indices(len(rows), 1)]
     width = float(np.median(between)) or float(between.mean()) or 1.0
-    unfit = np.linalg.inv(np.exp(-distances / width) + 1 + RIDGE * np.eye(len(rows))).astype(np.float32)
+    unfit = np.linalg.inv(np.exp(-distances / width) + 1 + RIDGE_PENALTY * np.eye(len(rows))).astype(np.float32)
     return unfit, np.ascontiguousarray(np.diag(unfit))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from monitors.errors import MetricsError
-from monitors.statistics.two_sample import Profile
-from monitors.windows.window import Measured, Row, Window
+from monitors.statistics.two_sample import FeatureSample
+from monitors.windows.window import EvidentlyMetrics, Row, Window
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -35,9 +35,9 @@ with warnings.catch_warnings():
         ValueDrift,
     )
 
-_AT_WORK = threading.Lock()
+_EVIDENTLY_LOCK = threading.Lock()
 """The filters of warnings are the process's, and Evidently promises no two threads anything."""
-MADE_UP = 220
+SYNTHETIC_ROWS = 220
 DRIFT_LEVEL = 0.01  # below it Evidently marks a number of a picture as drifted; no decision rests on it
 MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
 
@@ -57,26 +57,26 @@ def to_frame(rows: Sequence[Row], sources: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def measure(
+def compute_metrics(
     window: Window, sources: Collection[str], report_path: Path | None = None, max_rows: int = MAX_ROWS
-) -> Measured:
+) -> EvidentlyMetrics:
     """Compute the metrics of the newest rows, and write the report if asked for and if there are rows."""
     frame = to_frame(window.rows[-max_rows:], sources)
     sampled = len(window.rows) > max_rows
     if frame.empty:
-        return Measured(0, 0, None, {}, None, sampled)
+        return EvidentlyMetrics(0, 0, None, {}, None, sampled)
     labelled = int(frame["truth"].notna().sum())
     wanted: dict[str, Any] = {"rows": RowCount()}
     if frame["latency_ms"].notna().any():
         wanted |= {"p95": QuantileValue(column="latency_ms", quantile=0.95)}
     if labelled:
         wanted |= {"accuracy": Accuracy(), "recall": RecallByLabel()}
-    with _evidently_at_work():
+    with _evidently_session():
         snapshot = Report(list(wanted.values())).run(_dataset(frame), None)
         found = dict(zip(wanted, (metric["value"] for metric in snapshot.dict()["metrics"]), strict=True))
         if report_path is not None:
             _write(snapshot, report_path)
-    return Measured(
+    return EvidentlyMetrics(
         n_predictions=int(found["rows"]),
         n_labelled=labelled,
         accuracy=float(found["accuracy"]) if labelled else None,
@@ -86,14 +86,14 @@ def measure(
     )
 
 
-def value_of(name: str, params: Mapping[str, Any], part: str | None, rows: Sequence[Row]) -> float:
+def metric_value(name: str, params: Mapping[str, Any], part: str | None, rows: Sequence[Row]) -> float:
     """One number of an Evidently metric, named by its class; `part` is asked for where a metric gives several.
 
     Raises MetricsError for a class or parameters Evidently does not have, and for what is no number.
     """
     frame = to_frame(rows, {row.truth_source for row in rows if row.truth_source is not None})
-    with _evidently_at_work():
-        made = _metric(name, params)
+    with _evidently_session():
+        made = _make_metric(name, params)
         found = Report([made]).run(_dataset(frame), None).dict()["metrics"][0]["value"]
     if isinstance(found, Mapping):
         parts = {str(key): value for key, value in found.items()}
@@ -107,19 +107,19 @@ def value_of(name: str, params: Mapping[str, Any], part: str | None, rows: Seque
     return float(found)
 
 
-def tried(name: str, params: Mapping[str, Any], part: str | None, classes: Sequence[str]) -> float:
+def value_on_synthetic_rows(name: str, params: Mapping[str, Any], part: str | None, classes: Sequence[str]) -> float:
     """The same on made-up rows of these classes, to see whether it can be computed at all."""
     moment = datetime(2000, 1, 1, tzinfo=UTC)
     rows = []
-    for number in range(MADE_UP):
+    for number in range(SYNTHETIC_ROWS):
         truth = classes[number % len(classes)]
         label = truth if number % 7 else classes[(number + 1) % len(classes)]
         confidence, spent = 0.5 + 0.4 * (number % 11) / 10, 1.0 + number % 13
         rows.append(Row(str(number), moment, label, confidence, spent, truth, "audit"))
-    return value_of(name, params, part, rows)
+    return metric_value(name, params, part, rows)
 
 
-def _metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evidently's metrics are untyped
+def _make_metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evidently's metrics are untyped
     made = getattr(metrics, name, None)
     if not (isinstance(made, type) and issubclass(made, Metric)):
         known = [each for each in vars(metrics) if each[0].isupper()]
@@ -131,7 +131,7 @@ def _metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evid
         raise MetricsError(f"Evidently's {name} does not take {dict(params)}: {error}") from error
 
 
-def html_report(
+def write_window_comparison(
     current: Window, reference: Window, sources: Collection[str], report_path: Path, max_rows: int = MAX_ROWS
 ) -> None:
     """Write the comparison of a window with an earlier one, newest rows of each."""
@@ -145,32 +145,32 @@ def html_report(
         QuantileValue(column="latency_ms", quantile=0.95),
     ]
     wanted += [ValueDrift(column=name) for name in ("label", "confidence", "latency_ms")]
-    seen_now, seen_before = _labels(now), _labels(before)
+    seen_now, seen_before = _observed_labels(now), _observed_labels(before)
     if seen_now and seen_before:
         wanted.insert(0, MeanValue(column="correct"))
     if min(len(seen_now), len(seen_before)) > 2:
         wanted += [Accuracy(), RecallByLabel(), F1ByLabel()]
-    with _evidently_at_work():
+    with _evidently_session():
         _write(Report(wanted).run(_dataset(now), _dataset(before)), report_path)
 
 
-def drift_report(first: Profile, newest: Profile, report_path: Path) -> None:
+def write_feature_drift(first: FeatureSample, newest: FeatureSample, report_path: Path) -> None:
     """Write Evidently's test of each plain number of two samples of pictures (Kolmogorov and Smirnov)."""
-    before, now = (pd.DataFrame(dict(side.stats)) for side in (first, newest))
+    before, now = (pd.DataFrame(dict(side.features)) for side in (first, newest))
     definition = DataDefinition(numerical_columns=list(now.columns))
     wanted = [ValueDrift(column=name, method="ks", threshold=DRIFT_LEVEL) for name in now.columns]
-    with _evidently_at_work():
+    with _evidently_session():
         sides = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, before))
         _write(Report([RowCount(), *wanted]).run(*sides), report_path)
 
 
-def _labels(frame: pd.DataFrame) -> list[str]:
+def _observed_labels(frame: pd.DataFrame) -> list[str]:
     labelled = frame[frame["truth"].notna()]
     return sorted({*labelled["truth"], *labelled["label"]})
 
 
 def _dataset(frame: pd.DataFrame) -> Dataset:
-    seen = _labels(frame)
+    seen = _observed_labels(frame)
     task: BinaryClassification | MulticlassClassification
     if len(seen) == 2:  # Evidently takes any two labels for a binary task and then asks which one is positive
         task = BinaryClassification(target="truth", prediction_labels="label", pos_label=seen[0])
@@ -185,8 +185,8 @@ def _dataset(frame: pd.DataFrame) -> Dataset:
 
 
 @contextmanager
-def _evidently_at_work() -> Iterator[None]:
-    with _AT_WORK, warnings.catch_warnings():
+def _evidently_session() -> Iterator[None]:
+    with _EVIDENTLY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield

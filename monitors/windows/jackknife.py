@@ -15,24 +15,27 @@ from monitors.errors import MetricsError
 from monitors.statistics.weighted_share import Estimate
 from monitors.windows.window import Row
 
-Statistic = Callable[[Sequence[Row]], float]
-GROUPS: Final = 20
+RowStatistic = Callable[[Sequence[Row]], float]
+GROUP_COUNT: Final = 20
 
 
-def estimate(statistic: Statistic, rows: Sequence[Row], confidence: float, groups: int = GROUPS) -> Estimate:
+def jackknife_estimate(
+    statistic: RowStatistic, rows: Sequence[Row], confidence: float, groups: int = GROUP_COUNT
+) -> Estimate:
     """The statistic of all rows, each limit with that confidence; raises MetricsError for what is no number.
 
     A row's group follows from its prediction id, so that the same rows give the same limits everywhere.
     """
     from scipy.special import stdtrit
 
-    value = _number(statistic(rows))
+    value = _finite_number(statistic(rows))
     members = [_group_of(row, groups) for row in rows]
     present = sorted(set(members))
     if len(present) < 2:
         raise MetricsError(f"{len(rows)} rows make no interval; raise min_samples")
     without = [
-        _number(statistic([row for row, mine in zip(rows, members, strict=True) if mine != group])) for group in present
+        _finite_number(statistic([row for row, mine in zip(rows, members, strict=True) if mine != group]))
+        for group in present
     ]
     freedom = len(present) - 1
     spread = math.sqrt(freedom / len(present) * sum((each - value) ** 2 for each in without))
@@ -44,7 +47,7 @@ def _group_of(row: Row, groups: int) -> int:
     return int.from_bytes(sha256(row.prediction_id.encode()).digest()[:8], "big") % groups
 
 
-def _number(value: object) -> float:
+def _finite_number(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from datetime import datetime
 from monitors.errors import WindowError
 
 
-def _aware(name: str, moment: datetime) -> None:
+def _require_timezone(name: str, moment: datetime) -> None:
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise WindowError(f"{name} {moment.isoformat()} has no time zone; pass an aware datetime, such as UTC")
 
@@ -31,7 +31,7 @@ class Row:
     """What was said of the picture when it was sent; `client` is the client's id."""
 
     def __post_init__(self) -> None:
-        _aware(f"time of prediction {self.prediction_id}", self.at)
+        _require_timezone(f"time of prediction {self.prediction_id}", self.at)
         if not 0 <= self.confidence <= 1:
             raise WindowError(
                 f"prediction {self.prediction_id}: confidence {self.confidence} is not in 0..1; check the row"
@@ -60,8 +60,8 @@ class Window:
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
-        _aware("window start", self.start)
-        _aware("window end", self.end)
+        _require_timezone("window start", self.start)
+        _require_timezone("window end", self.end)
         if self.start >= self.end:
             raise WindowError(f"window {self.start} to {self.end} is empty; start must be before end")
         known = frozenset(self.classes)
@@ -99,25 +99,29 @@ class HostLatency:
 
 
 @dataclass(frozen=True)
-class Doubts:
+class ErrorByConfidence:
     """How likely an answer of each step of confidence is wrong, and how many of the golden answers lie on each."""
 
-    errors: Mapping[int, float]
-    golden: Mapping[int, int]
+    error_by_bin: Mapping[int, float]
+    golden_counts: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        strange = [step for step in self.golden if step not in self.errors]
-        if strange or not sum(self.golden.values()) or not all(0 <= each <= 1 for each in self.errors.values()):
+        strange = [step for step in self.golden_counts if step not in self.error_by_bin]
+        if (
+            strange
+            or not sum(self.golden_counts.values())
+            or not all(0 <= each <= 1 for each in self.error_by_bin.values())
+        ):
             raise WindowError(
-                f"chances of {len(self.errors)} steps and golden answers on {strange} cannot be; fit anew"
+                f"chances of {len(self.error_by_bin)} steps and golden answers on {strange} cannot be; fit anew"
             )
 
 
 @dataclass(frozen=True)
-class First:
+class ReferenceMix:
     """How often a version's first answers named each class, and the end of the last minute among them."""
 
-    shares: Mapping[str, int]
+    class_counts: Mapping[str, int]
     until: datetime
 
 
@@ -131,8 +135,8 @@ class Baseline:
     accuracy_correct: int
     accuracy_total: int
     latency: Mapping[str, HostLatency] = field(default_factory=dict)
-    doubts: Doubts | None = None
-    first: First | None = None
+    error_by_confidence: ErrorByConfidence | None = None
+    reference_mix: ReferenceMix | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.accuracy_correct <= self.accuracy_total:
@@ -146,7 +150,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvidentlyMetrics:
     """The metrics computed on a window; `sampled` when only its newest rows were used."""
 
     n_predictions: int

@@ -9,15 +9,15 @@ from typing import Final
 
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Source
-from monitors.statistics.two_sample import Comparison
-from monitors.statistics.weighted_share import Counted, Estimate
+from monitors.statistics.two_sample import InputComparison
+from monitors.statistics.weighted_share import Estimate, WeightedCount
 
-SMALLEST_MS: Final = 0.01
-GROWTH: Final = 1.02
+MIN_LATENCY_MS: Final = 0.01
+BIN_GROWTH: Final = 1.02
 """Latencies are counted in bins that grow by 2 %: a quantile read from them is off by at most 1 %."""
-_LARGEST_BIN: Final = 1_200
+_MAX_BIN: Final = 1_200
 
-Bins = Mapping[int, int]
+BinCounts = Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LabelCount:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcome:
     """One answer whose truth became known. `numbers`: under which number its truth first came from each source so far.
 
     `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
@@ -50,49 +50,49 @@ class Judged:
     label: str
     truth: str
     source: Source
-    numbers: Mapping[str, int]
+    source_sequence: Mapping[str, int]
     confidence: float
     weight: float = 1.0
     share: float = 1.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def estimates_for(self, sources: Collection[str]) -> bool:
+    def counts_for(self, sources: Collection[str]) -> bool:
         """Whether a reader of these sources may estimate by this answer."""
         return self.weight > 0 and self.source in sources
 
     def is_new_for(self, sources: Collection[str], cursor: int) -> bool:
         """Whether a reader of these sources who has read up to a number may estimate by this answer and has not yet."""
-        return self.estimates_for(sources) and all(
-            number > cursor for source, number in self.numbers.items() if source in sources
+        return self.counts_for(sources) and all(
+            number > cursor for source, number in self.source_sequence.items() if source in sources
         )
 
-    def is_in(self, part: Mapping[str, str]) -> bool:
+    def has_tags(self, part: Mapping[str, str]) -> bool:
         """Whether the answer was sent with all of these tags."""
         return all(self.tags.get(name) == text for name, text in part.items())
 
 
 @dataclass(frozen=True)
-class Sampled:
+class EstimateFromRows:
     """What a window's newest rows gave: of `n` rows an estimate, or the fault that left none; neither below enough."""
 
     n: int
     estimate: Estimate | None = None
-    fault: str = ""
+    problem: str = ""
 
 
-NO_SAMPLE: Final = Sampled(0)
+NO_ESTIMATE: Final = EstimateFromRows(0)
 
 
 @dataclass(frozen=True)
-class Lag:
+class LabelLag:
     """How long an answer drawn for review has waited for its label; `open` when it waits still."""
 
     seconds: float
-    open: bool
+    is_waiting: bool
 
 
 @dataclass(frozen=True)
-class Tally:
+class WindowCounts:
     """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin.
 
     `groups` are the labels by the value of a tag, `requests` the prediction requests by HTTP status, `lags` the waits
@@ -105,18 +105,18 @@ class Tally:
     classes: tuple[str, ...]
     start: datetime
     end: datetime
-    answers: int = 0
+    predictions: int = 0
     labels: tuple[LabelCount, ...] = ()
-    latency: Mapping[str, Bins] = field(default_factory=dict)
+    latency: Mapping[str, BinCounts] = field(default_factory=dict)
     since_change: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
     """For each stream whose detector has alarmed: the labels of answers given since the change it found."""
     groups: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
     requests: Mapping[int, int] = field(default_factory=dict)
-    lags: tuple[Lag, ...] = ()
-    sampled: Sampled = NO_SAMPLE
+    lags: tuple[LabelLag, ...] = ()
+    row_estimate: EstimateFromRows = NO_ESTIMATE
     serving_since: datetime | None = None
-    given: Mapping[str, Bins] = field(default_factory=dict)
-    inputs: Comparison | None = None
+    predictions_by_confidence: Mapping[str, BinCounts] = field(default_factory=dict)
+    input_comparison: InputComparison | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:
@@ -126,7 +126,7 @@ class Tally:
             remedy = f"pass the classes of version {self.version}"
             raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
 
-    def labelled(self, sources: Collection[str], stream: str | None = None) -> tuple[LabelCount, ...]:
+    def labels_from(self, sources: Collection[str], stream: str | None = None) -> tuple[LabelCount, ...]:
         """The counts whose truth came from one of these sources, and that may estimate.
 
         Of a stream that has alarmed only those since its change: the good labels before it must not drown an alarm.
@@ -135,30 +135,30 @@ class Tally:
         return tuple(each for each in cells if each.source in sources and each.weight > 0)
 
 
-def weighed(cells: Iterable[LabelCount]) -> list[Counted]:
+def counts_by_weight(cells: Iterable[LabelCount]) -> list[WeightedCount]:
     """The labels by weight."""
     n, wrong = Counter[float](), Counter[float]()
     for each in cells:
         n[each.weight] += each.n
         wrong[each.weight] += 0 if each.correct else each.n
-    return [Counted(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
+    return [WeightedCount(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
 
 
 def latency_bin(milliseconds: float) -> int:
     """The bin of a latency; raises WindowError for one that cannot be."""
     if not (math.isfinite(milliseconds) and milliseconds >= 0):
         raise WindowError(f"latency {milliseconds} ms cannot be; check the row")
-    if milliseconds <= SMALLEST_MS:
+    if milliseconds <= MIN_LATENCY_MS:
         return 0
-    return min(_LARGEST_BIN, math.ceil(math.log(milliseconds / SMALLEST_MS) / math.log(GROWTH) - 1e-9))
+    return min(_MAX_BIN, math.ceil(math.log(milliseconds / MIN_LATENCY_MS) / math.log(BIN_GROWTH) - 1e-9))
 
 
-def bin_limits(place: int) -> tuple[float, float]:
+def latency_bin_limits(place: int) -> tuple[float, float]:
     """The milliseconds a bin holds: above the first, up to the second."""
-    return (SMALLEST_MS * GROWTH ** (place - 1) if place else 0.0), SMALLEST_MS * GROWTH**place
+    return (MIN_LATENCY_MS * BIN_GROWTH ** (place - 1) if place else 0.0), MIN_LATENCY_MS * BIN_GROWTH**place
 
 
-def bin_of_rank(bins: Bins, rank: int) -> int:
+def bin_of_rank(bins: BinCounts, rank: int) -> int:
     """The bin of the value of that rank, 1 for the smallest."""
     passed = 0
     for place in sorted(bins):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.data import ImageSet, Split, split_by_hash
 from pipelines.datasets.idx_files import load_idx_pairs
 from pipelines.errors import MissingDataError
-from pipelines.pipeline import Family
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Augmentation, Recipe
 
 CLASSES = tuple("٠١٢٣٤٥٦٧٨٩")
@@ -15,10 +15,10 @@ SIDE = 48
 FRACTIONS = {"train": 0.55, "validation": 0.05, "golden": 0.15, "stream": 0.25}
 
 
-def load(folder: Path | None) -> Split:
+def load_split(folder: Path | None) -> Split:
     """Every IDX pair of a folder, such as MADBase's, enlarged to 48x48 and split by content."""
     # Pillow takes a moment to import, and only the loading needs it.
-    from pipelines.datasets.image_folder import all_fitted
+    from pipelines.datasets.image_folder import fit_all_to_canvas
 
     if folder is None:
         raise MissingDataError(
@@ -31,7 +31,7 @@ def load(folder: Path | None) -> Split:
             f"{folder} holds no pair X-images-idx3-ubyte and X-labels-idx1-ubyte; put MADBase's there"
         )
     # Split before enlarging would be the same: equal images are equal at any size.
-    return split_by_hash(all_fitted(ImageSet.concat("madbase", *pairs), SIDE, SIDE), FRACTIONS)
+    return split_by_hash(fit_all_to_canvas(ImageSet.concat("madbase", *pairs), SIDE, SIDE), FRACTIONS)
 
 
 COMPACT = Recipe(
@@ -52,7 +52,7 @@ COMPACT = Recipe(
     max_train_rows=3_000,
 )
 
-FAMILY = Family(
+FAMILY = Pipeline(
     name="arabic",
     title="Eastern-Arabic digits",
     classes=CLASSES,
@@ -60,7 +60,7 @@ FAMILY = Family(
     width=SIDE,
     recipes={COMPACT.name: COMPACT},
     default_recipe=COMPACT.name,
-    load=load,
+    load=load_split,
     card={
         "intended_use": "Reading single handwritten Eastern-Arabic digits, cut out and centred, bright on dark.",
         "out_of_scope": "European and Persian forms (۴, ۵, ۶), strings of digits, letters, printed type, and any "

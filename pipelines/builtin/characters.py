@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.data import Split, split_by_hash
 from pipelines.errors import MissingDataError
-from pipelines.pipeline import Family
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Augmentation, Recipe
 
 CLASSES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -14,7 +14,7 @@ SIDE = 28
 FRACTIONS = {"train": 0.6, "validation": 0.1, "golden": 0.2, "stream": 0.1}
 
 
-def class_map() -> dict[str, int]:
+def class_by_folder() -> dict[str, int]:
     """The class of each folder: named after its character, or after the character's code as in NIST SD 19 (`4a` is J).
 
     Small letters belong to the class of their capital.
@@ -26,10 +26,10 @@ def class_map() -> dict[str, int]:
     return named | coded
 
 
-def load(folder: Path | None) -> Split:
+def load_split(folder: Path | None) -> Split:
     """A folder of PNG files for each character, dark ink on light paper, fitted into 28x28 and split by content."""
     # Pillow takes a moment to import, and only the loading needs it.
-    from pipelines.datasets.image_folder import load_labelled
+    from pipelines.datasets.image_folder import load_image_folder
 
     if folder is None:
         raise MissingDataError(
@@ -37,7 +37,7 @@ def load(folder: Path | None) -> Split:
             "(--data-dir, PLATFORM_DATA_DIR), such as `by_class` of NIST SD 19"
         )
     return split_by_hash(
-        load_labelled(folder, class_map(), height=SIDE, width=SIDE, polarity="dark-on-light"), FRACTIONS
+        load_image_folder(folder, class_by_folder(), height=SIDE, width=SIDE, polarity="dark-on-light"), FRACTIONS
     )
 
 
@@ -59,7 +59,7 @@ COMPACT = Recipe(
     max_train_rows=10_000,
 )
 
-FAMILY = Family(
+FAMILY = Pipeline(
     name="characters",
     title="Handwritten characters",
     classes=CLASSES,
@@ -67,7 +67,7 @@ FAMILY = Family(
     width=SIDE,
     recipes={COMPACT.name: COMPACT},
     default_recipe=COMPACT.name,
-    load=load,
+    load=load_split,
     card={
         "intended_use": "Reading single handwritten digits and Latin letters, cut out and centred, bright on dark.",
         "out_of_scope": "Telling capitals from small letters, letters with accents, words, printed type, and any "

@@ -8,10 +8,10 @@ from pathlib import Path
 from pipelines.data import ImageSet, Split, split_by_hash, split_by_writer
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
-from pipelines.datasets.qmnist import has_writers, populations, with_writers
+from pipelines.datasets.qmnist import attach_writers, has_writers, population_by_image
 from pipelines.datasets.usps import FILES as USPS_FILES
 from pipelines.datasets.usps import read_usps
-from pipelines.pipeline import Family
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Augmentation, Recipe
 
 OPTDIGITS_FRACTIONS = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
@@ -21,7 +21,7 @@ MNIST_WRITER_FRACTIONS = {"train": 0.95, "validation": 0.05}
 MNIST_TEST_FRACTIONS = {"golden": 0.30, "stream": 0.70}
 
 
-def load(folder: Path | None) -> Split:
+def load_split(folder: Path | None) -> Split:
     """The bundled optical digits, or the MNIST files of a folder; both split by content.
 
     A folder that holds QMNIST's extended labels too is split by writer: no hand is on two sides.
@@ -31,14 +31,14 @@ def load(folder: Path | None) -> Split:
     train, test = load_idx_folder(folder)
     deal, fractions = split_by_hash, MNIST_TRAIN_FRACTIONS
     if has_writers(folder):
-        train, test = with_writers(train, folder, "train"), with_writers(test, folder, "test")
+        train, test = attach_writers(train, folder, "train"), attach_writers(test, folder, "test")
         deal, fractions = split_by_writer, MNIST_WRITER_FRACTIONS
     seen = deal(train, fractions)
-    unseen = deal(test.without(train.ids), MNIST_TEST_FRACTIONS)
+    unseen = deal(test.exclude(train.ids), MNIST_TEST_FRACTIONS)
     return Split(seen.train, seen.validation, unseen.golden, unseen.stream)
 
 
-def elsewhere(folder: Path | None) -> tuple[ImageSet, ...]:
+def external_datasets(folder: Path | None) -> tuple[ImageSet, ...]:
     """USPS's test digits, where a folder `usps` lies in the family's folder or beside it."""
     if folder is None:
         return ()
@@ -47,9 +47,9 @@ def elsewhere(folder: Path | None) -> tuple[ImageSet, ...]:
     return tuple(read_usps(path) for path in found[:1])
 
 
-def factors(rows: ImageSet) -> Mapping[str, Sequence[str]]:
+def sensitive_groups(rows: ImageSet) -> Mapping[str, Sequence[str]]:
     """Who wrote the rows, and to which people the writer belongs, where QMNIST's labels say so."""
-    people = populations(rows)
+    people = population_by_image(rows)
     return {"population": [people.get(each, "") for each in rows.ids], "writer": rows.writers}
 
 
@@ -106,7 +106,7 @@ BEST = Recipe(
     ),
 )
 
-FAMILY = Family(
+FAMILY = Pipeline(
     name="digits",
     title="Handwritten digits",
     classes=tuple("0123456789"),
@@ -114,9 +114,9 @@ FAMILY = Family(
     width=28,
     recipes={recipe.name: recipe for recipe in (COMPACT, REFERENCE, BEST)},
     default_recipe="compact",
-    load=load,
-    factors=factors,
-    elsewhere=elsewhere,
+    load=load_split,
+    sensitive_groups=sensitive_groups,
+    external_datasets=external_datasets,
     card={
         "intended_use": "Reading single handwritten digits, cut out and centred, bright on dark.",
         "out_of_scope": "Strings of digits, letters, photographs, printed type, and any reading of which a "

@@ -16,12 +16,12 @@ from pipelines.data import ImageSet
 from pipelines.errors import DataError
 from registry.runs import Run
 
-LISTED = 50
+MAX_LISTED = 50
 """Copies and conflicts that are named; all are counted."""
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateImage:
     """One image that is there more than once."""
 
     image: str
@@ -35,37 +35,37 @@ class Copies:
         return len({label for _, label in self.places}) > 1
 
     @property
-    def is_across(self) -> bool:
+    def spans_splits(self) -> bool:
         """Whether its copies are on several sides."""
         return len({side for side, _ in self.places}) > 1
 
 
 @dataclass(frozen=True)
-class Exploration:
+class DataProfile:
     """What there is to see in labelled images before anything is trained on them."""
 
     balance: Mapping[str, Mapping[str, int]]
     """Rows by side and class."""
     writers: Mapping[str, int]
     """Known writers by side."""
-    copies: tuple[Copies, ...]
+    duplicates: tuple[DuplicateImage, ...]
 
-    def report(self) -> dict[str, object]:
+    def as_report(self) -> dict[str, object]:
         """As plain values: counts of all, names of the first."""
-        conflicts = [each for each in self.copies if each.is_conflict]
-        across = [each for each in self.copies if each.is_across]
+        conflicts = [each for each in self.duplicates if each.is_conflict]
+        across = [each for each in self.duplicates if each.spans_splits]
         return {
             "balance": {side: dict(counts) for side, counts in self.balance.items()},
             "writers": dict(self.writers),
-            "images_with_copies": len(self.copies),
+            "images_with_copies": len(self.duplicates),
             "images_labelled_differently": len(conflicts),
             "images_on_several_sides": len(across),
-            "labelled_differently": [asdict(each) for each in conflicts[:LISTED]],
-            "copies": [asdict(each) for each in self.copies[:LISTED]],
+            "labelled_differently": [asdict(each) for each in conflicts[:MAX_LISTED]],
+            "copies": [asdict(each) for each in self.duplicates[:MAX_LISTED]],
         }
 
 
-def explore(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> Exploration:
+def profile_data(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataProfile:
     """Look at each side, and across them at copies by content."""
     if not any(len(rows) for rows in sides.values()):
         raise DataError(f"the sides {', '.join(sides)} hold no rows to look at; load some first")
@@ -73,11 +73,11 @@ def explore(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> Exploratio
     for side, rows in sides.items():
         for image, label in zip(rows.ids, rows.labels.tolist(), strict=True):
             places[image].append((side, classes[label]))
-    found = [Copies(image, tuple(there)) for image, there in places.items() if len(there) > 1]
-    return Exploration(
-        balance={side: _counted(rows, classes) for side, rows in sides.items()},
+    found = [DuplicateImage(image, tuple(there)) for image, there in places.items() if len(there) > 1]
+    return DataProfile(
+        balance={side: _class_counts(rows, classes) for side, rows in sides.items()},
         writers={side: len(set(rows.writers) - {""}) for side, rows in sides.items() if rows.writers},
-        copies=tuple(sorted(found, key=lambda each: (not each.is_conflict, -len(each.places), each.image))),
+        duplicates=tuple(sorted(found, key=lambda each: (not each.is_conflict, -len(each.places), each.image))),
     )
 
 
@@ -90,10 +90,10 @@ def class_means(images: ImageSet, classes: Sequence[str]) -> NDArray[np.uint8]:
     return rounded
 
 
-def balance_chart(found: Exploration) -> bytes:
+def class_balance_plot(profile: DataProfile) -> bytes:
     """Shares of the classes on each side, one bar beside the other."""
-    classes = list(next(iter(found.balance.values())))
-    sides = {side: counts for side, counts in found.balance.items() if sum(counts.values())}
+    classes = list(next(iter(profile.balance.values())))
+    sides = {side: counts for side, counts in profile.balance.items() if sum(counts.values())}
     figure = Figure(figsize=(max(5.0, 0.9 * len(classes)), 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(sides)
@@ -109,25 +109,25 @@ def balance_chart(found: Exploration) -> bytes:
     return buffer.getvalue()
 
 
-def keep_exploration(run: Run, sides: Mapping[str, ImageSet], classes: Sequence[str]) -> Exploration:
+def log_data_profile(run: Run, sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataProfile:
     """Look, and keep what was seen under the run: a report, the balance, samples and mean images of the first side."""
-    found = explore(sides, classes)
-    run.log_json("exploration.json", found.report())
-    run.log_figure("class_balance", balance_chart(found))
+    found = profile_data(sides, classes)
+    run.log_json("exploration.json", found.as_report())
+    run.log_figure("class_balance", class_balance_plot(found))
     first = next(rows for rows in sides.values() if len(rows))
-    shown = first.take(_spread(first, classes))
+    shown = first.take(_sample_rows(first, classes))
     run.log_figure("train_samples", sample_grid(shown.images, [classes[label] for label in shown.labels]))
     there = [name for label, name in enumerate(classes) if label in first.labels]
     run.log_figure("class_means", sample_grid(class_means(first, classes), there))
     return found
 
 
-def _counted(rows: ImageSet, classes: Sequence[str]) -> dict[str, int]:
+def _class_counts(rows: ImageSet, classes: Sequence[str]) -> dict[str, int]:
     counts = Counter(rows.labels.tolist())
     return {name: counts[label] for label, name in enumerate(classes)}
 
 
-def _spread(rows: ImageSet, classes: Sequence[str]) -> list[int]:
+def _sample_rows(rows: ImageSet, classes: Sequence[str]) -> list[int]:
     """Rows to show, the classes taking turns, chosen by place so that a run shows the same ones again."""
     queues = [np.flatnonzero(rows.labels == label) for label in range(len(classes))]
     turns = [int(queue[turn]) for turn in range(GRID_IMAGES) for queue in queues if turn < len(queue)]

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
-from pipelines.evaluation.classification_scores import Judgement, wilson
+from pipelines.evaluation.classification_scores import ClassificationScores, wilson_interval
 from pipelines.training.training_loop import EpochMetrics
-from registry.calibration_metrics import Bin
+from registry.calibration_metrics import ReliabilityBin
 
 DPI = 110
 GRID_COLUMNS = 8
@@ -35,12 +35,12 @@ def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    return png_of(figure)
+    return to_png(figure)
 
 
-def confusion_matrix(judgement: Judgement, classes: Sequence[str], *, normalised: bool = False) -> bytes:
+def confusion_matrix_plot(scores: ClassificationScores, classes: Sequence[str], *, normalised: bool = False) -> bytes:
     """Truth against answer, as counts or as percent of the true class; colour is the share of the true class."""
-    counts = judgement.confusion
+    counts = scores.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 0.55 * len(classes) + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -50,21 +50,21 @@ def confusion_matrix(judgement: Judgement, classes: Sequence[str], *, normalised
     axes.set_xticks(ticks, classes)
     axes.set_yticks(ticks, classes)
     axes.set(xlabel="answer", ylabel="truth")
-    axes.set_title(f"{judgement.accuracy:.2%} of {judgement.n} rows right")
+    axes.set_title(f"{scores.accuracy:.2%} of {scores.n} rows right")
     for (row, column), count in np.ndenumerate(counts):
         if count:
             ink = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.1f}" if normalised else str(count)
             axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
-    return png_of(figure)
+    return to_png(figure)
 
 
-def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], guesses: Sequence[str] | None = None) -> bytes:
+def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], predictions: Sequence[str] | None = None) -> bytes:
     """The first images with their truth; a wrong guess is shown in red."""
     shown = min(len(images), GRID_IMAGES)
-    if shown == 0 or len(labels) != len(images) or (guesses is not None and len(guesses) != len(images)):
+    if shown == 0 or len(labels) != len(images) or (predictions is not None and len(predictions) != len(images)):
         raise DataError(
-            f"{len(images)} images, {len(labels)} labels and {len(guesses or ())} guesses make no grid; "
+            f"{len(images)} images, {len(labels)} labels and {len(predictions or ())} guesses make no grid; "
             "give at least one image, and as many texts as images"
         )
     height, width = images.shape[1:]
@@ -76,15 +76,15 @@ def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], guesses: Seque
     for index in range(shown):
         top, left = index // GRID_COLUMNS * cell + GRID_CAPTION, index % GRID_COLUMNS * (width + 2)
         mosaic[top : top + height, left : left + width] = images[index]
-        wrong = guesses is not None and guesses[index] != labels[index]
-        text = f"{labels[index]}, not {guesses[index]}" if guesses and wrong else labels[index]
+        wrong = predictions is not None and predictions[index] != labels[index]
+        text = f"{labels[index]}, not {predictions[index]}" if predictions and wrong else labels[index]
         ink = "crimson" if wrong else "black"
         axes.text(left + width / 2, top - 2, text, ha="center", va="bottom", fontsize=8, color=ink)
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect="auto")
-    return png_of(figure)
+    return to_png(figure)
 
 
-def png_of(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """The figure as a PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
@@ -95,7 +95,7 @@ def png_of(figure: Figure) -> bytes:
 THUMBNAILS = 8
 
 
-def reliability_diagram(bins: Sequence[Bin], title: str) -> bytes:
+def reliability_diagram(bins: Sequence[ReliabilityBin], title: str) -> bytes:
     """Share of right answers against confidence with 95 % intervals, above how many answers lie in each bin."""
     full = [each for each in bins if each.rows]
     if not full:
@@ -103,8 +103,8 @@ def reliability_diagram(bins: Sequence[Bin], title: str) -> bytes:
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="confidence as it should be")
-    shares = [each.right / each.rows for each in full]
-    limits = [wilson(each.right, each.rows) for each in full]
+    shares = [each.correct / each.rows for each in full]
+    limits = [wilson_interval(each.correct, each.rows) for each in full]
     reach = [
         [s - low for s, (low, _) in zip(shares, limits, strict=True)],
         [high - s for s, (_, high) in zip(shares, limits, strict=True)],
@@ -116,13 +116,13 @@ def reliability_diagram(bins: Sequence[Bin], title: str) -> bytes:
     lower.bar([each.low for each in bins], [each.rows for each in bins], [each.high - each.low for each in bins],
               align="edge", edgecolor="white")  # fmt: skip
     lower.set(xlabel="confidence", ylabel="answers", yscale="symlog")
-    return png_of(figure)
+    return to_png(figure)
 
 
-def confused_pictures(
+def confused_images(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    answers: NDArray[np.int64],
+    predictions: NDArray[np.int64],
     pairs: Sequence[tuple[int, int, int]],
     classes: Sequence[str],
 ) -> bytes:
@@ -136,12 +136,12 @@ def confused_pictures(
             axes.set_axis_off()
         text = f"{classes[truth]} read as {classes[answer]}: {rows}"
         line[0].text(1, 0.5, text, ha="right", va="center", fontsize=8, transform=line[0].transAxes)
-        for image, axes in zip(images[(labels == truth) & (answers == answer)], line[1:], strict=False):
+        for image, axes in zip(images[(labels == truth) & (predictions == answer)], line[1:], strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    return png_of(figure)
+    return to_png(figure)
 
 
-def shares(lines: Sequence[tuple[str, float, float, float]], title: str, whole: float | None) -> bytes:
+def interval_plot(lines: Sequence[tuple[str, float, float, float]], title: str, reference: float | None) -> bytes:
     """Each line's share with its interval (name, share, low, high), beside the share of all rows where it is given."""
     if not lines:
         raise DataError("there are no shares to draw; give at least one line")
@@ -151,11 +151,11 @@ def shares(lines: Sequence[tuple[str, float, float, float]], title: str, whole: 
     values = [share for _, share, _, _ in lines]
     reach = [[max(0.0, s - low) for _, s, low, _ in lines], [max(0.0, high - s) for _, s, _, high in lines]]
     axes.errorbar(values, places, xerr=reach, fmt="o", capsize=2)
-    if whole is not None:
-        axes.axvline(whole, color="grey", linestyle="--", label=f"all rows as they are: {whole:.2%}")
+    if reference is not None:
+        axes.axvline(reference, color="grey", linestyle="--", label=f"all rows as they are: {reference:.2%}")
         axes.legend(loc="best", fontsize=8)
     axes.set_yticks(places, [name for name, _, _, _ in lines], fontsize=8)
     axes.invert_yaxis()
     axes.set(title=title, xlabel="share of right answers, with 95 % interval")
     axes.grid(alpha=0.3)
-    return png_of(figure)
+    return to_png(figure)

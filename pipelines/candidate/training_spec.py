@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.engines.torch_engine import Predictor, load
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.labels.label_curation import (
-    Quotas,
-    SetAside,
+    ExcludedLabel,
+    LabelQuotas,
 )
-from pipelines.labels.label_provenance import Origin
-from pipelines.pipeline import Family
+from pipelines.labels.label_provenance import LabelOrigin
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
 from registry.catalog import Catalog
 from registry.gate.verdict import GatePolicy
@@ -26,17 +26,17 @@ class Champion:
     """The version to beat, ready to answer."""
 
     version: int
-    predictor: Predictor
+    predictor: TorchEngine
     size_bytes: int
     golden_digest: str = ""
     """Of the golden set it was judged on; empty when it noted none."""
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class TrainingSpec:
     """What to make a candidate from. `feedback` is all there is: its held-back part only judges."""
 
-    family: Family
+    pipeline: Pipeline
     recipe: Recipe
     split: Split
     feedback: FeedbackRows | None
@@ -45,27 +45,27 @@ class Order:
     reason: str
     tags: Mapping[str, str] = field(default_factory=dict)
     policy: GatePolicy = field(default_factory=GatePolicy)
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
     """Where each label came from, by feedback id; `feedback` may hold several labels of one image."""
-    quotas: Quotas = field(default_factory=Quotas)
-    groups: Mapping[str, str] = field(default_factory=dict)
+    quotas: LabelQuotas = field(default_factory=LabelQuotas)
+    group_tags: Mapping[str, str] = field(default_factory=dict)
     """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
-    unusable: tuple[SetAside, ...] = ()
+    unusable: tuple[ExcludedLabel, ...] = ()
     """Labels that could not become rows; the lineage names them too."""
-    recent: frozenset[str] | None = None
+    recent_images: frozenset[str] | None = None
     """The images, by content hash, that show the world as it is now; None where all of them do."""
-    checkpoints: Path | None = None
+    checkpoint_folder: Path | None = None
     """Folder in which a training leaves what it needs to go on after a kill; None keeps nothing."""
     device: str = "cpu"
     """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
-    elsewhere: tuple[ImageSet, ...] = ()
+    external_datasets: tuple[ImageSet, ...] = ()
     """Other data sets, each judged for the card and trained on never."""
 
 
-def champion_of(catalog: Catalog, family: Family, version: int, cache: Path, model_file: str) -> Champion:
+def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path, model_file: str) -> Champion:
     """Fetch a registered version as the one to beat."""
-    path = catalog.download(family.name, version, cache) / model_file
-    tags = catalog.version(family.name, version).tags
+    path = catalog.download(pipeline.name, version, cache) / model_file
+    tags = catalog.version(pipeline.name, version).tags
     noted = tags.get("size_bytes")  # of the same export as the candidate's
     size = int(noted) if noted else path.stat().st_size
-    return Champion(version, load(path, family.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))
+    return Champion(version, load_torch_engine(path, pipeline.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pipelines.datasets.idx_files import MAX_BYTES, unzipped
+from pipelines.datasets.idx_files import MAX_BYTES, gunzip_bounded
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
 
 CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """Gzip files by name, without .gz, with the MD5 of what they unzip to, and where they are to be had."""
 
     name: str
-    sums: Mapping[str, str]
+    checksums: Mapping[str, str]
     mirrors: tuple[str, ...]
 
 
-SOURCES = {
+DOWNLOAD_SOURCES = {
     source.name: source
     for source in (
-        Source(
+        DownloadSource(
             "mnist",
             {
                 "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -42,7 +42,7 @@ SOURCES = {
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
             ),
         ),
-        Source(
+        DownloadSource(
             "qmnist",
             {
                 "qmnist-train-labels-idx2-int": "1d43300e7f41ddcbf7fd006cbe865af9",
@@ -50,7 +50,7 @@ SOURCES = {
             },
             ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
         ),
-        Source(
+        DownloadSource(
             "usps",
             {"zip.train": "a2d376ecc766edab27f0c4621f180f99", "zip.test": "ec27c60f11cf4a80de34679dd9108b4d"},
             (
@@ -63,43 +63,46 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class News:
+class DownloadProgress:
     """How far one file is: `present`, `fetching` or `fetched`."""
 
     file: str
     state: str
-    done: int = 0
+    bytes_done: int = 0
     """Bytes that have come."""
-    total: int | None = None
+    bytes_total: int | None = None
     """Bytes that will come, where the server says so."""
 
 
-Opener = Callable[[str], BinaryIO]
-Progress = Callable[[News], None]
+UrlOpener = Callable[[str], BinaryIO]
+ProgressCallback = Callable[[DownloadProgress], None]
 
 
-def source(name: str) -> Source:
+def find_source(name: str) -> DownloadSource:
     """The source of this name."""
-    if name not in SOURCES:
-        raise MissingDataError(f"data set '{name}' is not known; known: {', '.join(sorted(SOURCES))}")
-    return SOURCES[name]
+    if name not in DOWNLOAD_SOURCES:
+        raise MissingDataError(f"data set '{name}' is not known; known: {', '.join(sorted(DOWNLOAD_SOURCES))}")
+    return DOWNLOAD_SOURCES[name]
 
 
 def fetch(
-    wanted: Source, target: Path, opener: Opener | None = None, progress: Progress = lambda _: None
+    download_source: DownloadSource,
+    target: Path,
+    opener: UrlOpener | None = None,
+    progress: ProgressCallback = lambda _: None,
 ) -> tuple[Path, ...]:
     """Bring a source's files into the folder, each checked; files that are already right are kept."""
     target.mkdir(parents=True, exist_ok=True)
     return tuple(
-        _fetch(target / f"{name}.gz", name, digest, wanted.mirrors, opener or https_opener, progress)
-        for name, digest in wanted.sums.items()
+        _fetch_file(target / f"{name}.gz", name, digest, download_source.mirrors, opener or https_opener, progress)
+        for name, digest in download_source.checksums.items()
     )
 
 
-def problem(raw: bytes, name: str, digest: str) -> str | None:
+def checksum_problem(raw: bytes, name: str, digest: str) -> str | None:
     """Why these zipped bytes are not the wanted file, or None."""
     try:
-        content = unzipped(raw, name)
+        content = gunzip_bounded(raw, name)
     except CorruptDataError as error:
         return str(error)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -113,21 +116,23 @@ def https_opener(url: str) -> BinaryIO:
     return cast("BinaryIO", urllib.request.urlopen(url, timeout=30))  # noqa: S310 - https only, see above
 
 
-def _fetch(path: Path, name: str, digest: str, mirrors: Sequence[str], opener: Opener, progress: Progress) -> Path:
-    if path.is_file() and problem(path.read_bytes(), name, digest) is None:
-        progress(News(name, "present", path.stat().st_size, path.stat().st_size))
+def _fetch_file(
+    path: Path, name: str, digest: str, mirrors: Sequence[str], opener: UrlOpener, progress: ProgressCallback
+) -> Path:
+    if path.is_file() and checksum_problem(path.read_bytes(), name, digest) is None:
+        progress(DownloadProgress(name, "present", path.stat().st_size, path.stat().st_size))
         return path
     failures = []
     for mirror in mirrors:
         try:
-            raw = _read(f"{mirror.rstrip('/')}/{name}.gz", name, opener, progress)
+            raw = _download(f"{mirror.rstrip('/')}/{name}.gz", name, opener, progress)
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{mirror}: {error}")
             continue
-        wrong = problem(raw, name, digest)
+        wrong = checksum_problem(raw, name, digest)
         if wrong is None:
-            _write(path, raw)
-            progress(News(name, "fetched", len(raw), len(raw)))
+            _write_atomically(path, raw)
+            progress(DownloadProgress(name, "fetched", len(raw), len(raw)))
             return path
         failures.append(f"{mirror}: {wrong}")
     raise MissingDataError(
@@ -136,21 +141,21 @@ def _fetch(path: Path, name: str, digest: str, mirrors: Sequence[str], opener: O
     )
 
 
-def _read(url: str, name: str, opener: Opener, progress: Progress) -> bytes:
+def _download(url: str, name: str, opener: UrlOpener, progress: ProgressCallback) -> bytes:
     """All bytes of an address, at most MAX_BYTES and one more, which fails the check."""
     with opener(url) as answer:
         length = answer.headers.get("Content-Length") if hasattr(answer, "headers") else None
         total = int(length) if length and length.isdigit() else None
         parts, done = list[bytes](), 0
-        progress(News(name, "fetching", 0, total))
+        progress(DownloadProgress(name, "fetching", 0, total))
         while done <= MAX_BYTES and (part := answer.read(CHUNK_BYTES)):
             parts.append(part)
             done += len(part)
-            progress(News(name, "fetching", done, total))
+            progress(DownloadProgress(name, "fetching", done, total))
     return b"".join(parts)
 
 
-def _write(path: Path, raw: bytes) -> None:
+def _write_atomically(path: Path, raw: bytes) -> None:
     """Whole or not at all."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     partial.write_bytes(raw)

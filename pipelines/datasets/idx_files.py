@@ -13,32 +13,32 @@ from numpy.typing import NDArray
 from pipelines.data import ImageSet
 from pipelines.errors import CorruptDataError, MissingDataError
 
-UNSIGNED_BYTES, INTEGERS = 0x08, 0x0C
+UINT8_CODE, INT32_CODE = 0x08, 0x0C
 CLASSES = 10
-IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
-TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES_SUFFIX, LABELS_SUFFIX = "images-idx3-ubyte", "labels-idx1-ubyte"
+TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MAX_BYTES = 64 * 1024 * 1024
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """The array of bytes in one IDX file, unzipped when its name ends in .gz."""
-    return _parse(path, _content(path), UNSIGNED_BYTES, np.dtype(np.uint8))
+    return _parse(path, _read_content(path), UINT8_CODE, np.dtype(np.uint8))
 
 
 def read_idx_integers(path: Path) -> NDArray[np.int32]:
     """The array of 32-bit integers in one IDX file, such as QMNIST's extended labels."""
-    return _parse(path, _content(path), INTEGERS, np.dtype(">i4")).astype(np.int32)
+    return _parse(path, _read_content(path), INT32_CODE, np.dtype(">i4")).astype(np.int32)
 
 
 def load_idx_folder(folder: Path) -> tuple[ImageSet, ImageSet]:
     """The train and the test set of a folder that holds MNIST's four files, zipped or not."""
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give the folder that holds the four IDX files")
-    return _pair(folder, TRAIN, "train"), _pair(folder, TEST, "test")
+    return _load_pair(folder, TRAIN_FILES, "train"), _load_pair(folder, TEST_FILES, "test")
 
 
-def unzipped(raw: bytes, name: str) -> bytes:
+def gunzip_bounded(raw: bytes, name: str) -> bytes:
     """What a gzip file holds; at most MAX_BYTES, so that a small hostile file cannot fill the memory."""
     unzip = zlib.decompressobj(wbits=31)
     try:
@@ -56,12 +56,17 @@ def load_idx_pairs(folder: Path, classes: int) -> tuple[ImageSet, ...]:
     """Every pair `X-images-idx3-ubyte` and `X-labels-idx1-ubyte` of a folder, zipped or not, by name."""
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give the folder that holds the IDX files")
-    stems = sorted({path.name.removesuffix(".gz").partition(IMAGES)[0] for path in folder.glob(f"*{IMAGES}*")})
-    return tuple(_pair(folder, (f"{stem}{IMAGES}", f"{stem}{LABELS}"), stem.rstrip("-"), classes) for stem in stems)
+    stems = sorted(
+        {path.name.removesuffix(".gz").partition(IMAGES_SUFFIX)[0] for path in folder.glob(f"*{IMAGES_SUFFIX}*")}
+    )
+    return tuple(
+        _load_pair(folder, (f"{stem}{IMAGES_SUFFIX}", f"{stem}{LABELS_SUFFIX}"), stem.rstrip("-"), classes)
+        for stem in stems
+    )
 
 
-def _pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> ImageSet:
-    images_path, labels_path = (_existing(folder, name) for name in names)
+def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> ImageSet:
+    images_path, labels_path = (_find_file(folder, name) for name in names)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1:
         raise CorruptDataError(
@@ -78,26 +83,26 @@ def _pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSE
     return ImageSet(images, labels.astype(np.int64), f"{folder.name}/{side}")
 
 
-def _existing(folder: Path, name: str) -> Path:
+def _find_file(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
     raise MissingDataError(f"{folder} has neither {name} nor {name}.gz; run 'platform data fetch mnist'")
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
         raise MissingDataError(f"no data file {path}; run 'platform data fetch mnist'") from error
-    return unzipped(raw, path.name) if path.suffix == ".gz" else raw
+    return gunzip_bounded(raw, path.name) if path.suffix == ".gz" else raw
 
 
 def _parse(path: Path, content: bytes, kind: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     if len(content) < 4 or content[:3] != bytes((0, 0, kind)) or not 1 <= content[3] <= 3:
         raise CorruptDataError(
             f"{path.name} starts with {content[:4].hex(' ') or 'nothing'}; "
-            f"an IDX file of {'bytes' if kind == UNSIGNED_BYTES else 'integers'} starts with 00 00 {kind:02x} "
+            f"an IDX file of {'bytes' if kind == UINT8_CODE else 'integers'} starts with 00 00 {kind:02x} "
             "and 01, 02 or 03"
         )
     start = 4 + 4 * content[3]

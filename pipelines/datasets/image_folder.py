@@ -11,13 +11,13 @@ from PIL import Image
 
 from pipelines.data import ImageSet
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
-from pipelines.image.image_decoding import LEAST_SIDE, PictureError, Polarity, outline, read
+from pipelines.image.image_decoding import MIN_COUNTED_SIDE, ImageDecodeError, Polarity, decode_image, parse_header
 
-MOST_PIXELS = 4096 * 4096
-MOST_SIDE = MOST_PIXELS // LEAST_SIDE
+MAX_PIXELS = 4096 * 4096
+MAX_SIDE = MAX_PIXELS // MIN_COUNTED_SIDE
 
 
-def load_labelled(
+def load_image_folder(
     folder: Path, classes: Mapping[str, int], *, height: int, width: int, polarity: Polarity = "auto"
 ) -> ImageSet:
     """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
@@ -36,11 +36,11 @@ def load_labelled(
     pairs = [(path, classes[each.name]) for each in found for path in sorted(each.glob("*.png"))]
     if not pairs:
         raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
-    images = np.stack([_read(path, polarity, height, width) for path, _ in pairs])
+    images = np.stack([_read_image(path, polarity, height, width) for path, _ in pairs])
     return ImageSet(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
 
 
-def fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def fit_to_canvas(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """A grey image (h, w) as large as height x width allows, in the middle, its proportions kept, dark around it."""
     if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
         raise DataError(f"an image of shape {image.shape} and type {image.dtype} fits nowhere; give uint8 (h, w)")
@@ -58,25 +58,25 @@ def fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     return whole
 
 
-def all_fitted(images: ImageSet, height: int, width: int) -> ImageSet:
+def fit_all_to_canvas(images: ImageSet, height: int, width: int) -> ImageSet:
     """A whole set, each image fitted into height x width."""
     if images.images.shape[1:] == (height, width):
         return images
     pixels = np.zeros((len(images), height, width), dtype=np.uint8)
     for row, image in enumerate(images.images):
-        pixels[row] = fitted(image, height, width)
+        pixels[row] = fit_to_canvas(image, height, width)
     return ImageSet(pixels, images.labels, images.name, writers=images.writers)
 
 
-def _read(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
+def _read_image(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
     try:
-        found = outline(path.read_bytes())
-        if found.form != "PNG":
-            raise PictureError(f"is a {found.form}")
-        if found.columns * found.rows > MOST_PIXELS or max(found.columns, found.rows) > MOST_SIDE:
+        found = parse_header(path.read_bytes())
+        if found.file_format != "PNG":
+            raise ImageDecodeError(f"is a {found.file_format}")
+        if found.width * found.height > MAX_PIXELS or max(found.width, found.height) > MAX_SIDE:
             raise CorruptDataError(
-                f"{path} has {found.columns}x{found.rows} pixels; the limit is {MOST_PIXELS}, a side of {MOST_SIDE}"
+                f"{path} has {found.width}x{found.height} pixels; the limit is {MAX_PIXELS}, a side of {MAX_SIDE}"
             )
-        return read(found, polarity, height, width)
-    except (PictureError, OSError) as error:
+        return decode_image(found, polarity, height, width)
+    except (ImageDecodeError, OSError) as error:
         raise CorruptDataError(f"{path} is not a whole PNG file: it {error}; replace it or take it away") from error

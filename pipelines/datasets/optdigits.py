@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from pipelines.data import ImageSet
 
-SMALL, INK, SIDE = 8, 20, 28
-MARGIN = (SIDE - INK) // 2
-LEVELS = 16
-UNIT = 4096
+SOURCE_SIDE, INK_SIDE, SIDE = 8, 20, 28
+MARGIN = (SIDE - INK_SIDE) // 2
+GREY_LEVELS = 16
+FIXED_POINT_UNIT = 4096
 
 
 def load_optdigits() -> ImageSet:
@@ -20,28 +20,33 @@ def load_optdigits() -> ImageSet:
 
     bunch = load_digits()
     labels: NDArray[np.int64] = bunch.target.astype(np.int64)
-    return ImageSet(_enlarged(bunch.images.astype(np.int64)), labels, "optdigits")
+    return ImageSet(_enlarge(bunch.images.astype(np.int64)), labels, "optdigits")
 
 
-def _enlarged(small: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _enlarge(small: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Whole numbers only, so that the pixels, and with them all content hashes, are the same everywhere."""
     weights = _cubic_weights()
     ink = weights @ small @ weights.T
-    grey = np.clip((ink * 255 + LEVELS * UNIT * UNIT // 2) // (LEVELS * UNIT * UNIT), 0, 255)
+    grey = np.clip(
+        (ink * 255 + GREY_LEVELS * FIXED_POINT_UNIT * FIXED_POINT_UNIT // 2)
+        // (GREY_LEVELS * FIXED_POINT_UNIT * FIXED_POINT_UNIT),
+        0,
+        255,
+    )
     large = np.zeros((len(small), SIDE, SIDE), dtype=np.uint8)
-    large[:, MARGIN : MARGIN + INK, MARGIN : MARGIN + INK] = grey
+    large[:, MARGIN : MARGIN + INK_SIDE, MARGIN : MARGIN + INK_SIDE] = grey
     return large
 
 
 def _cubic_weights() -> NDArray[np.int64]:
     """How much each of 8 pixels gives to each of 20, in 4096ths: Catmull-Rom, beyond the edge the edge."""
-    weights = np.zeros((INK, SMALL), dtype=np.int64)
-    for row in range(INK):
-        place = (row + 0.5) * SMALL / INK - 0.5
+    weights = np.zeros((INK_SIDE, SOURCE_SIDE), dtype=np.int64)
+    for row in range(INK_SIDE):
+        place = (row + 0.5) * SOURCE_SIDE / INK_SIDE - 0.5
         first = int(np.floor(place))
         for pixel in range(first - 1, first + 3):
-            share = round(_catmull_rom(abs(place - pixel)) * UNIT)
-            weights[row, min(max(pixel, 0), SMALL - 1)] += share
+            share = round(_catmull_rom(abs(place - pixel)) * FIXED_POINT_UNIT)
+            weights[row, min(max(pixel, 0), SOURCE_SIDE - 1)] += share
     return weights
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import ImageSet
-from pipelines.datasets.idx_files import unzipped
+from pipelines.datasets.idx_files import gunzip_bounded
 from pipelines.errors import CorruptDataError, MissingDataError
 
-SMALL, INK, SIDE = 16, 20, 28
-MARGIN = (SIDE - INK) // 2
+SOURCE_SIDE, INK_SIDE, SIDE = 16, 20, 28
+MARGIN = (SIDE - INK_SIDE) // 2
 CLASSES = 10
 FILES = ("zip.train.gz", "zip.test.gz")
 
@@ -33,37 +33,37 @@ def read_usps(path: Path) -> ImageSet:
         raw = path.read_bytes()
     except FileNotFoundError as error:
         raise MissingDataError(f"no data file {path}; run 'platform data fetch usps'") from error
-    table = _table(unzipped(raw, path.name), path.name)
+    table = _parse_table(gunzip_bounded(raw, path.name), path.name)
     labels = table[:, 0].astype(np.int64)
     if (labels != table[:, 0]).any() or labels.min() < 0 or labels.max() >= CLASSES:
         raise CorruptDataError(f"{path.name} holds a label that is no whole number from 0 to {CLASSES - 1}")
     ink = table[:, 1:]
     if np.abs(ink).max() > 1:
         raise CorruptDataError(f"{path.name} holds the grey {ink.flat[np.abs(ink).argmax()]:g}; greys go from -1 to 1")
-    return ImageSet(_enlarged(ink.reshape(-1, SMALL, SMALL)), labels, f"usps/{path.name.split('.')[1]}")
+    return ImageSet(_enlarge(ink.reshape(-1, SOURCE_SIDE, SOURCE_SIDE)), labels, f"usps/{path.name.split('.')[1]}")
 
 
-def _table(content: bytes, name: str) -> NDArray[np.float64]:
+def _parse_table(content: bytes, name: str) -> NDArray[np.float64]:
     try:
         rows = [[float(word) for word in line.split()] for line in content.decode("ascii").splitlines() if line.strip()]
     except ValueError as error:
         raise CorruptDataError(f"{name} is no text of numbers: {error}; fetch it again") from error
     for number, row in enumerate(rows, start=1):
-        if len(row) != 1 + SMALL * SMALL:
+        if len(row) != 1 + SOURCE_SIDE * SOURCE_SIDE:
             raise CorruptDataError(
-                f"row {number} of {name} has {len(row)} numbers, not a label and {SMALL * SMALL} greys; fetch it again"
+                f"row {number} of {name} has {len(row)} numbers, not a label and {SOURCE_SIDE * SOURCE_SIDE} greys; fetch it again"
             )
     if not rows:
         raise CorruptDataError(f"{name} holds no row; fetch it again")
     return np.array(rows, dtype=np.float64)
 
 
-def _enlarged(small: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _enlarge(small: NDArray[np.float64]) -> NDArray[np.uint8]:
     # scipy.ndimage takes a moment to import, and only this data set needs it.
     from scipy import ndimage
 
-    scale = INK / SMALL
+    scale = INK_SIDE / SOURCE_SIDE
     inked = ndimage.zoom((small + 1) * 127.5, (1, scale, scale), order=1)
     whole = np.zeros((len(inked), SIDE, SIDE), dtype=np.uint8)
-    whole[:, MARGIN : MARGIN + INK, MARGIN : MARGIN + INK] = np.clip(np.rint(inked), 0, 255).astype(np.uint8)
+    whole[:, MARGIN : MARGIN + INK_SIDE, MARGIN : MARGIN + INK_SIDE] = np.clip(np.rint(inked), 0, 255).astype(np.uint8)
     return whole

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Final
 
-MOST_CONNECTIONS: Final = 16
-MOST_ANSWERS: Final = 2
+MAX_CONNECTIONS: Final = 16
+MAX_CONCURRENT_PREDICTIONS: Final = 2
 """So many requests are decoded and computed at a time; others wait for their turn."""
 REQUEST_SECONDS: Final = 30.0
 """A connection is closed so long after it began to wait for a request, or to be answered."""
@@ -32,11 +32,11 @@ class BoundedServer(ThreadingHTTPServer):
         self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], key: str, clock: Callable[[], float]
     ) -> None:
         """Bind; an empty key means that none is asked for."""
-        self.turns = threading.Semaphore(MOST_ANSWERS)
+        self.prediction_slots = threading.Semaphore(MAX_CONCURRENT_PREDICTIONS)
         self._clock, self._lock = clock, threading.Lock()
         self._key = hashlib.sha256(key.encode()).digest() if key else b""
-        self._waiting: dict[socket.socket, float] = {}
-        self._working: dict[socket.socket, float] = {}
+        self._idle_since: dict[socket.socket, float] = {}
+        self._busy_since: dict[socket.socket, float] = {}
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
 
@@ -45,46 +45,46 @@ class BoundedServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    def opens(self, given: str) -> bool:
+    def accepts_key(self, key: str) -> bool:
         """Whether a request with this key may come in."""
-        return not self._key or hmac.compare_digest(hashlib.sha256(given.encode()).digest(), self._key)
+        return not self._key or hmac.compare_digest(hashlib.sha256(key.encode()).digest(), self._key)
 
-    def note(self, connection: socket.socket, *, working: bool) -> None:
+    def mark_connection(self, connection: socket.socket, *, busy: bool) -> None:
         """A connection begins to wait for a request, or to be answered: its time starts anew."""
         with self._lock:
-            if self._waiting.pop(connection, self._working.pop(connection, None)) is not None:
-                (self._working if working else self._waiting)[connection] = self._clock()
+            if self._idle_since.pop(connection, self._busy_since.pop(connection, None)) is not None:
+                (self._busy_since if busy else self._idle_since)[connection] = self._clock()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002 - the base's types
         """Whether there is room for one more connection: the one that has waited longest makes it."""
         with self._lock:
-            if len(self._waiting) + len(self._working) >= MOST_CONNECTIONS:
-                if not self._waiting:
+            if len(self._idle_since) + len(self._busy_since) >= MAX_CONNECTIONS:
+                if not self._idle_since:
                     return False
-                oldest = min(self._waiting, key=lambda each: self._waiting[each])
-                del self._waiting[oldest]
-                _hang_up(oldest)
-            self._waiting[request] = self._clock()
+                oldest = min(self._idle_since, key=lambda each: self._idle_since[each])
+                del self._idle_since[oldest]
+                _shutdown_connection(oldest)
+            self._idle_since[request] = self._clock()
         return True
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base's type
         """A connection has ended."""
         with self._lock:
-            self._waiting.pop(request, None)
-            self._working.pop(request, None)
+            self._idle_since.pop(request, None)
+            self._busy_since.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
         """Between requests, hang up on those whose time is over; their threads then end."""
         with self._lock:
-            for connection, since in [*self._waiting.items(), *self._working.items()]:
+            for connection, since in [*self._idle_since.items(), *self._busy_since.items()]:
                 if self._clock() - since > REQUEST_SECONDS:
-                    _hang_up(connection)
+                    _shutdown_connection(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's types
         """A client that went away is nobody's fault."""
 
 
-def _hang_up(connection: socket.socket) -> None:
+def _shutdown_connection(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -27,25 +27,31 @@ from numpy.typing import NDArray
 
 if __package__ == "pipelines.edge":
     from pipelines.edge.bounded_server import BoundedServer
-    from pipelines.edge.request_payloads import Amounts, PayloadError, PayloadTooLargeError, read_form, shown
-    from pipelines.image.image_decoding import LEAST_SIDE, POLARITIES, PictureError, Polarity, outline, pixels, read
+    from pipelines.edge.request_payloads import (
+        JsonLimits,
+        PayloadError,
+        PayloadTooLargeError,
+        describe_value,
+        parse_form,
+    )
+    from pipelines.image.image_decoding import (
+        MIN_COUNTED_SIDE,
+        POLARITIES,
+        ImageDecodeError,
+        Polarity,
+        decode_image,
+        image_from_array,
+        parse_header,
+    )
 else:  # on a device, where they lie beside this file
     from connections import BoundedServer  # type: ignore[import-not-found, no-redef]
     from payloads import (  # type: ignore[import-not-found, no-redef]
-        Amounts,
         PayloadError,
         PayloadTooLargeError,
-        read_form,
-        shown,
     )
     from pictures import (  # type: ignore[import-not-found, no-redef]
-        LEAST_SIDE,
         POLARITIES,
-        PictureError,
         Polarity,
-        outline,
-        pixels,
-        read,
     )
 
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # it reads this when imported
@@ -54,15 +60,15 @@ import onnxruntime
 MAX_BODY: Final = 16 * 2**20
 MAX_IMAGES: Final = 256
 MAX_PIXELS: Final = 25_000_000
-MAX_PIXELS_TOGETHER: Final = 64_000_000
-LONGEST_TEXT: Final = 200
+MAX_REQUEST_PIXELS: Final = 64_000_000
+MAX_TEXT_LENGTH: Final = 200
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 KEY_VARIABLE: Final = "EDGE_KEY"
-MALFORMED: Final = (MissingHeaderBodySeparatorDefect, FirstHeaderLineIsContinuationDefect)
-Grey = NDArray[np.uint8]
+MALFORMED_HEADER_DEFECTS: Final = (MissingHeaderBodySeparatorDefect, FirstHeaderLineIsContinuationDefect)
+GreyImages = NDArray[np.uint8]
 
 
-class Refused(ValueError):  # noqa: N818 - what the client reads, not a fault of the server
+class RequestRejectedError(ValueError):
     """A request that cannot be answered, with its HTTP status."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -87,64 +93,73 @@ class EdgeModel:
             self.classes: tuple[str, ...] = tuple(json.loads(noted["classes"]))
             self.name, self.version = noted["name"], int(noted["version"])
         except Exception as error:  # ONNX Runtime raises anything on a broken graph; all mean one thing
-            raise Refused(422, f"{path} is not a model of `platform export` ({error}); export it again") from error
+            raise RequestRejectedError(
+                422, f"{path} is not a model of `platform export` ({error}); export it again"
+            ) from error
         given = self._session.get_inputs()[0]
-        self._given, (self.height, self.width) = given.name, given.shape[2:]
+        self._input_name, (self.height, self.width) = given.name, given.shape[2:]
         self.polarity = polarity
 
-    def __call__(self, images: Grey) -> NDArray[np.float32]:
+    def __call__(self, images: GreyImages) -> NDArray[np.float32]:
         """Probabilities (n, classes) of uint8 images (n, height, width)."""
         floats = images.astype(np.float32)[:, None] / np.float32(255.0)
-        answer: NDArray[np.float32] = self._session.run(None, {self._given: floats})[0]
+        answer: NDArray[np.float32] = self._session.run(None, {self._input_name: floats})[0]
         return answer
 
-    def images(self, items: list[object]) -> Grey:
+    def decode_images(self, items: list[object]) -> GreyImages:
         """All images of a request (n, height, width); raises Refused."""
         if not items:
-            raise Refused(422, "no image was sent; send at least one")
+            raise RequestRejectedError(422, "no image was sent; send at least one")
         if len(items) > MAX_IMAGES:
-            raise Refused(413, f"{len(items)} images in one request; at most {MAX_IMAGES}")
-        left, made = MAX_PIXELS_TOGETHER, []
+            raise RequestRejectedError(413, f"{len(items)} images in one request; at most {MAX_IMAGES}")
+        left, made = MAX_REQUEST_PIXELS, []
         for index, item in enumerate(items):
-            one, work = self._one(item, f"images[{index}]", left)
+            one, work = self._decode_item(item, f"images[{index}]", left)
             made.append(one)
             left -= work
         return np.stack(made)
 
-    def decode(self, item: object, name: str) -> Grey:
+    def decode_image(self, item: object, name: str) -> GreyImages:
         """One image as picture bytes, base64 text or an array of numbers from 0 to 255."""
-        return self._one(item, name, MAX_PIXELS_TOGETHER)[0]
+        return self._decode_item(item, name, MAX_REQUEST_PIXELS)[0]
 
-    def _one(self, item: object, name: str, left: int) -> tuple[Grey, int]:
+    def _decode_item(self, item: object, name: str, pixel_budget: int) -> tuple[GreyImages, int]:
         """The image, and what it cost of the pixels that are left."""
         if isinstance(item, str):
             try:
                 item = base64.b64decode(item.rpartition(",")[2], validate=True)
             except ValueError as error:
-                raise Refused(422, f"{name} is not base64 ({error})") from error
+                raise RequestRejectedError(422, f"{name} is not base64 ({error})") from error
         try:
             if not isinstance(item, bytes):
-                return pixels(item, self.height, self.width), 0
-            found = outline(item)
-            if found.columns * found.rows > MAX_PIXELS or LEAST_SIDE * max(found.columns, found.rows) > MAX_PIXELS:
-                raise Refused(413, f"{name} is over {MAX_PIXELS / 1e6:g} megapixels, or very long and thin")
-            if found.work > left:
-                raise Refused(413, f"with {name} the pictures are over {MAX_PIXELS_TOGETHER / 1e6:g} megapixels")
-            return read(found, self.polarity, self.height, self.width), found.work
-        except PictureError as error:
-            raise Refused(422, f"{name} {error}") from error
+                return image_from_array(item, self.height, self.width), 0
+            found = parse_header(item)
+            if (
+                found.width * found.height > MAX_PIXELS
+                or MIN_COUNTED_SIDE * max(found.width, found.height) > MAX_PIXELS
+            ):
+                raise RequestRejectedError(
+                    413, f"{name} is over {MAX_PIXELS / 1e6:g} megapixels, or very long and thin"
+                )
+            if found.decode_cost > pixel_budget:
+                raise RequestRejectedError(
+                    413, f"with {name} the pictures are over {MAX_REQUEST_PIXELS / 1e6:g} megapixels"
+                )
+            return decode_image(found, self.polarity, self.height, self.width), found.decode_cost
+        except ImageDecodeError as error:
+            raise RequestRejectedError(422, f"{name} {error}") from error
 
 
-def answer(model: EdgeModel, kind: str, body: bytes, request_id: str = "") -> dict[str, Any]:
+def predict_response(model: EdgeModel, content_type: str, body: bytes, request_id: str = "") -> dict[str, Any]:
     """The answer to one request, in the form of the platform's /v1/predict; raises Refused."""
     begun = time.perf_counter()
     try:
-        items, texts = _asked(model, kind, body)
+        items, texts = _parse_request(model, content_type, body)
     except PayloadTooLargeError as error:
-        raise Refused(413, str(error)) from error
+        raise RequestRejectedError(413, str(error)) from error
     except PayloadError as error:
-        raise Refused(422, str(error)) from error
-    probabilities = model(model.images(items))
+        raise RequestRejectedError(422, str(error)) from error
+    probabilities = model(model.decode_images(items))
     made = {"name": model.name, "version": model.version}
     predictions = [
         {
@@ -161,29 +176,35 @@ def answer(model: EdgeModel, kind: str, body: bytes, request_id: str = "") -> di
     return {"request_id": told, "predictions": predictions, "latency_ms": spent, "recorded": False}
 
 
-def _asked(model: EdgeModel, kind: str, body: bytes) -> tuple[list[object], dict[str, str]]:
-    plain = kind.partition(";")[0].strip().lower()
+def _parse_request(model: EdgeModel, content_type: str, body: bytes) -> tuple[list[object], dict[str, str]]:
+    plain = content_type.partition(";")[0].strip().lower()
     if plain in ("image/png", "image/jpeg"):
         return [body], {}
     if plain == "multipart/form-data":
-        return list(read_form(body, kind, MAX_IMAGES).files), {}
+        return list(parse_form(body, content_type, MAX_IMAGES).files), {}
     if plain not in ("application/json", ""):
-        raise Refused(
+        raise RequestRejectedError(
             422, f"content type {plain[:40]!r} is not understood; send JSON, multipart/form-data, PNG or JPEG"
         )
-    Amounts.of_pictures(MAX_IMAGES, model.height, model.width).check(body)
+    JsonLimits.for_images(MAX_IMAGES, model.height, model.width).check(body)
     try:
         document = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Refused(422, f"the body is not JSON ({str(error)[:100]})") from error
+        raise RequestRejectedError(422, f"the body is not JSON ({str(error)[:100]})") from error
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
-        raise Refused(422, 'the body must be an object with a list "images"')
+        raise RequestRejectedError(422, 'the body must be an object with a list "images"')
     unknown = set(document) - {"images", "client_id", "request_id", "tags"}
     if unknown:
-        raise Refused(422, f"unknown field {shown(min(unknown))}; allowed: images, client_id, request_id, tags")
+        raise RequestRejectedError(
+            422, f"unknown field {describe_value(min(unknown))}; allowed: images, client_id, request_id, tags"
+        )
     texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
-    if any(not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable() for text in texts.values()):
-        raise Refused(422, f"client_id and request_id must be printable texts of at most {LONGEST_TEXT} characters")
+    if any(
+        not isinstance(text, str) or len(text) > MAX_TEXT_LENGTH or not text.isprintable() for text in texts.values()
+    ):
+        raise RequestRejectedError(
+            422, f"client_id and request_id must be printable texts of at most {MAX_TEXT_LENGTH} characters"
+        )
     return document["images"], texts
 
 
@@ -192,10 +213,10 @@ class EdgeServer(BoundedServer):
 
     def __init__(self, address: tuple[str, int], model: EdgeModel, key: str, clock: Callable[[], float]) -> None:
         self.model = model
-        super().__init__(address, Handler, key, clock)
+        super().__init__(address, EdgeRequestHandler, key, clock)
 
 
-class Handler(BaseHTTPRequestHandler):
+class EdgeRequestHandler(BaseHTTPRequestHandler):
     """One connection; every request on it gets an answer, or the end of the connection."""
 
     protocol_version = "HTTP/1.1"
@@ -203,15 +224,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Wait for the next request and answer it."""
-        self.server.note(self.connection, working=False)
+        self.server.mark_connection(self.connection, busy=False)
         super().handle_one_request()
 
     def parse_request(self) -> bool:
         """Refuse headers of which the library reads only those before a malformed one: a proxy may read all."""
         if not super().parse_request():
             return False
-        if self.headers.get_payload() or any(isinstance(each, MALFORMED) for each in self.headers.defects):
-            self._refuse(Refused(400, "a header is malformed"))
+        if self.headers.get_payload() or any(
+            isinstance(each, MALFORMED_HEADER_DEFECTS) for each in self.headers.defects
+        ):
+            self._send_problem(RequestRejectedError(400, "a header is malformed"))
             return False
         return True
 
@@ -219,59 +242,59 @@ class Handler(BaseHTTPRequestHandler):
         """Whether the process lives and answers."""
         model = self.server.model
         if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
-            self._refuse(Refused(400, "a GET has no body"))
+            self._send_problem(RequestRejectedError(400, "a GET has no body"))
         elif self.path == "/healthz":
-            self._send(200, {"status": "alive"})
+            self._send_json(200, {"status": "alive"})
         elif self.path == "/readyz":
-            self._send(200, {"status": "ready", "model": {"name": model.name, "version": model.version}})
+            self._send_json(200, {"status": "ready", "model": {"name": model.name, "version": model.version}})
         else:
-            self._refuse(Refused(404, f"{self.path[:100]} is not known; POST /v1/predict answers"))
+            self._send_problem(RequestRejectedError(404, f"{self.path[:100]} is not known; POST /v1/predict answers"))
 
     def do_POST(self) -> None:
         """Answer images."""
         try:
             self._check_key()
-            length = self._length()
+            length = self._body_length()
             if self.path != "/v1/predict":
-                raise Refused(404, f"{self.path[:100]} is not known; POST /v1/predict answers")
+                raise RequestRejectedError(404, f"{self.path[:100]} is not known; POST /v1/predict answers")
             body = self.rfile.read(length)
             if len(body) != length:
-                raise Refused(400, f"the body ended after {len(body)} of {length} bytes")
-            self.server.note(self.connection, working=True)
+                raise RequestRejectedError(400, f"the body ended after {len(body)} of {length} bytes")
+            self.server.mark_connection(self.connection, busy=True)
             kind, told = self.headers.get("content-type", ""), self.headers.get("x-request-id", "")
-            with self.server.turns:
-                made = answer(self.server.model, kind, body, told[:LONGEST_TEXT])
-            self._send(200, made)
-        except Refused as refused:
-            self._refuse(refused)
+            with self.server.prediction_slots:
+                made = predict_response(self.server.model, kind, body, told[:MAX_TEXT_LENGTH])
+            self._send_json(200, made)
+        except RequestRejectedError as refused:
+            self._send_problem(refused)
         except OSError:
             self.close_connection = True
         except Exception as error:  # noqa: BLE001 - a request must not end without an answer
-            self._refuse(Refused(500, f"the server failed ({type(error).__name__})"))
+            self._send_problem(RequestRejectedError(500, f"the server failed ({type(error).__name__})"))
 
     def _check_key(self) -> None:
         scheme, _, rest = self.headers.get("authorization", "").partition(" ")
         given = self.headers.get("x-api-key") or (rest.strip() if scheme.lower() == "bearer" else "")
-        if not self.server.opens(given):
-            raise Refused(401, "give this server's key: Authorization: Bearer KEY")
+        if not self.server.accepts_key(given):
+            raise RequestRejectedError(401, "give this server's key: Authorization: Bearer KEY")
 
-    def _length(self) -> int:
+    def _body_length(self) -> int:
         """How long the body is; two ways to say it, or two lengths, could be read differently by a proxy."""
         given = self.headers.get_all("content-length", [])
         if "transfer-encoding" in self.headers:
-            raise Refused(411, "send the length of the body, and no Transfer-Encoding")
+            raise RequestRejectedError(411, "send the length of the body, and no Transfer-Encoding")
         if len(given) != 1 or not given[0].isascii() or not given[0].isdigit():
-            raise Refused(411, "send the length of the body, once, as a whole number")
+            raise RequestRejectedError(411, "send the length of the body, once, as a whole number")
         if len(given[0]) > 12 or int(given[0]) > MAX_BODY:
-            raise Refused(413, f"the body has {given[0][:20]} bytes; at most {MAX_BODY}")
+            raise RequestRejectedError(413, f"the body has {given[0][:20]} bytes; at most {MAX_BODY}")
         return int(given[0])
 
-    def _refuse(self, refused: Refused) -> None:
+    def _send_problem(self, refused: RequestRejectedError) -> None:
         self.close_connection = True  # the rest of its body was not read
         body = {"type": "urn:mlplatform:problem:refused", "title": "The request cannot be answered"}
-        self._send(refused.status, {**body, "status": refused.status, "detail": str(refused)}, "problem+json")
+        self._send_json(refused.status, {**body, "status": refused.status, "detail": str(refused)}, "problem+json")
 
-    def _send(self, status: int, value: object, kind: str = "json") -> None:
+    def _send_json(self, status: int, value: object, kind: str = "json") -> None:
         content = json.dumps(value).encode()
         with suppress(OSError):
             self.send_response(status)
@@ -293,11 +316,11 @@ def make_server(
 ) -> EdgeServer:
     """A server bound to an address, not yet serving; port 0 takes a free one. Beyond loopback it needs a key."""
     if host not in LOOPBACK and not key:
-        raise Refused(401, f"{host} is not loopback: set {KEY_VARIABLE} to a key that clients must show")
+        raise RequestRejectedError(401, f"{host} is not loopback: set {KEY_VARIABLE} to a key that clients must show")
     return EdgeServer((host, port), model, key, clock)
 
 
-def run(server: EdgeServer) -> None:
+def serve_until_signal(server: EdgeServer) -> None:
     """Answer until SIGTERM or Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
@@ -318,8 +341,8 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         model = EdgeModel(asked.model, asked.threads, asked.polarity)
-        run(make_server(model, asked.host, asked.port, os.environ.get(KEY_VARIABLE, "")))
-    except Refused as refused:
+        serve_until_signal(make_server(model, asked.host, asked.port, os.environ.get(KEY_VARIABLE, "")))
+    except RequestRejectedError as refused:
         parser.error(str(refused))
 
 

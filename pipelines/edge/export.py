@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.data import ImageSet
-from pipelines.engines.executorch_engine import load_pte, lowered
-from pipelines.engines.inference_engine import Engine
-from pipelines.engines.log_suppression import quietly
-from pipelines.engines.onnx_engine import as_floats, checked_graph, load_onnx
-from pipelines.engines.onnxruntime_import import onnx_runtime
-from pipelines.engines.torch_engine import load, measure_latency
+from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.log_suppression import suppress_logs
+from pipelines.engines.onnx_engine import load_onnx_engine, to_network_input, validate_graph
+from pipelines.engines.onnxruntime_import import import_onnxruntime
+from pipelines.engines.torch_engine import load_torch_engine, measure_latency
 from pipelines.errors import DataError, ModelFormatError
 from registry.model_package import MODEL_FILE, ONNX_FILE
 
@@ -30,7 +30,7 @@ SERVER_FILES = {
 }
 """What answers with an ONNX file on a device, by its name there, and where it lies here; it needs nothing else."""
 CALIBRATION_ROWS = 256
-CALLS = 200
+LATENCY_CALLS = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Parity:
     p95_ms_pytorch: float
 
 
-def formats() -> tuple[str, ...]:
+def export_formats() -> tuple[str, ...]:
     """The formats that can be exported."""
     return get_args(EdgeFormat)
 
@@ -66,25 +66,25 @@ def export_file(
     DataError where int8 has no rows to learn its range.
     """
     if form == "executorch":
-        _written(out, lowered(folder / MODEL_FILE, classes))
+        _write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
         return
     if not (folder / ONNX_FILE).is_file():
         raise ModelFormatError(f"version {version} of {name} has no ONNX graph; train a new version, which gets one")
     content = (folder / ONNX_FILE).read_bytes()
-    checked_graph(content)
+    validate_graph(content)
     if form == "onnx-int8":
-        content = _quantised(content, rows)
-    _written(out, _named(content, classes, name, version))
+        content = _quantize_static(content, rows)
+    _write_atomically(out, _with_model_metadata(content, classes, name, version))
 
 
-def copy_server(folder: Path) -> None:
+def copy_edge_server(folder: Path) -> None:
     """Write the edge server's files into a folder, beside a model."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, source in SERVER_FILES.items():
-        _written(folder / name, (Path(__file__).parent.parent / source).read_bytes())
+        _write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
 
 
-def _written(out: Path, content: bytes) -> None:
+def _write_atomically(out: Path, content: bytes) -> None:
     """The file, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_suffix(f"{out.suffix}.part")
@@ -92,17 +92,17 @@ def _written(out: Path, content: bytes) -> None:
     draft.replace(out)
 
 
-def compare_file(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:
+def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:
     """The written file beside the version's PyTorch graph: answers on rows with truth, size and time per image."""
     if not len(rows):
         raise DataError("there are no rows to compare answers on; give at least one labelled row")
-    theirs = load(folder / MODEL_FILE, classes, threads=1)
+    theirs = load_torch_engine(folder / MODEL_FILE, classes, threads=1)
     if form == "executorch":
-        ours: Engine = load_pte(out, classes, theirs.height, theirs.width)
+        ours: InferenceEngine = load_executorch_engine(out, classes, theirs.height, theirs.width)
     else:
-        ours = load_onnx(out, classes, threads=1)
+        ours = load_onnx_engine(out, classes, threads=1)
     reference, found = theirs(rows.images), ours(rows.images)
-    times = {each: _spent(each) for each in (theirs, ours)}
+    times = {each: _latency_percentiles(each) for each in (theirs, ours)}
     return Parity(
         format=form,
         rows=len(rows),
@@ -119,12 +119,12 @@ def compare_file(out: Path, folder: Path, classes: tuple[str, ...], form: str, r
     )
 
 
-def _spent(model: Engine) -> tuple[float, float]:
-    spent = measure_latency(model, CALLS)
+def _latency_percentiles(model: InferenceEngine) -> tuple[float, float]:
+    spent = measure_latency(model, LATENCY_CALLS)
     return round(float(np.percentile(spent, 50)), 3), round(float(np.percentile(spent, 95)), 3)
 
 
-def _named(content: bytes, classes: tuple[str, ...], name: str, version: int) -> bytes:
+def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, version: int) -> bytes:
     import onnx
 
     model = onnx.load_model_from_string(content)
@@ -133,17 +133,17 @@ def _named(content: bytes, classes: tuple[str, ...], name: str, version: int) ->
     return made
 
 
-def _quantised(content: bytes, rows: ImageSet) -> bytes:
+def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
     """Weights and activations in int8, their ranges read from rows that are not judged on."""
     if not len(rows):
         raise DataError("int8 reads its ranges from pictures, and there are none; give some validation rows")
     import onnx
 
-    onnx_runtime()  # whose parts these are
+    import_onnxruntime()  # whose parts these are
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    floats = as_floats(rows.images[:CALIBRATION_ROWS])
+    floats = to_network_input(rows.images[:CALIBRATION_ROWS])
     name = onnx.load_model_from_string(content).graph.input[0].name
 
     class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -154,7 +154,7 @@ def _quantised(content: bytes, rows: ImageSet) -> bytes:
             batch = next(self._left, None)
             return None if batch is None else {name: batch}
 
-    with tempfile.TemporaryDirectory() as folder, quietly(""):  # the quantiser advises, and warns of its own code
+    with tempfile.TemporaryDirectory() as folder, suppress_logs(""):  # the quantiser advises, and warns of its own code
         given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
         given.write_bytes(content)
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-MOST_FIELDS: Final = 10
-LONGEST_FIELD: Final = 16 * 1024
-LONGEST_PART_HEADERS: Final = 4 * 1024
-LONGEST_CONTENT_TYPE: Final = 512
-LONGEST_BOUNDARY: Final = 200
-LONGEST_SHOWN: Final = 40
+MAX_FIELDS: Final = 10
+MAX_FIELD_BYTES: Final = 16 * 1024
+MAX_PART_HEADER_BYTES: Final = 4 * 1024
+MAX_CONTENT_TYPE_LENGTH: Final = 512
+MAX_BOUNDARY_LENGTH: Final = 200
+MAX_SHOWN_LENGTH: Final = 40
 _PARAMETER: Final = re.compile(r';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
 
@@ -23,7 +23,7 @@ class PayloadError(ValueError):
     """A body that cannot be used, and why."""
 
 
-class BrokenFormError(PayloadError):
+class MalformedFormError(PayloadError):
     """A multipart body that does not follow its own rules."""
 
 
@@ -32,7 +32,7 @@ class PayloadTooLargeError(PayloadError):
 
 
 @dataclass(frozen=True)
-class Amounts:
+class JsonLimits:
     """The most lists, objects and values that a JSON text may hold."""
 
     lists: int
@@ -40,7 +40,7 @@ class Amounts:
     values: int
 
     @classmethod
-    def of_pictures(cls, count: int, height: int, width: int) -> Amounts:
+    def for_images(cls, count: int, height: int, width: int) -> JsonLimits:
         """What so many pictures need as arrays of numbers, in any form that is taken, with room to spare."""
         return cls(count * (height + 4) + 1024, count + 1024, count * (height * width + 8) + 8192)
 
@@ -54,44 +54,44 @@ class Amounts:
 
 
 @dataclass(frozen=True)
-class Form:
+class MultipartForm:
     """The files of a form in their order, and its texts by name."""
 
     files: tuple[bytes, ...]
     fields: dict[str, str]
 
 
-def read_form(body: bytes, content_type: str, most_files: int) -> Form:
+def parse_form(body: bytes, content_type: str, max_files: int) -> MultipartForm:
     """Take a multipart/form-data body apart; raises PayloadError, and PayloadTooLargeError for too many parts."""
     mark = b"--" + _boundary(content_type)
     files, fields, texts = list[bytes](), dict[str, str](), 0
-    place = len(mark) if body.startswith(mark) else _after(body, mark, 0)[1]
+    place = len(mark) if body.startswith(mark) else _find_boundary(body, mark, 0)[1]
     while body[place : place + 2] != b"--":
-        begin = body.find(b"\r\n", place, place + LONGEST_BOUNDARY)
+        begin = body.find(b"\r\n", place, place + MAX_BOUNDARY_LENGTH)
         if begin < 0 or body[place:begin].strip(b" \t"):
-            raise BrokenFormError("the multipart form is broken: no line ends where a part begins")
-        stop = body.find(b"\r\n\r\n", begin, begin + LONGEST_PART_HEADERS)
+            raise MalformedFormError("the multipart form is broken: no line ends where a part begins")
+        stop = body.find(b"\r\n\r\n", begin, begin + MAX_PART_HEADER_BYTES)
         if stop < 0:
-            raise BrokenFormError(f"a part of the form has no end of headers within {LONGEST_PART_HEADERS} bytes")
-        name, is_file = _named(body[begin:stop])
-        end, place = _after(body, mark, stop + 2)
+            raise MalformedFormError(f"a part of the form has no end of headers within {MAX_PART_HEADER_BYTES} bytes")
+        name, is_file = _part_name(body[begin:stop])
+        end, place = _find_boundary(body, mark, stop + 2)
         content = body[stop + 4 : end]
         if is_file:
             files.append(content)
-            if len(files) > most_files:
-                raise PayloadTooLargeError(f"{len(files)} images in one request or more; at most {most_files}")
+            if len(files) > max_files:
+                raise PayloadTooLargeError(f"{len(files)} images in one request or more; at most {max_files}")
         else:
             texts += 1
-            if texts > MOST_FIELDS:
-                raise BrokenFormError(f"Too many fields in the multipart form; at most {MOST_FIELDS} are taken")
-            fields[name] = _text(content, name)
-    return Form(tuple(files), fields)
+            if texts > MAX_FIELDS:
+                raise MalformedFormError(f"Too many fields in the multipart form; at most {MAX_FIELDS} are taken")
+            fields[name] = _decode_field(content, name)
+    return MultipartForm(tuple(files), fields)
 
 
-def shown(value: object) -> str:
+def describe_value(value: object) -> str:
     """A value of JSON as an error tells it, never long: a text's beginning, a number, else what kind it is."""
     if isinstance(value, str):
-        return repr(value[:LONGEST_SHOWN])
+        return repr(value[:MAX_SHOWN_LENGTH])
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64):
@@ -100,26 +100,26 @@ def shown(value: object) -> str:
 
 
 def _boundary(content_type: str) -> bytes:
-    if len(content_type) > LONGEST_CONTENT_TYPE:
-        raise BrokenFormError(f"the content type is longer than {LONGEST_CONTENT_TYPE} characters")
+    if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+        raise MalformedFormError(f"the content type is longer than {MAX_CONTENT_TYPE_LENGTH} characters")
     boundary = _parameters(content_type).get("boundary", "")
-    if not 0 < len(boundary) <= LONGEST_BOUNDARY:
-        raise BrokenFormError(f"multipart/form-data needs a boundary of 1 to {LONGEST_BOUNDARY} characters")
+    if not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH:
+        raise MalformedFormError(f"multipart/form-data needs a boundary of 1 to {MAX_BOUNDARY_LENGTH} characters")
     try:
         return boundary.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise BrokenFormError("the boundary of the form is no header's text") from error
+        raise MalformedFormError("the boundary of the form is no header's text") from error
 
 
-def _after(body: bytes, mark: bytes, place: int) -> tuple[int, int]:
+def _find_boundary(body: bytes, mark: bytes, place: int) -> tuple[int, int]:
     """Where the next part's line begins and where it goes on behind the boundary."""
     found = body.find(b"\r\n" + mark, place)
     if found < 0:
-        raise BrokenFormError("the multipart form is broken or unfinished: a boundary is missing")
+        raise MalformedFormError("the multipart form is broken or unfinished: a boundary is missing")
     return found, found + 2 + len(mark)
 
 
-def _named(headers: bytes) -> tuple[str, bool]:
+def _part_name(headers: bytes) -> tuple[str, bool]:
     """The name of a part, and whether it is a file."""
     for line in headers.decode("utf-8", errors="replace").split("\r\n"):
         field, _, value = line.partition(":")
@@ -128,7 +128,7 @@ def _named(headers: bytes) -> tuple[str, bool]:
             if "name" not in found and "name*" not in found:
                 break
             return found.get("name", ""), "filename" in found or "filename*" in found
-    raise BrokenFormError('each part of the form needs a Content-Disposition with a "name"')
+    raise MalformedFormError('each part of the form needs a Content-Disposition with a "name"')
 
 
 def _parameters(header: str) -> dict[str, str]:
@@ -139,10 +139,10 @@ def _parameters(header: str) -> dict[str, str]:
     return found
 
 
-def _text(content: bytes, name: str) -> str:
-    if len(content) > LONGEST_FIELD:
-        raise PayloadTooLargeError(f"field {shown(name)} of the form is longer than {LONGEST_FIELD} bytes")
+def _decode_field(content: bytes, name: str) -> str:
+    if len(content) > MAX_FIELD_BYTES:
+        raise PayloadTooLargeError(f"field {describe_value(name)} of the form is longer than {MAX_FIELD_BYTES} bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PayloadError(f"field {shown(name)} of the form is not UTF-8 ({error.reason})") from error
+        raise PayloadError(f"field {describe_value(name)} of the form is not UTF-8 ({error.reason})") from error

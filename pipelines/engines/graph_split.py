@@ -21,7 +21,7 @@ _ACTIVATION: Final = ("aten.relu.default", "aten.relu_.default", "aten.silu.defa
 _NORM: Final = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
 
 
-class Halves(nn.Module):
+class SplitModel(nn.Module):
     """A model that answers logits, in two parts: `body` up to its last convolution block, `head` from there."""
 
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
@@ -39,32 +39,32 @@ def logits_module(module: nn.Module) -> nn.Module:
 
     Raises ModelFormatError where the model is neither an exported graph nor an `Exportable`.
     """
-    graph = _graph_of(module)
-    return _part(graph, _given(graph), _last(graph))
+    graph = _exported_graph(module)
+    return _subgraph(graph, _input_node(graph), _logits_node(graph))
 
 
-def halves(module: nn.Module) -> Halves:
+def split_at_last_conv(module: nn.Module) -> SplitModel:
     """The model without its last softmax, cut behind its last convolution (and the norm and activation after it).
 
     Raises ModelFormatError where there is no convolution.
     """
-    graph = _graph_of(module)
+    graph = _exported_graph(module)
     cut = next((node for node in reversed(graph.graph.nodes) if str(node.target) in _CONVOLUTION), None)
     if cut is None:
         raise ModelFormatError("the model has no convolution, so no picture of where it looks; use another model")
     while len(cut.users) == 1:
         [follower] = cut.users
-        first = _first_of_norm(follower)
+        first = _first_norm_output(follower)
         if first is not None:
             cut = first
         elif str(follower.target) in (*_ACTIVATION, *_NORM):
             cut = follower
         else:
             break
-    return Halves(_part(graph, _given(graph), cut), _part(graph, cut, _last(graph)))
+    return SplitModel(_subgraph(graph, _input_node(graph), cut), _subgraph(graph, cut, _logits_node(graph)))
 
 
-def _graph_of(module: nn.Module) -> fx.GraphModule:
+def _exported_graph(module: nn.Module) -> fx.GraphModule:
     if isinstance(module, fx.GraphModule):
         return module
     if isinstance(module, Exportable):
@@ -75,41 +75,41 @@ def _graph_of(module: nn.Module) -> fx.GraphModule:
     raise ModelFormatError(f"a {type(module).__name__} has no graph to cut; load the model from its file")
 
 
-def _first_of_norm(node: fx.Node) -> fx.Node | None:
+def _first_norm_output(node: fx.Node) -> fx.Node | None:
     """The first of several results, where a norm gives more than one."""
     if node.op == "call_function" and node.target is operator.getitem and node.args[1] == 0:
         return node
     return None
 
 
-def _given(module: fx.GraphModule) -> fx.Node:
+def _input_node(module: fx.GraphModule) -> fx.Node:
     given: list[fx.Node] = [node for node in module.graph.nodes if node.op == "placeholder"]
     return given[0]
 
 
-def _last(module: fx.GraphModule) -> fx.Node:
+def _logits_node(module: fx.GraphModule) -> fx.Node:
     """What the softmax is given, or what the graph answers where it has none."""
     answered: fx.Node = next(node for node in reversed(module.graph.nodes) if node.op == "output").all_input_nodes[0]
     return answered.all_input_nodes[0] if str(answered.target) in _SOFTMAX else answered
 
 
-def _part(module: fx.GraphModule, start: fx.Node, end: fx.Node) -> fx.GraphModule:
+def _subgraph(module: fx.GraphModule, start: fx.Node, end: fx.Node) -> fx.GraphModule:
     """The graph from one node to another on the same weights; raises ModelFormatError where others lead there, too."""
-    needed = _between(start, end)
+    needed = _nodes_between(start, end)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {start: graph.placeholder("given")}
     for node in module.graph.nodes:
         if node in needed and node is not start:
             if node.op == "placeholder":
                 raise ModelFormatError("the graph goes around its last convolution; this model cannot be cut there")
-            copies[node] = graph.node_copy(node, _found(copies))
+            copies[node] = graph.node_copy(node, _node_mapping(copies))
     graph.output(copies[end])
     part = fx.GraphModule(module, graph)
     part.recompile()
     return part
 
 
-def _between(start: fx.Node, end: fx.Node) -> set[fx.Node]:
+def _nodes_between(start: fx.Node, end: fx.Node) -> set[fx.Node]:
     found, waiting = {end}, [end]
     while waiting:
         node = waiting.pop()
@@ -119,5 +119,5 @@ def _between(start: fx.Node, end: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _found(copies: dict[fx.Node, fx.Node]) -> Callable[[fx.Node], fx.Node]:
+def _node_mapping(copies: dict[fx.Node, fx.Node]) -> Callable[[fx.Node], fx.Node]:
     return copies.__getitem__

@@ -25,7 +25,7 @@ GPU_FILE: Final = Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineConfig:
     """What computes answers: the library, where, and with how many intra-op threads per call."""
 
     engine: EngineName | Literal["auto"] = "auto"
@@ -33,7 +33,7 @@ class Choice:
     threads: int = 1
 
 
-class Engine(ABC):
+class InferenceEngine(ABC):
     """A model ready to answer; it holds no state between calls, so threads may share it."""
 
     name: EngineName = "torch"
@@ -44,13 +44,13 @@ class Engine(ABC):
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
-        self.check(images)
+        self.validate_images(images)
         if 0 < len(images) <= CHUNK_ROWS:
-            return self._checked_chunk(images)
-        parts = [self._checked_chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
+            return self._predict_validated_chunk(images)
+        parts = [self._predict_validated_chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
 
-    def check(self, images: NDArray[np.uint8]) -> None:
+    def validate_images(self, images: NDArray[np.uint8]) -> None:
         """Raise DataError unless the images are uint8 of shape (n, height, width)."""
         if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
             raise DataError(
@@ -58,8 +58,8 @@ class Engine(ABC):
                 f"give uint8 of shape (n, {self.height}, {self.width})"
             )
 
-    def _checked_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer = self._chunk(images)
+    def _predict_validated_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer = self._predict_chunk(images)
         if answer.shape != (len(images), len(self.classes)):
             raise ModelFormatError(
                 f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
@@ -68,25 +68,25 @@ class Engine(ABC):
         return answer
 
     @abstractmethod
-    def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of at most CHUNK_ROWS images."""
 
 
-def engine_of(choice: Choice) -> EngineName:
+def resolve_engine(config: EngineConfig) -> EngineName:
     """The engine a choice means: PyTorch where it says so or wants the GPU, ONNX Runtime otherwise."""
-    if choice.engine == "auto":
-        return "torch" if choice.device == "cuda" else "onnx"
-    return choice.engine
+    if config.engine == "auto":
+        return "torch" if config.device == "cuda" else "onnx"
+    return config.engine
 
 
-def device_of(choice: Choice) -> DeviceName:
+def resolve_device(config: EngineConfig) -> DeviceName:
     """Where PyTorch computes: as asked; `auto` takes the GPU where there is one."""
-    if choice.device == "auto":
-        return "cuda" if gpu_is_there() else "cpu"
-    return choice.device
+    if config.device == "auto":
+        return "cuda" if gpu_available() else "cpu"
+    return config.device
 
 
-def gpu_is_there() -> bool:
+def gpu_available() -> bool:
     """Whether PyTorch can use an NVIDIA GPU."""
     if not GPU_FILE.exists():
         return False
@@ -95,7 +95,7 @@ def gpu_is_there() -> bool:
     return torch.cuda.is_available()
 
 
-def engines_here() -> tuple[tuple[EngineName, DeviceName], ...]:
+def available_engines() -> tuple[tuple[EngineName, DeviceName], ...]:
     """Every engine and device this host can answer with."""
     on_cpu: list[tuple[EngineName, DeviceName]] = [(name, "cpu") for name in get_args(EngineName)]
-    return (*on_cpu, ("torch", "cuda")) if gpu_is_there() else tuple(on_cpu)
+    return (*on_cpu, ("torch", "cuda")) if gpu_available() else tuple(on_cpu)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quietly(*loggers: str) -> Iterator[None]:
+def suppress_logs(*loggers: str) -> Iterator[None]:
     """Let these loggers ("" is the root one) tell of errors only, and no warning be shown."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:

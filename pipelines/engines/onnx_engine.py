@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.engines.inference_engine import Engine
-from pipelines.engines.log_suppression import quietly
-from pipelines.engines.model_file import PASSING, model_bytes, unreadable
-from pipelines.engines.onnxruntime_import import onnx_runtime
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.log_suppression import suppress_logs
+from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
+from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.errors import ModelFormatError
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_BYTES: Final = 256 * 1024 * 1024
-MOST_APART: Final = 1e-4
+MAX_ABS_DIFFERENCE: Final = 1e-4
 """Largest difference of a probability between both engines that an export may have."""
-INPUT, OUTPUT = "images", "probabilities"
+INPUT_NAME, OUTPUT_NAME = "images", "probabilities"
 
 
-class OnnxPredictor(Engine):
+class OnnxEngine(InferenceEngine):
     """A model that ONNX Runtime answers, on the CPU."""
 
     name = "onnx"
@@ -43,15 +43,15 @@ class OnnxPredictor(Engine):
     ) -> None:
         super().__init__(classes, height, width)
         self._session = session
-        self._given, self._answered = session.get_inputs()[0].name, [session.get_outputs()[0].name]
+        self._input_name, self._output_names = session.get_inputs()[0].name, [session.get_outputs()[0].name]
 
-    def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        [answer] = self._session.run(self._answered, {self._given: as_floats(images)})
+    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images)})
         made: NDArray[np.float32] = answer
         return made
 
 
-def as_floats(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
     floats = images.astype(np.float32)
     floats /= np.float32(255.0)
@@ -64,10 +64,10 @@ def export_onnx(module: Exportable) -> bytes:
 
     example = torch.zeros((2, 1, module.height, module.width))
     # They name every optional library that is not installed, and each node they fold.
-    with quietly("torch.onnx", "onnx_ir", "onnxscript"):
+    with suppress_logs("torch.onnx", "onnx_ir", "onnxscript"):
         program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
         made = torch.onnx.export(
-            program, (example,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+            program, (example,), dynamo=True, input_names=[INPUT_NAME], output_names=[OUTPUT_NAME], verbose=False
         )
     if made is None:
         raise ModelFormatError("PyTorch's exporter made no ONNX graph")
@@ -75,43 +75,43 @@ def export_onnx(module: Exportable) -> bytes:
     return content
 
 
-def portable(module: Exportable, images: NDArray[np.uint8], answers: NDArray[np.float32]) -> bytes | None:
+def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> bytes | None:
     """The module's ONNX graph, if ONNX Runtime answers these images as PyTorch did; None, with the reason logged.
 
     A model without one is served by PyTorch, so a family with operators that cannot be exported is no failure.
     """
-    classes = tuple(str(number) for number in range(answers.shape[1]))
+    classes = tuple(str(number) for number in range(expected.shape[1]))
     try:
         content = export_onnx(module)
-        theirs = predictor_of(content, classes, threads=1)(images)
+        theirs = onnx_engine_from_bytes(content, classes, threads=1)(images)
     except Exception as error:  # noqa: BLE001 - the exporter raises anything; all mean one thing
         log.warning("no ONNX graph of this model (%s: %s): PyTorch will serve it", type(error).__name__, error)
         return None
-    apart = float(np.abs(theirs - answers).max(initial=0.0))
-    if not apart <= MOST_APART:
+    apart = float(np.abs(theirs - expected).max(initial=0.0))
+    if not apart <= MAX_ABS_DIFFERENCE:
         log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", apart)
         return None
     log.info("the ONNX graph answers within %.1e of PyTorch on %d images", apart, len(images))
     return content
 
 
-def load_onnx(path: Path, classes: tuple[str, ...], threads: int = 1) -> OnnxPredictor:
+def load_onnx_engine(path: Path, classes: tuple[str, ...], threads: int = 1) -> OnnxEngine:
     """Read an ONNX graph that is proved plain; raises ModelFormatError, or ModelUnreadableError for what passes."""
-    content = model_bytes(path)
+    content = read_model_bytes(path)
     try:
-        return predictor_of(content, classes, threads)
+        return onnx_engine_from_bytes(content, classes, threads)
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
-    except PASSING as error:
-        raise unreadable(path, error) from error
+    except TRANSIENT_ERRORS as error:
+        raise unreadable_error(path, error) from error
 
 
-def predictor_of(content: bytes, classes: tuple[str, ...], threads: int) -> OnnxPredictor:
+def onnx_engine_from_bytes(content: bytes, classes: tuple[str, ...], threads: int) -> OnnxEngine:
     """The graph in these bytes, ready to answer with so many intra-op threads."""
-    answers, height, width = checked_graph(content)
+    answers, height, width = validate_graph(content)
     if answers != len(classes):
         raise ModelFormatError(f"the graph answers {answers} classes, not {len(classes)}; name the right classes")
-    onnxruntime = onnx_runtime()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -119,14 +119,14 @@ def predictor_of(content: bytes, classes: tuple[str, ...], threads: int) -> Onnx
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except PASSING:
+    except TRANSIENT_ERRORS:
         raise
     except Exception as error:  # ONNX Runtime raises anything on a broken graph; all mean one thing
         raise ModelFormatError(f"not a graph ONNX Runtime can answer with: {error}; export it again") from error
-    return OnnxPredictor(session, classes, height, width)
+    return OnnxEngine(session, classes, height, width)
 
 
-def checked_graph(content: bytes) -> tuple[int, int, int]:
+def validate_graph(content: bytes) -> tuple[int, int, int]:
     """Number of answers, height and width of a plain graph; ModelFormatError names what is not plain."""
     if len(content) > MAX_BYTES:
         raise ModelFormatError(f"the ONNX graph has {len(content)} bytes; the limit is {MAX_BYTES}")
@@ -134,27 +134,27 @@ def checked_graph(content: bytes) -> tuple[int, int, int]:
 
     try:
         model = onnx.load_model_from_string(content)
-    except PASSING:
+    except TRANSIENT_ERRORS:
         raise
     except Exception as error:  # protobuf's own errors differ between its implementations
         raise ModelFormatError(f"not an ONNX graph ({len(content)} bytes: {error}); export it again") from error
     graph = model.graph
-    _refuse(bool(model.functions or model.training_info), "holds functions or training code")
-    _refuse(bool(graph.sparse_initializer), "holds sparse weights")
+    _reject_if(bool(model.functions or model.training_info), "holds functions or training code")
+    _reject_if(bool(graph.sparse_initializer), "holds sparse weights")
     for tensor in graph.initializer:
-        _refuse_outside(tensor)
+        _reject_external_data(tensor)
     for node in graph.node:
-        _refuse(node.domain not in ("", "ai.onnx"), f"uses the operator {node.domain}.{node.op_type}")
+        _reject_if(node.domain not in ("", "ai.onnx"), f"uses the operator {node.domain}.{node.op_type}")
         for attribute in node.attribute:
             nested = attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor")
-            _refuse(bool(nested), f"has a graph inside the operator {node.op_type}")
+            _reject_if(bool(nested), f"has a graph inside the operator {node.op_type}")
             for tensor in (attribute.t, *attribute.tensors):
-                _refuse_outside(tensor)
+                _reject_external_data(tensor)
     weights = {tensor.name for tensor in graph.initializer}
     given = [value for value in graph.input if value.name not in weights]
     if len(given) != 1 or len(graph.output) != 1:
         raise ModelFormatError(f"the graph has {len(given)} inputs and {len(graph.output)} outputs, not one of each")
-    images, answers = _sides(given[0]), _sides(graph.output[0])
+    images, answers = _declared_shape(given[0]), _declared_shape(graph.output[0])
     if len(images) != 4 or images[0] or images[1] != 1 or not all(images[2:]) or len(answers) != 2 or answers[0]:
         raise ModelFormatError(
             f"the graph takes {images} and answers {answers} (0: any); "
@@ -163,17 +163,17 @@ def checked_graph(content: bytes) -> tuple[int, int, int]:
     return answers[1], images[2], images[3]
 
 
-def _sides(value: onnx.ValueInfoProto) -> list[int]:
+def _declared_shape(value: onnx.ValueInfoProto) -> list[int]:
     """The declared shape; 0 where any size fits."""
     return [side.dim_value for side in value.type.tensor_type.shape.dim]
 
 
-def _refuse_outside(tensor: onnx.TensorProto) -> None:
+def _reject_external_data(tensor: onnx.TensorProto) -> None:
     outside = bool(tensor.external_data) or tensor.data_location == tensor.EXTERNAL
-    _refuse(outside, f"keeps the tensor {tensor.name[:60]!r} in another file")
+    _reject_if(outside, f"keeps the tensor {tensor.name[:60]!r} in another file")
 
 
-def _refuse(bad: bool, what: str) -> None:
+def _reject_if(bad: bool, what: str) -> None:
     if bad:
         raise ModelFormatError(
             f"refused to load the ONNX graph: it {what}; load only models that this platform exported"

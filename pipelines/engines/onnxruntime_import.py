@@ -9,19 +9,19 @@ import os
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-UNTRACKED: Final = {"ORT_DISABLE_TELEMETRY": "1"}
+TELEMETRY_OFF: Final = {"ORT_DISABLE_TELEMETRY": "1"}
 """What must stand in the environment before the first import, unless somebody set it otherwise."""
 
 
-def leave_untracked(environ: MutableMapping[str, str]) -> None:
+def disable_telemetry(environ: MutableMapping[str, str]) -> None:
     """Set what keeps ONNX Runtime silent; a value that is there and not empty stays."""
-    for name, value in UNTRACKED.items():
+    for name, value in TELEMETRY_OFF.items():
         environ[name] = environ.get(name) or value
 
 
-def onnx_runtime() -> Any:  # noqa: ANN401 - the library has no types
+def import_onnxruntime() -> Any:  # noqa: ANN401 - the library has no types
     """The library."""
-    leave_untracked(os.environ)
+    disable_telemetry(os.environ)
     import onnxruntime
 
     return onnxruntime

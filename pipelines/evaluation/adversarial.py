@@ -25,8 +25,8 @@ def fgsm(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, epsilon
 
     `network` answers logits. Raises DataError for an epsilon outside 0 to 1.
     """
-    _check(epsilon)
-    return _each(images, labels, lambda x, y: _step(network, x, x, y, epsilon, epsilon))
+    _check_epsilon(epsilon)
+    return _in_chunks(images, labels, lambda x, y: _gradient_step(network, x, x, y, epsilon, epsilon))
 
 
 def pgd(
@@ -42,14 +42,14 @@ def pgd(
 
     A picture that was misread on the way stays as it was then. `network` answers logits.
     """
-    _check(epsilon)
+    _check_epsilon(epsilon)
     generator = torch.Generator().manual_seed(seed)
 
     def climb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         start = (torch.rand(x.shape, generator=generator) * 2 - 1) * epsilon
         at, best = (x + start).clamp(0, 1), x.clone()
         for _ in range(steps):
-            at = _step(network, x, at, y, epsilon, 2.5 * epsilon / steps)
+            at = _gradient_step(network, x, at, y, epsilon, 2.5 * epsilon / steps)
             with torch.no_grad():
                 fooled = network(at).argmax(1) != y
             best[fooled] = at[fooled]
@@ -58,10 +58,10 @@ def pgd(
         best[unfooled] = at[unfooled]
         return best
 
-    return _each(images, labels, climb)
+    return _in_chunks(images, labels, climb)
 
 
-def right_under(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> int:
+def count_correct(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> int:
     """How many of the pictures are read right."""
     with torch.inference_mode():
         parts = [
@@ -71,7 +71,7 @@ def right_under(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
     return sum(parts)
 
 
-def _step(
+def _gradient_step(
     network: nn.Module, clean: torch.Tensor, at: torch.Tensor, labels: torch.Tensor, epsilon: float, size: float
 ) -> torch.Tensor:
     at = at.detach().requires_grad_(True)
@@ -81,11 +81,11 @@ def _step(
     return torch.clamp(torch.clamp(moved, clean - epsilon, clean + epsilon), 0, 1)
 
 
-def _each(images: torch.Tensor, labels: torch.Tensor, attack: _Attack) -> torch.Tensor:
+def _in_chunks(images: torch.Tensor, labels: torch.Tensor, attack: _Attack) -> torch.Tensor:
     parts = [attack(x, y) for x, y in zip(torch.split(images, CHUNK), torch.split(labels, CHUNK), strict=True)]
     return torch.cat(parts) if parts else images
 
 
-def _check(epsilon: float) -> None:
+def _check_epsilon(epsilon: float) -> None:
     if not 0 <= epsilon <= 1:
         raise DataError(f"epsilon is {epsilon}; give a share of the range from black to white, 0 to 1")

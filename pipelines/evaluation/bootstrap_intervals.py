@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.classification_scores import SMALLEST_PROBABILITY
+from pipelines.evaluation.classification_scores import MIN_PROBABILITY
 
 DRAWS = 400
-Limits = dict[str, tuple[float, float]]
+Intervals = dict[str, tuple[float, float]]
 
 
-def intervals(
+def bootstrap_intervals(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, seed: int = 0, draws: int = DRAWS
-) -> Limits:
+) -> Intervals:
     """95 % percentile intervals of a judgement's scores, by their names in `Judgement.as_metrics` without the prefix.
 
     Rows are drawn again with replacement (Efron 1979). Calibration errors get none: rows that are drawn twice look
@@ -23,7 +23,7 @@ def intervals(
     rows, classes = probabilities.shape
     exact = probabilities.astype(np.float64)
     answers = exact.argmax(axis=1)
-    loss = -np.log(np.maximum(exact[np.arange(rows), labels], SMALLEST_PROBABILITY))
+    loss = -np.log(np.maximum(exact[np.arange(rows), labels], MIN_PROBABILITY))
     distance = np.square(exact - np.eye(classes)[labels]).sum(axis=1)
     seen = []
     for _ in range(draws):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
-from registry.calibration_metrics import calibration_error, debiased_error
+from registry.calibration_metrics import calibration_error, debiased_calibration_error
 
-SMALLEST_PROBABILITY = 1e-12
-Z95 = NormalDist().inv_cdf(0.975)
+MIN_PROBABILITY = 1e-12
+Z_95 = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class ClassificationScores:
     """How a model fared on rows whose truth is known."""
 
     n: int
@@ -75,17 +75,19 @@ class Judgement:
         return metrics
 
 
-def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Judgement:
+def score_predictions(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: tuple[str, ...]
+) -> ClassificationScores:
     """Compare probabilities (n, classes) with the truth, a class index per row."""
     _check(probabilities, labels, len(classes))
     answers = probabilities.argmax(axis=1)
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, answers), 1)
     rows, right = len(labels), int(confusion.trace())
-    low, high = wilson(right, rows)
-    scores = tuple(_score(name, confusion, index) for index, name in enumerate(classes))
+    low, high = wilson_interval(right, rows)
+    scores = tuple(_class_score(name, confusion, index) for index, name in enumerate(classes))
     of_truth = probabilities[np.arange(rows), labels].astype(np.float64)
-    return Judgement(
+    return ClassificationScores(
         n=rows,
         accuracy=right / rows,
         accuracy_low=low,
@@ -93,37 +95,37 @@ def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classe
         confusion=confusion,
         per_class=scores,
         macro_f1=float(np.mean([score.f1 for score in scores if score.n])),
-        nll=float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean()),
+        nll=float(-np.log(np.maximum(of_truth, MIN_PROBABILITY)).mean()),
         brier=float(np.square(probabilities - np.eye(len(classes))[labels]).sum(axis=1).mean()),
         calibration_error=calibration_error(probabilities.max(axis=1), answers == labels),
-        calibration_error_debiased=debiased_error(probabilities.max(axis=1), answers == labels),
+        calibration_error_debiased=debiased_calibration_error(probabilities.max(axis=1), answers == labels),
     )
 
 
-def confused_pairs(judgement: Judgement, most: int = 10) -> tuple[tuple[int, int, int], ...]:
+def confused_pairs(scores: ClassificationScores, limit: int = 10) -> tuple[tuple[int, int, int], ...]:
     """The most frequent mistakes as (truth, answer, rows), class indices; the most frequent first."""
-    wrong = judgement.confusion.copy()
+    wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     width = wrong.shape[1]
     pairs = [(int(at // width), int(at % width), int(wrong.flat[at])) for at in order]
     return tuple(pair for pair in pairs if pair[2])
 
 
-def wilson(right: int, rows: int) -> tuple[float, float]:
+def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927); without rows it is everything from 0 to 1."""
     if rows == 0:
         return 0.0, 1.0
-    share, square = right / rows, Z95 * Z95
+    share, square = correct / rows, Z_95 * Z_95
     centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = Z95 / (1 + square / rows) * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows))
+    half = Z_95 / (1 + square / rows) * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows))
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
-def _score(name: str, confusion: NDArray[np.int64], index: int) -> ClassScore:
+def _class_score(name: str, confusion: NDArray[np.int64], index: int) -> ClassScore:
     right, rows = int(confusion[index, index]), int(confusion[index].sum())
     answered = int(confusion[:, index].sum())
-    low, high = wilson(right, rows)
+    low, high = wilson_interval(right, rows)
     return ClassScore(
         name=name,
         n=rows,

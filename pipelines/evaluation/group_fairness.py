@@ -17,9 +17,9 @@ from pipelines.errors import DataError
 from registry.gate.paired_comparison import exact_bounds, holm, square_and_add
 
 ALPHA = 0.05
-LEAST_ROWS = 20
+MIN_GROUP_ROWS = 20
 """A group of fewer rows is listed, and neither tested nor part of the gap."""
-DRAWS = 2000
+SIMULATIONS = 2000
 
 Flags = NDArray[np.bool_]
 
@@ -31,7 +31,7 @@ class GroupScore:
     group: str
     of_class: str
     rows: int
-    right: int
+    correct: int
     low: float
     high: float
     """Exact 95 % interval of its accuracy (Clopper-Pearson)."""
@@ -43,11 +43,11 @@ class GroupScore:
     @property
     def accuracy(self) -> float:
         """Share of rows read right."""
-        return self.right / self.rows
+        return self.correct / self.rows
 
 
 @dataclass(frozen=True)
-class Tail:
+class WorstDecile:
     """The tenth of the groups that fared worst, beside what chance alone would show."""
 
     groups: int
@@ -60,7 +60,7 @@ class Tail:
 
 
 @dataclass(frozen=True)
-class Fairness:
+class FactorFairness:
     """How a model fared by one factor, such as the series a writer belongs to."""
 
     factor: str
@@ -72,7 +72,7 @@ class Fairness:
     gap_low: float
     gap_high: float
     """95 % interval of the gap between those two (Newcombe). They are picked as extremes of many."""
-    tail: Tail | None
+    tail: WorstDecile | None
     """Where there are twenty groups or more."""
 
     def as_metrics(self) -> dict[str, float]:
@@ -90,37 +90,39 @@ class Fairness:
         return found
 
 
-def by_group(
-    right: Flags, labels: NDArray[np.int64], tags: Sequence[str], classes: Sequence[str], factor: str
-) -> Fairness:
+def compare_groups(
+    correct: Flags, labels: NDArray[np.int64], group_tags: Sequence[str], classes: Sequence[str], factor: str
+) -> FactorFairness:
     """Compare the groups of one factor: `tags` names the group of each of n rows, "" for none.
 
     Raises DataError where no row has a group or the lengths differ.
     """
-    groups = np.array(tags, dtype=np.str_)
-    if not len(right) == len(labels) == len(groups) or not (groups != "").any():
+    groups = np.array(group_tags, dtype=np.str_)
+    if not len(correct) == len(labels) == len(groups) or not (groups != "").any():
         raise DataError(
-            f"{len(right)} answers, {len(labels)} labels and {len(groups)} tags of {factor!r} make no groups; "
+            f"{len(correct)} answers, {len(labels)} labels and {len(groups)} tags of {factor!r} make no groups; "
             "give one of each per row, and a tag to some"
         )
     known = groups != ""
-    right, labels, groups = right[known], labels[known], groups[known]
+    correct, labels, groups = correct[known], labels[known], groups[known]
     names = sorted(set(groups.tolist()))
-    scores = _tested([_score(right, groups == name, np.ones(len(right), dtype=bool), name, "") for name in names])
+    scores = _with_holm_correction(
+        [_score(correct, groups == name, np.ones(len(correct), dtype=bool), name, "") for name in names]
+    )
     cells: list[tuple[GroupScore, bool]] = []
     few = len(names) <= 2 * len(classes)
     for index, of_class in enumerate(classes if few and len(names) > 1 else ()):
         among = labels == index
         cells += [
-            _score(right, groups == name, among, name, of_class) for name in names if (among & (groups == name)).any()
+            _score(correct, groups == name, among, name, of_class) for name in names if (among & (groups == name)).any()
         ]
-    best, worst = _extremes(scores)
+    best, worst = _best_and_worst(scores)
     gap, limits = 0.0, (0.0, 0.0)
     if best is not None and worst is not None:
         gap = best.accuracy - worst.accuracy
         limits = square_and_add((best.accuracy, best.low, best.high), (worst.accuracy, worst.low, worst.high))
     tail = _worst_decile(scores) if len(scores) >= 20 else None
-    return Fairness(factor, scores, _tested(cells), gap, *limits, tail)
+    return FactorFairness(factor, scores, _with_holm_correction(cells), gap, *limits, tail)
 
 
 def _score(right: Flags, inside: Flags, among: Flags, group: str, of_class: str) -> tuple[GroupScore, bool]:
@@ -128,7 +130,7 @@ def _score(right: Flags, inside: Flags, among: Flags, group: str, of_class: str)
     mine, others = right[inside & among], right[~inside & among]
     hits, rows = int(mine.sum()), len(mine)
     low, high = exact_bounds(hits, rows, ALPHA / 2)
-    tested = rows >= LEAST_ROWS and len(others) >= LEAST_ROWS
+    tested = rows >= MIN_GROUP_ROWS and len(others) >= MIN_GROUP_ROWS
     p_value = 1.0
     if tested:
         table = [[hits, rows - hits], [int(others.sum()), len(others) - int(others.sum())]]
@@ -136,32 +138,32 @@ def _score(right: Flags, inside: Flags, among: Flags, group: str, of_class: str)
     return GroupScore(group, of_class, rows, hits, low, high, p_value, False), tested
 
 
-def _tested(scores: Sequence[tuple[GroupScore, bool]]) -> tuple[GroupScore, ...]:
+def _with_holm_correction(scores: Sequence[tuple[GroupScore, bool]]) -> tuple[GroupScore, ...]:
     family = [score for score, tested in scores if tested]
     rejected = dict(zip(map(id, family), holm([each.p_value for each in family], ALPHA), strict=True))
-    return tuple(_marked(score, rejected.get(id(score), False)) for score, _ in scores)
+    return tuple(_with_difference(score, rejected.get(id(score), False)) for score, _ in scores)
 
 
-def _marked(score: GroupScore, differs: bool) -> GroupScore:
+def _with_difference(score: GroupScore, differs: bool) -> GroupScore:
     return GroupScore(
-        score.group, score.of_class, score.rows, score.right, score.low, score.high, score.p_value, differs
+        score.group, score.of_class, score.rows, score.correct, score.low, score.high, score.p_value, differs
     )
 
 
-def _extremes(scores: Sequence[GroupScore]) -> tuple[GroupScore | None, GroupScore | None]:
-    full = sorted((each for each in scores if each.rows >= LEAST_ROWS), key=lambda each: each.accuracy)
+def _best_and_worst(scores: Sequence[GroupScore]) -> tuple[GroupScore | None, GroupScore | None]:
+    full = sorted((each for each in scores if each.rows >= MIN_GROUP_ROWS), key=lambda each: each.accuracy)
     return (full[-1], full[0]) if len(full) > 1 else (None, None)
 
 
-def _worst_decile(scores: Sequence[GroupScore], seed: int = 0) -> Tail:
+def _worst_decile(scores: Sequence[GroupScore], seed: int = 0) -> WorstDecile:
     """Mean accuracy of the worst tenth of groups; picked as the worst, so it is held against chance."""
     rows = np.array([each.rows for each in scores])
-    shares = np.array([each.right for each in scores]) / rows
+    shares = np.array([each.correct for each in scores]) / rows
     worst = max(1, len(scores) // 10)
     seen = float(np.sort(shares)[:worst].mean())
-    whole = sum(each.right for each in scores) / int(rows.sum())
-    drawn = np.random.default_rng(seed).binomial(rows, whole, (DRAWS, len(rows))) / rows
+    whole = sum(each.correct for each in scores) / int(rows.sum())
+    drawn = np.random.default_rng(seed).binomial(rows, whole, (SIMULATIONS, len(rows))) / rows
     tails = np.sort(drawn, axis=1)[:, :worst].mean(axis=1)
     low, high = np.quantile(tails, [ALPHA / 2, 1 - ALPHA / 2])
-    p_value = (1 + int((tails <= seen).sum())) / (DRAWS + 1)
-    return Tail(worst, seen, float(low), float(high), p_value)
+    p_value = (1 + int((tails <= seen).sum())) / (SIMULATIONS + 1)
+    return WorstDecile(worst, seen, float(low), float(high), p_value)

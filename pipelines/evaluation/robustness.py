@@ -11,68 +11,70 @@ from torch import nn
 
 from pipelines.data import ImageSet
 from pipelines.engines.graph_split import logits_module
-from pipelines.engines.torch_engine import Predictor, as_batch
-from pipelines.evaluation.adversarial import fgsm, pgd, right_under
-from pipelines.evaluation.classification_scores import wilson
-from pipelines.image.corruptions import LEVELS, corrupted
+from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
+from pipelines.evaluation.classification_scores import wilson_interval
+from pipelines.image.corruptions import SEVERITIES, corrupt
 
-CHEAP_ROWS = 200
-CHEAP_ATTACKED = 100
-CHEAP_EPSILONS = (0.05, 0.1)
-CHEAP_PGD_STEPS = 10
+QUICK_ROWS = 200
+QUICK_ATTACKED_ROWS = 100
+QUICK_EPSILONS = (0.05, 0.1)
+QUICK_PGD_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Bearing:
+class RobustnessScore:
     """How many of the rows were read right under one kind of harm at one level (or epsilon)."""
 
     kind: str
     level: float
-    right: int
+    correct: int
     rows: int
 
     @property
     def accuracy(self) -> float:
         """Share of rows read right."""
-        return self.right / self.rows
+        return self.correct / self.rows
 
     @property
-    def limits(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """Its 95 % interval (Wilson)."""
-        return wilson(self.right, self.rows)
+        return wilson_interval(self.correct, self.rows)
 
     @property
-    def metric(self) -> str:
+    def metric_name(self) -> str:
         """Its stable name for a tracking server, without a prefix."""
         return f"{self.kind}_{self.level:g}".replace(" ", "_").replace(".", "p")
 
 
-def under_corruptions(made: Predictor, rows: ImageSet, levels: Sequence[int] = (1, 2, 3)) -> tuple[Bearing, ...]:
+def corruption_robustness(
+    model: TorchEngine, rows: ImageSet, levels: Sequence[int] = (1, 2, 3)
+) -> tuple[RobustnessScore, ...]:
     """Every kind of corruption at each level, on these rows."""
     found = []
-    for kind in LEVELS:
+    for kind in SEVERITIES:
         for level in levels:
-            answers = made(corrupted(rows.images, kind, level)).argmax(axis=1)
-            found.append(Bearing(kind, level, int((answers == rows.labels).sum()), len(rows)))
+            answers = model(corrupt(rows.images, kind, level)).argmax(axis=1)
+            found.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
     return tuple(found)
 
 
-def under_attack(
-    network: nn.Module, rows: ImageSet, epsilons: Sequence[float], *, steps: int = CHEAP_PGD_STEPS
-) -> tuple[Bearing, ...]:
+def adversarial_robustness(
+    network: nn.Module, rows: ImageSet, epsilons: Sequence[float], *, steps: int = QUICK_PGD_STEPS
+) -> tuple[RobustnessScore, ...]:
     """FGSM and PGD of some steps at each epsilon against a network of logits, on these rows."""
-    images, labels = as_batch(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
     found = []
     for epsilon in epsilons:
-        once = right_under(network, fgsm(network, images, labels, epsilon), labels)
-        many = right_under(network, pgd(network, images, labels, epsilon, steps=steps), labels)
-        found += [Bearing("fgsm", epsilon, once, len(rows)), Bearing("pgd", epsilon, many, len(rows))]
+        once = count_correct(network, fgsm(network, images, labels, epsilon), labels)
+        many = count_correct(network, pgd(network, images, labels, epsilon, steps=steps), labels)
+        found += [RobustnessScore("fgsm", epsilon, once, len(rows)), RobustnessScore("pgd", epsilon, many, len(rows))]
     return tuple(found)
 
 
-def cheap_look(made: Predictor, golden: ImageSet) -> tuple[Bearing, ...]:
+def quick_robustness(model: TorchEngine, golden: ImageSet) -> tuple[RobustnessScore, ...]:
     """What every run can afford: corruptions at levels 1 and 3 and attacks at two epsilons, on rows drawn by hash."""
     by_hash = np.argsort(np.array(golden.ids), kind="stable")  # a file's order may go by who wrote it
-    some, few = golden.take(by_hash[:CHEAP_ROWS]), golden.take(by_hash[:CHEAP_ATTACKED])
-    corruptions = under_corruptions(made, some, (1, 3))
-    return (*corruptions, *under_attack(logits_module(made.module), few, CHEAP_EPSILONS))
+    some, few = golden.take(by_hash[:QUICK_ROWS]), golden.take(by_hash[:QUICK_ATTACKED_ROWS])
+    corruptions = corruption_robustness(model, some, (1, 3))
+    return (*corruptions, *adversarial_robustness(logits_module(model.module), few, QUICK_EPSILONS))

@@ -12,8 +12,8 @@ from scipy import optimize
 
 from pipelines.errors import DataError
 
-COLDEST, HOTTEST = 0.2, 10.0
-STRAY = 0.3
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.2, 10.0
+LOG_TEMPERATURE_SD = 0.3
 """How far the logarithm of a temperature usually strays from 0 (standard deviation)."""
 
 
@@ -36,8 +36,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
         cold = exact / np.exp(log_temperature)
         top = cold.max(axis=1, keepdims=True)
         total = top[:, 0] + np.log(np.exp(cold - top).sum(axis=1))
-        prior = (log_temperature / STRAY) ** 2 / 2
+        prior = (log_temperature / LOG_TEMPERATURE_SD) ** 2 / 2
         return float(total.sum() - wanted / np.exp(log_temperature) + prior)
 
-    found = optimize.minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    found = optimize.minimize_scalar(loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded")
     return round(float(np.exp(found.x)), 4)

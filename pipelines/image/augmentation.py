@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pipelines.recipe import Augmentation
 
-REACH = 4.0
+WARP_SMOOTHNESS = 4.0
 """Pixels over which the smooth warp changes its mind: the standard deviation of the bell that spreads each push."""
 
 
@@ -19,11 +19,11 @@ def augment(batch: torch.Tensor, amount: Augmentation, generator: torch.Generato
 
     Draws come from the generator alone; it lives on the batch's device.
     """
-    moved = _moved(batch, amount, generator) if _moves(amount) else batch
+    moved = _transform_geometry(batch, amount, generator) if _has_geometry(amount) else batch
     if amount.stroke:
-        moved = _stroked(moved, amount.stroke * (2 * _draws((len(moved), 1, 1, 1), generator) - 1))
+        moved = _change_strokes(moved, amount.stroke * (2 * _uniform((len(moved), 1, 1, 1), generator) - 1))
     if amount.contrast:
-        kept = 1 - amount.contrast * _draws((len(moved), 1, 1, 1), generator)
+        kept = 1 - amount.contrast * _uniform((len(moved), 1, 1, 1), generator)
         means = moved.mean(dim=(2, 3), keepdim=True)
         moved = means + kept * (moved - means)
     if amount.noise:
@@ -32,13 +32,13 @@ def augment(batch: torch.Tensor, amount: Augmentation, generator: torch.Generato
     return moved
 
 
-def _moves(amount: Augmentation) -> bool:
+def _has_geometry(amount: Augmentation) -> bool:
     return any((amount.rotation, amount.shift, amount.zoom, amount.stretch, amount.shear, amount.elastic))
 
 
-def _moved(batch: torch.Tensor, amount: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def _transform_geometry(batch: torch.Tensor, amount: Augmentation, generator: torch.Generator) -> torch.Tensor:
     rows, _, height, width = batch.shape
-    draws = _draws((5, rows), generator) * 2 - 1
+    draws = _uniform((5, rows), generator) * 2 - 1
     angle = draws[0] * math.radians(amount.rotation)
     slant = torch.tan(draws[1] * math.radians(amount.shear))
     scale = 1 + draws[2] * amount.zoom
@@ -49,35 +49,35 @@ def _moved(batch: torch.Tensor, amount: Augmentation, generator: torch.Generator
     theta[:, 0, 0], theta[:, 0, 1] = cosine, (slant * cosine - sine) / aspect
     theta[:, 1, 0], theta[:, 1, 1] = sine * aspect, slant * sine + cosine
     if amount.stretch:
-        theta[:, :, :2] *= 1 + amount.stretch * (2 * _draws((rows, 1, 2), generator) - 1)
+        theta[:, :, :2] *= 1 + amount.stretch * (2 * _uniform((rows, 1, 2), generator) - 1)
     theta[:, 0, 2] = draws[3] * (2 * amount.shift / width)
     theta[:, 1, 2] = draws[4] * (2 * amount.shift / height)
     grid = functional.affine_grid(theta, list(batch.shape), align_corners=False)
     if amount.elastic:
-        grid = grid + _warp(rows, height, width, amount.elastic, generator)
+        grid = grid + _elastic_field(rows, height, width, amount.elastic, generator)
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
 
 
-def _warp(rows: int, height: int, width: int, spread: float, generator: torch.Generator) -> torch.Tensor:
+def _elastic_field(rows: int, height: int, width: int, spread: float, generator: torch.Generator) -> torch.Tensor:
     """Smooth random pushes (n, h, w, 2), in units of half the image, of this standard deviation in pixels.
 
     Normal draws on a coarse net, spread by bells: what blurring a draw for every pixel would give, at a tenth the cost.
     """
-    down, across = _bells(height).to(generator.device), _bells(width).to(generator.device)
+    down, across = _gaussian_basis(height).to(generator.device), _gaussian_basis(width).to(generator.device)
     net = torch.randn((rows, 2, down.shape[1], across.shape[1]), generator=generator, device=generator.device)
     pushes = spread * (down @ net @ across.T)
     return torch.stack((pushes[:, 0] * (2 / width), pushes[:, 1] * (2 / height)), dim=3)
 
 
 @lru_cache(maxsize=8)
-def _bells(side: int) -> torch.Tensor:
+def _gaussian_basis(side: int) -> torch.Tensor:
     """How much each knot of the net moves each pixel (side, knots); the squares of a row sum to 1."""
-    knots = torch.arange(-REACH, side + REACH, REACH / 2 * 1.5)
-    bells = torch.exp(-(((torch.arange(side)[:, None] - knots[None, :]) / REACH) ** 2) / 2)
+    knots = torch.arange(-WARP_SMOOTHNESS, side + WARP_SMOOTHNESS, WARP_SMOOTHNESS / 2 * 1.5)
+    bells = torch.exp(-(((torch.arange(side)[:, None] - knots[None, :]) / WARP_SMOOTHNESS) ** 2) / 2)
     return bells / bells.square().sum(dim=1, keepdim=True).sqrt()
 
 
-def _stroked(batch: torch.Tensor, thickness: torch.Tensor) -> torch.Tensor:
+def _change_strokes(batch: torch.Tensor, thickness: torch.Tensor) -> torch.Tensor:
     """Towards the brightest of the neighbourhood where thickness (n, 1, 1, 1) is above 0, else towards the darkest."""
     way = torch.where(thickness < 0, -1.0, 1.0)
     bright = batch * way
@@ -87,5 +87,5 @@ def _stroked(batch: torch.Tensor, thickness: torch.Tensor) -> torch.Tensor:
     return batch + thickness.abs() * (most * way - batch)
 
 
-def _draws(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)

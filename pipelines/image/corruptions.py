@@ -16,9 +16,9 @@ from pipelines.data import content_hash
 from pipelines.errors import DataError
 
 Images = NDArray[np.uint8]
-Lights = NDArray[np.float64]
+FloatImages = NDArray[np.float64]
 
-LEVELS: Final[dict[str, tuple[float, float, float]]] = {
+SEVERITIES: Final[dict[str, tuple[float, float, float]]] = {
     "noise": (25.0, 50.0, 75.0),
     "blur": (1 / 28, 1.5 / 28, 2 / 28),
     "shift": (2 / 28, 3 / 28, 4 / 28),
@@ -33,30 +33,32 @@ and width. Rotation: degrees, either way. Contrast: the share that is left. Stro
 thickest 3x3 neighbour."""
 
 
-def corrupted(images: Images, kind: str, level: int) -> Images:
+def corrupt(images: Images, kind: str, level: int) -> Images:
     """The images (n, height, width) under one kind at level 1, 2 or 3; raises DataError for any other."""
-    if kind not in LEVELS or level not in (1, 2, 3):
-        raise DataError(f"corruption {kind!r} at level {level} is not known; kinds: {', '.join(LEVELS)}; levels 1 to 3")
+    if kind not in SEVERITIES or level not in (1, 2, 3):
+        raise DataError(
+            f"corruption {kind!r} at level {level} is not known; kinds: {', '.join(SEVERITIES)}; levels 1 to 3"
+        )
     if not len(images):
         return images
     draws = [np.random.default_rng(int(content_hash(image)[:16], 16)) for image in images]
-    changed = _HOW[kind](images.astype(np.float64), LEVELS[kind][level - 1], draws)
+    changed = _CORRUPTIONS[kind](images.astype(np.float64), SEVERITIES[kind][level - 1], draws)
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
-def _noise(images: Lights, amount: float, draws: list[np.random.Generator]) -> Lights:
+def _noise(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     return images + np.stack([draw.normal(0.0, amount, images.shape[1:]) for draw in draws])
 
 
-def _blur(images: Lights, amount: float, _draws: list[np.random.Generator]) -> Lights:
+def _blur(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
     from scipy import ndimage  # takes a moment to import
 
     width = amount * images.shape[1]
-    blurred: Lights = ndimage.gaussian_filter(images, (0, width, width), mode="nearest")
+    blurred: FloatImages = ndimage.gaussian_filter(images, (0, width, width), mode="nearest")
     return blurred
 
 
-def _shift(images: Lights, amount: float, draws: list[np.random.Generator]) -> Lights:
+def _shift(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     """A step in each direction, either way; the ground's black fills the gap."""
     _, height, width = images.shape
     down, right = max(1, round(amount * height)), max(1, round(amount * width))
@@ -68,7 +70,7 @@ def _shift(images: Lights, amount: float, draws: list[np.random.Generator]) -> L
     return np.stack(moved)
 
 
-def _rotation(images: Lights, amount: float, draws: list[np.random.Generator]) -> Lights:
+def _rotation(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     from scipy import ndimage  # takes a moment to import
 
     turned = [
@@ -78,13 +80,13 @@ def _rotation(images: Lights, amount: float, draws: list[np.random.Generator]) -
     return np.stack(turned)
 
 
-def _contrast(images: Lights, amount: float, _draws: list[np.random.Generator]) -> Lights:
+def _contrast(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
     means = images.mean(axis=(1, 2), keepdims=True)
-    faded: Lights = means + amount * (images - means)
+    faded: FloatImages = means + amount * (images - means)
     return faded
 
 
-def _occlusion(images: Lights, amount: float, draws: list[np.random.Generator]) -> Lights:
+def _occlusion(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     """A black square on the middle two thirds, where the ink is."""
     _, height, width = images.shape
     down, right = max(1, round(amount * height)), max(1, round(amount * width))
@@ -96,47 +98,47 @@ def _occlusion(images: Lights, amount: float, draws: list[np.random.Generator]) 
     return hidden
 
 
-def _thin(images: Lights, amount: float, _draws: list[np.random.Generator]) -> Lights:
+def _thin_strokes(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
     from scipy import ndimage  # takes a moment to import
 
-    thinnest: Lights = ndimage.grey_erosion(images, size=(1, 3, 3))
+    thinnest: FloatImages = ndimage.grey_erosion(images, size=(1, 3, 3))
     return images + amount * (thinnest - images)
 
 
-def _thick(images: Lights, amount: float, _draws: list[np.random.Generator]) -> Lights:
+def _thick_strokes(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
     from scipy import ndimage  # takes a moment to import
 
-    thickest: Lights = ndimage.grey_dilation(images, size=(1, 3, 3))
+    thickest: FloatImages = ndimage.grey_dilation(images, size=(1, 3, 3))
     return images + amount * (thickest - images)
 
 
-_HOW: Final[dict[str, Callable[[Lights, float, list[np.random.Generator]], Lights]]] = {
+_CORRUPTIONS: Final[dict[str, Callable[[FloatImages, float, list[np.random.Generator]], FloatImages]]] = {
     "noise": _noise,
     "blur": _blur,
     "shift": _shift,
     "rotation": _rotation,
     "contrast": _contrast,
     "occlusion": _occlusion,
-    "thin strokes": _thin,
-    "thick strokes": _thick,
+    "thin strokes": _thin_strokes,
+    "thick strokes": _thick_strokes,
 }
 
 
-SHIFT = 1 / 14
+MILD_SHIFT = 1 / 14
 """Of the picture's height and width."""
 
 
-NOISE = 25.0
+MILD_NOISE = 25.0
 
 
-BLUR = 1 / 28
+MILD_BLUR = 1 / 28
 """Standard deviation in picture heights."""
 
 
-CONTRAST = 0.5
+MILD_CONTRAST = 0.5
 
 
-def disturbed(images: Images) -> dict[str, Images]:
+def mild_corruptions(images: Images) -> dict[str, Images]:
     """Each kind and the images (n, height, width) under it.
 
     What is drawn, noise and the way to shift, follows from an image's own content: the same image is always disturbed
@@ -144,33 +146,33 @@ def disturbed(images: Images) -> dict[str, Images]:
     """
     draws = [np.random.default_rng(int(content_hash(image)[:16], 16)) for image in images]
     ways = np.array([draw.choice([-1, 1], 2) for draw in draws], dtype=np.int64).reshape(-1, 2)
-    grain = np.array([draw.normal(0.0, NOISE, images.shape[1:]) for draw in draws]).reshape(images.shape)
+    grain = np.array([draw.normal(0.0, MILD_NOISE, images.shape[1:]) for draw in draws]).reshape(images.shape)
     means = images.mean(axis=(1, 2), keepdims=True)
     return {
-        "blur": _blurred(images),
-        "contrast": _as_pixels(means + CONTRAST * (images - means)),
-        "noise": _as_pixels(images + grain),
-        "shift": _shifted(images, ways),
+        "blur": _mild_blur(images),
+        "contrast": _to_pixels(means + MILD_CONTRAST * (images - means)),
+        "noise": _to_pixels(images + grain),
+        "shift": _mild_shift(images, ways),
     }
 
 
-def _blurred(images: Images) -> Images:
+def _mild_blur(images: Images) -> Images:
     # scipy.ndimage takes a moment to import, and only the gate disturbs pictures.
     from scipy import ndimage
 
-    width = BLUR * images.shape[1]
-    return _as_pixels(ndimage.gaussian_filter(images.astype(np.float64), (0, width, width), mode="nearest"))
+    width = MILD_BLUR * images.shape[1]
+    return _to_pixels(ndimage.gaussian_filter(images.astype(np.float64), (0, width, width), mode="nearest"))
 
 
-def _shifted(images: Images, ways: NDArray[np.int64]) -> Images:
+def _mild_shift(images: Images, ways: NDArray[np.int64]) -> Images:
     """The images moved by (down, right) times SHIFT; the edge's pixels fill the gap."""
     _, height, width = images.shape
-    steps = ways * np.maximum(1, np.rint(SHIFT * np.array([height, width])).astype(np.int64))
+    steps = ways * np.maximum(1, np.rint(MILD_SHIFT * np.array([height, width])).astype(np.int64))
     rows = np.clip(np.arange(height) - steps[:, :1], 0, height - 1)
     columns = np.clip(np.arange(width) - steps[:, 1:], 0, width - 1)
     moved: Images = images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
 
 
-def _as_pixels(light: NDArray[np.float64]) -> Images:
+def _to_pixels(light: NDArray[np.float64]) -> Images:
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)

@@ -17,7 +17,7 @@ from pipelines.errors import DataError
 
 Floats = NDArray[np.float64]
 
-NAMES: Final[Mapping[str, str]] = {
+STATISTICS: Final[Mapping[str, str]] = {
     "mean": "mean light",
     "deviation": "standard deviation of the light",
     "ground": "light of the ground, the 5th percentile",
@@ -33,10 +33,10 @@ NAMES: Final[Mapping[str, str]] = {
 """Every measure and what it is; the names are stable, because profiles of versions are kept under them."""
 
 _CHUNK_ROWS: Final = 512
-_MOST_SLANT: Final = 2.0
+_MAX_SLANT: Final = 2.0
 
 
-def image_stats(images: NDArray[np.uint8]) -> dict[str, Floats]:
+def image_statistics(images: NDArray[np.uint8]) -> dict[str, Floats]:
     """Each measure of NAMES for uint8 images (n, height, width), as float64 (n,); DataError for other shapes."""
     if images.ndim != 3 or images.dtype != np.uint8 or min(images.shape[1:]) < 3:
         raise DataError(
@@ -44,11 +44,11 @@ def image_stats(images: NDArray[np.uint8]) -> dict[str, Floats]:
             "give uint8 (n, height, width) of at least 3x3 pixels"
         )
     starts = range(0, max(len(images), 1), _CHUNK_ROWS)
-    parts = [_measured(images[i : i + _CHUNK_ROWS].astype(np.float64) / 255.0) for i in starts]
-    return {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
+    parts = [_chunk_statistics(images[i : i + _CHUNK_ROWS].astype(np.float64) / 255.0) for i in starts]
+    return {name: np.concatenate([part[name] for part in parts]) for name in STATISTICS}
 
 
-def _measured(light: Floats) -> dict[str, Floats]:
+def _chunk_statistics(light: Floats) -> dict[str, Floats]:
     flat = light.reshape(len(light), light.shape[1] * light.shape[2])
     low, high = _percentiles(flat)
     contrast = high - low
@@ -87,7 +87,7 @@ def _moments(mass: Floats) -> tuple[Floats, Floats, Floats]:
     mixed = _ratio((mass @ x * y).sum(axis=1), total) - centre_x * centre_y
     upright: Floats = _ratio(rows @ y**2, total) - centre_y**2
     step = _ratio(mixed, upright) * ((width - 1) / (height - 1))
-    return centre_x, centre_y, np.where(total > 0, np.clip(-step, -_MOST_SLANT, _MOST_SLANT), 0.0)
+    return centre_x, centre_y, np.where(total > 0, np.clip(-step, -_MAX_SLANT, _MAX_SLANT), 0.0)
 
 
 def _stroke_width(ink: NDArray[np.bool_]) -> Floats:
@@ -114,18 +114,18 @@ def _noise(light: Floats, ink: NDArray[np.bool_]) -> Floats:
 
 
 def _second_difference(light: Floats, axis: int) -> Floats:
-    before, here, after = _neighbours(light, axis)
+    before, here, after = _adjacent_pixels(light, axis)
     bent: Floats = before - 2 * here + after
     return bent
 
 
 def _any_of_three(ink: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    before, here, after = _neighbours(ink, axis)
+    before, here, after = _adjacent_pixels(ink, axis)
     touched: NDArray[np.bool_] = before | here | after
     return touched
 
 
-def _neighbours(light: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _adjacent_pixels(light: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The pixels before, at and after each inner place along an axis of (n, height, width)."""
     if axis == 1:
         return light[:, :-2], light[:, 1:-1], light[:, 2:]

@@ -11,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows
-from pipelines.image.near_duplicates import first_alike
+from pipelines.image.near_duplicates import first_occurrence_indices
 
 
-def apart(training: FeedbackRows, judging: FeedbackRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def separate_near_duplicates(
+    training: FeedbackRows, holdout: FeedbackRows
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows of each side, (n,) and (m,), stay when no picture is on both.
 
     First is what has the first feedback id, which the platform gives in the order of arrival, so nobody takes a row
     away from the gate by sending its picture again. Rows that may never judge come last: they decide for none but
     their like.
     """
-    ids = (*training.feedback_ids, *judging.feedback_ids)
-    picked = (*(training.trains_only or (False,) * len(training)), *(False,) * len(judging))
+    ids = (*training.feedback_ids, *holdout.feedback_ids)
+    picked = (*(training.trains_only or (False,) * len(training)), *(False,) * len(holdout))
     order = sorted(range(len(ids)), key=lambda place: (picked[place], ids[place]))
-    images = np.concatenate([training.images, judging.images])[order] if order else training.images
+    images = np.concatenate([training.images, holdout.images])[order] if order else training.images
     trains = np.array([place < len(training) for place in order], dtype=bool)
-    fitting = trains[first_alike(images)] == trains if order else trains
+    fitting = trains[first_occurrence_indices(images)] == trains if order else trains
     stays = np.zeros(len(order), dtype=bool)
     stays[order] = fitting
     return stays[: len(training)], stays[len(training) :]

@@ -14,46 +14,46 @@ from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows
 
-Source = Literal["review", "audit", "delayed", "correction"]
-Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+LabelSource = Literal["review", "audit", "delayed", "correction"]
+PredictFn = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-TRUST: Mapping[Source, float] = {"review": 1.0, "audit": 1.0, "delayed": 0.9, "correction": 0.5}
+SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "delayed": 0.9, "correction": 0.5}
 
 
 @dataclass(frozen=True)
-class Origin:
+class LabelOrigin:
     """Who gave a label, and how it came about; `at` is when, in seconds since 1970, and orders reviews only.
 
     A `review` is a person's verdict on a picture that was picked for them because its label was in doubt.
     """
 
-    source: Source
+    source: LabelSource
     reviewer: str = ""
     client: str = ""
-    at: float = 0.0
-    trusted: bool = False
+    labelled_at: float = 0.0
+    from_trusted_feed: bool = False
     """Whether it came by a feed that the operator trusts by name."""
 
     @property
-    def in_house(self) -> bool:
+    def is_internal(self) -> bool:
         """Whether the operator's own people gave it, on pictures that the platform chose."""
         return self.source in ("review", "audit")
 
     @property
-    def giver(self) -> str:
+    def provider(self) -> str:
         """Who answers for it."""
-        return self.reviewer if self.in_house else self.client or self.reviewer
+        return self.reviewer if self.is_internal else self.client or self.reviewer
 
 
 @dataclass(frozen=True, eq=False)
-class Witnesses:
+class LabelContext:
     """Who is asked about a label: the champion, and where each label came from. Unknown origins count as audits."""
 
-    champion: Answers | None
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    champion: PredictFn | None
+    origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
 
-    def origins_of(self, rows: FeedbackRows) -> list[Origin]:
+    def origins_of(self, rows: FeedbackRows) -> list[LabelOrigin]:
         """The origin of each row; one that may not judge and is not known is a correction."""
         flags = rows.trains_only or (False,) * len(rows)
-        usual = [Origin("correction" if flag else "audit") for flag in flags]
+        usual = [LabelOrigin("correction" if flag else "audit") for flag in flags]
         return [self.origins.get(i, other) for i, other in zip(rows.feedback_ids, usual, strict=True)]

@@ -13,18 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pipelines.data import FeedbackRows, bucket
+from pipelines.data import FeedbackRows, hash_fraction
 from pipelines.errors import DataError
-from pipelines.labels.label_provenance import Origin
+from pipelines.labels.label_provenance import LabelOrigin
 
-Kind = Literal["corrections", "clients", "reviewers"]
-KINDS: Final[tuple[Kind, ...]] = ("corrections", "clients", "reviewers")
+QuotaKind = Literal["corrections", "clients", "reviewers"]
+QUOTA_KINDS: Final[tuple[QuotaKind, ...]] = ("corrections", "clients", "reviewers")
 """In the order they are applied: each looks at what the one before left."""
-NAMELESS: Final = "givers without a name"
+UNNAMED_PROVIDERS: Final = "givers without a name"
 
 
 @dataclass(frozen=True)
-class Quotas:
+class LabelQuotas:
     """The most that one giver, all corrections or one class may make of the rows; none binds below `rows`.
 
     Audits and reviews are free of the giver's quota: the platform picks the pictures and the operator's own people
@@ -45,29 +45,31 @@ class Quotas:
             raise DataError(f"quotas are {self.classes} times the median and {self.rows} rows; give 1 or more of each")
 
 
-def surplus(rows: FeedbackRows, origins: Sequence[Origin], kind: Kind, quotas: Quotas) -> dict[int, str]:
+def over_share(
+    rows: FeedbackRows, origins: Sequence[LabelOrigin], kind: QuotaKind, quotas: LabelQuotas
+) -> dict[int, str]:
     """The places beyond the share of their group, drawn by the hash of the feedback id, with a sentence for each."""
-    groups = [_GROUPS[kind](origin) for origin in origins]
+    groups = [_GROUP_OF[kind](origin) for origin in origins]
     if kind == "corrections":
-        cap = _held_to(Counter(_named(groups)), groups.count(None), quotas.corrections, quotas.rows)
-        return beyond(rows, groups, cap, "raise retraining.quotas.corrections if they are right")
-    bound = _cap(groups, origins, quotas.giver, quotas.rows)
+        cap = _share_cap(Counter(_named_groups(groups)), groups.count(None), quotas.corrections, quotas.rows)
+        return over_cap(rows, groups, cap, "raise retraining.quotas.corrections if they are right")
+    bound = _provider_cap(groups, origins, quotas.giver, quotas.rows)
     remedy = "if this giver is right, name it in retraining.quotas.trusted or raise retraining.quotas.giver"
-    return {} if bound is None else beyond(rows, groups, bound, remedy)
+    return {} if bound is None else over_cap(rows, groups, bound, remedy)
 
 
-def crowded(rows: FeedbackRows, quotas: Quotas) -> dict[int, str]:
+def over_class_cap(rows: FeedbackRows, quotas: LabelQuotas) -> dict[int, str]:
     """The places beyond what one class may have."""
     sizes = sorted(Counter(rows.labels.tolist()).values()) or [0]
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     cap = max(quotas.rows, int(quotas.classes * middle))
-    return beyond(rows, [f"class {label}" for label in rows.labels], cap, "raise retraining.quotas.classes if wanted")
+    return over_cap(rows, [f"class {label}" for label in rows.labels], cap, "raise retraining.quotas.classes if wanted")
 
 
-def beyond(rows: FeedbackRows, groups: Sequence[str | None], cap: int, remedy: str) -> dict[int, str]:
+def over_cap(rows: FeedbackRows, groups: Sequence[str | None], cap: int, remedy: str) -> dict[int, str]:
     """The places beyond the cap of each group, drawn by the hash of the feedback id, with a sentence for each."""
     members: dict[str, list[int]] = defaultdict(list)
-    for place in sorted(range(len(rows)), key=lambda i: bucket(rows.feedback_ids[i], "quota")):
+    for place in sorted(range(len(rows)), key=lambda i: hash_fraction(rows.feedback_ids[i], "quota")):
         if (group := groups[place]) is not None:
             members[group].append(place)
     return {
@@ -77,34 +79,34 @@ def beyond(rows: FeedbackRows, groups: Sequence[str | None], cap: int, remedy: s
     }
 
 
-def _correction(origin: Origin) -> str | None:
+def _correction(origin: LabelOrigin) -> str | None:
     return "corrections" if origin.source == "correction" else None
 
 
-def _client(origin: Origin) -> str | None:
-    return None if origin.in_house or origin.trusted or not origin.client else f"client '{origin.client}'"
+def _client(origin: LabelOrigin) -> str | None:
+    return None if origin.is_internal or origin.from_trusted_feed or not origin.client else f"client '{origin.client}'"
 
 
-def _reviewer(origin: Origin) -> str | None:
-    if origin.in_house or origin.trusted:
+def _reviewer(origin: LabelOrigin) -> str | None:
+    if origin.is_internal or origin.from_trusted_feed:
         return None
     if origin.reviewer:
         return f"reviewer '{origin.reviewer}'"
-    return None if origin.client else NAMELESS
+    return None if origin.client else UNNAMED_PROVIDERS
 
 
-_GROUPS: Final[dict[Kind, Callable[[Origin], str | None]]] = {
+_GROUP_OF: Final[dict[QuotaKind, Callable[[LabelOrigin], str | None]]] = {
     "corrections": _correction,
     "clients": _client,
     "reviewers": _reviewer,
 }
 
 
-def _named(groups: Sequence[str | None]) -> list[str]:
+def _named_groups(groups: Sequence[str | None]) -> list[str]:
     return [group for group in groups if group is not None]
 
 
-def _cap(groups: Sequence[str | None], origins: Sequence[Origin], share: float, floor: int) -> int | None:
+def _provider_cap(groups: Sequence[str | None], origins: Sequence[LabelOrigin], share: float, floor: int) -> int | None:
     """The most rows per giver of a kind; None where there are not several to hold against each other.
 
     Givers of no more than `floor` rows are a crowd, and so are the nameless and the trusted. Beside a crowd that gave
@@ -112,10 +114,10 @@ def _cap(groups: Sequence[str | None], origins: Sequence[Origin], share: float, 
     beside so small a crowd cannot keep a share that needs more of them: where it would leave less than half of all,
     none of them is cut below the second largest.
     """
-    sizes = Counter(_named(groups))
+    sizes = Counter(_named_groups(groups))
     free = len(groups) - sizes.total()
-    held = _held_to(sizes, free, share, floor)
-    compared, crowd = _compared(groups, origins, floor)
+    held = _share_cap(sizes, free, share, floor)
+    compared, crowd = _comparable_sizes(groups, origins, floor)
     weighty = sorted((size for size in compared.values() if size > floor), reverse=True)
     if compared.total() - sum(weighty) + crowd >= floor or not weighty:
         return held
@@ -127,19 +129,21 @@ def _cap(groups: Sequence[str | None], origins: Sequence[Origin], share: float, 
     return held
 
 
-def _compared(groups: Sequence[str | None], origins: Sequence[Origin], floor: int) -> tuple[Counter[str], int]:
+def _comparable_sizes(
+    groups: Sequence[str | None], origins: Sequence[LabelOrigin], floor: int
+) -> tuple[Counter[str], int]:
     """The rows of givers who are held against each other, and those of the trusted and the nameless beside them.
 
     Who knows truths is compared with others who do, not with people who report errors: those have a share of their own.
     """
-    pairs = [(group, origin) for group, origin in zip(groups, origins, strict=True) if not origin.in_house]
+    pairs = [(group, origin) for group, origin in zip(groups, origins, strict=True) if not origin.is_internal]
     truths = Counter(group for group, origin in pairs if group is not None and origin.source == "delayed")
     if max(truths.values(), default=0) > floor:
-        pairs = [(group, origin) for group, origin in pairs if origin.source == "delayed" or origin.trusted]
-    return Counter(_named([group for group, _ in pairs])), sum(group is None for group, _ in pairs)
+        pairs = [(group, origin) for group, origin in pairs if origin.source == "delayed" or origin.from_trusted_feed]
+    return Counter(_named_groups([group for group, _ in pairs])), sum(group is None for group, _ in pairs)
 
 
-def _held_to(sizes: Counter[str], free: int, share: float, floor: int) -> int:
+def _share_cap(sizes: Counter[str], free: int, share: float, floor: int) -> int:
     """The most rows per group so that none is more than its share of what remains, beside rows that are free."""
     cap = max(sizes.values(), default=0)
     while cap > floor:

@@ -12,28 +12,28 @@ from torch import nn
 
 from pipelines.recipe import Recipe
 
-WARM_UP = 0.2
+WARMUP_SHARE = 0.2
 """Share of a one-cycle's steps in which the rate climbs."""
-START, END = 0.1, 0.002
+INITIAL_RATE_SHARE, FINAL_RATE_SHARE = 0.1, 0.002
 """A one-cycle's first and last rate, as shares of the highest."""
 
 
-def rate_at(step: int, steps: int, highest: float) -> float:
+def one_cycle_rate(step: int, steps: int, peak_rate: float) -> float:
     """The one-cycle's learning rate at a step from 0: a straight climb, then half a cosine."""
-    climb = max(1, round(WARM_UP * steps))
+    climb = max(1, round(WARMUP_SHARE * steps))
     if step < climb:
-        return highest * (START + (1 - START) * step / climb)
+        return peak_rate * (INITIAL_RATE_SHARE + (1 - INITIAL_RATE_SHARE) * step / climb)
     done = min(1.0, (step - climb) / max(1, steps - 1 - climb))
-    return highest * (END + (1 - END) * (1 + math.cos(math.pi * done)) / 2)
+    return peak_rate * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (1 + math.cos(math.pi * done)) / 2)
 
 
-class Optimiser:
+class ScheduledOptimizer:
     """A recipe's optimizer with its schedule; it moves the network's weights in place."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, steps: int) -> None:
         self._recipe, self._steps, self._step = recipe, steps, 0
-        self._cycles = recipe.schedule == "one-cycle"
-        kind = torch.optim.AdamW if self._cycles else torch.optim.Adam
+        self._is_one_cycle = recipe.schedule == "one-cycle"
+        kind = torch.optim.AdamW if self._is_one_cycle else torch.optim.Adam
         self._optimizer = kind(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -43,7 +43,7 @@ class Optimiser:
         self._set_rate()
 
     @property
-    def rate(self) -> float:
+    def learning_rate(self) -> float:
         """The learning rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
@@ -57,7 +57,7 @@ class Optimiser:
 
     def end_epoch(self, validation_loss: float) -> None:
         """A plateau schedule halves the rate when the loss stands still."""
-        if not self._cycles:
+        if not self._is_one_cycle:
             self._plateau.step(validation_loss)
 
     def state(self) -> dict[str, Any]:
@@ -71,24 +71,24 @@ class Optimiser:
         self._step = int(state["step"])
 
     def _set_rate(self) -> None:
-        if self._cycles:
+        if self._is_one_cycle:
             for group in self._optimizer.param_groups:
-                group["lr"] = rate_at(self._step, self._steps, self._recipe.learning_rate)
+                group["lr"] = one_cycle_rate(self._step, self._steps, self._recipe.learning_rate)
 
 
-class Average:
+class WeightAverage:
     """The running mean of a network's weights and norms, as a network of its own."""
 
-    def __init__(self, network: nn.Module, share: float) -> None:
+    def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network)
-        self._share, self._steps = share, 0
+        self._decay, self._steps = decay, 0
         own, seen = self.network.state_dict(), network.state_dict()
         self._pairs = [(own[key], seen[key]) for key in own]
 
-    def follow(self) -> None:
+    def update(self) -> None:
         """Take in the network's present weights; the first steps weigh more, so that the start is soon forgotten."""
         self._steps += 1
-        share = min(self._share, self._steps / (self._steps + 10))
+        share = min(self._decay, self._steps / (self._steps + 10))
         with torch.no_grad():
             for mean, now in self._pairs:
                 if mean.is_floating_point():

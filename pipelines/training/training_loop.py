@@ -22,12 +22,12 @@ from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.image.augmentation import augment
 from pipelines.recipe import Augmentation, Recipe
-from pipelines.training.optimizer import Average, Optimiser
-from pipelines.training.training_checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
+from pipelines.training.optimizer import ScheduledOptimizer, WeightAverage
+from pipelines.training.training_checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 
-CHECK_ROWS = 512
+VALIDATION_CHUNK_ROWS = 512
 
-Rows = tuple[torch.Tensor, torch.Tensor]
+RowTensors = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ class EpochMetrics:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class TrainingResult:
     """A trained network, holding the weights of its best epoch, in evaluation mode, on the CPU."""
 
     network: nn.Module
     history: tuple[EpochMetrics, ...]
     best_epoch: int
     seconds: float
-    checkpoint: Path | None = None
+    checkpoint_path: Path | None = None
     """The file it goes on from where what follows fails; None where nothing is kept."""
 
     def discard_checkpoint(self) -> None:
         """Remove the file: what was trained is safe elsewhere."""
-        if self.checkpoint is not None:
-            self.checkpoint.unlink(missing_ok=True)
+        if self.checkpoint_path is not None:
+            self.checkpoint_path.unlink(missing_ok=True)
 
 
 def fit(
@@ -83,9 +83,9 @@ def fit(
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
-    checkpoints: Path | None = None,
+    checkpoint_folder: Path | None = None,
     device: str = "cpu",
-) -> Fitted:
+) -> TrainingResult:
     """Train on rows that are already mixed. On a plateau schedule the epoch with the lowest validation loss wins.
 
     `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
@@ -98,69 +98,73 @@ def fit(
     _check_device(device)
     started = clock()
     counts = torch.ones(len(train)) if weights is None else torch.from_numpy(weights.copy())
-    with _settings(recipe.threads, seed):
+    with _torch_settings(recipe.threads, seed):
         batches = -(-len(train) // recipe.batch_size)
-        run = _Run(network.to(device), recipe, seed, batches * recipe.epochs, should_stop, clock)
-        progress, file, name = Progress(), None, ""
-        if checkpoints is not None:
-            name = identity(network, recipe, seed, train, validation, counts)
-            file = checkpoint_file(checkpoints, name)
-            progress = run.restored(read_checkpoint(file, name)) or progress
+        run = _TrainingRun(network.to(device), recipe, seed, batches * recipe.epochs, should_stop, clock)
+        progress, file, name = TrainingProgress(), None, ""
+        if checkpoint_folder is not None:
+            name = checkpoint_key(network, recipe, seed, train, validation, counts)
+            file = checkpoint_path(checkpoint_folder, name)
+            progress = run.restore(read_checkpoint(file, name)) or progress
             for metrics in progress.history:
                 on_epoch(metrics)
-        rows, checks = _tensors(train, device), _tensors(validation, device)
+        rows, checks = _to_tensors(train, device), _to_tensors(validation, device)
         for epoch in range(len(progress.history) + 1, recipe.epochs + 1):
-            if progress.is_over(recipe):
+            if progress.is_finished(recipe):
                 break
             metrics = run.epoch(epoch, rows, counts.to(device), checks)
-            progress = progress.after(metrics, recipe, run.weights)
+            progress = progress.with_epoch(metrics, recipe, run.weights)
             if file is not None:
                 write_checkpoint(file, name, run.state() | progress.state())
             on_epoch(metrics)
         network.load_state_dict(progress.weights)
-        _lay_out(network.to("cpu"), torch.contiguous_format)
+        _set_memory_format(network.to("cpu"), torch.contiguous_format)
         network.eval()
-    return Fitted(network, progress.history, progress.best, clock() - started, file)
+    return TrainingResult(network, progress.history, progress.best_epoch, clock() - started, file)
 
 
-def identity(
-    network: nn.Module, recipe: Recipe, seed: int, train: ImageSet, validation: ImageSet, counts: torch.Tensor
+def checkpoint_key(
+    network: nn.Module, recipe: Recipe, seed: int, train: ImageSet, validation: ImageSet, row_weights: torch.Tensor
 ) -> str:
     """What makes two trainings the same one: recipe, seed, first weights, rows and what each counts."""
     digest = hashlib.sha256(f"{recipe!r} {seed} {train.digest} {validation.digest}".encode())
-    for tensor in (counts, *network.state_dict().values()):
+    for tensor in (row_weights, *network.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
+class TrainingProgress:
     """How far a training is: its epochs, which of them is best, and that one's weights."""
 
     history: tuple[EpochMetrics, ...] = ()
-    best: int = 0
+    best_epoch: int = 0
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def after(
+    def with_epoch(
         self, metrics: EpochMetrics, recipe: Recipe, weights: Callable[[], Mapping[str, torch.Tensor]]
-    ) -> Progress:
+    ) -> TrainingProgress:
         """One epoch further."""
         history = (*self.history, metrics)
-        lowest = self.best == 0 or metrics.validation_loss < self.history[self.best - 1].validation_loss
+        lowest = self.best_epoch == 0 or metrics.validation_loss < self.history[self.best_epoch - 1].validation_loss
         if lowest or recipe.schedule == "one-cycle":
-            return Progress(history, metrics.epoch, copy.deepcopy(dict(weights())))
-        return Progress(history, self.best, self.weights)
+            return TrainingProgress(history, metrics.epoch, copy.deepcopy(dict(weights())))
+        return TrainingProgress(history, self.best_epoch, self.weights)
 
-    def is_over(self, recipe: Recipe) -> bool:
+    def is_finished(self, recipe: Recipe) -> bool:
         """Whether patience has run out."""
-        return bool(self.history) and len(self.history) - self.best >= recipe.patience
+        return bool(self.history) and len(self.history) - self.best_epoch >= recipe.patience
 
     def state(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
-        return {"history": [asdict(each) for each in self.history], "best": self.best, "weights": dict(self.weights)}
+        return {
+            "history": [asdict(each) for each in self.history],
+            "best": self.best_epoch,
+            "weights": dict(self.weights),
+        }
 
 
-class _Run:
+class _TrainingRun:
     """The moving parts of one training: optimizer, schedule, mean of the weights and the order of rows."""
 
     def __init__(
@@ -173,28 +177,30 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         # Channels last is the layout in which convolutions are fastest, and needs no other code.
-        _lay_out(network, torch.channels_last)
+        _set_memory_format(network, torch.channels_last)
         self._network = network
         self._recipe, self._should_stop, self._clock = recipe, should_stop, clock
         self._device = next(network.parameters()).device
-        self._order = torch.Generator().manual_seed(seed)
+        self._order_generator = torch.Generator().manual_seed(seed)
         on_cpu = self._device.type == "cpu"
-        self._draws = self._order if on_cpu else torch.Generator(self._device).manual_seed(seed)
-        self._optimiser = Optimiser(self._network, recipe, steps)
-        self._average = Average(self._network, recipe.averaging) if recipe.averaging else None
+        self._augmentation_generator = (
+            self._order_generator if on_cpu else torch.Generator(self._device).manual_seed(seed)
+        )
+        self._optimizer = ScheduledOptimizer(self._network, recipe, steps)
+        self._weight_average = WeightAverage(self._network, recipe.averaging) if recipe.averaging else None
 
     @property
-    def _judged(self) -> nn.Module:
+    def _evaluated_network(self) -> nn.Module:
         """The network whose weights will be kept."""
-        return self._network if self._average is None else self._average.network
+        return self._network if self._weight_average is None else self._weight_average.network
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights that would be kept now."""
-        return self._judged.state_dict()
+        return self._evaluated_network.state_dict()
 
-    def epoch(self, number: int, rows: Rows, counts: torch.Tensor, checks: Rows) -> EpochMetrics:
+    def epoch(self, number: int, rows: RowTensors, counts: torch.Tensor, checks: RowTensors) -> EpochMetrics:
         """Train on every row once, then look at rows that are not trained on."""
-        begun, rate = self._clock(), self._optimiser.rate
+        begun, rate = self._clock(), self._optimizer.learning_rate
         loss, accuracy = self._train(*rows, counts, self._recipe.augmentation_at(number))
         held_loss, held_accuracy = self._validate(*checks)
         if not (math.isfinite(loss) and math.isfinite(held_loss)):
@@ -202,7 +208,7 @@ class _Run:
                 f"epoch {number} of recipe '{self._recipe.name}' has loss {loss} and validation loss "
                 f"{held_loss}; lower the learning rate {self._recipe.learning_rate:g}"
             )
-        self._optimiser.end_epoch(held_loss)
+        self._optimizer.end_epoch(held_loss)
         spent = self._clock() - begun
         epochs = self._recipe.epochs
         return EpochMetrics(number, epochs, loss, accuracy, held_loss, held_accuracy, rate, spent)
@@ -211,26 +217,26 @@ class _Run:
         """All that the next epoch depends on; dropout draws from the global random state."""
         return {
             "network": self._network.state_dict(),
-            "average": None if self._average is None else self._average.state(),
-            "optimiser": self._optimiser.state(),
-            "order": self._order.get_state(),
-            "draws": self._draws.get_state(),
+            "average": None if self._weight_average is None else self._weight_average.state(),
+            "optimiser": self._optimizer.state(),
+            "order": self._order_generator.get_state(),
+            "draws": self._augmentation_generator.get_state(),
             "global": torch.get_rng_state(),
         }
 
-    def restored(self, state: Mapping[str, Any] | None) -> Progress | None:
+    def restore(self, state: Mapping[str, Any] | None) -> TrainingProgress | None:
         """Go on where a checkpoint's state was taken; None where there is none."""
         if state is None:
             return None
         self._network.load_state_dict(state["network"])
-        if self._average is not None:
-            self._average.restore(state["average"])
-        self._optimiser.restore(state["optimiser"])
-        self._order.set_state(state["order"])
-        self._draws.set_state(state["draws"])
+        if self._weight_average is not None:
+            self._weight_average.restore(state["average"])
+        self._optimizer.restore(state["optimiser"])
+        self._order_generator.set_state(state["order"])
+        self._augmentation_generator.set_state(state["draws"])
         torch.set_rng_state(state["global"])
         history = tuple(EpochMetrics(**each) for each in state["history"])
-        return Progress(history, int(state["best"]), state["weights"])
+        return TrainingProgress(history, int(state["best"]), state["weights"])
 
     def _train(
         self, images: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, amount: Augmentation
@@ -246,11 +252,11 @@ class _Run:
                     f"training of recipe '{self._recipe.name}' was asked to stop; start it again to go on"
                 )
             chosen, truth = rows.to(self._device), labels[rows]
-            batch = augment(_floats(images[chosen]), amount, self._draws)
+            batch = augment(_to_floats(images[chosen]), amount, self._augmentation_generator)
             logits, loss = self._loss(batch, truth, counts[chosen])
-            self._optimiser.step(loss)
-            if self._average is not None:
-                self._average.follow()
+            self._optimizer.step(loss)
+            if self._weight_average is not None:
+                self._weight_average.update()
             loss_sum += loss.detach() * len(rows)
             right += (logits.detach().argmax(1) == truth).sum()
         return float(loss_sum) / len(labels), int(right) / len(labels)
@@ -268,14 +274,16 @@ class _Run:
         return logits, (each * counts).mean()
 
     def _validate(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        self._judged.eval()
+        self._evaluated_network.eval()
         with torch.inference_mode():
-            logits = torch.cat([self._judged(_floats(part)) for part in torch.split(images, CHECK_ROWS)])
+            logits = torch.cat(
+                [self._evaluated_network(_to_floats(part)) for part in torch.split(images, VALIDATION_CHUNK_ROWS)]
+            )
             loss = float(functional.cross_entropy(logits, labels))
             return loss, float((logits.argmax(1) == labels).float().mean())
 
     def _batches(self, rows: int) -> Iterator[torch.Tensor]:
-        order = torch.randperm(rows, generator=self._order)
+        order = torch.randperm(rows, generator=self._order_generator)
         parts = list(torch.split(order, self._recipe.batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:  # batch norm cannot train on a single row
             last = parts.pop()
@@ -283,7 +291,7 @@ class _Run:
         yield from parts
 
 
-def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+def _set_memory_format(network: nn.Module, layout: torch.memory_format) -> None:
     """Put the weights of convolutions in this order in memory, in place."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
@@ -291,7 +299,7 @@ def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
 
 
 @contextmanager
-def _settings(threads: int, seed: int) -> Iterator[None]:
+def _torch_settings(threads: int, seed: int) -> Iterator[None]:
     """Threads and the global random state (dropout draws from it), put back afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -321,10 +329,10 @@ def _check_device(device: str) -> None:
         raise TrainingError(f"cannot train on '{device}': {reason}; give cpu, or a device of this machine") from error
 
 
-def _tensors(rows: ImageSet, device: str) -> Rows:
+def _to_tensors(rows: ImageSet, device: str) -> RowTensors:
     images, labels = torch.from_numpy(rows.images.copy()).unsqueeze(1), torch.from_numpy(rows.labels.copy())
     return images.to(device), labels.to(device)
 
 
-def _floats(images: torch.Tensor) -> torch.Tensor:
+def _to_floats(images: torch.Tensor) -> torch.Tensor:
     return images.to(torch.float32).div_(255.0)

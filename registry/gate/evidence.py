@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import GateError
-from registry.gate.paired_comparison import Comparison, IntArray
+from registry.gate.paired_comparison import IntArray, PairedPredictions
 
 EVIDENCE_FILE = "gate_evidence.json"
 MODELS = ("champion", "candidate")
-RULES = 1
+EVIDENCE_VERSION = 1
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
 
-BEFORE: dict[str, float] = {"latency_floor_ms": 0.0}
+LEGACY_POLICY_DEFAULTS: dict[str, float] = {"latency_floor_ms": 0.0}
 """What policies meant that were kept before they said it, so that their evidence leads to the same verdict."""
 
 
@@ -56,7 +56,7 @@ class GatePolicy:
 
 
 @dataclass(frozen=True, eq=False)
-class Best:
+class BestVersion:
     """The version with the best golden score among all that ever were champion.
 
     `right` is 1 or 0 for each golden row, in the order of the golden comparison; None when only counts were kept.
@@ -73,7 +73,7 @@ class Best:
 
 
 @dataclass(frozen=True, eq=False)
-class Confidence:
+class PairedConfidence:
     """How sure both models were of the answer they gave on each golden row, from 0 to 1, (n,)."""
 
     champion: NDArray[np.floating]
@@ -88,7 +88,7 @@ class Confidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class GateEvidence:
     """Both models on the same rows, what each costs to run, the best there ever was, and the policy.
 
     `robustness` holds the golden rows under each named mild disturbance, `strong` some under strong ones.
@@ -96,8 +96,8 @@ class Evidence:
     tag); it is empty where nothing is tagged. A digest is "" for a version that noted none.
     """
 
-    golden: Comparison
-    feedback: Comparison | None
+    golden: PairedPredictions
+    feedback: PairedPredictions | None
     classes: tuple[str, ...]
     champion_latency_p95_ms: float
     candidate_latency_p95_ms: float
@@ -106,11 +106,11 @@ class Evidence:
     policy: GatePolicy = field(default_factory=GatePolicy)
     golden_digest: str = ""
     champion_digest: str = ""
-    best: Best | None = None
-    confidence: Confidence | None = None
-    robustness: Mapping[str, Comparison] = field(default_factory=dict)
+    best: BestVersion | None = None
+    confidence: PairedConfidence | None = None
+    robustness: Mapping[str, PairedPredictions] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
-    strong: Mapping[str, Comparison] = field(default_factory=dict)
+    strong: Mapping[str, PairedPredictions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         costs = (
@@ -132,9 +132,9 @@ class Evidence:
             _check_rows("group tags", self.groups, len(labels))
 
     @property
-    def all_rows(self) -> Comparison:
+    def all_rows(self) -> PairedPredictions:
         """The golden rows, then the recent ones."""
-        return self.golden if self.feedback is None else self.golden.joined(self.feedback)
+        return self.golden if self.feedback is None else self.golden.concatenate(self.feedback)
 
     def to_json(self) -> str:
         """Everything, whole; `from_json` gives it back to the last bit."""
@@ -142,7 +142,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class First:
+class FirstVersionEvidence:
     """What a first version shows: there is no champion to beat, so its golden accuracy must surely reach a floor."""
 
     correct: int
@@ -155,49 +155,49 @@ class First:
         return _dump(asdict(self))
 
 
-def from_json(text: str) -> Evidence | First:
+def evidence_from_json(text: str) -> GateEvidence | FirstVersionEvidence:
     """The evidence whose `to_json` this is; GateError for anything else, and for evidence of other rules."""
     try:
         raw = json.loads(text)
         rules = raw.pop("rules")
-        if rules != RULES:
+        if rules != EVIDENCE_VERSION:
             raise GateError(
-                f"The evidence follows rules {rules}, this gate {RULES}: replay it with the commit its run names"
+                f"The evidence follows rules {rules}, this gate {EVIDENCE_VERSION}: replay it with the commit its run names"
             )
-        return _evidence(raw) if "golden" in raw else First(**raw)
+        return _gate_evidence(raw) if "golden" in raw else FirstVersionEvidence(**raw)
     except GateError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise GateError(f"{text[:60]!r} is no evidence: give the text of Evidence.to_json") from error
 
 
-def _evidence(raw: dict[str, Any]) -> Evidence:
+def _gate_evidence(raw: dict[str, Any]) -> GateEvidence:
     best, sure = raw["best"], raw["confidence"]
     values = {
-        "golden": _comparison(raw["golden"]),
-        "feedback": None if raw["feedback"] is None else _comparison(raw["feedback"]),
+        "golden": _paired_predictions(raw["golden"]),
+        "feedback": None if raw["feedback"] is None else _paired_predictions(raw["feedback"]),
         "classes": tuple(raw["classes"]),
-        "policy": GatePolicy(**{**BEFORE, **raw["policy"]}),
-        "best": None if best is None else Best(**{**best, "right": _integers(best["right"])}),
-        "confidence": None if sure is None else Confidence(*(np.array(sure[m], np.float64) for m in MODELS)),
-        "robustness": {name: _comparison(rows) for name, rows in raw["robustness"].items()},
+        "policy": GatePolicy(**{**LEGACY_POLICY_DEFAULTS, **raw["policy"]}),
+        "best": None if best is None else BestVersion(**{**best, "right": _integer_array(best["right"])}),
+        "confidence": None if sure is None else PairedConfidence(*(np.array(sure[m], np.float64) for m in MODELS)),
+        "robustness": {name: _paired_predictions(rows) for name, rows in raw["robustness"].items()},
         "groups": tuple(raw["groups"]),
-        "strong": {name: _comparison(rows) for name, rows in raw.get("strong", {}).items()},
+        "strong": {name: _paired_predictions(rows) for name, rows in raw.get("strong", {}).items()},
     }
-    return Evidence(**{**raw, **values})
+    return GateEvidence(**{**raw, **values})
 
 
-def _comparison(raw: Mapping[str, Any]) -> Comparison:
+def _paired_predictions(raw: Mapping[str, Any]) -> PairedPredictions:
     labels, champion, candidate = (np.array(raw[name], np.int64) for name in ("labels", *MODELS))
-    return Comparison(labels, champion, candidate, raw["origin"])
+    return PairedPredictions(labels, champion, candidate, raw["origin"])
 
 
-def _integers(values: list[int] | None) -> IntArray | None:
+def _integer_array(values: list[int] | None) -> IntArray | None:
     return None if values is None else np.array(values, np.int64)
 
 
 def _dump(values: dict[str, Any]) -> str:
-    return json.dumps({**values, "rules": RULES}, default=np.ndarray.tolist, sort_keys=True, allow_nan=False)
+    return json.dumps({**values, "rules": EVIDENCE_VERSION}, default=np.ndarray.tolist, sort_keys=True, allow_nan=False)
 
 
 def _check_rows(name: str, values: Any, rows: int) -> None:  # noqa: ANN401 - an array, a tuple or nothing

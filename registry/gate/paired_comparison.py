@@ -10,13 +10,13 @@ from scipy import special
 
 from registry.errors import GateError
 
-BISECTIONS = 50
+BISECTION_STEPS = 50
 IntArray = NDArray[np.integer]
 BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class PairedPredictions:
     """The true class of some rows and what both models said about each of them."""
 
     labels: IntArray
@@ -40,41 +40,41 @@ class Comparison:
         return len(self.labels)
 
     @property
-    def champion_right(self) -> BoolArray:
+    def champion_correct(self) -> BoolArray:
         """Where the champion is right, (n,)."""
         return np.asarray(self.champion == self.labels)
 
     @property
-    def candidate_right(self) -> BoolArray:
+    def candidate_correct(self) -> BoolArray:
         """Where the candidate is right, (n,)."""
         return np.asarray(self.candidate == self.labels)
 
     @property
-    def gained(self) -> int:
+    def gains(self) -> int:
         """Rows that only the candidate gets right."""
-        return int(np.sum(self.candidate_right & ~self.champion_right))
+        return int(np.sum(self.candidate_correct & ~self.champion_correct))
 
     @property
-    def lost(self) -> int:
+    def losses(self) -> int:
         """Rows that only the champion gets right."""
-        return int(np.sum(self.champion_right & ~self.candidate_right))
+        return int(np.sum(self.champion_correct & ~self.candidate_correct))
 
     @property
-    def difference(self) -> float:
+    def accuracy_difference(self) -> float:
         """Candidate accuracy minus champion accuracy."""
-        return (self.gained - self.lost) / self.n if self.n else 0.0
+        return (self.gains - self.losses) / self.n if self.n else 0.0
 
-    def of_class(self, label: int) -> "Comparison":
+    def of_class(self, label: int) -> "PairedPredictions":
         """The rows whose true class is `label`."""
         return self.where(np.asarray(self.labels == label))
 
-    def where(self, rows: BoolArray) -> "Comparison":
+    def where(self, rows: BoolArray) -> "PairedPredictions":
         """The rows where the mask (n,) is true."""
-        return Comparison(self.labels[rows], self.champion[rows], self.candidate[rows], self.origin)
+        return PairedPredictions(self.labels[rows], self.champion[rows], self.candidate[rows], self.origin)
 
-    def joined(self, other: "Comparison") -> "Comparison":
+    def concatenate(self, other: "PairedPredictions") -> "PairedPredictions":
         """The rows of both comparisons."""
-        return Comparison(
+        return PairedPredictions(
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.champion, other.champion]),
             np.concatenate([self.candidate, other.candidate]),
@@ -103,7 +103,7 @@ def exact_bounds(successes: int, total: int, alpha: float) -> tuple[float, float
     return float(low), float(high)
 
 
-def difference_bounds(comparison: Comparison, alpha: float) -> tuple[float, float]:
+def difference_bounds(comparison: PairedPredictions, alpha: float) -> tuple[float, float]:
     """Bounds of candidate minus champion accuracy, each one-sided at `alpha`: Tango's score test inverted.
 
     The score test keeps its level with few discordant rows and margins away from 0 (Tango, Stat Med 17,
@@ -113,9 +113,9 @@ def difference_bounds(comparison: Comparison, alpha: float) -> tuple[float, floa
     if comparison.n == 0:
         return -1.0, 1.0
     quantile = float(special.ndtri(1 - alpha))
-    gained, lost, n = comparison.gained, comparison.lost, comparison.n
-    low = _root_of(lambda difference: _tango(gained, lost, n, difference) - quantile)
-    high = _root_of(lambda difference: _tango(gained, lost, n, difference) + quantile)
+    gained, lost, n = comparison.gains, comparison.losses, comparison.n
+    low = _bisect(lambda difference: _tango_score(gained, lost, n, difference) - quantile)
+    high = _bisect(lambda difference: _tango_score(gained, lost, n, difference) + quantile)
     return low, high
 
 
@@ -140,7 +140,7 @@ def mean_bounds(values: NDArray[np.floating], alpha: float) -> tuple[float, floa
     return max(-1.0, mean - half), min(1.0, mean + half)
 
 
-def _tango(gained: int, lost: int, n: int, difference: float) -> float:
+def _tango_score(gained: int, lost: int, n: int, difference: float) -> float:
     """Tango's standardised score of the hypothesis that the true difference is `difference`."""
     a = 2 * n
     b = -gained - lost + (2 * n - gained + lost) * difference
@@ -150,9 +150,9 @@ def _tango(gained: int, lost: int, n: int, difference: float) -> float:
     return (gained - lost - n * difference) / math.sqrt(max(variance, 1e-12))
 
 
-def _root_of(falling: Callable[[float], float]) -> float:
+def _bisect(falling: Callable[[float], float]) -> float:
     low, high = -1.0, 1.0
-    for _ in range(BISECTIONS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
     return (low + high) / 2

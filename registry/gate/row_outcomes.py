@@ -12,7 +12,7 @@ ROWS_FILE = "gate_rows.json"
 
 
 @dataclass(frozen=True)
-class Marks:
+class RowOutcomes:
     """The images of one set, by content hash, the set's digest, and "1" (right) or "0" for each, in its order."""
 
     digest: str
@@ -24,32 +24,32 @@ class Marks:
             raise GateError(f"There are {len(self.right)} marks for {len(self.ids)} images: give a 1 or a 0 for each")
 
     @classmethod
-    def of(cls, digest: str, ids: tuple[str, ...], right: NDArray[np.bool_]) -> "Marks":
+    def from_mask(cls, digest: str, ids: tuple[str, ...], right: NDArray[np.bool_]) -> "RowOutcomes":
         """The marks of a model that is right where `right` (n,) is true."""
         return cls(digest, ids, "".join("1" if each else "0" for each in right.tolist()))
 
     @property
-    def bits(self) -> NDArray[np.int64]:
+    def as_array(self) -> NDArray[np.int64]:
         """1 or 0 for each image, (n,)."""
         return np.array([int(mark) for mark in self.right], dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class GateRows:
+class GateRowOutcomes:
     """The marks of one version on the golden set and on the recent rows of its time."""
 
-    golden: Marks
-    recent: Marks | None
+    golden: RowOutcomes
+    recent: RowOutcomes | None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "GateRows":
+    def from_json(cls, text: str) -> "GateRowOutcomes":
         try:
             raw = json.loads(text)
             golden, recent = (
-                None if marks is None else Marks(marks["digest"], tuple(marks["ids"]), marks["right"])
+                None if marks is None else RowOutcomes(marks["digest"], tuple(marks["ids"]), marks["right"])
                 for marks in (raw["golden"], raw["recent"])
             )
         except (ValueError, TypeError, KeyError) as error:

@@ -10,13 +10,23 @@ from typing import Literal, get_args
 
 from registry.errors import GateError
 from registry.gate import checks
-from registry.gate.checks import Check
-from registry.gate.evidence import Evidence, First, GatePolicy, from_json
+from registry.gate.checks import GateCheck
+from registry.gate.evidence import FirstVersionEvidence, GateEvidence, GatePolicy, evidence_from_json
 
-__all__ = ["Check", "Evidence", "First", "GatePolicy", "Outcome", "Verdict", "decide", "decide_first", "replay"]
+__all__ = [
+    "FirstVersionEvidence",
+    "GateCheck",
+    "GateEvidence",
+    "GatePolicy",
+    "Verdict",
+    "VerdictOutcome",
+    "first_version_verdict",
+    "gate_verdict",
+    "replay_verdict",
+]
 
-Outcome = Literal["promote", "keep", "inconclusive"]
-TRADE = (
+VerdictOutcome = Literal["promote", "keep", "inconclusive"]
+TRADE_OFF_REASON = (
     "It is better on the recent rows all the same: if the old world is gone for good, a person may accept this trade "
     "and promote it by hand; the gate does not."
 )
@@ -26,9 +36,9 @@ TRADE = (
 class Verdict:
     """What follows from the checks, and the sentences that say why."""
 
-    outcome: Outcome
+    outcome: VerdictOutcome
     reasons: tuple[str, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -37,59 +47,59 @@ class Verdict:
     def from_json(cls, text: str) -> "Verdict":
         try:
             raw = json.loads(text)
-            found = tuple(Check(**check) for check in raw["checks"])
+            found = tuple(GateCheck(**check) for check in raw["checks"])
             verdict = cls(raw["outcome"], tuple(raw["reasons"]), found)
         except (ValueError, TypeError, KeyError) as error:
             raise GateError(f"{text[:60]!r} is no verdict: give the text of Verdict.to_json") from error
-        if verdict.outcome not in get_args(Outcome):
-            raise GateError(f"Outcome {verdict.outcome!r} is none of {', '.join(get_args(Outcome))}")
+        if verdict.outcome not in get_args(VerdictOutcome):
+            raise GateError(f"Outcome {verdict.outcome!r} is none of {', '.join(get_args(VerdictOutcome))}")
         return verdict
 
 
-def decide(evidence: Evidence | First) -> Verdict:
+def gate_verdict(evidence: GateEvidence | FirstVersionEvidence) -> Verdict:
     """Judge a candidate against the champion, or a first version against its floor."""
-    if isinstance(evidence, First):
-        return decide_first(evidence.correct, evidence.total, evidence.floor, evidence.alpha)
-    policy, pinned = evidence.policy, checks.pinned(evidence)
+    if isinstance(evidence, FirstVersionEvidence):
+        return first_version_verdict(evidence.correct, evidence.total, evidence.floor, evidence.alpha)
+    policy, pinned = evidence.policy, checks.check_golden_set(evidence)
     size = evidence.candidate_bytes / evidence.champion_bytes
     asked = (
         pinned,
-        checks.golden(evidence),
-        checks.best(evidence),
-        checks.benefit(evidence),
-        checks.classes(evidence),
-        checks.groups(evidence),
-        checks.calibration(evidence),
-        checks.robustness(evidence),
-        checks.latency(evidence),
-        checks.ratio("size", "model file", size, policy.size_ratio_max),
+        checks.check_golden_accuracy(evidence),
+        checks.check_best_version(evidence),
+        checks.check_benefit(evidence),
+        checks.check_classes(evidence),
+        checks.check_groups(evidence),
+        checks.check_calibration(evidence),
+        checks.check_robustness(evidence),
+        checks.check_latency(evidence),
+        checks.check_ratio("size", "model file", size, policy.size_ratio_max),
     )
     answered = tuple(check for check in asked if check is not None)
     if pinned.passed is None:
         return Verdict("inconclusive", (pinned.detail,), answered)
-    verdict = _conclude(*answered)
-    if _is_trade(verdict):
-        verdict = replace(verdict, reasons=(*verdict.reasons, TRADE))
-    warning = checks.warning(evidence)
+    verdict = _verdict_from_checks(*answered)
+    if _is_trade_off(verdict):
+        verdict = replace(verdict, reasons=(*verdict.reasons, TRADE_OFF_REASON))
+    warning = checks.strong_disturbance_warning(evidence)
     return verdict if warning is None else replace(verdict, reasons=(*verdict.reasons, warning))
 
 
-def decide_first(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:
+def first_version_verdict(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:
     """Judge a first version, which has no champion to beat: its golden accuracy must surely reach `floor`."""
-    return _conclude(checks.first(correct, total, floor, alpha))
+    return _verdict_from_checks(checks.check_first_version(correct, total, floor, alpha))
 
 
-def replay(text: str) -> Verdict:
+def replay_verdict(text: str) -> Verdict:
     """The verdict that stored evidence leads to: the text of `Evidence.to_json` or `First.to_json`."""
-    return decide(from_json(text))
+    return gate_verdict(evidence_from_json(text))
 
 
-def _is_trade(verdict: Verdict) -> bool:
+def _is_trade_off(verdict: Verdict) -> bool:
     """Whether the only thing against the candidate is the golden world, while it is better on the recent one."""
     return {check.name for check in verdict.checks if not check.passed} in ({"golden"}, {"best"}, {"golden", "best"})
 
 
-def _conclude(*answered: Check) -> Verdict:
+def _verdict_from_checks(*answered: GateCheck) -> Verdict:
     failed = tuple(check.detail for check in answered if check.passed is False)
     unsettled = tuple(check.detail for check in answered if check.passed is None)
     if failed:

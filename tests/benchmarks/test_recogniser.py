@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import recogniser
 from pipelines.builtin.digits import BEST
-from pipelines.datasets.idx_files import TEST, TRAIN
+from pipelines.datasets.idx_files import TEST_FILES, TRAIN_FILES
 
 
 def training(seed: int, accuracy: float) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def encoded(array: np.ndarray) -> bytes:
 def folder(tmp_path: Path) -> Path:
     """A folder in MNIST's form: 300 bars that are twos or sevens."""
     generator = np.random.default_rng(0)
-    for names, rows in ((TRAIN, 300), (TEST, 40)):
+    for names, rows in ((TRAIN_FILES, 300), (TEST_FILES, 40)):
         labels = generator.choice([2, 7], rows)
         images = generator.integers(0, 40, (rows, 28, 28))
         for image, label in zip(images, labels, strict=True):

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlplatform.clock import new_id, utc_now
-from mlplatform.context import Parts, build
+from mlplatform.clock import utc_now, uuid7
+from mlplatform.context import AppContext, create_context
 from mlplatform.feedback import label_records
-from mlplatform.host.processes import Child, Fleet
+from mlplatform.host.processes import ManagedProcess, ProcessGroup
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
@@ -62,19 +62,19 @@ class World:
     """One platform: its settings as environment, its processes, and a view into its store."""
 
     env: Mapping[str, str]
-    fleet: Fleet
-    parts: Parts
+    fleet: ProcessGroup
+    parts: AppContext
     used: int = field(default=0)
 
-    def start(self, name: str, *words: str, **env: str) -> Child:
+    def start(self, name: str, *words: str, **env: str) -> ManagedProcess:
         """Start a command of the platform."""
         return self.fleet.start(name, platform_command(*words), {**self.env, **env})
 
-    def kill(self, child: Child) -> None:
+    def kill(self, child: ManagedProcess) -> None:
         """kill -9, that process alone."""
         os.kill(child.process.pid, signal.SIGKILL)
         child.process.wait()
-        self.fleet.children.remove(child)
+        self.fleet.processes.remove(child)
 
     def wait(self, what: str, happened: Callable[[], bool], seconds: float = 90.0) -> None:
         """Wait until it happens, or fail with the logs."""
@@ -95,14 +95,14 @@ class World:
         for index in chosen:
             image, truth = digits.images[index % len(digits)], int(digits.labels[index % len(digits)])
             said = truth if rng.random() < right else (truth + 1) % 10
-            row = prediction.Prediction(
-                new_id(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
+            row = prediction.PredictionRecord(
+                uuid7(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
             )
-            made.append(prediction_records.Recorded(row, to_png(image)))
-            labels.append(label_records.Label(row.id, str(truth), "audit", "test", now))
+            made.append(prediction_records.PredictionWithInput(row, encode_png(image)))
+            labels.append(label_records.SubmittedLabel(row.id, str(truth), "audit", "test", now))
         with self.parts.database.write() as connection:
-            prediction_records.record(connection, made)
-            label_records.add(connection, labels, now)
+            prediction_records.insert_predictions(connection, made)
+            label_records.insert_labels(connection, labels, now)
         return [row.prediction.id for row in made]
 
 
@@ -119,7 +119,7 @@ def world(trained: Path, tmp_path: Path) -> Iterator[World]:
     settings = Settings(_env_file=None, home=home, alerts_file=rules)
     env = {**QUICK, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules)}
     env |= dict.fromkeys(("PLATFORM_DATABASE_URL", "PLATFORM_MLFLOW_URI", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE"), "")
-    parts = build(settings)
-    with Fleet(tmp_path / "logs", cwd=tmp_path) as fleet:
+    parts = create_context(settings)
+    with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
         yield World(env, fleet, parts)
     parts.database.close()

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import httpx
 from sqlalchemy import func, select
 
-from mlplatform.feedback.label_ingestion import match_waiting
-from mlplatform.host.processes import answers, free_port
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.feedback.label_ingestion import match_pending_labels
+from mlplatform.host.processes import free_port, http_ok
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.store.tables.core import feedback, predictions
 from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
@@ -34,7 +34,7 @@ def traffic(url: str, ledger: Ledger, stop: threading.Event, pause: float = 0.0)
         index = 0
         while not stop.wait(pause):
             index += 1
-            image = base64.b64encode(to_png(digits.images[index % len(digits)])).decode()
+            image = base64.b64encode(encode_png(digits.images[index % len(digits)])).decode()
             try:
                 answer = client.post("/v1/predict", json={"images": [image]}).raise_for_status()
                 made = answer.json()["predictions"][0]["id"]
@@ -65,19 +65,21 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed(world
     url = f"http://127.0.0.1:{port}"
     ledger = Ledger()
     child = world.start("api", "serve", "--port", str(port))
-    world.wait("the model", answers(f"{url}/readyz"))
+    world.wait("the model", http_ok(f"{url}/readyz"))
     with client_of(url, ledger):
         for kill in range(2):
             goal = len(ledger.labelled) + 60
             world.wait("traffic", lambda goal=goal: len(ledger.labelled) >= goal)  # type: ignore[misc]
             world.kill(child)
             child = world.start(f"api-{kill}", "serve", "--port", str(port))
-            world.wait("the model again", answers(f"{url}/readyz"))
+            world.wait("the model again", http_ok(f"{url}/readyz"))
         goal = len(ledger.labelled) + 30
         world.wait("traffic after the last start", lambda: len(ledger.labelled) >= goal)
     child.process.send_signal(signal.SIGTERM)
     child.process.wait(timeout=20)
-    match_waiting(world.parts)  # what a watcher does: a label whose prediction was still in the spool waits for it
+    match_pending_labels(
+        world.parts
+    )  # what a watcher does: a label whose prediction was still in the spool waits for it
     with world.parts.database.read() as connection:
         recorded = set(connection.scalars(select(predictions.c.id)))
         rows = Counter(connection.scalars(select(feedback.c.prediction_id)))

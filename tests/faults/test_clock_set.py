@@ -6,7 +6,7 @@ import pytest
 
 from mlplatform.alerting import evaluations
 from mlplatform.clock import EPOCH
-from mlplatform.host.processes import Child
+from mlplatform.host.processes import ManagedProcess
 from mlplatform.store import leases
 from tests.faults.conftest import World
 from tests.faults.preload import library
@@ -26,7 +26,7 @@ class Host:
         draft.write_text(str(seconds), encoding="utf-8")
         draft.replace(self._offset)
 
-    def start(self, name: str, *words: str) -> Child:
+    def start(self, name: str, *words: str) -> ManagedProcess:
         """Start a command there."""
         return self._world.start(name, *words, LD_PRELOAD=str(self._library), WALLCLOCK_OFFSET=str(self._offset))
 
@@ -34,7 +34,7 @@ class Host:
 def work_done(world: World) -> tuple[int, object]:
     """How many evaluations there are, and the watcher's last sign of life."""
     with world.parts.database.read() as connection:
-        beats = [beat.at for beat in leases.ahead(connection, EPOCH) if beat.component == "watcher"]
+        beats = [beat.at for beat in leases.heartbeats_after(connection, EPOCH) if beat.component == "watcher"]
         return len(evaluations.recent(connection, limit=1000)), beats
 
 
@@ -53,5 +53,5 @@ def test_a_watcher_goes_on_whichever_way_its_clock_is_set(world: World, tmp_path
             return count >= before[0] + 3 and beats != before[1]
 
         world.wait(f"work after the clock was set to {seconds} s", went_on, 45)
-    assert watch.alive
+    assert watch.is_running
     assert "the clock was set" in watch.log.read_text(encoding="utf-8")

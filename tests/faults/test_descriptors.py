@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.durable.storm import settled
-from mlplatform.host.processes import Child, answers, free_port
+from mlplatform.host.processes import ManagedProcess, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
-from mlplatform.predictions.stored_image import to_png
-from mlplatform.recording.spool.directory import look
-from mlplatform.recording.spool.quarantined_rows import Asides
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.recording.spool.directory import inspect_spools
+from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
 from pipelines.datasets.optdigits import load_optdigits
@@ -31,12 +31,12 @@ ANSWERS = 200
 SPACE_KB = 8_000_000
 
 
-def serve(world: World, port: int, name: str = "api") -> Child:
+def serve(world: World, port: int, name: str = "api") -> ManagedProcess:
     """A server that may have few descriptors and not all of the memory, ready to answer."""
     limited = f'ulimit -n {DESCRIPTORS}; ulimit -v {SPACE_KB}; exec "$@"'
     command = ["sh", "-c", limited, "sh", *platform_command("serve", "--port", str(port))]
     child = world.fleet.start(f"{name}-{port}", command, {**world.env, "PLATFORM_LOG_LEVEL": "warning"})
-    world.wait("the server is ready", answers(f"http://127.0.0.1:{port}/readyz"))
+    world.wait("the server is ready", http_ok(f"http://127.0.0.1:{port}/readyz"))
     return child
 
 
@@ -56,7 +56,7 @@ def idle_connections(port: int, count: int) -> Iterator[int]:
 
 def ask(client: httpx.Client, port: int, number: int) -> list[str]:
     """The ids of an answer; none where the server gave none."""
-    image = base64.b64encode(to_png(load_optdigits().images[number])).decode()
+    image = base64.b64encode(encode_png(load_optdigits().images[number])).decode()
     try:
         told = client.post(f"http://127.0.0.1:{port}/v1/predict", json={"images": [image]})
     except httpx.HTTPError:
@@ -77,10 +77,10 @@ def kept(database: Database, ids: list[str]) -> int:
 
 def nothing_is_left(world: World) -> None:
     settled(world.parts.settings.spool_folder, 60)
-    assert Asides(world.parts.settings.spool_folder).listed() == []
+    assert RowQuarantine(world.parts.settings.spool_folder).list_files() == []
 
 
-def writing_process(server: Child) -> int | None:
+def writing_process(server: ManagedProcess) -> int | None:
     """The process that writes for a server."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -167,4 +167,4 @@ def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_
     assert kept(restored, after) == ANSWERS
     assert kept(restored, before) == 0, "these are in the old file, as the backup was made before them"
     assert recorder_of(port)["database_replaced"] == 0
-    assert [seen.rows for seen in look(world.parts.settings.spool_folder) if seen.rows] == []
+    assert [seen.rows for seen in inspect_spools(world.parts.settings.spool_folder) if seen.rows] == []

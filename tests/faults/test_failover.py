@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.context import build
-from mlplatform.host.processes import answers, free_port
+from mlplatform.context import create_context
+from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.settings import Settings
 from pipelines.datasets.optdigits import load_optdigits
@@ -25,12 +25,12 @@ def own() -> Iterator[Own]:
 @pytest.mark.timeout(400)
 def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own) -> None:
     old = world.parts.settings
-    parts = build(Settings(_env_file=None, home=old.home, alerts_file=old.alerts_file, database_url=own.url()))
+    parts = create_context(Settings(_env_file=None, home=old.home, alerts_file=old.alerts_file, database_url=own.url()))
     promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
     parts.database.close()
     api = f"http://127.0.0.1:{free_port()}"
     server = world.start("api", "serve", "--port", api.rpartition(":")[2], PLATFORM_DATABASE_URL=own.url())
-    world.fleet.wait_healthy(server, answers(f"{api}/readyz"), 90)
+    world.fleet.wait_healthy(server, http_ok(f"{api}/readyz"), 90)
     digits = iter(load_optdigits().images)
 
     def ask() -> str:
@@ -54,4 +54,4 @@ def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own
     own.set_read_only(on=False)
     world.wait("all rows", lambda: all(map(recorded, ids)))
     world.wait("a label that is taken", lambda: label(ids[0]) < 300)
-    assert server.alive
+    assert server.is_running

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.host.processes import answers, free_port
+from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.predictions.stored_image import encode_png
 from pipelines.datasets.optdigits import load_optdigits
 from tests.faults.conftest import World
 
@@ -35,11 +35,11 @@ def test_serving_watching_and_the_mlflow_server_repair_a_home_and_keep_it_privat
     before = os.umask(0)  # the most careless parent
     try:
         world.start("mlflow", "mlflow", PLATFORM_MLFLOW_PORT=str(mlflow))
-        world.wait("MLflow", answers(f"http://127.0.0.1:{mlflow}/health"))
+        world.wait("MLflow", http_ok(f"http://127.0.0.1:{mlflow}/health"))
         world.start("api", "serve", "--port", str(api))
         world.start("watcher", "watch")
-        world.wait("the model", answers(f"{url}/readyz"))
-        image = base64.b64encode(to_png(load_optdigits().images[0])).decode()
+        world.wait("the model", http_ok(f"{url}/readyz"))
+        image = base64.b64encode(encode_png(load_optdigits().images[0])).decode()
         made = httpx.post(f"{url}/v1/predict", json={"images": [image]}).raise_for_status().json()
         label = {"prediction_id": made["predictions"][0]["id"], "label": "3", "source": "audit", "reviewer": "ann"}
         httpx.post(f"{url}/v1/feedback", json=label).raise_for_status()

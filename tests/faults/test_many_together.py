@@ -9,8 +9,8 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.context import build
-from mlplatform.host.processes import answers, free_port
+from mlplatform.context import create_context
+from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
@@ -42,7 +42,7 @@ def share_the_work(world: World) -> None:
     for port in ports:
         world.start(f"api-{port}", "serve", "--port", str(port))
     for port in ports:
-        world.wait("a model", answers(f"http://127.0.0.1:{port}/readyz"))
+        world.wait("a model", http_ok(f"http://127.0.0.1:{port}/readyz"))
     ledgers = [Ledger(), Ledger()]
     with ExitStack() as clients:
         for port, ledger in zip(ports, ledgers, strict=True):
@@ -52,19 +52,19 @@ def share_the_work(world: World) -> None:
 
         def retrained() -> bool:
             with world.parts.database.read() as connection:
-                return any(row.state not in retraining_queue.OPEN for row in retraining_queue.recent(connection))
+                return any(row.state not in retraining_queue.OPEN_STATES for row in retraining_queue.recent(connection))
 
         begun = time.monotonic()
         world.wait("the retraining", retrained, seconds=200)
         time.sleep(max(0.0, SECONDS - (time.monotonic() - begun)))
-    assert world.fleet.dead() is None
+    assert world.fleet.find_exited() is None
     with world.parts.database.read() as connection:
         per_slot = connection.execute(
             select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         ).scalars()
         counts = list(per_slot)
         rows = [row for row in retraining_queue.recent(connection) if row.alert_id is not None]
-        history = promotion_history.history(connection, "digits")
+        history = promotion_history.promotion_history(connection, "digits")
     assert len(counts) > 5
     assert set(counts) == {1}
     started_for = [row for row in rows if row.started_at is not None]
@@ -80,7 +80,9 @@ def on_postgres(world: World) -> Iterator[World]:
     """The same platform with its store in a schema of its own, where version 1 is champion too."""
     settings = world.parts.settings
     with schema_of_its_own() as url:
-        parts = build(Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url))
+        parts = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
         try:
             promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
             yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, parts)

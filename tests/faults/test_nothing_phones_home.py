@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.context import build
-from mlplatform.host.processes import Fleet, answers, free_port
+from mlplatform.context import create_context
+from mlplatform.host.processes import ProcessGroup, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
 from pipelines.datasets.optdigits import load_optdigits
-from pipelines.edge.export import copy_server
+from pipelines.edge.export import copy_edge_server
 from tests.faults.conftest import QUICK, RULES, World
 from tests.faults.outbound import Outbound, compiled
 
@@ -53,8 +53,8 @@ def world(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
     }
     unset = ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
     env |= dict.fromkeys(unset, "")
-    with Fleet(tmp_path / "logs", cwd=tmp_path) as fleet:
-        yield World(env, fleet, build(settings))
+    with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
+        yield World(env, fleet, create_context(settings))
 
 
 def run(world: World, *words: str) -> str:
@@ -107,12 +107,12 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
 ) -> None:
     settings = world.parts.settings
     mlflow = world.start("mlflow", "mlflow")
-    world.fleet.wait_healthy(mlflow, answers(f"{settings.mlflow_uri}/health"), 90)
+    world.fleet.wait_healthy(mlflow, http_ok(f"{settings.mlflow_uri}/health"), 90)
     run(world, "train", "--json")
     api = f"http://127.0.0.1:{free_port()}"
     serve = world.start("serve", "serve", "--port", api.rpartition(":")[2])
     watch = world.start("watch", "watch")
-    world.fleet.wait_healthy(serve, answers(f"{api}/readyz"), 90)
+    world.fleet.wait_healthy(serve, http_ok(f"{api}/readyz"), 90)
     digit = {"images": [load_optdigits().images[0].tolist()]}
     answered = httpx.post(f"{api}/v1/predict", json=digit, timeout=30).json()["predictions"][0]
     world.wait("a recorded row", lambda: httpx.get(f"{api}/v1/predictions/{answered['id']}").is_success)
@@ -132,7 +132,7 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
     run(world, "export", "--out", str(exported), "--json")
     run(world, "export", "--format", "onnx-int8", "--out", str(tmp_path / "small.onnx"), "--json")
     ask_edge(world, exported, digit, tmp_path)
-    assert all(child.alive for child in (mlflow, serve, watch))
+    assert all(child.is_running for child in (mlflow, serve, watch))
     world.fleet.stop()
 
     assert outbound.calls == []
@@ -142,7 +142,7 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
 def ask_edge(world: World, model: Path, digit: Mapping[str, object], folder: Path) -> None:
     """The exported model behind the edge server, by the command and as files by themselves on a device."""
     (device := folder / "device").mkdir()
-    copy_server(device)
+    copy_edge_server(device)
     code = device / "edge.py"
     ports = [str(free_port()), str(free_port())]
     edges = [
@@ -150,6 +150,6 @@ def ask_edge(world: World, model: Path, digit: Mapping[str, object], folder: Pat
         world.fleet.start("edge-file", [sys.executable, str(code), str(model), "--port", ports[1]], world.env),
     ]
     for child, port in zip(edges, ports, strict=True):
-        world.fleet.wait_healthy(child, answers(f"http://127.0.0.1:{port}/readyz"), 60)
+        world.fleet.wait_healthy(child, http_ok(f"http://127.0.0.1:{port}/readyz"), 60)
         told = httpx.post(f"http://127.0.0.1:{port}/v1/predict", content=json.dumps(digit), timeout=30)
         assert told.is_success or told.status_code == 415, told.text

@@ -7,9 +7,9 @@ import pytest
 
 from mlplatform.alerting import outbox
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
-from mlplatform.demo.receivers import receivers
-from mlplatform.host.processes import Fleet, free_port
+from mlplatform.context import AppContext
+from mlplatform.demo.receivers import run_receivers
+from mlplatform.host.processes import ProcessGroup, free_port
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.settings import Settings
 from tests.faults.conftest import QUICK
@@ -34,9 +34,9 @@ PAYLOADS: dict[str, dict[str, object]] = {
 }
 
 
-def post(parts: Parts, channel: str, key: str) -> None:
+def post(parts: AppContext, channel: str, key: str) -> None:
     with parts.database.write() as connection:
-        outbox.post(
+        outbox.enqueue(
             connection,
             key=key,
             channel=channel,
@@ -50,23 +50,23 @@ def post(parts: Parts, channel: str, key: str) -> None:
 @pytest.mark.timeout(180)
 def test_the_others_are_told_and_a_term_signal_ends_it(tmp_path: Path) -> None:
     good = free_port()
-    with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, seen), receivers(good, free_port()) as mailbox:
+    with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, seen), run_receivers(good, free_port()) as mailbox:
         rules = tmp_path / "alerts.yaml"
         rules.write_text(RULES.replace("STUCK", str(port)).replace("GOOD", str(good)), encoding="utf-8")
         values = {"PLATFORM_HOME": str(tmp_path), "PLATFORM_DELIVERY_TIMEOUT_SECONDS": "600"}
-        parts = Parts(Settings(_env_file=None, home=tmp_path, alerts_file=rules))
+        parts = AppContext(Settings(_env_file=None, home=tmp_path, alerts_file=rules))
         for channel in ("web", "mail", "push"):
             for number in range(25):
                 post(parts, channel, f"{channel} {number}")
-        with Fleet(tmp_path / "logs", cwd=tmp_path) as fleet:
+        with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
             watcher = fleet.start("watcher", platform_command("watch"), {**QUICK, **values})
             fleet.wait_healthy(watcher, lambda: seen.connections >= 3, 90)
             post(parts, "good", "the only good one")
-            assert mailbox.wait(1, 0, 60)
+            assert mailbox.wait_for_messages(1, 0, 60)
             assert mailbox.posts[0].headers["idempotency-key"] == "the only good one"
             watcher.process.send_signal(signal.SIGTERM)
             assert watcher.process.wait(60) == 0, watcher.tail()
     with parts.database.read() as connection:
-        waiting = outbox.undelivered(connection)
+        waiting = outbox.list_undelivered(connection)
     assert len(waiting) == 75
     assert {(each.state, each.attempts) for each in waiting} == {("waiting", 0)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from mlplatform.host.processes import Child, free_port
+from mlplatform.host.processes import ManagedProcess, free_port
 from tests.faults.conftest import World
 from tests.faults.proxy import Door
 from tests.faults.test_watcher_paused import behind_a_door
@@ -24,7 +24,7 @@ class Shut:
 def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
     """A storm over two servers of this world, and what is left when it has passed."""
 
-    def start(port: int) -> Child:
+    def start(port: int) -> ManagedProcess:
         return world.start(f"api-{port}", "serve", "--port", str(port), PLATFORM_LOG_LEVEL="warning")
 
     storm = Storm((free_port(), free_port()), start, world.kill, database, clients=3, least=50)

@@ -24,21 +24,23 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     world.wait("a retraining under way", lambda: bool(running()))
     [interrupted] = running()
     with world.parts.database.read() as connection:
-        told_before = {message.idempotency_key for message in outbox.recent(connection)}
+        told_before = {message.idempotency_key for message in outbox.recent_messages(connection)}
     world.kill(first)
     world.start("second", "watch", **secret)
 
     def ended() -> bool:
         with world.parts.database.read() as connection:
             rows = retraining_queue.recent(connection)
-        return len(rows) > 1 and all(row.state not in retraining_queue.OPEN for row in rows)
+        return len(rows) > 1 and all(row.state not in retraining_queue.OPEN_STATES for row in rows)
 
     world.wait("the rerun", ended, seconds=150)
     with world.parts.database.read() as connection:
         rows = retraining_queue.recent(connection)
-        fired = [row for row in alert_records.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
-        told = [message.idempotency_key for message in outbox.recent(connection)]
-        made = promotion_history.history(connection, "digits")
+        fired = [
+            row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
+        ]
+        told = [message.idempotency_key for message in outbox.recent_messages(connection)]
+        made = promotion_history.promotion_history(connection, "digits")
     by_id = {row.id: row for row in rows}
     rerun = [row for row in rows if row.rerun_of is not None]
     assert by_id[interrupted.id].state == "abandoned"

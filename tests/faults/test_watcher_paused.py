@@ -16,15 +16,15 @@ from sqlalchemy import func, make_url, select
 
 from mlplatform.alerting import alert_records, outbox
 from mlplatform.clock import utc_now
-from mlplatform.context import build
+from mlplatform.context import create_context
 from mlplatform.errors import FencedError
-from mlplatform.host.processes import Child
+from mlplatform.host.processes import ManagedProcess
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.leadership import leader_lease
+from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.tables.core import evaluations
 from tests.faults.conftest import World
 from tests.faults.proxy import Door
@@ -36,18 +36,18 @@ HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SEC
 
 def leader(world: World) -> str | None:
     with world.parts.database.read() as connection:
-        return leases.holder(connection, leader_lease("digits"), world.parts.clock())
+        return leases.current_holder(connection, leader_lease_name("digits"), world.parts.clock())
 
 
 def latest(world: World) -> leases.Lease:
     """The lease as it stands, whether or not it has expired."""
     with world.parts.database.write() as connection:
-        lease = leases.lock(connection, leader_lease("digits"))
+        lease = leases.lock_lease(connection, leader_lease_name("digits"))
     assert lease is not None
     return lease
 
 
-def leads(world: World, child: Child) -> bool:
+def leads(world: World, child: ManagedProcess) -> bool:
     holder = leader(world)
     return holder is not None and f":{child.process.pid}:" in holder
 
@@ -61,8 +61,10 @@ def nothing_is_doubled(world: World) -> None:
     with world.parts.database.read() as connection:
         per_slot = select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         assert set(connection.scalars(per_slot)) == {1}
-        told = [message.idempotency_key for message in outbox.recent(connection)]
-        fired = [row for row in alert_records.listed(connection, everything=True) if row["rule"] == "accuracy-drop"]
+        told = [message.idempotency_key for message in outbox.recent_messages(connection)]
+        fired = [
+            row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
+        ]
         asked = [
             row for row in retraining_queue.recent(connection) if row.alert_id is not None and row.rerun_of is None
         ]
@@ -103,12 +105,12 @@ def replaced_while_paused(world: World) -> None:
         now = latest(world)
         assert now == taken or now.fence > taken.fence, "a lease that was lost stays lost: it is only ever taken anew"
         with world.parts.database.write() as connection, pytest.raises(FencedError):
-            leases.prove(connection, lost)
-    assert world.fleet.dead() is None
+            leases.require_lease(connection, lost)
+    assert world.fleet.find_exited() is None
     nothing_is_doubled(world)
 
 
-def paused_leader(world: World, watchers: list[Child]) -> Child:
+def paused_leader(world: World, watchers: list[ManagedProcess]) -> ManagedProcess:
     """The leader, stopped at a moment when it does not hold SQLite's write lock, which nobody could take from it."""
     while True:
         world.wait("a leader", lambda: any(leads(world, each) for each in watchers))
@@ -204,12 +206,12 @@ def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World)
         moved.wait("evaluations", lambda: evaluated(moved) > 3)
         door.shut()
         time.sleep(20)
-        assert moved.fleet.dead() is None
+        assert moved.fleet.find_exited() is None
         before = evaluated(moved)
         door.reopen()
         moved.wait("evaluations again", lambda: evaluated(moved) > before + 3, seconds=60)
         moved.wait("a leader", lambda: any(leads(moved, each) for each in watchers), seconds=30)
-        assert moved.fleet.dead() is None
+        assert moved.fleet.find_exited() is None
         nothing_is_doubled(moved)
 
 
@@ -221,7 +223,9 @@ def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
         target = make_url(POSTGRES)
         door = Door(target.host or "127.0.0.1", target.port or 5432)
         through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        parts = build(Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url))
+        parts = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
         try:
             promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
             yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, parts), door

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
-from mlplatform.predictions.prediction_records import Recorded, record
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.prediction import Prediction
-from mlplatform.store.tables.monitoring import judged
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.tables.monitoring import outcomes
 from pipelines.data import content_hash
-from registry.catalog import Catalog, Version
+from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -45,22 +45,22 @@ class FakeCatalog(Catalog):
     """A model registry in memory; versions are added by `add`."""
 
     def __init__(self) -> None:
-        self.held: dict[tuple[str, int], Version] = {}
+        self.held: dict[tuple[str, int], RegisteredVersion] = {}
         self.pointers: dict[tuple[str, str], int] = {}
         self.away: Exception | None = None
 
-    def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> Version:
-        made = Version(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
+    def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> RegisteredVersion:
+        made = RegisteredVersion(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
         self.held[name, version] = made
         return made
 
-    def version(self, name: str, version: int) -> Version:
+    def version(self, name: str, version: int) -> RegisteredVersion:
         self._ask()
         if (name, version) not in self.held:
             raise UnknownVersionError(f"Model {name!r} has no version {version}")
         return self.held[name, version]
 
-    def versions(self, name: str) -> tuple[Version, ...]:
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         self._ask()
         found = [item for (owner, _), item in self.held.items() if owner == name]
         return tuple(sorted(found, key=lambda item: -item.version))
@@ -111,7 +111,7 @@ def schema_of_its_own() -> Iterator[str]:
     """The URL of a new schema on the test server, dropped at the end; skips where no server answers."""
     if not POSTGRES:
         pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    schema, server = f"test_{new_id()[-12:]}", Database(POSTGRES)
+    schema, server = f"test_{uuid7()[-12:]}", Database(POSTGRES)
     try:
         with server.write() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
@@ -141,7 +141,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Pa
     if request.param == "postgres":
         shared: Database = request.getfixturevalue("postgres")
         with shared.write() as connection:
-            for table in reversed(judged.metadata.sorted_tables):
+            for table in reversed(outcomes.metadata.sorted_tables):
                 connection.execute(table.delete())  # much faster than TRUNCATE; sequences go on
         yield shared
         return
@@ -165,9 +165,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def parts(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> Parts:
+def parts(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
     """A platform whose database, registry and clock are the test's."""
-    made = Parts(settings, clock)
+    made = AppContext(settings, clock)
     made.__dict__.update(database=database, catalog=catalog)
     return made
 
@@ -187,12 +187,12 @@ def prediction(
     latency_ms: float = 2.0,
     prediction_id: str | None = None,
     probabilities: Mapping[str, float] | None = None,
-) -> Recorded:
+) -> PredictionWithInput:
     """A prediction ready to be recorded."""
-    image, fresh = picture(seed), prediction_id or new_id()
+    image, fresh = picture(seed), prediction_id or uuid7()
     rest = (1 - confidence) / 9
     shares = {name: confidence if name == label else rest for name in "0123456789"} | dict(probabilities or {})
-    row = Prediction(
+    row = PredictionRecord(
         id=fresh,
         at=at,
         model_name="digits",
@@ -205,11 +205,11 @@ def prediction(
         request_id=f"request {fresh}",
         client_id="client",
     )
-    return Recorded(row, to_png(image))
+    return PredictionWithInput(row, encode_png(image))
 
 
-def recorded(database: Database, *rows: Recorded) -> list[str]:
+def recorded(database: Database, *rows: PredictionWithInput) -> list[str]:
     """Write predictions; returns their ids."""
     with database.write() as connection:
-        record(connection, rows)
+        insert_predictions(connection, rows)
     return [row.prediction.id for row in rows]

@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mlplatform.alerting import alert_records, evaluations, outbox
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
-from mlplatform.store.leadership import leader_lease
+from mlplatform.store.leadership import leader_lease_name
 from monitors.alerts import Alert
 from monitors.rules.alerts_config import Rule
-from monitors.windows.window import Measured, Window
+from monitors.windows.window import EvidentlyMetrics, Window
 from tests.mlplatform.conftest import FakeCatalog, FakeClock, prediction, recorded
 
 SECRET = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw=="
@@ -37,92 +37,95 @@ rules:
 """
 
 
-def with_rules(parts: Parts, text: str = RULES) -> Parts:
+def with_rules(parts: AppContext, text: str = RULES) -> AppContext:
     """The same platform, watched by these rules."""
     parts.settings.alerts_file.write_text(text, encoding="utf-8")
     parts.__dict__.pop("rules", None)
     return parts
 
 
-def rule(parts: Parts, name: str) -> Rule:
+def rule(parts: AppContext, name: str) -> Rule:
     """The rule of that name."""
     return next(rule for rule in parts.rules.rules if rule.name == name)
 
 
-def promote(parts: Parts, version: int = 1, correct: int = 990, total: int = 1000) -> None:
+def promote(parts: AppContext, version: int = 1, correct: int = 990, total: int = 1000) -> None:
     """Register a version with its golden counts and make it champion."""
     assert isinstance(parts.catalog, FakeCatalog)
     parts.catalog.add("digits", version, {"golden_correct": str(correct), "golden_total": str(total)})
     current = promotion_service(parts).current("digits")
     expected = None if current is None else current.to_version
     kind: str = "first" if expected is None else "promote"
-    promotion_service(parts).promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(parts).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
-def answer(parts: Parts, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:
+def answer(parts: AppContext, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:
     """Labelled answers on images of a 3, recorded now; the clock then moves on by a second."""
     now = parts.clock()
     labels = ["3"] * right + ["5"] * wrong
     rows = [prediction(now, label=label, version=version, latency_ms=latency_ms) for label in labels]
     ids = recorded(parts.database, *rows)
-    given = [label_records.Label(key, "3", "audit", "someone", now) for key in ids]
+    given = [label_records.SubmittedLabel(key, "3", "audit", "someone", now) for key in ids]
     with parts.database.write() as connection:
-        label_records.add(connection, given, now)
+        label_records.insert_labels(connection, given, now)
     tick(parts, seconds=1)
     return ids
 
 
-def tick(parts: Parts, **amount: float) -> datetime:
+def tick(parts: AppContext, **amount: float) -> datetime:
     """Move the platform's clock."""
     assert isinstance(parts.clock, FakeClock)
     return parts.clock.tick(**amount)
 
 
-def counting(window: Window, rule: Rule, report: Path | None) -> Measured:
+def counting(window: Window, rule: Rule, report: Path | None) -> EvidentlyMetrics:
     """In Evidently's place: leaves the exact counts to the decision, and writes a report when asked."""
     if report is not None:
         report.write_text("<html>evidence</html>", encoding="utf-8")
-    return Measured(len(window.rows), len(window.labelled(rule.sources)), None, {}, None, sampled=True)
+    return EvidentlyMetrics(len(window.rows), len(window.labelled(rule.sources)), None, {}, None, sampled=True)
 
 
-def lease_of(parts: Parts, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
+def lease_of(parts: AppContext, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
     """The watcher's lease, taken now."""
     with parts.database.write() as connection:
-        lease = leases.acquire(connection, leader_lease("digits"), holder, life, parts.clock())
+        lease = leases.acquire(connection, leader_lease_name("digits"), holder, life, parts.clock())
     assert lease is not None
     return lease
 
 
-def all_alerts(parts: Parts) -> list[Alert]:
+def all_alerts(parts: AppContext) -> list[Alert]:
     """Every alert, newest first."""
     with parts.database.read() as connection:
-        return [alert_records.find(connection, row["id"]) for row in alert_records.listed(connection, everything=True)]
+        return [
+            alert_records.find(connection, row["id"])
+            for row in alert_records.list_alerts(connection, include_closed=True)
+        ]
 
 
-def all_evaluations(parts: Parts) -> list[evaluations.Evaluation]:
+def all_evaluations(parts: AppContext) -> list[evaluations.Evaluation]:
     """Every evaluation, newest first."""
     with parts.database.read() as connection:
         return evaluations.recent(connection)
 
 
-def notices(parts: Parts) -> list[outbox.Message]:
+def notices(parts: AppContext) -> list[outbox.OutboxMessage]:
     """Every notice, oldest first."""
     with parts.database.read() as connection:
-        return outbox.recent(connection)[::-1]
+        return outbox.recent_messages(connection)[::-1]
 
 
-def all_retrainings(parts: Parts) -> list[retraining_queue.Retraining]:
+def all_retrainings(parts: AppContext) -> list[retraining_queue.Retraining]:
     """Every retraining, oldest first."""
     with parts.database.read() as connection:
         return retraining_queue.recent(connection)[::-1]
 
 
-def open_tasks(parts: Parts) -> Sequence[tasks.Task]:
+def open_tasks(parts: AppContext) -> Sequence[tasks.Task]:
     """The open tasks."""
     with parts.database.read() as connection:
         return tasks.open_tasks(connection, "digits")
 
 
-def reports(parts: Parts) -> list[Path]:
+def reports(parts: AppContext) -> list[Path]:
     """The report files on disk."""
     return sorted((parts.settings.home / "reports").glob("*"))

@@ -10,7 +10,7 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import FakeCatalog, FakeClock
@@ -28,7 +28,7 @@ class PlatformMachine(RuleBasedStateMachine):
         shutil.copy(template, self.folder / "platform.db")
         made = Settings(_env_file=None, home=self.folder / "home", alerts_file=self.folder / "alerts.yaml")
         self.clock = FakeClock()
-        self.parts = Parts(made, self.clock)
+        self.parts = AppContext(made, self.clock)
         self.database = Database(f"sqlite:///{self.folder / 'platform.db'}")
         self.parts.__dict__.update(database=self.database, catalog=FakeCatalog())
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from mlplatform.alerting import alert_records, evaluations
-from mlplatform.alerting.notifications import post_group
-from mlplatform.alerting.outbox import Message
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.alerting.notifications import enqueue_alert_notice
+from mlplatform.alerting.outbox import OutboxMessage
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from monitors.alerts import Alert, AlertState, Kind
+from monitors.alerts import Alert, AlertState, NoticeKind
 from monitors.notices.notice import Subject
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import RULES, notices, promote, rule, tick, with_rules
@@ -22,7 +22,7 @@ EVERYWHERE = RULES.replace(
 MISREAD = {"3": "5", "5": "6", "8": "3"}
 
 
-def misread_world(parts: Parts) -> Parts:
+def misread_world(parts: AppContext) -> AppContext:
     """A champion with 20 labelled answers of each of three classes: ten right, eight read as MISREAD says, two as 0."""
     promote(with_rules(parts, EVERYWHERE))
     now = parts.clock()
@@ -34,19 +34,19 @@ def misread_world(parts: Parts) -> Parts:
             truths.append(truth)
     ids = recorded(parts.database, *rows)
     given_labels = [
-        label_records.Label(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)
+        label_records.SubmittedLabel(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)
     ]
     with parts.database.write() as connection:
-        label_records.add(connection, given_labels, now)
+        label_records.insert_labels(connection, given_labels, now)
     tick(parts, seconds=1)
     return parts
 
 
-def evaluated(parts: Parts, state: str = "breach", name: str = "class-error") -> evaluations.Evaluation:
+def evaluated(parts: AppContext, state: str = "breach", name: str = "class-error") -> evaluations.Evaluation:
     """An evaluation of the last hour, written now."""
     now, the_rule = parts.clock(), rule(parts, name)
     evaluation = evaluations.Evaluation(
-        id=new_id(),
+        id=uuid7(),
         rule=name,
         slot=now,
         at=now,
@@ -65,14 +65,16 @@ def evaluated(parts: Parts, state: str = "breach", name: str = "class-error") ->
     return evaluation
 
 
-def kept(parts: Parts, evaluation: evaluations.Evaluation, keys: str, state: AlertState = "firing") -> list[Subject]:
+def kept(
+    parts: AppContext, evaluation: evaluations.Evaluation, keys: str, state: AlertState = "firing"
+) -> list[Subject]:
     """Alerts about these classes, written as that evaluation leaves them."""
     told = []
     with parts.database.write() as connection:
         known = {alert.key: alert for alert in alert_records.open_alerts(connection, "digits")}
         for key in keys:
             fresh = Alert(
-                id=new_id(),
+                id=uuid7(),
                 rule=evaluation.rule,
                 key=key,
                 model="digits",
@@ -95,14 +97,14 @@ def kept(parts: Parts, evaluation: evaluations.Evaluation, keys: str, state: Ale
     return told
 
 
-def tell(parts: Parts, subjects: list[Subject], kind: Kind, evaluation: evaluations.Evaluation) -> int:
+def tell(parts: AppContext, subjects: list[Subject], kind: NoticeKind, evaluation: evaluations.Evaluation) -> int:
     """Post one notice about these alerts."""
     with parts.database.write() as connection:
-        return post_group(connection, parts, rule(parts, evaluation.rule), subjects, kind, evaluation)
+        return enqueue_alert_notice(connection, parts, rule(parts, evaluation.rule), subjects, kind, evaluation)
 
 
-def body_for(parts: Parts, channel: str) -> dict[str, object]:
+def body_for(parts: AppContext, channel: str) -> dict[str, object]:
     """What was last put into the outbox for one channel."""
-    found: Message = next(message for message in reversed(notices(parts)) if message.channel == channel)
+    found: OutboxMessage = next(message for message in reversed(notices(parts)) if message.channel == channel)
     body: dict[str, object] = found.payload["body"]
     return body

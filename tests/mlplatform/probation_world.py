@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.probation_monitor import Warden
-from mlplatform.promotion.probations import Probation, listed
+from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.promotion.probations import Probation, list_probations
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source
@@ -82,7 +82,7 @@ class Watched(FakeCatalog):
         self._database.use()
 
 
-def two_versions(parts: Parts, text: str = WITH_PROBATION) -> Parts:
+def two_versions(parts: AppContext, text: str = WITH_PROBATION) -> AppContext:
     """Version 1, and a minute later version 2, promoted."""
     promote(with_rules(parts, text), 1)
     tick(parts, minutes=1)
@@ -91,19 +91,19 @@ def two_versions(parts: Parts, text: str = WITH_PROBATION) -> Parts:
     return parts
 
 
-def warden(parts: Parts, before: str = "3") -> Warden:
+def warden(parts: AppContext, before: str = "3") -> ProbationMonitor:
     """A warden for whom the version before reads this class everywhere."""
     reads = Reads(before)
-    return Warden(parts, lambda _parts, _version: reads)
+    return ProbationMonitor(parts, lambda _parts, _version: reads)
 
 
-def forever(parts: Parts) -> leases.Lease:
+def forever(parts: AppContext) -> leases.Lease:
     """The leader's lease, for longer than any test."""
     return lease_of(parts, life=FOR_EVER)
 
 
 def label(
-    parts: Parts, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
+    parts: AppContext, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
 ) -> list[str]:
     """So many answers on pictures nobody has sent before, and their labels; the clock moves on by a second."""
     now = parts.clock()
@@ -115,21 +115,25 @@ def label(
     return ids
 
 
-def give(parts: Parts, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
+def give(parts: AppContext, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
     """Label these answers."""
     now = parts.clock()
     with parts.database.write() as connection:
-        label_records.add(connection, [label_records.Label(key, truth, source, "someone", now) for key in ids], now)
+        label_records.insert_labels(
+            connection, [label_records.SubmittedLabel(key, truth, source, "someone", now) for key in ids], now
+        )
     tick(parts, seconds=1)
 
 
-def history(parts: Parts) -> list[tuple[promotion_history.Kind, int]]:
+def history(parts: AppContext) -> list[tuple[promotion_history.PromotionKind, int]]:
     """Every promotion's kind and version, oldest first."""
     with parts.database.read() as connection:
-        return [(each.kind, each.to_version) for each in promotion_history.history(connection, "digits")][::-1]
+        return [(each.kind, each.to_version) for each in promotion_history.promotion_history(connection, "digits")][
+            ::-1
+        ]
 
 
-def the_probation(parts: Parts) -> Probation:
+def the_probation(parts: AppContext) -> Probation:
     """The newest probation."""
     with parts.database.read() as connection:
-        return listed(connection, "digits")[0]
+        return list_probations(connection, "digits")[0]

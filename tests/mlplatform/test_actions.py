@@ -6,9 +6,9 @@ import pytest
 
 from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
-from mlplatform.monitoring.alert_actions import AUDIT_BATCH, act
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.context import AppContext
+from mlplatform.monitoring.alert_actions import LABEL_AUDIT_SIZE, start_action
+from mlplatform.monitoring.evaluate import evaluate
 from monitors.alerts import Alert
 from monitors.decisions.finding import Finding
 from monitors.rules.alerts_config import Rule
@@ -28,36 +28,38 @@ from tests.mlplatform.loop_world import (
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     """A platform with one firing alert on class 3 whose rule has started nothing yet."""
     promote(with_rules(parts, RULES.replace("label-audit", "none")))
     answer(parts, 30, 30)
-    turn(parts, rule(parts, "class-error"), parts.clock())
+    evaluate(parts, rule(parts, "class-error"), parts.clock())
     return parts
 
 
-def start(parts: Parts, action: Action, alert: Alert | None = None) -> str | None:
+def start(parts: AppContext, action: Action, alert: Alert | None = None) -> str | None:
     """Act on the alert as if its rule had this action."""
     the_rule: Rule = rule(parts, "class-error").model_copy(update={"action": action})
     finding = Finding(**all_evaluations(parts)[0].findings[0])
     with parts.database.write() as connection:
-        return act(connection, parts.family.classes, the_rule, alert or all_alerts(parts)[0], finding, parts.clock())
+        return start_action(
+            connection, parts.pipeline.classes, the_rule, alert or all_alerts(parts)[0], finding, parts.clock()
+        )
 
 
-def test_retrain_queues_a_retraining_with_the_finding_as_its_reason(world: Parts) -> None:
+def test_retrain_queues_a_retraining_with_the_finding_as_its_reason(world: AppContext) -> None:
     started = start(world, "retrain")
     [row] = all_retrainings(world)
     assert (row.id, row.pipeline, row.trigger, row.requested_by) == (started, "digits", "alert", "watcher")
     assert row.reason.startswith("class-error: Class 3: 30 of 60 labelled answers wrong")
 
 
-def test_a_second_alert_joins_the_queued_retraining(world: Parts) -> None:
+def test_a_second_alert_joins_the_queued_retraining(world: AppContext) -> None:
     assert start(world, "retrain") == start(world, "retrain")
     [row] = all_retrainings(world)
     assert len(row.causes) == 2
 
 
-def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: Parts) -> None:
+def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: AppContext) -> None:
     started = start(world, "tune-serving")
     assert start(world, "tune-serving") is None
     [task] = open_tasks(world)
@@ -68,7 +70,7 @@ def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: Par
     )
 
 
-def test_a_label_audit_asks_for_labels_and_answers_in_doubt_about_the_class_in_turns(world: Parts) -> None:
+def test_a_label_audit_asks_for_labels_and_answers_in_doubt_about_the_class_in_turns(world: AppContext) -> None:
     now = world.clock()
     sure, unsure = recorded(
         world.database, prediction(now, seed=1, confidence=0.8), prediction(now, seed=2, confidence=0.4)
@@ -89,30 +91,30 @@ def test_a_label_audit_asks_for_labels_and_answers_in_doubt_about_the_class_in_t
     assert len(doubted["feedback"]) == 1
 
 
-def test_a_label_audit_is_of_a_size_that_people_can_do(world: Parts) -> None:
-    recorded(world.database, *(prediction(world.clock(), seed=seed) for seed in range(AUDIT_BATCH + 5)))
+def test_a_label_audit_is_of_a_size_that_people_can_do(world: AppContext) -> None:
+    recorded(world.database, *(prediction(world.clock(), seed=seed) for seed in range(LABEL_AUDIT_SIZE + 5)))
     start(world, "label-audit")
-    assert len(open_tasks(world)[0].details["predictions"]) == AUDIT_BATCH
+    assert len(open_tasks(world)[0].details["predictions"]) == LABEL_AUDIT_SIZE
 
 
 @pytest.mark.parametrize("action", ["retrain", "tune-serving", "label-audit"])
-def test_what_was_started_is_in_the_audit_log(world: Parts, action: Action) -> None:
+def test_what_was_started_is_in_the_audit_log(world: AppContext, action: Action) -> None:
     started = start(world, action)
     with world.database.read() as connection:
-        entry = audit_entries.entries(connection)[0]
+        entry = audit_entries.recent_entries(connection)[0]
     alert = all_alerts(world)[0]
     assert (entry["action"], entry["subject"], entry["details"]) == (action, f"alert/{alert.id}", {"started": started})
 
 
-def test_no_action_starts_nothing_and_notes_nothing(world: Parts) -> None:
+def test_no_action_starts_nothing_and_notes_nothing(world: AppContext) -> None:
     with world.database.read() as connection:
-        before = audit_entries.entries(connection)
+        before = audit_entries.recent_entries(connection)
     assert start(world, "none") is None
     with world.database.read() as connection:
-        assert audit_entries.entries(connection) == before
+        assert audit_entries.recent_entries(connection) == before
 
 
-def test_what_was_started_goes_when_the_transaction_fails(world: Parts) -> None:
+def test_what_was_started_goes_when_the_transaction_fails(world: AppContext) -> None:
     alert = replace(all_alerts(world)[0], id="no such alert")
     from sqlalchemy.exc import IntegrityError
 
@@ -120,4 +122,4 @@ def test_what_was_started_goes_when_the_transaction_fails(world: Parts) -> None:
         start(world, "label-audit", alert)
     assert open_tasks(world) == []
     with world.database.read() as connection:
-        assert len(alert_records.listed(connection)) == 1
+        assert len(alert_records.list_alerts(connection)) == 1

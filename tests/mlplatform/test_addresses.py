@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from mlplatform.network.addresses import address_of, embedded, is_public
+from mlplatform.network.addresses import embedded_ipv4, is_public, parse_address
 
 NOT_REACHABLE_4 = (
     *("0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
@@ -70,16 +70,16 @@ def test_an_ipv6_address_that_leads_to_a_public_one_is_public() -> None:
 def test_what_an_address_embeds_is_named() -> None:
     written = written_in_ipv6(IPv4Address("10.1.2.3"))
     for name in ("mapped", "NAT64", "6to4"):
-        assert embedded(written[name]) == (IPv4Address("10.1.2.3"),)
-    assert IPv4Address("10.1.2.3") in embedded(written["Teredo server"])
-    assert IPv4Address("10.1.2.3") in embedded(written["Teredo client"])
-    assert embedded(IPv4Address("10.1.2.3")) == ()
+        assert embedded_ipv4(written[name]) == (IPv4Address("10.1.2.3"),)
+    assert IPv4Address("10.1.2.3") in embedded_ipv4(written["Teredo server"])
+    assert IPv4Address("10.1.2.3") in embedded_ipv4(written["Teredo client"])
+    assert embedded_ipv4(IPv4Address("10.1.2.3")) == ()
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "127.1", "2130706433", "0x7f.1", "/run/socket", "1.2.3.4:80"])
 def test_what_is_no_plain_address_is_none(text: str) -> None:
-    assert address_of(text) is None
+    assert parse_address(text) is None
 
 
 def test_a_zone_is_no_part_of_an_address() -> None:
-    assert address_of("fe80::1%eth0") == IPv6Address("fe80::1")
+    assert parse_address("fe80::1%eth0") == IPv6Address("fe80::1")

@@ -6,61 +6,64 @@ from pathlib import Path
 import pytest
 
 from mlplatform.audit import audit_entries, checkpoints
-from mlplatform.audit.verification import verify
-from mlplatform.context import Parts
+from mlplatform.audit.verification import verify_audit_log
+from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 
 
-def noted(parts: Parts, subject: str) -> None:
+def noted(parts: AppContext, subject: str) -> None:
     with parts.database.write() as connection:
-        audit_entries.note(connection, "ada", "look", subject, START)
+        audit_entries.append(connection, "ada", "look", subject, START)
 
 
-def test_only_heads_that_moved_are_written_down(parts: Parts, tmp_path: Path, clock: FakeClock) -> None:
+def test_only_heads_that_moved_are_written_down(parts: AppContext, tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "deep" / "anchors.jsonl"
-    assert checkpoints.take(parts, file, clock()) is None
+    assert checkpoints.write_checkpoint(parts, file, clock()) is None
     assert not file.exists()
     recorded(parts.database, prediction())
-    first = checkpoints.take(parts, file, clock())
+    first = checkpoints.write_checkpoint(parts, file, clock())
     assert first is not None
     assert set(first.heads) == {"log", "unnamed"}
-    assert checkpoints.take(parts, file, clock.tick(minutes=1)) is None
+    assert checkpoints.write_checkpoint(parts, file, clock.tick(minutes=1)) is None
     noted(parts, "clock")
-    checkpoints.take(parts, file, clock.tick(minutes=1))
-    held = list(checkpoints.read(file, None))
+    checkpoints.write_checkpoint(parts, file, clock.tick(minutes=1))
+    held = list(checkpoints.read_checkpoints(file, None))
     assert [set(each.heads) for each in held] == [{"log", "unnamed"}, {"log"}]
-    assert {name: each.heads[name][0] for name, each in checkpoints.newest(held).items()} == {"log": 2, "unnamed": 1}
-    assert verify(parts.database, held).anchored == 2
+    assert {name: each.heads[name][0] for name, each in checkpoints.latest_by_chain(held).items()} == {
+        "log": 2,
+        "unnamed": 1,
+    }
+    assert verify_audit_log(parts.database, held).anchored == 2
 
 
-def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: Parts, tmp_path: Path) -> None:
+def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: AppContext, tmp_path: Path) -> None:
     key, file = tmp_path / "key", tmp_path / "anchors.jsonl"
     key.write_text("0123456789abcdef0123456789abcdef\n")
-    signed = Parts(parts.settings.model_copy(update={"audit_key_file": key}), parts.clock)
+    signed = AppContext(parts.settings.model_copy(update={"audit_key_file": key}), parts.clock)
     signed.__dict__.update(database=parts.database)
     noted(parts, "clock")
-    made = checkpoints.take(signed, file, START)
+    made = checkpoints.write_checkpoint(signed, file, START)
     assert made is not None
-    assert list(checkpoints.read(file, checkpoints.key_of(signed))) == [made]
+    assert list(checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))) == [made]
     line = json.loads(file.read_text())
     line["heads"]["log"][0] = 2
     file.write_text("half a li\n[]\n{}\n" + json.dumps(line) + "\n")
-    [forged] = checkpoints.read(file, checkpoints.key_of(signed))
-    assert not forged.proved
-    assert any("does not vouch" in fault for fault in verify(parts.database, [forged], signed=True).faults)
+    [forged] = checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))
+    assert not forged.authenticated
+    assert any("does not vouch" in fault for fault in verify_audit_log(parts.database, [forged], signed=True).faults)
 
 
-def test_a_key_that_is_missing_or_short_is_refused(parts: Parts, tmp_path: Path) -> None:
-    wrong = Parts(parts.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
+def test_a_key_that_is_missing_or_short_is_refused(parts: AppContext, tmp_path: Path) -> None:
+    wrong = AppContext(parts.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
     with pytest.raises(SettingsError, match="cannot be read"):
-        checkpoints.key_of(wrong)
+        checkpoints.signing_key(wrong)
     (tmp_path / "key").write_bytes(b"short")
     with pytest.raises(SettingsError, match="holds 5 bytes"):
-        checkpoints.key_of(wrong)
+        checkpoints.signing_key(wrong)
 
 
-def test_the_file_is_in_the_home_folder_unless_named(parts: Parts, tmp_path: Path) -> None:
-    assert checkpoints.file_of(parts) == parts.settings.home / "audit-anchors.jsonl"
-    named = Parts(parts.settings.model_copy(update={"audit_anchors": tmp_path / "x"}))
-    assert checkpoints.file_of(named) == tmp_path / "x"
+def test_the_file_is_in_the_home_folder_unless_named(parts: AppContext, tmp_path: Path) -> None:
+    assert checkpoints.checkpoint_path(parts) == parts.settings.home / "audit-anchors.jsonl"
+    named = AppContext(parts.settings.model_copy(update={"audit_anchors": tmp_path / "x"}))
+    assert checkpoints.checkpoint_path(named) == tmp_path / "x"

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mlplatform.watcher.isolated_executor import Aside
+from mlplatform.watcher.isolated_executor import IsolatedExecutor
 
 
 @contextmanager
 def scheduler() -> Iterator[BackgroundScheduler]:
-    made = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1), "aside": Aside()}, timezone="UTC")
+    made = BackgroundScheduler(
+        executors={"default": ThreadPoolExecutor(1), "aside": IsolatedExecutor()}, timezone="UTC"
+    )
     made.start()
     yield made
     while made.get_jobs():  # a job that runs once is taken off the list after it was begun

@@ -11,19 +11,19 @@ from alembic import command
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.audit_contradiction import anchor_or_alarm
+from mlplatform.alerting.audit_contradiction import write_checkpoint_or_notify
 from mlplatform.audit import audit_entries, checkpoints, hash_chain
-from mlplatform.audit.checkpoint_file import NOTHING
+from mlplatform.audit.checkpoint_file import EMPTY_DIGEST
 from mlplatform.audit.checkpoints import AuditError
-from mlplatform.audit.verification import verify
-from mlplatform.context import Parts
-from mlplatform.operations.diagnostics import anchor_findings
-from mlplatform.predictions.prediction_records import record
-from mlplatform.retention.apply_retention import forget_client, retain
+from mlplatform.audit.verification import verify_audit_log
+from mlplatform.context import AppContext
+from mlplatform.operations.diagnostics import checkpoint_findings
+from mlplatform.predictions.prediction_records import insert_predictions
+from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database, _alembic_config
-from mlplatform.store.tables.auth import api_keys, audit_anchor_files, audit_batches, audit_chains
+from mlplatform.store.tables.auth import api_keys, audit_checkpoint_files, hash_chain_heads, prediction_attestations
 from mlplatform.store.tables.core import audit_log, feedback, predictions, promotions
 from mlplatform.store.tables.promotion import quarantines
 from tests.mlplatform.audit_world import (
@@ -50,7 +50,7 @@ Attack = Callable[[World, Connection], object]
 
 
 @pytest.fixture
-def world(parts: Parts, clock: FakeClock) -> World:
+def world(parts: AppContext, clock: FakeClock) -> World:
     made = grown(parts, clock)
     assert made.faults() == []
     return made
@@ -62,23 +62,25 @@ def _change_a_row_and_all_links(world: World, connection: Connection) -> None:
 
 
 def _cut_the_tail_and_move_the_head(world: World, connection: Connection) -> None:
-    last = connection.scalar(select(audit_chains.c.number).where(audit_chains.c.name == hash_chain.LOG)) or 0
+    last = (
+        connection.scalar(select(hash_chain_heads.c.number).where(hash_chain_heads.c.name == hash_chain.LOG_CHAIN)) or 0
+    )
     log_anew(connection, lambda number: number <= last - 2)
 
 
 def _remove_a_chain(world: World, connection: Connection) -> None:
     mine = [key for turn in range(3) for key in world.ids[8 * turn + 4 : 8 * turn + 8]]
     without(connection, mine)
-    connection.execute(delete(audit_batches).where(audit_batches.c.chain == OTHER))
-    connection.execute(delete(audit_chains).where(audit_chains.c.name == OTHER))
+    connection.execute(delete(prediction_attestations).where(prediction_attestations.c.chain == OTHER))
+    connection.execute(delete(hash_chain_heads).where(hash_chain_heads.c.name == OTHER))
     born = select(audit_log.c.number).where(audit_log.c.subject == f"chain/{OTHER}")
     number = connection.scalar(born)
     log_anew(connection, lambda each: each != number)
 
 
 def _add_a_chain(world: World, connection: Connection) -> None:
-    record(connection, [prediction(world.clock(), seed=9)], "ghost")
-    connection.execute(delete(audit_chains).where(audit_chains.c.name == "ghost"))
+    insert_predictions(connection, [prediction(world.clock(), seed=9)], "ghost")
+    connection.execute(delete(hash_chain_heads).where(hash_chain_heads.c.name == "ghost"))
 
 
 def _erase_all_in_the_future(world: World, connection: Connection) -> None:
@@ -86,35 +88,39 @@ def _erase_all_in_the_future(world: World, connection: Connection) -> None:
     future = later(world.clock, days=400)
     added(
         connection,
-        audit_entries.ERASE,
+        audit_entries.ERASE_ACTION,
         future,
-        {"before": hash_chain.moment(future), "ids": [], "answers": len(world.ids)},
+        {"before": hash_chain.canonical_time(future), "ids": [], "answers": len(world.ids)},
     )
 
 
 def _erase_what_is_later_than_the_entry(world: World, connection: Connection) -> None:
     without(connection, world.ids[20:])
-    until = hash_chain.moment(later(world.clock, days=1))
-    added(connection, audit_entries.ERASE, world.clock(), {"before": until, "ids": []})
+    until = hash_chain.canonical_time(later(world.clock, days=1))
+    added(connection, audit_entries.ERASE_ACTION, world.clock(), {"before": until, "ids": []})
 
 
 def _erase_labelled_answers(world: World, connection: Connection) -> None:
     without(connection, world.ids[:2])
     now = world.clock()
-    added(connection, audit_entries.ERASE, now, {"before": hash_chain.moment(now), "ids": [], "answers": 2})
+    added(
+        connection, audit_entries.ERASE_ACTION, now, {"before": hash_chain.canonical_time(now), "ids": [], "answers": 2}
+    )
 
 
 def _erase_more_than_is_said(world: World, connection: Connection) -> None:
     without(connection, world.ids[10:14])
     now = world.clock()
-    added(connection, audit_entries.ERASE, now, {"before": hash_chain.moment(now), "ids": [], "answers": 3})
+    added(
+        connection, audit_entries.ERASE_ACTION, now, {"before": hash_chain.canonical_time(now), "ids": [], "answers": 3}
+    )
 
 
 def _erase_without_a_count(world: World, connection: Connection) -> None:
-    now = hash_chain.moment(world.clock())
-    added(connection, audit_entries.ERASE, world.clock(), {"before": now, "ids": [], "answers": 0})
+    now = hash_chain.canonical_time(world.clock())
+    added(connection, audit_entries.ERASE_ACTION, world.clock(), {"before": now, "ids": [], "answers": 0})
     without(connection, world.ids[10:14])
-    added(connection, audit_entries.ERASE, world.clock(), {"before": now, "ids": []})
+    added(connection, audit_entries.ERASE_ACTION, world.clock(), {"before": now, "ids": []})
 
 
 def _add_a_batch_without_its_row(world: World, connection: Connection) -> None:
@@ -223,8 +229,8 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
     with world.parts.database.write() as connection:
         lease = leases.acquire(connection, "test", "me", timedelta(days=9), world.clock())
     assert lease is not None
-    fresh, running = checkpoints.Anchoring(world.parts), checkpoints.Anchoring(world.parts)
-    assert running.take(world.clock()) is None
+    fresh, running = checkpoints.CheckpointWriter(world.parts), checkpoints.CheckpointWriter(world.parts)
+    assert running.write(world.clock()) is None
     before = world.file.read_bytes()
     kept = {row["name"]: row for row in _leases(world)}
     world.meddle(lambda connection: ANCHORED[attack][0](world, connection))
@@ -232,12 +238,12 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
     for anchoring in (fresh, running):
         for _ in range(3):
             with pytest.raises(AuditError, match="contradicts its anchors"):
-                anchor_or_alarm(world.parts, anchoring, lease)
+                write_checkpoint_or_notify(world.parts, anchoring, lease)
     assert world.file.read_bytes() == before
     with world.parts.database.read() as connection:
-        [first, *_] = outbox.undelivered(connection)
+        [first, *_] = outbox.list_undelivered(connection)
     assert first.payload["kind"] == "audit-contradiction"
-    assert ("problem", True) in [(mark, "chain" in words) for mark, words in anchor_findings(world.parts)]
+    assert ("problem", True) in [(mark, "chain" in words) for mark, words in checkpoint_findings(world.parts)]
 
 
 def _leases(world: World) -> list[dict[str, Any]]:
@@ -268,8 +274,8 @@ def test_an_entry_dated_later_than_the_anchor_that_holds_it_proves_no_erasure(wo
     without_labels = world.ids[16:20]
     moment = world.clock() + timedelta(days=30)
     world.meddle(lambda connection: without(connection, without_labels))
-    details = {"before": hash_chain.moment(moment), "ids": [], "answers": 4}
-    world.meddle(lambda connection: added(connection, audit_entries.ERASE, moment, details))
+    details = {"before": hash_chain.canonical_time(moment), "ids": [], "answers": 4}
+    world.meddle(lambda connection: added(connection, audit_entries.ERASE_ACTION, moment, details))
     world.anchor()
     world.clock.tick(days=60)
     told = " ".join(world.faults())
@@ -280,7 +286,7 @@ def test_an_entry_dated_later_than_the_anchor_that_holds_it_proves_no_erasure(wo
 def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World) -> None:
     key = world.ids[9]
     details = {"before": None, "ids": [key]}
-    world.meddle(lambda connection: added(connection, audit_entries.ERASE, world.clock(), details))
+    world.meddle(lambda connection: added(connection, audit_entries.ERASE_ACTION, world.clock(), details))
     label(world, key, "4")
     world.meddle(lambda connection: without(connection, [key]))
     assert any("got a label after erasure" in fault for fault in world.faults())
@@ -291,12 +297,12 @@ def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World)
 
 def test_a_file_that_was_cut_short_is_named_and_not_written_on(world: World) -> None:
     lines = world.file.read_bytes().splitlines(keepends=True)
-    running = checkpoints.Anchoring(world.parts)
-    running.take(world.clock())
+    running = checkpoints.CheckpointWriter(world.parts)
+    running.write(world.clock())
     for rest in (lines[:-1], lines[:1], []):
         world.file.write_bytes(b"".join(rest))
         assert any("ends after line" in fault or "is gone" in fault for fault in world.faults())
-        for take in (world.anchor, lambda: running.take(world.clock())):
+        for take in (world.anchor, lambda: running.write(world.clock())):
             with pytest.raises(AuditError):
                 take()
     world.file.unlink()
@@ -316,7 +322,7 @@ def test_a_file_whose_lines_were_changed_is_named(world: World) -> None:
         assert world.faults() != []
         with pytest.raises(AuditError):
             world.anchor()
-    other = json.loads(lines[0]) | {"file": "another", "before": NOTHING}
+    other = json.loads(lines[0]) | {"file": "another", "before": EMPTY_DIGEST}
     world.file.write_text(json.dumps(other) + "\n")
     assert any("is not the file" in fault for fault in world.faults())
     world.file.write_bytes(whole)
@@ -335,45 +341,45 @@ def test_a_copy_of_the_file_may_be_older_and_must_be_there(world: World, tmp_pat
 def test_a_file_of_ones_own_may_be_put_elsewhere_and_begun_again(world: World, tmp_path: Path) -> None:
     mine = tmp_path / "mine.jsonl"
     for _ in range(2):
-        assert checkpoints.take(world.parts, mine, world.clock.tick(minutes=1)) is not None
+        assert checkpoints.write_checkpoint(world.parts, mine, world.clock.tick(minutes=1)) is not None
         assert world.report(mine).faults == []
         mine.rename(tmp_path / "elsewhere.jsonl")
     assert world.faults() == []
 
 
 def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World) -> None:
-    running = checkpoints.Anchoring(world.parts)
-    running.take(world.clock())
+    running = checkpoints.CheckpointWriter(world.parts)
+    running.write(world.clock())
     for unfinished in (b'{"at": "2026', b"{", b""):
         with world.file.open("ab") as file:
             file.write(unfinished)
         assert world.faults() == []
         label(world, world.ids[11], str(len(unfinished) % 10))
-        assert running.take(world.clock()) is not None
+        assert running.write(world.clock()) is not None
         assert world.faults() == []
-    assert checkpoints.take(world.parts, world.file, world.clock()) is None
+    assert checkpoints.write_checkpoint(world.parts, world.file, world.clock()) is None
 
 
 def test_a_full_disk_is_no_contradiction(world: World) -> None:
-    full = checkpoints.Anchoring(world.parts, Path("/dev/full"))
+    full = checkpoints.CheckpointWriter(world.parts, Path("/dev/full"))
     with pytest.raises(AuditError, match="cannot be kept in /dev/full") as failed:
-        full.take(world.clock())
+        full.write(world.clock())
     assert failed.value.faults == ()
     assert world.faults() == []
 
 
 def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> None:
-    mine, yours = checkpoints.Anchoring(world.parts), checkpoints.Anchoring(world.parts)
+    mine, yours = checkpoints.CheckpointWriter(world.parts), checkpoints.CheckpointWriter(world.parts)
     for turn, anchoring in enumerate((mine, yours, yours, mine, mine, yours)):
         label(world, world.ids[12], str(turn))
-        assert anchoring.take(world.clock.tick(minutes=1)) is not None
+        assert anchoring.write(world.clock.tick(minutes=1)) is not None
 
-    def work(anchoring: checkpoints.Anchoring) -> Callable[[], None]:
+    def work(anchoring: checkpoints.CheckpointWriter) -> Callable[[], None]:
         def take_ten() -> None:
             for _ in range(10):
                 with world.parts.database.write() as connection:
-                    audit_entries.note(connection, "ada", "look", "clock", world.clock())
-                anchoring.take(world.clock())
+                    audit_entries.append(connection, "ada", "look", "clock", world.clock())
+                anchoring.write(world.clock())
 
         return take_ten
 
@@ -382,14 +388,14 @@ def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> N
 
 
 def test_a_round_reads_only_what_was_added(world: World) -> None:
-    running = checkpoints.Anchoring(world.parts)
-    running.take(world.clock())
+    running = checkpoints.CheckpointWriter(world.parts)
+    running.write(world.clock())
     offset = running._progress.offset
     assert offset == world.file.stat().st_size
     label(world, world.ids[13], "4")
     before = world.file.read_bytes()
     world.file.write_bytes(b"x" * len(before))  # what was read is not read again: a full verification finds this
-    assert running.take(world.clock.tick(minutes=1)) is not None
+    assert running.write(world.clock.tick(minutes=1)) is not None
     assert running._progress.offset > offset
     assert world.faults() != []
 
@@ -398,13 +404,13 @@ def test_a_person_may_begin_anew_where_a_backup_was_restored(world: World) -> No
     world.meddle(lambda connection: restored(connection, world.backup))
     with pytest.raises(AuditError):
         world.anchor()
-    aside = checkpoints.begin_anew(world.parts, world.file, "restored the backup of noon", "ada")
+    aside = checkpoints.replace_checkpoint_file(world.parts, world.file, "restored the backup of noon", "ada")
     assert aside is not None
     assert aside.exists()
     assert world.anchor() is not None
     assert world.faults() == []
     with world.parts.database.read() as connection:
-        [entry] = audit_entries.entries(connection, 1)
+        [entry] = audit_entries.recent_entries(connection, 1)
     assert (entry["action"], entry["details"]["reason"]) == ("accept-anchors", "restored the backup of noon")
     assert entry["details"]["faults"] != []
     assert world.report(aside).faults != []
@@ -417,7 +423,7 @@ def signed(world: World, *keys: str) -> World:
     file = world.parts.settings.home / "audit.key"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(keys) + "\n")
-    made = Parts(world.parts.settings.model_copy(update={"audit_key_file": file}), world.parts.clock)
+    made = AppContext(world.parts.settings.model_copy(update={"audit_key_file": file}), world.parts.clock)
     made.__dict__.update(database=world.parts.database, catalog=world.parts.catalog)
     return World(made, world.clock, world.ids, world.backup)
 
@@ -462,28 +468,28 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> None:
-    running = checkpoints.Anchoring(world.parts)
+    running = checkpoints.CheckpointWriter(world.parts)
     label(world, world.ids[15], "2", "correction")
     label(world, world.ids[15], "2", "correction")
     for days in (5, 15, 20, 25):
         world.clock.tick(days=days)
         recorded(world.parts.database, *(prediction(world.clock(), seed=seed) for seed in range(3)))
-        retain(world.parts, "me")
-        assert running.take(world.clock()) is not None
+        apply_retention(world.parts, "me")
+        assert running.write(world.clock()) is not None
         assert world.faults() == []
     assert world.report().erased > 12
     [key] = recorded(world.parts.database, prediction(world.clock(), seed=7))
     label(world, key, "6")
-    done = forget_client(world.parts, "client", "ada")
+    done = erase_client(world.parts, "client", "ada")
     assert (done["labelled"], done["answers"] > 1) == (1, True)
-    running.take(world.clock())
+    running.write(world.clock())
     assert world.faults() == []
-    assert forget_client(world.parts, "client", "ada")["answers"] == 0
+    assert erase_client(world.parts, "client", "ada")["answers"] == 0
 
 
 def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path) -> None:
     old = Database(f"sqlite:///{tmp_path / 'old.db'}")
-    now = hash_chain.moment(START).replace("T", " ").removesuffix("+00:00")
+    now = hash_chain.canonical_time(START).replace("T", " ").removesuffix("+00:00")
     with old.write() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection
@@ -507,8 +513,8 @@ def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path
         ):
             connection.execute(text(statement.replace(":", r"\:")))
     old.upgrade()
-    assert [fault for fault in verify(old).faults if "p was recorded by no server" not in fault] == []
-    assert verify(old).rows == 5
+    assert [fault for fault in verify_audit_log(old).faults if "p was recorded by no server" not in fault] == []
+    assert verify_audit_log(old).rows == 5
     for statement, named in (
         ("UPDATE feedback SET label = '9' WHERE id = 'f2'", "feedback/p/f2 is not what was written"),
         ("DELETE FROM feedback WHERE id = 'f1'", "feedback/p/f1 was removed"),
@@ -518,13 +524,13 @@ def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path
     ):
         with old.write() as connection:
             connection.execute(text(statement))
-        assert named in verify(old).faults
+        assert named in verify_audit_log(old).faults
     old.close()
 
 
 def test_a_file_of_an_older_version_keeps_verifying_and_is_written_on(world: World) -> None:
     world.file.unlink()
-    world.meddle(lambda connection: connection.execute(delete(audit_anchor_files)))
+    world.meddle(lambda connection: connection.execute(delete(audit_checkpoint_files)))
     line(world.file, heads(world.parts), world.clock())
     assert world.faults() == []
     label(world, world.ids[10], "4")
@@ -537,8 +543,8 @@ def test_a_file_of_an_older_version_keeps_verifying_and_is_written_on(world: Wor
 def test_a_line_of_a_number_that_no_link_has_is_passed_over_and_stops_no_verification(
     world: World, number: int
 ) -> None:
-    line(world.file, {hash_chain.LOG: (number, "x")}, world.clock())
-    assert world.report().sound
+    line(world.file, {hash_chain.LOG_CHAIN: (number, "x")}, world.clock())
+    assert world.report().ok
     label(world, world.ids[5], "4")
     assert world.anchor() is not None
 

@@ -10,21 +10,21 @@ import pytest
 from sqlalchemy import func, select
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.backtest.backtest import Alarm, Backtest, backtest
-from mlplatform.monitoring.backtest.backtest_data import REPLAYED
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.backtest.backtest import BacktestAlert, BacktestResult, run_backtest
+from mlplatform.monitoring.backtest.backtest_data import REPLAYABLE_METRICS
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.prediction_records import record
+from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.core import metadata
 from monitors.decisions.finding import NO_DATA
 from monitors.rules.alerts_config import AlertsConfig, Rule
-from monitors.rules.metric_catalog import KINDS
+from monitors.rules.metric_catalog import METRICS
 from tests.mlplatform.conftest import START, prediction
 from tests.mlplatform.loop_world import answer, promote, tick, with_rules
 
@@ -50,10 +50,10 @@ rules:
 class World:
     """Traffic by the hour, in which classes go bad, servers slow down and labels come late, twice or corrected."""
 
-    parts: Parts
+    parts: AppContext
     rng: np.random.Generator
     version: int = 1
-    owed: list[tuple[datetime, label_records.Label]] = field(default_factory=list)
+    owed: list[tuple[datetime, label_records.SubmittedLabel]] = field(default_factory=list)
 
     @property
     def hours(self) -> float:
@@ -67,12 +67,12 @@ class World:
         """Let the time go by, the watcher on duty at some moment of every slot."""
         end = self.parts.clock() + timedelta(hours=hours)
         half = timedelta(minutes=30)
-        while (start := slot_of(self.parts.clock(), half) + half) < end:
+        while (start := slot_at(self.parts.clock(), half) + half) < end:
             self.parts.clock.now = start + timedelta(seconds=float(self.rng.integers(0, 90)))  # type: ignore[attr-defined]
             self.answer()
             self.label()
             for rule in self.parts.rules.rules:
-                turn(self.parts, rule, slot_of(self.parts.clock(), self.parts.rules.interval(rule)))
+                evaluate(self.parts, rule, slot_at(self.parts.clock(), self.parts.rules.interval(rule)))
             if self.rng.random() < 0.5:
                 tick(self.parts, seconds=int(self.rng.integers(1, 40)))
                 self.answer()
@@ -93,7 +93,7 @@ class World:
             rows.append(replace(row, host_class="host"))
             self._owe(row.prediction.id, str(digit), label, now)
         with self.parts.database.write() as connection:
-            record(connection, rows, "server")
+            insert_predictions(connection, rows, "server")
 
     def label(self) -> None:
         """The labels that are due."""
@@ -103,12 +103,12 @@ class World:
         due = [label for at, label in self.owed if at <= now]
         self.owed = [(at, label) for at, label in self.owed if at > now]
         with self.parts.database.write() as connection:
-            label_records.add(connection, [replace(label, at=now) for label in due], now)
+            label_records.insert_labels(connection, [replace(label, at=now) for label in due], now)
 
     def _owe(self, key: str, truth: str, label: str, now: datetime) -> None:
-        def later(hours: float, told: str, source: Source, reviewer: str = "r") -> None:
+        def later(hours: float, told: str, source: LabelSource, reviewer: str = "r") -> None:
             moment = now + timedelta(hours=float(self.rng.exponential(hours)))
-            self.owed.append((moment, label_records.Label(key, told, source, reviewer, now)))
+            self.owed.append((moment, label_records.SubmittedLabel(key, told, source, reviewer, now)))
 
         chance = self.rng.random()
         if chance < 0.7:
@@ -122,13 +122,13 @@ class World:
             later(9, truth, "delayed", "hasty")
 
 
-def lived(parts: Parts, seed: int, hours: int = 160) -> World:
+def lived(parts: AppContext, seed: int, hours: int = 160) -> World:
     """Three versions, the second undone by a rollback, watched all the time."""
     promote(with_rules(parts, RULES), 1, 985, 1000)
     world = World(parts, np.random.default_rng(seed))
     with parts.database.write() as connection:
         speed = {"p95_ms": 2.8, "calls": 500}
-        evaluations.set_baseline(connection, "digits", 1, "latency", "host", speed, parts.clock() + 2 * HOUR)
+        evaluations.store_baseline(connection, "digits", 1, "latency", "host", speed, parts.clock() + 2 * HOUR)
         sampling_plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, parts.clock() + 40 * HOUR)
     world.live(hours * 4 // 10)
     tick(parts, seconds=1)
@@ -142,38 +142,40 @@ def lived(parts: Parts, seed: int, hours: int = 160) -> World:
     return world
 
 
-def named(alarms: Sequence[Alarm]) -> list[tuple[object, ...]]:
+def named(alarms: Sequence[BacktestAlert]) -> list[tuple[object, ...]]:
     return sorted((each.rule, each.key, each.version, each.fired_at, each.ended_at, each.ended) for each in alarms)
 
 
-def trial(parts: Parts, length: timedelta = timedelta(days=60), config: AlertsConfig | None = None) -> Backtest:
-    return backtest(parts, config or parts.rules, length)
+def trial(
+    parts: AppContext, length: timedelta = timedelta(days=60), config: AlertsConfig | None = None
+) -> BacktestResult:
+    return run_backtest(parts, config or parts.rules, length)
 
 
-def rule_of(parts: Parts, alarm: Alarm) -> Rule:
+def rule_of(parts: AppContext, alarm: BacktestAlert) -> Rule:
     return next(rule for rule in parts.rules.rules if rule.name == alarm.rule)
 
 
-def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(parts: Parts) -> None:
+def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(parts: AppContext) -> None:
     lived(parts, SEED)
     whole = trial(parts)
     assert {each.rule for each in whole.in_fact} == {rule.name for rule in parts.rules.rules}
     assert {(each.rule, each.key) for each in whole.in_fact} >= {("latency", NO_DATA), ("accuracy-drop", NO_DATA)}
     assert {each.ended for each in whole.in_fact} == {"resolved", "superseded", None}
     assert named(whole.alarms) == named(whole.in_fact)
-    assert all(each.slot == slot_of(each.fired_at, parts.rules.interval(rule_of(parts, each))) for each in whole.alarms)
+    assert all(each.slot == slot_at(each.fired_at, parts.rules.interval(rule_of(parts, each))) for each in whole.alarms)
     last = trial(parts, timedelta(days=3))
     assert named(last.alarms) == named(last.in_fact)
     assert 0 < len(last.alarms) < len(whole.alarms)
 
 
-def contents(parts: Parts) -> dict[str, int]:
+def contents(parts: AppContext) -> dict[str, int]:
     with parts.database.read() as connection:
         tables = metadata.sorted_tables
         return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
 
 
-def watched_from(parts: Parts, hours: int) -> None:
+def watched_from(parts: AppContext, hours: int) -> None:
     """Nobody watches; answers come each hour, every second wrong from some hour on."""
     for hour in range(48):
         answer(parts, *((5, 5) if hour >= hours else (10, 0)))
@@ -181,13 +183,13 @@ def watched_from(parts: Parts, hours: int) -> None:
 
 
 @pytest.fixture
-def unwatched(parts: Parts) -> Parts:
+def unwatched(parts: AppContext) -> AppContext:
     promote(with_rules(parts, RULES), 1, 985, 1000)
     watched_from(parts, 24)
     return parts
 
 
-def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: Parts) -> None:
+def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: AppContext) -> None:
     before = contents(unwatched)
     found = trial(unwatched)
     [alarm] = [each for each in found.alarms if each.rule == "accuracy-drop"]
@@ -203,27 +205,27 @@ def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: Parts) -> 
     assert contents(unwatched) == before
 
 
-def test_a_laxer_rule_fires_less(unwatched: Parts) -> None:
+def test_a_laxer_rule_fires_less(unwatched: AppContext) -> None:
     lax = unwatched.rules.rules[0].model_copy(update={"above": 0.6})
     found = trial(unwatched, config=unwatched.rules.model_copy(update={"rules": (lax,)}))
     assert found.alarms == ()
 
 
-def test_a_label_is_not_seen_before_it_was_known(parts: Parts) -> None:
+def test_a_label_is_not_seen_before_it_was_known(parts: AppContext) -> None:
     promote(with_rules(parts, RULES), 1, 985, 1000)
     rows = [prediction(START, label="5", seed=seed) for seed in range(30)]
     with parts.database.write() as connection:
-        record(connection, rows)
+        insert_predictions(connection, rows)
     late = tick(parts, hours=10)
     with parts.database.write() as connection:
-        labels = [label_records.Label(row.prediction.id, "3", "audit", "ann", START) for row in rows]
-        label_records.add(connection, labels, late)
+        labels = [label_records.SubmittedLabel(row.prediction.id, "3", "audit", "ann", START) for row in rows]
+        label_records.insert_labels(connection, labels, late)
     tick(parts, hours=5)
     fired = {each.rule: each.fired_at for each in trial(parts).alarms if each.key != NO_DATA}
     assert fired == {"accuracy-drop": late + 2 * HOUR, "class-error": late, "class-now": late}
 
 
-def test_a_metric_that_cannot_be_replayed_says_so(unwatched: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_that_cannot_be_replayed_says_so(unwatched: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = unwatched.rules.rules[0].model_copy(update={"metric": "drift", "name": "drift"})
     config = unwatched.rules.model_copy(update={"rules": (strange, unwatched.rules.rules[1])})
     first, second = trial(unwatched, config=config).rules
@@ -235,25 +237,25 @@ def test_a_metric_that_cannot_be_replayed_says_so(unwatched: Parts, monkeypatch:
 
 
 def test_every_metric_that_is_replayed_exists() -> None:
-    assert set(REPLAYED) <= set(KINDS)
+    assert set(REPLAYABLE_METRICS) <= set(METRICS)
 
 
-def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(parts: Parts) -> None:
+def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(parts: AppContext) -> None:
     promote(with_rules(parts, RULES), 1, 985, 1000)
     for host in ("fast", "slow"):
         row = replace(prediction(START), host_class=host)
         with parts.database.write() as connection:
-            record(connection, [row], host)
+            insert_predictions(connection, [row], host)
     [note] = trial(parts).notes
     assert note.startswith("1 slots lay in a minute")
 
 
-def test_before_the_first_champion_there_is_nothing_to_replay(parts: Parts) -> None:
+def test_before_the_first_champion_there_is_nothing_to_replay(parts: AppContext) -> None:
     with pytest.raises(NotFoundError, match="platform train"):
         trial(with_rules(parts, RULES))
 
 
-def test_rules_of_another_model_and_no_time_are_refused(unwatched: Parts) -> None:
+def test_rules_of_another_model_and_no_time_are_refused(unwatched: AppContext) -> None:
     with pytest.raises(SettingsError, match="PLATFORM_PIPELINE is 'digits'"):
         trial(unwatched, config=unwatched.rules.model_copy(update={"model": "letters"}))
     with pytest.raises(SettingsError, match="--since 30d"):

@@ -15,12 +15,12 @@ from mlplatform.alerting import evaluations
 from mlplatform.audit import audit_entries
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.promotion import promotion_history, quarantines
-from mlplatform.promotion.promotion_history import Promotion, previous
-from mlplatform.promotion.promotion_service import Champions, Change, quarantine
+from mlplatform.promotion.promotion_history import Promotion, rollback_target
+from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, set_quarantine
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Version
+from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, RegisteredVersion
 from registry.errors import GateError, RegistryUnavailableError, UnknownVersionError
 from tests.mlplatform.conftest import START, FakeCatalog, FakeClock
 from tests.mlplatform.store.conftest import running, together
@@ -37,23 +37,23 @@ def catalog() -> FakeCatalog:
 
 
 @pytest.fixture
-def champions(database: Database, catalog: FakeCatalog, clock: FakeClock) -> Champions:
-    return Champions(database, catalog, clock, "host:1", patience_seconds=0.0)
+def champions(database: Database, catalog: FakeCatalog, clock: FakeClock) -> PromotionService:
+    return PromotionService(database, catalog, clock, "host:1", lease_timeout_seconds=0.0)
 
 
-def change(to: int, expected: int | None, retraining: tuple[str, str] | None = None) -> Change:
-    kind: promotion_history.Kind = "first" if expected is None else "promote"
-    return Change("digits", to, expected, kind, "ada", "better", {"outcome": "promote"}, retraining)
+def change(to: int, expected: int | None, retraining: tuple[str, str] | None = None) -> PromotionRequest:
+    kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
+    return PromotionRequest("digits", to, expected, kind, "ada", "better", {"outcome": "promote"}, retraining)
 
 
 def history(database: Database) -> list[int]:
     with database.read() as connection:
-        return [row.to_version for row in promotion_history.history(connection, "digits")]
+        return [row.to_version for row in promotion_history.promotion_history(connection, "digits")]
 
 
 def lease_holder(database: Database, clock: FakeClock) -> str | None:
     with database.read() as connection:
-        return leases.holder(connection, "promotion:digits", clock())
+        return leases.current_holder(connection, "promotion:digits", clock())
 
 
 class Overtaken(Database):
@@ -81,7 +81,7 @@ class Leaving(FakeCatalog):
 
     leaves_with: BaseException | None = None
 
-    def version(self, name: str, version: int) -> Version:
+    def version(self, name: str, version: int) -> RegisteredVersion:
         found = super().version(name, version)
         if isinstance(self.leaves_with, Exception):
             self.away = self.leaves_with
@@ -104,7 +104,7 @@ def leaving(catalog: FakeCatalog) -> Leaving:
 
 
 def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
-    champions: Champions, database: Database, catalog: FakeCatalog, clock: FakeClock
+    champions: PromotionService, database: Database, catalog: FakeCatalog, clock: FakeClock
 ) -> None:
     catalog.set_alias("digits", CHALLENGER, 1)
     made = champions.promote(change(1, None))
@@ -114,24 +114,24 @@ def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
     assert catalog.version("digits", 1).tags["mlplatform.promotion"] == str(made.seq)
     assert lease_holder(database, clock) is None
     with database.read() as connection:
-        assert evaluations.baselines_of(connection, "digits", 1) == {"accuracy": {"": {"correct": 91, "total": 100}}}
-        [entry] = audit_entries.entries(connection)
+        assert evaluations.load_baselines(connection, "digits", 1) == {"accuracy": {"": {"correct": 91, "total": 100}}}
+        [entry] = audit_entries.recent_entries(connection)
     assert (entry["action"], entry["subject"], entry["details"]["fence"]) == ("first", "digits/1", 1)
 
 
 def test_a_promotion_pins_how_far_the_versions_confidence_may_be_believed(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     kept = '{"offset":0.1,"slope":0.9,"rows":160,"golden":{"49":3,"60":7}}'
     catalog.add("digits", 1, {"calibration": kept})
     champions.promote(change(1, None))
     with database.read() as connection:
-        pinned = evaluations.baselines_of(connection, "digits", 1)
+        pinned = evaluations.load_baselines(connection, "digits", 1)
     assert pinned == {"calibration": {"": json.loads(kept)}}
 
 
 def test_a_calibration_that_cannot_be_read_is_named_and_nothing_is_promoted(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     catalog.add("digits", 1, {"calibration": "0.9"})
     with pytest.raises(GateError, match=r"'0\.9' is no calibration"):
@@ -139,20 +139,20 @@ def test_a_calibration_that_cannot_be_read_is_named_and_nothing_is_promoted(
     assert history(database) == []
 
 
-def test_a_challenger_that_is_another_version_stays(champions: Champions, catalog: FakeCatalog) -> None:
+def test_a_challenger_that_is_another_version_stays(champions: PromotionService, catalog: FakeCatalog) -> None:
     catalog.set_alias("digits", CHALLENGER, 3)
     champions.promote(change(1, None))
     assert catalog.pointers == {("digits", CHAMPION): 1, ("digits", CHALLENGER): 3}
 
 
-def test_a_version_that_does_not_exist_changes_nothing(champions: Champions, database: Database) -> None:
+def test_a_version_that_does_not_exist_changes_nothing(champions: PromotionService, database: Database) -> None:
     with pytest.raises(UnknownVersionError):
         champions.promote(change(9, None))
     assert history(database) == []
 
 
 def test_a_stale_expectation_is_a_conflict_that_gives_the_lease_back(
-    champions: Champions, database: Database, catalog: FakeCatalog, clock: FakeClock
+    champions: PromotionService, database: Database, catalog: FakeCatalog, clock: FakeClock
 ) -> None:
     champions.promote(change(1, None))
     with pytest.raises(ConflictError, match="is version 1, not None"):
@@ -160,14 +160,14 @@ def test_a_stale_expectation_is_a_conflict_that_gives_the_lease_back(
     assert (history(database), catalog.alias("digits", CHAMPION)) == ([1], 1)
     assert lease_holder(database, clock) is None
     with database.read() as connection:
-        assert evaluations.baselines_of(connection, "digits", 2) == {}
+        assert evaluations.load_baselines(connection, "digits", 2) == {}
 
 
 def test_of_promotions_with_one_expectation_at_once_one_wins(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     champions.promote(change(1, None))
-    patient = [replace(champions, holder=f"host:{n}", patience_seconds=20.0) for n in (2, 3, 4)]
+    patient = [replace(champions, holder=f"host:{n}", lease_timeout_seconds=20.0) for n in (2, 3, 4)]
     results = together(*(lambda n=n, one=one: one.promote(change(n, 1)) for n, one in enumerate(patient, 2)))
     [winner] = [result for result in results if isinstance(result, Promotion)]
     assert sorted(type(result).__name__ for result in results) == ["ConflictError", "ConflictError", "Promotion"]
@@ -179,7 +179,7 @@ def test_of_promotions_with_one_expectation_at_once_one_wins(
 
 
 def test_a_registry_that_leaves_before_the_alias_does_not_undo_the_promotion(
-    champions: Champions, leaving: Leaving, database: Database
+    champions: PromotionService, leaving: Leaving, database: Database
 ) -> None:
     process = replace(champions, catalog=leaving)
     leaving.set_alias("digits", CHALLENGER, 1)
@@ -195,7 +195,7 @@ def test_a_registry_that_leaves_before_the_alias_does_not_undo_the_promotion(
 
 
 def test_a_process_killed_before_the_alias_is_finished_by_another(
-    champions: Champions, leaving: Leaving, database: Database
+    champions: PromotionService, leaving: Leaving, database: Database
 ) -> None:
     champions.promote(change(1, None))
     leaving.pointers[("digits", CHAMPION)] = 1
@@ -208,7 +208,7 @@ def test_a_process_killed_before_the_alias_is_finished_by_another(
     assert leaving.alias("digits", CHAMPION) == 2
 
 
-def test_an_alias_somebody_moved_by_hand_is_put_back(champions: Champions, catalog: FakeCatalog) -> None:
+def test_an_alias_somebody_moved_by_hand_is_put_back(champions: PromotionService, catalog: FakeCatalog) -> None:
     assert not champions.reconcile("digits")
     champions.promote(change(1, None))
     catalog.set_alias("digits", CHAMPION, 5)
@@ -220,7 +220,7 @@ def test_an_alias_somebody_moved_by_hand_is_put_back(champions: Champions, catal
 
 
 def test_the_lease_of_a_process_killed_with_it_holds_others_off_until_it_ends(
-    champions: Champions, database: Database, clock: FakeClock
+    champions: PromotionService, database: Database, clock: FakeClock
 ) -> None:
     with database.write() as connection:
         leases.acquire(connection, "promotion:digits", "killed", timedelta(seconds=30), clock())
@@ -231,7 +231,7 @@ def test_the_lease_of_a_process_killed_with_it_holds_others_off_until_it_ends(
 
 
 def test_a_process_paused_past_its_lease_writes_nothing(
-    champions: Champions, database: Database, catalog: FakeCatalog, clock: FakeClock
+    champions: PromotionService, database: Database, catalog: FakeCatalog, clock: FakeClock
 ) -> None:
     champions.promote(change(1, None))
 
@@ -246,7 +246,7 @@ def test_a_process_paused_past_its_lease_writes_nothing(
 
 
 def test_a_process_paused_before_the_alias_does_not_move_it_back(
-    champions: Champions, database: Database, catalog: FakeCatalog, clock: FakeClock
+    champions: PromotionService, database: Database, catalog: FakeCatalog, clock: FakeClock
 ) -> None:
     class Slow(FakeCatalog):
         def set_tag(self, name: str, version: int, key: str, value: str) -> None:
@@ -259,7 +259,7 @@ def test_a_process_paused_before_the_alias_does_not_move_it_back(
     assert (history(database), catalog.alias("digits", CHAMPION)) == ([2, 1], 2)
 
 
-def test_a_retraining_closed_meanwhile_promotes_nothing(champions: Champions, database: Database) -> None:
+def test_a_retraining_closed_meanwhile_promotes_nothing(champions: PromotionService, database: Database) -> None:
     key = running(database, "owner")
     with database.write() as connection:
         retraining_queue.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
@@ -269,7 +269,7 @@ def test_a_retraining_closed_meanwhile_promotes_nothing(champions: Champions, da
 
 
 def test_a_retraining_killed_after_its_promotion_succeeded_and_is_not_run_again(
-    champions: Champions, database: Database
+    champions: PromotionService, database: Database
 ) -> None:
     key = running(database, "owner")
     made = champions.promote(change(1, None, (key, "owner")))
@@ -284,7 +284,7 @@ def test_a_retraining_killed_after_its_promotion_succeeded_and_is_not_run_again(
 
 
 def test_rollbacks_undo_one_promotion_after_another(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     for version, expected in ((1, None), (2, 1), (3, 2)):
         champions.promote(change(version, expected))
@@ -299,7 +299,9 @@ def test_rollbacks_undo_one_promotion_after_another(
     assert history(database) == [1, 4, 1, 2, 3, 2, 1]
 
 
-def test_without_an_earlier_champion_there_is_nothing_to_roll_back_to(champions: Champions, database: Database) -> None:
+def test_without_an_earlier_champion_there_is_nothing_to_roll_back_to(
+    champions: PromotionService, database: Database
+) -> None:
     with pytest.raises(NotFoundError):
         champions.rollback("digits", "ada", "")
     champions.promote(change(1, None))
@@ -309,7 +311,7 @@ def test_without_an_earlier_champion_there_is_nothing_to_roll_back_to(champions:
 
 
 def test_a_version_deleted_from_the_registry_cannot_be_restored(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     champions.promote(change(1, None))
     champions.promote(change(2, 1))
@@ -319,10 +321,12 @@ def test_a_version_deleted_from_the_registry_cannot_be_restored(
     assert history(database) == [2, 1]
 
 
-def test_two_rollbacks_at_once_undo_one_promotion_each_or_conflict(champions: Champions, database: Database) -> None:
+def test_two_rollbacks_at_once_undo_one_promotion_each_or_conflict(
+    champions: PromotionService, database: Database
+) -> None:
     for version, expected in ((1, None), (2, 1), (3, 2)):
         champions.promote(change(version, expected))
-    patient = [replace(champions, holder=f"host:{n}", patience_seconds=20.0) for n in (2, 3)]
+    patient = [replace(champions, holder=f"host:{n}", lease_timeout_seconds=20.0) for n in (2, 3)]
     results = together(*(lambda one=one: one.rollback("digits", "ada", "") for one in patient))
     done = [result for result in results if isinstance(result, Promotion)]
     assert {type(result) for result in results} <= {Promotion, ConflictError}
@@ -331,11 +335,13 @@ def test_two_rollbacks_at_once_undo_one_promotion_each_or_conflict(champions: Ch
 
 def barred(database: Database) -> dict[int, str]:
     with database.read() as connection:
-        return {version: entry.reason for version, entry in quarantines.current(connection, "digits").items()}
+        return {
+            version: entry.reason for version, entry in quarantines.quarantined_versions(connection, "digits").items()
+        }
 
 
 def test_a_version_that_is_rolled_back_goes_into_quarantine_and_the_registry_shows_it(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     champions.promote(change(1, None))
     champions.promote(change(2, 1))
@@ -347,7 +353,9 @@ def test_a_version_that_is_rolled_back_goes_into_quarantine_and_the_registry_sho
     assert history(database) == [1, 2, 1]
 
 
-def test_force_promotes_out_of_quarantine(champions: Champions, database: Database, catalog: FakeCatalog) -> None:
+def test_force_promotes_out_of_quarantine(
+    champions: PromotionService, database: Database, catalog: FakeCatalog
+) -> None:
     champions.promote(change(1, None))
     champions.promote(change(2, 1))
     champions.rollback("digits", "ada", "no")
@@ -356,12 +364,12 @@ def test_force_promotes_out_of_quarantine(champions: Champions, database: Databa
     assert QUARANTINE_TAG not in catalog.version("digits", 2).tags
 
 
-def test_a_rollback_passes_over_versions_in_quarantine(champions: Champions, database: Database) -> None:
+def test_a_rollback_passes_over_versions_in_quarantine(champions: PromotionService, database: Database) -> None:
     for version, expected in ((1, None), (2, 1), (3, 2), (4, 3)):
         champions.promote(change(version, expected))
     with database.write() as connection:
         for version in (2, 3):
-            quarantine(connection, "digits", version, "ada", "bad", START)
+            set_quarantine(connection, "digits", version, "ada", "bad", START)
     assert champions.rollback("digits", "ada", "").to_version == 1
     with pytest.raises(NotFoundError, match="in quarantine"):
         champions.rollback("digits", "ada", "")
@@ -370,51 +378,51 @@ def test_a_rollback_passes_over_versions_in_quarantine(champions: Champions, dat
 
 
 def test_tags_that_say_otherwise_than_the_quarantines_are_put_right(
-    champions: Champions, database: Database, catalog: FakeCatalog
+    champions: PromotionService, database: Database, catalog: FakeCatalog
 ) -> None:
     champions.promote(change(1, None))
     catalog.away = RegistryUnavailableError("away")
     with database.write() as connection:
-        assert quarantine(connection, "digits", 2, "ada", "bad", START)
-        assert not quarantine(connection, "digits", 2, "ada", "again", START), "it is set apart already"
-        quarantine(connection, "digits", 9, "ada", "deleted from the registry since", START)
+        assert set_quarantine(connection, "digits", 2, "ada", "bad", START)
+        assert not set_quarantine(connection, "digits", 2, "ada", "again", START), "it is set apart already"
+        set_quarantine(connection, "digits", 9, "ada", "deleted from the registry since", START)
     with pytest.raises(RegistryUnavailableError):
         champions.reconcile("digits")
     catalog.away = None
     champions.reconcile("digits")
     assert catalog.version("digits", 2).tags[QUARANTINE_TAG] == "bad"
     catalog.delete_tag("digits", 2, QUARANTINE_TAG)
-    champions.show_quarantines("digits", thorough=True)
+    champions.sync_quarantine_tags("digits", all_versions=True)
     assert catalog.version("digits", 2).tags[QUARANTINE_TAG] == "bad"
     with database.write() as connection:
-        quarantine(connection, "digits", 2, "ada", "good again", START, lifted=True)
+        set_quarantine(connection, "digits", 2, "ada", "good again", START, lifted=True)
     champions.reconcile("digits")
     assert QUARANTINE_TAG not in catalog.version("digits", 2).tags
     with database.read() as connection:
-        assert all(entry.projected_at for entry in quarantines.newest(connection, "digits"))
-        actions = [entry["action"] for entry in audit_entries.entries(connection)]
+        assert all(entry.projected_at for entry in quarantines.latest_entries(connection, "digits"))
+        actions = [entry["action"] for entry in audit_entries.recent_entries(connection)]
     assert actions[:3] == ["lift-quarantine", "quarantine", "quarantine"]
 
 
-def test_a_promotion_that_anything_followed_is_not_changed(champions: Champions, database: Database) -> None:
+def test_a_promotion_that_anything_followed_is_not_changed(champions: PromotionService, database: Database) -> None:
     champions.promote(change(1, None))
     made = champions.promote(change(2, 1))
     champions.rollback("digits", "ada", "")
     champions.promote(replace(change(2, 1), force=True))
     with pytest.raises(ConflictError, match="nothing is undone"):
-        champions.promote(replace(change(3, 2), after=made.seq))
+        champions.promote(replace(change(3, 2), expected_seq=made.seq))
     assert history(database) == [2, 1, 2, 1]
 
 
-def test_what_belongs_to_a_change_stands_or_falls_with_it(champions: Champions, database: Database) -> None:
+def test_what_belongs_to_a_change_stands_or_falls_with_it(champions: PromotionService, database: Database) -> None:
     def fail(connection: Connection, promotion: Promotion) -> None:
-        audit_entries.note(connection, "ada", "look", "nothing", START)
+        audit_entries.append(connection, "ada", "look", "nothing", START)
         raise RuntimeError(f"no {promotion.to_version}")
 
     with pytest.raises(RuntimeError, match="no 1"):
-        champions.promote(replace(change(1, None), within=fail))
+        champions.promote(replace(change(1, None), in_transaction=fail))
     with database.read() as connection:
-        assert audit_entries.entries(connection) == []
+        assert audit_entries.recent_entries(connection) == []
     assert history(database) == []
 
 
@@ -426,19 +434,21 @@ def test_a_history_of_any_promotions_and_rollbacks_is_a_stack(steps: list[bool])
         if not up and len(stack) < 2:
             continue
         stack = [*stack, seq] if up else stack[:-1]
-        kind: promotion_history.Kind = "promote" if up else "rollback"
+        kind: promotion_history.PromotionKind = "promote" if up else "rollback"
         rows.insert(0, Promotion(seq, "digits", None, stack[-1], kind, START, "ada", "", None, None, seq))
-        assert previous(rows) == (stack[-2] if len(stack) > 1 else None)
-    assert previous([]) is None
+        assert rollback_target(rows) == (stack[-2] if len(stack) > 1 else None)
+    assert rollback_target([]) is None
 
 
 def test_an_alias_that_was_moved_by_hand_is_set_right_and_noted_and_one_about_to_be_written_is_not(
-    champions: Champions, catalog: FakeCatalog, database: Database, clock: FakeClock
+    champions: PromotionService, catalog: FakeCatalog, database: Database, clock: FakeClock
 ) -> None:
     def noted() -> list[object]:
         with database.read() as connection:
             return [
-                each["details"] for each in audit_entries.entries(connection) if each["action"] == "alias-deviation"
+                each["details"]
+                for each in audit_entries.recent_entries(connection)
+                if each["action"] == "alias-deviation"
             ]
 
     promotion = champions.promote(change(1, None))
@@ -453,7 +463,7 @@ def test_an_alias_that_was_moved_by_hand_is_set_right_and_noted_and_one_about_to
 
 
 def test_what_a_versions_files_are_is_pinned_when_it_is_promoted(
-    champions: Champions, catalog: FakeCatalog, database: Database
+    champions: PromotionService, catalog: FakeCatalog, database: Database
 ) -> None:
     noted = {"model_sha256": "a" * 64, "onnx_sha256": "b" * 64}
     catalog.add("digits", 2, {**noted, "gate": "promote"})
@@ -462,4 +472,4 @@ def test_what_a_versions_files_are_is_pinned_when_it_is_promoted(
     champions.promote(change(3, 2))
     champions.promote(change(2, 3))
     with database.read() as connection:
-        assert evaluations.baselines_of(connection, "digits", 2)[evaluations.DIGESTS] == {"": noted}
+        assert evaluations.load_baselines(connection, "digits", 2)[evaluations.ARTIFACT_DIGESTS] == {"": noted}

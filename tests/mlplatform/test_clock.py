@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import RFC_4122, UUID
 
-from mlplatform.clock import new_id, utc_now
+from mlplatform.clock import utc_now, uuid7
 from tests.mlplatform.conftest import START, FakeClock
 
 
@@ -15,25 +15,25 @@ def test_now_is_aware_and_utc() -> None:
 
 def test_an_id_is_a_version_7_uuid_that_holds_its_millisecond(clock: FakeClock) -> None:
     clock.now = START.replace(microsecond=123_456)
-    made = UUID(new_id(clock))
+    made = UUID(uuid7(clock))
     assert (made.version, made.variant) == (7, RFC_4122)
     assert made.int >> 80 == int(START.timestamp()) * 1000 + 123
-    assert len(new_id(clock)) == 36
+    assert len(uuid7(clock)) == 36
 
 
 def test_ids_a_microsecond_apart_are_in_order(clock: FakeClock) -> None:
     made = []
     for _ in range(3000):
-        made.append(new_id(clock))
+        made.append(uuid7(clock))
         clock.tick(microseconds=1)
     assert made == sorted(made)
 
 
 def test_ids_of_one_moment_differ(clock: FakeClock) -> None:
-    assert len({new_id(clock) for _ in range(1000)}) == 1000
+    assert len({uuid7(clock) for _ in range(1000)}) == 1000
 
 
 def test_the_zone_of_the_clock_does_not_matter(clock: FakeClock) -> None:
-    here = new_id(clock)
+    here = uuid7(clock)
     clock.now = START.astimezone(timezone(timedelta(hours=9)))
-    assert new_id(clock)[:17] == here[:17]
+    assert uuid7(clock)[:17] == here[:17]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.context import Parts
-from mlplatform.monitoring.drift_report import draw, first_window
-from mlplatform.monitoring.rule_inputs import examine, window_of
+from mlplatform.context import AppContext
+from mlplatform.monitoring.drift_report import reference_window, write_drift_report
+from mlplatform.monitoring.rule_inputs import load_window, write_report
 from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
@@ -17,12 +17,12 @@ from tests.mlplatform.test_early import SURE, WATCHED, crown, look, serve
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     crown(with_rules(parts, WATCHED), 1, None)
     return parts
 
 
-def drifted(parts: Parts) -> Evaluation:
+def drifted(parts: AppContext) -> Evaluation:
     serve(parts, 13, [SURE] * 100)
     look(parts, "prediction-drift")
     serve(parts, 13, [SURE] * 100, labels="01")
@@ -31,57 +31,57 @@ def drifted(parts: Parts) -> Evaluation:
     return made
 
 
-def window(parts: Parts, name: str = "prediction-drift") -> Window:
+def window(parts: AppContext, name: str = "prediction-drift") -> Window:
     with parts.database.read() as connection:
-        champion = promotion_history.latest(connection, "digits")
+        champion = promotion_history.latest_promotion(connection, "digits")
         assert champion is not None
-        return window_of(connection, parts.family.classes, rule(parts, name), champion, parts.clock())
+        return load_window(connection, parts.pipeline.classes, rule(parts, name), champion, parts.clock())
 
 
-def test_the_first_answers_are_those_that_were_pinned(world: Parts) -> None:
+def test_the_first_answers_are_those_that_were_pinned(world: AppContext) -> None:
     serve(world, 3, [SURE] * 100)
-    assert first_window(world, window(world)) is None
+    assert reference_window(world, window(world)) is None
     drifted(world)
-    first = first_window(world, window(world))
+    first = reference_window(world, window(world))
     assert first is not None
     assert len(first.rows) == 1_000
     assert {row.label for row in first.rows} == set("0123456789")
 
 
-def test_before_the_first_answers_are_complete_nothing_is_drawn(world: Parts, tmp_path: Path) -> None:
+def test_before_the_first_answers_are_complete_nothing_is_drawn(world: AppContext, tmp_path: Path) -> None:
     serve(world, 3, [SURE] * 100)
-    assert not draw(world, rule(world, "prediction-drift"), window(world), tmp_path / "beside.html")
+    assert not write_drift_report(world, rule(world, "prediction-drift"), window(world), tmp_path / "beside.html")
     assert list(tmp_path.glob("*.html")) == []
 
 
-def test_the_report_of_an_early_warning_shows_the_window_beside_the_first_answers(world: Parts) -> None:
-    examined = examine(world, rule(world, "prediction-drift"), drifted(world), counting, fake)
+def test_the_report_of_an_early_warning_shows_the_window_beside_the_first_answers(world: AppContext) -> None:
+    examined = write_report(world, rule(world, "prediction-drift"), drifted(world), counting, fake)
     assert examined.report is not None
     assert Path(examined.report).read_text(encoding="utf-8") == "1300 beside the first"
     assert examined.measured is not None
 
 
-def test_without_first_answers_it_shows_the_window_alone(world: Parts) -> None:
-    examined = examine(world, rule(world, "prediction-drift"), drifted(world), counting, lambda *_: False)
+def test_without_first_answers_it_shows_the_window_alone(world: AppContext) -> None:
+    examined = write_report(world, rule(world, "prediction-drift"), drifted(world), counting, lambda *_: False)
     assert examined.report is not None
     assert "evidence" in Path(examined.report).read_text(encoding="utf-8")
 
 
-def test_a_comparison_that_fails_leaves_the_decision(world: Parts) -> None:
-    def fail(parts: Parts, of: Rule, seen: Window, path: Path) -> bool:
+def test_a_comparison_that_fails_leaves_the_decision(world: AppContext) -> None:
+    def fail(parts: AppContext, of: Rule, seen: Window, path: Path) -> bool:
         raise MetricsError("Evidently could not compute this window")
 
     made = drifted(world)
-    assert examine(world, rule(world, "prediction-drift"), made, counting, fail) == made
+    assert write_report(world, rule(world, "prediction-drift"), made, counting, fail) == made
     assert reports(world) == []
 
 
-def test_evidently_draws_the_answers_beside_the_first(world: Parts, tmp_path: Path) -> None:
+def test_evidently_draws_the_answers_beside_the_first(world: AppContext, tmp_path: Path) -> None:
     drifted(world)
-    assert draw(world, rule(world, "prediction-drift"), window(world), tmp_path / "beside.html")
+    assert write_drift_report(world, rule(world, "prediction-drift"), window(world), tmp_path / "beside.html")
     assert (tmp_path / "beside.html").stat().st_size > 10_000
 
 
-def fake(parts: Parts, of: Rule, seen: Window, path: Path) -> bool:
+def fake(parts: AppContext, of: Rule, seen: Window, path: Path) -> bool:
     path.write_text(f"{len(seen.rows) - 1_300} beside the first", encoding="utf-8")
     return True

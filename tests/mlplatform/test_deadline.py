@@ -12,7 +12,13 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from mlplatform.network.deadline import DeadlineError, Ties, Work, ties, within
+from mlplatform.network.deadline import (
+    Cancellation,
+    DeadlineError,
+    DeadlineTask,
+    current_cancellation,
+    run_with_deadline,
+)
 from tests.mlplatform.stubborn import Peer, answering, peer
 
 SECONDS = 0.3
@@ -49,11 +55,11 @@ def plainly(port: int) -> bytes:
 
 
 def test_work_in_time_returns_and_raises_as_it_does() -> None:
-    assert within(30, lambda: 7) == 7
+    assert run_with_deadline(30, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        within(30, lambda: 1 / 0)
+        run_with_deadline(30, lambda: 1 / 0)
     with pytest.raises(TimeoutError, match="its own") as caught:
-        within(30, _raise_timeout)
+        run_with_deadline(30, _raise_timeout)
     assert not isinstance(caught.value, DeadlineError)
 
 
@@ -75,11 +81,11 @@ def test_a_peer_that_keeps_a_client_is_cut_off_in_every_library(client: str, beh
         self.flood(connection, first, piece * 100)
 
     with peer({"silent": silent, "dripping": dripping, "flooding": flooding}[behaviour]) as (port, stubborn):
-        work = Work(lambda: CLIENTS[client](port), "kept")
+        work = DeadlineTask(lambda: CLIENTS[client](port), "kept")
         with pytest.raises(DeadlineError, match=r"no end within 0\.3 s"):
             work.result(SECONDS)
         assert stubborn.cut.wait(20)
-        while work.runs:  # the peer sees the cut before the library has raised what it means; the test has an end
+        while work.is_running:  # the peer sees the cut before the library has raised what it means; the test has an end
             time.sleep(0.01)
 
 
@@ -95,10 +101,10 @@ def test_work_that_nothing_can_end_is_left_behind_and_connects_nowhere_later() -
             late.append(error)
 
     with peer(DRIPS) as (port, stubborn):
-        work = Work(lambda: looks_up_a_name(port), "kept")
+        work = DeadlineTask(lambda: looks_up_a_name(port), "kept")
         with pytest.raises(DeadlineError):
             work.result(SECONDS)
-        assert work.runs
+        assert work.is_running
         released.set()
         with pytest.raises(DeadlineError):
             work.result(0)
@@ -110,24 +116,24 @@ def test_what_was_done_but_for_its_goodbye_counts() -> None:
     ended = threading.Event()
 
     def job() -> str:
-        with ties().ended_by(ended.set):
+        with current_cancellation().on_cancel(ended.set):
             ended.wait(30)
         return "done"
 
-    assert Work(job, "late").result(SECONDS, late=True) == "done"
+    assert DeadlineTask(job, "late").result(SECONDS, accept_late=True) == "done"
     ended.clear()
     with pytest.raises(DeadlineError):
-        within(SECONDS, job)
+        run_with_deadline(SECONDS, job)
 
 
 def test_ties_of_no_work_hold_nothing() -> None:
-    with ties().ended_by(lambda: pytest.fail("nobody ends it")):
-        assert isinstance(ties(), Ties)
+    with current_cancellation().on_cancel(lambda: pytest.fail("nobody ends it")):
+        assert isinstance(current_cancellation(), Cancellation)
 
 
 def test_other_threads_are_free() -> None:
     with peer(lambda self, connection: self.send(connection, b"hello")) as (port, _):
         with pytest.raises(DeadlineError):
-            within(0, lambda: threading.Event().wait(0.2))
+            run_with_deadline(0, lambda: threading.Event().wait(0.2))
         with socket.create_connection(("127.0.0.1", port), 5) as free:
             assert free.recv(5) == b"hello"

@@ -9,10 +9,10 @@ import pytest
 
 from mlplatform.alerting import detector_state, evaluations
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.context import Parts
-from mlplatform.monitoring.evaluate import turn
-from mlplatform.monitoring.sampling_plan import replan
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.context import AppContext
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.sampling_plan import update_sampling_plan
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from tests.mlplatform.conftest import FakeCatalog, prediction, recorded
 from tests.mlplatform.loop_world import RULES, all_alerts, all_retrainings, rule, tick, with_rules
 
@@ -30,23 +30,23 @@ CALIBRATION = {"offset": 0.0, "slope": 1.0, "rows": 160, "golden": {"54": 980, "
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     """Version 1 serves and says what its confidence is worth."""
     crown(with_rules(parts, WATCHED), 1, None)
     return parts
 
 
-def crown(parts: Parts, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
+def crown(parts: AppContext, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
     assert isinstance(parts.catalog, FakeCatalog)
     tags = {"golden_correct": "990", "golden_total": "1000"}
     if calibration is not None:
         tags["calibration"] = json.dumps(calibration)
     parts.catalog.add("digits", version, tags)
     kind: str = "first" if expected is None else "promote"
-    promotion_service(parts).promote(Change("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(parts).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
-def serve(parts: Parts, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
+def serve(parts: AppContext, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
     """These answers each minute, the classes in turn; the clock moves on."""
     every = list(confidences)
     for _ in range(minutes):
@@ -56,20 +56,20 @@ def serve(parts: Parts, minutes: int, confidences: Iterable[float], labels: str 
         tick(parts, minutes=1)
 
 
-def look(parts: Parts, name: str) -> Evaluation:
-    made = turn(parts, rule(parts, name), parts.clock())
+def look(parts: AppContext, name: str) -> Evaluation:
+    made = evaluate(parts, rule(parts, name), parts.clock())
     assert made is not None
     return made
 
 
-def held(parts: Parts, version: int = 1) -> detector_state.Held:
+def held(parts: AppContext, version: int = 1) -> detector_state.DetectorState:
     with parts.database.read() as connection:
-        found = detector_state.held(connection, "digits", version, "expected-drop")
+        found = detector_state.load_state(connection, "digits", version, "expected-drop")
     assert found is not None
     return found
 
 
-def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: Parts) -> None:
+def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: AppContext) -> None:
     serve(world, 10, [SURE] * 49 + [DOUBTFUL])
     assert look(world, "expected-drop").state == "ok"
     serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
@@ -81,7 +81,7 @@ def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: Parts
     assert all_retrainings(world) == []
 
 
-def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(world: Parts) -> None:
+def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(world: AppContext) -> None:
     serve(world, 10, [SURE] * 30)
     look(world, "expected-drop")
     before = held(world)
@@ -94,20 +94,22 @@ def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(
     assert held(world).streams[""]["n"] == 10
 
 
-def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evidence(world: Parts) -> None:
+def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evidence(world: AppContext) -> None:
     confidences = np.random.default_rng(1).choice([SURE, DOUBTFUL], 45, p=[0.9, 0.1]).tolist()
     for _ in range(4):
         serve(world, 3, confidences[:15])
         look(world, "expected-drop")
     pieces = held(world)
     with world.database.write() as connection:
-        detector_state.keep(connection, "digits", 1, "expected-drop", detector_state.Held("another definition", 99, {}))
+        detector_state.save_state(
+            connection, "digits", 1, "expected-drop", detector_state.DetectorState("another definition", 99, {})
+        )
     tick(world, seconds=1)
     look(world, "expected-drop")
     assert held(world) == pieces
 
 
-def test_a_version_without_a_calibration_decides_nothing(world: Parts) -> None:
+def test_a_version_without_a_calibration_decides_nothing(world: AppContext) -> None:
     crown(world, 2, 1, None)
     now = world.clock()
     recorded(world.database, *(prediction(now, version=2, confidence=DOUBTFUL) for _ in range(200)))
@@ -116,7 +118,7 @@ def test_a_version_without_a_calibration_decides_nothing(world: Parts) -> None:
     assert (found.model_version, found.state) == (2, "insufficient")
 
 
-def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: Parts) -> None:
+def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: AppContext) -> None:
     serve(world, 9, [SURE] * 100)
     assert look(world, "prediction-drift").state == "insufficient"
     serve(world, 5, [SURE] * 100)
@@ -128,26 +130,26 @@ def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: Parts) -
     assert all_retrainings(world) == []
 
 
-def test_the_first_answers_are_pinned_and_not_part_of_the_window(world: Parts) -> None:
+def test_the_first_answers_are_pinned_and_not_part_of_the_window(world: AppContext) -> None:
     serve(world, 12, [SURE] * 100, labels="01")
     look(world, "prediction-drift")
     with world.database.read() as connection:
-        pinned = evaluations.baselines_of(connection, "digits", 1)["answers"][""]
+        pinned = evaluations.load_baselines(connection, "digits", 1)["answers"][""]
     assert pinned["shares"] == {"0": 500, "1": 500}
     serve(world, 5, [SURE] * 100, labels="2")
     found = look(world, "prediction-drift")
     assert found.findings[0]["n"] == 200 + 500
     with world.database.read() as connection:
-        assert evaluations.baselines_of(connection, "digits", 1)["answers"][""] == pinned
+        assert evaluations.load_baselines(connection, "digits", 1)["answers"][""] == pinned
 
 
-def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: Parts) -> None:
+def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: AppContext) -> None:
     serve(world, 10, [SURE] * 49 + [DOUBTFUL])
     look(world, "expected-drop")
-    calm = replan(world)
+    calm = update_sampling_plan(world)
     serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
     assert look(world, "expected-drop").state == "breach"
-    raised = replan(world)
+    raised = update_sampling_plan(world)
     assert calm is not None
     assert raised is not None
     expected = 0.5 * 4 * 50 / (50 * 50 * timedelta(days=1) / timedelta(minutes=50))
@@ -155,7 +157,7 @@ def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: 
     assert raised.uniform > 3 * calm.uniform
 
 
-def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_other_rules(world: Parts) -> None:
+def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_other_rules(world: AppContext) -> None:
     serve(world, 12, [SURE] * 100)
     look(world, "prediction-drift")
     serve(world, 12, [SURE] * 100, labels="4")
@@ -163,7 +165,7 @@ def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_o
     for _ in range(110):
         tick(world, seconds=10)
         look(world, "latency")
-    raised = replan(world)
+    raised = update_sampling_plan(world)
     assert raised is not None
     days = timedelta(days=1) / (timedelta(minutes=24) + 110 * timedelta(seconds=10))
     assert raised.uniform == pytest.approx(0.5 * 4 * 50 / (2400 * days), rel=0.01)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import Decoder
-from pipelines.edge.edge_server import EdgeModel, Refused
+from mlplatform.serve.inference.image_codec import ImageDecoder
+from pipelines.edge.edge_server import EdgeModel, RequestRejectedError
 
 HEIGHT, WIDTH = 28, 24
-SERVER = Decoder(HEIGHT, WIDTH, max_images=8, max_pixels=25e6)
+SERVER = ImageDecoder(HEIGHT, WIDTH, max_images=8, max_pixels=25e6)
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 SIZES = ((WIDTH, HEIGHT), (60, 31), (9, 40), (1, 500))
 
@@ -45,21 +45,21 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_png_of_any_kind_and_size_becomes_the_same_pixels(mode: str, size: tuple[int, int]) -> None:
     data = encoded(picture(mode, size), "PNG")
-    [served] = SERVER.images([data])
+    [served] = SERVER.decode_images([data])
     assert served.shape == (HEIGHT, WIDTH)
-    assert np.array_equal(device().decode(data, "it"), served)
+    assert np.array_equal(device().decode_image(data, "it"), served)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_a_jpeg_becomes_the_same_pixels(mode: str) -> None:
     data = encoded(picture("RGB", (60, 31)).convert(mode), "JPEG")
-    assert np.array_equal(device().decode(data, "it"), SERVER.images([data])[0])
+    assert np.array_equal(device().decode_image(data, "it"), SERVER.decode_images([data])[0])
 
 
 @pytest.mark.parametrize("kind", [int, float, np.float32, lambda value: value + 0.4])
 def test_numbers_become_the_same_pixels(kind: type) -> None:
     numbers = [[kind((7 * row + column) % 250) for column in range(WIDTH)] for row in range(HEIGHT)]
-    assert np.array_equal(device().decode(numbers, "it"), SERVER.images([numbers])[0])
+    assert np.array_equal(device().decode_image(numbers, "it"), SERVER.decode_images([numbers])[0])
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_numbers_become_the_same_pixels(kind: type) -> None:
 )  # fmt: skip
 def test_what_one_refuses_the_other_refuses(item: object) -> None:
     with pytest.raises((InvalidInputError, TooLargeError)):
-        SERVER.images([item])
-    with pytest.raises(Refused):
-        device().decode(item, "it")
+        SERVER.decode_images([item])
+    with pytest.raises(RequestRejectedError):
+        device().decode_image(item, "it")

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Connection
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.outbox import Message
-from mlplatform.context import Parts
+from mlplatform.alerting.outbox import OutboxMessage
+from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.store.database import Database
 from monitors.alerts import Silence
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
@@ -31,60 +31,62 @@ MUTED = 'mute: [{from: "00:00", to: "23:00", severities: [critical]}]\n'
 ENDED = ("resolved", "superseded")
 
 
-def look(parts: Parts, name: str = "accuracy-drop") -> None:
+def look(parts: AppContext, name: str = "accuracy-drop") -> None:
     """Evaluate a rule in a slot of its own."""
     tick(parts, seconds=61)
-    turn(parts, rule(parts, name), parts.clock())
+    evaluate(parts, rule(parts, name), parts.clock())
 
 
-def promoted(parts: Parts) -> None:
+def promoted(parts: AppContext) -> None:
     promote(parts, 2)
     look(parts)
 
 
-def rolled_back(parts: Parts) -> None:
+def rolled_back(parts: AppContext) -> None:
     """The champion that fires goes back to the one before."""
     promotion_service(parts).rollback("digits", "ada", "worse than before")
     look(parts)
 
 
-def sent_back_by_probation(parts: Parts) -> None:
+def sent_back_by_probation(parts: AppContext) -> None:
     current = promotion_service(parts).current("digits")
     assert current is not None
     promotion_service(parts).promote(
-        Change("digits", 1, current.to_version, "rollback", "watcher", "worse", within=lambda *_: None)
+        PromotionRequest(
+            "digits", 1, current.to_version, "rollback", "watcher", "worse", in_transaction=lambda *_: None
+        )
     )
     look(parts)
 
 
-def without_its_rule(parts: Parts) -> None:
+def without_its_rule(parts: AppContext) -> None:
     with_rules(parts, WATCHED.replace("name: accuracy-drop", "name: another").replace("0.5 points", "99 points"))
     look(parts, "another")
 
 
-def recovered(parts: Parts) -> None:
+def recovered(parts: AppContext) -> None:
     tick(parts, hours=2)
     answer(parts, 60, version=promotion_service(parts).current("digits").to_version)  # type: ignore[union-attr]
     look(parts)
 
 
-def recovered_when_taken_on(parts: Parts) -> None:
+def recovered_when_taken_on(parts: AppContext) -> None:
     acknowledge_alert(parts, all_alerts(parts)[0].id, "ada")
     recovered(parts)
 
 
-def recovered_at_another_severity(parts: Parts) -> None:
+def recovered_at_another_severity(parts: AppContext) -> None:
     with_rules(parts, WATCHED.replace("severity: critical", "severity: warning"))
     recovered(parts)
 
 
-def recovered_without_its_channels(parts: Parts) -> None:
+def recovered_without_its_channels(parts: AppContext) -> None:
     """The rule tells nobody any more; those who heard of it are told of the end."""
     with_rules(parts, WATCHED.replace("[team-slack, mail, events, on-call, nobody]", "[]"))
     recovered(parts)
 
 
-def recovered_while_inhibited(parts: Parts) -> None:
+def recovered_while_inhibited(parts: AppContext) -> None:
     text = WATCHED.replace("severity: critical,", "severity: critical, inhibited_by: [class-error],")
     with_rules(parts, text)
     look(parts, "class-error")
@@ -95,7 +97,7 @@ def recovered_while_inhibited(parts: Parts) -> None:
 class Way:
     """How an alert ends, and who is to be told of it."""
 
-    end: Callable[[Parts], None]
+    end: Callable[[AppContext], None]
     kind: str
     version: int = 1
     """Which champion the alert is about: 2 has one before it."""
@@ -115,11 +117,11 @@ WAYS = {
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     return with_rules(parts, WATCHED)
 
 
-def fire(parts: Parts, version: int = 1) -> None:
+def fire(parts: AppContext, version: int = 1) -> None:
     """A champion whose accuracy alert fires."""
     for each in range(1, version + 1):
         promote(parts, each)
@@ -127,17 +129,17 @@ def fire(parts: Parts, version: int = 1) -> None:
     look(parts)
 
 
-def of_alert(parts: Parts, *kinds: str) -> list[Message]:
+def of_alert(parts: AppContext, *kinds: str) -> list[OutboxMessage]:
     """The notices of these kinds about accuracy."""
     return [each for each in notices(parts) if each.payload["kind"] in kinds and each.payload.get("alerts")]
 
 
-def endings(parts: Parts) -> list[Message]:
+def endings(parts: AppContext) -> list[OutboxMessage]:
     return of_alert(parts, *ENDED)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_every_channel_that_heard_of_an_alert_hears_of_its_end_once(world: Parts, way: Way) -> None:
+def test_every_channel_that_heard_of_an_alert_hears_of_its_end_once(world: AppContext, way: Way) -> None:
     fire(world, way.version)
     [alert] = all_alerts(world)
     assert {each.channel for each in of_alert(world, "firing")} == EVERYBODY
@@ -153,7 +155,7 @@ def test_every_channel_that_heard_of_an_alert_hears_of_its_end_once(world: Parts
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_receiver_of_incidents_closes_every_one_it_was_given(world: Parts, way: Way) -> None:
+def test_a_receiver_of_incidents_closes_every_one_it_was_given(world: AppContext, way: Way) -> None:
     fire(world, way.version)
     way.end(world)
     given = {
@@ -167,7 +169,7 @@ def test_a_receiver_of_incidents_closes_every_one_it_was_given(world: Parts, way
     assert body["groupLabels"] == bodies(world, "firing")[0]["groupLabels"]
 
 
-def bodies(parts: Parts, *kinds: str) -> list[dict[str, Any]]:
+def bodies(parts: AppContext, *kinds: str) -> list[dict[str, Any]]:
     """What the receiver of incidents was posted about the accuracy alert."""
     return [
         each.payload["body"]
@@ -186,12 +188,12 @@ class DyingDatabase(Database):
     def write(self) -> Iterator[Connection]:
         with super().write() as connection:
             yield connection
-            if any(each.payload["kind"] in ENDED for each in outbox.recent(connection)):
+            if any(each.payload["kind"] in ENDED for each in outbox.recent_messages(connection)):
                 raise StoreUnavailableError("killed")
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_an_alert_and_the_news_of_its_end_are_one_transaction(world: Parts, way: Way) -> None:
+def test_an_alert_and_the_news_of_its_end_are_one_transaction(world: AppContext, way: Way) -> None:
     fire(world, way.version)
     alive = world.database
     world.__dict__["database"] = DyingDatabase(alive)
@@ -203,7 +205,7 @@ def test_an_alert_and_the_news_of_its_end_are_one_transaction(world: Parts, way:
     assert endings(world) == []
 
 
-def test_nobody_hears_of_the_end_of_what_nobody_heard_of(world: Parts) -> None:
+def test_nobody_hears_of_the_end_of_what_nobody_heard_of(world: AppContext) -> None:
     waiting = WATCHED.replace("severity: critical,", "severity: critical, for: 1h,")
     with_rules(world, waiting)
     fire(world)
@@ -214,7 +216,7 @@ def test_nobody_hears_of_the_end_of_what_nobody_heard_of(world: Parts) -> None:
 
 @pytest.mark.parametrize("way", [recovered, promoted], ids=["recovered", "promoted"])
 def test_under_a_silence_people_hear_nothing_and_receivers_of_incidents_close_theirs(
-    world: Parts, way: Callable[[Parts], None]
+    world: AppContext, way: Callable[[AppContext], None]
 ) -> None:
     fire(world)
     until = world.clock() + timedelta(hours=9)
@@ -223,7 +225,7 @@ def test_under_a_silence_people_hear_nothing_and_receivers_of_incidents_close_th
     assert [each.channel for each in endings(world)] == ["on-call"]
 
 
-def test_in_mute_hours_people_hear_of_an_end_afterwards_and_receivers_of_incidents_at_once(world: Parts) -> None:
+def test_in_mute_hours_people_hear_of_an_end_afterwards_and_receivers_of_incidents_at_once(world: AppContext) -> None:
     fire(world)
     with_rules(world, WATCHED.replace("channels:", f"{MUTED}channels:", 1))
     promoted(world)
@@ -233,7 +235,7 @@ def test_in_mute_hours_people_hear_of_an_end_afterwards_and_receivers_of_inciden
     assert {(each.hour, each.minute) for each in due.values()} == {(23, 0)}
 
 
-def test_what_fired_in_mute_hours_ends_without_a_word_to_people(world: Parts) -> None:
+def test_what_fired_in_mute_hours_ends_without_a_word_to_people(world: AppContext) -> None:
     with_rules(world, WATCHED.replace("channels:", f"{MUTED}channels:", 1))
     fire(world)
     recovered(world)
@@ -242,7 +244,9 @@ def test_what_fired_in_mute_hours_ends_without_a_word_to_people(world: Parts) ->
 
 
 @pytest.mark.parametrize("way", [recovered, promoted], ids=["recovered", "promoted"])
-def test_who_was_told_only_that_nobody_took_it_on_hears_of_the_end(world: Parts, way: Callable[[Parts], None]) -> None:
+def test_who_was_told_only_that_nobody_took_it_on_hears_of_the_end(
+    world: AppContext, way: Callable[[AppContext], None]
+) -> None:
     text = WATCHED.replace("severity: critical,", "severity: critical, escalate: {after: 30m, notify: [boss]},")
     with_rules(world, text)
     fire(world)
@@ -253,20 +257,20 @@ def test_who_was_told_only_that_nobody_took_it_on_hears_of_the_end(world: Parts,
     assert {each.channel for each in endings(world)} == EVERYBODY | {"boss"}
 
 
-def test_what_an_end_overtakes_is_sent_to_no_receiver_of_incidents_any_more(world: Parts) -> None:
+def test_what_an_end_overtakes_is_sent_to_no_receiver_of_incidents_any_more(world: AppContext) -> None:
     fire(world)
     promoted(world)
     states = {each.channel: each.state for each in of_alert(world, "firing")}
     assert states == {"team-slack": "waiting", "mail": "waiting", "events": "waiting", "on-call": "overtaken"}
     [overtaken] = [each for each in notices(world) if each.state == "overtaken"]
     with world.database.write() as connection:
-        assert overtaken not in outbox.undelivered(connection)
-        patience = outbox.Patience(1, {"critical": timedelta(0)})
-        outbox.failed(connection, replace(overtaken, state="waiting"), "HTTP 503", patience, world.clock())
+        assert overtaken not in outbox.list_undelivered(connection)
+        patience = outbox.DeliveryPolicy(1, {"critical": timedelta(0)})
+        outbox.record_failure(connection, replace(overtaken, state="waiting"), "HTTP 503", patience, world.clock())
     assert [each.state for each in notices(world) if each.id == overtaken.id] == ["overtaken"]
 
 
-def test_several_classes_that_end_together_are_one_notice_per_channel(world: Parts) -> None:
+def test_several_classes_that_end_together_are_one_notice_per_channel(world: AppContext) -> None:
     promote(world)
     answer(world, 10, 20)
     look(world, "class-error")
@@ -281,7 +285,7 @@ def test_several_classes_that_end_together_are_one_notice_per_channel(world: Par
 # --- another champion
 
 
-def promoted_and_rolled_back(parts: Parts) -> None:
+def promoted_and_rolled_back(parts: AppContext) -> None:
     promote(parts, 2)
     promotion_service(parts).rollback("digits", "ada", "too slow")
 
@@ -298,7 +302,7 @@ def promoted_and_rolled_back(parts: Parts) -> None:
     ],
 )
 def test_another_champion_is_told_in_the_transaction_that_makes_it(
-    world: Parts, change: Callable[[Parts], object], kind: str, title: str
+    world: AppContext, change: Callable[[AppContext], object], kind: str, title: str
 ) -> None:
     promote(world)
     assert notices(world) == []
@@ -309,7 +313,7 @@ def test_another_champion_is_told_in_the_transaction_that_makes_it(
     assert (posted["type"], posted["data"]["title"]) == (f"model.{kind}", title)
 
 
-def test_a_promotion_is_no_incident_and_goes_to_the_channels_named_for_rollbacks(world: Parts) -> None:
+def test_a_promotion_is_no_incident_and_goes_to_the_channels_named_for_rollbacks(world: AppContext) -> None:
     promote(world)
     promote(world, 2)
     assert {each.channel for each in notices(world)} == {"team-slack", "mail", "events"}
@@ -318,7 +322,7 @@ def test_a_promotion_is_no_incident_and_goes_to_the_channels_named_for_rollbacks
     assert [each.channel for each in notices(world)[3:]] == ["boss"]
 
 
-def test_a_promotion_stands_where_the_rules_cannot_be_read(world: Parts) -> None:
+def test_a_promotion_stands_where_the_rules_cannot_be_read(world: AppContext) -> None:
     promote(world)
     with_rules(world, "version: 7")
     promote(world, 2)
@@ -328,7 +332,7 @@ def test_a_promotion_stands_where_the_rules_cannot_be_read(world: Parts) -> None
     assert notices(with_rules(world, WATCHED)) == []
 
 
-def test_a_rollback_by_probation_is_told_by_the_probation_alone(world: Parts) -> None:
+def test_a_rollback_by_probation_is_told_by_the_probation_alone(world: AppContext) -> None:
     promote(world)
     promote(world, 2)
     before = len(notices(world))

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.alerting import outbox
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
-from mlplatform.monitoring.evaluate import turn
-from mlplatform.operations.alert_explanation import Explanation, explain, promise
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.operations.alert_explanation import AlertExplanation, guarantee_text, load_explanation
 from mlplatform.operations.operator_actions import acknowledge_alert
 from mlplatform.settings import Settings
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
@@ -22,20 +22,20 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     """A platform whose accuracy alert just fired."""
     promote(with_rules(parts))
     answer(parts, 18, 12)
-    turn(parts, rule(parts, "accuracy-drop"), parts.clock())
+    evaluate(parts, rule(parts, "accuracy-drop"), parts.clock())
     return parts
 
 
-def explained(parts: Parts) -> Explanation:
+def explained(parts: AppContext) -> AlertExplanation:
     """The newest alert, explained."""
-    return explain(parts, all_alerts(parts)[0].id)
+    return load_explanation(parts, all_alerts(parts)[0].id)
 
 
-def test_it_says_why_in_the_findings_words_and_numbers(world: Parts) -> None:
+def test_it_says_why_in_the_findings_words_and_numbers(world: AppContext) -> None:
     why = explained(world).sections["Why it fired"]
     assert why[0].startswith("Accuracy is 60.0 % on 30 labelled answers, against 99.0 % on the golden set")
     assert why[1] == "Decided 2026-01-01 12:00:01 UTC on what came since 2026-01-01 11:00:01 UTC."
@@ -44,7 +44,7 @@ def test_it_says_why_in_the_findings_words_and_numbers(world: Parts) -> None:
     assert why[4:7] == ["baseline: 99.0 %", "allowed: 0.5 points", "samples: 30"]
 
 
-def test_it_restates_the_rule_and_what_it_promises(world: Parts) -> None:
+def test_it_restates_the_rule_and_what_it_promises(world: AppContext) -> None:
     sections = explained(world).sections
     assert sections["The rule"] == [
         "accuracy_drop above 0.5 points, in a window of 1h",
@@ -57,31 +57,33 @@ def test_it_restates_the_rule_and_what_it_promises(world: Parts) -> None:
 
 
 def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:
-    assert "at most 1 per 90d on average" in promise(example(false_alarms="1 per 90d"))
-    assert "at most 1 %, over all classes together" in promise(example("class_error"))
-    assert "at most 5 %, over all classes of hosts together" in promise(example("latency_ratio", confidence=0.95))
-    assert promise(example("volume", below="9 answers", above=None)).startswith(
+    assert "at most 1 per 90d on average" in guarantee_text(example(false_alarms="1 per 90d"))
+    assert "at most 1 %, over all classes together" in guarantee_text(example("class_error"))
+    assert "at most 5 %, over all classes of hosts together" in guarantee_text(
+        example("latency_ratio", confidence=0.95)
+    )
+    assert guarantee_text(example("volume", below="9 answers", above=None)).startswith(
         "What is counted, not estimated, has no"
     )
-    early = promise(example("expected_drop", false_alarms="1 per 90d"))
+    early = guarantee_text(example("expected_drop", false_alarms="1 per 90d"))
     assert early.startswith(
         "While the model is as sure of its answers as on the golden set, false warnings come at most 1"
     )
     assert early.endswith("a model that is sure and wrong hides its errors. Only labels prove any.")
-    watched = promise(example("latency_ratio", false_alarms="1 per 90d"))
+    watched = guarantee_text(example("latency_ratio", false_alarms="1 per 90d"))
     assert "at most 1 per 90d on average, over all classes of hosts together" in watched
     assert "observations that depend on each other" in watched
 
 
-def test_it_tells_what_happened_since_and_by_whom(world: Parts) -> None:
+def test_it_tells_what_happened_since_and_by_whom(world: AppContext) -> None:
     [alert] = all_alerts(world)
     tick(world, seconds=59)
     acknowledge_alert(world, alert.id, "ada")
     with world.database.write() as connection:
         first, second, _ = notices(world)
-        outbox.delivered(connection, first.id, world.clock())
-        outbox.failed(
-            connection, second, "HTTP 503: busy", outbox.Patience(1, {"critical": timedelta(0)}), world.clock()
+        outbox.mark_delivered(connection, first.id, world.clock())
+        outbox.record_failure(
+            connection, second, "HTTP 503: busy", outbox.DeliveryPolicy(1, {"critical": timedelta(0)}), world.clock()
         )
     found = explained(world)
     history = found.sections["History"]
@@ -95,37 +97,37 @@ def test_it_tells_what_happened_since_and_by_whom(world: Parts) -> None:
     assert "acknowledged since 2026-01-01 12:01:00 UTC" in found.heading
 
 
-def test_it_names_the_retraining_or_task_that_was_started(world: Parts) -> None:
+def test_it_names_the_retraining_or_task_that_was_started(world: AppContext) -> None:
     [action] = explained(world).sections["Actions"]
     assert action.startswith("2026-01-01 12:00:01 UTC retraining ")
     assert action.endswith(": queued")
 
 
-def test_it_leads_to_report_and_to_the_page_to_acknowledge_on(world: Parts) -> None:
+def test_it_leads_to_report_and_to_the_page_to_acknowledge_on(world: AppContext) -> None:
     [alert] = all_alerts(world)
     links = explained(world).sections["Links"]
     assert f"Acknowledge: https://platform.test/alerts/{alert.id}" in links
     assert any(link.startswith("Report: https://platform.test/v1/evaluations/") for link in links)
 
 
-def test_a_later_evaluation_is_told_apart_from_the_cause(world: Parts) -> None:
+def test_a_later_evaluation_is_told_apart_from_the_cause(world: AppContext) -> None:
     assert "Now" not in explained(world).sections
     answer(world, 500)
-    turn(world, rule(world, "accuracy-drop"), world.clock())
+    evaluate(world, rule(world, "accuracy-drop"), world.clock())
     now = explained(world).sections["Now"]
     assert now[0].startswith("Accuracy is 97.7 % on 530 labelled answers")
     assert "samples: 530" in now
 
 
-def test_an_alert_of_a_class_is_explained_with_its_task_and_shared_notice(parts: Parts) -> None:
+def test_an_alert_of_a_class_is_explained_with_its_task_and_shared_notice(parts: AppContext) -> None:
     misread_world(parts)
-    turn(parts, rule(parts, "class-error"), parts.clock())
+    evaluate(parts, rule(parts, "class-error"), parts.clock())
     found = explained(parts)
     assert found.heading.startswith("class-error (class 8) · digits v1 · warning · firing since ")
     assert [line.split()[3] for line in found.sections["Actions"]] == ["label-audit"]
 
 
-def test_a_rule_that_is_gone_is_said_to_be(world: Parts) -> None:
+def test_a_rule_that_is_gone_is_said_to_be(world: AppContext) -> None:
     with_rules(world, RULES.replace("name: accuracy-drop", "name: another"))
     found = explained(world)
     assert found.sections["The rule"] == ["accuracy-drop is no longer in alerts.yaml."]
@@ -133,13 +135,13 @@ def test_a_rule_that_is_gone_is_said_to_be(world: Parts) -> None:
     assert "What the rule promises" not in found.sections
 
 
-def test_a_changed_threshold_is_pointed_out(world: Parts) -> None:
+def test_a_changed_threshold_is_pointed_out(world: AppContext) -> None:
     with_rules(world, RULES.replace("above: 0.5 points", "above: 3 points"))
     assert "when it was last judged, the rule said 0.5 points" in explained(world).sections["The rule"]
 
 
 @pytest.mark.parametrize("broken", [None, "version: 1\nmodel: [\n"], ids=["gone", "no YAML"])
-def test_rules_that_cannot_be_read_take_only_what_they_would_tell(world: Parts, broken: str | None) -> None:
+def test_rules_that_cannot_be_read_take_only_what_they_would_tell(world: AppContext, broken: str | None) -> None:
     with_rules(world, broken or "")
     if broken is None:
         world.settings.alerts_file.unlink()
@@ -149,12 +151,12 @@ def test_rules_that_cannot_be_read_take_only_what_they_would_tell(world: Parts, 
     assert found.sections["Why it fired"][0].startswith("Accuracy is 60.0 %")
 
 
-def test_the_text_holds_every_section(world: Parts) -> None:
+def test_the_text_holds_every_section(world: AppContext) -> None:
     found = explained(world)
     assert found.text.startswith(f"{found.heading}\nalert {found.alert.id}\n\nWhy it fired\n  Accuracy is")
     assert all(f"\n\n{name}\n  " in found.text for name in found.sections)
 
 
-def test_an_unknown_alert_is_not_found(world: Parts) -> None:
+def test_an_unknown_alert_is_not_found(world: AppContext) -> None:
     with pytest.raises(NotFoundError, match="alert 'nope' is not known"):
-        explain(world, "nope")
+        load_explanation(world, "nope")

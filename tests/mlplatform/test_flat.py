@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks.history import fill, world
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records, outcomes
-from mlplatform.feedback.label_records import Label
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -54,12 +54,12 @@ def test_a_history_filled_in_bulk_has_the_rows_of_the_platforms_own_writers(
 
 
 @contextmanager
-def history(folder: Path, rows: int, rules: str) -> Iterator[Parts]:
+def history(folder: Path, rows: int, rules: str) -> Iterator[AppContext]:
     """A platform on SQLite that looks back on so many answers."""
     alerts = folder / "alerts.yaml"
     alerts.write_text(rules, encoding="utf-8")
     url = f"sqlite:///{folder / f'{rows}.db'}"
-    parts = Parts(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
+    parts = AppContext(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
     fill.in_bulk(parts.database, rows, fill.prepare(parts.database))
     yield parts
     parts.database.close()
@@ -105,7 +105,7 @@ def test_a_latency_window_of_thirty_days_takes_few_more_steps_after_forty_times_
         with history(tmp_path, rows, wide) as parts:
             rule = next(rule for rule in parts.rules.rules if rule.name == "latency")
             later = parts.clock() + timedelta(minutes=5)
-            taken.append(steps(parts.database, partial(turn, parts, rule, later)))
+            taken.append(steps(parts.database, partial(evaluate, parts, rule, later)))
             with parts.database.read() as connection:
                 [newest] = evaluations.recent(connection, limit=1)
             assert newest.findings[0]["n"] == rows, "all of them were judged"
@@ -121,9 +121,9 @@ def test_labels_of_thirty_days_are_counted_in_few_more_steps_after_ten_times_as_
         moments = [START + timedelta(days=29) * place / labels for place in range(labels)]
         ids = recorded(made, *(prediction(at) for at in moments))
         with made.write() as connection:
-            given = [Label(key, "3", "delayed", "ada", START) for key in ids]
-            label_records.add(connection, given, START)
-        count = partial(read, made, outcomes.counted, moments[0], moments[-1])
+            given = [SubmittedLabel(key, "3", "delayed", "ada", START) for key in ids]
+            label_records.insert_labels(connection, given, START)
+        count = partial(read, made, outcomes.window_label_counts, moments[0], moments[-1])
         assert sum(cell.n for cell in count()) == labels
         taken.append(steps(made, count))
         made.close()
@@ -138,10 +138,10 @@ def test_the_newest_label_is_found_without_reading_the_complaints_that_came_afte
         made = copied(sqlite_template, tmp_path / f"{complaints}.db")
         ids = recorded(made, *(prediction() for _ in range(complaints + 1)))
         with made.write() as connection:
-            label_records.add(connection, [Label(ids[0], "3", "audit", "ada", START)], START)
-            later = [Label(key, "5", "correction", "bob", START) for key in ids[1:]]
-            label_records.add(connection, later, START + timedelta(hours=1))
-        assert read(made, outcomes.newest, {"audit", "delayed"}) == START
-        taken.append(steps(made, partial(read, made, outcomes.newest, {"audit", "delayed"})))
+            label_records.insert_labels(connection, [SubmittedLabel(ids[0], "3", "audit", "ada", START)], START)
+            later = [SubmittedLabel(key, "5", "correction", "bob", START) for key in ids[1:]]
+            label_records.insert_labels(connection, later, START + timedelta(hours=1))
+        assert read(made, outcomes.latest_label_time, {"audit", "delayed"}) == START
+        taken.append(steps(made, partial(read, made, outcomes.latest_label_time, {"audit", "delayed"})))
         made.close()
     assert taken[1] <= taken[0] + 5

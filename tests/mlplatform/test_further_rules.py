@@ -9,16 +9,16 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.evaluate import turn
-from mlplatform.monitoring.rule_inputs import tally_of, window_of
-from mlplatform.operations.diagnostics import examine as examined
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.rule_inputs import load_counts, load_window
+from mlplatform.operations.diagnostics import run_checks as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.review_sampling import Plan
+from monitors.statistics.review_sampling import SamplingPlan
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, notices, promote, rule, tick, with_rules
 
@@ -52,7 +52,7 @@ RULES = {
 
 
 @pytest.fixture
-def watched(parts: Parts) -> Parts:
+def watched(parts: AppContext) -> AppContext:
     """A champion whose every kind of rule looks at the last hour."""
     lines = [
         f"  - {{name: {name}, {written}, window: 1h{'' if name == 'volume' else ', min_samples: 20'}}}\n"
@@ -62,7 +62,7 @@ def watched(parts: Parts) -> Parts:
     return parts
 
 
-def sent(parts: Parts, right: int, wrong: int, scanner: str, *, labelled: bool = True) -> list[str]:
+def sent(parts: AppContext, right: int, wrong: int, scanner: str, *, labelled: bool = True) -> list[str]:
     """Answers to pictures of a 3 that came with a scanner's name, each labelled now."""
     now = parts.clock()
     rows = [prediction(now, label=label) for label in ["3"] * right + ["5"] * wrong]
@@ -73,26 +73,28 @@ def sent(parts: Parts, right: int, wrong: int, scanner: str, *, labelled: bool =
     ids = recorded(parts.database, *tagged)
     if labelled:
         with parts.database.write() as connection:
-            label_records.add(connection, [label_records.Label(key, "3", "audit", "ada", now) for key in ids], now)
+            label_records.insert_labels(
+                connection, [label_records.SubmittedLabel(key, "3", "audit", "ada", now) for key in ids], now
+            )
     tick(parts, seconds=1)
     return ids
 
 
-def evaluated(parts: Parts, name: str) -> evaluations.Evaluation:
+def evaluated(parts: AppContext, name: str) -> evaluations.Evaluation:
     """What that rule finds now."""
-    found = turn(parts, rule(parts, name), slot_of(parts.clock(), timedelta(seconds=1)))
+    found = evaluate(parts, rule(parts, name), slot_at(parts.clock(), timedelta(seconds=1)))
     assert found is not None
     tick(parts, seconds=1)
     return found
 
 
-def found(parts: Parts, name: str) -> dict[str, str]:
+def found(parts: AppContext, name: str) -> dict[str, str]:
     """The state of each of the rule's findings."""
     return {finding["key"]: finding["state"] for finding in evaluated(parts, name).findings}
 
 
 @pytest.mark.parametrize("name", ["drop", "budget", "f1"])
-def test_a_rule_on_a_slice_judges_only_its_answers(watched: Parts, name: str) -> None:
+def test_a_rule_on_a_slice_judges_only_its_answers(watched: AppContext, name: str) -> None:
     sent(watched, 0, 200, "phone")
     sent(watched, 100, 0, "flatbed")
     assert found(watched, name) == {"": "ok"}
@@ -100,20 +102,20 @@ def test_a_rule_on_a_slice_judges_only_its_answers(watched: Parts, name: str) ->
     assert found(watched, name) == {"": "breach"}
 
 
-def test_a_class_is_judged_within_its_slice(watched: Parts) -> None:
+def test_a_class_is_judged_within_its_slice(watched: AppContext) -> None:
     sent(watched, 0, 100, "phone")
     assert found(watched, "class") == {"": "no-data"}
     sent(watched, 100, 0, "flatbed")
     assert found(watched, "class") == {"3": "ok"}
 
 
-def test_a_slice_without_labels_says_so(watched: Parts) -> None:
+def test_a_slice_without_labels_says_so(watched: AppContext) -> None:
     sent(watched, 100, 0, "phone")
     [finding] = evaluated(watched, "drop").findings
     assert finding["sentence"].endswith("has a label from audit or delayed with scanner flatbed.")
 
 
-def test_the_group_that_is_read_worse_is_blamed_and_its_own_errors_are_told(watched: Parts) -> None:
+def test_the_group_that_is_read_worse_is_blamed_and_its_own_errors_are_told(watched: AppContext) -> None:
     sent(watched, 200, 30, "flatbed")
     sent(watched, 300, 0, "phone")
     assert found(watched, "gap") == {"flatbed": "breach", "phone": "ok"}
@@ -127,7 +129,7 @@ def test_the_group_that_is_read_worse_is_blamed_and_its_own_errors_are_told(watc
     assert len(body["worst_errors"]) == 1  # the same picture is shown once
 
 
-def test_a_group_without_errors_of_its_own_is_told_of_none(watched: Parts) -> None:
+def test_a_group_without_errors_of_its_own_is_told_of_none(watched: AppContext) -> None:
     sent(watched, 150, 30, "flatbed")
     sent(watched, 300, 40, "phone")
     evaluated(watched, "gap")
@@ -135,20 +137,22 @@ def test_a_group_without_errors_of_its_own_is_told_of_none(watched: Parts) -> No
     assert confused in ([], [["3 read as 5, 30 of 30 errors"]])
 
 
-def test_calibration_is_judged_by_the_confidence_of_each_answer(watched: Parts) -> None:
+def test_calibration_is_judged_by_the_confidence_of_each_answer(watched: AppContext) -> None:
     sent(watched, 90, 10, "phone")  # all are given with 0.9
     assert found(watched, "calibration") == {"": "ok"}
     sent(watched, 0, 100, "phone")
     assert found(watched, "calibration") == {"": "breach"}
 
 
-def test_requests_are_judged_as_the_servers_counted_them(watched: Parts) -> None:
+def test_requests_are_judged_as_the_servers_counted_them(watched: AppContext) -> None:
     assert found(watched, "errors") == {"": "no-data"}
-    minute = prediction_counts.minute_of(watched.clock())
+    minute = prediction_counts.minute_index(watched.clock())
     with watched.database.write() as connection:
-        prediction_counts.note_requests(connection, "one", "digits", {(1, minute): {"200": 900, "500": 40, "422": 5}})
-        prediction_counts.note_requests(
-            connection, "two", "digits", {(prediction_counts.NO_MODEL, minute): {"503": 5, "422": 95}}
+        prediction_counts.record_request_counts(
+            connection, "one", "digits", {(1, minute): {"200": 900, "500": 40, "422": 5}}
+        )
+        prediction_counts.record_request_counts(
+            connection, "two", "digits", {(prediction_counts.NO_MODEL_VERSION, minute): {"503": 5, "422": 95}}
         )
     [finding] = evaluated(watched, "errors").findings
     assert (finding["state"], finding["n"]) == ("breach", 1045)
@@ -156,7 +160,7 @@ def test_requests_are_judged_as_the_servers_counted_them(watched: Parts) -> None
     assert found(watched, "violations") == {"": "breach"}
 
 
-def test_a_version_is_not_blamed_for_few_answers_before_it_has_served_for_the_window(watched: Parts) -> None:
+def test_a_version_is_not_blamed_for_few_answers_before_it_has_served_for_the_window(watched: AppContext) -> None:
     assert found(watched, "volume") == {"": "insufficient"}
     tick(watched, minutes=61)
     assert found(watched, "volume") == {"": "breach"}
@@ -164,9 +168,9 @@ def test_a_version_is_not_blamed_for_few_answers_before_it_has_served_for_the_wi
     assert found(watched, "volume") == {"": "ok"}
 
 
-def test_labels_that_do_not_come_are_late(watched: Parts) -> None:
+def test_labels_that_do_not_come_are_late(watched: AppContext) -> None:
     with watched.database.write() as connection:
-        sampling_plans.publish(connection, "digits", 1, Plan(uniform=1.0).to_json(), watched.clock())
+        sampling_plans.publish(connection, "digits", 1, SamplingPlan(uniform=1.0).to_json(), watched.clock())
     tick(watched, seconds=1)
     sent(watched, 40, 0, "phone")
     waiting = sent(watched, 40, 0, "phone", labelled=False)
@@ -176,7 +180,7 @@ def test_labels_that_do_not_come_are_late(watched: Parts) -> None:
     assert len(waiting) == 40
 
 
-def test_a_function_of_ones_own_is_judged_over_labelled_answers_or_over_all(watched: Parts) -> None:
+def test_a_function_of_ones_own_is_judged_over_labelled_answers_or_over_all(watched: AppContext) -> None:
     sent(watched, 100, 0, "flatbed", labelled=False)
     sent(watched, 10, 40, "flatbed")
     sent(watched, 0, 50, "phone", labelled=False)
@@ -189,7 +193,7 @@ def test_a_function_of_ones_own_is_judged_over_labelled_answers_or_over_all(watc
 
 @pytest.mark.parametrize(("name", "why"), [("broken", "KeyError"), ("absent", "PYTHONPATH")])
 def test_a_function_that_fails_is_a_finding_and_a_line_in_the_log(
-    watched: Parts, caplog: pytest.LogCaptureFixture, name: str, why: str
+    watched: AppContext, caplog: pytest.LogCaptureFixture, name: str, why: str
 ) -> None:
     sent(watched, 100, 0, "phone")
     with caplog.at_level(logging.ERROR):
@@ -200,13 +204,13 @@ def test_a_function_that_fails_is_a_finding_and_a_line_in_the_log(
     assert found(watched, "gap") == {"phone": "insufficient"}  # and the others go on
 
 
-def test_a_function_that_takes_its_time_holds_no_transaction(watched: Parts) -> None:
+def test_a_function_that_takes_its_time_holds_no_transaction(watched: AppContext) -> None:
     from tests.mlplatform import own_metrics
 
     own_metrics.ENTERED.clear()
     own_metrics.GO_ON.clear()
     sent(watched, 100, 0, "phone")
-    slow = threading.Thread(target=lambda: turn(watched, rule(watched, "slow"), watched.clock()))
+    slow = threading.Thread(target=lambda: evaluate(watched, rule(watched, "slow"), watched.clock()))
     slow.start()
     try:
         assert own_metrics.ENTERED.wait(20)
@@ -217,14 +221,14 @@ def test_a_function_that_takes_its_time_holds_no_transaction(watched: Parts) -> 
     assert not slow.is_alive()
 
 
-def test_what_was_measured_of_the_champion_before_is_not_held_against_the_new_one(watched: Parts) -> None:
+def test_what_was_measured_of_the_champion_before_is_not_held_against_the_new_one(watched: AppContext) -> None:
     from tests.mlplatform import own_metrics
 
     own_metrics.ENTERED.clear()
     own_metrics.GO_ON.clear()
     sent(watched, 100, 0, "phone")
     results: list[evaluations.Evaluation | None] = []
-    slow = threading.Thread(target=lambda: results.append(turn(watched, rule(watched, "slow"), watched.clock())))
+    slow = threading.Thread(target=lambda: results.append(evaluate(watched, rule(watched, "slow"), watched.clock())))
     slow.start()
     assert own_metrics.ENTERED.wait(20)
     promote(watched, version=2)
@@ -233,30 +237,30 @@ def test_what_was_measured_of_the_champion_before_is_not_held_against_the_new_on
     assert results == [None]
 
 
-def test_evidently_measures_the_slice_of_a_sliced_rule(watched: Parts) -> None:
+def test_evidently_measures_the_slice_of_a_sliced_rule(watched: AppContext) -> None:
     sent(watched, 3, 0, "phone")
     sent(watched, 2, 0, "flatbed")
 
     def tags(name: str) -> list[str]:
         with watched.database.read() as connection:
-            champion = promotion_history.latest(connection, "digits")
+            champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            window = window_of(connection, watched.family.classes, rule(watched, name), champion, watched.clock())
+            window = load_window(connection, watched.pipeline.classes, rule(watched, name), champion, watched.clock())
         return [row.tags["scanner"] for row in window.rows]
 
     assert tags("drop") == ["flatbed"] * 2
     assert sorted(tags("gap")) == ["flatbed"] * 2 + ["phone"] * 3
 
 
-def test_a_tally_holds_only_what_its_rule_needs(watched: Parts) -> None:
+def test_a_tally_holds_only_what_its_rule_needs(watched: AppContext) -> None:
     sent(watched, 20, 5, "phone")
 
     def counted(which: Callable[[Rule], bool]) -> list[bool]:
         with watched.database.read() as connection:
-            champion = promotion_history.latest(connection, "digits")
+            champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
             made = next(each for each in watched.rules.rules if which(each))
-            tally = tally_of(connection, watched.family.classes, made, champion, watched.clock())
+            tally = load_counts(connection, watched.pipeline.classes, made, champion, watched.clock())
         return [bool(each) for each in (tally.labels, tally.latency, tally.groups, tally.requests, tally.lags)]
 
     assert counted(lambda each: each.name == "volume") == [False] * 5
@@ -264,7 +268,7 @@ def test_a_tally_holds_only_what_its_rule_needs(watched: Parts) -> None:
     assert counted(lambda each: each.name == "calibration")[0]
 
 
-def test_the_doctor_names_a_function_that_is_not_there(watched: Parts) -> None:
+def test_the_doctor_names_a_function_that_is_not_there(watched: AppContext) -> None:
     lines = {(each.mark, each.detail) for each in examined(watched.settings) if each.subject == "rules"}
     assert any(mark == "problem" and "module 'nowhere.to_be' cannot be found" in detail for mark, detail in lines)
     assert ("ok", "rule own: tests.mlplatform.own_metrics:share_read_as_five can be called") in lines

@@ -17,12 +17,12 @@ from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import Retraining
-from mlplatform.retraining.supervisor import Governor
+from mlplatform.retraining.supervisor import RetrainingSupervisor
 from mlplatform.store import leases, tasks
-from mlplatform.store.leadership import leader_lease
+from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.leases import Lease
 from monitors.alerts import Alert, supersede
 from tests.mlplatform.conftest import FakeCatalog
@@ -81,7 +81,7 @@ class RetrainingMachine(PlatformMachine):
         self.clock.tick(minutes=-minutes)
 
     @rule(trigger=st.sampled_from(["manual", "api"]), dry_run=st.booleans())
-    def a_person_asks(self, trigger: retraining_queue.Trigger, dry_run: bool) -> None:
+    def a_person_asks(self, trigger: retraining_queue.RetrainingTrigger, dry_run: bool) -> None:
         self.ask(trigger, None, dry_run)
 
     @rule(fresh=st.booleans())
@@ -96,7 +96,7 @@ class RetrainingMachine(PlatformMachine):
         endings=st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=4),
         pause=st.sampled_from([1, 70, 400]),
     )
-    def retrainings_go_by(self, trigger: retraining_queue.Trigger, endings: list[Ending], pause: int) -> None:
+    def retrainings_go_by(self, trigger: retraining_queue.RetrainingTrigger, endings: list[Ending], pause: int) -> None:
         for ending in endings:
             if trigger == "alert":
                 self.an_alert_asks(fresh=not self.alerts)
@@ -113,7 +113,7 @@ class RetrainingMachine(PlatformMachine):
             over = supersede(self.alerts.pop(), self.clock.now).alert
             assert over is not None
             with self.database.write() as connection:
-                alert_records.set_state(connection, over)
+                alert_records.update_state(connection, over)
 
     @rule(ending=st.sampled_from(ENDINGS))
     def the_training_ends(self, ending: Ending) -> None:
@@ -125,11 +125,11 @@ class RetrainingMachine(PlatformMachine):
             self.the_training_promotes_and_goes_on()
         if ending in ("useless", "better"):
             with self.database.write() as connection:
-                made = promotion_history.of_retraining(connection, row.id)
+                made = promotion_history.find_by_retraining(connection, row.id)
                 now, owner = self.clock.now, row.owner or ""
                 retraining_queue.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
         self.end_child(row.id, 0 if ending in ("useless", "better", "says nothing") else 3)
-        self.governor.watch()
+        self.governor.reap()
 
     @rule()
     def the_training_promotes_and_goes_on(self) -> None:
@@ -142,7 +142,7 @@ class RetrainingMachine(PlatformMachine):
         row = self.running()
         if row is not None:
             with self.database.write() as connection:
-                retraining_queue.beat(connection, row.id, row.owner or "", self.clock.now, {"epoch": 1})
+                retraining_queue.record_heartbeat(connection, row.id, row.owner or "", self.clock.now, {"epoch": 1})
 
     @rule(what=st.sampled_from(["promote", "cancel the queued", "cancel the running"]))
     def people_intervene(self, what: str) -> None:
@@ -201,7 +201,7 @@ class RetrainingMachine(PlatformMachine):
     @rule()
     def the_governor_makes_its_round(self) -> None:
         before = {row.id: row for row in self.rows()}
-        self.governor.round(self.lease())
+        self.governor.tick(self.lease())
         after = self.rows()
         started = [row for row in after if row.state == "running" and self.was(before, row) != "running"]
         assert len(started) <= 1
@@ -301,7 +301,7 @@ class RetrainingMachine(PlatformMachine):
 
     def history(self) -> list[Promotion]:
         with self.database.read() as connection:
-            return promotion_history.history(connection, "digits", limit=1000)
+            return promotion_history.promotion_history(connection, "digits", limit=1000)
 
     def promoted_by(self) -> set[str | None]:
         return {each.retraining_id for each in self.history()}
@@ -309,7 +309,7 @@ class RetrainingMachine(PlatformMachine):
     def was(self, before: dict[str, Retraining], row: Retraining) -> str | None:
         return before[row.id].state if row.id in before else None
 
-    def ask(self, trigger: retraining_queue.Trigger, alert_id: str | None, dry_run: bool) -> None:
+    def ask(self, trigger: retraining_queue.RetrainingTrigger, alert_id: str | None, dry_run: bool) -> None:
         with self.database.write() as connection:
             retraining_queue.request(
                 connection, pipeline="digits", reason="r", trigger=trigger, requested_by="me", now=self.clock.now,
@@ -322,11 +322,11 @@ class RetrainingMachine(PlatformMachine):
         self.parts.catalog.add("digits", self.version)
         current = promotion_service(self.parts).current("digits")
         expected, kind = (None, "first") if current is None else (current.to_version, "promote")
-        change = Change("digits", self.version, expected, kind, actor, "r", retraining=retraining)  # type: ignore[arg-type]
+        change = PromotionRequest("digits", self.version, expected, kind, actor, "r", retraining=retraining)  # type: ignore[arg-type]
         promotion_service(self.parts).promote(change)
 
-    def new_governor(self) -> Governor:
-        return Governor(self.parts, self.command, starting_seconds=0.0)
+    def new_governor(self) -> RetrainingSupervisor:
+        return RetrainingSupervisor(self.parts, self.command, startup_seconds=0.0)
 
     def command(self, retraining_id: str, owner: str) -> list[str]:
         """A child that waits to be told its exit code."""
@@ -340,7 +340,7 @@ class RetrainingMachine(PlatformMachine):
     def lease(self) -> Lease:
         """The leader's lease, which lasts only as long as this round."""
         with self.database.write() as connection:
-            name, now = leader_lease("digits"), self.clock.now
+            name, now = leader_lease_name("digits"), self.clock.now
             taken = leases.acquire(connection, name, "me", timedelta(0), datetime(1970, 1, 1, tzinfo=now.tzinfo))
         assert taken is not None
         return taken

@@ -7,37 +7,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplatform.auth.api_key import Key, checked_scopes, fresh, read
+from mlplatform.auth.api_key import ApiKey, generate, parse, validate_scopes
 from mlplatform.errors import InvalidInputError
 from tests.mlplatform.conftest import START
 
-TEXT, SHOWN = fresh()
-KEY = Key(SHOWN.id, "ada", SHOWN.digest, ("predict",), START, "cli")
+TEXT, SHOWN = generate()
+KEY = ApiKey(SHOWN.id, "ada", SHOWN.digest, ("predict",), START, "cli")
 
 
 def test_a_fresh_key_reads_as_itself_and_holds_its_secret_nowhere_else() -> None:
-    shown = read(TEXT)
+    shown = parse(TEXT)
     assert shown == SHOWN
-    assert shown.proves(KEY)
+    assert shown.matches(KEY)
     assert TEXT.split("_")[2] not in repr(KEY)
-    assert len({fresh()[0] for _ in range(50)}) == 50
+    assert len({generate()[0] for _ in range(50)}) == 50
 
 
 @pytest.mark.parametrize("at", range(len(TEXT)))
 def test_a_key_with_one_letter_wrong_is_no_key(at: int) -> None:
     wrong = "x" if TEXT[at] != "x" else "y"
-    assert read(TEXT[:at] + wrong + TEXT[at + 1 :]) is None
+    assert parse(TEXT[:at] + wrong + TEXT[at + 1 :]) is None
 
 
 @given(st.text(max_size=100))
 def test_no_text_is_read_as_a_key_by_accident(text: str) -> None:
-    assert read(text) is None
-    assert read(TEXT[:-1] + text) in (None, SHOWN)
+    assert parse(text) is None
+    assert parse(TEXT[:-1] + text) in (None, SHOWN)
 
 
 def test_a_key_with_the_id_of_another_does_not_prove_it() -> None:
-    _, other = fresh()
-    assert not replace(other, id=KEY.id).proves(KEY)
+    _, other = generate()
+    assert not replace(other, id=KEY.id).matches(KEY)
 
 
 def test_a_key_allows_its_scopes_and_an_admins_everything() -> None:
@@ -47,14 +47,14 @@ def test_a_key_allows_its_scopes_and_an_admins_everything() -> None:
 
 
 def test_a_key_is_dead_once_revoked_or_expired() -> None:
-    assert KEY.dead(START) == ""
-    assert replace(KEY, expires_at=START).dead(START - timedelta(seconds=1)) == ""
-    assert replace(KEY, expires_at=START).dead(START) == "expired"
-    assert replace(KEY, expires_at=START, revoked_at=START).dead(START) == "revoked"
+    assert KEY.inactive_reason(START) == ""
+    assert replace(KEY, expires_at=START).inactive_reason(START - timedelta(seconds=1)) == ""
+    assert replace(KEY, expires_at=START).inactive_reason(START) == "expired"
+    assert replace(KEY, expires_at=START, revoked_at=START).inactive_reason(START) == "revoked"
 
 
 def test_scopes_are_put_in_order_and_unknown_ones_refused() -> None:
-    assert checked_scopes(["audit", "predict", "audit"]) == ("predict", "audit")
+    assert validate_scopes(["audit", "predict", "audit"]) == ("predict", "audit")
     for wrong in (["write"], []):
         with pytest.raises(InvalidInputError, match="predict, feedback, audit, admin"):
-            checked_scopes(wrong)
+            validate_scopes(wrong)

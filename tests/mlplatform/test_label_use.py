@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
-from mlplatform.operations.label_status import in_words
-from mlplatform.operations.queries import status
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.operations.label_status import status_sentences
+from mlplatform.operations.queries import platform_status
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.label_use import sentence_of, starved_by, use_of
-from mlplatform.retraining.retraining_limits import Limits
-from mlplatform.retraining.supervisor import Governor
+from mlplatform.retraining.label_use import is_quota_starved, label_usage, usage_sentence
+from mlplatform.retraining.retraining_limits import RetrainingLimits
+from mlplatform.retraining.supervisor import RetrainingSupervisor
 from mlplatform.store import leases, tasks
-from pipelines.labels.label_curation import Reason, SetAside
+from pipelines.labels.label_curation import ExcludedLabel, ExclusionReason
 from tests.mlplatform.conftest import FakeClock
 from tests.mlplatform.loop_world import RULES, notices, promote, with_rules
 from tests.mlplatform.test_doctor import clinic, look
@@ -24,37 +24,37 @@ __all__ = ["clinic"]
 CUT = "client 'app': 1810 of 2000 rows, 50 are taken; if this giver is right, name it in retraining.quotas.trusted"
 
 
-def aside(count: int, reason: Reason, detail: str = "d") -> list[SetAside]:
-    return [SetAside(new_id(), reason, detail) for _ in range(count)]
+def aside(count: int, reason: ExclusionReason, detail: str = "d") -> list[ExcludedLabel]:
+    return [ExcludedLabel(uuid7(), reason, detail) for _ in range(count)]
 
 
-STARVED = use_of(2_100, 45, 37, [*aside(1_810, "over quota", CUT), *aside(130, "near-duplicate of a held image")])
+STARVED = label_usage(2_100, 45, 37, [*aside(1_810, "over quota", CUT), *aside(130, "near-duplicate of a held image")])
 
 
 def test_the_sentence_names_every_reason_and_explains_those_that_took_much() -> None:
     assert STARVED is not None
     assert STARVED["set_aside"] == {"over quota": 1_810, "near-duplicate of a held image": 130}
-    said = sentence_of({"labels": STARVED})
+    said = usage_sentence({"labels": STARVED})
     assert said.startswith(
         "It learnt from 45 of 2,100 labels and was judged on 37. Set aside: 1,810 over quota (client"
     )
     assert CUT in said
     assert "130 near-duplicate of a held image (they look like golden" in said
-    few = use_of(1_000, 900, 90, aside(10, "conflict"))
+    few = label_usage(1_000, 900, 90, aside(10, "conflict"))
     assert few is not None
     assert few["sentence"].endswith("Set aside: 10 conflict.")
-    assert use_of(0, 0, 0, []) is None
-    assert sentence_of(None) == sentence_of({"labels": None}) == ""
+    assert label_usage(0, 0, 0, []) is None
+    assert usage_sentence(None) == usage_sentence({"labels": None}) == ""
 
 
 def test_quotas_starve_where_they_take_most() -> None:
-    assert starved_by({"labels": STARVED})
-    assert not starved_by({"labels": use_of(100, 60, 30, aside(10, "over quota"))})
-    assert not starved_by({"labels": use_of(100, 6, 3, aside(91, "suspicious"))})
-    assert not starved_by(None)
+    assert is_quota_starved({"labels": STARVED})
+    assert not is_quota_starved({"labels": label_usage(100, 60, 30, aside(10, "over quota"))})
+    assert not is_quota_starved({"labels": label_usage(100, 6, 3, aside(91, "suspicious"))})
+    assert not is_quota_starved(None)
 
 
-def stall(parts: Parts) -> Parts:
+def stall(parts: AppContext) -> AppContext:
     """Three retrainings brought nothing, because quotas took the labels."""
     verdict: dict[str, Any] = {"outcome": "inconclusive", "reasons": ["On 37 rows no benefit."], "labels": STARVED}
     for _ in range(3):
@@ -64,27 +64,27 @@ def stall(parts: Parts) -> Parts:
             retraining_queue.request(
                 connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=now
             )
-            row = retraining_queue.claim(connection, "digits", "me", Limits(timedelta(0), 10), now)
+            row = retraining_queue.claim(connection, "digits", "me", RetrainingLimits(timedelta(0), 10), now)
             assert row is not None
             retraining_queue.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
     return parts
 
 
 @pytest.fixture
-def stalled(parts: Parts) -> Parts:
+def stalled(parts: AppContext) -> AppContext:
     promote(with_rules(parts, RULES))
     return stall(parts)
 
 
-def governed(parts: Parts) -> None:
+def governed(parts: AppContext) -> None:
     with parts.database.write() as connection:
         lease = leases.acquire(connection, "watcher:digits", "w", parts.rules.retraining.cooldown, parts.clock())
     assert lease is not None
-    Governor(parts).round(lease)
-    Governor(parts).round(lease)  # another watcher says nothing twice
+    RetrainingSupervisor(parts).tick(lease)
+    RetrainingSupervisor(parts).tick(lease)  # another watcher says nothing twice
 
 
-def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: Parts) -> None:
+def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppContext) -> None:
     governed(stalled)
     told = [message for message in notices(stalled) if message.payload["kind"] == "retraining-useless"]
     assert len({message.channel for message in told}) == len(told) > 0
@@ -95,14 +95,14 @@ def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: Parts) 
     assert any(CUT in sentence for sentence in task.details["why"])
 
 
-def test_status_says_what_was_set_aside_and_why(stalled: Parts) -> None:
-    shown = status(stalled)
+def test_status_says_what_was_set_aside_and_why(stalled: AppContext) -> None:
+    shown = platform_status(stalled)
     assert CUT in shown["labels"]["last_retraining"]
     assert CUT in shown["retrainings"][0]["verdict"]["labels"]["sentence"]
-    assert any(CUT in sentence for sentence in in_words(shown["labels"]))
+    assert any(CUT in sentence for sentence in status_sentences(shown["labels"]))
 
 
-def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(clinic: Parts) -> None:
+def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(clinic: AppContext) -> None:
     assert look(clinic, "labels") == [("ok", "no label waits in vain, and none was set aside")]
     stall(clinic)
     [(mark, detail)] = look(clinic, "labels")
@@ -114,11 +114,11 @@ def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(cli
 
 
 def test_each_thing_that_waits_or_counts_for_nothing_is_said() -> None:
-    said = in_words(
+    said = status_sentences(
         {"waiting": 3, "waiting_since": "2026-01-01T12:00:30.5+00:00", "given_up": 2}
         | {"not_drawn_for_audit": 1_044, "last_retraining": "It."}
     )
     assert said[0] == "3 label(s) wait for their prediction since 2026-01-01 12:00 UTC"
     assert [sentence.partition(" ")[0] for sentence in said] == ["3", "2", "1,044", "the"]
     nothing = {"waiting": 0, "waiting_since": None, "given_up": 0, "not_drawn_for_audit": 0, "last_retraining": ""}
-    assert in_words(nothing) == []
+    assert status_sentences(nothing) == []

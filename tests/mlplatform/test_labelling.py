@@ -6,37 +6,39 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records, pending_labels, uncounted_labels
-from mlplatform.feedback.label_ingestion import Told, given_up, match_waiting, write_labels
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.label_records import Label
+from mlplatform.feedback.label_ingestion import LabelReceipt, expired_label_count, match_pending_labels, record_labels
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.prediction_records import Recorded
-from mlplatform.retention.apply_retention import forget_client, retain
-from mlplatform.retraining.labelled_images import given_labels
-from mlplatform.serve.inference.idempotency import lasting_ids
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.retention.apply_retention import apply_retention, erase_client
+from mlplatform.retraining.labelled_images import load_input_labels
+from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.settings import Settings
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
 
 
 def an_id(at: datetime = START) -> str:
-    return new_id(lambda: at)
+    return uuid7(lambda: at)
 
 
-def label(prediction_id: str, name: str = "4", source: Source = "audit", key: str = "", giver: str = "ann") -> Label:
-    return Label(prediction_id, name, source, giver, START, key)
+def label(
+    prediction_id: str, name: str = "4", source: LabelSource = "audit", key: str = "", giver: str = "ann"
+) -> SubmittedLabel:
+    return SubmittedLabel(prediction_id, name, source, giver, START, key)
 
 
-def outcomes(parts: Parts, *labels: Label, wait: bool = True) -> list[str]:
-    return [taken.outcome for taken in write_labels(parts, labels, wait=wait)]
+def outcomes(parts: AppContext, *labels: SubmittedLabel, wait: bool = True) -> list[str]:
+    return [taken.outcome for taken in record_labels(parts, labels, wait=wait)]
 
 
-def current(parts: Parts, prediction_id: str) -> list[str]:
+def current(parts: AppContext, prediction_id: str) -> list[str]:
     with parts.database.read() as connection:
-        return [each.label for each in label_records.of_prediction(connection, prediction_id)]
+        return [each.label for each in label_records.current_labels(connection, prediction_id)]
 
 
 @pytest.fixture
@@ -45,56 +47,58 @@ def late() -> str:
     return an_id()
 
 
-def test_a_label_for_a_prediction_on_its_way_waits_and_is_taken_once_when_it_arrives(parts: Parts, late: str) -> None:
+def test_a_label_for_a_prediction_on_its_way_waits_and_is_taken_once_when_it_arrives(
+    parts: AppContext, late: str
+) -> None:
     [there] = recorded(parts.database, prediction())
     assert outcomes(parts, label(late), label(there), label(late)) == ["waiting", "recorded", "waiting"]
     assert outcomes(parts, label(late)) == ["waiting"]
     with parts.database.read() as connection:
-        assert pending_labels.count(connection) == 1
-    assert match_waiting(parts) == 0
+        assert pending_labels.count_pending(connection) == 1
+    assert match_pending_labels(parts) == 0
     recorded(parts.database, prediction(prediction_id=late))
-    assert match_waiting(parts) == 1
+    assert match_pending_labels(parts) == 1
     assert current(parts, late) == ["4"]
-    assert match_waiting(parts) == 0
+    assert match_pending_labels(parts) == 0
     assert outcomes(parts, label(late)) == ["repeated"]
 
 
-def test_without_leave_to_wait_and_for_strange_ids_a_label_is_refused(parts: Parts, late: str) -> None:
+def test_without_leave_to_wait_and_for_strange_ids_a_label_is_refused(parts: AppContext, late: str) -> None:
     with pytest.raises(NotFoundError):
         outcomes(parts, label(late), wait=False)
     for strange in ("nobody", late.upper(), an_id(START - timedelta(days=31)), an_id(START + timedelta(hours=1))):
         with pytest.raises(NotFoundError):
             outcomes(parts, label(strange))
     with parts.database.read() as connection:
-        assert pending_labels.count(connection) == 0
+        assert pending_labels.count_pending(connection) == 0
 
 
-def test_labels_that_wait_are_taken_in_the_order_they_came(parts: Parts, clock: FakeClock, late: str) -> None:
+def test_labels_that_wait_are_taken_in_the_order_they_came(parts: AppContext, clock: FakeClock, late: str) -> None:
     outcomes(parts, label(late, "4"))
     clock.tick(seconds=1)
-    outcomes(parts, Label(late, "5", "audit", "ann", clock()))
+    outcomes(parts, SubmittedLabel(late, "5", "audit", "ann", clock()))
     recorded(parts.database, prediction(prediction_id=late))
-    assert match_waiting(parts) == 2
+    assert match_pending_labels(parts) == 2
     assert current(parts, late) == ["5"]
 
 
-def test_a_label_that_waited_too_long_is_given_up(parts: Parts, clock: FakeClock, late: str) -> None:
+def test_a_label_that_waited_too_long_is_given_up(parts: AppContext, clock: FakeClock, late: str) -> None:
     outcomes(parts, label(late))
     clock.tick(days=31)
-    match_waiting(parts)
+    match_pending_labels(parts)
     recorded(parts.database, prediction(prediction_id=late))
-    assert match_waiting(parts) == 0
+    assert match_pending_labels(parts) == 0
     assert current(parts, late) == []
 
 
-def test_under_a_key_that_came_before_nothing_is_taken_again(parts: Parts) -> None:
+def test_under_a_key_that_came_before_nothing_is_taken_again(parts: AppContext) -> None:
     [one] = recorded(parts.database, prediction())
     first = label(one, "4", key="k1")
-    assert outcomes(parts, first, Label(one, "5", "audit", "ann", START + timedelta(hours=1))) == [
+    assert outcomes(parts, first, SubmittedLabel(one, "5", "audit", "ann", START + timedelta(hours=1))) == [
         "recorded",
         "superseded",
     ]
-    again = Label(one, "4", "audit", "ann", START + timedelta(hours=2), "k1")
+    again = SubmittedLabel(one, "4", "audit", "ann", START + timedelta(hours=2), "k1")
     assert outcomes(parts, again) == ["repeated"]
     assert current(parts, one) == ["5"]
     with pytest.raises(ConflictError, match="'k1' came before with another label"):
@@ -102,7 +106,7 @@ def test_under_a_key_that_came_before_nothing_is_taken_again(parts: Parts) -> No
 
 
 @pytest.mark.parametrize("giver", ["digits", "Digits:3", "digits v3", "model", "model:resnet", "mlplatform"])
-def test_what_a_model_answered_cannot_come_back_as_a_label(parts: Parts, giver: str) -> None:
+def test_what_a_model_answered_cannot_come_back_as_a_label(parts: AppContext, giver: str) -> None:
     [one] = recorded(parts.database, prediction())
     with pytest.raises(InvalidInputError, match="is a model"):
         outcomes(parts, label(one, giver=giver))
@@ -111,24 +115,24 @@ def test_what_a_model_answered_cannot_come_back_as_a_label(parts: Parts, giver: 
     assert current(parts, one) == []
 
 
-def taken(parts: Parts, *labels: Label) -> list[Told]:
-    return write_labels(parts, labels, wait=True)
+def taken(parts: AppContext, *labels: SubmittedLabel) -> list[LabelReceipt]:
+    return record_labels(parts, labels, wait=True)
 
 
 def from_a_key(key: str = "k") -> str:
     """The id of an answer whose request came under an idempotency key, as every request of the Python client does."""
-    [made] = lasting_ids(key, "client", 1, picture(0)[None])
+    [made] = deterministic_ids(key, "client", 1, picture(0)[None])
     return made
 
 
 @pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
-def test_every_id_that_the_platform_makes_may_still_come(parts: Parts, made: Callable[[], str]) -> None:
+def test_every_id_that_the_platform_makes_may_still_come(parts: AppContext, made: Callable[[], str]) -> None:
     key = made()
     [waits] = taken(parts, label(key))
     assert (waits.outcome, waits.counts) == ("waiting", False)
     assert "waits for it until 2026-01-31" in waits.note
     recorded(parts.database, prediction(prediction_id=key))
-    assert match_waiting(parts) == 1
+    assert match_pending_labels(parts) == 1
     assert current(parts, key) == ["4"]
 
 
@@ -143,21 +147,21 @@ def test_every_id_that_the_platform_makes_may_still_come(parts: Parts, made: Cal
         "order-7",
     ],
 )
-def test_an_id_that_no_prediction_can_have_is_refused(parts: Parts, strange: str) -> None:
+def test_an_id_that_no_prediction_can_have_is_refused(parts: AppContext, strange: str) -> None:
     with pytest.raises(NotFoundError, match="the id of a request is none of them"):
         taken(parts, label(strange))
 
 
 @pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")], ids=["version 7", "version 8"])
-def test_a_label_by_the_id_of_a_request_is_told_so(parts: Parts, request_id: str) -> None:
+def test_a_label_by_the_id_of_a_request_is_told_so(parts: AppContext, request_id: str) -> None:
     one = prediction()
-    [key] = recorded(parts.database, Recorded(replace(one.prediction, request_id=request_id), one.png))
+    [key] = recorded(parts.database, PredictionWithInput(replace(one.prediction, request_id=request_id), one.png))
     with pytest.raises(NotFoundError, match="is the id of a request, not of a prediction; nothing was taken"):
         taken(parts, label(key), label(request_id))
     assert current(parts, key) == []
 
 
-def test_each_label_says_whether_it_estimates_and_why_not(parts: Parts) -> None:
+def test_each_label_says_whether_it_estimates_and_why_not(parts: AppContext) -> None:
     keys = recorded(parts.database, *(prediction(seed=seed) for seed in range(3)))
     audit, delayed, correction = taken(
         parts, label(keys[0]), label(keys[1], source="delayed"), label(keys[2], source="correction")
@@ -167,7 +171,7 @@ def test_each_label_says_whether_it_estimates_and_why_not(parts: Parts) -> None:
     assert "picked for being an error" in correction.note
 
 
-def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_nothing(parts: Parts) -> None:
+def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_nothing(parts: AppContext) -> None:
     keys = recorded(parts.database, *(prediction(START + timedelta(hours=1), seed=seed) for seed in range(3)))
     with parts.database.write() as connection:
         sampling_plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START)
@@ -177,81 +181,81 @@ def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_not
         assert not any(each.counts for each in given)
         assert all("was not drawn for audit" in each.note for each in given)
     with parts.database.read() as connection:
-        assert uncounted_labels.count(connection, "digits") == 3
-        assert uncounted_labels.count(connection, "letters") == 0
+        assert uncounted_labels.count_unsampled(connection, "digits") == 3
+        assert uncounted_labels.count_unsampled(connection, "letters") == 0
 
 
 @pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
 def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_taken(
-    parts: Parts, made: Callable[[], str]
+    parts: AppContext, made: Callable[[], str]
 ) -> None:
     key, one = made(), prediction(seed=1)
     recorded(parts.database, prediction(prediction_id=key))
-    [other] = recorded(parts.database, Recorded(replace(one.prediction, client_id="bob"), one.png))
-    forget_client(parts, "client", "dpo")
+    [other] = recorded(parts.database, PredictionWithInput(replace(one.prediction, client_id="bob"), one.png))
+    erase_client(parts, "client", "dpo")
     gone, there = taken(parts, label(key), label(other))
     assert (gone.outcome, gone.id, gone.counts, there.outcome) == ("erased", "", False, "recorded")
     assert gone.note == "this prediction was erased; the label is not kept"
     with parts.database.read() as connection:
-        assert pending_labels.count(connection) == 0
+        assert pending_labels.count_pending(connection) == 0
 
 
-def test_what_retention_removed_is_told_as_erased_however_long_ago(parts: Parts, clock: FakeClock) -> None:
+def test_what_retention_removed_is_told_as_erased_however_long_ago(parts: AppContext, clock: FakeClock) -> None:
     key = an_id()
     recorded(parts.database, prediction(prediction_id=key))
     parts.__dict__["settings"] = Settings(_env_file=None, home=parts.settings.home, retain_answers_days=10)
     clock.tick(days=11)
-    assert retain(parts, "watcher")["answers"] == 1
-    assert outcomes(parts, Label(key, "4", "delayed", "ledger", clock())) == ["erased"]
+    assert apply_retention(parts, "watcher")["answers"] == 1
+    assert outcomes(parts, SubmittedLabel(key, "4", "delayed", "ledger", clock())) == ["erased"]
     clock.tick(days=1_000)
-    assert outcomes(parts, Label(key, "4", "delayed", "ledger", clock())) == ["erased"]
+    assert outcomes(parts, SubmittedLabel(key, "4", "delayed", "ledger", clock())) == ["erased"]
 
 
 @pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(1601, 1, 1, tzinfo=UTC)])
-def test_a_time_of_zero_is_refused(parts: Parts, late: str, at: datetime) -> None:
+def test_a_time_of_zero_is_refused(parts: AppContext, late: str, at: datetime) -> None:
     [there] = recorded(parts.database, prediction())
     for key in (there, late, from_a_key()):
         with pytest.raises(InvalidInputError, match="as a time of zero is written"):
-            taken(parts, Label(key, "4", "audit", "ann", at))
+            taken(parts, SubmittedLabel(key, "4", "audit", "ann", at))
     assert current(parts, there) == []
 
 
-def test_a_label_for_another_models_prediction_is_refused_with_its_name(parts: Parts) -> None:
+def test_a_label_for_another_models_prediction_is_refused_with_its_name(parts: AppContext) -> None:
     one = prediction()
-    [theirs] = recorded(parts.database, Recorded(replace(one.prediction, model_name="letters"), one.png))
+    [theirs] = recorded(parts.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.png))
     with pytest.raises(InvalidInputError, match="answered by model 'letters', and labels for 'digits' are taken here"):
         taken(parts, label(theirs))
 
 
-def test_a_watcher_takes_no_waiting_label_of_another_model(parts: Parts, late: str) -> None:
+def test_a_watcher_takes_no_waiting_label_of_another_model(parts: AppContext, late: str) -> None:
     taken(parts, label(late))
     one = prediction(prediction_id=late)
-    recorded(parts.database, Recorded(replace(one.prediction, model_name="letters"), one.png))
-    assert match_waiting(parts) == 0
+    recorded(parts.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.png))
+    assert match_pending_labels(parts) == 0
     with parts.database.read() as connection:
-        assert pending_labels.count(connection) == 1
+        assert pending_labels.count_pending(connection) == 1
 
 
-def test_labels_that_are_given_up_are_counted(parts: Parts, clock: FakeClock, late: str) -> None:
+def test_labels_that_are_given_up_are_counted(parts: AppContext, clock: FakeClock, late: str) -> None:
     refused, key = an_id(), "k"
     [one] = recorded(parts.database, prediction())
     taken(parts, label(one, key=key), label(late), label(refused, "5", key=key))
     recorded(parts.database, prediction(prediction_id=refused))  # under a key that came before
-    match_waiting(parts)
+    match_pending_labels(parts)
     with parts.database.read() as connection:
-        assert given_up(connection, clock()) == 1
+        assert expired_label_count(connection, clock()) == 1
     clock.tick(days=31)
-    match_waiting(parts)
+    match_pending_labels(parts)
     with parts.database.read() as connection:
-        assert given_up(connection, clock()) == 1
-        assert given_up(connection, clock() + timedelta(days=40)) == 0
-        assert pending_labels.count(connection) == 0
+        assert expired_label_count(connection, clock()) == 1
+        assert expired_label_count(connection, clock() + timedelta(days=40)) == 0
+        assert pending_labels.count_pending(connection) == 0
 
 
-def test_a_label_that_waited_keeps_the_feed_it_came_by(parts: Parts, late: str) -> None:
+def test_a_label_that_waited_keeps_the_feed_it_came_by(parts: AppContext, late: str) -> None:
     taken(parts, replace(label(late), feed="ledger key"))
     recorded(parts.database, prediction(prediction_id=late))
-    match_waiting(parts)
+    match_pending_labels(parts)
     with parts.database.read() as connection:
-        [given] = given_labels(connection, "digits")
+        [given] = load_input_labels(connection, "digits")
     assert (given.reviewer, given.feed) == ("ann", "ledger key")

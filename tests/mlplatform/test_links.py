@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.alerting.links import http_address, image_link, links_of
+from mlplatform.alerting.links import alert_links, http_url, image_link
 from mlplatform.settings import Settings
 from tests.mlplatform.conftest import START
 
@@ -21,7 +21,7 @@ def public(settings: Settings) -> Settings:
 
 
 def test_every_page_is_linked_when_addresses_are_public(public: Settings) -> None:
-    assert links_of(public, EVALUATION, ["a1"], "run-1") == {
+    assert alert_links(public, EVALUATION, ["a1"], "run-1") == {
         "Report": "https://p.test/v1/evaluations/e1/report",
         "Dashboard": "https://p.test/",
         "Acknowledge": "https://p.test/alerts/a1",
@@ -32,15 +32,15 @@ def test_every_page_is_linked_when_addresses_are_public(public: Settings) -> Non
 
 
 def test_several_alerts_are_acknowledged_on_the_page_of_all(public: Settings) -> None:
-    assert links_of(public, EVALUATION, ["a1", "a2"])["Acknowledge"] == "https://p.test/alerts"
+    assert alert_links(public, EVALUATION, ["a1", "a2"])["Acknowledge"] == "https://p.test/alerts"
 
 
 def test_no_report_is_linked_where_none_is_made(public: Settings) -> None:
-    assert list(links_of(public, replace(EVALUATION, state="ok"))) == ["Dashboard", "Model"]
+    assert list(alert_links(public, replace(EVALUATION, state="ok"))) == ["Dashboard", "Model"]
 
 
 def test_without_public_addresses_nothing_is_linked(settings: Settings) -> None:
-    assert links_of(settings, EVALUATION, ["a1"], "run-1") == {}
+    assert alert_links(settings, EVALUATION, ["a1"], "run-1") == {}
     assert image_link(settings, "p1") == ""
 
 
@@ -49,4 +49,4 @@ def test_without_public_addresses_nothing_is_linked(settings: Settings) -> None:
     [("127.0.0.1", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"), ("localhost", "http://localhost:80")],
 )
 def test_a_host_of_ipv6_stands_in_brackets(host: str, address: str) -> None:
-    assert http_address(host, 80) == address
+    assert http_url(host, 80) == address

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlplatform.host.log_setup import FORMAT, SafeRecord, print_tracebacks_safely, set_up_logging
+from mlplatform.host.log_setup import FORMAT, SafeLogRecord, print_tracebacks_safely, set_up_logging
 
 FORGED = "2026-01-01 ERROR root all is lost"
 HOSTILE = f"eve\n{FORGED}\r{FORGED}\x1b[2J\u202e\x9b1m\u2028"
@@ -74,5 +74,5 @@ def test_a_thread_that_ends_unexpectedly_steers_nothing(capsys: pytest.CaptureFi
 
 
 def test_records_of_libraries_are_safe_too() -> None:
-    record = SafeRecord("x\x1b", logging.INFO, "p", 1, "%s", ("a\nb",), None)
+    record = SafeLogRecord("x\x1b", logging.INFO, "p", 1, "%s", ("a\nb",), None)
     assert (record.name, record.getMessage()) == ("x\\x1b", "a\\nb")

@@ -10,19 +10,19 @@ import pytest
 
 from mlplatform.alerting import alert_records, detector_state, evaluations
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
 from mlplatform.feedback import label_records
-from mlplatform.monitoring.evaluate import retire_alerts, turn, worst
-from mlplatform.monitoring.rule_inputs import Measure, examine, measured
+from mlplatform.monitoring.evaluate import close_stale_alerts, evaluate, worst_state
+from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently, write_report
 from mlplatform.operations.operator_actions import silence_alerts
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue
 from monitors.alerts import Silence
 from monitors.decisions.finding import Finding
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
-from monitors.windows.window import Measured, Window
+from monitors.windows.window import EvidentlyMetrics, Window
 from tests.mlplatform.loop_world import (
     RULES,
     all_alerts,
@@ -42,19 +42,21 @@ from tests.mlplatform.loop_world import (
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     """A platform with rules and version 1 as champion."""
     promote(with_rules(parts))
     return parts
 
 
-def look(parts: Parts, name: str = "accuracy-drop", measure: Measure = counting) -> evaluations.Evaluation | None:
+def look(
+    parts: AppContext, name: str = "accuracy-drop", measure: MeasureWindow = counting
+) -> evaluations.Evaluation | None:
     """One turn for the slot of the moment, and its measurement."""
-    made = turn(parts, rule(parts, name), parts.clock())
-    return None if made is None else examine(parts, rule(parts, name), made, measure)
+    made = evaluate(parts, rule(parts, name), parts.clock())
+    return None if made is None else write_report(parts, rule(parts, name), made, measure)
 
 
-def written(parts: Parts) -> tuple[int, int, int, int]:
+def written(parts: AppContext) -> tuple[int, int, int, int]:
     """How many evaluations, alerts, notices and retrainings the store holds."""
     return len(all_evaluations(parts)), len(all_alerts(parts)), len(notices(parts)), len(all_retrainings(parts))
 
@@ -77,12 +79,12 @@ def at_once(*jobs: Callable[[], object]) -> list[object]:
     return outcomes
 
 
-def test_without_a_champion_nothing_is_evaluated(parts: Parts) -> None:
+def test_without_a_champion_nothing_is_evaluated(parts: AppContext) -> None:
     assert look(with_rules(parts)) is None
     assert written(parts) == (0, 0, 0, 0)
 
 
-def test_a_breach_fires_one_alert_tells_each_configured_channel_and_asks_for_one_retraining(world: Parts) -> None:
+def test_a_breach_fires_one_alert_tells_each_configured_channel_and_asks_for_one_retraining(world: AppContext) -> None:
     answer(world, 18, 12)
     evaluation = look(world)
     assert evaluation is not None
@@ -97,7 +99,7 @@ def test_a_breach_fires_one_alert_tells_each_configured_channel_and_asks_for_one
     assert retraining.reason.startswith("accuracy-drop: Accuracy is 60.0 % on 30 labelled answers")
 
 
-def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: Parts) -> None:
+def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: AppContext) -> None:
     answer(world, 18, 12)
     evaluation = look(world)
     assert evaluation is not None
@@ -106,11 +108,11 @@ def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: Parts) -> None:
     assert evaluation.id in evaluation.report
     [alert] = all_alerts(world)
     with world.database.read() as connection:
-        assert [change["to_state"] for change in alert_records.changes_of(connection, alert.id)] == ["firing"]
-        assert [entry["action"] for entry in audit_entries.entries(connection)][:2] == ["retrain", "alert"]
+        assert [change["to_state"] for change in alert_records.list_transitions(connection, alert.id)] == ["firing"]
+        assert [entry["action"] for entry in audit_entries.recent_entries(connection)][:2] == ["retrain", "alert"]
 
 
-def test_a_healthy_window_writes_its_evaluation_and_nothing_else(world: Parts) -> None:
+def test_a_healthy_window_writes_its_evaluation_and_nothing_else(world: AppContext) -> None:
     answer(world, 30)
     evaluation = look(world)
     assert evaluation is not None
@@ -118,17 +120,17 @@ def test_a_healthy_window_writes_its_evaluation_and_nothing_else(world: Parts) -
     assert (written(world), reports(world)) == ((1, 0, 0, 0), [])
 
 
-def test_a_second_turn_for_the_same_slot_does_nothing(world: Parts) -> None:
+def test_a_second_turn_for_the_same_slot_does_nothing(world: AppContext) -> None:
     answer(world, 18, 12)
     slot = world.clock()
-    assert turn(world, rule(world, "accuracy-drop"), slot) is not None
+    assert evaluate(world, rule(world, "accuracy-drop"), slot) is not None
     before = written(world)
     tick(world, hours=5)  # past the repeat interval
-    assert turn(world, rule(world, "accuracy-drop"), slot) is None
+    assert evaluate(world, rule(world, "accuracy-drop"), slot) is None
     assert written(world) == before == (1, 1, 3, 1)
 
 
-def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world: Parts) -> None:
+def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     [first] = all_retrainings(world)
@@ -142,40 +144,40 @@ def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world:
     assert [row.state for row in all_retrainings(world)] == ["cancelled", "queued"]
 
 
-def test_watchers_at_once_evaluate_a_slot_once(world: Parts) -> None:
+def test_watchers_at_once_evaluate_a_slot_once(world: AppContext) -> None:
     answer(world, 18, 12)
     slot, the_rule = world.clock(), rule(world, "accuracy-drop")
-    outcomes = at_once(*[lambda: turn(world, the_rule, slot)] * 4)
+    outcomes = at_once(*[lambda: evaluate(world, the_rule, slot)] * 4)
     [made] = [outcome for outcome in outcomes if outcome is not None]
     assert isinstance(made, evaluations.Evaluation)
     assert written(world) == (1, 1, 3, 1)
 
 
-def test_a_check_beside_the_watcher_opens_no_second_alert(world: Parts) -> None:
+def test_a_check_beside_the_watcher_opens_no_second_alert(world: AppContext) -> None:
     answer(world, 18, 12)
     slot, the_rule = world.clock(), rule(world, "accuracy-drop")
     slots = [slot, slot + timedelta(microseconds=1), slot + timedelta(microseconds=2)]
-    outcomes = at_once(*[lambda at=at: turn(world, the_rule, at) for at in slots])
+    outcomes = at_once(*[lambda at=at: evaluate(world, the_rule, at) for at in slots])
     assert all(isinstance(outcome, evaluations.Evaluation) for outcome in outcomes), outcomes
     assert written(world) == (3, 1, 3, 1)
 
 
-def test_a_lost_lease_leaves_nothing_written(world: Parts) -> None:
+def test_a_lost_lease_leaves_nothing_written(world: AppContext) -> None:
     answer(world, 18, 12)
     lease = lease_of(world, "paused")
     tick(world, seconds=16)
     lease_of(world, "the next leader")
     with pytest.raises(FencedError, match="paused"):
-        turn(world, rule(world, "accuracy-drop"), world.clock(), lease)
+        evaluate(world, rule(world, "accuracy-drop"), world.clock(), lease)
     assert (written(world), reports(world)) == ((0, 0, 0, 0), [])
 
 
-def test_a_held_lease_lets_the_turn_through(world: Parts) -> None:
+def test_a_held_lease_lets_the_turn_through(world: AppContext) -> None:
     answer(world, 30)
-    assert turn(world, rule(world, "accuracy-drop"), world.clock(), lease_of(world)) is not None
+    assert evaluate(world, rule(world, "accuracy-drop"), world.clock(), lease_of(world)) is not None
 
 
-def test_an_alert_that_goes_on_reminds_after_its_interval_and_acts_no_more(world: Parts) -> None:
+def test_an_alert_that_goes_on_reminds_after_its_interval_and_acts_no_more(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     tick(world, minutes=10)
@@ -190,7 +192,7 @@ def test_an_alert_that_goes_on_reminds_after_its_interval_and_acts_no_more(world
     assert len(all_retrainings(world)) == 1
 
 
-def test_recovery_resolves_the_alert_and_says_so_once(world: Parts) -> None:
+def test_recovery_resolves_the_alert_and_says_so_once(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     tick(world, hours=2)
@@ -205,7 +207,7 @@ def test_recovery_resolves_the_alert_and_says_so_once(world: Parts) -> None:
     ]
 
 
-def test_a_new_breach_after_recovery_is_a_new_alert_that_acts_again(world: Parts) -> None:
+def test_a_new_breach_after_recovery_is_a_new_alert_that_acts_again(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     for right, wrong in ((30, 0), (18, 12)):
@@ -218,7 +220,7 @@ def test_a_new_breach_after_recovery_is_a_new_alert_that_acts_again(world: Parts
 
 
 @pytest.mark.parametrize("labels", [0, 5])
-def test_missing_data_never_resolves(world: Parts, labels: int) -> None:
+def test_missing_data_never_resolves(world: AppContext, labels: int) -> None:
     answer(world, 18, 12)
     look(world)
     tick(world, hours=2)
@@ -229,7 +231,7 @@ def test_missing_data_never_resolves(world: Parts, labels: int) -> None:
     assert [alert.state for alert in all_alerts(world)] == ["firing"]
 
 
-def test_a_new_champion_supersedes_the_alerts_of_the_old(world: Parts) -> None:
+def test_a_new_champion_supersedes_the_alerts_of_the_old(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     promote(world, 2)
@@ -240,10 +242,10 @@ def test_a_new_champion_supersedes_the_alerts_of_the_old(world: Parts) -> None:
     kinds = [message.payload["kind"] for message in notices(world)]
     assert kinds == ["firing"] * 3 + ["promoted"] * 3 + ["superseded"] * 3
     with world.database.read() as connection:
-        assert alert_records.changes_of(connection, alert.id)[-1]["reason"] == "version 1 no longer serves"
+        assert alert_records.list_transitions(connection, alert.id)[-1]["reason"] == "version 1 no longer serves"
 
 
-def test_a_breach_of_the_new_champion_is_an_alert_of_its_own(world: Parts) -> None:
+def test_a_breach_of_the_new_champion_is_an_alert_of_its_own(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     promote(world, 2)
@@ -252,16 +254,16 @@ def test_a_breach_of_the_new_champion_is_an_alert_of_its_own(world: Parts) -> No
     assert [(alert.version, alert.state) for alert in all_alerts(world)] == [(2, "firing"), (1, "superseded")]
 
 
-def test_an_evaluation_of_a_champion_replaced_since_is_not_measured(world: Parts) -> None:
+def test_an_evaluation_of_a_champion_replaced_since_is_not_measured(world: AppContext) -> None:
     answer(world, 18, 12)
-    made = turn(world, rule(world, "accuracy-drop"), world.clock())
+    made = evaluate(world, rule(world, "accuracy-drop"), world.clock())
     assert made is not None
     promote(world, 2)
-    assert examine(world, rule(world, "accuracy-drop"), made, counting) == made
+    assert write_report(world, rule(world, "accuracy-drop"), made, counting) == made
     assert reports(world) == []
 
 
-def test_a_silence_suppresses_notices_but_not_the_action(world: Parts) -> None:
+def test_a_silence_suppresses_notices_but_not_the_action(world: AppContext) -> None:
     silence_alerts(world, Silence("accuracy-*", world.clock() + timedelta(hours=1), reason="known"), "me")
     answer(world, 18, 12)
     look(world)
@@ -272,14 +274,14 @@ def test_a_silence_suppresses_notices_but_not_the_action(world: Parts) -> None:
     assert len(notices(world)) == 3  # the silence is over: the reminder goes
 
 
-def test_a_silence_of_another_rule_suppresses_nothing(world: Parts) -> None:
+def test_a_silence_of_another_rule_suppresses_nothing(world: AppContext) -> None:
     silence_alerts(world, Silence("latency", world.clock() + timedelta(hours=1), reason=""), "me")
     answer(world, 18, 12)
     look(world)
     assert len(notices(world)) == 3
 
 
-def test_a_bad_class_opens_one_label_audit_per_alert(world: Parts) -> None:
+def test_a_bad_class_opens_one_label_audit_per_alert(world: AppContext) -> None:
     answer(world, 30, 30)
     for _ in range(2):
         look(world, "class-error")
@@ -289,14 +291,14 @@ def test_a_bad_class_opens_one_label_audit_per_alert(world: Parts) -> None:
     assert len(notices(world)) == 1
 
 
-def pin_latency(parts: Parts, p95_ms: float) -> None:
+def pin_latency(parts: AppContext, p95_ms: float) -> None:
     with parts.database.write() as connection:
         numbers = {"p95_ms": p95_ms, "calls": 500}
-        evaluations.set_baseline(connection, "digits", 1, "latency", "host", numbers, parts.clock())
+        evaluations.store_baseline(connection, "digits", 1, "latency", "host", numbers, parts.clock())
 
 
 def test_slow_answers_wait_for_their_time_then_open_one_tuning_task_and_tell_no_unconfigured_channel(
-    world: Parts,
+    world: AppContext,
 ) -> None:
     pin_latency(world, 2.0)
     answer(world, 100, latency_ms=9.0)
@@ -311,7 +313,7 @@ def test_slow_answers_wait_for_their_time_then_open_one_tuning_task_and_tell_no_
     assert notices(world) == []
 
 
-def test_an_alert_of_one_rule_is_left_alone_by_another(world: Parts) -> None:
+def test_an_alert_of_one_rule_is_left_alone_by_another(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     evaluation = look(world, "class-error")
@@ -323,10 +325,10 @@ def test_an_alert_of_one_rule_is_left_alone_by_another(world: Parts) -> None:
 
 
 @pytest.mark.parametrize("failure", [MetricsError, OSError])
-def test_an_error_in_evidently_or_a_full_disk_silences_no_alert(world: Parts, failure: type[Exception]) -> None:
+def test_an_error_in_evidently_or_a_full_disk_silences_no_alert(world: AppContext, failure: type[Exception]) -> None:
     answer(world, 18, 12)
 
-    def broken(window: Window, rule: Rule, report: Path | None) -> Measured:
+    def broken(window: Window, rule: Rule, report: Path | None) -> EvidentlyMetrics:
         counting(window, rule, report)
         raise failure("this window could not be done")
 
@@ -336,9 +338,9 @@ def test_an_error_in_evidently_or_a_full_disk_silences_no_alert(world: Parts, fa
     assert (written(world), reports(world)) == ((1, 1, 3, 1), [])
 
 
-def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: Parts) -> None:
+def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: AppContext) -> None:
     answer(world, 18, 12)
-    evaluation = look(world, measure=measured)
+    evaluation = look(world, measure=measure_with_evidently)
     assert evaluation is not None
     assert evaluation.findings[0]["value"] == pytest.approx(0.39)
     assert evaluation.measured is not None
@@ -348,7 +350,7 @@ def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: 
     assert "<html" in Path(evaluation.report).read_text(encoding="utf-8")[:2000].lower()
 
 
-def test_an_alert_whose_rule_is_no_longer_written_is_closed(world: Parts) -> None:
+def test_an_alert_whose_rule_is_no_longer_written_is_closed(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     with_rules(world, RULES.replace("name: accuracy-drop", "name: accuracy-loss").replace("0.5 points", "99 points"))
@@ -357,7 +359,7 @@ def test_an_alert_whose_rule_is_no_longer_written_is_closed(world: Parts) -> Non
     assert [message.payload["kind"] for message in notices(world)] == ["firing"] * 3 + ["superseded"] * 3
 
 
-def test_a_class_without_new_labels_is_still_reminded_of(world: Parts) -> None:
+def test_a_class_without_new_labels_is_still_reminded_of(world: AppContext) -> None:
     answer(world, 10, 20)
     look(world, "class-error")
     tick(world, hours=5)
@@ -367,16 +369,16 @@ def test_a_class_without_new_labels_is_still_reminded_of(world: Parts) -> None:
     assert [notice.idempotency_key.split("-")[-4] for notice in notices(world)] == ["firing", "repeat"]
 
 
-def test_retiring_spares_the_alerts_of_the_champion(world: Parts) -> None:
+def test_retiring_spares_the_alerts_of_the_champion(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
     with world.database.write() as connection:
-        assert retire_alerts(connection, world, 1, world.clock()) == 0
-        assert retire_alerts(connection, world, 2, world.clock()) == 1
-        assert retire_alerts(connection, world, 2, world.clock()) == 0
+        assert close_stale_alerts(connection, world, 1, world.clock()) == 0
+        assert close_stale_alerts(connection, world, 2, world.clock()) == 1
+        assert close_stale_alerts(connection, world, 2, world.clock()) == 0
 
 
-def test_a_rule_without_an_action_only_tells(parts: Parts) -> None:
+def test_a_rule_without_an_action_only_tells(parts: AppContext) -> None:
     world = with_rules(parts, RULES.replace("action: retrain", "action: none"))
     promote(world)
     answer(world, 18, 12)
@@ -384,19 +386,19 @@ def test_a_rule_without_an_action_only_tells(parts: Parts) -> None:
     assert written(world) == (1, 1, 3, 0)
 
 
-def test_the_worst_state_is_the_gravest_and_no_findings_are_no_data(world: Parts) -> None:
+def test_the_worst_state_is_the_gravest_and_no_findings_are_no_data(world: AppContext) -> None:
     answer(world, 18, 12)
     evaluation = look(world)
     assert evaluation is not None
     found = Finding(**evaluation.findings[0])
-    assert worst([replace(found, state="ok"), found, replace(found, state="suspect")]) == "breach"
-    assert worst([replace(found, state="insufficient"), replace(found, state="no-data")]) == "insufficient"
-    assert worst([]) == "no-data"
+    assert worst_state([replace(found, state="ok"), found, replace(found, state="suspect")]) == "breach"
+    assert worst_state([replace(found, state="insufficient"), replace(found, state="no-data")]) == "insufficient"
+    assert worst_state([]) == "no-data"
 
 
-def test_a_promotion_by_hand_goes_the_same_way(world: Parts) -> None:
+def test_a_promotion_by_hand_goes_the_same_way(world: AppContext) -> None:
     world.catalog.add("digits", 2)  # type: ignore[attr-defined]
-    made = promotion_service(world).promote(Change("digits", 2, 1, "promote", "me", "by hand"))
+    made = promotion_service(world).promote(PromotionRequest("digits", 2, 1, "promote", "me", "by hand"))
     assert made.to_version == 2
 
 
@@ -408,19 +410,19 @@ BUDGET = RULES.replace("min_samples: 20, severity", "false_alarms: 1 per 90d, mi
 
 
 @pytest.fixture
-def budgeted(parts: Parts) -> Parts:
+def budgeted(parts: AppContext) -> AppContext:
     promote(with_rules(parts, BUDGET))
     return parts
 
 
-def memory(parts: Parts, name: str = "accuracy-drop") -> detector_state.Held:
+def memory(parts: AppContext, name: str = "accuracy-drop") -> detector_state.DetectorState:
     with parts.database.read() as connection:
-        found = detector_state.held(connection, "digits", 1, name)
+        found = detector_state.load_state(connection, "digits", 1, name)
     assert found is not None
     return found
 
 
-def test_a_detector_reads_each_label_once_over_many_turns(budgeted: Parts) -> None:
+def test_a_detector_reads_each_label_once_over_many_turns(budgeted: AppContext) -> None:
     for _ in range(4):
         answer(budgeted, 5)
         look(budgeted)
@@ -429,7 +431,7 @@ def test_a_detector_reads_each_label_once_over_many_turns(budgeted: Parts) -> No
     assert (memory(budgeted).cursor, memory(budgeted).streams[""]["n"]) == (20, 20)
 
 
-def test_a_proof_fires_stays_while_unclear_and_ends_with_a_fresh_detector(budgeted: Parts) -> None:
+def test_a_proof_fires_stays_while_unclear_and_ends_with_a_fresh_detector(budgeted: AppContext) -> None:
     answer(budgeted, 15, 15)
     look(budgeted)
     assert [alert.state for alert in all_alerts(budgeted)] == ["firing"]
@@ -445,18 +447,18 @@ def test_a_proof_fires_stays_while_unclear_and_ends_with_a_fresh_detector(budget
     assert len(all_alerts(budgeted)) == 1
 
 
-def test_an_audit_after_a_delayed_label_is_not_read_twice(budgeted: Parts) -> None:
+def test_an_audit_after_a_delayed_label_is_not_read_twice(budgeted: AppContext) -> None:
     ids = answer(budgeted, 20)
     look(budgeted)
     with budgeted.database.write() as connection:
-        given = [label_records.Label(key, "3", "delayed", "x", budgeted.clock()) for key in ids]
-        label_records.add(connection, given, budgeted.clock())
+        given = [label_records.SubmittedLabel(key, "3", "delayed", "x", budgeted.clock()) for key in ids]
+        label_records.insert_labels(connection, given, budgeted.clock())
     tick(budgeted, minutes=1)
     look(budgeted)
     assert memory(budgeted).streams[""]["n"] == 20
 
 
-def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: Parts) -> None:
+def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext) -> None:
     answer(budgeted, 29, 1)
     look(budgeted)
     before = memory(budgeted)
@@ -469,7 +471,7 @@ def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: Parts) -> 
     assert after.streams[""]["null"] == pytest.approx(before.streams[""]["null"] + 0.015)
 
 
-def test_a_new_version_begins_with_a_detector_of_its_own(budgeted: Parts) -> None:
+def test_a_new_version_begins_with_a_detector_of_its_own(budgeted: AppContext) -> None:
     answer(budgeted, 15, 15)
     look(budgeted)
     promote(budgeted, 2)
@@ -479,13 +481,13 @@ def test_a_new_version_begins_with_a_detector_of_its_own(budgeted: Parts) -> Non
     assert (evaluation.model_version, evaluation.state) == (2, "ok")
 
 
-def test_a_failed_turn_moves_no_cursor(budgeted: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_turn_moves_no_cursor(budgeted: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(budgeted, 15, 15)
     lease = lease_of(budgeted, "paused")
     tick(budgeted, seconds=16)
     lease_of(budgeted, "the next leader")
     with pytest.raises(FencedError):
-        turn(budgeted, rule(budgeted, "accuracy-drop"), budgeted.clock(), lease)
+        evaluate(budgeted, rule(budgeted, "accuracy-drop"), budgeted.clock(), lease)
     with pytest.raises(AssertionError):
         memory(budgeted)
     monkeypatch.setattr("mlplatform.monitoring.rule_inputs.READ_AT_ONCE", 7)
@@ -496,7 +498,7 @@ def test_a_failed_turn_moves_no_cursor(budgeted: Parts, monkeypatch: pytest.Monk
     assert memory(budgeted).cursor == 14
 
 
-def test_a_class_is_proved_bad_by_its_own_labels(budgeted: Parts) -> None:
+def test_a_class_is_proved_bad_by_its_own_labels(budgeted: AppContext) -> None:
     answer(budgeted, 10, 20)
     evaluation = look(budgeted, "class-error")
     assert evaluation is not None
@@ -508,7 +510,7 @@ def test_a_class_is_proved_bad_by_its_own_labels(budgeted: Parts) -> None:
 # --- nothing to decide from, inhibition, escalation, mute hours
 
 
-def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(parts: Parts) -> None:
+def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(parts: AppContext) -> None:
     world = with_rules(parts, RULES.replace("severity: critical,", "severity: critical, no_data: 2h,"))
     promote(world)
     answer(world, 30)
@@ -527,7 +529,7 @@ def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(p
     assert [alert.state for alert in all_alerts(world)] == ["resolved"]
 
 
-def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(parts: Parts) -> None:
+def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(parts: AppContext) -> None:
     text = RULES.replace("severity: critical,", "severity: critical, inhibited_by: [class-error], repeat: 1h,")
     world = with_rules(parts, text)
     promote(world)
@@ -549,7 +551,7 @@ def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(parts: Pa
     assert "repeat" in " ".join(message.idempotency_key for message in notices(world)), kinds
 
 
-def test_an_escalation_reaches_its_own_channels(parts: Parts) -> None:
+def test_an_escalation_reaches_its_own_channels(parts: AppContext) -> None:
     text = RULES.replace("severity: critical,", "severity: critical, escalate: {after: 30m, notify: [mail]},")
     world = with_rules(parts, text)
     promote(world)
@@ -562,7 +564,7 @@ def test_an_escalation_reaches_its_own_channels(parts: Parts) -> None:
     assert "nobody has taken this on" in last.payload["message"]
 
 
-def test_in_mute_hours_people_are_left_alone_and_actions_run(parts: Parts) -> None:
+def test_in_mute_hours_people_are_left_alone_and_actions_run(parts: AppContext) -> None:
     hours = 'mute: [{from: "00:00", to: "23:59", severities: [critical]}]\n'
     world = with_rules(parts, RULES.replace("channels:", f"{hours}channels:", 1))
     promote(world)

@@ -16,12 +16,12 @@ from mlplatform.alerting import alert_records
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
 from mlplatform.promotion.promotion_service import promotion_service
-from mlplatform.store.tables.core import alert_changes, audit_log, evaluations, outbox
+from mlplatform.store.tables.core import alert_transitions, audit_log, evaluations, outbox
 from mlplatform.store.tables.core import alerts as alert_rows
 from monitors.alerts import Alert, Silence
 from monitors.rules.alerts_config import Rule
@@ -98,16 +98,16 @@ class AlertMachine(PlatformMachine):
         wrong=st.sampled_from([0, 0, 1, 5, 8]),
         source=st.sampled_from(["audit", "audit", "correction"]),
     )
-    def answers_come_with_their_labels(self, digits: str, wrong: int, source: Source) -> None:
+    def answers_come_with_their_labels(self, digits: str, wrong: int, source: LabelSource) -> None:
         now, rows, given = self.clock.now, [], []
         for digit in digits:
             for place in range(8):
                 label = str((int(digit) + int(place < wrong)) % 10)
                 rows.append(prediction(now, label=label, version=self.version))
-                given.append(label_records.Label(rows[-1].prediction.id, digit, source, "ann", now))
+                given.append(label_records.SubmittedLabel(rows[-1].prediction.id, digit, source, "ann", now))
         recorded(self.database, *rows)
         with self.database.write() as connection:
-            label_records.add(connection, given, now)
+            label_records.insert_labels(connection, given, now)
 
     @rule(digits=st.sampled_from(["3", "35"]), wrong=st.sampled_from([0, 0, 8]), times=st.integers(2, 7))
     def the_watcher_sees_traffic(self, digits: str, wrong: int, times: int) -> None:
@@ -174,10 +174,10 @@ class AlertMachine(PlatformMachine):
     # --- one turn, looked at closely
 
     def evaluate(self, watched: Rule) -> None:
-        slot = slot_of(self.clock.now, self.parts.rules.interval(watched))
+        slot = slot_at(self.clock.now, self.parts.rules.interval(watched))
         before, was_open = self.counts(), {each.id: each for each in self.open_alerts()}
         silenced = self.silences(watched)
-        made = turn(self.parts, watched, slot)
+        made = evaluate(self.parts, watched, slot)
         if (watched.name, slot) in self.done:
             assert made is None
             assert self.counts() == before, "a slot that is done changes nothing"
@@ -266,7 +266,7 @@ class AlertMachine(PlatformMachine):
     def histories_are_whole_and_end_for_good(self) -> None:
         with self.database.read() as connection:
             states = {row.id: row.state for row in connection.execute(select(alert_rows.c.id, alert_rows.c.state))}
-            rows = connection.execute(select(alert_changes).order_by(alert_changes.c.id)).all()
+            rows = connection.execute(select(alert_transitions).order_by(alert_transitions.c.id)).all()
         reached: dict[str, str | None] = dict.fromkeys(states)
         for row in rows:
             assert row.from_state == reached[row.alert_id], "each change begins where the one before ended"
@@ -289,7 +289,7 @@ class AlertMachine(PlatformMachine):
         with self.database.read() as connection:
             wanted = audit_log.c.action.in_(("retrain", "label-audit"))
             acts = Counter(connection.scalars(select(audit_log.c.subject).where(wanted)))
-            rows = alert_records.listed(connection, everything=True, limit=10_000)
+            rows = alert_records.list_alerts(connection, include_closed=True, limit=10_000)
         for row in rows:
             others = (row["state"] == "resolved") + (row["numbers"].get("escalated_at") is not None)
             assert acts[f"alert/{row['id']}"] <= max(0, row["notices"] - others)
@@ -321,7 +321,7 @@ class AlertMachine(PlatformMachine):
     def changes(self, at: datetime, was_open: Mapping[str, Alert]) -> list[Mapping[str, Any]]:
         """The changes of this moment, but for those that the alert had made before this turn."""
         with self.database.read() as connection:
-            rows = connection.execute(select(alert_changes).where(alert_changes.c.at == at)).mappings().all()
+            rows = connection.execute(select(alert_transitions).where(alert_transitions.c.at == at)).mappings().all()
         return [
             dict(row)
             for row in rows
@@ -350,7 +350,7 @@ class AlertMachine(PlatformMachine):
 
     def counts(self) -> tuple[int, ...]:
         with self.database.read() as connection:
-            tables = (alert_changes, audit_log, evaluations, outbox)
+            tables = (alert_transitions, audit_log, evaluations, outbox)
             return tuple(len(connection.execute(select(table)).all()) for table in tables)
 
 

@@ -18,13 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mlplatform.alerting.channels.smtp import RefusedReadersError, send_mail
-from mlplatform.alerting.dispatcher import courier
+from mlplatform.alerting.channels.smtp import RefusedRecipientsError, send_mail
+from mlplatform.alerting.dispatcher import create_dispatcher
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import DeliveryError
 from mlplatform.host.processes import free_port
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.rules.channel_config import EmailChannel
@@ -144,9 +144,9 @@ def test_starttls_is_spoken_to_who_is_trusted_and_nothing_is_sent_without(
 
 def test_a_refused_reader_is_named_and_the_others_have_their_mail() -> None:
     with post_office({"x@y.z": "550 no such user"}) as (port, box):
-        with pytest.raises(RefusedReadersError, match=r"x@y\.z: 550 no such user") as caught:
+        with pytest.raises(RefusedRecipientsError, match=r"x@y\.z: 550 no such user") as caught:
             send(channel(port, starttls=False, to=["d@e.f", "x@y.z"]))
-        assert caught.value.readers == ("x@y.z",)
+        assert caught.value.recipients == ("x@y.z",)
         assert box.mails == [("d@e.f",)]
 
 
@@ -154,7 +154,7 @@ def test_where_all_are_refused_nobody_has_it() -> None:
     with post_office({"d@e.f": "451 later"}) as (port, box):
         with pytest.raises(DeliveryError, match="451") as caught:
             send(channel(port, starttls=False))
-        assert not isinstance(caught.value, RefusedReadersError)
+        assert not isinstance(caught.value, RefusedRecipientsError)
         assert box.mails == []
 
 
@@ -163,25 +163,25 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"delivery_timeout_seconds": 20.0})
 
 
-def written_for(parts: Parts, port: int, to: str) -> Parts:
+def written_for(parts: AppContext, port: int, to: str) -> AppContext:
     rules = RULES.replace("port: 1,", f"port: {port},").replace("to: [a@example.org]", f"to: [{to}]")
     return with_rules(parts, rules)
 
 
-def test_only_the_refused_reader_is_tried_again_and_each_gets_one_mail(parts: Parts) -> None:
+def test_only_the_refused_reader_is_tried_again_and_each_gets_one_mail(parts: AppContext) -> None:
     with post_office({"b@example.org": "450 greylisted"}) as (port, box):
         promote(written_for(parts, port, "a@example.org, b@example.org, c@example.org"))
         answer(parts, 18, 12)
         only_mail = rule(parts, "accuracy-drop").model_copy(update={"notify": ("mail",)})
-        turn(parts, only_mail, parts.clock())
-        sender = courier(parts)
-        assert sender.round()["waiting"] == 1
+        evaluate(parts, only_mail, parts.clock())
+        sender = create_dispatcher(parts)
+        assert sender.dispatch_due()["waiting"] == 1
         tick(parts, minutes=1)
-        assert sender.round()["waiting"] == 1
+        assert sender.dispatch_due()["waiting"] == 1
         assert box.mails == [("a@example.org", "c@example.org")]
         box.refusals.clear()
         tick(parts, minutes=1)
-        assert sender.round()["delivered"] == 1
+        assert sender.dispatch_due()["delivered"] == 1
         assert box.mails == [("a@example.org", "c@example.org"), ("b@example.org",)]
     [message] = notices(parts)
     assert (message.state, message.attempts) == ("delivered", 3)

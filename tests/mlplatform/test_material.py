@@ -11,30 +11,36 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.review_tasks import Verdict, picked_answers, submit
-from mlplatform.predictions.prediction_records import Recorded
-from mlplatform.predictions.stored_image import to_png
-from mlplatform.retraining.training_labels import Material, ask_people, gather, limits_for, quotas_of
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.review_tasks import ReviewLabel, submit_labels, task_items
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.retraining.training_labels import (
+    TrainingLabels,
+    label_quotas,
+    load_training_labels,
+    open_label_review,
+    retraining_policy,
+)
 from mlplatform.store import tasks
 from monitors.rules.alerts_config import Quotas, Retraining
 from pipelines.builtin.digits import FAMILY
-from pipelines.candidate.row_selection import Rows, choose_rows
-from pipelines.candidate.training_spec import Champion, Order
-from pipelines.data import ImageSet, Split, content_hash, held_back
-from pipelines.engines.torch_engine import Predictor
+from pipelines.candidate.row_selection import Rows, select_rows
+from pipelines.candidate.training_spec import Champion, TrainingSpec
+from pipelines.data import ImageSet, Split, content_hash, is_holdout
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.image.near_duplicates import fingerprint
-from pipelines.labels.label_curation import FOR_REVIEW, lineage
+from pipelines.labels.label_curation import REVIEWABLE_REASONS, label_lineage
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import RULES, open_tasks, with_rules
 
 Images = NDArray[np.uint8]
 
 
-class Reader(Predictor):
+class Reader(TorchEngine):
     """A champion that learnt the base rows, without a network."""
 
     def __init__(self, base: ImageSet) -> None:
@@ -58,38 +64,50 @@ def champion(split: Split) -> Champion:
     return Champion(1, Reader(split.train), 10**6)
 
 
-def answered(parts: Parts, images: Images, clients: Sequence[str], tags: dict[str, str] | None = None) -> list[str]:
+def answered(
+    parts: AppContext, images: Images, clients: Sequence[str], tags: dict[str, str] | None = None
+) -> list[str]:
     """Answers on these images for these clients, in turns; returns their ids."""
     one, rows = prediction(), []
     for place, image in enumerate(images):
         client = clients[place % len(clients)]
-        row = replace(one.prediction, id=new_id(), image_hash=content_hash(image), client_id=client, tags=tags)
-        rows.append(Recorded(row, to_png(image)))
+        row = replace(one.prediction, id=uuid7(), image_hash=content_hash(image), client_id=client, tags=tags)
+        rows.append(PredictionWithInput(row, encode_png(image)))
     return recorded(parts.database, *rows)
 
 
 def labelled(
-    parts: Parts, ids: Sequence[str], labels: Sequence[int | str], source: Source, reviewer: str = "", minute: int = 0
+    parts: AppContext,
+    ids: Sequence[str],
+    labels: Sequence[int | str],
+    source: LabelSource,
+    reviewer: str = "",
+    minute: int = 0,
 ) -> list[str]:
     """Labels for these answers; returns their feedback ids."""
     at = START.replace(minute=minute)
-    given = [label_records.Label(key, str(said), source, reviewer, at) for key, said in zip(ids, labels, strict=True)]
+    given = [
+        label_records.SubmittedLabel(key, str(said), source, reviewer, at)
+        for key, said in zip(ids, labels, strict=True)
+    ]
     with parts.database.write() as connection:
-        return [each.id for each in label_records.add(connection, given, at)]
+        return [each.id for each in label_records.insert_labels(connection, given, at)]
 
 
-def honest(parts: Parts, split: Split, count: int = 200) -> list[str]:
+def honest(parts: AppContext, split: Split, count: int = 200) -> list[str]:
     """Right labels that twelve clients sent later."""
     rows = split.stream.take(range(count))
     ids = answered(parts, rows.images, [f"client {n}" for n in range(12)])
     return labelled(parts, ids, rows.labels.tolist(), "delayed")
 
 
-def chosen(parts: Parts, split: Split, champion: Champion, limits: Retraining | None = None) -> tuple[Rows, Material]:
+def chosen(
+    parts: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
+) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
-    limits = limits or limits_for(parts, FAMILY)
-    material = gather(parts, FAMILY, limits.group_by, limits.quotas.trusted)
-    order = Order(
+    limits = limits or retraining_policy(parts, FAMILY)
+    material = load_training_labels(parts, FAMILY, limits.group_by, limits.quotas.trusted)
+    order = TrainingSpec(
         FAMILY,
         FAMILY.recipe(None),
         split,
@@ -98,20 +116,20 @@ def chosen(parts: Parts, split: Split, champion: Champion, limits: Retraining | 
         seed=0,
         reason="for a test",
         origins=material.origins,
-        quotas=quotas_of(limits),
-        groups=material.groups,
+        quotas=label_quotas(limits),
+        group_tags=material.groups,
         unusable=material.unusable,
     )
-    return choose_rows(order), material
+    return select_rows(order), material
 
 
 def trained(rows: Rows) -> set[str]:
-    return set() if rows.new is None else set(rows.new.feedback_ids)
+    return set() if rows.feedback is None else set(rows.feedback.feedback_ids)
 
 
 def accounted(rows: Rows) -> Counter[str]:
     """How often the lineage names each label."""
-    told = lineage(rows.new, rows.trust, rows.held_back, rows.set_aside)
+    told = label_lineage(rows.feedback, rows.feedback_weights, rows.holdout, rows.excluded)
     names = [each["feedback_id"] for side in ("trained", "set_aside") for each in told[side]]  # type: ignore[attr-defined]
     return Counter([*names, *told["judged"]])  # type: ignore[misc]
 
@@ -124,7 +142,7 @@ def wrong(labels: NDArray[np.int64]) -> list[int]:
 
 
 def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_training(
-    parts: Parts, split: Split, champion: Champion
+    parts: AppContext, split: Split, champion: Champion
 ) -> None:
     good = honest(parts, split)
     lies = split.stream.take(range(300, 600))
@@ -133,23 +151,23 @@ def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_trainin
     assert len(trained(rows) & sent) <= 50  # the quota's floor; a fifth of the rest is less
     assert len(trained(rows) & sent) <= 0.05 * len(sent)  # of what the quota let through, nearly all is suspicious
     assert len(trained(rows) & set(good)) >= 0.55 * len(good)  # a third of the honest ones judges
-    assert rows.held_back is not None
-    assert len(set(rows.held_back.feedback_ids) & sent) <= 0.1 * len(sent)
+    assert rows.holdout is not None
+    assert len(set(rows.holdout.feedback_ids) & sent) <= 0.1 * len(sent)
 
 
-def test_complaints_alone_do_not_make_a_training(parts: Parts, split: Split, champion: Champion) -> None:
+def test_complaints_alone_do_not_make_a_training(parts: AppContext, split: Split, champion: Champion) -> None:
     rows = split.stream.take(range(300))
     ids = answered(parts, rows.images, [f"client {n}" for n in range(30)])
     sent = labelled(parts, ids, rows.labels.tolist(), "correction")
     learnt, _ = chosen(parts, split, champion)
     assert 30 <= len(trained(learnt)) <= 50
-    assert learnt.held_back is not None
-    assert len(learnt.held_back) == 0
-    assert {each.reason for each in learnt.set_aside} >= {"over quota"}
+    assert learnt.holdout is not None
+    assert len(learnt.holdout) == 0
+    assert {each.reason for each in learnt.excluded} >= {"over quota"}
     assert sum(accounted(learnt).values()) == len(sent)
 
 
-def test_threes_called_eights_do_not_get_through(parts: Parts, split: Split, champion: Champion) -> None:
+def test_threes_called_eights_do_not_get_through(parts: AppContext, split: Split, champion: Champion) -> None:
     honest(parts, split)
     places = np.flatnonzero(split.stream.labels == 3)
     threes = split.stream.take(places[places >= 200])
@@ -159,9 +177,9 @@ def test_threes_called_eights_do_not_get_through(parts: Parts, split: Split, cha
     assert len(trained(rows) & sent) <= 0.15 * len(sent)
 
 
-def test_the_quotas_are_those_of_alerts_yaml(parts: Parts, split: Split, champion: Champion) -> None:
+def test_the_quotas_are_those_of_alerts_yaml(parts: AppContext, split: Split, champion: Champion) -> None:
     with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
-    assert limits_for(parts, FAMILY).quotas == Quotas(rows=10, giver=0.05)
+    assert retraining_policy(parts, FAMILY).quotas == Quotas(rows=10, giver=0.05)
     honest(parts, split)
     flood = split.stream.take(range(300, 500))
     sent = set(labelled(parts, answered(parts, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
@@ -169,24 +187,24 @@ def test_the_quotas_are_those_of_alerts_yaml(parts: Parts, split: Split, champio
     assert 0 < len(trained(rows) & sent) <= 10
 
 
-def test_without_rules_for_the_model_the_defaults_protect_it(parts: Parts) -> None:
-    assert limits_for(parts, FAMILY) == Retraining()
+def test_without_rules_for_the_model_the_defaults_protect_it(parts: AppContext) -> None:
+    assert retraining_policy(parts, FAMILY) == Retraining()
     with_rules(parts, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
-    assert limits_for(parts, FAMILY) == Retraining()
+    assert retraining_policy(parts, FAMILY) == Retraining()
 
 
 # --- conflicts, lineage, people
 
 
-def disputed(parts: Parts, split: Split) -> tuple[str, list[str]]:
+def disputed(parts: AppContext, split: Split) -> tuple[str, list[str]]:
     """An answer that trains, with two trusted labels that contradict each other; returns it and the labels."""
-    image = next(each for each in split.stream.images[400:] if not held_back(content_hash(each)))
+    image = next(each for each in split.stream.images[400:] if not is_holdout(content_hash(each)))
     [key] = answered(parts, image[None], ["client 1"])
     labels = labelled(parts, [key], ["5"], "audit", "ada") + labelled(parts, [key], ["6"], "delayed", "system")
     return key, labels
 
 
-def test_every_label_is_accounted_for_exactly_once(parts: Parts, split: Split, champion: Champion) -> None:
+def test_every_label_is_accounted_for_exactly_once(parts: AppContext, split: Split, champion: Champion) -> None:
     known = honest(parts, split)
     key, conflict = disputed(parts, split)
     strange = labelled(parts, answered(parts, split.stream.images[500:501], ["x"]), ["letter"], "audit")
@@ -198,27 +216,27 @@ def test_every_label_is_accounted_for_exactly_once(parts: Parts, split: Split, c
     )
     labelled(parts, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
     with parts.database.read() as connection:
-        newest = [each.id for each in label_records.of_prediction(connection, key)]
+        newest = [each.id for each in label_records.current_labels(connection, key)]
     rows, material = chosen(parts, split, champion)
     everything = {*known, *newest, *strange, *again, *copies}
     assert conflict[1] not in everything
     assert accounted(rows) == Counter(everything)
-    assert set(material.given) == everything
-    reasons = {each.feedback_id: each.reason for each in rows.set_aside}
+    assert set(material.records_by_id) == everything
+    reasons = {each.feedback_id: each.reason for each in rows.excluded}
     assert {reasons[each] for each in newest} == {"conflict"}
     assert reasons[strange[0]] == "unusable"
 
 
-def asked(parts: Parts, split: Split, champion: Champion, key: str) -> Rows:
+def asked(parts: AppContext, split: Split, champion: Champion, key: str) -> Rows:
     """Choose rows, and ask people about what was set aside, as a retraining does."""
     rows, material = chosen(parts, split, champion)
     with parts.database.write() as connection:
-        ask_people(connection, parts, "digits", f"label-review/{key}", material, rows.set_aside)
+        open_label_review(connection, parts, "digits", f"label-review/{key}", material, rows.excluded)
     return rows
 
 
 def test_a_persons_verdict_on_what_was_set_aside_is_used_by_the_next_retraining(
-    parts: Parts, split: Split, champion: Champion
+    parts: AppContext, split: Split, champion: Champion
 ) -> None:
     key, conflict = disputed(parts, split)
     assert trained(asked(parts, split, champion, "one")).isdisjoint(conflict)
@@ -227,22 +245,24 @@ def test_a_persons_verdict_on_what_was_set_aside_is_used_by_the_next_retraining(
     [item] = task.details["predictions"]
     assert (item["id"], sorted(item["feedback"])) == (key, sorted(conflict))
     assert item["why"].startswith("conflict: class")
-    assert [each.prediction_id for each in picked_answers(parts, task.id)] == [key]
-    assert submit(parts, [Verdict(key, "6", task.id)], "bob") == {"audit": 0, "review": 1, "repeated": 0}
+    assert [each.prediction_id for each in task_items(parts, task.id)] == [key]
+    assert submit_labels(parts, [ReviewLabel(key, "6", task.id)], "bob") == {"audit": 0, "review": 1, "repeated": 0}
     with parts.database.write() as connection:
-        assert tasks.close_settled_audits(connection, "digits", parts.clock()) == 1
+        assert tasks.close_finished_labelling(connection, "digits", parts.clock()) == 1
     rows = asked(parts, split, champion, "two")
-    assert rows.new is not None
-    assert rows.new.labels.tolist() == [6]
-    assert rows.trust.tolist() == [1.0]
-    assert {each.reason for each in rows.set_aside} == {"overruled", "repeated"}
+    assert rows.feedback is not None
+    assert rows.feedback.labels.tolist() == [6]
+    assert rows.feedback_weights.tolist() == [1.0]
+    assert {each.reason for each in rows.excluded} == {"overruled", "repeated"}
     assert open_tasks(parts) == []
 
 
-def test_a_suspicious_label_that_a_person_confirms_is_learnt(parts: Parts, split: Split, champion: Champion) -> None:
+def test_a_suspicious_label_that_a_person_confirms_is_learnt(
+    parts: AppContext, split: Split, champion: Champion
+) -> None:
     """The world has changed and the champion is wrong: the doubt is not raised again."""
     honest(parts, split)
-    lies = split.stream.take([n for n in range(300, 420) if not held_back(split.stream.ids[n])])
+    lies = split.stream.take([n for n in range(300, 420) if not is_holdout(split.stream.ids[n])])
     sent = labelled(parts, answered(parts, lies.images, ["new world"]), wrong(lies.labels), "delayed")
     asked(parts, split, champion, "one")
     [task] = open_tasks(parts)
@@ -250,29 +270,29 @@ def test_a_suspicious_label_that_a_person_confirms_is_learnt(parts: Parts, split
     assert doubts == sorted(doubts, reverse=True)
     item = next(each for each in task.details["predictions"] if set(each["feedback"]) & set(sent))
     with parts.database.read() as connection:
-        [said] = [each.label for each in label_records.of_prediction(connection, item["id"])]
-    submit(parts, [Verdict(item["id"], said, task.id)], "bob")
+        [said] = [each.label for each in label_records.current_labels(connection, item["id"])]
+    submit_labels(parts, [ReviewLabel(item["id"], said, task.id)], "bob")
     rows, material = chosen(parts, split, champion)
-    assert rows.new is not None
-    reviews = {key for key, each in material.given.items() if each.source == "review"}
-    assert reviews <= set(rows.new.feedback_ids)
+    assert rows.feedback is not None
+    reviews = {key for key, each in material.records_by_id.items() if each.source == "review"}
+    assert reviews <= set(rows.feedback.feedback_ids)
     assert len(reviews) == 1
 
 
 def test_a_review_of_a_fairly_found_image_stays_on_the_side_of_the_gate(
-    parts: Parts, split: Split, champion: Champion
+    parts: AppContext, split: Split, champion: Champion
 ) -> None:
-    kept = [n for n in range(len(split.stream)) if held_back(split.stream.ids[n])][:2]
+    kept = [n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:2]
     fair, picked = answered(parts, split.stream.images[kept], ["a"])
     labelled(parts, [fair], ["9"], "audit", "ada")
     said = labelled(parts, [fair, picked], split.stream.labels[kept].tolist(), "review", "bob")
     rows, _ = chosen(parts, split, champion)
-    assert rows.held_back is not None
-    assert rows.held_back.feedback_ids == (said[0],)
+    assert rows.holdout is not None
+    assert rows.holdout.feedback_ids == (said[0],)
     assert trained(rows) == {said[1]}
 
 
-def test_a_flood_of_one_picture_asks_people_once(parts: Parts, split: Split, champion: Champion) -> None:
+def test_a_flood_of_one_picture_asks_people_once(parts: AppContext, split: Split, champion: Champion) -> None:
     picture = np.repeat(split.stream.images[:1], 60, axis=0)
     labelled(parts, answered(parts, picture, ["flood"]), [n % 10 for n in range(60)], "correction")
     asked(parts, split, champion, "one")
@@ -282,7 +302,7 @@ def test_a_flood_of_one_picture_asks_people_once(parts: Parts, split: Split, cha
     assert len(item["why"]) < 300
 
 
-def test_contradictions_do_not_hide_suspicions(parts: Parts, split: Split, champion: Champion) -> None:
+def test_contradictions_do_not_hide_suspicions(parts: AppContext, split: Split, champion: Champion) -> None:
     honest(parts, split)
     lies = split.stream.take(range(300, 360))
     labelled(parts, answered(parts, lies.images, ["liar"]), wrong(lies.labels), "delayed")
@@ -292,10 +312,12 @@ def test_contradictions_do_not_hide_suspicions(parts: Parts, split: Split, champ
     [task] = open_tasks(parts)
     first = [item["why"].partition(":")[0] for item in task.details["predictions"][:6]]
     assert Counter(first) == {"conflict": 3, "suspicious": 3}
-    assert set(first) == set(FOR_REVIEW)
+    assert set(first) == set(REVIEWABLE_REASONS)
 
 
-def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(parts: Parts, split: Split, champion: Champion) -> None:
+def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(
+    parts: AppContext, split: Split, champion: Champion
+) -> None:
     with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, group_by: scanner}"))
     one = answered(parts, split.stream.images[:5], ["a"], {"scanner": "b", "paper": "blue"})
     two = answered(parts, split.stream.images[5:8], ["a"])
@@ -330,20 +352,20 @@ def turned(images: Images) -> Images:
 
 @pytest.mark.parametrize("again", [np.array, moved, brightened, noised, turned])
 def test_no_golden_or_gate_image_trains_nor_what_looks_like_one(
-    parts: Parts, split: Split, champion: Champion, again: Callable[[Images], Images]
+    parts: AppContext, split: Split, champion: Champion, again: Callable[[Images], Images]
 ) -> None:
     """They come back as labelled feedback, as they are or seen again, from anybody, with the right label."""
-    gate = split.stream.take([n for n in range(len(split.stream)) if held_back(split.stream.ids[n])][:60])
+    gate = split.stream.take([n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:60])
     judged = labelled(parts, answered(parts, gate.images, ["auditor"]), gate.labels.tolist(), "audit", "ada")
     golden, twice = split.golden.take(range(120)), again(gate.images)
     people = [f"client {n}" for n in range(9)]
     sent = labelled(parts, answered(parts, again(golden.images), people), golden.labels.tolist(), "correction", "a")
     sent += labelled(parts, answered(parts, twice, people), gate.labels.tolist(), "correction", "b")
-    others = split.stream.take([n for n in range(len(split.stream)) if not held_back(split.stream.ids[n])][:60])
+    others = split.stream.take([n for n in range(len(split.stream)) if not is_holdout(split.stream.ids[n])][:60])
     fresh = labelled(parts, answered(parts, others.images, people), others.labels.tolist(), "delayed", "c")
     rows, _ = chosen(parts, split, champion, Retraining(quotas=Quotas(giver=1, corrections=1, classes=99)))
     assert trained(rows).isdisjoint([*sent, *judged])
     assert len(trained(rows)) >= 0.9 * len(fresh)
-    assert {content_hash(image) for image in rows.epoch.images}.isdisjoint({*split.golden.ids, *gate.ids})
-    assert rows.held_back is not None
-    assert set(rows.held_back.feedback_ids) <= {*judged, *sent}
+    assert {content_hash(image) for image in rows.epoch_rows.images}.isdisjoint({*split.golden.ids, *gate.ids})
+    assert rows.holdout is not None
+    assert set(rows.holdout.feedback_ids) <= {*judged, *sent}

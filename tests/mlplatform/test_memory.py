@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlplatform.retraining.memory_limit import told, told_by_code
+from mlplatform.retraining.memory_limit import describe_exit_code, describe_failure
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA limits memory on Linux")
 LIMIT = 600
@@ -49,7 +49,7 @@ def test_no_limit_is_none() -> None:
 
 
 def test_another_error_keeps_its_own_words() -> None:
-    assert told(ValueError("a bad label"), LIMIT) == "ValueError: a bad label"
+    assert describe_failure(ValueError("a bad label"), LIMIT) == "ValueError: a bad label"
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_another_error_keeps_its_own_words() -> None:
     ],
 )
 def test_an_end_without_a_word_is_told_by_its_code(code: int, megabytes: int, words: str) -> None:
-    assert words in told_by_code(code, megabytes)
+    assert words in describe_exit_code(code, megabytes)

@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlplatform.context import Parts
-from mlplatform.feedback.label_ingestion import write_labels
-from mlplatform.feedback.label_records import Label
-from mlplatform.retraining.training_labels import gather, limits_for, quotas_of
+from mlplatform.context import AppContext
+from mlplatform.feedback.label_ingestion import record_labels
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.retraining.training_labels import label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
 from pipelines.builtin.digits import FAMILY
 from pipelines.candidate.make_candidate import make_candidate
-from pipelines.candidate.row_selection import Rows, choose_rows
-from pipelines.candidate.training_spec import Champion, Order
+from pipelines.candidate.row_selection import Rows, select_rows
+from pipelines.candidate.training_spec import Champion, TrainingSpec
 from pipelines.data import ImageSet, Split
-from pipelines.engines.torch_engine import Predictor
-from pipelines.image.simulated_shift import second_scanner
+from pipelines.engines.torch_engine import TorchEngine
+from pipelines.image.simulated_shift import simulate_scanner_shift
 from tests.mlplatform.conftest import START
 from tests.mlplatform.loop_world import RULES, with_rules
 from tests.mlplatform.test_material import Reader, answered, chosen, trained, wrong
@@ -41,17 +41,20 @@ def champion(split: Split) -> Champion:
 
 def scanned(images: ImageSet, seed: int = 7) -> ImageSet:
     """The pictures as the scanner sees them that has taken the place of the old one."""
-    return ImageSet(second_scanner(images.images, seed), images.labels, "second scanner")
+    return ImageSet(simulate_scanner_shift(images.images, seed), images.labels, "second scanner")
 
 
 def given(
-    parts: Parts, images: ImageSet, clients: Sequence[str], reviewer: str = "", feed: str = "", truth: bool = True
+    parts: AppContext, images: ImageSet, clients: Sequence[str], reviewer: str = "", feed: str = "", truth: bool = True
 ) -> set[str]:
     """Delayed labels of these pictures, right or all wrong; returns their ids."""
     ids = answered(parts, images.images, clients)
     said = images.labels.tolist() if truth else wrong(images.labels)
-    labels = [Label(key, str(name), "delayed", reviewer, START, "", feed) for key, name in zip(ids, said, strict=True)]
-    return {taken.id for taken in write_labels(parts, labels)}
+    labels = [
+        SubmittedLabel(key, str(name), "delayed", reviewer, START, "", feed)
+        for key, name in zip(ids, said, strict=True)
+    ]
+    return {taken.id for taken in record_labels(parts, labels)}
 
 
 @pytest.mark.parametrize(
@@ -60,26 +63,26 @@ def given(
     ids=["one client", "nobody named", "one client and one reviewer", "one reviewer"],
 )
 def test_all_that_one_feed_says_of_a_changed_world_is_learnt(
-    parts: Parts, split: Split, champion: Champion, clients: list[str], reviewer: str
+    parts: AppContext, split: Split, champion: Champion, clients: list[str], reviewer: str
 ) -> None:
     world = scanned(split.stream.take(range(LABELS)))
     assert (champion.predictor(world.images).argmax(axis=1) == world.labels).mean() < 0.5
     sent = given(parts, world, clients, reviewer)
     rows, _ = chosen(parts, split, champion)
-    assert rows.held_back is not None
+    assert rows.holdout is not None
     assert len(trained(rows) & sent) >= 0.6 * LABELS
-    assert len(rows.held_back) >= 0.3 * LABELS
-    assert {each.reason for each in rows.set_aside} <= {"near-duplicate of a held image", "suspicious"}
+    assert len(rows.holdout) >= 0.3 * LABELS
+    assert {each.reason for each in rows.excluded} <= {"near-duplicate of a held image", "suspicious"}
 
 
 def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
-    parts: Parts, split: Split, champion: Champion
+    parts: AppContext, split: Split, champion: Champion
 ) -> None:
     if not parts.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
     given(parts, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = gather(parts, FAMILY)
-    order = Order(
+    material = load_training_labels(parts, FAMILY)
+    order = TrainingSpec(
         FAMILY,
         replace(FAMILY.recipe("compact"), epochs=8, patience=8),
         split,
@@ -88,36 +91,38 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
         seed=0,
         reason="the world has changed",
         origins=material.origins,
-        quotas=quotas_of(Retraining()),
+        quotas=label_quotas(Retraining()),
     )
     tracking = FakeTracking()
     candidate = make_candidate(order, tracking, MemoryCatalog(tracking))
     assert candidate.verdict.outcome == "promote"
     [module] = tracking.runs[0].models.values()
     later = scanned(split.stream.take(range(LABELS, len(split.stream))), seed=9)
-    right = Predictor(module, FAMILY.classes, 28, 28)(later.images).argmax(axis=1) == later.labels
+    right = TorchEngine(module, FAMILY.classes, 28, 28)(later.images).argmax(axis=1) == later.labels
     assert right.mean() > 0.7
     assert (champion.predictor(later.images).argmax(axis=1) == later.labels).mean() < 0.5
 
 
-def of_clients(parts: Parts, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = gather(parts, FAMILY)
+def of_clients(parts: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
+    material = load_training_labels(parts, FAMILY)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
         for place, (key, origin) in enumerate(material.origins.items())
     }
-    return choose_rows(Order(FAMILY, FAMILY.recipe(None), split, material.rows, champion, 0, "r", origins=origins))
+    return select_rows(
+        TrainingSpec(FAMILY, FAMILY.recipe(None), split, material.rows, champion, 0, "r", origins=origins)
+    )
 
 
-def test_one_client_teaches_what_twelve_would(parts: Parts, split: Split, champion: Champion) -> None:
+def test_one_client_teaches_what_twelve_would(parts: AppContext, split: Split, champion: Champion) -> None:
     given(parts, scanned(split.stream.take(range(LABELS))), ["backend"])
     one = of_clients(parts, split, champion, ["backend"])
     twelve = of_clients(parts, split, champion, [f"client {n}" for n in range(12)])
     assert len(trained(one) & trained(twelve)) >= 0.97 * len(trained(twelve))
 
 
-def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: Parts, split: Split, champion: Champion) -> None:
+def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: AppContext, split: Split, champion: Champion) -> None:
     """Forms of one layout: sixty pictures, each scanned again and again."""
     papers = split.stream.take(range(60))
     generator = np.random.default_rng(0)
@@ -125,29 +130,29 @@ def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: Parts, split: S
     seen = np.clip(again + generator.normal(0, 2, again.shape), 0, 255).astype(np.uint8)
     sent = given(parts, ImageSet(seen, np.repeat(papers.labels, 8), "again"), ["backend"])
     rows, _ = chosen(parts, split, champion)
-    assert rows.held_back is not None
+    assert rows.holdout is not None
     assert len(trained(rows) & sent) >= 0.3 * len(sent)
-    assert len(rows.held_back) >= 0.05 * len(sent)
+    assert len(rows.holdout) >= 0.05 * len(sent)
 
 
 @pytest.mark.parametrize("changed", [False, True], ids=["as it was", "changed"])
 def test_a_flood_of_lies_beside_a_trusted_feed_gets_its_share_at_most(
-    parts: Parts, split: Split, champion: Champion, changed: bool
+    parts: AppContext, split: Split, champion: Champion, changed: bool
 ) -> None:
     with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger key]}}"))
-    assert limits_for(parts, FAMILY).quotas.trusted == ("ledger key",)
+    assert retraining_policy(parts, FAMILY).quotas.trusted == ("ledger key",)
     world = scanned(split.stream) if changed else split.stream
     truth = given(parts, world.take(range(250)), ["backend"], "ann", "ledger key")
     lies = given(parts, world.take(range(250, 671)), [""], truth=False)
     rows, _ = chosen(parts, split, champion)
     assert len(trained(rows) & truth) >= 0.55 * len(truth)
     assert len(trained(rows) & lies) <= 0.25 * len(trained(rows) & truth) + 1
-    assert rows.held_back is not None
-    assert len(set(rows.held_back.feedback_ids) & lies) <= 50
+    assert rows.holdout is not None
+    assert len(set(rows.holdout.feedback_ids) & lies) <= 50
 
 
 def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
-    parts: Parts, split: Split, champion: Champion
+    parts: AppContext, split: Split, champion: Champion
 ) -> None:
     """A reviewer's name is free to choose, the name of an API key is not."""
     with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
@@ -155,10 +160,12 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     lies = given(parts, split.stream.take(range(200, 600)), ["flood"], "ledger", "some key", truth=False)
     rows, _ = chosen(parts, split, champion)
     assert len(trained(rows) & lies) <= 50
-    assert not any(origin.trusted for origin in gather(parts, FAMILY, None, ("ledger",)).origins.values())
+    assert not any(
+        origin.from_trusted_feed for origin in load_training_labels(parts, FAMILY, None, ("ledger",)).origins.values()
+    )
 
 
-def test_without_keys_the_reviewers_name_is_the_feed(parts: Parts, split: Split, champion: Champion) -> None:
+def test_without_keys_the_reviewers_name_is_the_feed(parts: AppContext, split: Split, champion: Champion) -> None:
     with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
     given(parts, split.stream.take(range(100)), [f"client {n}" for n in range(12)])
     sent = given(parts, split.stream.take(range(200, 600)), ["backend"], "ledger")

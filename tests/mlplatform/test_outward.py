@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from mlplatform.alerting.channels.apprise_sender import push
+from mlplatform.alerting.channels.apprise_sender import send_apprise
 from mlplatform.errors import DeliveryError, SettingsError
-from mlplatform.network.egress import Outward, RefusedError, outward_of
+from mlplatform.network.egress import EgressDeniedError, EgressPolicy, egress_policy
 
-NOTHING = Outward()
+NOTHING = EgressPolicy()
 
 
 @contextmanager
@@ -60,14 +60,14 @@ def test_public_addresses_are_permitted(address: str) -> None:
 
 
 def test_an_allowed_ipv6_network_opens_no_ipv4_address_inside() -> None:
-    allowed = outward_of(("64:ff9b::/96", "::ffff:0:0/96", "2002::/16", "fd12::/16"))
+    allowed = egress_policy(("64:ff9b::/96", "::ffff:0:0/96", "2002::/16", "fd12::/16"))
     assert allowed.permits("fd12::1")
     for inside in ("64:ff9b::127.0.0.1", "::ffff:127.0.0.1", "2002:7f00:1::"):
         assert not allowed.permits(inside)
 
 
 def test_networks_addresses_and_names_may_be_allowed() -> None:
-    allowed = outward_of(("10.0.0.0/8", "192.168.1.7", "localhost", "no-such-name.invalid"))
+    allowed = egress_policy(("10.0.0.0/8", "192.168.1.7", "localhost", "no-such-name.invalid"))
     assert allowed.permits("10.200.0.1")
     assert allowed.permits("192.168.1.7")
     assert not allowed.permits("192.168.1.8")
@@ -78,12 +78,12 @@ def test_networks_addresses_and_names_may_be_allowed() -> None:
 @pytest.mark.parametrize("wrong", ["10.0.0.1/8", "10.0.0.0/99", "", "host:80", "http://host"])
 def test_what_is_neither_is_refused_by_name(wrong: str) -> None:
     with pytest.raises(SettingsError, match="PLATFORM_ALLOWED_RECEIVERS"):
-        outward_of((wrong,))
+        egress_policy((wrong,))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"])
 def test_a_client_connects_to_no_address_inside_however_it_is_written(host: str) -> None:
-    with listening() as (port, asked), NOTHING.only() as refused:
+    with listening() as (port, asked), NOTHING.enforced() as refused:
         with pytest.raises(httpx.ConnectError):
             httpx.post(f"http://{host}:{port}/")
         assert asked == []
@@ -92,10 +92,10 @@ def test_a_client_connects_to_no_address_inside_however_it_is_written(host: str)
 
 def test_an_allowed_one_is_reached_and_sends_nobody_inside() -> None:
     with listening() as (inner, asked), listening(f"http://localhost:{inner}/inside") as (port, outer):
-        with outward_of(("127.0.0.2",)).only() as refused, pytest.raises(httpx.ConnectError):
+        with egress_policy(("127.0.0.2",)).enforced() as refused, pytest.raises(httpx.ConnectError):
             httpx.post(f"http://127.0.0.1:{port}/", follow_redirects=True)
         assert (asked, outer, len(refused)) == ([], [], 1)
-        with outward_of(("127.0.0.1",)).only() as refused:
+        with egress_policy(("127.0.0.1",)).enforced() as refused:
             assert httpx.post(f"http://127.0.0.1:{port}/").status_code == 307
         assert (outer, refused) == (["/"], [])
 
@@ -104,20 +104,20 @@ def test_a_library_that_sends_from_a_thread_of_its_own_is_held_to_it() -> None:
     message = {"title": "t", "body": "b", "type": "info"}
     with listening() as (port, asked):
         with pytest.raises(DeliveryError, match=r"127\.0\.0\.1 is no public address"):
-            push(f"json://127.0.0.1:{port}/", message, 5.0, NOTHING)
+            send_apprise(f"json://127.0.0.1:{port}/", message, 5.0, NOTHING)
         assert asked == []
-        push(f"json://127.0.0.1:{port}/", message, 5.0, outward_of(("127.0.0.1",)))
+        send_apprise(f"json://127.0.0.1:{port}/", message, 5.0, egress_policy(("127.0.0.1",)))
         assert len(asked) == 1
 
 
 def test_other_threads_and_later_calls_are_free() -> None:
     with listening() as (port, asked):
-        with NOTHING.only():
-            with pytest.raises(RefusedError), socket.socket() as plain:
+        with NOTHING.enforced():
+            with pytest.raises(EgressDeniedError), socket.socket() as plain:
                 plain.connect(("127.0.0.1", port))
-            with pytest.raises(RefusedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            with pytest.raises(EgressDeniedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
                 datagrams.sendto(b"x", ("127.0.0.1", port))
-            with pytest.raises(RefusedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            with pytest.raises(EgressDeniedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
                 datagrams.sendmsg([b"x"], [], 0, ("127.0.0.1", port))
         httpx.post(f"http://127.0.0.1:{port}/free")
         assert asked == ["/free"]

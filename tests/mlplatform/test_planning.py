@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
-from mlplatform.monitoring.sampling_plan import FIRST, replan
+from mlplatform.monitoring.sampling_plan import INITIAL_PLAN, update_sampling_plan
 from mlplatform.predictions import review_samples, sampling_plans
-from monitors.statistics.review_sampling import Plan
+from monitors.statistics.review_sampling import SamplingPlan
 from tests.mlplatform.conftest import prediction, recorded
 from tests.mlplatform.loop_world import RULES, answer, lease_of, promote, tick, with_rules
 from tests.mlplatform.test_loop import look
@@ -17,93 +17,93 @@ AUDITED = RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:"
 
 
 @pytest.fixture
-def world(parts: Parts) -> Parts:
+def world(parts: AppContext) -> AppContext:
     promote(with_rules(parts, AUDITED))
     return parts
 
 
-def traffic(parts: Parts, sure: int, doubtful: int = 0) -> None:
+def traffic(parts: AppContext, sure: int, doubtful: int = 0) -> None:
     now = parts.clock()
     rows = [prediction(now, confidence=0.999) for _ in range(sure)]
     recorded(parts.database, *rows, *(prediction(now, confidence=0.5) for _ in range(doubtful)))
 
 
-def newest(parts: Parts, version: int = 1) -> Plan | None:
+def newest(parts: AppContext, version: int = 1) -> SamplingPlan | None:
     with parts.database.read() as connection:
-        found = sampling_plans.newest(connection, "digits", version)
-    return None if found is None else Plan.from_json(found.plan)
+        found = sampling_plans.current_plan(connection, "digits", version)
+    return None if found is None else SamplingPlan.from_json(found.plan)
 
 
-def test_without_a_budget_or_a_champion_nothing_is_planned(parts: Parts) -> None:
-    assert replan(with_rules(parts, AUDITED)) is None
+def test_without_a_budget_or_a_champion_nothing_is_planned(parts: AppContext) -> None:
+    assert update_sampling_plan(with_rules(parts, AUDITED)) is None
     promote(with_rules(parts))
-    assert replan(parts) is None
+    assert update_sampling_plan(parts) is None
     assert newest(parts) is None
 
 
-def test_the_first_plan_is_small_while_the_traffic_is_not_known(world: Parts) -> None:
-    assert replan(world) == FIRST == newest(world)
-    assert replan(world) is None
+def test_the_first_plan_is_small_while_the_traffic_is_not_known(world: AppContext) -> None:
+    assert update_sampling_plan(world) == INITIAL_PLAN == newest(world)
+    assert update_sampling_plan(world) is None
 
 
-def test_the_plan_draws_about_its_budget_a_day_and_more_of_the_doubtful(world: Parts) -> None:
+def test_the_plan_draws_about_its_budget_a_day_and_more_of_the_doubtful(world: AppContext) -> None:
     traffic(world, 380, 20)
     tick(world, hours=12)
-    plan = replan(world)
+    plan = update_sampling_plan(world)
     assert plan is not None
     assert plan.uniform == pytest.approx(0.5 * 50 / 800)
     assert plan.chance("3 0") > 2 * plan.chance("3 3")
     assert 760 * plan.chance("3 3") + 40 * plan.chance("3 0") == pytest.approx(50)
-    assert replan(world) is None, "nothing has changed"
+    assert update_sampling_plan(world) is None, "nothing has changed"
 
 
-def test_a_suspect_rule_raises_the_budget(world: Parts) -> None:
+def test_a_suspect_rule_raises_the_budget(world: AppContext) -> None:
     answer(world, 97, 3)
     traffic(world, 900)
     tick(world, minutes=30)
     evaluation = look(world)
     assert evaluation is not None
     assert evaluation.state == "suspect"
-    plan = replan(world)
+    plan = update_sampling_plan(world)
     assert plan is not None
     assert plan.uniform == pytest.approx(0.5 * 4 * 50 / (1000 * 48), rel=0.01)
 
 
-def test_a_proven_break_raises_the_budget_for_its_retraining(world: Parts) -> None:
+def test_a_proven_break_raises_the_budget_for_its_retraining(world: AppContext) -> None:
     answer(world, 40, 60)
     traffic(world, 900)
     tick(world, minutes=30)
     evaluation = look(world)
     assert evaluation is not None
     assert evaluation.state == "breach"
-    plan = replan(world)
+    plan = update_sampling_plan(world)
     assert plan is not None
     assert plan.uniform == pytest.approx(0.5 * 4 * 50 / (1000 * 48), rel=0.01)
 
 
-def test_a_new_version_begins_with_the_plan_of_the_one_before(world: Parts) -> None:
+def test_a_new_version_begins_with_the_plan_of_the_one_before(world: AppContext) -> None:
     traffic(world, 400)
     tick(world, hours=12)
-    before = replan(world)
+    before = update_sampling_plan(world)
     promote(world, 2)
-    assert replan(world) == before
+    assert update_sampling_plan(world) == before
     assert newest(world, 2) == before
 
 
-def test_answers_are_drawn_by_it_from_then_on(world: Parts) -> None:
+def test_answers_are_drawn_by_it_from_then_on(world: AppContext) -> None:
     traffic(world, 20)
     tick(world, hours=12)
-    assert replan(world) == Plan(1.0), "all traffic fits into the budget"
+    assert update_sampling_plan(world) == SamplingPlan(1.0), "all traffic fits into the budget"
     traffic(world, 7)
     with world.database.read() as connection:
         whole = (world.clock() - timedelta(days=1), world.clock() + timedelta(days=1))
-        assert review_samples.progress(connection, "digits", 1, whole).drawn == 7
+        assert review_samples.review_progress(connection, "digits", 1, whole).drawn == 7
 
 
-def test_a_lost_lease_publishes_nothing(world: Parts) -> None:
+def test_a_lost_lease_publishes_nothing(world: AppContext) -> None:
     lease = lease_of(world, "paused")
     tick(world, seconds=16)
     lease_of(world, "the next leader")
     with pytest.raises(FencedError):
-        replan(world, lease)
+        update_sampling_plan(world, lease)
     assert newest(world) is None

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.context import Parts, build
+from mlplatform.context import AppContext, create_context
 from mlplatform.errors import SettingsError
-from mlplatform.host.file_permissions import check_spool_owner, make_private, open_to_others
-from mlplatform.operations.diagnostics import CHECKS, examine
+from mlplatform.host.file_permissions import accessible_to_others, check_spool_owner, restrict_permissions
+from mlplatform.operations.diagnostics import CHECKS, run_checks
 from mlplatform.settings import Settings, load_settings
 
 
@@ -38,20 +38,20 @@ def home(settings: Settings) -> Path:
 
 
 def test_what_the_platform_keeps_is_repaired_and_what_others_keep_is_not(home: Path, settings: Settings) -> None:
-    assert {path.name for path in open_to_others(settings)} >= {"platform.db", "spool", "home"}
-    make_private(settings)
+    assert {path.name for path in accessible_to_others(settings)} >= {"platform.db", "spool", "home"}
+    restrict_permissions(settings)
     for name in ("", "spool", "spool/one", "artifacts/deep/er"):
         assert mode(home / name) == 0o700
     for name in ("platform.db", "platform.db-wal", "spool/one/0.seg", "artifacts/deep/er/model.onnx"):
         assert mode(home / name) == 0o600
     assert mode(home / "mine/notes") == 0o666
-    assert list(open_to_others(settings)) == []
+    assert list(accessible_to_others(settings)) == []
     (home / "new").write_text("x")
     assert mode(home / "new") == 0o600
 
 
 def test_a_group_may_be_let_in_by_the_setting(home: Path, settings: Settings) -> None:
-    make_private(settings.model_copy(update={"umask": "0007"}))
+    restrict_permissions(settings.model_copy(update={"umask": "0007"}))
     assert (mode(home), mode(home / "platform.db"), mode(home / "spool/one")) == (0o770, 0o660, 0o770)
     (home / "new").mkdir()
     assert mode(home / "new") == 0o770
@@ -65,13 +65,13 @@ def test_links_are_not_followed_and_the_working_folder_itself_is_left(
     outside.chmod(0o644)
     (home / "report.html").symlink_to(outside)
     (home / "spool" / "link").symlink_to(outside)
-    make_private(settings)
+    restrict_permissions(settings)
     assert mode(outside) == 0o644
     before = Path.cwd()
     home.chmod(0o755)
     os.chdir(home)
     try:
-        make_private(settings)
+        restrict_permissions(settings)
         assert mode(home) == 0o755
     finally:
         os.chdir(before)
@@ -84,12 +84,12 @@ def test_a_mask_that_locks_the_owner_out_is_refused(wrong: str) -> None:
 
 
 def test_every_process_is_built_private_and_doctor_names_what_stays_open(home: Path, settings: Settings) -> None:
-    build(settings)
+    create_context(settings)
     assert mode(home / "platform.db") == 0o600
-    [found] = [each for each in examine(settings) if each.subject == "files"]
+    [found] = [each for each in run_checks(settings) if each.subject == "files"]
     assert (found.mark, "is private" in found.detail) == ("ok", True)
     (home / "platform.db").chmod(0o644)
-    [(mark, detail)] = CHECKS["files"](Parts(settings))
+    [(mark, detail)] = CHECKS["files"](AppContext(settings))
     assert (mark, f"other users may use {home / 'platform.db'}" in detail) == ("problem", True)
 
 

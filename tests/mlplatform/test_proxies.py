@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from mlplatform.client import AsyncClient, Client
-from mlplatform.client.retries import Retries
-from mlplatform.context import build
-from mlplatform.host.processes import answers
-from mlplatform.network.proxies import is_this_host, local_client, proxy_of, without_proxy_for_this_host
+from mlplatform.client.retries import RetryPolicy
+from mlplatform.context import create_context
+from mlplatform.host.processes import http_ok
+from mlplatform.network.proxies import create_http_client, is_local_url, no_proxy_variables, proxy_variable
 from mlplatform.settings import Settings
 from tests.mlplatform.stubborn import Peer, peer
 
@@ -43,32 +43,32 @@ OTHERS = (
 
 @pytest.mark.parametrize("url", THIS_HOST)
 def test_this_host_is_known_however_it_is_written(url: str) -> None:
-    assert is_this_host(url)
+    assert is_local_url(url)
 
 
 @pytest.mark.parametrize("url", OTHERS)
 def test_other_hosts_are_not_this_one(url: str) -> None:
-    assert not is_this_host(url)
+    assert not is_local_url(url)
 
 
 def test_what_is_written_in_no_proxy_stays_and_both_forms_say_the_same() -> None:
-    found = without_proxy_for_this_host({"NO_PROXY": "intern.example, 127.0.0.1"}, ("10.1.1.1", "127.0.0.1"))
+    found = no_proxy_variables({"NO_PROXY": "intern.example, 127.0.0.1"}, ("10.1.1.1", "127.0.0.1"))
     assert found["no_proxy"] == found["NO_PROXY"]
     names = found["no_proxy"].split(",")
     assert names[:2] == ["intern.example", "127.0.0.1"]
     assert {"localhost", "::1", "10.1.1.1", socket.gethostname()} <= set(names)
     assert len(names) == len(set(names))
-    assert without_proxy_for_this_host(found) == found
+    assert no_proxy_variables(found) == found
 
 
 def test_the_lower_case_form_is_the_one_that_libraries_believe() -> None:
     written = {"no_proxy": "believed.example", "NO_PROXY": "other.example"}
-    assert without_proxy_for_this_host(written)["NO_PROXY"].startswith("believed.example,")
+    assert no_proxy_variables(written)["NO_PROXY"].startswith("believed.example,")
 
 
 def test_a_variable_that_asks_for_a_proxy_is_named() -> None:
-    assert proxy_of({"PATH": "/", "HTTPS_PROXY": "http://p"}) == "HTTPS_PROXY"
-    assert proxy_of({"http_proxy": ""}) == ""
+    assert proxy_variable({"PATH": "/", "HTTPS_PROXY": "http://p"}) == "HTTPS_PROXY"
+    assert proxy_variable({"http_proxy": ""}) == ""
 
 
 def fine(self: Peer, connection: socket.socket) -> None:
@@ -87,12 +87,12 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
         yield made
 
 
-ONCE = Retries(tries=1)
+ONCE = RetryPolicy(max_attempts=1)
 OWN: dict[str, Callable[[str], object]] = {
-    "a probe": lambda url: answers(url)(),
-    "the client": lambda url: Client(url, retries=ONCE)._http.get("/"),
+    "a probe": lambda url: http_ok(url)(),
+    "the client": lambda url: Client(url, retry_policy=ONCE)._http.get("/"),
     "the client for loops": lambda url: asyncio.run(_get(url)),
-    "a local client": lambda url: local_client(url, 5.0).get(url),
+    "a local client": lambda url: create_http_client(url, 5.0).get(url),
 }
 OF_LIBRARIES: dict[str, Callable[[str], object]] = {
     "requests, so MLflow's client and telemetry": lambda url: requests.get(url, timeout=5),
@@ -102,7 +102,7 @@ OF_LIBRARIES: dict[str, Callable[[str], object]] = {
 
 
 async def _get(url: str) -> None:
-    async with AsyncClient(url, retries=ONCE) as client:
+    async with AsyncClient(url, retry_policy=ONCE) as client:
         await client._http.get("/")
 
 
@@ -124,7 +124,7 @@ def test_no_library_in_a_process_of_this_product_does_either(
     with peer(fine) as (port, here):
         ask(f"http://{host}:{port}/")
         assert proxy.connections == 1  # as it would be without
-        build(settings)
+        create_context(settings)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, os.environ[name])  # put back at the end
         ask(f"http://{host}:{port}/")
@@ -134,12 +134,12 @@ def test_no_library_in_a_process_of_this_product_does_either(
 def test_the_addresses_that_servers_bind_to_are_this_hosts(
     proxy: Peer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(settings.model_copy(update={"host": "10.20.30.40", "mlflow_host": "192.168.7.7"}))
+    create_context(settings.model_copy(update={"host": "10.20.30.40", "mlflow_host": "192.168.7.7"}))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, os.environ[name])
     assert {"10.20.30.40", "192.168.7.7"} <= set(os.environ["NO_PROXY"].split(","))
 
 
 def test_others_are_asked_through_the_proxy(proxy: Peer) -> None:
-    local_client("http://no-such-host.invalid/", 5.0).get("http://no-such-host.invalid/")
+    create_http_client("http://no-such-host.invalid/", 5.0).get("http://no-such-host.invalid/")
     assert proxy.connections == 1

@@ -8,15 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mlplatform.alerting.channels.apprise_sender import push
-from mlplatform.demo.receivers import receivers
+from mlplatform.alerting.channels.apprise_sender import send_apprise
+from mlplatform.demo.receivers import run_receivers
 from mlplatform.errors import DeliveryError
 from mlplatform.host.processes import free_port
-from mlplatform.network.egress import outward_of
+from mlplatform.network.egress import egress_policy
 
 MESSAGE = {"title": "firing: a-rule", "body": "Accuracy fell.\n\nValue: 8 points <b> & more", "type": "failure"}
 SECONDS = 5.0
-LOOPBACK = outward_of(("127.0.0.1",))
+LOOPBACK = egress_policy(("127.0.0.1",))
 
 
 @contextmanager
@@ -47,8 +47,8 @@ def answering(status: int, seconds: float = 0.0) -> Iterator[int]:
 
 def test_a_message_arrives_whole() -> None:
     port = free_port()
-    with receivers(port, free_port()) as mailbox:
-        push(f"json://127.0.0.1:{port}/topic", MESSAGE, SECONDS, LOOPBACK)
+    with run_receivers(port, free_port()) as mailbox:
+        send_apprise(f"json://127.0.0.1:{port}/topic", MESSAGE, SECONDS, LOOPBACK)
         [posted] = mailbox.posts
     assert (posted.path, posted.json["title"], posted.json["message"], posted.json["type"]) == (
         "/topic", MESSAGE["title"], MESSAGE["body"], "failure",
@@ -58,18 +58,18 @@ def test_a_message_arrives_whole() -> None:
 @pytest.mark.parametrize(("status", "answer"), [(503, "error=503"), (302, "error=302")])
 def test_a_refusal_and_a_redirect_are_failures_with_the_receivers_answer(status: int, answer: str) -> None:
     with answering(status) as port, pytest.raises(DeliveryError, match=f"JSON.*{answer}"):
-        push(f"json://127.0.0.1:{port}/topic", MESSAGE, SECONDS, LOOPBACK)
+        send_apprise(f"json://127.0.0.1:{port}/topic", MESSAGE, SECONDS, LOOPBACK)
 
 
 def test_a_receiver_that_does_not_answer_holds_nobody_up() -> None:
     with answering(200, seconds=30) as port, pytest.raises(DeliveryError, match="timeout"):
-        push(f"json://127.0.0.1:{port}/topic", MESSAGE, 0.2, LOOPBACK)
+        send_apprise(f"json://127.0.0.1:{port}/topic", MESSAGE, 0.2, LOOPBACK)
 
 
 @pytest.mark.parametrize("url", ["nosuch://SECRETPART/x", "tgram://SECRETPART", "json://[", "slack://x"])
 def test_what_apprise_does_not_understand_is_said_without_the_url(url: str) -> None:
     with pytest.raises(DeliveryError, match="not one that Apprise understands") as caught:
-        push(url, MESSAGE, SECONDS, LOOPBACK)
+        send_apprise(url, MESSAGE, SECONDS, LOOPBACK)
     assert "SECRETPART" not in str(caught.value)
 
 
@@ -99,6 +99,6 @@ def test_no_log_line_holds_a_secret() -> None:
         logging.getLogger("here").debug("heard")
         for url in urls:
             with pytest.raises(DeliveryError) as caught:
-                push(url, MESSAGE, SECONDS, LOOPBACK)
+                send_apprise(url, MESSAGE, SECONDS, LOOPBACK)
             assert "SECRET" not in str(caught.value)
     assert lines == ["heard"]

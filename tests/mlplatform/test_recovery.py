@@ -7,30 +7,30 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError, StoreUnavailableError
-from mlplatform.recording.recovery import discard, listed, restore
-from mlplatform.recording.spool.codec import Answer, to_bytes
-from mlplatform.recording.spool.framing import framed
-from mlplatform.recording.spool.quarantined_rows import REFUSED, Asides
+from mlplatform.recording.recovery import discard, list_files, restore
+from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE, RowQuarantine
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions as table
 from tests.mlplatform.conftest import picture, prediction
 from tests.mlplatform.serve.conftest import Flaky
 
 
-def answer(seed: int, **changes: object) -> Answer:
-    return Answer(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
+def answer(seed: int, **changes: object) -> SpooledPrediction:
+    return SpooledPrediction(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
 
 
-def put(parts: Parts, name: str, data: bytes) -> None:
+def put(parts: AppContext, name: str, data: bytes) -> None:
     parts.settings.spool_folder.mkdir(parents=True, exist_ok=True)
     with (parts.settings.spool_folder / name).open("ab") as file:
         file.write(data)
 
 
-def frames_of(*answers: Answer) -> bytes:
-    return framed([to_bytes(each) for each in answers])
+def frames_of(*answers: SpooledPrediction) -> bytes:
+    return encode_frames([encode_prediction(each) for each in answers])
 
 
 def kept(database: Database) -> set[str]:
@@ -38,108 +38,108 @@ def kept(database: Database) -> set[str]:
         return set(connection.scalars(select(table.c.id)))
 
 
-def ids(*answers: Answer) -> set[str]:
+def ids(*answers: SpooledPrediction) -> set[str]:
     return {each.prediction.id for each in answers}
 
 
-def names(parts: Parts) -> list[str]:
-    return [each.name for each in listed(parts)]
+def names(parts: AppContext) -> list[str]:
+    return [each.name for each in list_files(parts)]
 
 
-def test_refused_rows_and_damaged_segments_are_written_once_and_what_is_no_row_stays(parts: Parts) -> None:
+def test_refused_rows_and_damaged_segments_are_written_once_and_what_is_no_row_stays(parts: AppContext) -> None:
     refused, before, after = answer(1), answer(2), answer(3)
-    put(parts, REFUSED, frames_of(refused, refused))
+    put(parts, REFUSED_FILE, frames_of(refused, refused))
     begin = len(frames_of(before))
     put(parts, f"host-1-a-0000000001.rows.from-{begin}.damaged", frames_of(before) + b"\xff" * 30 + frames_of(after))
-    assert [(each.rows, each.damaged) for each in listed(parts)] == [(1, 0), (1, 1)]
+    assert [(each.rows, each.damaged) for each in list_files(parts)] == [(1, 0), (1, 1)]
     told = restore(parts, None, "ann")
     assert [(each.restored, each.refused, each.damaged) for each in told] == [(1, 0, 0), (1, 0, 1)]
     assert kept(parts.database) == ids(refused, after), "what lies before the damage was sent before"
-    [left] = listed(parts)
+    [left] = list_files(parts)
     assert (left.rows, left.damaged, left.size) == (0, 1, 30)
     assert restore(parts, None, "ann")[0].restored == 0
     assert kept(parts.database) == ids(refused, after)
     with parts.database.read() as connection:
-        assert audit_entries.newest(connection, "restore-rows", f"spool/{told[1].name}") is not None
+        assert audit_entries.latest_entry(connection, "restore-rows", f"spool/{told[1].name}") is not None
     assert discard(parts, left.name, "ann").damaged == 1
-    assert listed(parts) == []
+    assert list_files(parts) == []
 
 
-def test_a_segment_that_an_older_version_set_aside_is_restored_too(parts: Parts) -> None:
+def test_a_segment_that_an_older_version_set_aside_is_restored_too(parts: AppContext) -> None:
     one = answer(1)
     put(parts, "host-1-a-0000000001.rows.damaged", frames_of(one))
     assert restore(parts, "host-1-a-0000000001.rows.damaged", "ann")[0].restored == 1
     assert kept(parts.database) == ids(one)
-    assert listed(parts) == []
+    assert list_files(parts) == []
 
 
-def test_what_the_database_still_refuses_stays_whole(parts: Parts) -> None:
+def test_what_the_database_still_refuses_stays_whole(parts: AppContext) -> None:
     good, bad = answer(1), answer(2, latency_ms=None)
-    put(parts, REFUSED, frames_of(bad, good))
-    [told] = restore(parts, REFUSED, "ann")
+    put(parts, REFUSED_FILE, frames_of(bad, good))
+    [told] = restore(parts, REFUSED_FILE, "ann")
     assert (told.restored, told.refused) == (1, 1)
     assert kept(parts.database) == ids(good)
-    [left] = listed(parts)
+    [left] = list_files(parts)
     assert (parts.settings.spool_folder / left.name).read_bytes() == frames_of(bad)
 
 
-def test_a_database_that_goes_away_leaves_every_row_where_it_was(parts: Parts) -> None:
+def test_a_database_that_goes_away_leaves_every_row_where_it_was(parts: AppContext) -> None:
     flaky = Flaky(parts.database)
     parts.__dict__["database"] = flaky
     one = answer(1)
-    put(parts, REFUSED, frames_of(one))
+    put(parts, REFUSED_FILE, frames_of(one))
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
         restore(parts, None, "ann")
     flaky.away, flaky.answers_to_lose = False, 1
     with pytest.raises(StoreUnavailableError):
         restore(parts, None, "ann")
-    assert sum(each.rows for each in listed(parts)) == 1
+    assert sum(each.rows for each in list_files(parts)) == 1
     restore(parts, None, "ann")
-    assert (kept(flaky.inner), listed(parts)) == (ids(one), [])
+    assert (kept(flaky.inner), list_files(parts)) == (ids(one), [])
 
 
-def test_a_server_adds_to_a_new_file_while_one_is_restored(parts: Parts) -> None:
-    put(parts, REFUSED, frames_of(answer(1)))
-    asides, later = Asides(parts.settings.spool_folder), answer(2)
-    with asides.taken(REFUSED) as taken:
+def test_a_server_adds_to_a_new_file_while_one_is_restored(parts: AppContext) -> None:
+    put(parts, REFUSED_FILE, frames_of(answer(1)))
+    asides, later = RowQuarantine(parts.settings.spool_folder), answer(2)
+    with asides.lock_file(REFUSED_FILE) as taken:
         assert taken is not None
-        asides.add(REFUSED, frames_of(later))
+        asides.add(REFUSED_FILE, frames_of(later))
         with pytest.raises(ConflictError, match="another process"):
             restore(parts, taken.name, "ann")
-        asides.replace(taken, ())
-    assert names(parts) == [REFUSED]
+        asides.rewrite(taken, ())
+    assert names(parts) == [REFUSED_FILE]
     restore(parts, None, "ann")
     assert kept(parts.database) == ids(later)
 
 
-def test_one_killed_between_commit_and_removal_doubles_nothing(parts: Parts) -> None:
+def test_one_killed_between_commit_and_removal_doubles_nothing(parts: AppContext) -> None:
     one = answer(1)
-    put(parts, REFUSED, frames_of(one))
-    with Asides(parts.settings.spool_folder).taken(REFUSED):
+    put(parts, REFUSED_FILE, frames_of(one))
+    with RowQuarantine(parts.settings.spool_folder).lock_file(REFUSED_FILE):
         pass  # killed here: the file bears another name and is still listed
     [name] = names(parts)
-    assert name != REFUSED
+    assert name != REFUSED_FILE
     restore(parts, name, "ann")
-    put(parts, REFUSED, frames_of(one))
+    put(parts, REFUSED_FILE, frames_of(one))
     restore(parts, None, "ann")
     assert kept(parts.database) == ids(one)
-    assert listed(parts) == []
+    assert list_files(parts) == []
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are(parts: Parts) -> None:
-    put(parts, REFUSED, frames_of(answer(1)))
+def test_a_name_that_is_not_there_is_told_with_those_that_are(parts: AppContext) -> None:
+    put(parts, REFUSED_FILE, frames_of(answer(1)))
     for name in ("../platform.db", "lock", ""):
-        with pytest.raises(NotFoundError, match=REFUSED):
+        with pytest.raises(NotFoundError, match=REFUSED_FILE):
             discard(parts, name, "ann")
-    assert names(parts) == [REFUSED]
+    assert names(parts) == [REFUSED_FILE]
 
 
-def test_a_torn_end_of_what_was_set_aside_hides_no_later_row(parts: Parts, tmp_path: Path) -> None:
+def test_a_torn_end_of_what_was_set_aside_hides_no_later_row(parts: AppContext, tmp_path: Path) -> None:
     one, two = answer(1), answer(2)
-    put(parts, REFUSED, frames_of(one)[:-40])
-    Asides(parts.settings.spool_folder).add(REFUSED, frames_of(two))
-    [seen] = listed(parts)
+    put(parts, REFUSED_FILE, frames_of(one)[:-40])
+    RowQuarantine(parts.settings.spool_folder).add(REFUSED_FILE, frames_of(two))
+    [seen] = list_files(parts)
     assert (seen.rows, seen.damaged) == (1, 1)
     restore(parts, None, "ann")
     assert kept(parts.database) == ids(two)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlplatform.network.redact import without_secrets
+from mlplatform.network.redact import redact_secrets
 
 
 @pytest.mark.parametrize(
@@ -15,16 +15,16 @@ from mlplatform.network.redact import without_secrets
     ],
 )
 def test_every_part_of_an_address_is_struck_out(url: str) -> None:
-    told = without_secrets(f"cannot POST {url}; token abcdef of T000 and SECRETPART are wrong", url)
+    told = redact_secrets(f"cannot POST {url}; token abcdef of T000 and SECRETPART are wrong", url)
     assert not [part for part in ("T000", "SECRETPART", "abcdef") if part in told]
     assert told.startswith("cannot POST ")
 
 
 def test_an_encoded_secret_is_struck_out_in_both_spellings() -> None:
-    told = without_secrets("p%40ss and p@ss", "json://me:p%40ssword@host")
+    told = redact_secrets("p%40ss and p@ss", "json://me:p%40ssword@host")
     assert told == "p%40ss and p@ss"
-    assert without_secrets("p%40ssword, p@ssword", "json://me:p%40ssword@host") == "***, p@***"
+    assert redact_secrets("p%40ssword, p@ssword", "json://me:p%40ssword@host") == "***, p@***"
 
 
 def test_what_is_no_part_of_the_address_stays() -> None:
-    assert without_secrets("no_service, error=503", "https://hooks.test/a/b") == "no_service, error=503"
+    assert redact_secrets("no_service, error=503", "https://hooks.test/a/b") == "no_service, error=503"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.alerting.channel_test import rehearse
-from mlplatform.context import Parts
-from mlplatform.demo.receivers import Mailbox, receivers
+from mlplatform.alerting.channel_test import send_test_notice
+from mlplatform.context import AppContext
+from mlplatform.demo.receivers import Mailbox, run_receivers
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
 from mlplatform.host.processes import free_port
 from mlplatform.settings import Settings
@@ -32,60 +32,60 @@ rules:
 
 
 @pytest.fixture
-def mailbox(settings: Settings) -> Iterator[tuple[Parts, Mailbox]]:
+def mailbox(settings: Settings) -> Iterator[tuple[AppContext, Mailbox]]:
     """Rules whose channels end at receivers on loopback; no database is there."""
     http, smtp = free_port(), free_port()
-    parts = with_rules(Parts(settings), RULES.replace("HTTP", str(http)).replace("SMTP", str(smtp)))
-    with receivers(http, smtp) as box:
+    parts = with_rules(AppContext(settings), RULES.replace("HTTP", str(http)).replace("SMTP", str(smtp)))
+    with run_receivers(http, smtp) as box:
         yield parts, box
 
 
 @pytest.mark.parametrize("name", ["team-slack", "events", "on-call", "phone"])
-def test_a_sample_arrives_and_says_that_it_is_a_test(mailbox: tuple[Parts, Mailbox], name: str) -> None:
+def test_a_sample_arrives_and_says_that_it_is_a_test(mailbox: tuple[AppContext, Mailbox], name: str) -> None:
     parts, box = mailbox
-    rehearse(parts, name)
+    send_test_notice(parts, name)
     [posted] = box.posts
     said = json.dumps(posted.json, ensure_ascii=False)
     assert f"This is a test of channel {name}: nothing is wrong" in said
     assert "firing: test · digits v1" in said
 
 
-def test_a_sample_webhook_is_signed(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_a_sample_webhook_is_signed(mailbox: tuple[AppContext, Mailbox]) -> None:
     parts, box = mailbox
-    rehearse(parts, "events")
+    send_test_notice(parts, "events")
     [posted] = box.posts
     identity, moment = posted.headers["webhook-id"], int(posted.headers["webhook-timestamp"])
     assert verify(SECRET, identity, moment, posted.body, posted.headers["webhook-signature"], moment)
     assert posted.json["data"]["rule"] == "test"
 
 
-def test_a_sample_email_arrives(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_a_sample_email_arrives(mailbox: tuple[AppContext, Mailbox]) -> None:
     parts, box = mailbox
-    rehearse(parts, "mail")
-    assert box.wait(0, 1, 10)
+    send_test_notice(parts, "mail")
+    assert box.wait_for_messages(0, 1, 10)
     assert box.mails[0]["Subject"] == "[info] firing: test · digits v1"
 
 
-def test_a_rehearsal_needs_no_database_and_leaves_nothing_behind(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_a_rehearsal_needs_no_database_and_leaves_nothing_behind(mailbox: tuple[AppContext, Mailbox]) -> None:
     parts, _ = mailbox
-    rehearse(parts, "on-call")
+    send_test_notice(parts, "on-call")
     assert not parts.settings.home.exists()
 
 
-def test_an_unknown_channel_names_the_known_ones(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_an_unknown_channel_names_the_known_ones(mailbox: tuple[AppContext, Mailbox]) -> None:
     with pytest.raises(NotFoundError, match=r"'nope' is not in .*; it has: events, from-variable, half-mail, mail,"):
-        rehearse(mailbox[0], "nope")
+        send_test_notice(mailbox[0], "nope")
 
 
-def test_a_channel_that_is_off_says_which_keys_and_variables_are_empty(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_a_channel_that_is_off_says_which_keys_and_variables_are_empty(mailbox: tuple[AppContext, Mailbox]) -> None:
     parts, _ = mailbox
     with pytest.raises(SettingsError, match=r"off: url is empty \(set PLATFORM_TEST_NO_SUCH_URL\)"):
-        rehearse(parts, "from-variable")
+        send_test_notice(parts, "from-variable")
     with pytest.raises(SettingsError, match=r"host is empty \(set PLATFORM_TEST_NO_SUCH_HOST\); to is empty \(write"):
-        rehearse(parts, "half-mail")
+        send_test_notice(parts, "half-mail")
 
 
-def test_a_receivers_refusal_is_told_without_the_address(mailbox: tuple[Parts, Mailbox]) -> None:
+def test_a_receivers_refusal_is_told_without_the_address(mailbox: tuple[AppContext, Mailbox]) -> None:
     parts, _ = mailbox
     text = parts.settings.alerts_file.read_text().replace("/slack", "/SECRETPART")
     with_rules(parts, text)
@@ -93,4 +93,4 @@ def test_a_receivers_refusal_is_told_without_the_address(mailbox: tuple[Parts, M
         transport=httpx.MockTransport(lambda request: httpx.Response(404, text=f"no team at {request.url.path}"))
     )
     with pytest.raises(DeliveryError, match=r"^channel 'team-slack': HTTP 404: no team at /\*\*\*$"):
-        rehearse(parts, "team-slack", refusing)
+        send_test_notice(parts, "team-slack", refusing)

@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.readiness import GAINS, Ripeness, ripeness
-from mlplatform.retraining.retraining_limits import Limits
-from mlplatform.retraining.supervisor import may_start
-from pipelines.data import HELD_BACK_SHARE
+from mlplatform.retraining.readiness import MIN_EXPECTED_GAINS, Readiness, assess_readiness
+from mlplatform.retraining.retraining_limits import RetrainingLimits
+from mlplatform.retraining.supervisor import can_start
+from pipelines.data import HOLDOUT_SHARE
 from tests.mlplatform.loop_world import RULES, all_alerts, answer, promote, rule, tick, with_rules
 
 SEQUENTIAL = RULES.replace(
@@ -21,13 +21,13 @@ SEQUENTIAL = RULES.replace(
 MINUTE = timedelta(minutes=1)
 
 
-def look(parts: Parts) -> None:
-    turn(parts, rule(parts, "accuracy-drop"), slot_of(parts.clock(), MINUTE))
+def look(parts: AppContext) -> None:
+    evaluate(parts, rule(parts, "accuracy-drop"), slot_at(parts.clock(), MINUTE))
     tick(parts, minutes=1)
 
 
 @pytest.fixture
-def broken(parts: Parts) -> Parts:
+def broken(parts: AppContext) -> AppContext:
     """A version that answers well for a day, then gets one in ten wrong until its alert fires."""
     promote(with_rules(parts, SEQUENTIAL))
     for _ in range(20):
@@ -40,21 +40,21 @@ def broken(parts: Parts) -> Parts:
     return parts
 
 
-def ripe(parts: Parts, min_feedback: int = 10) -> Ripeness:
+def ripe(parts: AppContext, min_feedback: int = 10) -> Readiness:
     with parts.database.read() as connection:
-        queued = retraining_queue.queued(connection, "digits")
+        queued = retraining_queue.find_queued(connection, "digits")
         assert queued is not None
-        return ripeness(connection, queued, min_feedback, parts.clock())
+        return assess_readiness(connection, queued, min_feedback, parts.clock())
 
 
-def test_an_alert_knows_since_when_answers_have_been_bad(broken: Parts) -> None:
+def test_an_alert_knows_since_when_answers_have_been_bad(broken: AppContext) -> None:
     [alert] = all_alerts(broken)
     assert alert.changed_at is not None
     assert alert.fired_at is not None
     assert timedelta(0) < alert.fired_at - alert.changed_at < timedelta(hours=1)
 
 
-def test_the_change_is_found_among_labels_that_come_all_at_once(parts: Parts) -> None:
+def test_the_change_is_found_among_labels_that_come_all_at_once(parts: AppContext) -> None:
     promote(with_rules(parts, SEQUENTIAL))
     for _ in range(30):
         answer(parts, 20)
@@ -67,18 +67,18 @@ def test_the_change_is_found_among_labels_that_come_all_at_once(parts: Parts) ->
     assert abs(alert.changed_at - changed) <= timedelta(seconds=1)
 
 
-def test_labels_of_the_world_before_do_not_make_it_ripe(broken: Parts) -> None:
+def test_labels_of_the_world_before_do_not_make_it_ripe(broken: AppContext) -> None:
     found = ripe(broken)
     assert found.since is not None
     assert 0 < found.labels < 200
-    assert found.needed == pytest.approx(GAINS / HELD_BACK_SHARE / 0.09, rel=0.35)
-    assert not found.is_ripe
+    assert found.required_labels == pytest.approx(MIN_EXPECTED_GAINS / HOLDOUT_SHARE / 0.09, rel=0.35)
+    assert not found.is_ready
 
 
-def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Parts) -> None:
+def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: AppContext) -> None:
     with broken.database.write() as connection:
-        assert not may_start(connection, "digits", 10, broken.clock())
-        queued = retraining_queue.queued(connection, "digits")
+        assert not can_start(connection, "digits", 10, broken.clock())
+        queued = retraining_queue.find_queued(connection, "digits")
     assert queued is not None
     assert queued.progress is not None
     assert queued.progress["step"] == "waiting for labels"
@@ -86,17 +86,17 @@ def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: Part
     for _ in range(20):
         answer(broken, 18, 2)
     with broken.database.write() as connection:
-        assert may_start(connection, "digits", 10, broken.clock())
+        assert can_start(connection, "digits", 10, broken.clock())
 
 
-def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> None:
+def test_another_attempt_waits_for_half_as_many_labels_again(broken: AppContext) -> None:
     for _ in range(20):
         answer(broken, 18, 2)
     before = ripe(broken)
-    assert before.is_ripe
-    owner = new_id()
+    assert before.is_ready
+    owner = uuid7()
     with broken.database.write() as connection:
-        row = retraining_queue.claim(connection, "digits", owner, Limits(timedelta(0), 10), broken.clock())
+        row = retraining_queue.claim(connection, "digits", owner, RetrainingLimits(timedelta(0), 10), broken.clock())
         assert row is not None
         retraining_queue.finish(connection, row.id, owner, "succeeded", broken.clock())
         retraining_queue.request(
@@ -105,30 +105,30 @@ def test_another_attempt_waits_for_half_as_many_labels_again(broken: Parts) -> N
         )  # fmt: skip
     tick(broken, minutes=1)
     answer(broken, 9, 1)
-    assert not ripe(broken).is_ripe
-    assert ripe(broken).needed >= int(1.5 * before.labels)
-    while not ripe(broken).is_ripe:
+    assert not ripe(broken).is_ready
+    assert ripe(broken).required_labels >= int(1.5 * before.labels)
+    while not ripe(broken).is_ready:
         answer(broken, 18, 2)
     assert ripe(broken).labels >= 1.5 * before.labels
 
 
-def test_a_persons_request_waits_for_no_labels(broken: Parts) -> None:
+def test_a_persons_request_waits_for_no_labels(broken: AppContext) -> None:
     with broken.database.write() as connection:
         retraining_queue.request(
             connection, pipeline="digits", reason="now", trigger="manual", requested_by="me", now=broken.clock()
         )
-        assert may_start(connection, "digits", 10_000, broken.clock())
+        assert can_start(connection, "digits", 10_000, broken.clock())
 
 
-def test_without_a_moment_of_change_every_label_counts(parts: Parts) -> None:
+def test_without_a_moment_of_change_every_label_counts(parts: AppContext) -> None:
     promote(with_rules(parts))
     answer(parts, 12, 8)
     look(parts)
-    assert ripe(parts, 10) == Ripeness(None, 20, 10)
-    assert ripe(parts, 21).is_ripe is False
+    assert ripe(parts, 10) == Readiness(None, 20, 10)
+    assert ripe(parts, 21).is_ready is False
 
 
-def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(parts: Parts) -> None:
+def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(parts: AppContext) -> None:
     """The detector is sure after a few dozen labels, when the window as a whole still looks fine."""
     promote(
         with_rules(

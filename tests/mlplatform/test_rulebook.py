@@ -1,46 +1,50 @@
 """A changed threshold leaves a trace, with what it was before; the same rules leave none."""
 
 from mlplatform.audit import audit_entries
-from mlplatform.audit.verification import verify
-from mlplatform.context import Parts
-from mlplatform.monitoring.config_changes import changed, note_rules
+from mlplatform.audit.verification import verify_audit_log
+from mlplatform.context import AppContext
+from mlplatform.monitoring.config_changes import audit_rule_changes, describe_changes
 from tests.mlplatform.loop_world import RULES, SECRET, with_rules
 
 
-def test_rules_are_noted_when_first_seen_and_when_they_change(parts: Parts) -> None:
+def test_rules_are_noted_when_first_seen_and_when_they_change(parts: AppContext) -> None:
     with_rules(parts)
-    assert note_rules(parts) == ["first seen"]
-    assert note_rules(parts) == []
+    assert audit_rule_changes(parts) == ["first seen"]
+    assert audit_rule_changes(parts) == []
     with_rules(parts, RULES.replace("above: 0.5 points", "above: 5 points").replace(", for: 2m", ""))
-    changes = note_rules(parts)
+    changes = audit_rule_changes(parts)
     assert len(changes) == 2
     assert changes[0].startswith("rules.accuracy-drop.above: ")
     assert changes[1].endswith("-> unset")
     with parts.database.read() as connection:
-        newest, first = audit_entries.entries(connection)
+        newest, first = audit_entries.recent_entries(connection)
     assert (newest["actor"], newest["action"], newest["subject"]) == ("watcher", "load-rules", "rules/digits")
     assert newest["details"]["changes"] == changes
     assert newest["details"]["digest"] != first["details"]["digest"]
-    assert verify(parts.database).sound
+    assert verify_audit_log(parts.database).ok
 
 
-def test_a_rule_that_moved_in_the_file_changed_no_value_but_the_file(parts: Parts) -> None:
+def test_a_rule_that_moved_in_the_file_changed_no_value_but_the_file(parts: AppContext) -> None:
     with_rules(parts)
-    note_rules(parts)
+    audit_rule_changes(parts)
     with_rules(parts, RULES + "# a remark\n")
-    assert note_rules(parts) == []
+    assert audit_rule_changes(parts) == []
     with parts.database.read() as connection:
-        assert len(audit_entries.entries(connection)) == 2
+        assert len(audit_entries.recent_entries(connection)) == 2
 
 
-def test_no_secret_is_noted(parts: Parts) -> None:
+def test_no_secret_is_noted(parts: AppContext) -> None:
     with_rules(parts)
-    note_rules(parts)
+    audit_rule_changes(parts)
     with parts.database.read() as connection:
-        told = str(audit_entries.entries(connection))
+        told = str(audit_entries.recent_entries(connection))
     assert SECRET not in told
     assert "slack.test" not in told
 
 
 def test_rules_that_appear_and_vanish_are_told() -> None:
-    assert changed({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == ["a: 1 -> unset", "b: 2 -> 3", "c: unset -> 4"]
+    assert describe_changes({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == [
+        "a: 1 -> unset",
+        "b: 2 -> 3",
+        "c: unset -> 4",
+    ]

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import Connection
 
 from mlplatform.audit import audit_entries, checkpoints
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
 from mlplatform.feedback import label_records, pending_labels
-from mlplatform.feedback.label_ingestion import write_labels
-from mlplatform.feedback.label_records import Label
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.predictions.prediction_records import known
+from mlplatform.feedback.label_ingestion import record_labels
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.predictions.prediction_records import existing_ids
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
@@ -35,15 +35,15 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"lease_seconds": 15.0})
 
 
-def another(parts: Parts, database: Database | None = None) -> Parts:
+def another(parts: AppContext, database: Database | None = None) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = Parts(parts.settings, parts.clock)
+    made = AppContext(parts.settings, parts.clock)
     made.__dict__.update(database=database or parts.database, catalog=parts.catalog)
     return made
 
 
 @pytest.fixture
-def pair(parts: Parts) -> tuple[Watcher, Watcher]:
+def pair(parts: AppContext) -> tuple[Watcher, Watcher]:
     """Two watchers of one platform."""
     promote(with_rules(parts))
     return Watcher(parts, counting), Watcher(another(parts), counting)
@@ -58,58 +58,61 @@ def pair(parts: Parts) -> tuple[Watcher, Watcher]:
     ],
 )
 def test_a_slot_begins_at_a_multiple_of_the_interval(now: datetime, slot: datetime) -> None:
-    assert slot_of(now, timedelta(minutes=5)) == slot
+    assert slot_at(now, timedelta(minutes=5)) == slot
 
 
 def test_watchers_started_at_different_moments_share_their_slots(pair: tuple[Watcher, Watcher]) -> None:
     slots = []
     for watcher, seconds in zip(pair, (3, 47), strict=True):
-        tick(watcher.parts, seconds=seconds)
-        watcher.lead()
-        watcher.evaluate(rule(watcher.parts, "accuracy-drop"))
-        slots.append(slot_of(watcher.parts.clock(), MINUTE))
+        tick(watcher.context, seconds=seconds)
+        watcher.renew_leadership()
+        watcher.evaluate(rule(watcher.context, "accuracy-drop"))
+        slots.append(slot_at(watcher.context.clock(), MINUTE))
     assert watcher.lease is not None
-    assert slots[0] == slots[1] == all_evaluations(watcher.parts)[0].slot
-    assert len(all_evaluations(watcher.parts)) == 1
+    assert slots[0] == slots[1] == all_evaluations(watcher.context)[0].slot
+    assert len(all_evaluations(watcher.context)) == 1
 
 
 def test_one_of_two_leads_and_the_other_does_nothing(pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
-    leader.lead()
-    other.lead()
+    leader.renew_leadership()
+    other.renew_leadership()
     assert leader.lease is not None
     assert other.lease is None
-    for job in (other.deliver, other.govern, other.reconcile):
+    for job in (other.dispatch_notices, other.supervise_retrainings, other.reconcile):
         job()
-    other.evaluate(rule(other.parts, "accuracy-drop"))
-    assert all_evaluations(other.parts) == []
+    other.evaluate(rule(other.context, "accuracy-drop"))
+    assert all_evaluations(other.context) == []
 
 
 def test_every_watcher_gives_a_sign_of_life_and_says_whether_it_leads(pair: tuple[Watcher, Watcher]) -> None:
     for watcher in pair:
-        watcher.lead()
-    with pair[0].parts.database.read() as connection:
-        beats = {beat.instance: beat.details["leader"] for beat in leases.alive(connection, pair[0].parts.clock())}
-    assert beats == {pair[0].parts.instance: True, pair[1].parts.instance: False}
+        watcher.renew_leadership()
+    with pair[0].context.database.read() as connection:
+        beats = {
+            beat.instance: beat.details["leader"]
+            for beat in leases.recent_heartbeats(connection, pair[0].context.clock())
+        }
+    assert beats == {pair[0].context.instance: True, pair[1].context.instance: False}
 
 
 def test_who_begins_to_lead_notes_the_rules_once_and_writes_anchors(pair: tuple[Watcher, Watcher]) -> None:
     first, second = pair
     for watcher in (first, second, first):
-        watcher.lead()
-        watcher.anchor()
-    with first.parts.database.read() as connection:
-        assert [entry["action"] for entry in audit_entries.entries(connection)] == ["load-rules", "first"]
-    [anchor] = checkpoints.read(checkpoints.file_of(first.parts), None)
+        watcher.renew_leadership()
+        watcher.write_checkpoint()
+    with first.context.database.read() as connection:
+        assert [entry["action"] for entry in audit_entries.recent_entries(connection)] == ["load-rules", "first"]
+    [anchor] = checkpoints.read_checkpoints(checkpoints.checkpoint_path(first.context), None)
     assert anchor.heads["log"][0] == 2
 
 
 def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
     for _ in range(10):
-        leader.lead()
-        tick(leader.parts, seconds=14)
-        other.lead()
+        leader.renew_leadership()
+        tick(leader.context, seconds=14)
+        other.renew_leadership()
     assert leader.lease is not None
     assert leader.lease.fence == 1
     assert other.lease is None
@@ -117,24 +120,24 @@ def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> Non
 
 def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
-    leader.lead()
+    leader.renew_leadership()
     held = leader.lease
     assert held is not None
     begun = threading.Event()
 
     def renew() -> None:
         begun.set()
-        leader.lead()
+        leader.renew_leadership()
 
     renewal = threading.Thread(target=renew)
-    with leader.parts.database.write() as connection:
-        leases.prove(connection, held)
+    with leader.context.database.write() as connection:
+        leases.require_lease(connection, held)
         renewal.start()
         begun.wait(20)
         time.sleep(0.3)
-        tick(leader.parts, seconds=20)
+        tick(leader.context, seconds=20)
     renewal.join(20)
-    other.lead()
+    other.renew_leadership()
     assert leader.lease == held
     assert other.lease is None
 
@@ -143,44 +146,44 @@ def test_leadership_passes_when_the_leader_stops_renewing_and_its_late_write_is_
     pair: tuple[Watcher, Watcher],
 ) -> None:
     paused, next_one = pair
-    paused.lead()
-    tick(paused.parts, seconds=16)
-    next_one.lead()
+    paused.renew_leadership()
+    tick(paused.context, seconds=16)
+    next_one.renew_leadership()
     assert next_one.lease is not None
     assert next_one.lease.fence == 2
     assert paused.lease is not None  # it does not know yet
     with pytest.raises(FencedError):
-        paused.evaluate(rule(paused.parts, "accuracy-drop"))
+        paused.evaluate(rule(paused.context, "accuracy-drop"))
     with pytest.raises(FencedError):
-        paused.govern()
-    assert all_evaluations(paused.parts) == []
-    paused.lead()
+        paused.supervise_retrainings()
+    assert all_evaluations(paused.context) == []
+    paused.renew_leadership()
     assert paused.lease is None
 
 
 def test_each_slot_is_evaluated_once_whoever_leads(pair: tuple[Watcher, Watcher]) -> None:
-    the_rule = rule(pair[0].parts, "accuracy-drop")
+    the_rule = rule(pair[0].context, "accuracy-drop")
     for minute in range(6):
-        tick(pair[0].parts, minutes=1)
+        tick(pair[0].context, minutes=1)
         for watcher in pair if minute % 2 else pair[::-1]:
-            watcher.lead()
+            watcher.renew_leadership()
             if watcher.lease is not None:
                 watcher.evaluate(the_rule)
                 watcher.evaluate(the_rule)
-    evaluations = all_evaluations(pair[0].parts)
+    evaluations = all_evaluations(pair[0].context)
     assert len(evaluations) == len({evaluation.slot for evaluation in evaluations}) == 6
-    assert {evaluation.evaluated_by for evaluation in evaluations} == {watcher.parts.instance for watcher in pair}
+    assert {evaluation.evaluated_by for evaluation in evaluations} == {watcher.context.instance for watcher in pair}
 
 
 def test_the_leader_sets_the_champion_alias_right(pair: tuple[Watcher, Watcher]) -> None:
     leader = pair[0]
-    leader.lead()
-    leader.parts.catalog.set_alias("digits", "champion", 7)
+    leader.renew_leadership()
+    leader.context.catalog.set_alias("digits", "champion", 7)
     leader.reconcile()
-    assert leader.parts.catalog.alias("digits", "champion") == 1
+    assert leader.context.catalog.alias("digits", "champion") == 1
 
 
-def test_rules_of_another_model_are_refused_at_once(parts: Parts) -> None:
+def test_rules_of_another_model_are_refused_at_once(parts: AppContext) -> None:
     with_rules(parts, RULES.replace("model: digits", "model: letters"))
     with pytest.raises(SettingsError, match=r"'letters' but PLATFORM_PIPELINE is 'digits'"):
         Watcher(parts, counting)
@@ -231,7 +234,7 @@ def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
     return happened()
 
 
-def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: Parts) -> None:
+def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: AppContext) -> None:
     promote(with_rules(parts))
     answer(parts, 18, 12)
     watcher = Watcher(parts, counting)
@@ -239,14 +242,14 @@ def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: P
         assert eventually(lambda: len(all_evaluations(parts)) == 3)
     assert {evaluation.rule for evaluation in all_evaluations(parts)} == {"accuracy-drop", "latency", "class-error"}
     successor = Watcher(another(parts), counting)
-    successor.lead()
+    successor.renew_leadership()
     assert successor.lease is not None
 
 
 def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
-    parts: Parts, caplog: pytest.LogCaptureFixture
+    parts: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = Parts(parts.settings.model_copy(update={"lease_seconds": 0.3}), parts.clock)
+    quick = AppContext(parts.settings.model_copy(update={"lease_seconds": 0.3}), parts.clock)
     flaky, catalog = FlakyDatabase(parts.database), FakeCatalog()
     quick.__dict__.update(database=flaky, catalog=catalog)
     watcher = Watcher(with_rules(quick))
@@ -265,7 +268,7 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
         assert len(caplog.records) - done <= 5
 
 
-def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watcher(parts: Parts) -> None:
+def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watcher(parts: AppContext) -> None:
     own = (
         "  - {name: own, metric: 'python:tests.mlplatform.own_metrics:waits', above: 1, window: 1h, min_samples: 20}\n"
     )
@@ -287,24 +290,24 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
 
 def test_only_the_leader_matches_labels_that_waited_and_removes_what_is_old(pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
-    leader.lead()
-    other.lead()
-    now = leader.parts.clock()
-    late = new_id(lambda: now)
-    write_labels(leader.parts, [Label(late, "4", "audit", "ann", now)], wait=True)
-    recorded(leader.parts.database, prediction(now, prediction_id=late))
-    [old] = recorded(leader.parts.database, prediction(now - timedelta(days=40), seed=1, version=9))
+    leader.renew_leadership()
+    other.renew_leadership()
+    now = leader.context.clock()
+    late = uuid7(lambda: now)
+    record_labels(leader.context, [SubmittedLabel(late, "4", "audit", "ann", now)], wait=True)
+    recorded(leader.context.database, prediction(now, prediction_id=late))
+    [old] = recorded(leader.context.database, prediction(now - timedelta(days=40), seed=1, version=9))
     for watcher in (other, leader):
-        kept = watcher.parts.settings.model_copy(update={"retain_answers_days": 30})
-        object.__setattr__(watcher.parts, "settings", kept)
-    other.match()
-    other.retain()
-    with leader.parts.database.read() as connection:
-        assert pending_labels.count(connection) == 1
-        assert known(connection, [old]) == {old}
-    leader.match()
-    leader.retain()
-    with leader.parts.database.read() as connection:
-        assert pending_labels.count(connection) == 0
-        assert [each.label for each in label_records.of_prediction(connection, late)] == ["4"]
-        assert known(connection, [old]) == set()
+        kept = watcher.context.settings.model_copy(update={"retain_answers_days": 30})
+        object.__setattr__(watcher.context, "settings", kept)
+    other.match_pending_labels()
+    other.apply_retention()
+    with leader.context.database.read() as connection:
+        assert pending_labels.count_pending(connection) == 1
+        assert existing_ids(connection, [old]) == {old}
+    leader.match_pending_labels()
+    leader.apply_retention()
+    with leader.context.database.read() as connection:
+        assert pending_labels.count_pending(connection) == 0
+        assert [each.label for each in label_records.current_labels(connection, late)] == ["4"]
+        assert existing_ids(connection, [old]) == set()

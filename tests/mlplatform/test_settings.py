@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlplatform.errors import SettingsError
-from mlplatform.operations.scaffold import env_example
+from mlplatform.operations.scaffold import render_env_example
 from mlplatform.settings import Settings, load_settings
 
 
@@ -50,7 +50,7 @@ def test_a_receiver_that_cannot_be_is_refused_at_once(monkeypatch: pytest.Monkey
 
 def test_the_example_file_uncommented_is_the_defaults() -> None:
     defaults = load_settings()
-    lines = [line.removeprefix("# ") for line in env_example().splitlines() if line.startswith("# PLATFORM_")]
+    lines = [line.removeprefix("# ") for line in render_env_example().splitlines() if line.startswith("# PLATFORM_")]
     assert len(lines) >= len(Settings.model_fields)
     Path(".env").write_text("\n".join(lines))
     assert load_settings() == defaults

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlplatform.host.clock_steps import ClockSteps, due_slot
+from mlplatform.host.clock_steps import ClockStepDetector, due_slot
 
 EVERY = timedelta(minutes=5)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -15,7 +15,7 @@ class Host:
 
     def __init__(self) -> None:
         self.wall, self.forward = 1000.0, 50.0
-        self.steps = ClockSteps(lambda: self.wall, lambda: self.forward)
+        self.steps = ClockStepDetector(lambda: self.wall, lambda: self.forward)
 
     def pass_time(self, seconds: float, *, step: float = 0.0) -> None:
         self.wall += seconds + step
@@ -26,25 +26,25 @@ def test_time_that_passes_and_a_clock_that_drifts_are_no_steps() -> None:
     host = Host()
     for _ in range(100):
         host.pass_time(1, step=0.05)
-        assert host.steps.look() is None
-    assert not host.steps.within(1e9)
-    assert host.steps.told is None
+        assert host.steps.poll() is None
+    assert not host.steps.stepped_within(1e9)
+    assert host.steps.last_step_text is None
 
 
 @pytest.mark.parametrize(("by", "words"), [(-60, "set back by 60 s"), (7200, "set forward by 7200 s")])
 def test_a_step_is_seen_once_and_told_for_an_hour(by: float, words: str) -> None:
     host = Host()
     host.pass_time(1, step=by)
-    assert host.steps.within(30)
-    step = host.steps.look()
+    assert host.steps.stepped_within(30)
+    step = host.steps.poll()
     assert step is not None
-    assert words in step.words
-    assert host.steps.look() is None
-    assert words in str(host.steps.told)
+    assert words in step.text
+    assert host.steps.poll() is None
+    assert words in str(host.steps.last_step_text)
     host.pass_time(31)
-    assert not host.steps.within(30)
+    assert not host.steps.stepped_within(30)
     host.pass_time(3600)
-    assert host.steps.told is None
+    assert host.steps.last_step_text is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.host.process_environment import provide
+from mlplatform.host.process_environment import fill_environment
 from mlplatform.operations.local_stack import platform_command
 
 ROOT = Path(__file__).parents[2]
@@ -16,25 +16,25 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_number_without_an_entry_is_given_home_and_name(tmp_path: Path) -> None:
     environ: dict[str, str] = {}
-    provide(environ, tmp_path, is_known=lambda: False)
+    fill_environment(environ, tmp_path, user_exists=lambda: False)
     assert environ == {"HOME": str(tmp_path), "USER": f"uid-{os.getuid()}"}
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "USER": "ada"}
-    provide(environ, Path("/elsewhere"), is_known=lambda: False)
+    fill_environment(environ, Path("/elsewhere"), user_exists=lambda: False)
     assert environ == {"HOME": str(tmp_path), "USER": "ada"}
 
 
 def test_a_home_that_cannot_be_written_keeps_no_caches(tmp_path: Path) -> None:
     environ = {"HOME": "/nowhere"}
-    provide(environ, tmp_path, is_known=lambda: True)
+    fill_environment(environ, tmp_path, user_exists=lambda: True)
     assert environ["MPLCONFIGDIR"] == str(tmp_path / "cache" / "matplotlib")
 
 
 def test_where_nothing_else_can_be_written_temporary_files_lie_in_the_platforms_folder(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
-    provide(environ, tmp_path, is_known=lambda: True, has_temporary_folder=lambda: False)
+    fill_environment(environ, tmp_path, user_exists=lambda: True, has_temporary_folder=lambda: False)
     assert environ["TMPDIR"] == str(tmp_path / "tmp")
     assert (tmp_path / "tmp").is_dir()
 

@@ -15,27 +15,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.predictions.prediction_records import Recorded
-from mlplatform.predictions.stored_image import to_png
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.retraining_limits import Limits
-from mlplatform.retraining.worker import Pulse, revision, train, work
+from mlplatform.retraining.retraining_limits import RetrainingLimits
+from mlplatform.retraining.worker import RetrainingHeartbeat, code_revision, run_retraining, train
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from pipelines.data import ImageSet, Split, content_hash
 from pipelines.errors import MissingDataError
-from pipelines.pipeline import Family
+from pipelines.pipeline import Pipeline
 from pipelines.training.training_loop import EpochMetrics
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 
-NO_LIMITS = Limits(timedelta(0), 10)
+NO_LIMITS = RetrainingLimits(timedelta(0), 10)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,23 +47,23 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def family() -> Family:
+def family() -> Pipeline:
     return bars_family(bars_split(32))
 
 
 @pytest.fixture
-def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[Parts]:
+def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform that trains into a registry in memory; which database it has does not matter here."""
     shutil.copy(sqlite_template, tmp_path / "platform.db")
     settings = Settings(_env_file=None, home=tmp_path, heartbeat_seconds=0.05)
-    parts, tracking = Parts(settings, FakeClock()), FakeTracking()
+    parts, tracking = AppContext(settings, FakeClock()), FakeTracking()
     database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
     parts.__dict__.update(database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
     yield parts
     database.close()
 
 
-def claimed(parts: Parts, pipeline: str = "bars") -> retraining_queue.Retraining:
+def claimed(parts: AppContext, pipeline: str = "bars") -> retraining_queue.Retraining:
     """A retraining that "me" has to carry out."""
     with parts.database.write() as connection:
         retraining_queue.request(
@@ -74,7 +74,7 @@ def claimed(parts: Parts, pipeline: str = "bars") -> retraining_queue.Retraining
     return row
 
 
-def now_of(parts: Parts, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
+def now_of(parts: AppContext, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
     with parts.database.read() as connection:
         return retraining_queue.find(connection, row.id)
 
@@ -87,10 +87,10 @@ def eventually(happened: Callable[[], bool]) -> bool:
 
 
 def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
-    shop: Parts, family: Family
+    shop: AppContext, family: Pipeline
 ) -> None:
     row = claimed(shop)
-    assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
     check_first_champion(shop, row)
     again = train(shop, family, "the same again", "ada")
     assert again.promotion is None
@@ -100,7 +100,7 @@ def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_wi
     assert shop.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
 
 
-def check_first_champion(shop: Parts, row: retraining_queue.Retraining) -> None:
+def check_first_champion(shop: AppContext, row: retraining_queue.Retraining) -> None:
     """Row, run and promotion name each other."""
     done, current = now_of(shop, row), promotion_service(shop).current("bars")
     assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
@@ -114,38 +114,38 @@ def check_first_champion(shop: Parts, row: retraining_queue.Retraining) -> None:
     assert (current.kind, current.retraining_id, current.actor) == ("first", row.id, f"retraining/{row.id}")
 
 
-def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: Parts, family: Family) -> None:
+def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: AppContext, family: Pipeline) -> None:
     def gone(_folder: Path | None) -> object:
         raise MissingDataError("/data is not there")
 
     row = claimed(shop)
-    assert work(shop, row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
+    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
     done = now_of(shop, row)
     assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
 
 
-def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: Parts) -> None:
+def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: AppContext) -> None:
     row = claimed(shop, "letters")
-    assert work(shop, row.id, "me") == "failed"
+    assert run_retraining(shop, row.id, "me") == "failed"
     assert (now_of(shop, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
 
 
-def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: Parts, family: Family) -> None:
+def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: AppContext, family: Pipeline) -> None:
     row = claimed(shop)
 
-    def cancelled(_name: str) -> Family:
+    def cancelled(_name: str) -> Pipeline:
         with shop.database.write() as connection:
             retraining_queue.cancel(connection, row.id, "tester", shop.clock())
         return family
 
-    assert work(shop, row.id, "me", cancelled) == "cancelled"
+    assert run_retraining(shop, row.id, "me", cancelled) == "cancelled"
     assert now_of(shop, row).state == "cancelled"
     assert shop.catalog.versions("bars") == ()
     assert isinstance(shop.tracking, FakeTracking)
     assert shop.tracking.runs == []
 
 
-def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop: Parts, family: Family) -> None:
+def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop: AppContext, family: Pipeline) -> None:
     row, cancelled = claimed(shop), threading.Event()
 
     def load(folder: Path | None) -> Split:
@@ -160,7 +160,7 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop
 
     long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
     endless = replace(family, load=load, recipes={"easy": long})
-    assert work(shop, row.id, "me", lambda _name: endless) == "cancelled"
+    assert run_retraining(shop, row.id, "me", lambda _name: endless) == "cancelled"
     assert cancelled.is_set()
     done = now_of(shop, row)
     assert (done.state, done.error) == ("cancelled", "cancelled by tester")
@@ -172,7 +172,7 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop
 class OvertakingCatalog(MemoryCatalog):
     """A registry in which somebody promotes another version while a candidate is registered."""
 
-    parts: Parts
+    parts: AppContext
 
     def register(
         self,
@@ -183,34 +183,39 @@ class OvertakingCatalog(MemoryCatalog):
         description: str = "",
     ) -> int:
         rival = super().register(name, "", "run-0")
-        promotion_service(self.parts).promote(Change(name, rival, None, "first", "somebody", "meanwhile"))
+        promotion_service(self.parts).promote(PromotionRequest(name, rival, None, "first", "somebody", "meanwhile"))
         return super().register(name, model_uri, run_id, tags, description)
 
 
-def answered(parts: Parts, images: ImageSet) -> list[str]:
+def answered(parts: AppContext, images: ImageSet) -> list[str]:
     """Answers on these images."""
     one = prediction()
     rows = [
-        replace(one.prediction, id=new_id(), model_name="bars", image_hash=content_hash(image))
+        replace(one.prediction, id=uuid7(), model_name="bars", image_hash=content_hash(image))
         for image in images.images
     ]
     return recorded(
-        parts.database, *(Recorded(row, to_png(image)) for row, image in zip(rows, images.images, strict=True))
+        parts.database,
+        *(PredictionWithInput(row, encode_png(image)) for row, image in zip(rows, images.images, strict=True)),
     )
 
 
 def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_those_in_doubt(
-    shop: Parts, family: Family
+    shop: AppContext, family: Pipeline
 ) -> None:
     images = draw_bars(30, 9)
     keys = answered(shop, images)
     names = [family.classes[label] for label in images.labels]
-    given = [label_records.Label(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)]
-    given += [label_records.Label(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]]
+    given = [
+        label_records.SubmittedLabel(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)
+    ]
+    given += [
+        label_records.SubmittedLabel(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]
+    ]
     with shop.database.write() as connection:
-        ids = {each.id for each in label_records.add(connection, given, START)}
+        ids = {each.id for each in label_records.insert_labels(connection, given, START)}
     row = claimed(shop)
-    assert work(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
     assert isinstance(shop.tracking, FakeTracking)
     told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
     named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
@@ -221,13 +226,13 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
     assert [item["id"] for item in task.details["predictions"]] == [keys[0]]
 
 
-def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Family) -> None:
+def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, family: Pipeline) -> None:
     assert isinstance(shop.tracking, FakeTracking)
     catalog = OvertakingCatalog(shop.tracking)
     catalog.parts = shop
     shop.__dict__["catalog"] = catalog
     row = claimed(shop)
-    assert work(shop, row.id, "me", lambda _name: family) == "failed"
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "failed"
     assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
     current = promotion_service(shop).current("bars")
     assert current is not None
@@ -235,8 +240,8 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: Parts, family: Fa
 
 
 @contextmanager
-def beating(parts: Parts, row: retraining_queue.Retraining) -> Iterator[Pulse]:
-    pulse = Pulse(parts, row.id, "me")
+def beating(parts: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
+    pulse = RetrainingHeartbeat(parts, row.id, "me")
     pulse.start()
     try:
         yield pulse
@@ -244,15 +249,15 @@ def beating(parts: Parts, row: retraining_queue.Retraining) -> Iterator[Pulse]:
         pulse.close()
 
 
-def test_the_pulse_beats_and_carries_the_progress(shop: Parts) -> None:
+def test_the_pulse_beats_and_carries_the_progress(shop: AppContext) -> None:
     row = claimed(shop)
     with beating(shop, row) as pulse:
-        pulse.epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
+        pulse.report_epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
         assert isinstance(shop.clock, FakeClock)
         later = shop.clock.tick(seconds=10)
         assert eventually(lambda: now_of(shop, row).heartbeat_at == later)
         assert eventually(lambda: now_of(shop, row).progress is not None)
-        assert not pulse.lost.is_set()
+        assert not pulse.ownership_lost.is_set()
     assert now_of(shop, row).progress == {
         "step": "training",
         "epoch": 2,
@@ -261,36 +266,36 @@ def test_the_pulse_beats_and_carries_the_progress(shop: Parts) -> None:
     }
 
 
-def test_before_the_first_epoch_the_progress_names_the_step(shop: Parts) -> None:
+def test_before_the_first_epoch_the_progress_names_the_step(shop: AppContext) -> None:
     row = claimed(shop)
     with beating(shop, row) as pulse:
-        pulse.now("choosing rows")
+        pulse.set_step("choosing rows")
         assert eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
-        pulse.epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
+        pulse.report_epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
         assert eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
 
 
-def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: Parts, family: Family) -> None:
+def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: AppContext, family: Pipeline) -> None:
     def too_much(_folder: Path | None) -> Split:
         raise MemoryError
 
     shop.__dict__["settings"] = shop.settings.model_copy(update={"training_memory_mb": 600})
     row = claimed(shop)
-    assert work(shop, row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
+    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
     assert (now_of(shop, row).error or "").startswith(
         "memory ran out (its limit is 600 MiB, PLATFORM_TRAINING_MEMORY_MB)"
     )
 
 
-def test_the_pulse_notices_that_the_row_was_taken_away(shop: Parts) -> None:
+def test_the_pulse_notices_that_the_row_was_taken_away(shop: AppContext) -> None:
     row = claimed(shop)
     with beating(shop, row) as pulse:
         with shop.database.write() as connection:
             retraining_queue.cancel(connection, row.id, "tester", shop.clock())
-        assert pulse.lost.wait(20)
+        assert pulse.ownership_lost.wait(20)
 
 
-def test_a_retraining_ends_with_the_watcher_that_started_it(shop: Parts) -> None:
+def test_a_retraining_ends_with_the_watcher_that_started_it(shop: AppContext) -> None:
     row = claimed(shop)
     script = (
         "import time; from pathlib import Path; from mlplatform.context import Parts\n"
@@ -305,5 +310,5 @@ def test_a_retraining_ends_with_the_watcher_that_started_it(shop: Parts) -> None
 
 
 def test_the_revision_is_that_of_the_checkout() -> None:
-    found = revision()
+    found = code_revision()
     assert found is None or len(found.removesuffix("-dirty")) == 40

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.channels.transport import MOST_READ, Transport, asked_wait, transport_of
-from mlplatform.alerting.dispatcher import MOST_LEFT, Courier, courier
-from mlplatform.context import Parts
+from mlplatform.alerting.channels.transport import MAX_RESPONSE_BYTES, Transport, create_transport, parse_retry_after
+from mlplatform.alerting.dispatcher import MAX_HUNG_DELIVERIES, OutboxDispatcher, create_dispatcher
+from mlplatform.context import AppContext
 from mlplatform.errors import DeliveryError
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -88,14 +88,14 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"delivery_timeout_seconds": SECONDS})
 
 
-def with_channels(parts: Parts, written: Mapping[str, str]) -> Parts:
+def with_channels(parts: AppContext, written: Mapping[str, str]) -> AppContext:
     """Rules with these channels, and one that nobody is to notice."""
     channels = "\n".join(f"  {name}: {{{text}}}" for name, text in written.items())
     rules = "rules:\n  - {name: r, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 20}\n"
     return with_rules(parts, f"version: 1\nmodel: digits\nchannels:\n{channels}\n{rules}")
 
 
-def post(parts: Parts, channel: str, key: str = "k", severity: str = "critical") -> outbox.Message:
+def post(parts: AppContext, channel: str, key: str = "k", severity: str = "critical") -> outbox.OutboxMessage:
     """Put a small notice into the outbox."""
     kind = parts.rules.channels[channel].type
     payload: dict[str, object] = {"type": kind, "severity": severity, "body": {"blocks": []}}
@@ -104,71 +104,73 @@ def post(parts: Parts, channel: str, key: str = "k", severity: str = "critical")
     if kind == "apprise":
         payload["body"] = {"title": "t", "body": "b", "type": "info"}
     with parts.database.write() as connection:
-        outbox.post(connection, key=key, channel=channel, payload=payload, alert_id=None, now=parts.clock())
+        outbox.enqueue(connection, key=key, channel=channel, payload=payload, alert_id=None, now=parts.clock())
     return next(each for each in notices(parts) if each.idempotency_key == key)
 
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(("behaviour", "channel"), [case[1:] for case in CASES], ids=[f"{c[0]}-{c[2]}" for c in CASES])
-def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(parts: Parts, behaviour: Behaviour, channel: str) -> None:
+def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(
+    parts: AppContext, behaviour: Behaviour, channel: str
+) -> None:
     with peer(behaviour) as (port, stubborn):
         with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
         message = post(parts, "it")
         with pytest.raises(DeliveryError, match=r"no answer within|timeout|Timeout|timed out|no answer \(|longer than"):
-            courier(parts).send(message)
+            create_dispatcher(parts).send(message)
         assert stubborn.cut.wait(30) or not stubborn.connections  # a slow machine may not even get that far
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("channel", ["slack", "webhook", "alertmanager"])
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
-def test_a_receiver_that_took_it_may_drip_its_answer(parts: Parts, channel: str, status: str) -> None:
+def test_a_receiver_that_took_it_may_drip_its_answer(parts: AppContext, channel: str, status: str) -> None:
     head = f"HTTP/1.1 {status}\r\ncontent-length: 999999\r\n\r\n".encode()
     with peer(answering(head)) as (port, _):
         with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
         post(parts, "it")
-        assert courier(parts).round() == {"delivered": 1, "waiting": 0, "failed": 0}
+        assert create_dispatcher(parts).dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
 
 
 @pytest.mark.timeout(60)
-def test_a_receiver_that_refused_it_and_drips_is_quoted(parts: Parts) -> None:
+def test_a_receiver_that_refused_it_and_drips_is_quoted(parts: AppContext) -> None:
     with peer(answering(b"HTTP/1.1 500 No\r\ncontent-length: 999999\r\n\r\nsorry ")) as (port, _):
         with_channels(parts, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="HTTP 500: sorry x"):
-            courier(parts).send(post(parts, "it"))
+            create_dispatcher(parts).send(post(parts, "it"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("head", [b"content-length: 314572800\r\n\r\n", b"content-encoding: gzip\r\n\r\n", b"\r\n"])
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
-def test_no_more_than_a_part_of_an_answer_is_read(parts: Parts, head: bytes, status: bytes) -> None:
+def test_no_more_than_a_part_of_an_answer_is_read(parts: AppContext, head: bytes, status: bytes) -> None:
     with peer(flooding(b"HTTP/1.1 " + status + b"\r\n" + head, b"x" * 65536)) as (port, stubborn):
         with_channels(parts, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
         post(parts, "it")
-        assert courier(parts).round()["delivered"] == (1 if status.startswith(b"2") else 0)
+        assert create_dispatcher(parts).dispatch_due()["delivered"] == (1 if status.startswith(b"2") else 0)
         assert stubborn.cut.wait(20)
-        assert stubborn.sent < 100 * MOST_READ  # what lies in the buffers of both ends included
+        assert stubborn.sent < 100 * MAX_RESPONSE_BYTES  # what lies in the buffers of both ends included
 
 
 @pytest.mark.timeout(90)
-def test_apprise_reads_no_endless_answer_into_this_process(parts: Parts) -> None:
+def test_apprise_reads_no_endless_answer_into_this_process(parts: AppContext) -> None:
     settings = parts.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
-    patient = Parts(settings, parts.clock)
+    patient = AppContext(settings, parts.clock)
     patient.__dict__["database"] = parts.database
     with peer(flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**20)) as (port, stubborn):
         with_channels(patient, {"it": CHANNELS["apprise"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="Apprise"):
-            courier(patient).send(post(patient, "it"))
+            create_dispatcher(patient).send(post(patient, "it"))
         assert stubborn.cut.wait(20)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", [b"220-" + b"x" * 500 + b"\r\n", b"x" * 4096])
-def test_a_mail_server_that_answers_without_end_is_left(parts: Parts, piece: bytes) -> None:
+def test_a_mail_server_that_answers_without_end_is_left(parts: AppContext, piece: bytes) -> None:
     with peer(lambda s, c: s.flood(c, b"", piece)) as (port, stubborn):
         with_channels(parts, {"it": CHANNELS["mail"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="SMTP 127"):
-            courier(parts).send(post(parts, "it"))
+            create_dispatcher(parts).send(post(parts, "it"))
         assert stubborn.cut.wait(20)
 
 
@@ -183,7 +185,7 @@ class Endless:
         self.sent: list[str] = []
         self.arrived = threading.Condition()
 
-    def send(self, message: outbox.Message) -> None:
+    def send(self, message: outbox.OutboxMessage) -> None:
         if message.channel == self.stuck:
             self.released.wait(60)
             raise DeliveryError("too late")
@@ -196,15 +198,15 @@ class Endless:
             return self.arrived.wait_for(lambda: len(self.sent) >= count, 30)
 
 
-def beside(parts: Parts, transport: Endless) -> Courier:
-    return Courier(parts, httpx.Client(), transport)  # type: ignore[arg-type]
+def beside(parts: AppContext, transport: Endless) -> OutboxDispatcher:
+    return OutboxDispatcher(parts, httpx.Client(), transport)  # type: ignore[arg-type]
 
 
 THREE = {name: CHANNELS["slack"].replace("PORT", str(place)) for place, name in enumerate(("stuck", "a", "b"), 1)}
 
 
 @pytest.mark.timeout(90)
-def test_channels_do_not_wait_for_one_that_hangs(parts: Parts) -> None:
+def test_channels_do_not_wait_for_one_that_hangs(parts: AppContext) -> None:
     with_channels(parts, THREE)
     transport = Endless("stuck")
     sender = beside(parts, transport)
@@ -212,27 +214,27 @@ def test_channels_do_not_wait_for_one_that_hangs(parts: Parts) -> None:
         post(parts, "stuck", f"stuck {number}")
     for name in ("a", "b"):
         post(parts, name, name, "info")
-    sender.begin()
+    sender.start_workers()
     assert transport.wait(2)
     post(parts, "a", "critical and later")
     while "critical and later" not in transport.sent:
         tick(parts, seconds=1)
-        sender.begin()
+        sender.start_workers()
     assert [each.state for each in notices(parts) if each.channel == "stuck"] == ["waiting"] * 30
     transport.released.set()
     sender.close(0)
 
 
 @pytest.mark.timeout(90)
-def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(parts: Parts) -> None:
+def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(parts: AppContext) -> None:
     with_channels(parts, THREE)
     transport = Endless("stuck")
     sender = beside(parts, transport)
     message = post(parts, "stuck")
-    for _ in range(MOST_LEFT):
+    for _ in range(MAX_HUNG_DELIVERIES):
         with pytest.raises(DeliveryError, match="no answer within"):
             sender.send(message)
-    with pytest.raises(DeliveryError, match=f"{MOST_LEFT} earlier deliveries still hang"):
+    with pytest.raises(DeliveryError, match=f"{MAX_HUNG_DELIVERIES} earlier deliveries still hang"):
         sender.send(message)
     transport.released.set()
     transport.stuck = ""
@@ -246,15 +248,15 @@ def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(part
 
 
 @pytest.mark.timeout(90)
-def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(parts: Parts) -> None:
+def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(parts: AppContext) -> None:
     with_channels(parts, THREE)
-    patient = Parts(parts.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}), parts.clock)
+    patient = AppContext(parts.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}), parts.clock)
     patient.__dict__.update(database=parts.database)
     with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, stubborn):
         with_channels(patient, {"stuck": CHANNELS["slack"].replace("PORT", str(port))})
         post(patient, "stuck")
-        sender = courier(patient)
-        sender.begin()
+        sender = create_dispatcher(patient)
+        sender.start_workers()
         while not stubborn.sent:
             stubborn.ended.wait(0.01)
         sender.close(0)
@@ -263,19 +265,19 @@ def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(parts: Part
     assert (message.state, message.attempts, message.last_error) == ("waiting", 0, None)
 
 
-def test_what_no_transport_can_send_is_put_off_like_any_other(parts: Parts) -> None:
+def test_what_no_transport_can_send_is_put_off_like_any_other(parts: AppContext) -> None:
     with_channels(parts, THREE)
     message = post(parts, "a")
     with parts.database.write() as connection:
-        outbox.failed(
+        outbox.record_failure(
             connection,
-            outbox.Message(**{**vars(message), "payload": {"type": "slack"}}),
+            outbox.OutboxMessage(**{**vars(message), "payload": {"type": "slack"}}),
             "x",
-            outbox.Patience(9, {"critical": timedelta(1)}),
+            outbox.DeliveryPolicy(9, {"critical": timedelta(1)}),
             parts.clock(),
         )
     tick(parts, minutes=1)
-    assert courier(parts).round() == {"delivered": 0, "waiting": 1, "failed": 0}
+    assert create_dispatcher(parts).dispatch_due() == {"delivered": 0, "waiting": 1, "failed": 0}
     assert notices(parts)[0].last_error == "it cannot be sent: KeyError"
 
 
@@ -302,7 +304,7 @@ def test_what_no_transport_can_send_is_put_off_like_any_other(parts: Parts) -> N
     ],
 )
 def test_a_wait_is_read_in_seconds_or_as_a_date(retry_after: str, date: str, seconds: int | None) -> None:
-    found = asked_wait(retry_after, date, NOW)
+    found = parse_retry_after(retry_after, date, NOW)
     assert found == (None if seconds is None else timedelta(seconds=seconds))
 
 
@@ -319,14 +321,14 @@ class Busy:
         return httpx.Response(self.status, headers=headers)
 
 
-def talks_to(parts: Parts, receiver: Callable[[httpx.Request], httpx.Response]) -> Courier:
-    return Courier(parts, httpx.Client(transport=httpx.MockTransport(receiver)))
+def talks_to(parts: AppContext, receiver: Callable[[httpx.Request], httpx.Response]) -> OutboxDispatcher:
+    return OutboxDispatcher(parts, httpx.Client(transport=httpx.MockTransport(receiver)))
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("kind", ["slack", "webhook", "alertmanager"])
 def test_a_busy_receiver_is_left_alone_as_long_as_it_asks_and_no_try_is_spent(
-    parts: Parts, status: int, kind: str
+    parts: AppContext, status: int, kind: str
 ) -> None:
     with_channels(parts, {"it": CHANNELS[kind].replace("PORT", "1")})
     receiver = Busy(status, "300")
@@ -335,83 +337,85 @@ def test_a_busy_receiver_is_left_alone_as_long_as_it_asks_and_no_try_is_spent(
     post(parts, "it", "second")
     for _ in range(12):
         for _ in range(5):
-            sender.round()
+            sender.dispatch_due()
             tick(parts, seconds=60)
     assert receiver.asked == ["first"] * 12
     assert {each.attempts for each in notices(parts)} == {0}
     receiver.status = 200
-    assert sender.round()["delivered"] == 2
+    assert sender.dispatch_due()["delivered"] == 2
 
 
-def test_another_channel_is_not_held_by_it(parts: Parts) -> None:
+def test_another_channel_is_not_held_by_it(parts: AppContext) -> None:
     with_channels(parts, THREE)
     receiver = Busy(429, "300")
     sender = talks_to(parts, receiver)
     post(parts, "a", "one")
-    sender.round()
+    sender.dispatch_due()
     post(parts, "b", "two")
-    sender.round()
+    sender.dispatch_due()
     assert receiver.asked == ["one", "two"]
 
 
-def test_a_refusal_without_a_wish_and_a_wish_without_a_refusal_are_as_before(parts: Parts) -> None:
+def test_a_refusal_without_a_wish_and_a_wish_without_a_refusal_are_as_before(parts: AppContext) -> None:
     with_channels(parts, THREE)
     receiver = Busy(429, "")
     sender = talks_to(parts, receiver)
     post(parts, "a")
-    sender.round()
+    sender.dispatch_due()
     receiver.status, receiver.retry_after = 500, "300"
     tick(parts, seconds=2)
-    sender.round()
+    sender.dispatch_due()
     [message] = notices(parts)
     assert (message.attempts, message.next_attempt_at) == (2, parts.clock() + timedelta(seconds=4))
 
 
 @pytest.mark.parametrize("severity", ["critical", "warning", "info"])
-def test_an_outage_of_a_day_is_outlived_by_what_is_critical(parts: Parts, severity: str) -> None:
+def test_an_outage_of_a_day_is_outlived_by_what_is_critical(parts: AppContext, severity: str) -> None:
     with_channels(parts, THREE)
     receiver = Busy(500, "")
     sender = talks_to(parts, receiver)
     post(parts, "a", severity=severity)
     for _ in range(26 * 4):
-        sender.round()
+        sender.dispatch_due()
         tick(parts, minutes=15)
     [message] = notices(parts)
     assert message.state == ("waiting" if severity == "critical" else "failed")
     receiver.status = 200
-    assert sender.round()["delivered"] == (severity == "critical")
+    assert sender.dispatch_due()["delivered"] == (severity == "critical")
 
 
 def test_a_clock_set_back_delays_no_notice_and_one_set_forward_gives_none_up(
-    parts: Parts, caplog: pytest.LogCaptureFixture
+    parts: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_channels(parts, THREE)
     receiver = Busy(500, "")
     sender = talks_to(parts, receiver)
     post(parts, "a")
     tick(parts, days=4000)
-    sender.round()
+    sender.dispatch_due()
     assert notices(parts)[0].state == "waiting"
     tick(parts, days=-4000)
-    sender.round()
+    sender.dispatch_due()
     tick(parts, seconds=2)
     receiver.status = 200
-    assert sender.round()["delivered"] == 1
+    assert sender.dispatch_due()["delivered"] == 1
     assert [record.levelname for record in caplog.records if "clock went back" in record.message] == ["WARNING"]
 
 
 @pytest.mark.parametrize("back", [{"seconds": -90}, {"minutes": -10}, {"hours": -2}])
-def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(parts: Parts, back: dict[str, float]) -> None:
+def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(
+    parts: AppContext, back: dict[str, float]
+) -> None:
     with_channels(parts, THREE)
     receiver = Busy(500, "")
     sender = talks_to(parts, receiver)
     post(parts, "a", "before")
-    sender.round()
+    sender.dispatch_due()
     tick(parts, **back)
     post(parts, "b", "after")
-    sender.round()
+    sender.dispatch_due()
     tick(parts, seconds=3)
-    sender.round()
+    sender.dispatch_due()
     assert receiver.asked.count("before") >= 2
     assert "after" in receiver.asked
 
@@ -419,7 +423,9 @@ def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(parts: Pa
 # --- proxies
 
 
-def proxied(parts: Parts, url: str, proxy: str, allowed: tuple[str, ...] = ()) -> tuple[Courier, list[str], list[str]]:
+def proxied(
+    parts: AppContext, url: str, proxy: str, allowed: tuple[str, ...] = ()
+) -> tuple[OutboxDispatcher, list[str], list[str]]:
     """A courier with a proxy in memory: what went directly, and what through it."""
     directly, through = list[str](), list[str]()
 
@@ -431,10 +437,10 @@ def proxied(parts: Parts, url: str, proxy: str, allowed: tuple[str, ...] = ()) -
         return httpx.Client(transport=httpx.MockTransport(take))
 
     settings = parts.settings.model_copy(update={"delivery_proxy": proxy, "allowed_receivers": allowed})
-    made = Parts(settings, parts.clock)
+    made = AppContext(settings, parts.clock)
     made.__dict__.update(database=parts.database)
     with_channels(made, {"it": f'type: slack, url: "{url}"'})
-    return Courier(made, httpx.Client(), Transport(made, taking(directly), taking(through))), directly, through
+    return OutboxDispatcher(made, httpx.Client(), Transport(made, taking(directly), taking(through))), directly, through
 
 
 @pytest.mark.parametrize(
@@ -448,24 +454,24 @@ def proxied(parts: Parts, url: str, proxy: str, allowed: tuple[str, ...] = ()) -
     ],
 )
 def test_with_a_proxy_receivers_that_a_setting_names_are_reached_directly_and_others_through_it(
-    parts: Parts, url: str, allowed: tuple[str, ...], way: str
+    parts: AppContext, url: str, allowed: tuple[str, ...], way: str
 ) -> None:
     sender, directly, through = proxied(parts, url, "http://proxy.invalid:3128", allowed)
-    sender.send(post(sender.parts, "it"))
+    sender.send(post(sender.context, "it"))
     assert (len(directly), len(through)) == ((1, 0) if way == "directly" else (0, 1))
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/x", "http://localhost/x", "http://169.254.169.254/x", "http://127.1/"]
 )
-def test_a_proxy_is_sent_to_no_address_inside(parts: Parts, url: str) -> None:
+def test_a_proxy_is_sent_to_no_address_inside(parts: AppContext, url: str) -> None:
     sender, directly, through = proxied(parts, url, "http://proxy.invalid:3128")
     with pytest.raises(DeliveryError, match="is no public address"):
-        sender.send(post(sender.parts, "it"))
+        sender.send(post(sender.context, "it"))
     assert (directly, through) == ([], [])
 
 
-def test_no_proxy_of_the_environment_sees_a_notice(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_sees_a_notice(parts: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def take(self: Peer, connection: socket.socket) -> None:
         self.request(connection)
         self.send(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
@@ -483,11 +489,11 @@ def test_no_proxy_of_the_environment_sees_a_notice(parts: Parts, monkeypatch: py
         for place, channel in enumerate(HTTP):
             with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
             message = next(each for each in notices(parts) if each.idempotency_key == f"k{place}")
-            transport_of(parts).send(message)
+            create_transport(parts).send(message)
         assert proxy.connections == 0
 
 
-def test_a_notice_names_its_identity_to_every_receiver(parts: Parts) -> None:
+def test_a_notice_names_its_identity_to_every_receiver(parts: AppContext) -> None:
     heard = list[bytes]()
 
     def take(self: Peer, connection: socket.socket) -> None:
@@ -496,6 +502,6 @@ def test_a_notice_names_its_identity_to_every_receiver(parts: Parts) -> None:
 
     with peer(take) as (port, _):
         with_channels(parts, {"it": CHANNELS["alertmanager"].replace("PORT", str(port))})
-        courier(parts).send(post(parts, "it", "identity"))
+        create_dispatcher(parts).send(post(parts, "it", "identity"))
     assert b"idempotency-key: identity" in heard[0].lower()
     assert json.loads(heard[0].partition(b"\r\n\r\n")[2] or b"{}") in ({"blocks": []}, {})

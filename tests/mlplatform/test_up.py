@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from mlplatform.errors import ProcessError, SettingsError
-from mlplatform.host.processes import Child, Fleet, free_port
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
 from mlplatform.operations.local_stack import (
     mlflow_announcement,
-    mlflow_passwords,
+    mlflow_auth_environment,
     mlflow_url,
     platform_command,
     run_platform,
@@ -59,9 +59,9 @@ def test_mlflow_beyond_loopback_warns_unless_it_asks_for_passwords(settings: Set
 
 
 def test_mlflows_passwords_are_refused_while_something_is_missing(settings: Settings, tmp_path: Path) -> None:
-    assert mlflow_passwords(settings, tmp_path, {}) == {}
+    assert mlflow_auth_environment(settings, tmp_path, {}) == {}
     with pytest.raises(SettingsError, match=r"PLATFORM_MLFLOW_AUTH=basic: .*MLFLOW_AUTH_ADMIN_PASSWORD is not set"):
-        mlflow_passwords(settings.model_copy(update={"mlflow_auth": "basic"}), tmp_path, {})
+        mlflow_auth_environment(settings.model_copy(update={"mlflow_auth": "basic"}), tmp_path, {})
     assert not (tmp_path / "mlflow-auth.ini").exists()
 
 
@@ -71,17 +71,17 @@ def test_an_mlflow_elsewhere_contradicts_up(monkeypatch: pytest.MonkeyPatch) -> 
         run_platform(as_json=False)
 
 
-class FailingFleet(Fleet):
+class FailingFleet(ProcessGroup):
     """Children that end at once, and what they were asked to be."""
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
         return super().start(name, ["sh", "-c", f"echo {name} has no luck; exit 1"], env)
 
 
 def test_a_process_that_ends_at_once_stops_the_others(tmp_path: Path) -> None:
     with FailingFleet(tmp_path / "logs") as fleet, pytest.raises(ProcessError, match="mlflow has no luck"):
         start_platform(fleet, Settings(), {})
-    assert fleet.children == []
+    assert fleet.processes == []
 
 
 @pytest.fixture

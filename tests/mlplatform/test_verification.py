@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 
 from mlplatform.audit import audit_entries, hash_chain
-from mlplatform.audit.checkpoints import Anchor
-from mlplatform.audit.verification import Report, verify
-from mlplatform.predictions.prediction_records import record
+from mlplatform.audit.checkpoints import Checkpoint
+from mlplatform.audit.verification import VerificationReport, verify_audit_log
+from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.store.database import Database
-from mlplatform.store.tables.auth import audit_batches, audit_chains
+from mlplatform.store.tables.auth import hash_chain_heads, prediction_attestations
 from mlplatform.store.tables.core import audit_log, images, predictions
 from tests.mlplatform.conftest import START, prediction
 from tests.mlplatform.store.conftest import together
@@ -25,7 +25,7 @@ def written(database: Database) -> Database:
     with database.write() as connection:
         for number in range(ENTRIES):
             details = {"reason": "ü", "number": number, "nested": {"b": [1.5, None], "a": True}}
-            audit_entries.note(
+            audit_entries.append(
                 connection, "ada", "promote", f"digits/{number}", START + timedelta(seconds=number), details
             )
     for turn in range(3):
@@ -33,13 +33,13 @@ def written(database: Database) -> Database:
             at = START + timedelta(minutes=turn)
             rows = [prediction(at, seed=seed, prediction_id=f"{server}-{turn}-{seed}") for seed in range(PER_BATCH)]
             with database.write() as connection:
-                record(connection, rows, server)
-                record(connection, rows, server)  # a repetition changes nothing
+                insert_predictions(connection, rows, server)
+                insert_predictions(connection, rows, server)  # a repetition changes nothing
     return database
 
 
-def faults(database: Database, *anchors: Anchor, signed: bool = False) -> list[str]:
-    return verify(database, anchors, signed=signed).faults
+def faults(database: Database, *anchors: Checkpoint, signed: bool = False) -> list[str]:
+    return verify_audit_log(database, anchors, signed=signed).faults
 
 
 def spoil(database: Database, *statements: object) -> list[str]:
@@ -50,23 +50,25 @@ def spoil(database: Database, *statements: object) -> list[str]:
     return faults(database)
 
 
-def heads(database: Database) -> Anchor:
+def heads(database: Database) -> Checkpoint:
     with database.read() as connection:
-        return Anchor(
-            "then", {head.name: (head.number, head.hash) for head in hash_chain.heads(connection)}, proved=True
+        return Checkpoint(
+            "then",
+            {head.name: (head.number, head.hash) for head in hash_chain.list_heads(connection)},
+            authenticated=True,
         )
 
 
 def test_what_was_written_is_sound(written: Database) -> None:
-    report = verify(written, [heads(written)], signed=True)
+    report = verify_audit_log(written, [heads(written)], signed=True)
     assert report.faults == []
     assert (report.entries, report.batches, report.answers, report.anchored) == (ENTRIES + 2, 6, 18, 3)
-    assert (report.erased, report.unchained, report.sound) == (0, 0, True)
+    assert (report.erased, report.unchained, report.ok) == (0, 0, True)
     assert report.text.endswith("sound")
 
 
 def test_nothing_at_all_is_sound(database: Database) -> None:
-    assert verify(database) == Report()
+    assert verify_audit_log(database) == VerificationReport()
 
 
 @pytest.mark.parametrize(
@@ -89,8 +91,8 @@ def test_an_entry_that_was_changed_and_hashed_again_is_found_by_the_next(written
     with written.read() as connection:
         rows = {row.number: row for row in connection.execute(select(audit_log))}
     third = rows[3]
-    forged = audit_entries.Entry(third.at, "eve", third.action, third.subject, third.details)
-    hashed = hash_chain.link(rows[2].hash, forged.content(3))
+    forged = audit_entries.AuditEntry(third.at, "eve", third.action, third.subject, third.details)
+    hashed = hash_chain.next_hash(rows[2].hash, forged.hash_content(3))
     [found] = spoil(written, update(audit_log).where(audit_log.c.number == 3).values(actor="eve", hash=hashed))
     assert found.startswith("audit log: entry 4 (")
 
@@ -133,9 +135,9 @@ def test_an_end_that_was_cut_off_with_its_head_is_found_by_an_anchor(written: Da
     with written.write() as connection:
         connection.execute(delete(audit_log).where(audit_log.c.number == ENTRIES + 2))
         last = connection.execute(select(audit_log).where(audit_log.c.number == ENTRIES + 1)).one()
-        hash_chain.move(connection, hash_chain.Head(hash_chain.LOG, ENTRIES + 1, last.hash), START)
-        connection.execute(delete(audit_batches).where(audit_batches.c.chain == "two"))
-        connection.execute(delete(audit_chains).where(audit_chains.c.name == "two"))
+        hash_chain.set_head(connection, hash_chain.ChainHead(hash_chain.LOG_CHAIN, ENTRIES + 1, last.hash), START)
+        connection.execute(delete(prediction_attestations).where(prediction_attestations.c.chain == "two"))
+        connection.execute(delete(hash_chain_heads).where(hash_chain_heads.c.name == "two"))
         connection.execute(delete(predictions).where(predictions.c.id.like("two-%")))
     assert faults(written) == []
     found = faults(written, anchor)
@@ -148,11 +150,11 @@ def test_an_end_that_was_cut_off_with_its_head_is_found_by_an_anchor(written: Da
 def test_a_chain_that_was_made_anew_is_found_by_an_anchor(written: Database) -> None:
     anchor = heads(written)
     with written.write() as connection:
-        entries = [kept.entry for kept in audit_entries.chain(connection)]
+        entries = [kept.entry for kept in audit_entries.iter_entries(connection)]
         connection.execute(delete(audit_log))
-        connection.execute(delete(audit_chains).where(audit_chains.c.name == hash_chain.LOG))
+        connection.execute(delete(hash_chain_heads).where(hash_chain_heads.c.name == hash_chain.LOG_CHAIN))
         for entry in entries:
-            audit_entries.note(
+            audit_entries.append(
                 connection, entry.actor.replace("ada", "eve"), entry.action, entry.subject, entry.at, entry.details
             )
     assert faults(written) == []
@@ -162,7 +164,7 @@ def test_a_chain_that_was_made_anew_is_found_by_an_anchor(written: Database) -> 
 
 
 def test_an_anchor_that_the_key_does_not_vouch_for_is_named(written: Database) -> None:
-    forged = Anchor("then", heads(written).heads, proved=False)
+    forged = Checkpoint("then", heads(written).heads, authenticated=False)
     assert faults(written, forged) == []
     assert len(faults(written, forged, signed=True)) == 3
 
@@ -192,12 +194,12 @@ def test_a_prediction_that_was_removed_is_named_unless_the_log_says_so(written: 
     gone = delete(predictions).where(predictions.c.id.in_(("one-0-0", "two-2-1")))
     assert len(spoil(written, gone)) == 2
     with written.write() as connection:
-        audit_entries.erased(connection, "ada", START, ids=["one-0-0"])
+        audit_entries.record_erasure(connection, "ada", START, ids=["one-0-0"])
     assert faults(written) == ["prediction two-2-1 was removed (chain two, batch 3)"]
     with written.write() as connection:
-        audit_entries.erased(connection, "retention", START, before=START + timedelta(minutes=2, seconds=1))
-    report = verify(written)
-    assert (report.sound, report.erased, report.answers) == (True, 2, 16)
+        audit_entries.record_erasure(connection, "retention", START, before=START + timedelta(minutes=2, seconds=1))
+    report = verify_audit_log(written)
+    assert (report.ok, report.erased, report.answers) == (True, 2, 16)
 
 
 def test_a_prediction_that_no_server_recorded_is_named(written: Database) -> None:
@@ -208,27 +210,30 @@ def test_a_prediction_that_no_server_recorded_is_named(written: Database) -> Non
 
 
 def test_a_batch_that_was_removed_or_changed_is_named(written: Database) -> None:
-    one = audit_batches.c.chain == "one"
-    found = spoil(written, delete(audit_batches).where(one, audit_batches.c.number == 2))
+    one = prediction_attestations.c.chain == "one"
+    found = spoil(written, delete(prediction_attestations).where(one, prediction_attestations.c.number == 2))
     assert found[0] == "chain one: batch 2 was removed"
     assert all("recorded by no server" in each for each in found[1:])
     assert len(found) == 1 + PER_BATCH
-    found = spoil(written, update(audit_batches).where(one, audit_batches.c.number == 3).values(leaves=b"spoilt"))
+    found = spoil(
+        written,
+        update(prediction_attestations).where(one, prediction_attestations.c.number == 3).values(leaves=b"spoilt"),
+    )
     assert any("batch 2 was removed" in each for each in found)
 
 
 def test_a_chain_that_is_gone_with_its_head_is_missed_by_its_birth(written: Database) -> None:
     found = spoil(
         written,
-        delete(audit_batches).where(audit_batches.c.chain == "two"),
-        delete(audit_chains).where(audit_chains.c.name == "two"),
+        delete(prediction_attestations).where(prediction_attestations.c.chain == "two"),
+        delete(hash_chain_heads).where(hash_chain_heads.c.name == "two"),
     )
     assert found[0] == "chain two: its birth is in the audit log, and all its batches are gone"
 
 
 def test_a_head_alone_is_no_chain(written: Database) -> None:
     head = {"name": "ghost", "number": 4, "hash": "0" * 64, "at": START}
-    assert spoil(written, insert(audit_chains).values(head)) == ["chain ghost: it has a head and no batches"]
+    assert spoil(written, insert(hash_chain_heads).values(head)) == ["chain ghost: it has a head and no batches"]
 
 
 def test_many_writers_at_once_leave_one_chain(database: Database) -> None:
@@ -236,12 +241,12 @@ def test_many_writers_at_once_leave_one_chain(database: Database) -> None:
         def note() -> None:
             for number in range(10):
                 with database.write() as connection:
-                    audit_entries.note(connection, name, "look", f"clock/{number}", START)
-                    record(connection, [prediction(prediction_id=f"{name}-{number}", seed=number)], name)
+                    audit_entries.append(connection, name, "look", f"clock/{number}", START)
+                    insert_predictions(connection, [prediction(prediction_id=f"{name}-{number}", seed=number)], name)
 
         return note
 
     assert together(*(noting(name) for name in "abcd")) == [None] * 4
-    report = verify(database)
+    report = verify_audit_log(database)
     assert report.faults == []
     assert (report.entries, report.batches) == (44, 40)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.operations import queries
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
-from mlplatform.serialization import plain
+from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database
 from registry.errors import RegistryUnavailableError
@@ -51,33 +51,33 @@ def promoted(database: Database, *versions: int) -> None:
 
 def test_plain_values_are_what_json_has() -> None:
     value = {
-        1: label_records.Accepted("a", "p", "late"),
+        1: label_records.FeedbackReceipt("a", "p", "late"),
         "at": datetime(2026, 1, 1, tzinfo=UTC),
         "more": (1, 2.5, None, True, "text", ["x"]),
     }
-    assert plain(value) == {
+    assert to_jsonable(value) == {
         "1": {"id": "a", "prediction_id": "p", "outcome": "late"},
         "at": "2026-01-01T00:00:00+00:00",
         "more": [1, 2.5, None, True, "text", ["x"]],
     }
 
 
-def test_a_prediction_is_shown_with_its_classes_and_current_labels(parts: Parts, database: Database) -> None:
+def test_a_prediction_is_shown_with_its_classes_and_current_labels(parts: AppContext, database: Database) -> None:
     [one] = recorded(database, prediction(label="7", confidence=0.8))
     with database.write() as connection:
         for name, hours in (("1", 1), ("2", 2)):
-            given = label_records.Label(one, name, "audit", "ann", START + timedelta(hours=hours))
-            label_records.add(connection, [given], START)
-    shown = queries.prediction(parts, one)
+            given = label_records.SubmittedLabel(one, name, "audit", "ann", START + timedelta(hours=hours))
+            label_records.insert_labels(connection, [given], START)
+    shown = queries.load_prediction(parts, one)
     assert (shown.id, shown.label, shown.model.version, shown.client_id) == (one, "7", 1, "client")
     assert shown.probabilities["7"] == 0.8
     assert tuple(shown.probabilities) == tuple("0123456789")
     assert [(item.label, item.source) for item in shown.labels] == [("2", "audit")]
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        queries.prediction(parts, "nobody")
+        queries.load_prediction(parts, "nobody")
 
 
-def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, database: Database) -> None:
+def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: AppContext, database: Database) -> None:
     folder = parts.settings.home / "reports"
     (folder / "deeper").mkdir(parents=True)
     for path in (folder / "r.html", folder / "deeper" / "r.html", parts.settings.home / "secret"):
@@ -98,24 +98,24 @@ def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: Parts, dat
             for number, (name, path) in enumerate(paths.items())
         ),
     )
-    assert queries.report(parts, "kept") == folder / "r.html"
+    assert queries.find_report(parts, "kept") == folder / "r.html"
     for name in ("none", "gone", "deeper", "outside", "link"):
         with pytest.raises(NotFoundError, match="keeps no report"):
-            queries.report(parts, name)
+            queries.find_report(parts, name)
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        queries.report(parts, "nobody")
+        queries.find_report(parts, "nobody")
 
 
 def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
-    parts: Parts, database: Database, catalog: FakeCatalog
+    parts: AppContext, database: Database, catalog: FakeCatalog
 ) -> None:
     empty: dict[str, Any] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
-    assert queries.models(parts) == empty
+    assert queries.model_overview(parts) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)
     catalog.add("letters", 1)
     promoted(database, 1, 2)
-    shown = queries.models(parts)
+    shown = queries.model_overview(parts)
     assert json.loads(json.dumps(shown)) == shown
     assert shown["champion"] == 2
     assert [(item["version"], item["has_card"], item["tags"]) for item in shown["versions"]] == [
@@ -126,14 +126,14 @@ def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a
     assert [(item["from_version"], item["to_version"]) for item in shown["promotions"]] == [(1, 2), (None, 1)]
 
 
-def test_models_without_a_registry_is_the_registrys_error(parts: Parts, catalog: FakeCatalog) -> None:
+def test_models_without_a_registry_is_the_registrys_error(parts: AppContext, catalog: FakeCatalog) -> None:
     catalog.away = RegistryUnavailableError("away")
     with pytest.raises(RegistryUnavailableError):
-        queries.models(parts)
+        queries.model_overview(parts)
 
 
-def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
-    assert queries.status(parts) == {
+def test_the_status_of_an_empty_platform_is_empty(parts: AppContext) -> None:
+    assert queries.platform_status(parts) == {
         "model": "digits",
         "champion": None,
         "probation": None,
@@ -156,7 +156,7 @@ def test_the_status_of_an_empty_platform_is_empty(parts: Parts) -> None:
 
 
 def test_the_status_shows_who_lives_what_serves_and_what_is_open(
-    parts: Parts, database: Database, clock: FakeClock
+    parts: AppContext, database: Database, clock: FakeClock
 ) -> None:
     recorded(database, prediction(), prediction(seed=1))
     promoted(database, 1, 2)
@@ -164,13 +164,13 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     evaluated(database, evaluation("a"), evaluation("b", at=later), evaluation("c", rule="latency"))
     with database.write() as connection:
         leases.acquire(connection, "watcher:digits", "host:1", timedelta(seconds=15), START)
-        leases.beat(connection, "watcher", "host:1", START, {})
-        leases.beat(connection, "api", "host:2", START - timedelta(minutes=1), {})
+        leases.record_heartbeat(connection, "watcher", "host:1", START, {})
+        leases.record_heartbeat(connection, "api", "host:2", START - timedelta(minutes=1), {})
         queued, _ = retraining_queue.request(
             connection, pipeline="digits", reason="why", trigger="manual", requested_by="ann", now=START
         )
         task = tasks.open_task(connection, "label-audit", "digits", {}, START)
-    shown = queries.status(parts)
+    shown = queries.platform_status(parts)
     assert json.loads(json.dumps(shown)) == shown
     assert (shown["champion"], shown["leader"]) == (2, "host:1")
     assert [item["instance"] for item in shown["processes"]] == ["host:1"]
@@ -179,38 +179,40 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     assert [item["id"] for item in shown["retrainings"]] == [queued]
     assert [item["id"] for item in shown["tasks"]] == [task]
     clock.tick(seconds=20)
-    assert queries.status(parts)["leader"] is None
+    assert queries.platform_status(parts)["leader"] is None
 
 
 def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
-    parts: Parts, database: Database, clock: FakeClock
+    parts: AppContext, database: Database, clock: FakeClock
 ) -> None:
     host = parts.instance.partition(":")[0]
     with database.write() as connection:
-        leases.beat(connection, "watcher", f"{host}:1:a", START, {})
-        leases.beat(connection, "watcher", f"{host}:2:b", START - timedelta(minutes=1), {})
-        leases.beat(connection, "watcher", "elsewhere:1:c", START, {})
-        leases.beat(connection, "api", f"{host}:3:d", START, {})
-    assert queries.watchers_here(parts) == [f"{host}:1:a"]
+        leases.record_heartbeat(connection, "watcher", f"{host}:1:a", START, {})
+        leases.record_heartbeat(connection, "watcher", f"{host}:2:b", START - timedelta(minutes=1), {})
+        leases.record_heartbeat(connection, "watcher", "elsewhere:1:c", START, {})
+        leases.record_heartbeat(connection, "api", f"{host}:3:d", START, {})
+    assert queries.local_watchers(parts) == [f"{host}:1:a"]
     clock.tick(minutes=1)
-    assert queries.watchers_here(parts) == []
+    assert queries.local_watchers(parts) == []
 
 
 def test_signs_of_life_from_before_the_clock_was_set_back_prove_no_life_and_are_a_fault_of_the_clock(
-    parts: Parts, clock: FakeClock
+    parts: AppContext, clock: FakeClock
 ) -> None:
     host = parts.instance.partition(":")[0]
     with parts.database.write() as connection:
-        leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": None})
+        leases.record_heartbeat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": None})
     assert queries.clock_faults(parts) == []
     clock.tick(hours=-2)
-    assert queries.watchers_here(parts) == []
+    assert queries.local_watchers(parts) == []
     [fault] = queries.clock_faults(parts)
     assert "7200 s from now" in fault
     assert "NTP" in fault
     with parts.database.write() as connection:
-        leases.beat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": "the clock was set back"})
-    assert queries.watchers_here(parts) == [f"{host}:1:a"]
+        leases.record_heartbeat(
+            connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": "the clock was set back"}
+        )
+    assert queries.local_watchers(parts) == [f"{host}:1:a"]
     assert queries.clock_faults(parts) == [
         f"watcher {host}:1:a: the clock was set back; let all hosts keep time by NTP"
     ]

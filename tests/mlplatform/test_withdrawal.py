@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue, unfinished_runs
-from mlplatform.retraining.supervisor import Governor
-from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw
-from mlplatform.retraining.worker import Pulse, work
+from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
+from mlplatform.retraining.worker import RetrainingHeartbeat, run_retraining
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from pipelines.data import Split
-from pipelines.pipeline import Family
-from registry.catalog import BEFORE_TAG
+from pipelines.pipeline import Pipeline
+from registry.catalog import PREVIOUS_CHALLENGER_TAG
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.loop_world import RULES, with_rules
@@ -118,8 +118,8 @@ class SteppedTracking(FakeTracking):
 class Shop:
     """A platform that trains into a registry in memory, with an earlier challenger in it."""
 
-    parts: Parts
-    family: Family
+    parts: AppContext
+    family: Pipeline
     catalog: SteppedCatalog
     tracking: SteppedTracking
     seen: list[str] = field(default_factory=list)
@@ -156,7 +156,7 @@ def shop(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
     settings = Settings(
         _env_file=None, home=tmp_path, heartbeat_seconds=0.05, alerts_file=tmp_path / "alerts.yaml", pipeline="digits"
     )
-    parts, tracking = Parts(settings, FakeClock()), SteppedTracking()
+    parts, tracking = AppContext(settings, FakeClock()), SteppedTracking()
     catalog = SteppedCatalog(tracking)
     catalog.register("bars", "", "run-0")
     catalog.set_alias("bars", "challenger", 1)
@@ -175,13 +175,13 @@ UNTOUCHED = ({1}, {"challenger": 1})
 def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
     row = claimed(shop.parts)
     shop.at(step, lambda: shop.cancel(row))
-    assert work(shop.parts, row.id, "me", lambda _name: shop.family) == "cancelled"
+    assert run_retraining(shop.parts, row.id, "me", lambda _name: shop.family) == "cancelled"
     assert step in shop.seen
     assert now_of(shop.parts, row).state == "cancelled"
     assert shop.registered == UNTOUCHED
     with shop.parts.database.read() as connection:
-        assert promotion_history.latest(connection, "bars") is None
-        assert promotion_history.of_retraining(connection, row.id) is None
+        assert promotion_history.latest_promotion(connection, "bars") is None
+        assert promotion_history.find_by_retraining(connection, row.id) is None
 
 
 @pytest.mark.parametrize("step", ["registered", "aliased"])
@@ -194,18 +194,18 @@ def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_wa
 
     shop.at(step, killed)
     with pytest.raises(KilledError):
-        work(shop.parts, row.id, "me", lambda _name: shop.family)
+        run_retraining(shop.parts, row.id, "me", lambda _name: shop.family)
     assert shop.registered[0] == {1, 2}
     shop.cancel(row)
     with shop.parts.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
     assert lease is not None
     shop.at("", lambda: None)
-    Governor(shop.parts).round(lease)
+    RetrainingSupervisor(shop.parts).tick(lease)
     assert shop.registered == UNTOUCHED
     with shop.parts.database.read() as connection:
-        assert unfinished_runs.unfinished(connection, "bars", START) == []
-        [entry] = [each for each in audit_entries.entries(connection) if each["action"] == "withdraw"]
+        assert unfinished_runs.interrupted_retrainings(connection, "bars", START) == []
+        [entry] = [each for each in audit_entries.recent_entries(connection) if each["action"] == "withdraw"]
     assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
 
 
@@ -219,42 +219,42 @@ def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
 def abandoned(shop: Shop) -> retraining_queue.Retraining:
     row = claimed(shop.parts)
     with shop.parts.database.write() as connection:
-        retraining_queue.note_run(connection, row.id, "me", "run-9")
-        retraining_queue.hand_back(connection, row.id, "me", shop.parts.clock())
+        retraining_queue.record_run(connection, row.id, "me", "run-9")
+        retraining_queue.requeue_interrupted(connection, row.id, "me", shop.parts.clock())
     return now_of(shop.parts, row)
 
 
 def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    assert withdraw(shop.parts, row, "watcher") == [version]
+    assert withdraw_versions(shop.parts, row, "watcher") == [version]
     assert shop.registered == ({1}, {})
-    assert withdraw(shop.parts, row, "watcher") == []
+    assert withdraw_versions(shop.parts, row, "watcher") == []
 
 
 def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
     row = abandoned(shop)
-    made_by(shop, row, **{BEFORE_TAG: "1"})
-    withdraw(shop.parts, row, "watcher")
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(shop.parts, row, "watcher")
     assert shop.registered == UNTOUCHED
-    promotion_service(shop.parts).promote(Change("bars", 1, None, "first", "ann", "r"))
-    made_by(shop, row, **{BEFORE_TAG: "1"})
-    withdraw(shop.parts, row, "watcher")
+    promotion_service(shop.parts).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(shop.parts, row, "watcher")
     assert shop.registered == ({1}, {"champion": 1})
 
 
 def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    promotion_service(shop.parts).promote(Change("bars", version, None, "first", "ann", "by hand"))
-    assert withdraw(shop.parts, row, "watcher") == []
+    promotion_service(shop.parts).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
+    assert withdraw_versions(shop.parts, row, "watcher") == []
     assert version in shop.catalog.held
 
 
 def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
     with_rules(shop.parts, RULES.replace("model: digits", "model: bars"))
     row = abandoned(shop)
-    made_by(shop, row, **{BEFORE_TAG: "1"})
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
 
     def away() -> None:
         raise RegistryUnavailableError("MLflow is away")
@@ -264,38 +264,38 @@ def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
         with_cancelled_rerun(connection)
     assert lease is not None
-    Governor(shop.parts).round(lease)
+    RetrainingSupervisor(shop.parts).tick(lease)
     assert 2 in shop.catalog.held
-    Governor(shop.parts).round(lease)  # the next watcher
+    RetrainingSupervisor(shop.parts).tick(lease)  # the next watcher
     assert shop.registered == UNTOUCHED
 
 
 def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
-    queued = retraining_queue.queued(connection, "bars")
+    queued = retraining_queue.find_queued(connection, "bars")
     assert queued is not None
     retraining_queue.cancel(connection, queued.id, "ann", START)
 
 
 def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
     row = claimed(shop.parts)
-    pulse = Pulse(shop.parts, row.id, "me")
-    assert pulse.is_wanted()
-    assert not Pulse(shop.parts, row.id, "somebody").is_wanted()
+    pulse = RetrainingHeartbeat(shop.parts, row.id, "me")
+    assert pulse.owns_retraining()
+    assert not RetrainingHeartbeat(shop.parts, row.id, "somebody").owns_retraining()
     shop.cancel(row)
-    assert not pulse.is_wanted()
-    assert pulse.lost.is_set()
+    assert not pulse.owns_retraining()
+    assert pulse.ownership_lost.is_set()
 
 
 def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
     row = claimed(shop.parts)
-    change = Change("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
+    change = PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
     shop.cancel(row)
     with pytest.raises(FencedError):
         promotion_service(shop.parts).promote(change)
     assert shop.registered == UNTOUCHED
     other = claimed(shop.parts)
     promotion_service(shop.parts).promote(
-        Change("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
+        PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
     )
     with pytest.raises(ConflictError, match="has promoted its candidate"):
         shop.cancel(other)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from mlplatform.alerting import evaluations, outbox
-from mlplatform.alerting.dispatcher import Courier
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.alerting.dispatcher import OutboxDispatcher
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.retraining_limits import RetrainingLimits
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.loop_world import all_alerts, promote, tick, with_rules
 
@@ -44,7 +44,7 @@ BREAKS = (120, 250)
 class Year:
     """The world outside: what the serving version gets wrong, and who receives notices."""
 
-    parts: Parts
+    parts: AppContext
     rng: np.random.Generator
     version: int = 1
     learnt: int = 0
@@ -67,9 +67,12 @@ class Year:
         ]
         truths = [str((int(row.prediction.label) - int(bad)) % 10) for row, bad in zip(rows, wrong, strict=True)]
         ids = recorded(self.parts.database, *rows)
-        given = [label_records.Label(key, truth, "delayed", "t", now) for key, truth in zip(ids, truths, strict=True)]
+        given = [
+            label_records.SubmittedLabel(key, truth, "delayed", "t", now)
+            for key, truth in zip(ids, truths, strict=True)
+        ]
         with self.parts.database.write() as connection:
-            label_records.add(connection, given, now)
+            label_records.insert_labels(connection, given, now)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """A receiver that refuses every second message."""
@@ -82,8 +85,8 @@ class Year:
 
     def retrain(self) -> None:
         """What the governor's children would do: a training on new labels, which learns the world as it is."""
-        config, owner = self.parts.rules.retraining, new_id()
-        limits = Limits(config.cooldown, config.daily_cap)
+        config, owner = self.parts.rules.retraining, uuid7()
+        limits = RetrainingLimits(config.cooldown, config.daily_cap)
         with self.parts.database.write() as connection:
             row = retraining_queue.claim(connection, "digits", owner, limits, self.parts.clock())
         if row is None:
@@ -105,12 +108,12 @@ class Year:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_year_goes_by(parts: Parts, seed: int) -> None:
+def test_a_year_goes_by(parts: AppContext, seed: int) -> None:
     if parts.database.is_sqlite is False and seed > 1:
         pytest.skip("one year on PostgreSQL is enough")
     promote(with_rules(parts, RULES))
     year = Year(parts, np.random.default_rng(seed))
-    courier = Courier(parts, httpx.Client(transport=httpx.MockTransport(year.answer)))
+    courier = OutboxDispatcher(parts, httpx.Client(transport=httpx.MockTransport(year.answer)))
     days_fired: list[int] = []
     while year.day < 365:
         tick(parts, days=1)
@@ -119,15 +122,15 @@ def test_a_year_goes_by(parts: Parts, seed: int) -> None:
         year.traffic()
         for rule in parts.rules.rules:
             before = {alert.id for alert in all_alerts(parts)}
-            turn(parts, rule, slot_of(parts.clock(), EVERY))
-            turn(parts, rule, slot_of(parts.clock(), EVERY))
+            evaluate(parts, rule, slot_at(parts.clock(), EVERY))
+            evaluate(parts, rule, slot_at(parts.clock(), EVERY))
             fresh = [alert for alert in all_alerts(parts) if alert.id not in before]
             days_fired += [year.day for alert in fresh if alert.rule == "accuracy-drop"]
-        courier.round()
+        courier.dispatch_due()
         year.retrain()
     for _ in range(10):
         tick(parts, hours=6)
-        courier.round()
+        courier.dispatch_due()
 
     with parts.database.read() as connection:
         made = evaluations.recent(connection, limit=100_000)
@@ -142,7 +145,7 @@ def test_a_year_goes_by(parts: Parts, seed: int) -> None:
     assert len(false_alarms) <= 4, "one per 90 days is tolerated"
     assert year.learnt == 2
     with parts.database.read() as connection:
-        messages = outbox.recent(connection, limit=10_000)
+        messages = outbox.recent_messages(connection, limit=10_000)
         rows = retraining_queue.recent(connection, limit=1000)
     assert year.refused > 0
     assert {message.state for message in messages} == {"delivered"}

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from monitors.decisions.finding import Finding, State
+from monitors.decisions.finding import Finding, FindingState
 from monitors.rules.alerts_config import Rule, Source
-from monitors.rules.metric_catalog import KINDS
+from monitors.rules.metric_catalog import METRICS
 from monitors.windows.window import Baseline, HostLatency, Row, Window
-from monitors.windows.window_counts import LabelCount, Tally, latency_bin
+from monitors.windows.window_counts import LabelCount, WindowCounts, latency_bin
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGITS = tuple("0123456789")
-WRITTEN = {metric: kind.example.split('"')[1] for metric, kind in KINDS.items()}
+WRITTEN = {metric: kind.example.split('"')[1] for metric, kind in METRICS.items()}
 
 
 def rule(metric: str = "accuracy_drop", /, **written: object) -> Rule:
@@ -32,13 +32,13 @@ def window(rows: Sequence[Row], classes: tuple[str, ...] = DIGITS, version: int 
     return Window("digits", version, classes, NOON, NOON + timedelta(days=1), tuple(rows))
 
 
-def tally(rows: Sequence[Row], classes: tuple[str, ...] = DIGITS, version: int = 3) -> Tally:
+def tally(rows: Sequence[Row], classes: tuple[str, ...] = DIGITS, version: int = 3) -> WindowCounts:
     """The same rows counted."""
     cells = Counter((r.truth_source, r.truth, r.label) for r in rows if r.truth is not None)
     labels = [LabelCount(source, truth, label, 1.0, n) for (source, truth, label), n in cells.items()]  # type: ignore[arg-type]
     bins = Counter(latency_bin(r.latency_ms) for r in rows if r.latency_ms is not None)
     latency = {"host": dict(bins)} if bins else {}
-    return Tally("digits", version, classes, NOON, NOON + timedelta(days=1), len(rows), tuple(labels), latency)
+    return WindowCounts("digits", version, classes, NOON, NOON + timedelta(days=1), len(rows), tuple(labels), latency)
 
 
 def golden(correct: int, total: int, p95_ms: float | None = None, calls: int = 0) -> Baseline:
@@ -53,7 +53,7 @@ def labelled(correct: int, wrong: int, truth: str = "1", start: int = 0, source:
     return [row(start + place, answer, truth, source) for place, answer in enumerate(answers)]
 
 
-def finding(state: State, value: float | None = 0.08, key: str = "", version: int = 3) -> Finding:
+def finding(state: FindingState, value: float | None = 0.08, key: str = "", version: int = 3) -> Finding:
     return Finding(
         rule="a-rule", key=key, model="digits", version=version, state=state, sentence=f"It is {state}.",
         threshold=0.005, n=200, value=value, low=0.04, high=0.12, baseline=0.99, clear=state == "ok",

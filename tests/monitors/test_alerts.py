@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitors.alerts import Alert, Silence, Step, acknowledge, step, supersede
-from monitors.decisions.finding import State
+from monitors.alerts import Alert, AlertStep, Silence, acknowledge, apply_finding, supersede
+from monitors.decisions.finding import FindingState
 from monitors.errors import AlertError
 from monitors.rules.alerts_config import Rule
 from tests.monitors.examples import NOON, finding, rule
@@ -16,7 +16,7 @@ from tests.monitors.examples import NOON, finding, rule
 HOUR = timedelta(hours=1)
 
 MINUTE = timedelta(minutes=1)
-QUIET: tuple[State, ...] = ("suspect", "insufficient", "no-data")
+QUIET: tuple[FindingState, ...] = ("suspect", "insufficient", "no-data")
 
 
 def ids() -> Callable[[], str]:
@@ -24,11 +24,11 @@ def ids() -> Callable[[], str]:
     return lambda: f"alert-{next(numbers)}"
 
 
-def live(states: list[tuple[State, float]], the_rule: Rule, alert: Alert | None = None) -> list[Step]:
+def live(states: list[tuple[FindingState, float]], the_rule: Rule, alert: Alert | None = None) -> list[AlertStep]:
     """Feed findings at minutes after noon to one alert."""
     new_id, steps = ids(), []
     for state, minutes in states:
-        steps.append(step(alert, finding(state), the_rule, NOON + minutes * MINUTE, new_id))
+        steps.append(apply_finding(alert, finding(state), the_rule, NOON + minutes * MINUTE, new_id))
         alert = steps[-1].alert
     return steps
 
@@ -78,13 +78,13 @@ def test_recovery_resolves_and_tells_once() -> None:
 
 
 @pytest.mark.parametrize("state", QUIET)
-def test_only_a_breach_opens_an_alert(state: State) -> None:
-    assert live([(state, 0)], rule()) == [Step(None)]
-    assert live([("ok", 0)], rule()) == [Step(None)]
+def test_only_a_breach_opens_an_alert(state: FindingState) -> None:
+    assert live([(state, 0)], rule()) == [AlertStep(None)]
+    assert live([("ok", 0)], rule()) == [AlertStep(None)]
 
 
 @pytest.mark.parametrize("state", QUIET)
-def test_missing_or_unclear_data_never_resolves(state: State) -> None:
+def test_missing_or_unclear_data_never_resolves(state: FindingState) -> None:
     for the_rule, expected in ((rule(), "firing"), (rule(**{"for": "5m"}), "pending")):
         last = live([("breach", 0), (state, 10)], the_rule)[-1]
         assert last.alert is not None
@@ -93,12 +93,12 @@ def test_missing_or_unclear_data_never_resolves(state: State) -> None:
 
 def test_missing_data_keeps_the_last_numbers() -> None:
     alert = firing()
-    after = step(alert, finding("no-data", value=None), rule(), NOON + MINUTE, ids()).alert
+    after = apply_finding(alert, finding("no-data", value=None), rule(), NOON + MINUTE, ids()).alert
     assert after == alert
 
 
 def test_a_firing_alert_reminds_at_the_repeat_interval_even_without_data() -> None:
-    states: list[tuple[State, float]] = [
+    states: list[tuple[FindingState, float]] = [
         ("breach", 0),
         ("breach", 59),
         ("no-data", 60),
@@ -122,7 +122,7 @@ def test_an_acknowledged_alert_reminds_no_more_but_still_resolves() -> None:
 def test_acknowledging_twice_changes_nothing() -> None:
     taken = acknowledge(firing(), NOON).alert
     assert taken is not None
-    assert acknowledge(taken, NOON + MINUTE) == Step(taken)
+    assert acknowledge(taken, NOON + MINUTE) == AlertStep(taken)
 
 
 def test_what_does_not_fire_cannot_be_acknowledged() -> None:
@@ -138,7 +138,7 @@ def test_a_new_version_ends_the_old_versions_alert_without_a_notice() -> None:
     assert (gone.alert.state, gone.notify) == ("superseded", None)
     assert gone.change is not None
     assert gone.change.reason == "version 3 no longer serves"
-    assert supersede(gone.alert, NOON + MINUTE) == Step(gone.alert)
+    assert supersede(gone.alert, NOON + MINUTE) == AlertStep(gone.alert)
 
 
 def test_after_an_alert_has_closed_a_new_breach_opens_another() -> None:
@@ -149,11 +149,11 @@ def test_after_an_alert_has_closed_a_new_breach_opens_another() -> None:
 
 def test_an_alert_is_never_stepped_by_another_versions_finding() -> None:
     with pytest.raises(AlertError, match="supersede or open another"):
-        step(firing(), finding("ok", version=4), rule(), NOON, ids())
+        apply_finding(firing(), finding("ok", version=4), rule(), NOON, ids())
     with pytest.raises(AlertError, match="supersede or open another"):
-        step(firing(), finding("ok", key="7"), rule(), NOON, ids())
+        apply_finding(firing(), finding("ok", key="7"), rule(), NOON, ids())
     with pytest.raises(AlertError, match="pass its own rule"):
-        step(None, finding("breach"), rule(name="another"), NOON, ids())
+        apply_finding(None, finding("breach"), rule(name="another"), NOON, ids())
 
 
 def test_a_clock_set_back_neither_fires_early_nor_waits_for_the_old_time() -> None:
@@ -183,13 +183,13 @@ EVENTS = st.lists(
 )
 
 
-def advance(alert: Alert | None, event: str, the_rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
+def advance(alert: Alert | None, event: str, the_rule: Rule, now: datetime, new_id: Callable[[], str]) -> AlertStep:
     if event == "acknowledge":
-        return acknowledge(alert, now) if alert is not None and alert.state == "firing" else Step(alert)
+        return acknowledge(alert, now) if alert is not None and alert.state == "firing" else AlertStep(alert)
     if event == "supersede":
-        return supersede(alert, now) if alert is not None else Step(alert)
-    state: State = event  # type: ignore[assignment]
-    return step(alert, finding(state), the_rule, now, new_id)
+        return supersede(alert, now) if alert is not None else AlertStep(alert)
+    state: FindingState = event  # type: ignore[assignment]
+    return apply_finding(alert, finding(state), the_rule, now, new_id)
 
 
 @settings(max_examples=200, deadline=None)
@@ -228,7 +228,7 @@ def test_whatever_happens_and_however_the_clock_jumps_each_alert_fires_and_acts_
 
 
 def fired(the_rule: Rule) -> Alert:
-    made = step(None, finding("breach"), the_rule, NOON, lambda: "a1").alert
+    made = apply_finding(None, finding("breach"), the_rule, NOON, lambda: "a1").alert
     assert made is not None
     return made
 
@@ -236,14 +236,14 @@ def fired(the_rule: Rule) -> Alert:
 def test_a_value_that_is_ok_but_not_clear_ends_no_firing_alert() -> None:
     alert = fired(rule())
     unclear = replace(finding("ok"), clear=False)
-    assert step(alert, unclear, rule(), NOON + HOUR, lambda: "x").change is None
-    assert step(alert, finding("ok"), rule(), NOON + HOUR, lambda: "x").notify == "resolved"
+    assert apply_finding(alert, unclear, rule(), NOON + HOUR, lambda: "x").change is None
+    assert apply_finding(alert, finding("ok"), rule(), NOON + HOUR, lambda: "x").notify == "resolved"
 
 
 def test_a_pending_alert_ends_at_the_first_ok() -> None:
-    pending = step(None, finding("breach"), rule(**{"for": "2h"}), NOON, lambda: "a1").alert
+    pending = apply_finding(None, finding("breach"), rule(**{"for": "2h"}), NOON, lambda: "a1").alert
     unclear = replace(finding("ok"), clear=False)
-    after = step(pending, unclear, rule(**{"for": "2h"}), NOON + HOUR, lambda: "x").alert
+    after = apply_finding(pending, unclear, rule(**{"for": "2h"}), NOON + HOUR, lambda: "x").alert
     assert after is not None
     assert after.state == "resolved"
 
@@ -254,7 +254,7 @@ def test_keep_firing_waits_for_calm_that_lasts() -> None:
     story = [(1, "ok", "firing"), (2, "ok", "firing"), (2.5, "suspect", "firing"), (3, "ok", "firing")]
     story += [(4, "no-data", "firing"), (4.9, "ok", "firing"), (5, "ok", "resolved")]
     for hours, state, expected in story:
-        moved = step(alert, finding(state), patient, NOON + hours * HOUR, lambda: "x").alert  # type: ignore[arg-type]
+        moved = apply_finding(alert, finding(state), patient, NOON + hours * HOUR, lambda: "x").alert  # type: ignore[arg-type]
         assert moved is not None
         assert moved.state == expected, hours
         alert = moved
@@ -262,8 +262,8 @@ def test_keep_firing_waits_for_calm_that_lasts() -> None:
 
 def test_calm_after_a_clock_set_back_counts_from_the_new_time() -> None:
     patient = rule(keep_firing="2h")
-    alert = step(fired(patient), finding("ok"), patient, NOON + 5 * HOUR, lambda: "x").alert
-    alert = step(alert, finding("ok"), patient, NOON + HOUR, lambda: "x").alert
+    alert = apply_finding(fired(patient), finding("ok"), patient, NOON + 5 * HOUR, lambda: "x").alert
+    alert = apply_finding(alert, finding("ok"), patient, NOON + HOUR, lambda: "x").alert
     assert alert is not None
     assert (alert.state, alert.calm_since) == ("firing", NOON + HOUR)
 
@@ -275,7 +275,7 @@ def test_an_alert_nobody_takes_on_is_escalated_once_and_reminders_go_on() -> Non
     urgent = rule(escalate={"after": "2h", "notify": ["boss"]}, repeat="3h")
     alert, kinds = fired(urgent), list[str | None]()
     for hours in (1, 2, 2.5, 3, 5, 6):
-        moved = step(alert, finding("breach"), urgent, NOON + hours * HOUR, lambda: "x")
+        moved = apply_finding(alert, finding("breach"), urgent, NOON + hours * HOUR, lambda: "x")
         assert moved.alert is not None
         alert = moved.alert
         kinds.append(moved.notify)
@@ -285,4 +285,4 @@ def test_an_alert_nobody_takes_on_is_escalated_once_and_reminders_go_on() -> Non
 def test_an_acknowledged_alert_is_not_escalated() -> None:
     urgent = rule(escalate={"after": "2h", "notify": ["boss"]})
     taken = acknowledge(fired(urgent), NOON + HOUR).alert
-    assert step(taken, finding("breach"), urgent, NOON + 9 * HOUR, lambda: "x").notify is None
+    assert apply_finding(taken, finding("breach"), urgent, NOON + 9 * HOUR, lambda: "x").notify is None

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from monitors.rules.channel_config import Channel, EmailChannel, is_secret, signing_key
+from monitors.rules.channel_config import Channel, EmailChannel, is_secret, webhook_signing_key
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -12,10 +12,10 @@ def channel(**written: object) -> Channel:
 
 
 def test_an_empty_address_switches_a_channel_off() -> None:
-    assert not channel(type="slack", url="").configured
-    assert channel(type="slack", url="https://hooks.slack.com/services/T/B/x").configured
-    assert not channel(type="webhook", url="", secret="").configured
-    assert channel(type="webhook", url="http://127.0.0.1:9000/hook", secret=SECRET).configured
+    assert not channel(type="slack", url="").is_configured
+    assert channel(type="slack", url="https://hooks.slack.com/services/T/B/x").is_configured
+    assert not channel(type="webhook", url="", secret="").is_configured
+    assert channel(type="webhook", url="http://127.0.0.1:9000/hook", secret=SECRET).is_configured
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ def test_an_empty_address_switches_a_channel_off() -> None:
     [("alertmanager", "http://receiver:8080/alerts"), ("apprise", "tgram://123:secret/chat?silent=yes,no")],
 )
 def test_a_channel_of_one_address_is_on_when_it_has_one(kind: str, url: str) -> None:
-    assert channel(type=kind, url=url).configured
+    assert channel(type=kind, url=url).is_configured
     off = channel(type=kind, url=" ")
-    assert (off.configured, off.empty) == (False, ("url",))
+    assert (off.is_configured, off.missing_keys) == (False, ("url",))
     assert "secret" not in repr(channel(type=kind, url=url))
 
 
@@ -37,9 +37,9 @@ def test_what_is_not_an_apprise_url_is_refused(url: str) -> None:
 
 def test_an_email_channel_needs_host_sender_and_readers() -> None:
     full = {"type": "email", "host": "mail", "sender": "a@b.c", "to": ["d@e.f"]}
-    assert channel(**full).configured
+    assert channel(**full).is_configured
     for key, empty in {"host": "", "sender": "", "to": [""]}.items():
-        assert channel(**{**full, key: empty}).empty == (key,)
+        assert channel(**{**full, key: empty}).missing_keys == (key,)
 
 
 def test_readers_may_be_one_text_with_commas() -> None:
@@ -135,7 +135,7 @@ def test_a_user_name_without_a_password_is_refused() -> None:
 @pytest.mark.parametrize("secret", ["plain", "whsec_", "whsec_!!!!", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_")])
 def test_a_weak_or_malformed_secret_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="24 to 64 random bytes"):
-        signing_key(secret)
+        webhook_signing_key(secret)
 
 
 def test_secrets_do_not_show_when_a_channel_is_printed() -> None:

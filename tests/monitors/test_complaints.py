@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from monitors.statistics.review_sampling import draw, make_plan, stratum_of
-from monitors.statistics.weighted_share import Counted, error_share
+from monitors.statistics.review_sampling import make_sampling_plan, poisson_draw, stratum_of
+from monitors.statistics.weighted_share import WeightedCount, weighted_error_share
 
 ANSWERS = 3_000
 PER_DAY = 150
@@ -50,14 +50,14 @@ def test_complaints_mislead_by_tens_of_points_and_drawn_labels_cover_the_truth(r
         doubt: dict[str, float] = defaultdict(float)
         for i in shown:
             doubt[stratum_of(reader.labels[i], float(reader.confidence[i]))] += 1 - float(reader.confidence[i])
-        plan = make_plan(PER_DAY, dict(strata), {name: doubt[name] / n for name, n in strata.items()}, 0.5)
+        plan = make_sampling_plan(PER_DAY, dict(strata), {name: doubt[name] / n for name, n in strata.items()}, 0.5)
         chances = [
-            draw(plan, f"{run}-{place}", "salt", reader.labels[i], float(reader.confidence[i]))
+            poisson_draw(plan, f"{run}-{place}", "salt", reader.labels[i], float(reader.confidence[i]))
             for place, i in enumerate(shown)
         ]
         drawn = [(1 / chance, bool(reader.wrong[i])) for i, chance in zip(shown, chances, strict=True) if chance]
         n, wrong = Counter(weight for weight, _ in drawn), Counter(weight for weight, bad in drawn if bad)
-        estimate = error_share([Counted(weight, n[weight], wrong[weight]) for weight in n], CONFIDENCE)
+        estimate = weighted_error_share([WeightedCount(weight, n[weight], wrong[weight]) for weight in n], CONFIDENCE)
         covered += estimate.low <= truth <= estimate.high
         widths.append(estimate.high - estimate.low)
         complaints = int(reader.wrong[shown].sum() * 0.6)

@@ -9,7 +9,7 @@ from mlplatform.host.control_characters import (
     escape_lines,
     escape_parts,
     indent_further_lines,
-    steering_texts,
+    texts_with_controls,
 )
 
 
@@ -49,6 +49,6 @@ def test_lines_are_kept_where_a_text_has_lines_and_a_part_stays_on_its_own() -> 
     assert escape_lines("a\n\tb\x1b") == "a\n\tb\\x1b"
     assert indent_further_lines("platform: no\nplatform: yes") == "platform: no\n  platform: yes"
     value = {"reason": "no\nyes", "rows": [{"who\x07": ("x\u202e", "plain")}], "n": 3}
-    assert steering_texts(value) == ["no\nyes", "who\x07", "x\u202e"]
-    assert escape_parts("why: no\nyes\nend", steering_texts(value)) == "why: no\\nyes\nend"
+    assert texts_with_controls(value) == ["no\nyes", "who\x07", "x\u202e"]
+    assert escape_parts("why: no\nyes\nend", texts_with_controls(value)) == "why: no\\nyes\nend"
     assert escape_parts("# a card\nin lines\x1b\n", ["# a card\nin lines\x1b\n"]) == "# a card\nin lines\\x1b\n"

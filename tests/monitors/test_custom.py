@@ -8,9 +8,9 @@ import pytest
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding
 from monitors.errors import MetricsError
-from monitors.windows.user_metrics import function_of, measure_rows
+from monitors.windows.user_metrics import estimate_rows, load_function
 from monitors.windows.window import Window
-from monitors.windows.window_counts import Sampled
+from monitors.windows.window_counts import EstimateFromRows
 from tests.monitors.examples import golden, labelled, row, rule, tally, window
 
 ROWS = labelled(90, 10, "3")
@@ -19,8 +19,8 @@ OWN = "python:tests.monitors.own_metrics"
 
 def decided(metric: str, rows: Window | None = None, **written: object) -> Finding:
     made = rule(metric, **{"above": 0.5, "min_samples": 50, **written})
-    sampled = measure_rows(made, rows or window(ROWS))
-    [found] = decide(made, replace(tally(ROWS), sampled=sampled), golden(1, 1))
+    sampled = estimate_rows(made, rows or window(ROWS))
+    [found] = decide(made, replace(tally(ROWS), row_estimate=sampled), golden(1, 1))
     return found
 
 
@@ -77,12 +77,12 @@ def test_too_few_rows_are_not_measured_at_all() -> None:
     found = decided(f"{OWN}:broken", min_samples=101)
     assert (found.state, found.needed) == ("insufficient", 1)
     assert found.sentence == "There are 100 labelled answers. The rule decides from 101 labels on; 1 more needed."
-    assert measure_rows(rule("macro_f1", above=None, below="98 %"), window([])) == Sampled(0)
+    assert estimate_rows(rule("macro_f1", above=None, below="98 %"), window([])) == EstimateFromRows(0)
 
 
 def test_no_labels_are_no_data_and_name_the_slice() -> None:
     made = rule("macro_f1", above=None, below="98 %", slice={"scanner": "flatbed"})
-    [found] = decide(made, replace(tally([]), answers=7), golden(1, 1))
+    [found] = decide(made, replace(tally([]), predictions=7), golden(1, 1))
     assert found.sentence == ("None of 7 answers in the window has a label from audit or delayed with scanner flatbed.")
 
 
@@ -131,11 +131,11 @@ def test_an_evidently_metric_that_cannot_be_says_why(metric: str, written: dict[
 
 
 def test_what_is_decided_by_counts_is_not_measured_from_rows() -> None:
-    found = measure_rows(rule("accuracy_drop"), window(ROWS))
-    assert "is not computed from rows" in found.fault
+    found = estimate_rows(rule("accuracy_drop"), window(ROWS))
+    assert "is not computed from rows" in found.problem
 
 
 def test_a_function_is_found_by_its_name() -> None:
-    assert function_of("math:sqrt")(4) == 2  # type: ignore[arg-type]
+    assert load_function("math:sqrt")(4) == 2  # type: ignore[arg-type]
     with pytest.raises(MetricsError, match="'math' has no function 'pi'"):
-        function_of("math:pi")
+        load_function("math:pi")

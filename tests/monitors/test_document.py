@@ -1,4 +1,4 @@
-from monitors.rules.yaml_document import dotted, read_document
+from monitors.rules.yaml_document import dotted_path, read_document
 
 
 def faults(text: str, env: dict[str, str] | None = None) -> list[str]:
@@ -8,9 +8,9 @@ def faults(text: str, env: dict[str, str] | None = None) -> list[str]:
 def test_values_keep_their_lines() -> None:
     document = read_document("a: 1\nb:\n  - x\n  - y: 2.5\n", "f", {})
     assert document.value == {"a": 1, "b": ["x", {"y": 2.5}]}
-    assert document.line(("b", 1, "y")) == 4
-    assert document.line(("b", 7, "z")) == 2  # the nearest that was written
-    assert dotted(("b", 1, "y")) == "b[1].y"
+    assert document.line_of(("b", 1, "y")) == 4
+    assert document.line_of(("b", 7, "z")) == 2  # the nearest that was written
+    assert dotted_path(("b", 1, "y")) == "b[1].y"
 
 
 def test_references_are_filled_from_the_environment_or_their_default() -> None:

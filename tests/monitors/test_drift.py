@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from monitors.decisions.decision import decide
-from monitors.decisions.drift import level_of
+from monitors.decisions.drift import evaluation_level
 from monitors.decisions.finding import Finding
 from monitors.rules.alerts_config import AlertsConfig, Rule
-from monitors.statistics.two_sample import Comparison, Measure
-from monitors.windows.window import Baseline, First
-from monitors.windows.window_counts import Tally
+from monitors.statistics.two_sample import DistanceTest, InputComparison
+from monitors.windows.window import Baseline, ReferenceMix
+from monitors.windows.window_counts import WindowCounts
 from tests.monitors.examples import DIGITS, NOON, WRITTEN, golden, rule
 
-BASELINE = replace(golden(990, 1000), first=First(dict.fromkeys(DIGITS, 100), NOON))
+BASELINE = replace(golden(990, 1000), reference_mix=ReferenceMix(dict.fromkeys(DIGITS, 100), NOON))
 
 
 def budgeted(metric: str, **written: object) -> Rule:
@@ -29,25 +29,36 @@ ANSWERS = budgeted("prediction_drift", min_samples=200)
 PICTURES = budgeted("input_drift", min_samples=100)
 
 
-def answered(mix: dict[str, int], inputs: Comparison | None = None) -> Tally:
+def answered(mix: dict[str, int], inputs: InputComparison | None = None) -> WindowCounts:
     given = {name: {60: n} for name, n in mix.items()}
     start = NOON + timedelta(hours=1)
     total = sum(mix.values())
-    return Tally("digits", 3, DIGITS, start, start + timedelta(days=1), total, given=given, inputs=inputs)
+    return WindowCounts(
+        "digits",
+        3,
+        DIGITS,
+        start,
+        start + timedelta(days=1),
+        total,
+        predictions_by_confidence=given,
+        input_comparison=inputs,
+    )
 
 
-def only(written: Rule, tally: Tally, baseline: Baseline = BASELINE) -> Finding:
+def only(written: Rule, tally: WindowCounts, baseline: Baseline = BASELINE) -> Finding:
     [finding] = decide(written, tally, baseline)
     return finding
 
 
-def compared(*measures: tuple[str, float, float], version: int = 3) -> Comparison:
-    return Comparison(version, 500, 400, tuple(Measure(name, f"the {name}", apart, p) for name, apart, p in measures))
+def compared(*measures: tuple[str, float, float], version: int = 3) -> InputComparison:
+    return InputComparison(
+        version, 500, 400, tuple(DistanceTest(name, f"the {name}", apart, p) for name, apart, p in measures)
+    )
 
 
 def test_a_look_may_use_its_part_of_the_budget() -> None:
-    assert level_of(ANSWERS) == pytest.approx(1 / (90 * 24))
-    assert level_of(rule("prediction_drift", confidence=0.95)) == pytest.approx(0.05)
+    assert evaluation_level(ANSWERS) == pytest.approx(1 / (90 * 24))
+    assert evaluation_level(rule("prediction_drift", confidence=0.95)) == pytest.approx(0.05)
 
 
 def test_another_mix_is_a_breach_that_names_the_classes() -> None:
@@ -86,7 +97,7 @@ def test_looks_at_equal_mixes_break_the_rule_at_most_as_often_as_each_look_may()
     generator, broken = np.random.default_rng(5), 0
     for _ in range(400):
         first, newest = generator.multinomial(1_000, [0.1] * 10), generator.multinomial(300, [0.1] * 10)
-        baseline = replace(BASELINE, first=First(dict(zip(DIGITS, first.tolist(), strict=True)), NOON))
+        baseline = replace(BASELINE, reference_mix=ReferenceMix(dict(zip(DIGITS, first.tolist(), strict=True)), NOON))
         broken += only(loose, answered(dict(zip(DIGITS, newest.tolist(), strict=True))), baseline).state == "breach"
     assert broken <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
 
@@ -120,7 +131,7 @@ def test_far_without_proof_and_proof_without_distance_are_no_breach() -> None:
 
 
 def test_all_measures_together_share_the_chance_of_a_look() -> None:
-    level = level_of(PICTURES)
+    level = evaluation_level(PICTURES)
     twelve = [(f"m{place}", 0.05, 0.9) for place in range(11)]
     assert only(PICTURES, answered({}, compared(("noise", 0.3, level / 13), *twelve))).state == "breach"
     assert only(PICTURES, answered({}, compared(("noise", 0.3, level / 2), *twelve))).state == "suspect"
@@ -129,6 +140,6 @@ def test_all_measures_together_share_the_chance_of_a_look() -> None:
 def test_pictures_of_another_version_and_too_few_decide_nothing() -> None:
     assert only(PICTURES, answered({})).state == "no-data"
     assert only(PICTURES, answered({}, compared(("noise", 0.9, 1e-9), version=2))).state == "no-data"
-    few = only(PICTURES, answered({}, Comparison(3, 500, 60)))
+    few = only(PICTURES, answered({}, InputComparison(3, 500, 60)))
     assert (few.state, few.n) == ("insufficient", 60)
     assert "was shown 500 different pictures at first and 60 newly" in few.sentence

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from monitors.errors import WindowError
-from monitors.statistics.paired_test import STAKES, Bout, Duel, describe, fight
+from monitors.statistics.paired_test import STAKES, PairedOutcome, PairedTest, describe_test, update_test
 
 LEVEL = 0.05
 Floats = NDArray[np.float64]
@@ -18,9 +18,9 @@ Draw = Callable[[np.random.Generator, int], Floats]
 """So many labels' share times outcome."""
 
 
-def bout(outcome: int, share: float = 1.0) -> Bout:
+def bout(outcome: int, share: float = 1.0) -> PairedOutcome:
     before, new = {1: ("3", "5"), 0: ("3", "3"), -1: ("5", "3")}[outcome]
-    return Bout(before, new, "3", share)
+    return PairedOutcome(before, new, "3", share)
 
 
 def plain(lost: float, won: float) -> Draw:
@@ -63,8 +63,8 @@ def test_the_simulation_moves_as_the_duel_does() -> None:
     outcomes = [1, 0, -1, 1, 1, 0, 1] * 20
     places = iter(outcomes)
     [found] = proved_after(lambda *_: np.array([float(next(places))]), 1, len(outcomes))
-    duel = fight(Duel(), map(bout, outcomes), LEVEL)
-    assert duel.proves(LEVEL)
+    duel = update_test(PairedTest(), map(bout, outcomes), LEVEL)
+    assert duel.rejects(LEVEL)
     assert duel.n == found
 
 
@@ -112,11 +112,11 @@ def test_a_world_that_changes_for_both_blames_nobody() -> None:
 
 
 def test_counts_are_kept_and_pictures_both_read_alike_move_no_purse() -> None:
-    same = [bout(0), Bout("5", "8", "3")]
-    duel = fight(Duel(), [*same, bout(1), bout(-1), bout(1)], LEVEL)
+    same = [bout(0), PairedOutcome("5", "8", "3")]
+    duel = update_test(PairedTest(), [*same, bout(1), bout(-1), bout(1)], LEVEL)
     assert (duel.n, duel.lost, duel.won) == (5, 2, 1)
-    assert fight(Duel(), same, LEVEL).wealth == Duel().wealth
-    assert describe(duel, 7, 6) == (
+    assert update_test(PairedTest(), same, LEVEL).wealth == PairedTest().wealth
+    assert describe_test(duel, 7, 6) == (
         "Of 5 labelled answers, 2 that version 7 read wrong are read right by version 6, and 1 the other way round."
     )
 
@@ -124,25 +124,27 @@ def test_counts_are_kept_and_pictures_both_read_alike_move_no_purse() -> None:
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=80), st.integers(0, 80))
 @settings(max_examples=60, deadline=None)
 def test_one_call_many_calls_and_a_restart_give_the_same_duel(outcomes: list[int], cut: int) -> None:
-    seen: Sequence[Bout] = [bout(each, 0.5) for each in outcomes]
-    half = Duel.from_json(json.loads(json.dumps(fight(Duel(), seen[:cut], LEVEL).to_json())))
-    assert fight(half, seen[cut:], LEVEL) == fight(Duel(), seen, LEVEL)
+    seen: Sequence[PairedOutcome] = [bout(each, 0.5) for each in outcomes]
+    half = PairedTest.from_json(json.loads(json.dumps(update_test(PairedTest(), seen[:cut], LEVEL).to_json())))
+    assert update_test(half, seen[cut:], LEVEL) == update_test(PairedTest(), seen, LEVEL)
 
 
 def test_a_proof_stays_one_and_later_labels_change_nothing() -> None:
-    proved = fight(Duel(), [bout(1)] * 100, LEVEL)
-    assert proved.proves(LEVEL)
+    proved = update_test(PairedTest(), [bout(1)] * 100, LEVEL)
+    assert proved.rejects(LEVEL)
     assert proved.n < 20
-    assert fight(proved, [bout(-1)] * 500, LEVEL) == proved
+    assert update_test(proved, [bout(-1)] * 500, LEVEL) == proved
 
 
 @pytest.mark.parametrize("share", [0.0, 1.01, -1.0])
 def test_a_weight_that_does_not_fit_is_refused_by_name(share: float) -> None:
     with pytest.raises(WindowError, match=str(share)):
-        fight(Duel(), [bout(1, share)], LEVEL)
+        update_test(PairedTest(), [bout(1, share)], LEVEL)
 
 
-@pytest.mark.parametrize("raw", [{}, Duel().to_json() | {"wealth": [1.0]}, Duel().to_json() | {"n": "many"}])
+@pytest.mark.parametrize(
+    "raw", [{}, PairedTest().to_json() | {"wealth": [1.0]}, PairedTest().to_json() | {"n": "many"}]
+)
 def test_a_state_that_does_not_fit_is_refused(raw: dict[str, object]) -> None:
     with pytest.raises(WindowError, match="begin a new duel"):
-        Duel.from_json(raw)
+        PairedTest.from_json(raw)

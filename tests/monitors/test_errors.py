@@ -1,4 +1,4 @@
-from monitors.errors import AlertError, MetricsError, MonitorError, Problem, RulesError, WindowError
+from monitors.errors import AlertError, ConfigProblem, MetricsError, MonitorError, RulesError, WindowError
 
 
 def test_every_error_of_the_room_is_a_monitor_error_and_a_builtin() -> None:
@@ -10,6 +10,6 @@ def test_every_error_of_the_room_is_a_monitor_error_and_a_builtin() -> None:
 
 
 def test_a_rules_error_carries_the_first_place_and_prints_all() -> None:
-    error = RulesError([Problem("a.yaml", 3, "rules[0].name", "bad"), Problem("a.yaml", 9, "", "worse")])
+    error = RulesError([ConfigProblem("a.yaml", 3, "rules[0].name", "bad"), ConfigProblem("a.yaml", 9, "", "worse")])
     assert (error.file, error.line, error.key) == ("a.yaml", 3, "rules[0].name")
     assert str(error) == "a.yaml:3: rules[0].name: bad\na.yaml:9: worse"

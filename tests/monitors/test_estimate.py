@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from monitors.errors import WindowError
-from monitors.statistics.intervals import exact, newcombe_difference
-from monitors.statistics.review_sampling import Plan, draw, make_plan, stratum_of
-from monitors.statistics.weighted_share import Counted, Estimate, difference, error_share
+from monitors.statistics.intervals import clopper_pearson, newcombe_difference
+from monitors.statistics.review_sampling import SamplingPlan, make_sampling_plan, poisson_draw, stratum_of
+from monitors.statistics.weighted_share import Estimate, WeightedCount, difference_limits, weighted_error_share
 
 UNEQUAL = [  # shares of the answers, their error and the weight of their labels
     ((0.1, 0.3, 1.0), (0.9, 0.002, 20.0)),
@@ -23,12 +23,14 @@ UNEQUAL = [  # shares of the answers, their error and the weight of their labels
 @pytest.mark.parametrize(("wrong", "n"), [(0, 5), (3, 40), (7, 7), (20, 1000)])
 @pytest.mark.parametrize("weight", [1.0, 12.5])
 def test_with_one_weight_the_limits_are_the_exact_ones(wrong: int, n: int, weight: float) -> None:
-    assert error_share([Counted(weight, n, wrong)], 0.99) == Estimate(wrong / n, *exact(wrong, n, 0.99), n)
+    assert weighted_error_share([WeightedCount(weight, n, wrong)], 0.99) == Estimate(
+        wrong / n, *clopper_pearson(wrong, n, 0.99), n
+    )
 
 
 def test_the_limits_pass_smoothly_from_one_weight_to_several() -> None:
-    nearly = error_share([Counted(1.0, 20, 2), Counted(1.000001, 20, 1)], 0.99)
-    low, high = exact(3, 40, 0.99)
+    nearly = weighted_error_share([WeightedCount(1.0, 20, 2), WeightedCount(1.000001, 20, 1)], 0.99)
+    low, high = clopper_pearson(3, 40, 0.99)
     assert [nearly.low, nearly.high] == pytest.approx([low, high], rel=1e-4)
 
 
@@ -41,10 +43,10 @@ def test_each_limit_holds_as_often_as_promised(population: tuple[tuple[float, fl
     for _ in range(300):
         numbers = rng.multinomial(labels, drawn / drawn.sum())
         cells = [
-            Counted(weight, int(n), int(rng.binomial(n, error)))
+            WeightedCount(weight, int(n), int(rng.binomial(n, error)))
             for n, (_, error, weight) in zip(numbers, population, strict=True)
         ]
-        found = error_share(cells, 0.95)
+        found = weighted_error_share(cells, 0.95)
         too_high += found.low > truth
         too_low += found.high < truth
     assert too_high / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
@@ -59,7 +61,7 @@ SKEWED = [(1.0, 400, 3), (250.0, 2, 1)]
 @pytest.mark.parametrize("cells", [MANY, FEW, SKEWED], ids=["many weights", "few labels", "one heavy weight"])
 def test_the_limits_are_the_quantiles_of_the_share_under_random_masses(cells: list[tuple[float, int, int]]) -> None:
     draws, rng = 200_000, np.random.default_rng(3)
-    found = error_share([Counted(*cell) for cell in cells], 0.99)
+    found = weighted_error_share([WeightedCount(*cell) for cell in cells], 0.99)
     heaviest = max(weight for weight, _, _ in cells)
     for extra_wrong, limit, chance in ((0, found.low, 0.01), (1, found.high, 0.99)):
         wrong, right = np.zeros(draws), np.zeros(draws)
@@ -71,22 +73,25 @@ def test_the_limits_are_the_quantiles_of_the_share_under_random_masses(cells: li
 
 
 def test_without_an_error_only_the_upper_limit_speaks() -> None:
-    found = error_share([Counted(1.0, 30, 0), Counted(10.0, 50, 0)], 0.99)
+    found = weighted_error_share([WeightedCount(1.0, 30, 0), WeightedCount(10.0, 50, 0)], 0.99)
     assert (found.value, found.low) == (0.0, 0.0)
     assert 0.05 < found.high < 0.2
 
 
 def test_the_difference_of_counts_is_newcombes() -> None:
-    ours = difference(error_share([Counted(1.0, 200, 30)], 0.99), error_share([Counted(1.0, 3000, 24)], 0.99))
+    ours = difference_limits(
+        weighted_error_share([WeightedCount(1.0, 200, 30)], 0.99),
+        weighted_error_share([WeightedCount(1.0, 3000, 24)], 0.99),
+    )
     assert ours == pytest.approx(newcombe_difference(30, 200, 24, 3000, 0.99))
 
 
 @pytest.mark.parametrize("cell", [(0.0, 3, 1), (1.0, 3, 4), (1.0, 3, -1)])
 def test_impossible_counts_are_refused(cell: tuple[float, int, int]) -> None:
     with pytest.raises(WindowError, match="count again"):
-        Counted(*cell)
+        WeightedCount(*cell)
     with pytest.raises(WindowError, match="no label"):
-        error_share([], 0.99)
+        weighted_error_share([], 0.99)
 
 
 def test_with_feedback_that_is_mostly_complaints_drawn_labels_still_cover_the_truth() -> None:
@@ -106,7 +111,7 @@ def test_with_feedback_that_is_mostly_complaints_drawn_labels_still_cover_the_tr
     doubt = {
         name: float(np.mean([1 - c for c, s in zip(confidence, strata, strict=True) if s == name])) for name in names
     }
-    plan = make_plan(120, answers, doubt)
+    plan = make_sampling_plan(120, answers, doubt)
 
     complaints = np.random.default_rng(1).choice(np.flatnonzero(wrong), 95), np.flatnonzero(~wrong)[:5]
     naive = len(complaints[0]) / (len(complaints[0]) + len(complaints[1]))
@@ -114,17 +119,19 @@ def test_with_feedback_that_is_mostly_complaints_drawn_labels_still_cover_the_tr
 
     covered, values = 0, []
     for repetition in range(300):
-        found = error_share(_reviewed(plan, f"salt {repetition}", labels, confidence, wrong), 0.975)
+        found = weighted_error_share(_reviewed(plan, f"salt {repetition}", labels, confidence, wrong), 0.975)
         covered += found.low <= truth <= found.high
         values.append(found.value)
     assert covered / 300 >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 300)
     assert np.mean(values) == pytest.approx(truth, abs=0.005)
 
 
-def _reviewed(plan: Plan, salt: str, labels: np.ndarray, confidence: np.ndarray, wrong: np.ndarray) -> list[Counted]:
+def _reviewed(
+    plan: SamplingPlan, salt: str, labels: np.ndarray, confidence: np.ndarray, wrong: np.ndarray
+) -> list[WeightedCount]:
     cells: dict[float, list[bool]] = {}
     for place, bad in enumerate(wrong):
-        chance = draw(plan, str(place), salt, str(labels[place]), float(confidence[place]))
+        chance = poisson_draw(plan, str(place), salt, str(labels[place]), float(confidence[place]))
         if chance is not None:
             cells.setdefault(1 / chance, []).append(bool(bad))
-    return [Counted(weight, len(seen), sum(seen)) for weight, seen in cells.items()]
+    return [WeightedCount(weight, len(seen), sum(seen)) for weight, seen in cells.items()]

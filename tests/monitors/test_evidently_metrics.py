@@ -10,7 +10,7 @@ import pytest
 
 from monitors.errors import MetricsError, RulesError
 from monitors.rules.alerts_config import parse_rules
-from monitors.rules.evidently_catalog import COMPUTABLE, faults_of
+from monitors.rules.evidently_catalog import SUPPORTED_METRICS, config_problems
 from monitors.windows import evidently_adapter
 from tests.monitors.examples import DIGITS
 
@@ -44,7 +44,7 @@ def installed() -> list[str]:
 
 def written(name: str) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Each way to write a computable metric."""
-    known = COMPUTABLE[name]
+    known = SUPPORTED_METRICS[name]
     parts: list[str | None] = [*known.values] or (["3"] if known.by_class else [None])
     for column in known.columns or (None,):
         for part in parts:
@@ -52,19 +52,19 @@ def written(name: str) -> Iterator[tuple[dict[str, Any], str | None]]:
 
 
 def test_the_table_names_metrics_of_evidently_only() -> None:
-    assert set(COMPUTABLE) <= set(installed())
+    assert set(SUPPORTED_METRICS) <= set(installed())
 
 
-@pytest.mark.parametrize("name", sorted(COMPUTABLE))
+@pytest.mark.parametrize("name", sorted(SUPPORTED_METRICS))
 def test_what_is_taken_gives_a_number(name: str) -> None:
     for params, part in written(name):
-        assert list(faults_of(name, params, part)) == []
-        assert math.isfinite(evidently_adapter.tried(name, params, part, DIGITS)), (params, part)
+        assert list(config_problems(name, params, part)) == []
+        assert math.isfinite(evidently_adapter.value_on_synthetic_rows(name, params, part, DIGITS)), (params, part)
 
 
-@pytest.mark.parametrize("name", [each for each in installed() if each not in COMPUTABLE])
+@pytest.mark.parametrize("name", [each for each in installed() if each not in SUPPORTED_METRICS])
 def test_what_is_refused_gives_no_number_whatever_it_is_made_with(name: str) -> None:
-    [(key, why)] = faults_of(name, {}, None)
+    [(key, why)] = config_problems(name, {}, None)
     assert (key, why.startswith(f"'evidently:{name}' gives no number here")) == ("metric", True)
     for params in LIKELY:
         assert not any(math.isfinite(value) for value in numbers(name, params)), params
@@ -73,12 +73,12 @@ def test_what_is_refused_gives_no_number_whatever_it_is_made_with(name: str) -> 
 def numbers(name: str, params: Mapping[str, Any]) -> Iterator[float]:
     """What the metric gives when it is made so: none where it cannot be computed, else each of its first numbers."""
     try:
-        yield evidently_adapter.tried(name, params, None, DIGITS)
+        yield evidently_adapter.value_on_synthetic_rows(name, params, None, DIGITS)
     except MetricsError as error:
         parts = str(error).partition(" gives ")[2].partition("; choose one")
         for part in parts[0].split(", ")[:2] if parts[1] else []:
             with suppress(MetricsError):
-                yield evidently_adapter.tried(name, params, part, DIGITS)
+                yield evidently_adapter.value_on_synthetic_rows(name, params, part, DIGITS)
     except (AttributeError, AssertionError, NotImplementedError):  # Evidently's own, where something is not there
         return
 

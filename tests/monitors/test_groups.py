@@ -8,21 +8,21 @@ import pytest
 
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import NO_DATA, Finding
-from monitors.decisions.group_gap import MOST_GROUPS
-from monitors.notices.notice import about_keys
-from monitors.windows.window_counts import LabelCount, Tally
+from monitors.decisions.group_gap import MAX_GROUPS
+from monitors.notices.notice import keys_text
+from monitors.windows.window_counts import LabelCount, WindowCounts
 from tests.monitors.examples import golden, rule, tally
 
 GAP = rule("group_gap", above="3 points", by="scanner", min_samples=50)
 
 
-def grouped(counts: Mapping[str, tuple[int, int]], weight: float = 1.0) -> Tally:
+def grouped(counts: Mapping[str, tuple[int, int]], weight: float = 1.0) -> WindowCounts:
     """Labels by scanner: how many right, how many wrong."""
     groups = {
         name: tuple(LabelCount("audit", "1", label, weight, n) for label, n in (("1", right), ("2", wrong)) if n)
         for name, (right, wrong) in counts.items()
     }
-    return replace(tally([]), answers=9, groups=groups)
+    return replace(tally([]), predictions=9, groups=groups)
 
 
 def judged(counts: Mapping[str, tuple[int, int]], **written: object) -> dict[str, Finding]:
@@ -63,7 +63,7 @@ def test_labels_without_the_tag_are_no_group() -> None:
 
 def test_a_tag_of_any_number_of_values_is_judged_by_its_largest_groups() -> None:
     found = judged({f"client {place:03}": (60 + place, 0) for place in range(200)})
-    assert len(found) == MOST_GROUPS
+    assert len(found) == MAX_GROUPS
     assert min(found) == "client 150"
 
 
@@ -72,8 +72,8 @@ def test_a_group_named_like_missing_data_is_not_taken_for_it() -> None:
 
 
 def test_notices_say_which_groups() -> None:
-    assert about_keys(GAP, ["flatbed", "phone"]) == "scanner flatbed, phone"
-    assert about_keys(GAP, [""]) == ""
+    assert keys_text(GAP, ["flatbed", "phone"]) == "scanner flatbed, phone"
+    assert keys_text(GAP, [""]) == ""
 
 
 def test_holm_lets_the_next_group_reach_a_little_less_once_one_is_proved() -> None:

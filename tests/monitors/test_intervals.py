@@ -6,23 +6,29 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from monitors.errors import WindowError
-from monitors.statistics.intervals import binomial_tail, exact, labels_needed, newcombe_difference, rank_limits
+from monitors.statistics.intervals import (
+    binomial_tail,
+    clopper_pearson,
+    labels_to_prove_drop,
+    newcombe_difference,
+    quantile_rank_limits,
+)
 
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (3, 10), (10, 10), (190, 200), (1, 5000)])
 def test_exact_limits_are_those_of_scipy(successes: int, total: int) -> None:
     known = binomtest(successes, total).proportion_ci(confidence_level=0.98, method="exact")
-    assert exact(successes, total, 0.99) == pytest.approx((known.low, known.high))
+    assert clopper_pearson(successes, total, 0.99) == pytest.approx((known.low, known.high))
 
 
 def test_nothing_seen_means_nothing_known() -> None:
-    assert exact(0, 0, 0.99) == (0.0, 1.0)
+    assert clopper_pearson(0, 0, 0.99) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("successes", "total"), [(-1, 5), (6, 5)])
 def test_impossible_counts_are_refused(successes: int, total: int) -> None:
     with pytest.raises(WindowError, match="is not a share"):
-        exact(successes, total, 0.99)
+        clopper_pearson(successes, total, 0.99)
 
 
 def test_a_difference_lies_inside_its_limits_and_mirrors_when_turned_round() -> None:
@@ -63,7 +69,7 @@ def test_quantile_limits_hold_as_often_as_promised_whatever_the_distribution() -
     generator = np.random.default_rng(11)
     truth = math.exp(1.6448536269514722)  # the 95th percentile of exp(normal)
     samples = np.sort(np.exp(generator.standard_normal((2000, 300))), axis=1)
-    lowest, highest = rank_limits(300, 0.95, 0.95)
+    lowest, highest = quantile_rank_limits(300, 0.95, 0.95)
     assert lowest is not None
     assert highest is not None
     too_high = np.mean(samples[:, lowest - 1] > truth)
@@ -73,14 +79,14 @@ def test_quantile_limits_hold_as_often_as_promised_whatever_the_distribution() -
 
 
 def test_a_small_sample_has_no_upper_limit_and_an_empty_one_has_none() -> None:
-    assert rank_limits(5, 0.95, 0.99) == (3, None)
-    assert rank_limits(0, 0.95, 0.99) == (None, None)
+    assert quantile_rank_limits(5, 0.95, 0.99) == (3, None)
+    assert quantile_rank_limits(0, 0.95, 0.99) == (None, None)
 
 
 @pytest.mark.parametrize(("n", "confidence"), [(1, 0.9), (60, 0.99), (300, 0.95), (1000, 0.999)])
 def test_the_ranks_are_the_tightest_that_hold(n: int, confidence: float) -> None:
     below = binom.cdf(np.arange(n + 1), n, 0.95)  # P(at most so many values under the quantile)
-    lowest, highest = rank_limits(n, 0.95, confidence)
+    lowest, highest = quantile_rank_limits(n, 0.95, confidence)
     safe = [rank for rank in range(1, n + 1) if 1 - below[rank - 1] >= confidence]
     assert lowest == (max(safe) if safe else None)
     safe = [rank for rank in range(1, n + 1) if below[rank - 1] >= confidence]
@@ -93,11 +99,11 @@ def test_the_binomial_tail_is_the_exact_p_value() -> None:
 
 
 def test_labels_needed_is_the_first_count_that_proves_the_drop() -> None:
-    needed = labels_needed(0.95, 2976, 3000, 0.005, 0.99)
+    needed = labels_to_prove_drop(0.95, 2976, 3000, 0.005, 0.99)
     assert needed is not None
     assert newcombe_difference(0.05 * needed, needed, 24, 3000, 0.99)[0] > 0.005
     assert newcombe_difference(0.05 * (needed - 1), needed - 1, 24, 3000, 0.99)[0] <= 0.005
 
 
 def test_a_drop_within_the_golden_sets_own_doubt_can_never_be_proved() -> None:
-    assert labels_needed(0.986, 397, 400, 0.005, 0.99) is None
+    assert labels_to_prove_drop(0.986, 397, 400, 0.005, 0.99) is None

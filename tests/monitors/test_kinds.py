@@ -3,16 +3,16 @@ from dataclasses import replace
 import pytest
 
 from monitors.decisions.decision import DECISIONS
-from monitors.rules.metric_catalog import KINDS, family_of, kind_of
+from monitors.rules.metric_catalog import METRICS, metric_family, metric_spec
 from monitors.rules.units import parse_threshold
 
 
 def test_every_kind_of_metric_is_decided_and_its_example_is_a_threshold() -> None:
-    assert set(DECISIONS) == {*KINDS, "python", "evidently"}
-    for metric in (*KINDS, "python:package.module:function", "evidently:F1Score"):
-        written = kind_of(metric).example.split('"')[1]
+    assert set(DECISIONS) == {*METRICS, "python", "evidently"}
+    for metric in (*METRICS, "python:package.module:function", "evidently:F1Score"):
+        written = metric_spec(metric).example.split('"')[1]
         assert parse_threshold(written, metric) > 0
-        assert family_of(metric) in DECISIONS
+        assert metric_family(metric) in DECISIONS
 
 
 @pytest.mark.parametrize(
@@ -20,15 +20,15 @@ def test_every_kind_of_metric_is_decided_and_its_example_is_a_threshold() -> Non
 )
 def test_a_metric_of_ones_own_must_name_something(metric: str) -> None:
     with pytest.raises(ValueError, match=r"python:package\.module:function, evidently:MetricClass"):
-        kind_of(metric)
+        metric_spec(metric)
 
 
 def test_a_metric_that_is_not_known_names_those_that_are() -> None:
     with pytest.raises(ValueError, match="allowed: accuracy_drop, calibration_error"):
-        kind_of("accuracy")
+        metric_spec("accuracy")
 
 
 def test_an_early_warning_may_start_nothing() -> None:
-    kind = kind_of("accuracy_drop")
+    kind = metric_spec("accuracy_drop")
     assert kind.allowed_actions == ("retrain", "none")
-    assert replace(kind, early=True).allowed_actions == ("none",)
+    assert replace(kind, is_early_warning=True).allowed_actions == ("none",)

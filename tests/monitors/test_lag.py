@@ -8,7 +8,7 @@ import pytest
 
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding
-from monitors.windows.window_counts import Lag
+from monitors.windows.window_counts import LabelLag
 from tests.monitors.examples import golden, rule, tally
 
 DAY = 86_400.0
@@ -16,7 +16,7 @@ DAY = 86_400.0
 
 def waited(days: Sequence[float], still: Sequence[float] = (), **written: object) -> Finding:
     made = rule("label_lag", **{"above": "2d", "window": "14d", "min_samples": 20, **written})
-    lags = [Lag(each * DAY, False) for each in days] + [Lag(each * DAY, True) for each in still]
+    lags = [LabelLag(each * DAY, False) for each in days] + [LabelLag(each * DAY, True) for each in still]
     [found] = decide(made, replace(tally([]), lags=tuple(lags)), golden(1, 1))
     return found
 

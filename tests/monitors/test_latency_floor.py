@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding
-from monitors.decisions.latency_regression import slower
+from monitors.decisions.latency_regression import find_latency_regression
 from monitors.windows.window_counts import latency_bin
-from registry.gate.verdict import GatePolicy, replay
-from registry.gate.verdict import decide as verdict_on
+from registry.gate.verdict import GatePolicy, replay_verdict
+from registry.gate.verdict import gate_verdict as verdict_on
 from tests.monitors.examples import golden, row, rule, tally
 from tests.registry.world import evidence, exact
 
@@ -69,8 +69,8 @@ def test_a_floor_means_nothing_for_other_metrics() -> None:
 
 def test_no_version_is_sent_back_for_answers_that_are_fast_enough() -> None:
     seen = {"host": {latency_bin(0.4): 1000}}
-    assert slower(seen, {"host": 0.1}, 2.0, 200, 1e-5) is None
-    assert slower(seen, {"host": 0.1}, 2.0, 200, 1e-5, floor_ms=0.1) is not None
+    assert find_latency_regression(seen, {"host": 0.1}, 2.0, 200, 1e-5) is None
+    assert find_latency_regression(seen, {"host": 0.1}, 2.0, 200, 1e-5, floor_ms=0.1) is not None
 
 
 def test_the_gate_takes_a_candidate_that_is_fast_enough() -> None:
@@ -88,4 +88,4 @@ def test_evidence_that_was_kept_before_there_was_a_floor_leads_to_the_verdict_it
     text = evidence(*rows, champion_latency_p95_ms=0.1, candidate_latency_p95_ms=0.3).to_json()
     before = text.replace('"latency_floor_ms": 1.0, ', "")
     assert before != text
-    assert (replay(before).outcome, replay(text).outcome) == ("keep", "promote")
+    assert (replay_verdict(before).outcome, replay_verdict(text).outcome) == ("keep", "promote")

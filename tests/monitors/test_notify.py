@@ -2,15 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from monitors.alerts import Kind
-from monitors.notices.notice import MOST_NAMED, Subject, about_keys, idempotency_key, plain_text, said
+from monitors.alerts import NoticeKind
+from monitors.notices.notice import MAX_NAMED, Subject, idempotency_key, keys_text, notice_sentences, plain_text_body
 from tests.monitors.examples import rule
 from tests.monitors.told import CLASSES, THE_RULE, fired, group, notice
 
 
 def test_one_notice_has_one_identity_and_two_have_two() -> None:
     alert = fired()
-    kinds: tuple[Kind, ...] = ("firing", "repeat")
+    kinds: tuple[NoticeKind, ...] = ("firing", "repeat")
     keys = {idempotency_key([replace(alert, notices=n)], kind, "e1") for kind in kinds for n in (1, 2)}
     assert idempotency_key([alert], "repeat", "e1") == idempotency_key([alert], "repeat", "e2")
     assert len(keys) == 4
@@ -18,7 +18,7 @@ def test_one_notice_has_one_identity_and_two_have_two() -> None:
 
 def test_several_alerts_are_one_notice_per_evaluation_and_kind() -> None:
     three = [fired(key=key) for key in "358"]
-    kinds: tuple[Kind, ...] = ("firing", "resolved")
+    kinds: tuple[NoticeKind, ...] = ("firing", "resolved")
     keys = {idempotency_key(three, kind, evaluation) for kind in kinds for evaluation in ("e1", "e2")}
     assert keys == {"e1-firing", "e2-firing", "e1-resolved", "e2-resolved"}
 
@@ -26,16 +26,16 @@ def test_several_alerts_are_one_notice_per_evaluation_and_kind() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"), [("firing", "firing"), ("repeat", "still firing"), ("resolved", "resolved")]
 )
-def test_the_headline_says_what_happened(kind: Kind, words: str) -> None:
+def test_the_headline_says_what_happened(kind: NoticeKind, words: str) -> None:
     assert notice(kind).title == f"{words}: a-rule · digits v3"
     assert group("7", kind).title == f"{words}: a-rule (class 7) · digits v3"
     assert group("358", kind).title == f"{words}: a-rule (classes 3, 5, 8) · digits v3"
 
 
 def test_what_an_alert_is_about_needs_no_class() -> None:
-    assert about_keys(THE_RULE, ["cpu"]) == "cpu"
-    assert about_keys(CLASSES, [""]) == ""
-    assert about_keys(CLASSES, [f"c{n}" for n in range(MOST_NAMED + 3)]).endswith("c19 and 3 more")
+    assert keys_text(THE_RULE, ["cpu"]) == "cpu"
+    assert keys_text(CLASSES, [""]) == ""
+    assert keys_text(CLASSES, [f"c{n}" for n in range(MAX_NAMED + 3)]).endswith("c19 and 3 more")
 
 
 def test_the_facts_of_one_alert_are_its_numbers() -> None:
@@ -61,9 +61,9 @@ def test_the_facts_of_several_are_a_line_each_and_what_they_share() -> None:
 
 def test_very_many_alerts_are_counted_beyond_the_first() -> None:
     base = group("3")
-    many = tuple(Subject(fired(CLASSES, f"a{n}", f"c{n}"), f"Class c{n}.") for n in range(MOST_NAMED + 5))
+    many = tuple(Subject(fired(CLASSES, f"a{n}", f"c{n}"), f"Class c{n}.") for n in range(MAX_NAMED + 5))
     crowd = replace(base, subjects=many)
-    assert said(crowd, 3000)[-2:] == ["Class c19.", "And 5 alerts more."]
+    assert notice_sentences(crowd, 3000)[-2:] == ["Class c19.", "And 5 alerts more."]
     assert crowd.facts["Further"] == "5 alerts more"
     assert "class c20" not in crowd.facts
 
@@ -74,7 +74,7 @@ def test_a_reminder_is_announced_until_it_is_over() -> None:
 
 
 def test_plain_text_holds_sentence_numbers_pictures_links_and_reminder() -> None:
-    text = plain_text(notice(pictures=1))
+    text = plain_text_body(notice(pictures=1))
     assert text.startswith("Accuracy fell.\n\nValue: 8.0 points\n")
     assert "\n\nWorst errors:\n3 read as 5, 98 % https://host/i/0\n\nReport: https://host/e/1?a=1&b=2\n" in text
     assert "Runbook: https://wiki.example/accuracy\n\nRepeats every 4h" in text

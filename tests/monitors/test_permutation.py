@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitors.errors import WindowError
-from monitors.statistics.permutation_test import ENOUGH, holm, p_value
+from monitors.statistics.permutation_test import ENOUGH_EXCEEDANCES, holm, permutation_p_value
 
 Floats = NDArray[np.float64]
 
@@ -24,30 +24,30 @@ class Draws:
 @pytest.mark.parametrize("level", [0.5, 0.05, 0.01])
 def test_a_true_hypothesis_is_rejected_at_most_as_often_as_the_level_says(level: float) -> None:
     chance = np.random.default_rng(7)
-    p_values = np.array([p_value(float(chance.random()), Draws(seed), 0.005) for seed in range(2_000)])
+    p_values = np.array([permutation_p_value(float(chance.random()), Draws(seed), 0.005) for seed in range(2_000)])
     assert (p_values <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 2_000)
 
 
 def test_what_is_nothing_special_costs_few_draws() -> None:
     draws = Draws(1)
-    assert p_value(0.5, draws, 1e-5) == pytest.approx(0.5, abs=0.2)
-    assert draws.drawn == 10 * ENOUGH
+    assert permutation_p_value(0.5, draws, 1e-5) == pytest.approx(0.5, abs=0.2)
+    assert draws.drawn == 10 * ENOUGH_EXCEEDANCES
 
 
 def test_what_is_beyond_every_draw_proves_the_level_asked_for() -> None:
     draws = Draws(2)
-    assert p_value(1.1, draws, 1e-4) == pytest.approx(1 / 20_001)
+    assert permutation_p_value(1.1, draws, 1e-4) == pytest.approx(1 / 20_001)
     assert draws.drawn == 20_000
 
 
 def test_a_draw_that_equals_the_observation_counts_against_it() -> None:
-    assert p_value(1.0, lambda times: np.ones(times), 0.01) == 1.0
+    assert permutation_p_value(1.0, lambda times: np.ones(times), 0.01) == 1.0
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-9, 1.5])
 def test_a_level_out_of_reach_is_refused(level: float) -> None:
     with pytest.raises(WindowError, match="is out of reach for permutations"):
-        p_value(0.5, Draws(1), level)
+        permutation_p_value(0.5, Draws(1), level)
 
 
 def test_holm_rejects_step_by_step_in_the_order_of_the_p_values() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import AlertsConfig, parse_rules
-from monitors.rules.probation_policy import Probation, parse_level
+from monitors.rules.probation_policy import Probation, parse_rollback_chance
 
 RULES = """\
 version: 1
@@ -62,11 +62,11 @@ def test_what_cannot_work_is_refused_with_the_remedy(written: str, said: str) ->
 
 
 def test_a_level_is_a_count_over_promotions() -> None:
-    assert parse_level(" 1  per 200  promotions ") == 0.005
+    assert parse_rollback_chance(" 1  per 200  promotions ") == 0.005
 
 
 def test_detectors_begin_with_the_budget_of_the_probation_and_never_with_more_than_a_tenth_of_an_alarm() -> None:
-    assert Probation().head_start(HOUR, PER_90_DAYS) == timedelta(days=7)
-    assert terms("period: 30d").head_start(HOUR, PER_90_DAYS) == timedelta(days=9)
-    assert terms("period: 0s").head_start(HOUR, PER_90_DAYS) == HOUR
-    assert Probation().head_start(HOUR, 1 / 3600) == HOUR, "a budget that small has its hour as ever"
+    assert Probation().initial_budget_period(HOUR, PER_90_DAYS) == timedelta(days=7)
+    assert terms("period: 30d").initial_budget_period(HOUR, PER_90_DAYS) == timedelta(days=9)
+    assert terms("period: 0s").initial_budget_period(HOUR, PER_90_DAYS) == HOUR
+    assert Probation().initial_budget_period(HOUR, 1 / 3600) == HOUR, "a budget that small has its hour as ever"

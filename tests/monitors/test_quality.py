@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from monitors.windows.jackknife import estimate
-from monitors.windows.row_statistics import calibration_error, macro_f1
+from monitors.windows.jackknife import jackknife_estimate
+from monitors.windows.row_statistics import calibration_error_statistic, macro_f1_statistic
 from monitors.windows.window import Row
 from registry.calibration_metrics import calibration_error as as_the_gate_has_it
 from tests.monitors.examples import NOON
@@ -47,20 +47,20 @@ def overconfident(generator: np.random.Generator, labels: int, by: float) -> lis
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
     rows = misread(np.random.default_rng(1), 500, 0.2)
     expected = f1_score([row.truth for row in rows], [row.label for row in rows], average="macro")
-    assert macro_f1(rows)(rows) == pytest.approx(expected)
+    assert macro_f1_statistic(rows)(rows) == pytest.approx(expected)
 
 
 def test_a_weight_counts_as_that_many_answers() -> None:
     light = misread(np.random.default_rng(2), 60, 0.3)
     heavy = [Row(r.prediction_id, r.at, r.label, r.confidence, None, r.truth, r.truth_source, 3.0) for r in light[:20]]
     spelt_out = light[:20] * 3 + light[20:]
-    assert macro_f1(light)(heavy + light[20:]) == pytest.approx(macro_f1(light)(spelt_out))
+    assert macro_f1_statistic(light)(heavy + light[20:]) == pytest.approx(macro_f1_statistic(light)(spelt_out))
 
 
 def test_a_class_that_a_part_of_the_rows_lacks_is_left_out_of_its_mean() -> None:
     rows = rows_of([0, 0, 1, 7], [0, 0, 0, 7])
-    assert macro_f1(rows)(rows) == pytest.approx((0.8 + 0 + 1) / 3)
-    assert macro_f1(rows)(rows[:3]) == pytest.approx((0.8 + 0) / 2)
+    assert macro_f1_statistic(rows)(rows) == pytest.approx((0.8 + 0 + 1) / 3)
+    assert macro_f1_statistic(rows)(rows[:3]) == pytest.approx((0.8 + 0) / 2)
 
 
 @pytest.mark.parametrize(("labels", "share", "seed"), [(100, 0.05, 3), (300, 0.1, 4), (300, 0.02, 5)])
@@ -70,14 +70,15 @@ def test_a_model_of_just_the_asked_macro_f1_is_blamed_at_most_as_often_as_promis
     generator, looks, blamed = np.random.default_rng(seed), 400, 0
     for _ in range(looks):
         rows = misread(generator, labels, share)
-        blamed += estimate(macro_f1(rows), rows, 0.95).high < 1 - share
+        blamed += jackknife_estimate(macro_f1_statistic(rows), rows, 0.95).high < 1 - share
     assert blamed / looks <= 0.05 + 3 * (0.05 * 0.95 / looks) ** 0.5
 
 
 def test_a_model_that_reads_much_worse_than_asked_is_blamed() -> None:
     generator = np.random.default_rng(6)
     found = [
-        estimate(macro_f1(rows), rows, 0.99).high < 0.95 for rows in (misread(generator, 300, 0.15) for _ in range(40))
+        jackknife_estimate(macro_f1_statistic(rows), rows, 0.99).high < 0.95
+        for rows in (misread(generator, 300, 0.15) for _ in range(40))
     ]
     assert np.mean(found) > 0.9
 
@@ -85,7 +86,7 @@ def test_a_model_that_reads_much_worse_than_asked_is_blamed() -> None:
 def test_with_many_labels_the_calibration_error_is_that_of_the_gate() -> None:
     rows = overconfident(np.random.default_rng(7), 20_000, 0.2)
     gate = as_the_gate_has_it(np.array([row.confidence for row in rows]), np.array([row.correct for row in rows]))
-    assert calibration_error(rows)(rows) == pytest.approx(gate, abs=0.01)
+    assert calibration_error_statistic(rows)(rows) == pytest.approx(gate, abs=0.01)
 
 
 def test_a_calibrated_model_has_no_calibration_error_worth_the_name() -> None:
@@ -94,7 +95,7 @@ def test_a_calibrated_model_has_no_calibration_error_worth_the_name() -> None:
     for _ in range(200):
         rows = overconfident(generator, 200, 0.0)
         raw.append(as_the_gate_has_it(np.array([r.confidence for r in rows]), np.array([r.correct for r in rows])))
-        found.append(calibration_error(rows)(rows))
+        found.append(calibration_error_statistic(rows)(rows))
     assert np.mean(raw) > 0.025  # what luck alone shows
     assert np.mean(found) < 0.006
 
@@ -106,7 +107,7 @@ def test_a_model_of_just_the_allowed_calibration_error_is_blamed_at_most_as_ofte
     generator, looks, blamed = np.random.default_rng(9), 300, 0
     for place in range(looks):
         rows = overconfident(generator, (100, 400)[place % 2], by)
-        blamed += estimate(calibration_error(rows), rows, 0.95).low > allowed
+        blamed += jackknife_estimate(calibration_error_statistic(rows), rows, 0.95).low > allowed
     assert blamed / looks <= 0.05
 
 
@@ -115,10 +116,10 @@ def test_a_badly_calibrated_model_is_found() -> None:
     found = []
     for _ in range(40):
         rows = overconfident(generator, 400, 0.15)
-        found.append(estimate(calibration_error(rows), rows, 0.99).low > 0.05)
+        found.append(jackknife_estimate(calibration_error_statistic(rows), rows, 0.99).low > 0.05)
     assert np.mean(found) > 0.9
 
 
 def test_no_rows_have_no_error() -> None:
-    assert calibration_error([])([]) == 0.0
-    assert macro_f1([])([]) == 0.0
+    assert calibration_error_statistic([])([]) == 0.0
+    assert macro_f1_statistic([])([]) == 0.0

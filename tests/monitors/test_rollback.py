@@ -2,15 +2,17 @@
 
 from datetime import timedelta
 
-from monitors.notices.apprise_payload import push_payload
+from monitors.notices.apprise_payload import apprise_payload
 from monitors.notices.email_message import email_message
-from monitors.notices.rollback_notice import Rollback, rollback_alert, rollback_webhook
+from monitors.notices.rollback_notice import RollbackNotice, rollback_alert, rollback_webhook
 from monitors.notices.slack import slack_payload
 from tests.monitors.examples import NOON
 
 REASON = "Of 40 labelled answers, 9 that version 3 read wrong are read right by version 2, and 0 the other way round."
 LINKS = {"Dashboard": "https://host/", "Model": "https://mlflow/m/3"}
-TOLD = Rollback("digits", 3, 2, REASON, NOON, NOON - timedelta(days=1), {"Serves again": "digits v2"}, LINKS, "k-9")
+TOLD = RollbackNotice(
+    "digits", 3, 2, REASON, NOON, NOON - timedelta(days=1), {"Serves again": "digits v2"}, LINKS, "k-9"
+)
 TITLE = "rolled back: digits v3 · v2 serves again"
 
 
@@ -31,7 +33,7 @@ def test_mail_and_push_carry_the_same_words() -> None:
     assert message["Message-ID"] == "<k-9@host.invalid>"
     text = message.get_body(("plain",))
     assert text is not None
-    pushed = push_payload(TOLD)
+    pushed = apprise_payload(TOLD)
     assert text.get_content().strip() == f"{TITLE}\n\n{pushed['body']}"
     assert (pushed["title"], pushed["type"]) == (TITLE, "warning")
     assert REASON in pushed["body"]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import AlertsConfig, json_schema, load_rules, parse_rules
-from monitors.rules.metric_catalog import KINDS
+from monitors.rules.metric_catalog import METRICS
 from tests.monitors.examples import rule as a_rule
 
 SHIPPED = Path(__file__).parents[2] / "alerts.yaml"
@@ -46,7 +46,7 @@ def test_the_shipped_file_holds_the_three_rules_of_the_mission_and_warnings_that
         "prediction_drift": (0.2, "none"),
         "input_drift": (0.3, "none"),
     }
-    assert not any(channel.configured for channel in config.channels.values())
+    assert not any(channel.is_configured for channel in config.channels.values())
 
 
 def test_the_shipped_file_takes_its_channels_from_the_environment() -> None:
@@ -61,7 +61,7 @@ def test_the_shipped_file_takes_its_channels_from_the_environment() -> None:
         "PLATFORM_WEBHOOK_SECRET": SECRET,
     }
     config = load_rules(SHIPPED, env)
-    assert all(channel.configured for channel in config.channels.values())
+    assert all(channel.is_configured for channel in config.channels.values())
     assert "127.0.0.1:9" not in repr(config)
     assert SECRET not in repr(config)
 
@@ -379,7 +379,7 @@ def test_every_rule_that_the_shipped_file_shows_as_a_comment_can_be_written() ->
     assert schema_faults(yaml.safe_load(text)) == []
     own = {"python:our_metrics.reading:cost_per_letter", "evidently:F1Score"}
     shipped = {rule.metric for rule in load_rules(SHIPPED, {}).rules}
-    assert found == {*KINDS, *own} - shipped | {"accuracy_drop"}
+    assert found == {*METRICS, *own} - shipped | {"accuracy_drop"}
 
 
 @pytest.mark.parametrize("metric", ["expected_drop", "prediction_drift", "input_drift"])

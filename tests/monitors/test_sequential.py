@@ -15,12 +15,12 @@ from monitors.statistics.e_detector import (
     STAKES,
     Detector,
     Observation,
-    alarming,
-    begin,
-    labels_needed,
-    observe,
-    reset,
-    turning_point,
+    change_point,
+    e_bh,
+    labels_until_alarm,
+    restart_detector,
+    start_detector,
+    update_detector,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,9 +41,9 @@ def alarms(detector: Detector, seen: Sequence[Observation]) -> int:
     """How often it alarms when it begins anew after each alarm."""
     count = 0
     for place in range(len(seen)):
-        detector = observe(detector, seen[place : place + 1], BUDGET)
+        detector = update_detector(detector, seen[place : place + 1], BUDGET)
         if detector.alarmed_at is not None:
-            count, detector = count + 1, reset(detector, detector.alarmed_at)
+            count, detector = count + 1, restart_detector(detector, detector.alarmed_at)
     return count
 
 
@@ -51,7 +51,8 @@ def test_a_stream_at_the_allowed_share_alarms_less_often_than_the_budget_allows(
     generator = np.random.default_rng(1)
     periods, per_day = 60, 20.0
     counts = [
-        alarms(begin(0.05, START), labels(generator.random(1800) < 0.05, per_day=per_day)) for _ in range(periods)
+        alarms(start_detector(0.05, START), labels(generator.random(1800) < 0.05, per_day=per_day))
+        for _ in range(periods)
     ]
     assert sum(counts) <= periods, "the expected number is at most one per period"
 
@@ -60,7 +61,7 @@ def test_no_bet_is_larger_than_what_is_missing() -> None:
     """A bet that could win more than an alarm takes would risk money for nothing."""
     generator = np.random.default_rng(4)
     for share in (0.03, 0.2, 1.0):
-        found = observe(begin(0.01, START), labels(generator.random(3000) < share), BUDGET)
+        found = update_detector(start_detector(0.01, START), labels(generator.random(3000) < share), BUDGET)
         assert found.alarmed_at is not None
         assert found.evidence == pytest.approx(1.0, abs=1e-6)
 
@@ -68,10 +69,10 @@ def test_no_bet_is_larger_than_what_is_missing() -> None:
 def test_gains_of_different_weight_fill_the_purse_in_the_end() -> None:
     """Bets are held against the lightest gain so far, so one lighter than the others fills it too."""
     light = labels([1.0] * 40, [0.1, 1.0] * 20)
-    found = observe(begin(0.02, START), light, BUDGET)
+    found = update_detector(start_detector(0.02, START), light, BUDGET)
     assert found.alarmed_at is not None
     assert found.n < 20
-    partly = observe(begin(0.02, START), labels([0.06] * 400), BUDGET)
+    partly = update_detector(start_detector(0.02, START), labels([0.06] * 400), BUDGET)
     assert partly.alarmed_at is not None, "labels that are wrong in part gain little each"
 
 
@@ -84,18 +85,20 @@ def test_the_labels_needed_are_of_the_size_that_is_needed(
 ) -> None:
     """A purse that has earned for weeks is full after one wrong answer; that has to come, and others before it cost."""
     generator = np.random.default_rng(6)
-    suspect = replace(begin(null, START), wealth=(held / len(STAKES),) * len(STAKES))
-    forecast = labels_needed(suspect, share, 86400 / per_day * BUDGET)
+    suspect = replace(start_detector(null, START), wealth=(held / len(STAKES),) * len(STAKES))
+    forecast = labels_until_alarm(suspect, share, 86400 / per_day * BUDGET)
     assert forecast is not None
-    taken = [observe(suspect, labels(generator.random(4000) < share, per_day=per_day), BUDGET).n for _ in range(40)]
+    taken = [
+        update_detector(suspect, labels(generator.random(4000) < share, per_day=per_day), BUDGET).n for _ in range(40)
+    ]
     assert 0.4 < forecast / float(np.mean(taken)) < 4
 
 
 def test_before_enough_labels_bets_are_whole() -> None:
-    few = observe(begin(0.02, START), labels([1.0] * 5), BUDGET, least=50)
+    few = update_detector(start_detector(0.02, START), labels([1.0] * 5), BUDGET, min_samples=50)
     assert few.alarmed_at is None
     assert few.evidence > 1
-    assert observe(few, labels([0.0] * 45), BUDGET, least=50).n == 50
+    assert update_detector(few, labels([0.0] * 45), BUDGET, min_samples=50).n == 50
 
 
 def test_weighted_draws_at_the_allowed_share_keep_the_budget() -> None:
@@ -105,7 +108,9 @@ def test_weighted_draws_at_the_allowed_share_keep_the_budget() -> None:
     for _ in range(30):
         doubtful = generator.random(1800) < 0.8  # of the drawn, where it is 0.5 of the whole
         wrong = generator.random(1800) < np.where(doubtful, 0.09, 0.01)
-        counts.append(alarms(begin(0.05, START, 2.5), labels(wrong, np.where(doubtful, 0.625, 2.5), per_day=20.0)))
+        counts.append(
+            alarms(start_detector(0.05, START, 2.5), labels(wrong, np.where(doubtful, 0.625, 2.5), per_day=20.0))
+        )
     assert sum(counts) <= 30
 
 
@@ -114,11 +119,11 @@ def test_a_rise_from_one_percent_is_found_within_so_many_labels(share: float, mo
     generator = np.random.default_rng(3)
     delays = []
     for _ in range(30):
-        healthy = observe(begin(0.015, START), labels(generator.random(500) < 0.01), BUDGET)
+        healthy = update_detector(start_detector(0.015, START), labels(generator.random(500) < 0.01), BUDGET)
         assert healthy.alarmed_at is None
         later = labels(generator.random(2 * most + 500) < share)
-        moved = [Observation(each.at + timedelta(days=10), each.wrong) for each in later]
-        found = observe(healthy, moved, BUDGET)
+        moved = [Observation(each.at + timedelta(days=10), each.loss) for each in later]
+        found = update_detector(healthy, moved, BUDGET)
         delays.append(found.n - healthy.n if found.alarmed_at else 10**9)
     assert np.median(delays) <= most
 
@@ -130,26 +135,26 @@ def test_one_call_many_calls_and_a_restart_give_the_same_detector(steps: list[tu
     for wrong, seconds in steps:
         at += timedelta(seconds=seconds)
         seen.append(Observation(at, float(wrong)))
-    whole = observe(begin(0.1, START), seen, BUDGET)
-    half = Detector.from_json(observe(begin(0.1, START), seen[:cut], BUDGET).to_json())
-    assert observe(half, seen[cut:], BUDGET) == whole
+    whole = update_detector(start_detector(0.1, START), seen, BUDGET)
+    half = Detector.from_json(update_detector(start_detector(0.1, START), seen[:cut], BUDGET).to_json())
+    assert update_detector(half, seen[cut:], BUDGET) == whole
 
 
 def test_a_clock_that_goes_back_earns_nothing_twice() -> None:
     there = Observation(START + timedelta(days=1), 0.0)
     back = Observation(START, 0.0)
-    steady = observe(begin(0.1, START), [there, there, there], BUDGET)
-    jumping = observe(begin(0.1, START), [there, back, there], BUDGET)
+    steady = update_detector(start_detector(0.1, START), [there, there, there], BUDGET)
+    jumping = update_detector(start_detector(0.1, START), [there, back, there], BUDGET)
     assert jumping.wealth == steady.wealth
 
 
 def test_an_alarm_stays_until_it_is_reset_and_labels_after_it_change_nothing() -> None:
-    fired = observe(begin(0.01, START), labels([1.0] * 60), BUDGET)
+    fired = update_detector(start_detector(0.01, START), labels([1.0] * 60), BUDGET)
     assert fired.alarmed_at is not None
     assert fired.evidence >= 1
     assert fired.n < 20
-    assert observe(fired, labels([0.0] * 500), BUDGET) == fired
-    assert reset(fired, START).evidence == 0
+    assert update_detector(fired, labels([0.0] * 500), BUDGET) == fired
+    assert restart_detector(fired, START).evidence == 0
 
 
 @pytest.mark.parametrize(
@@ -157,22 +162,22 @@ def test_an_alarm_stays_until_it_is_reset_and_labels_after_it_change_nothing() -
     [({}, ""), ({"a": 0.9}, ""), ({"a": 1.0, "b": 0.2}, "a"), ({"a": 0.6, "b": 0.5, "c": 0.1}, "ab")],
 )
 def test_streams_alarm_alone_at_one_or_together_at_their_part(evidence: dict[str, float], expected: str) -> None:
-    assert alarming(evidence) == frozenset(expected)
+    assert e_bh(evidence) == frozenset(expected)
 
 
 @pytest.mark.parametrize("observation", [Observation(START, 2.0), Observation(START, 0.0, 1.5)])
 def test_a_label_that_does_not_fit_is_refused_by_name(observation: Observation) -> None:
     with pytest.raises(WindowError, match="does not fit"):
-        observe(begin(0.1, START), [observation], BUDGET)
+        update_detector(start_detector(0.1, START), [observation], BUDGET)
 
 
 @pytest.mark.parametrize(("null", "heaviest"), [(0.0, 1.0), (1.0, 1.0), (0.1, 0.0)])
 def test_what_cannot_be_watched_is_refused(null: float, heaviest: float) -> None:
     with pytest.raises(WindowError):
-        begin(null, START, heaviest)
+        start_detector(null, START, heaviest)
 
 
-@pytest.mark.parametrize("raw", [{}, begin(0.1, START).to_json() | {"wealth": [0.0]}])
+@pytest.mark.parametrize("raw", [{}, start_detector(0.1, START).to_json() | {"wealth": [0.0]}])
 def test_a_state_that_does_not_fit_is_refused(raw: dict[str, object]) -> None:
     with pytest.raises(WindowError, match="begin a new detector"):
         Detector.from_json(raw)
@@ -184,11 +189,11 @@ def test_the_turning_point_lies_near_the_change() -> None:
     for _ in range(50):
         wrong = np.concatenate([draw.random(800) < 0.01, draw.random(150) < 0.12])
         labels = [Observation(START, float(each)) for each in wrong]
-        off.append(turning_point(0.02, 1.0, labels) - 800)
+        off.append(change_point(0.02, 1.0, labels) - 800)
     assert abs(float(np.median(off))) <= 15
     assert max(off) < 100
 
 
 def test_the_turning_point_of_no_labels_is_refused() -> None:
     with pytest.raises(WindowError, match="no label"):
-        turning_point(0.02, 1.0, [])
+        change_point(0.02, 1.0, [])

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from monitors.alerts import Kind
+from monitors.alerts import NoticeKind
 from monitors.notices.notice import Notice, Subject
-from monitors.notices.slack import slack_payload, without_pictures
+from monitors.notices.slack import slack_payload, without_images
 from tests.monitors.told import CLASSES, fired, group, notice, thumbnail
 
 
@@ -39,14 +39,14 @@ def keeps_to_the_limits(payload: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["firing", "repeat", "resolved"])
 @pytest.mark.parametrize("pictures", [0, 6, 9])
-def test_every_notice_keeps_to_the_limits_of_block_kit(kind: Kind, pictures: int) -> None:
+def test_every_notice_keeps_to_the_limits_of_block_kit(kind: NoticeKind, pictures: int) -> None:
     keeps_to_the_limits(slack_payload(notice(kind, "long " * 2000, pictures=pictures)))
     keeps_to_the_limits(slack_payload(group("0123456789", kind)))
 
 
 def test_very_many_classes_with_very_long_names_keep_to_the_limits() -> None:
     many = tuple(Subject(fired(CLASSES, f"a{n}", f"{n}-" + "x" * 3000), "Bad & worse. " * 500) for n in range(300))
-    keeps_to_the_limits(slack_payload(replace(group("3"), subjects=many, confused=("a read as b",) * 300)))
+    keeps_to_the_limits(slack_payload(replace(group("3"), subjects=many, top_confusions=("a read as b",) * 300)))
 
 
 def test_slack_shows_value_interval_baseline_threshold_and_sentence() -> None:
@@ -94,8 +94,8 @@ def test_a_picture_without_an_address_is_left_out() -> None:
 
 def test_a_message_slack_could_not_take_is_the_same_without_its_pictures() -> None:
     body = slack_payload(notice(pictures=3))
-    assert without_pictures(body) == slack_payload(replace(notice(), confused=notice(pictures=3).confused))
-    assert without_pictures(slack_payload(notice())) == slack_payload(notice())
+    assert without_images(body) == slack_payload(replace(notice(), top_confusions=notice(pictures=3).top_confusions))
+    assert without_images(slack_payload(notice())) == slack_payload(notice())
 
 
 def test_slack_control_characters_are_escaped_and_long_texts_cut() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from monitors.decisions.decision import decide
-from monitors.decisions.finding import Finding, silence_of
-from monitors.rules.formatting import amount
+from monitors.decisions.finding import Finding, missing_data_of
+from monitors.rules.formatting import metric_value_text
 from tests.monitors.examples import NOON, golden, rule, tally
 
 
@@ -51,7 +51,7 @@ def volume(answers: int, *, hours: float = 48, **written: object) -> Finding:
     """Answers of the day before `end`, by a version that has served for so long."""
     counted = tally([])
     since = counted.end - timedelta(hours=hours)
-    [found] = decide(rule("volume", **written), replace(counted, answers=answers, serving_since=since), golden(1, 1))
+    [found] = decide(rule("volume", **written), replace(counted, predictions=answers, serving_since=since), golden(1, 1))
     return found
 
 
@@ -77,7 +77,7 @@ def test_a_version_that_has_not_served_for_the_whole_window_is_not_blamed_for_fe
 
 def test_silence_about_requests_is_silence_of_answers() -> None:
     made = rule("volume", no_data="1h")
-    found = silence_of(made, tally([]), NOON)
+    found = missing_data_of(made, tally([]), NOON)
     assert found is not None
     assert found.state == "breach"
     assert found.sentence.startswith("The last answer came 2026-03-01 12:00 UTC")
@@ -95,4 +95,4 @@ def test_silence_about_requests_is_silence_of_answers() -> None:
     ],
 )
 def test_values_are_shown_with_their_units(metric: str, value: float, shown: str) -> None:
-    assert amount(metric, value) == shown
+    assert metric_value_text(metric, value) == shown

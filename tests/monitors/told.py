@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import count
 
-from monitors.alerts import Alert, Kind, step
+from monitors.alerts import Alert, NoticeKind, apply_finding
 from monitors.notices.notice import Notice, Subject, Thumbnail, idempotency_key
 from monitors.rules.alerts_config import Rule
 from tests.monitors.examples import NOON, finding, rule
@@ -17,12 +17,12 @@ CONFUSED = ("3 read as 5, 14 of 20 errors",)
 def fired(the_rule: Rule = THE_RULE, alert_id: str = "a1", key: str = "") -> Alert:
     """An alert that has just fired."""
     numbers = count(1)
-    alert = step(None, finding("breach"), the_rule, NOON, lambda: f"a{next(numbers)}").alert
+    alert = apply_finding(None, finding("breach"), the_rule, NOON, lambda: f"a{next(numbers)}").alert
     assert alert is not None
     return replace(alert, id=alert_id, key=key)
 
 
-def notice(kind: Kind = "firing", sentence: str = "Accuracy fell.", key: str = "", pictures: int = 0) -> Notice:
+def notice(kind: NoticeKind = "firing", sentence: str = "Accuracy fell.", key: str = "", pictures: int = 0) -> Notice:
     """A notice about one alert."""
     alert = fired(key=key)
     return Notice(
@@ -37,12 +37,12 @@ def notice(kind: Kind = "firing", sentence: str = "Accuracy fell.", key: str = "
     )
 
 
-def group(keys: str = "358", kind: Kind = "firing", others: str = "") -> Notice:
+def group(keys: str = "358", kind: NoticeKind = "firing", others: str = "") -> Notice:
     """A notice about several classes."""
     made = [Subject(fired(CLASSES, f"a{key}", key), f"Class {key} is misread.") for key in keys + others]
     subjects, rest = tuple(made[: len(keys)]), tuple(made[len(keys) :])
     identity = idempotency_key([each.alert for each in subjects], kind, "e1")
-    return Notice(kind, CLASSES, subjects, NOON, LINKS, identity, others=rest)
+    return Notice(kind, CLASSES, subjects, NOON, LINKS, identity, other_subjects=rest)
 
 
 def thumbnail(number: int, url: str = "https://host/i/") -> Thumbnail:

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.engines.torch_engine import Exportable, Predictor, save
-from pipelines.pipeline import CARD_KEYS, Family
-from registry.catalog import Catalog, Version
+from pipelines.engines.torch_engine import Exportable, TorchEngine, save_exportable
+from pipelines.pipeline import CARD_KEYS, Pipeline
+from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
 from registry.model_package import MODEL_FILE
-from registry.runs import Run, RunStatus, Tracking
+from registry.runs import Run, RunStatus, TrackingStore
 from tests.pipelines.conftest import TINY, draw_bars
 
 EASY = replace(TINY, epochs=6)
 
 
-class Always(Predictor):
+class Always(TorchEngine):
     """A model that always gives the same answer."""
 
-    def __init__(self, family: Family, answer: int) -> None:
+    def __init__(self, family: Pipeline, answer: int) -> None:
         self.classes, self.height, self.width = family.classes, family.height, family.width
         self._answer = answer
 
@@ -86,7 +86,7 @@ class FakeRun(Run):
         return f"models:/m-{self.id}"
 
 
-class FakeTracking(Tracking):
+class FakeTracking(TrackingStore):
     """Runs in memory."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class MemoryCatalog(Catalog):
     """Registered versions in memory; a download exports the model that was logged."""
 
     tracking: FakeTracking
-    held: dict[int, Version] = field(default_factory=dict)
+    held: dict[int, RegisteredVersion] = field(default_factory=dict)
     pointers: dict[str, int] = field(default_factory=dict)
     made: int = 0
 
@@ -140,15 +140,15 @@ class MemoryCatalog(Catalog):
     ) -> int:
         number = self.made = self.made + 1
         made = datetime(2026, 1, 1, tzinfo=UTC)
-        self.held[number] = Version(name, number, run_id, made, dict(tags or {}), description, (), model_uri)
+        self.held[number] = RegisteredVersion(name, number, run_id, made, dict(tags or {}), description, (), model_uri)
         return number
 
-    def version(self, name: str, version: int) -> Version:
+    def version(self, name: str, version: int) -> RegisteredVersion:
         if version not in self.held:
             raise UnknownVersionError(f"Model {name!r} has no version {version}")
         return self.held[version]
 
-    def versions(self, name: str) -> tuple[Version, ...]:
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         return tuple(self.held[number] for number in sorted(self.held, reverse=True))
 
     def alias(self, name: str, alias: str) -> int | None:
@@ -171,7 +171,7 @@ class MemoryCatalog(Catalog):
     def download(self, name: str, version: int, target: Path) -> Path:
         found, folder = self.version(name, version), target / name / str(version)
         [run] = [run for run in self.tracking.runs if run.id == found.run_id]
-        save(run.models[found.source], folder / MODEL_FILE)
+        save_exportable(run.models[found.source], folder / MODEL_FILE)
         return folder
 
 
@@ -182,9 +182,9 @@ def bars_split(golden: int) -> Split:
     return Split(**{name: ImageSet(each.images, each.labels, f"bars/{name}") for name, each in made.items()})
 
 
-def bars_family(split: Split) -> Family:
+def bars_family(split: Split) -> Pipeline:
     """A family of 12x12 bars, upright or lying."""
-    return Family(
+    return Pipeline(
         name="bars",
         title="Bars",
         classes=("upright", "lying"),

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.engines.safe_pt2 import checked
-from pipelines.engines.torch_engine import exportable, load, save
+from pipelines.engines.safe_pt2 import sanitize
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
 from pipelines.errors import ModelFormatError
 from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY
@@ -43,7 +43,7 @@ class Touch:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Records:
     path = tmp_path_factory.mktemp("archive") / "model.pt2"
-    save(exportable(build_network(TINY, 2, height=12, width=12), height=12, width=12), path)
+    save_exportable(build_exportable(build_network(TINY, 2, height=12, width=12), height=12, width=12), path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -120,7 +120,7 @@ def with_spec(honest: Records) -> Records:
 def test_an_honest_archive_gives_the_same_answers_after_the_check(honest: Records) -> None:
     batch = torch.from_numpy(np.random.default_rng(0).random((3, 1, 12, 12), dtype=np.float32))
     before = torch.export.load(io.BytesIO(packed(honest))).module()(batch)
-    after = torch.export.load(checked(packed(honest))).module()(batch)
+    after = torch.export.load(sanitize(packed(honest))).module()(batch)
     assert torch.equal(before, after)
 
 
@@ -131,7 +131,7 @@ def test_code_that_torch_itself_would_run_is_refused_and_not_run(
     path = tmp_path / "evil.pt2"
     path.write_bytes(packed(build(honest, marker)))
     with pytest.raises(ModelFormatError, match=r"evil\.pt2.*refused"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
     assert not marker.exists()
     with suppress(Exception):  # what torch makes of it afterwards does not matter: the code has run
         torch.export.load(path)
@@ -143,14 +143,14 @@ def test_pickled_sample_inputs_are_refused_and_not_run(
     honest: Records, marker: Path, pack: Callable[[object], bytes]
 ) -> None:
     with pytest.raises(ModelFormatError, match="sample_inputs"):
-        checked(packed(with_samples(honest, pack(Touch(marker)))))
+        sanitize(packed(with_samples(honest, pack(Touch(marker)))))
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("samples", [((), {}), ((torch.zeros(2), torch.zeros(2)), {}), ((torch.zeros(2),), {"x": 1})])
 def test_sample_inputs_of_another_kind_are_refused(honest: Records, samples: object) -> None:
     with pytest.raises(ModelFormatError, match="sample_inputs"):
-        checked(packed(with_samples(honest, torch_saved(samples))))
+        sanitize(packed(with_samples(honest, torch_saved(samples))))
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_sample_inputs_of_another_kind_are_refused(honest: Records, samples: obj
 )
 def test_operators_outside_the_tensor_library_are_refused(honest: Records, target: str) -> None:
     with pytest.raises(ModelFormatError, match="holds the text"):
-        checked(packed(with_target(honest, target)))
+        sanitize(packed(with_target(honest, target)))
 
 
 def test_guards_and_unknown_containers_are_refused(honest: Records) -> None:
     with pytest.raises(ModelFormatError, match="source code of guards"):
-        checked(packed(with_guards(honest)))
+        sanitize(packed(with_guards(honest)))
     with pytest.raises(ModelFormatError, match="holds the text"):
-        checked(packed(with_spec(honest)))
+        sanitize(packed(with_spec(honest)))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_guards_and_unknown_containers_are_refused(honest: Records) -> None:
 )
 def test_records_that_no_export_of_ours_writes_are_refused(honest: Records, name: str) -> None:
     with pytest.raises(ModelFormatError, match="not a record of an exported network"):
-        checked(packed(honest | {name: b"x"}))
+        sanitize(packed(honest | {name: b"x"}))
 
 
 def test_a_weight_outside_its_folder_is_refused(honest: Records) -> None:
@@ -190,14 +190,14 @@ def test_a_weight_outside_its_folder_is_refused(honest: Records) -> None:
         next(iter(config["config"].values()))["path_name"] = "../../models/model.json"
 
     with pytest.raises(ModelFormatError, match="not a raw tensor"):
-        checked(packed(edited(honest, WEIGHTS, edit)))
+        sanitize(packed(edited(honest, WEIGHTS, edit)))
 
 
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS, SAMPLES, "model/archive_format"])
 def test_a_missing_record_is_named(honest: Records, name: str) -> None:
     lacking = {key: data for key, data in honest.items() if key != name}
     with pytest.raises(ModelFormatError, match=f"no record '{name.removeprefix('model/')}'"):
-        checked(packed(lacking))
+        sanitize(packed(lacking))
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def test_a_missing_record_is_named(honest: Records, name: str) -> None:
 )
 def test_records_of_the_wrong_kind_are_refused(honest: Records, name: str, data: bytes, message: str) -> None:
     with pytest.raises(ModelFormatError, match=message):
-        checked(packed(honest | {name: data}))
+        sanitize(packed(honest | {name: data}))
 
 
 def test_a_record_named_twice_is_refused(honest: Records) -> None:
     with pytest.raises(ModelFormatError, match="twice"):
-        checked(packed(honest | {"other/models/model.json": b"{}"}))
+        sanitize(packed(honest | {"other/models/model.json": b"{}"}))
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused() -> None:
@@ -226,11 +226,11 @@ def test_an_archive_that_unpacks_to_too_much_is_refused() -> None:
         for index in range(5):
             archive.writestr(f"model/data/weights/weight_{index}", bytes(1024 * 1024))
     with pytest.raises(ModelFormatError, match="5242880 bytes; the limit is 4000000"):
-        checked(buffer.getvalue(), max_bytes=4_000_000)
+        sanitize(buffer.getvalue(), max_bytes=4_000_000)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
 def test_a_truncated_archive_is_refused(honest: Records, share: float) -> None:
     content = packed(honest)
     with pytest.raises(ModelFormatError, match="not a whole pt2 archive"):
-        checked(content[: int(len(content) * share)])
+        sanitize(content[: int(len(content) * share)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.image.augmentation import _stroked, _warp, augment
+from pipelines.image.augmentation import _change_strokes, _elastic_field, augment
 from pipelines.recipe import Augmentation
 
 
@@ -75,7 +75,7 @@ def test_contrast_falls_towards_the_mean_and_by_no_more_than_asked() -> None:
 
 
 def test_a_warp_is_smooth_and_as_strong_as_asked() -> None:
-    pushes = _warp(400, 28, 28, 1.5, seeded()) * 14  # from half images to pixels
+    pushes = _elastic_field(400, 28, 28, 1.5, seeded()) * 14  # from half images to pixels
     assert float(pushes.std()) == pytest.approx(1.5, rel=0.05)
     assert float(pushes.diff(dim=1).std()) < 0.5
     rows, columns = pushes[..., 1].flatten(), pushes[..., 0].flatten()
@@ -100,7 +100,7 @@ def test_a_stretch_widens_along_one_axis_alone() -> None:
 
 @pytest.mark.parametrize(("thickness", "ink"), [(1.0, 25.0), (-1.0, 1.0), (0.5, 17.0), (0.0, 9.0)])
 def test_strokes_grow_and_shrink_by_a_share_of_a_pixel(thickness: float, ink: float) -> None:
-    stroked = _stroked(dot(), torch.full((1, 1, 1, 1), thickness))
+    stroked = _change_strokes(dot(), torch.full((1, 1, 1, 1), thickness))
     assert float(stroked.sum()) == pytest.approx(ink)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.training.training_checkpoint import KEPT, checkpoint_file, read_checkpoint, write_checkpoint
+from pipelines.training.training_checkpoint import MAX_CHECKPOINTS, checkpoint_path, read_checkpoint, write_checkpoint
 
 
 def test_a_state_comes_back_as_it_was_kept(tmp_path: Path) -> None:
@@ -47,11 +47,11 @@ def test_a_write_that_fails_leaves_the_state_before_it(tmp_path: Path) -> None:
 
 def test_a_folder_keeps_the_newest_few_and_always_ones_own(tmp_path: Path) -> None:
     for age in range(6):
-        path = checkpoint_file(tmp_path, f"{age}" * 40)
+        path = checkpoint_path(tmp_path, f"{age}" * 40)
         write_checkpoint(path, f"{age}" * 40, {"epoch": age})
         os.utime(path, (1000 + age, 1000 + age))
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["3", "4", "5"]
-    assert len(list(tmp_path.iterdir())) == KEPT
-    assert checkpoint_file(tmp_path, "3" * 40).is_file()
-    checkpoint_file(tmp_path, "9" * 40)
+    assert len(list(tmp_path.iterdir())) == MAX_CHECKPOINTS
+    assert checkpoint_path(tmp_path, "3" * 40).is_file()
+    checkpoint_path(tmp_path, "9" * 40)
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["4", "5"]

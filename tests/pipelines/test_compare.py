@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.candidate.gate_evidence import best_ever, gate_rows, gather, side_by_side
-from pipelines.candidate.row_selection import Rows, choose_rows
-from pipelines.candidate.training_spec import Champion, Order
+from pipelines.candidate.gate_evidence import (
+    best_past_champion,
+    collect_gate_evidence,
+    gate_row_outcomes,
+    interleaved_latency,
+)
+from pipelines.candidate.row_selection import Rows, select_rows
+from pipelines.candidate.training_spec import Champion, TrainingSpec
 from pipelines.data import ImageSet, Split
-from pipelines.evaluation.classification_scores import judge
-from pipelines.pipeline import Family
+from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.pipeline import Pipeline
 from registry.catalog import QUARANTINE_TAG
-from registry.gate.evidence import Evidence, First
-from registry.gate.row_outcomes import ROWS_FILE, GateRows, Marks
-from registry.gate.verdict import decide
+from registry.gate.evidence import FirstVersionEvidence, GateEvidence
+from registry.gate.row_outcomes import ROWS_FILE, GateRowOutcomes, RowOutcomes
+from registry.gate.verdict import gate_verdict
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import (
     EASY,
@@ -36,23 +41,23 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module")
-def family(split: Split) -> Family:
+def family(split: Split) -> Pipeline:
     return bars_family(split)
 
 
-def order_of(family: Family, split: Split, champion: Champion | None) -> Order:
-    return Order(family, EASY, split, feedback_on(draw_bars(45, 9)), champion, seed=3, reason="for a test")
+def order_of(family: Pipeline, split: Split, champion: Champion | None) -> TrainingSpec:
+    return TrainingSpec(family, EASY, split, feedback_on(draw_bars(45, 9)), champion, seed=3, reason="for a test")
 
 
-def seen_by_the_gate(order: Order, candidate: Always, rows: Rows | None = None) -> Evidence:
+def seen_by_the_gate(order: TrainingSpec, candidate: Always, rows: Rows | None = None) -> GateEvidence:
     golden = order.split.golden
-    judgement = judge(candidate(golden.images), golden.labels, order.family.classes)
-    evidence = gather(order, rows or choose_rows(order), candidate, 1000, judgement, None)
-    assert isinstance(evidence, Evidence)
+    judgement = score_predictions(candidate(golden.images), golden.labels, order.pipeline.classes)
+    evidence = collect_gate_evidence(order, rows or select_rows(order), candidate, 1000, judgement, None)
+    assert isinstance(evidence, GateEvidence)
     return evidence
 
 
-def test_both_models_answer_the_same_rows_plain_and_disturbed(family: Family, split: Split) -> None:
+def test_both_models_answer_the_same_rows_plain_and_disturbed(family: Pipeline, split: Split) -> None:
     order = order_of(family, split, Champion(7, Always(family, 0), 2000, "noted"))
     evidence = seen_by_the_gate(order, Always(family, 1))
     assert (evidence.golden.champion == 0).all()
@@ -64,33 +69,33 @@ def test_both_models_answer_the_same_rows_plain_and_disturbed(family: Family, sp
     assert evidence.confidence.candidate.tolist() == [1.0] * 60
     assert (evidence.champion_bytes, evidence.candidate_bytes) == (2000, 1000)
     assert (evidence.golden_digest, evidence.champion_digest) == (split.golden.digest, "noted")
-    assert decide(evidence).reasons[0].startswith(f"The golden set is {split.golden.digest[:12]}")
+    assert gate_verdict(evidence).reasons[0].startswith(f"The golden set is {split.golden.digest[:12]}")
 
 
-def test_groups_are_compared_where_images_are_tagged(family: Family, split: Split) -> None:
+def test_groups_are_compared_where_images_are_tagged(family: Pipeline, split: Split) -> None:
     order = order_of(family, split, Champion(7, Always(family, 0), 1000))
     assert seen_by_the_gate(order, Always(family, 1)).groups == ()
-    rows = choose_rows(order)
-    assert rows.held_back is not None
-    tagged = replace(order, groups={split.golden.ids[0]: "north", rows.held_back.ids[-1]: "south"})
+    rows = select_rows(order)
+    assert rows.holdout is not None
+    tagged = replace(order, group_tags={split.golden.ids[0]: "north", rows.holdout.ids[-1]: "south"})
     groups = seen_by_the_gate(tagged, Always(family, 1), rows).groups
     assert (groups[0], groups[-1], set(groups[1:-1])) == ("north", "south", {""})
 
 
-def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family: Family, split: Split) -> None:
+def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family: Pipeline, split: Split) -> None:
     order = replace(order_of(family, split, Champion(7, Always(family, 0), 1000)), feedback=None)
     assert seen_by_the_gate(order, Always(family, 1)).feedback is None
-    assert gate_rows(order, choose_rows(order), Always(family, 1)).recent is None
+    assert gate_row_outcomes(order, select_rows(order), Always(family, 1)).recent is None
     golden, first = split.golden, replace(order, champion=None)
-    judgement = judge(Always(family, 0)(golden.images), golden.labels, family.classes)
-    seen = gather(first, choose_rows(first), Always(family, 0), 1000, judgement, None)
-    assert seen == First(int((golden.labels == 0).sum()), 60)
+    judgement = score_predictions(Always(family, 0)(golden.images), golden.labels, family.classes)
+    seen = collect_gate_evidence(first, select_rows(first), Always(family, 0), 1000, judgement, None)
+    assert seen == FirstVersionEvidence(int((golden.labels == 0).sum()), 60)
 
 
 class Past:
     """Versions of old, with their golden scores."""
 
-    def __init__(self, family: Family, golden: ImageSet) -> None:
+    def __init__(self, family: Pipeline, golden: ImageSet) -> None:
         self.tracking, self.golden, self.family = FakeTracking(), golden, family
         self.catalog = MemoryCatalog(self.tracking)
 
@@ -99,8 +104,8 @@ class Past:
         tags = {"golden_correct": str(correct), "golden_total": str(len(self.golden)), "golden_digest": noted}
         run = FakeRun(f"run-{len(self.tracking.runs) + 1}", "past", {})
         if marked:
-            marks = Marks.of(noted, self.golden.ids, np.arange(len(self.golden)) < correct)
-            run.texts[ROWS_FILE] = GateRows(marks, None).to_json()
+            marks = RowOutcomes.from_mask(noted, self.golden.ids, np.arange(len(self.golden)) < correct)
+            run.texts[ROWS_FILE] = GateRowOutcomes(marks, None).to_json()
         self.tracking.runs.append(run)
         kept = {name: value for name, value in tags.items() if value} | ({"mlplatform.promotion": "1"} if ruled else {})
         return self.catalog.register(self.family.name, "", run.id, kept)
@@ -108,7 +113,7 @@ class Past:
     def best(self, champion: int) -> tuple[int, int, int | None] | None:
         """Version, rows right, and rows right by its marks."""
         present = Champion(champion, Always(self.family, 0), 1000)
-        found = best_ever(self.tracking, self.catalog, self.family.name, present, self.golden)
+        found = best_past_champion(self.tracking, self.catalog, self.family.name, present, self.golden)
         return (
             None
             if found is None
@@ -117,7 +122,7 @@ class Past:
 
 
 @pytest.fixture
-def past(family: Family, split: Split) -> Past:
+def past(family: Pipeline, split: Split) -> Past:
     return Past(family, split.golden)
 
 
@@ -125,7 +130,7 @@ def test_the_best_there_was_is_found_with_its_rows(past: Past) -> None:
     for correct in (50, 58, 55):
         past.add(correct)
     assert past.best(champion=3) == (2, 58, 58)
-    assert best_ever(past.tracking, past.catalog, "bars", None, past.golden) is None
+    assert best_past_champion(past.tracking, past.catalog, "bars", None, past.golden) is None
 
 
 def test_a_champion_that_is_the_best_itself_has_no_other_to_reach(past: Past) -> None:
@@ -168,7 +173,7 @@ class Stopwatch:
         return self.seconds
 
 
-def test_latencies_are_measured_side_by_side(family: Family) -> None:
+def test_latencies_are_measured_side_by_side(family: Pipeline) -> None:
     watch = Stopwatch()
 
     class Timed(Always):
@@ -180,10 +185,10 @@ def test_latencies_are_measured_side_by_side(family: Family) -> None:
             watch.seconds += self.seconds
             return super().__call__(images)
 
-    assert side_by_side(Timed(0, 2.0), Timed(1, 3.0), watch) == pytest.approx((2.0, 3.0))
+    assert interleaved_latency(Timed(0, 2.0), Timed(1, 3.0), watch) == pytest.approx((2.0, 3.0))
 
 
-def test_pauses_of_the_machine_decide_nothing_and_a_slower_model_is_seen(family: Family) -> None:
+def test_pauses_of_the_machine_decide_nothing_and_a_slower_model_is_seen(family: Pipeline) -> None:
     calls, watch = count(), Stopwatch()
 
     class Paused(Always):
@@ -198,7 +203,7 @@ def test_pauses_of_the_machine_decide_nothing_and_a_slower_model_is_seen(family:
             watch.seconds += 0.008
             return super().__call__(images)
 
-    before, after = side_by_side(Paused(family, 0), Paused(family, 1), watch)
+    before, after = interleaved_latency(Paused(family, 0), Paused(family, 1), watch)
     assert 0.5 < after / before < 2
-    before, after = side_by_side(Paused(family, 0), Slow(family, 1), watch)
+    before, after = interleaved_latency(Paused(family, 0), Slow(family, 1), watch)
     assert after / before > 1.5

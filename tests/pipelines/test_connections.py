@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from pipelines.edge.bounded_server import MOST_CONNECTIONS, REQUEST_SECONDS, BoundedServer
+from pipelines.edge.bounded_server import MAX_CONNECTIONS, REQUEST_SECONDS, BoundedServer
 
 ASKED = b"GET / HTTP/1.1\r\n\r\n"
 
@@ -31,11 +31,11 @@ class Handler(BaseHTTPRequestHandler):
     server: BoundedServer
 
     def handle_one_request(self) -> None:
-        self.server.note(self.connection, working=False)
+        self.server.mark_connection(self.connection, busy=False)
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        self.server.note(self.connection, working=True)
+        self.server.mark_connection(self.connection, busy=True)
         if self.path == "/slow":
             entered.release()
             assert let.wait(30)
@@ -124,20 +124,20 @@ def test_a_connection_that_sends_half_a_request_or_none_is_closed_in_time(
 def test_idle_connections_make_room_and_never_hold_more_than_their_threads(
     server: BoundedServer, opened: ExitStack
 ) -> None:
-    idle = [opened.enter_context(connected(server)) for _ in range(3 * MOST_CONNECTIONS)]
+    idle = [opened.enter_context(connected(server)) for _ in range(3 * MAX_CONNECTIONS)]
     with connected(server, ASKED) as honest:
         assert answered(honest)
     deadline = time.monotonic() + 20
-    while threads_of(server) > MOST_CONNECTIONS:
+    while threads_of(server) > MAX_CONNECTIONS:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert [ended(each) for each in idle[:MOST_CONNECTIONS]] == [True] * MOST_CONNECTIONS
+    assert [ended(each) for each in idle[:MAX_CONNECTIONS]] == [True] * MAX_CONNECTIONS
 
 
 def test_connections_that_are_being_answered_are_not_given_up_for_new_ones(
     server: BoundedServer, opened: ExitStack
 ) -> None:
-    busy = [opened.enter_context(connected(server, b"GET /slow HTTP/1.1\r\n\r\n")) for _ in range(MOST_CONNECTIONS)]
+    busy = [opened.enter_context(connected(server, b"GET /slow HTTP/1.1\r\n\r\n")) for _ in range(MAX_CONNECTIONS)]
     for _ in busy:
         assert entered.acquire(timeout=20)
     with connected(server) as turned_away:
@@ -149,6 +149,6 @@ def test_connections_that_are_being_answered_are_not_given_up_for_new_ones(
 
 def test_a_key_opens_and_another_does_not() -> None:
     made = BoundedServer(("127.0.0.1", 0), Handler, "secret", time.monotonic)
-    assert made.opens("secret")
-    assert [made.opens(key) for key in ("", "Secret", "sécret", "secret ")] == [False] * 4
+    assert made.accepts_key("secret")
+    assert [made.accepts_key(key) for key in ("", "Secret", "sécret", "secret ")] == [False] * 4
     made.server_close()

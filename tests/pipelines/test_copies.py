@@ -9,9 +9,9 @@ import pytest
 
 from pipelines.data import FeedbackRows, ImageSet
 from pipelines.datasets.optdigits import load_optdigits
-from pipelines.image.near_duplicates import CHUNK_ROWS, first_alike, near_duplicates
-from pipelines.labels.duplicate_separation import apart
-from pipelines.labels.label_curation import keep_apart
+from pipelines.image.near_duplicates import CHUNK_ROWS, first_occurrence_indices, near_duplicate_mask
+from pipelines.labels.duplicate_separation import separate_near_duplicates
+from pipelines.labels.label_curation import exclude_cross_duplicates
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +36,27 @@ def feedback(images: ImageSet) -> FeedbackRows:
 @pytest.mark.parametrize(("pictures", "times"), [(60, 12), (8, 150)])
 def test_of_traffic_that_repeats_itself_both_sides_keep_their_part(digits: ImageSet, pictures: int, times: int) -> None:
     rows = feedback(again(digits.take(range(pictures)), times))
-    training, judging = rows.for_training(), rows.held_back()
-    stay, judge = apart(training, judging)
+    training, judging = rows.training_rows(), rows.holdout_rows()
+    stay, judge = separate_near_duplicates(training, judging)
     assert stay.sum() > 0.4 * len(training)
     assert judge.sum() > 0.05 * len(judging)
-    assert not near_duplicates(training.take(stay).images, judging.take(judge).images).any()
+    assert not near_duplicate_mask(training.take(stay).images, judging.take(judge).images).any()
 
 
 def test_traffic_that_does_not_repeat_itself_stays_as_it_is(digits: ImageSet) -> None:
     rows = feedback(digits.take(range(600)))
-    stay, judge = apart(rows.for_training(), rows.held_back())
+    stay, judge = separate_near_duplicates(rows.training_rows(), rows.holdout_rows())
     assert stay.mean() > 0.97
     assert judge.mean() > 0.97
 
 
 def test_who_sends_the_pictures_of_the_gate_again_takes_none_of_them_away(digits: ImageSet) -> None:
-    first = feedback(digits.take(range(200))).held_back()
+    first = feedback(digits.take(range(200))).holdout_rows()
     copies = again(digits.take(range(200)), 4)
     later = FeedbackRows(copies.images, copies.labels, "later", tuple(f"g{i:06d}" for i in range(len(copies))))
-    stay, judge = apart(later.for_training(), first)
+    stay, judge = separate_near_duplicates(later.training_rows(), first)
     assert judge.all()
-    teaching, held, aside = keep_apart(later.for_training(), first)
+    teaching, held, aside = exclude_cross_duplicates(later.training_rows(), first)
     assert len(held) == len(first)
     assert {each.reason for each in aside} == {"near-duplicate of a held image"}
     assert len(teaching) == stay.sum()
@@ -64,9 +64,9 @@ def test_who_sends_the_pictures_of_the_gate_again_takes_none_of_them_away(digits
 
 def test_a_reported_error_never_takes_a_row_from_the_gate_even_if_it_came_first(digits: ImageSet) -> None:
     rows = feedback(digits.take(range(300)))
-    judging = rows.held_back()
+    judging = rows.holdout_rows()
     early = FeedbackRows(judging.images, judging.labels, "early", tuple(f"a{i:03d}" for i in range(len(judging))))
-    stay, judge = apart(replace(early, trains_only=(True,) * len(early)), judging)
+    stay, judge = separate_near_duplicates(replace(early, trains_only=(True,) * len(early)), judging)
     assert judge.all()
     assert not stay.any()
 
@@ -74,7 +74,7 @@ def test_a_reported_error_never_takes_a_row_from_the_gate_even_if_it_came_first(
 def test_a_chain_of_pictures_is_not_one_picture(digits: ImageSet) -> None:
     base = digits.images[0]
     chain = np.stack([np.roll(base, step, axis=1) for step in range(9)])
-    found = first_alike(chain)
+    found = first_occurrence_indices(chain)
     assert found[1] == 0
     assert (found <= np.arange(len(chain))).all()
     assert (found[found] == found).all()
@@ -82,6 +82,6 @@ def test_a_chain_of_pictures_is_not_one_picture(digits: ImageSet) -> None:
 
 def test_copies_are_known_beyond_a_chunk(digits: ImageSet) -> None:
     rows = np.concatenate([digits.images[:CHUNK_ROWS], digits.images[:50]])
-    found = first_alike(rows)
+    found = first_occurrence_indices(rows)
     assert (found[CHUNK_ROWS:] == found[:50]).all()
-    assert len(first_alike(rows[:0])) == 0
+    assert len(first_occurrence_indices(rows[:0])) == 0

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from pipelines.data import (
-    HELD_BACK_SHARE,
+    HOLDOUT_SHARE,
     FeedbackRows,
     ImageSet,
     Split,
-    bucket,
     content_hash,
+    hash_fraction,
     split_by_hash,
     split_by_writer,
 )
-from pipelines.data import held_back as is_held_back
+from pipelines.data import is_holdout as is_held_back
 from pipelines.errors import DataError
 
 Bars = Callable[[int, int], ImageSet]
@@ -41,16 +41,16 @@ def test_an_identity_of_anything_but_a_grey_byte_image_is_refused() -> None:
 
 
 def test_buckets_are_spread_evenly_and_differ_by_salt() -> None:
-    values = np.array([bucket(str(i)) for i in range(4000)])
+    values = np.array([hash_fraction(str(i)) for i in range(4000)])
     assert values.min() >= 0
     assert values.max() < 1
     assert np.abs(np.histogram(values, 10, (0, 1))[0] - 400).max() < 80
-    assert bucket("7") == bucket("7") != bucket("7", "gate")
+    assert hash_fraction("7") == hash_fraction("7") != hash_fraction("7", "gate")
 
 
 def test_about_a_third_of_images_is_held_back() -> None:
     share = np.mean([is_held_back(str(i)) for i in range(3000)])
-    assert share == pytest.approx(HELD_BACK_SHARE, abs=0.03)
+    assert share == pytest.approx(HOLDOUT_SHARE, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_golden_image_among_training_images_is_refused(bars: Bars) -> None:
 
 def test_feedback_is_dealt_to_training_and_gate_without_overlap(bars: Bars) -> None:
     rows = feedback(bars(60, 5))
-    seen, kept = rows.for_training(), rows.held_back()
+    seen, kept = rows.training_rows(), rows.holdout_rows()
     assert len(seen) + len(kept) == 60
     assert not set(seen.ids) & set(kept.ids)
     assert set(seen.feedback_ids) | set(kept.feedback_ids) == set(rows.feedback_ids)
@@ -141,7 +141,7 @@ def test_feedback_is_dealt_to_training_and_gate_without_overlap(bars: Bars) -> N
 
 def test_rows_of_known_images_can_be_left_out(bars: Bars) -> None:
     rows = feedback(bars(4, 5))
-    assert rows.without({rows.ids[1]}).feedback_ids == ("f0", "f2", "f3")
+    assert rows.exclude({rows.ids[1]}).feedback_ids == ("f0", "f2", "f3")
 
 
 def test_feedback_without_an_id_per_row_is_refused(bars: Bars) -> None:
@@ -154,7 +154,7 @@ def test_a_reported_error_trains_and_never_judges() -> None:
     rows = unique_rows(40)
     flags = tuple(index % 2 == 0 for index in range(40))
     made = FeedbackRows(rows.images, rows.labels, "feedback", tuple(f"f{i}" for i in range(40)), flags)
-    judging, training = made.held_back(), made.for_training()
+    judging, training = made.holdout_rows(), made.training_rows()
     assert not any(judging.trains_only)
     assert len(judging) > 0
     assert len(judging) + len(training) == 40
@@ -176,7 +176,7 @@ def written(count: int, writers: tuple[str, ...]) -> ImageSet:
 def test_writers_go_with_their_images() -> None:
     rows = written(4, ("a", "b", "", "a"))
     assert rows.take([3, 1]).writers == ("a", "b")
-    assert rows.without([rows.ids[0]]).writers == ("b", "", "a")
+    assert rows.exclude([rows.ids[0]]).writers == ("b", "", "a")
     assert ImageSet.concat("both", rows, written(2, ())).writers == ("a", "b", "", "a", "", "")
     assert ImageSet.concat("none", written(2, ()), written(2, ())).writers == ()
     with pytest.raises(DataError, match="4 rows and 1 writers"):

@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 from pipelines.data import ImageSet
-from pipelines.edge.edge_server import EdgeModel, Refused, make_server
-from pipelines.edge.export import SERVER_FILES, compare_file, copy_server, export_file
-from pipelines.engines.executorch_engine import load_pte
+from pipelines.edge.edge_server import EdgeModel, RequestRejectedError, make_server
+from pipelines.edge.export import SERVER_FILES, compare_export, copy_edge_server, export_file
+from pipelines.engines.executorch_engine import load_executorch_engine
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import exportable, load, save
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
@@ -42,8 +42,8 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("version")
     made = build_network(TINY, 2, height=12, width=12, seed=1)
     network = fit(made, TINY, draw_bars(200, 1), draw_bars(40, 2), seed=1).network
-    module = exportable(network, height=12, width=12, temperature=1.3)
-    save(module, folder / MODEL_FILE)
+    module = build_exportable(network, height=12, width=12, temperature=1.3)
+    save_exportable(module, folder / MODEL_FILE)
     (folder / ONNX_FILE).write_bytes(export_onnx(module))
     return folder
 
@@ -86,7 +86,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def test_a_float_file_answers_as_pytorch_does_and_says_by_how_much(version: Path, tmp_path: Path) -> None:
-    found = compare_file(exported(version, tmp_path / "a.onnx"), version, CLASSES, "onnx", ROWS)
+    found = compare_export(exported(version, tmp_path / "a.onnx"), version, CLASSES, "onnx", ROWS)
     assert (found.rows, found.same_answers) == (60, 60)
     assert found.max_difference < 1e-5
     assert found.accuracy == found.accuracy_pytorch > 0.9
@@ -96,7 +96,7 @@ def test_a_float_file_answers_as_pytorch_does_and_says_by_how_much(version: Path
 
 def test_an_int8_file_gives_nearly_the_same_answers_and_its_difference_is_told(version: Path, tmp_path: Path) -> None:
     out = exported(version, tmp_path / "b.onnx", "onnx-int8")
-    found = compare_file(out, version, CLASSES, "onnx-int8", ROWS)
+    found = compare_export(out, version, CLASSES, "onnx-int8", ROWS)
     assert found.same_answers >= 57
     assert 1e-6 < found.max_difference < 0.5
     probabilities = EdgeModel(out)(ROWS.images)
@@ -108,14 +108,14 @@ def test_an_int8_file_gives_nearly_the_same_answers_and_its_difference_is_told(v
 def test_an_executorch_program_gives_the_same_answers(version: Path, tmp_path: Path) -> None:
     pytest.importorskip("executorch", reason="ExecuTorch is an extra: pip install 'mlplatform[executorch]'")
     out = exported(version, tmp_path / "a.pte", "executorch")
-    found = compare_file(out, version, CLASSES, "executorch", ROWS)
+    found = compare_export(out, version, CLASSES, "executorch", ROWS)
     assert (found.rows, found.same_answers) == (60, 60)
     assert found.max_difference < 1e-4
     assert found.size_bytes == out.stat().st_size
     broken = tmp_path / "b.pte"
     broken.write_bytes(out.read_bytes()[:100])
     with pytest.raises(ModelFormatError, match="no program ExecuTorch can run"):
-        load_pte(broken, CLASSES, 12, 12)
+        load_executorch_engine(broken, CLASSES, 12, 12)
 
 
 def test_without_executorch_its_format_says_how_to_get_it(
@@ -127,7 +127,7 @@ def test_without_executorch_its_format_says_how_to_get_it(
     with pytest.raises(ModelFormatError, match=r"pip install 'mlplatform\[executorch\]'"):
         exported(version, tmp_path / "a.pte", "executorch")
     with pytest.raises(ModelFormatError, match="not installed"):
-        load_pte(tmp_path / "a.pte", CLASSES, 12, 12)
+        load_executorch_engine(tmp_path / "a.pte", CLASSES, 12, 12)
     assert not (tmp_path / "a.pte").exists()
 
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_exported_or_compared_is_refused(version: Path, tmp_path:
     with pytest.raises(DataError, match="int8 reads its ranges"):
         exported(version, tmp_path / "c.onnx", "onnx-int8", ROWS.take([]))
     with pytest.raises(DataError, match="no rows to compare"):
-        compare_file(exported(version, tmp_path / "d.onnx"), version, CLASSES, "onnx", ROWS.take([]))
+        compare_export(exported(version, tmp_path / "d.onnx"), version, CLASSES, "onnx", ROWS.take([]))
     assert not (tmp_path / "c.onnx").exists()
 
 
@@ -147,7 +147,7 @@ def test_json_of_pixels_and_base64_is_answered_in_the_platforms_form(address: st
     assert status == 200
     assert made.keys() == {"request_id", "predictions", "latency_ms", "recorded"}
     assert (made["request_id"], made["recorded"]) == ("mine", False)
-    wanted = load(version / MODEL_FILE, CLASSES)(ROWS.images[:2])
+    wanted = load_torch_engine(version / MODEL_FILE, CLASSES)(ROWS.images[:2])
     for answered, row in zip(made["predictions"], wanted, strict=True):
         assert answered.keys() == {"id", "label", "confidence", "probabilities", "model"}
         assert answered["label"] == CLASSES[int(row.argmax())]
@@ -169,11 +169,11 @@ def test_a_picture_and_multipart_files_are_answered_alike(address: str) -> None:
 
 
 def test_a_picture_of_another_size_is_fitted_as_the_platform_does(model: EdgeModel) -> None:
-    from mlplatform.serve.inference.image_codec import Decoder
+    from mlplatform.serve.inference.image_codec import ImageDecoder
 
     wide = np.random.default_rng(0).integers(0, 256, (30, 50), dtype=np.uint8)
-    theirs = Decoder(12, 12, 10, 1e6).images([png(wide)])[0]
-    assert (model.decode(png(wide), "it") == theirs).all()
+    theirs = ImageDecoder(12, 12, 10, 1e6).decode_images([png(wide)])[0]
+    assert (model.decode_image(png(wide), "it") == theirs).all()
 
 
 @pytest.mark.parametrize(
@@ -205,12 +205,12 @@ def test_an_unknown_path_is_not_found(address: str) -> None:
 
 
 def test_a_file_without_classes_is_refused(version: Path) -> None:
-    with pytest.raises(Refused, match="platform export"):
+    with pytest.raises(RequestRejectedError, match="platform export"):
         EdgeModel(version / ONNX_FILE)
 
 
 def test_the_servers_files_run_alone_without_this_repository(version: Path, tmp_path: Path) -> None:
-    copy_server(tmp_path)
+    copy_edge_server(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SERVER_FILES)
     exported(version, tmp_path / "bars.onnx")
     probe = (
@@ -325,22 +325,22 @@ def test_bodies_that_would_end_a_thread_are_answered_shortly(address: str, body:
 
 def test_pictures_together_are_limited_by_what_they_say(model: EdgeModel) -> None:
     large = png(np.zeros((4000, 4000), np.uint8))
-    with pytest.raises(Refused, match="over 64 megapixels") as caught:
-        model.images([large] * 5)
+    with pytest.raises(RequestRejectedError, match="over 64 megapixels") as caught:
+        model.decode_images([large] * 5)
     assert caught.value.status == 413
     for size in ((6000, 6000), (1, 500_000), (500_000, 1)):
-        with pytest.raises(Refused, match="megapixels"):
-            model.images([png(np.zeros(size, np.uint8))])
+        with pytest.raises(RequestRejectedError, match="megapixels"):
+            model.decode_images([png(np.zeros(size, np.uint8))])
 
 
 def test_a_model_on_a_device_may_be_told_the_polarity(model: EdgeModel) -> None:
     bright = np.where(ROWS.images[0] > 127, 255, 0).astype(np.uint8)
-    assert np.array_equal(model.decode(png(bright), "it"), model.decode(png(255 - bright), "it"))
+    assert np.array_equal(model.decode_image(png(bright), "it"), model.decode_image(png(255 - bright), "it"))
 
 
 def test_beyond_loopback_a_key_is_needed_and_asked_for(model: EdgeModel) -> None:
     for host in ("0.0.0.0", "::", "", "192.0.2.1"):
-        with pytest.raises(Refused, match="EDGE_KEY"):
+        with pytest.raises(RequestRejectedError, match="EDGE_KEY"):
             make_server(model, host, 0)
     server = make_server(model, "0.0.0.0", 0, key="a key")
     thread = threading.Thread(target=server.serve_forever)

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.engines.inference_engine import Choice, device_of, engine_of, engines_here, gpu_is_there
-from pipelines.engines.loading import open_model
+from pipelines.engines.inference_engine import (
+    EngineConfig,
+    available_engines,
+    gpu_available,
+    resolve_device,
+    resolve_engine,
+)
+from pipelines.engines.loading import load_engine
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import exportable, save
+from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.training.network import build_network
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.pipelines.conftest import TINY, draw_bars
@@ -23,24 +29,24 @@ CLASSES = ("upright", "lying")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version's files, both of them."""
     made = tmp_path_factory.mktemp("version")
-    module = exportable(build_network(TINY, 2, height=12, width=12, seed=3), height=12, width=12)
-    save(module, made / MODEL_FILE)
+    module = build_exportable(build_network(TINY, 2, height=12, width=12, seed=3), height=12, width=12)
+    save_exportable(module, made / MODEL_FILE)
     (made / ONNX_FILE).write_bytes(export_onnx(module))
     return made
 
 
 def test_onnx_answers_unless_torch_or_the_gpu_is_asked_for() -> None:
-    assert engine_of(Choice()) == engine_of(Choice(device="cpu")) == "onnx"
-    assert engine_of(Choice(device="cuda")) == engine_of(Choice(engine="torch")) == "torch"
-    assert device_of(Choice(device="cpu")) == "cpu"
+    assert resolve_engine(EngineConfig()) == resolve_engine(EngineConfig(device="cpu")) == "onnx"
+    assert resolve_engine(EngineConfig(device="cuda")) == resolve_engine(EngineConfig(engine="torch")) == "torch"
+    assert resolve_device(EngineConfig(device="cpu")) == "cpu"
 
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_each_engine_opens_its_own_file(folder: Path, name: str) -> None:
-    model = open_model(folder, CLASSES, Choice(engine=name, device="cpu"))  # type: ignore[arg-type]
+    model = load_engine(folder, CLASSES, EngineConfig(engine=name, device="cpu"))  # type: ignore[arg-type]
     assert (model.name, model.device) == (name, "cpu")
     images = draw_bars(6, 2).images
-    other = open_model(folder, CLASSES, Choice(engine="torch", device="cpu"))
+    other = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu"))
     assert np.allclose(model(images), other(images), atol=1e-5)
 
 
@@ -49,22 +55,22 @@ def test_a_version_without_a_graph_is_answered_by_torch_and_the_log_says_so(
 ) -> None:
     (tmp_path / MODEL_FILE).parent.mkdir()
     (tmp_path / MODEL_FILE).write_bytes((folder / MODEL_FILE).read_bytes())
-    model = open_model(tmp_path, CLASSES, Choice(engine="onnx", device="cpu"))
+    model = load_engine(tmp_path, CLASSES, EngineConfig(engine="onnx", device="cpu"))
     assert model.name == "torch"
     assert "has no ONNX graph" in caplog.text
 
 
 def test_torch_answers_with_the_threads_of_the_choice(folder: Path) -> None:
     before = torch.get_num_threads()
-    model = open_model(folder, CLASSES, Choice(engine="torch", device="cpu", threads=before + 1))
+    model = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu", threads=before + 1))
     model(draw_bars(1, 2).images)
     assert torch.get_num_threads() == before + 1
     torch.set_num_threads(before)
 
 
 def test_the_gpu_is_among_the_engines_exactly_where_there_is_one() -> None:
-    assert engines_here()[:2] == (("onnx", "cpu"), ("torch", "cpu"))
-    assert (("torch", "cuda") in engines_here()) == gpu_is_there()
+    assert available_engines()[:2] == (("onnx", "cpu"), ("torch", "cpu"))
+    assert (("torch", "cuda") in available_engines()) == gpu_available()
 
 
 def test_a_process_that_answers_with_onnx_never_loads_torch(folder: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_lo
 from statsmodels.stats.proportion import proportion_confint
 
 from pipelines.errors import DataError
-from pipelines.evaluation.classification_scores import confused_pairs, judge, wilson
+from pipelines.evaluation.classification_scores import confused_pairs, score_predictions, wilson_interval
 
 CLASSES = ("a", "b", "c")
 
@@ -24,7 +24,7 @@ def random_rows(
 
 def test_numbers_agree_with_scikit_learn() -> None:
     probabilities, labels = random_rows()
-    judgement = judge(probabilities, labels, CLASSES)
+    judgement = score_predictions(probabilities, labels, CLASSES)
     answers = probabilities.argmax(1)
     assert judgement.n == 200
     assert judgement.correct == int((answers == labels).sum())
@@ -37,19 +37,19 @@ def test_numbers_agree_with_scikit_learn() -> None:
 
 @pytest.mark.parametrize(("right", "rows"), [(0, 5), (5, 5), (97, 100), (3, 7)])
 def test_the_interval_is_wilsons(right: int, rows: int) -> None:
-    assert wilson(right, rows) == pytest.approx(proportion_confint(right, rows, method="wilson"), abs=1e-12)
-    low, high = wilson(right, rows)
+    assert wilson_interval(right, rows) == pytest.approx(proportion_confint(right, rows, method="wilson"), abs=1e-12)
+    low, high = wilson_interval(right, rows)
     assert low <= right / rows <= high
 
 
 def test_without_rows_the_interval_is_everything() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_the_most_frequent_mistakes_come_first_and_no_more_than_there_are() -> None:
     labels = np.array([0, 0, 0, 1, 2, 2])
     answers = np.array([1, 1, 0, 0, 2, 2])
-    judgement = judge(np.eye(3)[answers], labels, CLASSES)
+    judgement = score_predictions(np.eye(3)[answers], labels, CLASSES)
     assert confused_pairs(judgement) == ((0, 1, 2), (1, 0, 1))
     assert confused_pairs(judgement, 1) == ((0, 1, 2),)
 
@@ -57,11 +57,11 @@ def test_the_most_frequent_mistakes_come_first_and_no_more_than_there_are() -> N
 def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
     probabilities = np.tile([0.9, 0.1, 0.0], (10, 1))
     labels = np.array([0] * 5 + [1] * 5)
-    assert judge(probabilities, labels, CLASSES).calibration_error == pytest.approx(0.4)
+    assert score_predictions(probabilities, labels, CLASSES).calibration_error == pytest.approx(0.4)
 
 
 def test_a_class_without_rows_stays_out_of_the_metrics_and_the_mean() -> None:
-    judgement = judge(np.eye(3)[[0, 1]], np.array([0, 1]), CLASSES)
+    judgement = score_predictions(np.eye(3)[[0, 1]], np.array([0, 1]), CLASSES)
     assert (judgement.per_class[2].n, judgement.per_class[2].recall) == (0, 0.0)
     assert judgement.macro_f1 == 1.0
     metrics = judgement.as_metrics("golden")
@@ -71,7 +71,7 @@ def test_a_class_without_rows_stays_out_of_the_metrics_and_the_mean() -> None:
 
 
 def test_a_sure_and_wrong_answer_has_a_large_but_finite_loss() -> None:
-    assert math.isfinite(judge(np.eye(3)[[0]], np.array([1]), CLASSES).nll)
+    assert math.isfinite(score_predictions(np.eye(3)[[0]], np.array([1]), CLASSES).nll)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_rows_that_cannot_be_judged_are_refused(
     message: str,
 ) -> None:
     with pytest.raises(DataError, match=message):
-        judge(probabilities, labels, CLASSES)
+        score_predictions(probabilities, labels, CLASSES)

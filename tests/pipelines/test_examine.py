@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.candidate.candidate_report import Examination, examine, keep
-from pipelines.candidate.training_spec import Order
+from pipelines.candidate.candidate_report import CandidateReport, build_report, log_report
+from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import Predictor, exportable
-from pipelines.evaluation.classification_scores import judge
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import EASY, FakeRun, bars_family, bars_split
@@ -27,21 +27,23 @@ def halves(rows: ImageSet) -> Mapping[str, Sequence[str]]:
     return {"hand": ["left" if at < len(rows) / 2 else "right" for at in range(len(rows))], "age": [""] * len(rows)}
 
 
-def order() -> Order:
+def order() -> TrainingSpec:
     split = bars_split(ROWS)
-    family = replace(bars_family(split), factors=halves)
-    return Order(family, EASY, split, None, None, seed=3, reason="a test", elsewhere=(draw_bars(30, 8),))
+    family = replace(bars_family(split), sensitive_groups=halves)
+    return TrainingSpec(family, EASY, split, None, None, seed=3, reason="a test", external_datasets=(draw_bars(30, 8),))
 
 
-def examined(wrong: int) -> tuple[Order, Examination]:
+def examined(wrong: int) -> tuple[TrainingSpec, CandidateReport]:
     """A model that reads the first golden rows wrong, with confidence 0.9 throughout."""
     asked = order()
     labels = asked.split.golden.labels
     answers = np.where(np.arange(len(labels)) < wrong, 1 - labels, labels)
     probabilities = np.full((len(labels), 2), 0.1)
     probabilities[np.arange(len(labels)), answers] = 0.9
-    made = Predictor(exportable(build_network(EASY, 2, height=12, width=12), height=12, width=12), CLASSES, 12, 12)
-    return asked, examine(asked, made, probabilities, judge(probabilities, labels, CLASSES), 1.25)
+    made = TorchEngine(
+        build_exportable(build_network(EASY, 2, height=12, width=12), height=12, width=12), CLASSES, 12, 12
+    )
+    return asked, build_report(asked, made, probabilities, score_predictions(probabilities, labels, CLASSES), 1.25)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def table(run: FakeRun, name: str) -> list[list[object]]:
 
 def test_the_run_keeps_scores_calibration_and_mistakes(run: FakeRun) -> None:
     asked, found = examined(12)
-    keep(run, found, asked.split.golden, CLASSES)
+    log_report(run, found, asked.split.golden, CLASSES)
     assert run.metrics["golden_accuracy"] == [0.9]
     assert run.metrics["golden_brier"] == [pytest.approx(0.1 * 2 * 0.81 + 0.9 * 2 * 0.01)]
     assert run.metrics["golden_brier_low"] < run.metrics["golden_brier"] < run.metrics["golden_brier_high"]
@@ -70,7 +72,7 @@ def test_the_run_keeps_scores_calibration_and_mistakes(run: FakeRun) -> None:
 
 def test_groups_of_the_family_are_compared_and_unknown_ones_left_out(run: FakeRun) -> None:
     asked, found = examined(12)
-    keep(run, found, asked.split.golden, CLASSES)
+    log_report(run, found, asked.split.golden, CLASSES)
     assert [each.factor for each in found.fairness] == ["class", "hand"]
     assert run.metrics["fairness_hand_gap"] == [pytest.approx(12 / 60)]
     left, right = (line for line in table(run, "fairness_hand") if line[1] == "")
@@ -80,7 +82,7 @@ def test_groups_of_the_family_are_compared_and_unknown_ones_left_out(run: FakeRu
 
 def test_harm_and_other_data_are_measured_and_named(run: FakeRun) -> None:
     asked, found = examined(0)
-    keep(run, found, asked.split.golden, CLASSES)
+    log_report(run, found, asked.split.golden, CLASSES)
     assert {"robustness_noise_1", "robustness_rotation_3", "robustness_pgd_0p1"} <= run.metrics.keys()
     assert len(table(run, "robustness")) == len(found.robustness)
     assert [(line[0], line[1]) for line in table(run, "elsewhere")] == [("bars-8", 30)]
@@ -89,7 +91,7 @@ def test_harm_and_other_data_are_measured_and_named(run: FakeRun) -> None:
 
 def test_a_model_without_a_mistake_has_an_empty_table_and_no_pictures_of_mistakes(run: FakeRun) -> None:
     asked, found = examined(0)
-    keep(run, found, asked.split.golden, CLASSES)
+    log_report(run, found, asked.split.golden, CLASSES)
     assert table(run, "confused_pairs") == []
     assert "confused_pairs" not in run.figures
     assert found.fairness[1].gap == 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.candidate.data_profile import balance_chart, class_means, explore, keep_exploration
+from pipelines.candidate.data_profile import class_balance_plot, class_means, log_data_profile, profile_data
 from pipelines.data import ImageSet
 from pipelines.errors import DataError
 from tests.pipelines.conftest import draw_bars
@@ -27,14 +27,14 @@ def sides() -> dict[str, ImageSet]:
 
 def test_copies_and_contradicting_labels_are_found_across_sides() -> None:
     given = sides()
-    found = explore(given, CLASSES)
-    conflict, copy = found.copies
+    found = profile_data(given, CLASSES)
+    conflict, copy = found.duplicates
     truth = CLASSES[given["train"].labels[3]]
     assert conflict.is_conflict
-    assert conflict.is_across
+    assert conflict.spans_splits
     assert conflict.places == (("train", truth), ("golden", CLASSES[1 - CLASSES.index(truth)]))
-    assert (len(copy.places), copy.is_conflict, copy.is_across) == (3, False, False)
-    report = found.report()
+    assert (len(copy.places), copy.is_conflict, copy.spans_splits) == (3, False, False)
+    report = found.as_report()
     assert (report["images_with_copies"], report["images_labelled_differently"]) == (2, 1)
     assert report["images_on_several_sides"] == 1
 
@@ -42,7 +42,7 @@ def test_copies_and_contradicting_labels_are_found_across_sides() -> None:
 def test_rows_are_counted_by_side_and_class_and_writers_where_known() -> None:
     given = sides()
     written = replace(given["golden"], writers=("a", "b", "") * 3 + ("a", "c"))
-    found = explore({**given, "golden": written}, CLASSES)
+    found = profile_data({**given, "golden": written}, CLASSES)
     assert {side: sum(counts.values()) for side, counts in found.balance.items()} == {"train": 32, "golden": 11}
     assert found.balance["train"]["lying"] == int(given["train"].labels.sum())
     assert found.writers == {"golden": 3}
@@ -56,7 +56,7 @@ def test_a_mean_image_shows_what_a_class_has_in_common() -> None:
 
 
 def test_a_run_keeps_report_and_pictures(family_run: FakeRun) -> None:
-    keep_exploration(family_run, sides(), CLASSES)
+    log_data_profile(family_run, sides(), CLASSES)
     assert json.loads(family_run.texts["exploration.json"])["images_labelled_differently"] == 1
     assert set(family_run.figures) == {"class_balance", "train_samples", "class_means"}
     for png in family_run.figures.values():
@@ -70,6 +70,8 @@ def family_run() -> FakeRun:
 
 def test_a_side_without_rows_is_no_bar_and_nothing_at_all_is_refused() -> None:
     given = sides()
-    assert balance_chart(explore({**given, "stream": given["train"].take([])}, CLASSES)).startswith(b"\x89PNG")
+    assert class_balance_plot(profile_data({**given, "stream": given["train"].take([])}, CLASSES)).startswith(
+        b"\x89PNG"
+    )
     with pytest.raises(DataError, match="sides train hold no rows"):
-        explore({"train": given["train"].take([])}, CLASSES)
+        profile_data({"train": given["train"].take([])}, CLASSES)

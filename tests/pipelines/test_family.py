@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import pipelines.builtin
-from pipelines.discovery import family_names, find_family
-from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.discovery import find_pipeline, pipeline_names
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
 from pipelines.errors import UnknownPipelineError
-from pipelines.evaluation.classification_scores import judge
+from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.pipeline import CARD_KEYS
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
-from pipelines.training.training_mix import mix
+from pipelines.training.training_mix import mix_epoch_rows
 
 PARITY = '''
 """The family of odd and even digits."""
@@ -58,13 +58,13 @@ def families_folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
     (families_folder / "parity_test.py").write_text(PARITY)
-    assert family_names() == ("arabic", "characters", "digits", "parity_test")
-    family = find_family("parity_test")
+    assert pipeline_names() == ("arabic", "characters", "digits", "parity_test")
+    family = find_pipeline("parity_test")
     recipe, split = family.recipe(), family.load(None)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
-    fitted = fit(network, recipe, mix(split.train, None, recipe), split.validation, seed=0)
-    predictor = Predictor(exportable(fitted.network), family.classes, family.height, family.width)
-    judgement = judge(predictor(split.golden.images), split.golden.labels, family.classes)
+    fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
+    predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
+    judgement = score_predictions(predictor(split.golden.images), split.golden.labels, family.classes)
     assert judgement.accuracy > 0.8
     assert "golden_recall_odd" in judgement.as_metrics("golden")
 
@@ -72,23 +72,23 @@ def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
 def test_a_family_module_without_a_family_is_refused(families_folder: Path) -> None:
     (families_folder / "hollow_test.py").write_text("")
     with pytest.raises(UnknownPipelineError, match="holds no FAMILY"):
-        find_family("hollow_test")
+        find_pipeline("hollow_test")
 
 
 @pytest.mark.parametrize("name", ["letters", "", "../digits", "os.path", "digits.x"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UnknownPipelineError, match="known: arabic, characters, digits"):
-        find_family(name)
+        find_pipeline(name)
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: best, compact, reference"):
-        find_family("digits").recipe("huge")
+        find_pipeline("digits").recipe("huge")
 
 
 def test_every_family_has_all_card_texts() -> None:
-    for name in family_names():
-        assert set(CARD_KEYS) <= set(find_family(name).card)
+    for name in pipeline_names():
+        assert set(CARD_KEYS) <= set(find_pipeline(name).card)
 
 
 def test_finding_a_family_imports_no_heavy_library() -> None:

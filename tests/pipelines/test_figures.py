@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.candidate.plots import confusion_matrix, loss_curve, sample_grid
+from pipelines.candidate.plots import confusion_matrix_plot, loss_curve, sample_grid
 from pipelines.errors import DataError
-from pipelines.evaluation.classification_scores import judge
+from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.training_loop import EpochMetrics
 
 HISTORY = tuple(EpochMetrics(i, 3, 1 / i, 0.9, 1.1 / i, 0.8, 1e-3, 1.0) for i in (1, 2, 3))
@@ -27,11 +27,11 @@ def size(png: bytes) -> tuple[int, int]:
 
 def test_each_figure_is_a_png() -> None:
     classes = ("a", "b")
-    judgement = judge(np.eye(2)[[0, 1, 1]], np.array([0, 1, 0]), classes)
+    judgement = score_predictions(np.eye(2)[[0, 1, 1]], np.array([0, 1, 0]), classes)
     images = np.zeros((11, 12, 12), np.uint8)
     for png in (
         loss_curve(HISTORY),
-        confusion_matrix(judgement, classes),
+        confusion_matrix_plot(judgement, classes),
         sample_grid(images, ["a"] * 11),
         sample_grid(images, ["a"] * 11, ["b"] * 11),
     ):

@@ -11,7 +11,7 @@ import pytest
 from pipelines.datasets import idx_files
 from pipelines.errors import CorruptDataError, MissingDataError
 
-NAMES = (*idx_files.TRAIN, *idx_files.TEST)
+NAMES = (*idx_files.TRAIN_FILES, *idx_files.TEST_FILES)
 
 
 def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:

@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
-from pipelines.image.corruptions import disturbed
-from pipelines.image.image_statistics import NAMES, image_stats
-from pipelines.image.simulated_shift import second_scanner
+from pipelines.image.corruptions import mild_corruptions
+from pipelines.image.image_statistics import STATISTICS, image_statistics
+from pipelines.image.simulated_shift import simulate_scanner_shift
 
 Images = NDArray[np.uint8]
 
@@ -30,7 +30,7 @@ def bar(height: int = 20, width: int = 20, columns: slice = slice(8, 12), light:
 
 
 def middle(images: Images, name: str) -> float:
-    return float(np.median(image_stats(images)[name]))
+    return float(np.median(image_statistics(images)[name]))
 
 
 def test_every_measure_is_finite_for_any_picture() -> None:
@@ -42,13 +42,13 @@ def test_every_measure_is_finite_for_any_picture() -> None:
             generator.integers(0, 256, (50, 9, 7), dtype=np.uint8),
         ]
     )
-    found = image_stats(odd)
-    assert list(found) == list(NAMES)
+    found = image_statistics(odd)
+    assert list(found) == list(STATISTICS)
     assert all(values.shape == (52,) and np.isfinite(values).all() for values in found.values())
 
 
 def test_a_picture_of_one_colour_has_no_ink_and_its_centre_is_the_middle() -> None:
-    found = {name: values[0] for name, values in image_stats(np.full((1, 8, 8), 90, dtype=np.uint8)).items()}
+    found = {name: values[0] for name, values in image_statistics(np.full((1, 8, 8), 90, dtype=np.uint8)).items()}
     assert (found["mean"], found["ground"]) == (pytest.approx(90 / 255), pytest.approx(90 / 255))
     assert (found["centre_x"], found["centre_y"]) == (0.5, 0.5)
     nothing = ("contrast", "ink_share", "slant", "stroke_width", "sharpness", "noise", "deviation")
@@ -56,7 +56,7 @@ def test_a_picture_of_one_colour_has_no_ink_and_its_centre_is_the_middle() -> No
 
 
 def test_a_bar_measures_as_it_was_drawn() -> None:
-    found = {name: values[0] for name, values in image_stats(bar()).items()}
+    found = {name: values[0] for name, values in image_statistics(bar()).items()}
     assert found["ink_share"] == pytest.approx(12 * 4 / 400)
     assert found["contrast"] == pytest.approx(200 / 255)
     assert found["slant"] == pytest.approx(0.0, abs=1e-9)
@@ -65,12 +65,12 @@ def test_a_bar_measures_as_it_was_drawn() -> None:
 
 
 def test_no_pictures_give_no_numbers() -> None:
-    assert all(values.shape == (0,) for values in image_stats(np.zeros((0, 8, 8), dtype=np.uint8)).values())
+    assert all(values.shape == (0,) for values in image_statistics(np.zeros((0, 8, 8), dtype=np.uint8)).values())
 
 
 def test_chunks_change_nothing(digits: Images) -> None:
-    whole, single = image_stats(digits), [image_stats(digits[i : i + 1]) for i in (0, 511, 512, 599)]
-    for name in NAMES:
+    whole, single = image_statistics(digits), [image_statistics(digits[i : i + 1]) for i in (0, 511, 512, 599)]
+    for name in STATISTICS:
         assert [part[name][0] for part in single] == pytest.approx(whole[name][[0, 511, 512, 599]].tolist())
 
 
@@ -79,13 +79,13 @@ def test_chunks_change_nothing(digits: Images) -> None:
     [
         ("mean", lambda images: np.clip(images.astype(int) + 40, 0, 255).astype(np.uint8), True),
         ("ground", lambda images: np.maximum(images, 40), True),
-        ("contrast", lambda images: disturbed(images)["contrast"], False),
+        ("contrast", lambda images: mild_corruptions(images)["contrast"], False),
         ("sharpness", lambda images: ndimage.gaussian_filter(images, (0, 1, 1)), False),
-        ("noise", lambda images: disturbed(images)["noise"], True),
+        ("noise", lambda images: mild_corruptions(images)["noise"], True),
         ("stroke_width", lambda images: ndimage.grey_dilation(images, (1, 3, 3)), True),
         ("centre_x", lambda images: np.roll(images, 2, axis=2), True),
         ("centre_y", lambda images: np.roll(images, 2, axis=1), True),
-        ("noise", lambda images: second_scanner(images, 0), True),
+        ("noise", lambda images: simulate_scanner_shift(images, 0), True),
     ],
 )
 def test_a_change_of_the_pictures_moves_its_measure(
@@ -99,15 +99,15 @@ def test_a_slanted_pen_has_a_slant_to_its_side() -> None:
     upright = bar(21, 21)
     right = np.stack([np.roll(row, (10 - place) // 3) for place, row in enumerate(upright[0])])[None]
     left = right[:, :, ::-1].copy()
-    assert image_stats(right)["slant"][0] == pytest.approx(1 / 3, abs=0.1)
-    assert image_stats(left)["slant"][0] == pytest.approx(-1 / 3, abs=0.1)
+    assert image_statistics(right)["slant"][0] == pytest.approx(1 / 3, abs=0.1)
+    assert image_statistics(left)["slant"][0] == pytest.approx(-1 / 3, abs=0.1)
 
 
 def test_light_that_slopes_over_the_ground_is_no_noise() -> None:
     slope = np.broadcast_to(np.linspace(0, 60, 20).astype(np.uint8), (1, 20, 20))
     sloped = np.maximum(bar(), slope)
     noisy = np.clip(sloped + np.random.default_rng(1).normal(0, 10, sloped.shape), 0, 255).astype(np.uint8)
-    assert image_stats(sloped)["noise"][0] < 0.006 < 0.02 < image_stats(noisy)["noise"][0]
+    assert image_statistics(sloped)["noise"][0] < 0.006 < 0.02 < image_statistics(noisy)["noise"][0]
 
 
 @pytest.mark.parametrize(
@@ -116,4 +116,4 @@ def test_light_that_slopes_over_the_ground_is_no_noise() -> None:
 )
 def test_what_is_no_picture_is_refused_with_the_remedy(images: NDArray[np.uint8]) -> None:
     with pytest.raises(DataError, match=r"cannot be measured; give uint8 \(n, height, width\)"):
-        image_stats(images)
+        image_statistics(images)

@@ -9,12 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.losses import by_labels, by_teacher, defensively, teach, under_attack, under_noise
+from benchmarks.losses import (
+    adversarial_loss,
+    cross_entropy_loss,
+    defensive_distillation_loss,
+    distillation_loss,
+    gaussian_noise_loss,
+    train_with_loss,
+)
 from benchmarks.randomized_smoothing import certify
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import as_batch
+from pipelines.engines.torch_engine import to_batch
 from pipelines.errors import DataError
-from pipelines.evaluation.adversarial import pgd, right_under
+from pipelines.evaluation.adversarial import count_correct, pgd
 from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
 
@@ -28,42 +35,48 @@ def blank(seed: int = 1) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def teacher() -> nn.Module:
-    return teach(blank(), TRAIN, by_labels(), epochs=8, batch_size=16, seed=1)
+    return train_with_loss(blank(), TRAIN, cross_entropy_loss(), epochs=8, batch_size=16, seed=1)
 
 
 def share_right(network: nn.Module, rows: ImageSet = FRESH) -> float:
-    return right_under(network, as_batch(rows.images), torch.from_numpy(rows.labels)) / len(rows)
+    return count_correct(network, to_batch(rows.images), torch.from_numpy(rows.labels)) / len(rows)
 
 
 def test_labels_teach_and_the_seed_decides_the_weights(teacher: nn.Module) -> None:
     assert share_right(teacher) > 0.95
-    again = teach(blank(), TRAIN, by_labels(), epochs=8, batch_size=16, seed=1)
+    again = train_with_loss(blank(), TRAIN, cross_entropy_loss(), epochs=8, batch_size=16, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), again.parameters(), strict=True))
-    other = teach(blank(), TRAIN, by_labels(), epochs=8, batch_size=16, seed=2)
+    other = train_with_loss(blank(), TRAIN, cross_entropy_loss(), epochs=8, batch_size=16, seed=2)
     assert not all(torch.equal(a, b) for a, b in zip(teacher.parameters(), other.parameters(), strict=True))
 
 
 def test_a_student_learns_from_its_teacher_where_every_label_is_wrong(teacher: nn.Module) -> None:
     lied = ImageSet(TRAIN.images, 1 - TRAIN.labels, "lies")
-    student = teach(blank(7), lied, by_teacher(teacher, temperature=3.0), epochs=8, batch_size=16, seed=3)
+    student = train_with_loss(
+        blank(7), lied, distillation_loss(teacher, temperature=3.0), epochs=8, batch_size=16, seed=3
+    )
     assert share_right(student) > 0.9
-    assert share_right(teach(blank(7), lied, by_labels(), epochs=8, batch_size=16, seed=3)) < 0.1
+    assert share_right(train_with_loss(blank(7), lied, cross_entropy_loss(), epochs=8, batch_size=16, seed=3)) < 0.1
 
 
 def test_hardening_bears_attacks_that_break_the_plain_model(teacher: nn.Module) -> None:
-    hard = teach(blank(), TRAIN, under_attack(0.2, seed=1), epochs=8, batch_size=16, seed=1)
-    images = as_batch(FRESH.images)
-    broken = right_under(teacher, pgd(teacher, images, LABELS, 0.2), LABELS)
-    held = right_under(hard, pgd(hard, images, LABELS, 0.2), LABELS)
+    hard = train_with_loss(blank(), TRAIN, adversarial_loss(0.2, seed=1), epochs=8, batch_size=16, seed=1)
+    images = to_batch(FRESH.images)
+    broken = count_correct(teacher, pgd(teacher, images, LABELS, 0.2), LABELS)
+    held = count_correct(hard, pgd(hard, images, LABELS, 0.2), LABELS)
     assert held > broken + 20
     assert share_right(hard) > 0.9
 
 
 def test_defensive_distillation_hides_its_gradient_and_falls_to_whoever_divides_the_logits(teacher: nn.Module) -> None:
-    hot = teach(blank(3), TRAIN, by_labels(40.0), epochs=6, batch_size=16, seed=1, rate=1e-2)
-    student = teach(blank(4), TRAIN, defensively(hot, 40.0), epochs=6, batch_size=16, seed=1, rate=1e-2)
+    hot = train_with_loss(
+        blank(3), TRAIN, cross_entropy_loss(40.0), epochs=6, batch_size=16, seed=1, learning_rate=1e-2
+    )
+    student = train_with_loss(
+        blank(4), TRAIN, defensive_distillation_loss(hot, 40.0), epochs=6, batch_size=16, seed=1, learning_rate=1e-2
+    )
     assert share_right(student) > 0.9
-    images = as_batch(FRESH.images)
+    images = to_batch(FRESH.images)
 
     class Served(nn.Module):
         def forward(self, given: torch.Tensor) -> torch.Tensor:
@@ -74,13 +87,13 @@ def test_defensive_distillation_hides_its_gradient_and_falls_to_whoever_divides_
             made: torch.Tensor = student(given) / 40.0
             return made
 
-    naive = right_under(student, pgd(Served(), images, LABELS, 0.3), LABELS)
-    adaptive = right_under(student, pgd(Divided(), images, LABELS, 0.3), LABELS)
+    naive = count_correct(student, pgd(Served(), images, LABELS, 0.3), LABELS)
+    adaptive = count_correct(student, pgd(Divided(), images, LABELS, 0.3), LABELS)
     assert adaptive < naive
 
 
 def test_noise_teaches_to_bear_noise(teacher: nn.Module) -> None:
-    noisy = teach(blank(), TRAIN, under_noise(0.6, seed=1), epochs=8, batch_size=16, seed=1)
+    noisy = train_with_loss(blank(), TRAIN, gaussian_noise_loss(0.6, seed=1), epochs=8, batch_size=16, seed=1)
     generator = np.random.default_rng(0)
     grain = generator.normal(0, 0.6 * 255, FRESH.images.shape)
     harmed = ImageSet(np.clip(FRESH.images + grain, 0, 255).astype(np.uint8), FRESH.labels, "noisy")
@@ -98,8 +111,8 @@ class Bright(nn.Module):
 def test_a_certified_radius_stays_below_the_true_distance_and_comes_near_it() -> None:
     image = torch.zeros((1, 4, 4))
     image[0, 0, 0] = 0.9  # 0.4 from the border
-    found = certify(Bright(), image, sigma=0.25, draws=5000)
-    assert found.answer == 1
+    found = certify(Bright(), image, sigma=0.25, estimation_draws=5000)
+    assert found.predicted_class == 1
     assert 0.33 < found.radius < 0.4
     share = NormalDist().cdf(0.4 / 0.25)
     assert found.radius < 0.25 * NormalDist().inv_cdf(share)
@@ -107,13 +120,13 @@ def test_a_certified_radius_stays_below_the_true_distance_and_comes_near_it() ->
 
 def test_a_picture_on_the_border_is_not_certified() -> None:
     image = torch.full((1, 4, 4), 0.5)
-    assert certify(Bright(), image, sigma=0.25, draws=500).answer is None
+    assert certify(Bright(), image, sigma=0.25, estimation_draws=500).predicted_class is None
 
 
 def test_what_teaches_or_certifies_nothing_is_refused(teacher: nn.Module) -> None:
     with pytest.raises(DataError, match="share is 2"):
-        by_teacher(teacher, 2.0, 2.0)
+        distillation_loss(teacher, 2.0, 2.0)
     with pytest.raises(DataError, match="at least 2"):
-        teach(blank(), TRAIN.take([0]), by_labels(), epochs=1, seed=1)
+        train_with_loss(blank(), TRAIN.take([0]), cross_entropy_loss(), epochs=1, seed=1)
     with pytest.raises(DataError, match="certify nothing"):
         certify(Bright(), torch.zeros((1, 4, 4)), sigma=0.0)

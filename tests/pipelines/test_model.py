@@ -11,9 +11,9 @@ import torch
 
 from pipelines.builtin.digits import BEST, REFERENCE
 from pipelines.engines.embedding import embed
-from pipelines.engines.torch_engine import as_batch, exportable, load, save
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable, to_batch
 from pipelines.errors import ModelFormatError
-from pipelines.recipe import Body, Recipe
+from pipelines.recipe import NetworkHead, Recipe
 from pipelines.training.network import build_network, parameter_count
 
 
@@ -41,7 +41,7 @@ def test_the_best_network_has_at_most_200_000_parameters() -> None:
 
 @pytest.mark.parametrize("body", ["plain", "lean"])
 @pytest.mark.parametrize("channels", [(4,), (4, 6, 8), (4, 4, 4, 4)])
-def test_a_network_may_have_any_number_of_blocks(tiny: Recipe, body: Body, channels: tuple[int, ...]) -> None:
+def test_a_network_may_have_any_number_of_blocks(tiny: Recipe, body: NetworkHead, channels: tuple[int, ...]) -> None:
     network = build_network(replace(tiny, body=body, channels=channels), 3, height=48, width=33)
     assert network(torch.zeros(2, 1, 48, 33)).shape == (2, 3)
 
@@ -53,11 +53,11 @@ def test_more_blocks_than_pixels_can_be_halved_are_refused(tiny: Recipe) -> None
 
 def test_a_lean_network_answers_the_same_from_its_file(tiny: Recipe, tmp_path: Path) -> None:
     network = build_network(replace(tiny, body="lean"), 3).eval()
-    save(exportable(network), tmp_path / "model.pt2")
+    save_exportable(build_exportable(network), tmp_path / "model.pt2")
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
     with torch.inference_mode():
-        wanted = torch.softmax(network(as_batch(images)), dim=1).numpy()
-    predictor = load(tmp_path / "model.pt2", ("a", "b", "c"))
+        wanted = torch.softmax(network(to_batch(images)), dim=1).numpy()
+    predictor = load_torch_engine(tmp_path / "model.pt2", ("a", "b", "c"))
     assert np.allclose(predictor(images), wanted, atol=1e-6)
     assert embed(predictor, images).shape == (5, 8)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines.model_file import model_bytes
-from pipelines.engines.onnx_engine import load_onnx
-from pipelines.engines.torch_engine import load
+from pipelines.engines.model_file import read_model_bytes
+from pipelines.engines.onnx_engine import load_onnx_engine
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 
 CLASSES = ("a", "b")
@@ -27,9 +27,9 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 READERS: tuple[Callable[[Path], object], ...] = (
-    model_bytes,
-    lambda path: load_onnx(path, CLASSES, 1),
-    lambda path: load(path, CLASSES),
+    read_model_bytes,
+    lambda path: load_onnx_engine(path, CLASSES, 1),
+    lambda path: load_torch_engine(path, CLASSES),
 )
 
 

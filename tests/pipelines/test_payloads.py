@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pipelines.edge.request_payloads import (
-    LONGEST_FIELD,
-    MOST_FIELDS,
-    Amounts,
-    BrokenFormError,
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    JsonLimits,
+    MalformedFormError,
     PayloadError,
     PayloadTooLargeError,
-    read_form,
-    shown,
+    describe_value,
+    parse_form,
 )
 
 KIND = "multipart/form-data; boundary=x"
@@ -30,7 +30,7 @@ def field(name: str, content: bytes) -> bytes:
 
 def test_files_come_in_their_order_and_texts_by_name() -> None:
     body = part(b"\0\1\r\n--xless\r\n"[:4]) + field("client_id", "mañana".encode()) + part(b"") + b"--x--\r\nrest"
-    form = read_form(body, KIND, 5)
+    form = parse_form(body, KIND, 5)
     assert form.files == (b"\0\1\r\n", b"")
     assert form.fields == {"client_id": "mañana"}
 
@@ -47,7 +47,7 @@ def test_files_come_in_their_order_and_texts_by_name() -> None:
     ],
 )
 def test_a_part_with_a_file_name_of_any_form_is_a_file(disposition: str) -> None:
-    assert read_form(part(b"data", disposition) + b"--x--", KIND, 1).files == (b"data",)
+    assert parse_form(part(b"data", disposition) + b"--x--", KIND, 1).files == (b"data",)
 
 
 @pytest.mark.parametrize(
@@ -63,45 +63,45 @@ def test_a_part_with_a_file_name_of_any_form_is_a_file(disposition: str) -> None
 )
 def test_texts_are_utf_8_whatever_the_client_says(kind: str) -> None:
     body = field("_charset_", b"punycode") + field("tags", "+AGE-ü".encode()) + b"--x--\r\n"
-    assert read_form(body, kind, 1).fields == {"_charset_": "punycode", "tags": "+AGE-ü"}
+    assert parse_form(body, kind, 1).fields == {"_charset_": "punycode", "tags": "+AGE-ü"}
 
 
 def test_a_part_within_a_part_is_bytes_like_any_other() -> None:
     inner = b"--y\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--y--"
     nested = part(inner, more="Content-Type: multipart/mixed; boundary=y\r\n") + b"--x--"
-    assert read_form(nested, KIND, 1).files == (inner,)
+    assert parse_form(nested, KIND, 1).files == (inner,)
 
 
 @pytest.mark.parametrize(
     ("body", "kind", "error"),
     [
-        (b"", KIND, BrokenFormError),
-        (b"hello", KIND, BrokenFormError),
-        (b"--x", KIND, BrokenFormError),
-        (b"--x\r\n", KIND, BrokenFormError),
-        (part(b"1"), KIND, BrokenFormError),
-        (b"--xy\r\n" + part(b"1") + b"--x--", KIND, BrokenFormError),
-        (b"--x\r\n\r\n1\r\n--x--", KIND, BrokenFormError),
-        (part(b"1", "form-data") + b"--x--", KIND, BrokenFormError),
-        (part(b"1", more="x-much: " + "y" * 9000 + "\r\n") + b"--x--", KIND, BrokenFormError),
-        (part(b"1", more="x: y\r\n" * 20_000) + b"--x--", KIND, BrokenFormError),
-        (b"--x\r\n" * 300_000, KIND, BrokenFormError),
-        (part(b"1") + b"--x--", "multipart/form-data", BrokenFormError),
-        (part(b"1") + b"--x--", "multipart/form-data; boundary=", BrokenFormError),
-        (part(b"1") + b"--x--", "multipart/form-data; boundary=" + "x" * 201, BrokenFormError),
-        (part(b"1") + b"--x--", KIND + "; a=" + "b" * 600, BrokenFormError),
-        (part(b"1") + b"--x--", "multipart/form-data; boundary=\u2713", BrokenFormError),
-        (part(b"1") + b"--x--", 'multipart/form-data; boundary="x', BrokenFormError),
-        (b"".join(field("f", b"1") for _ in range(MOST_FIELDS + 1)) + b"--x--", KIND, BrokenFormError),
+        (b"", KIND, MalformedFormError),
+        (b"hello", KIND, MalformedFormError),
+        (b"--x", KIND, MalformedFormError),
+        (b"--x\r\n", KIND, MalformedFormError),
+        (part(b"1"), KIND, MalformedFormError),
+        (b"--xy\r\n" + part(b"1") + b"--x--", KIND, MalformedFormError),
+        (b"--x\r\n\r\n1\r\n--x--", KIND, MalformedFormError),
+        (part(b"1", "form-data") + b"--x--", KIND, MalformedFormError),
+        (part(b"1", more="x-much: " + "y" * 9000 + "\r\n") + b"--x--", KIND, MalformedFormError),
+        (part(b"1", more="x: y\r\n" * 20_000) + b"--x--", KIND, MalformedFormError),
+        (b"--x\r\n" * 300_000, KIND, MalformedFormError),
+        (part(b"1") + b"--x--", "multipart/form-data", MalformedFormError),
+        (part(b"1") + b"--x--", "multipart/form-data; boundary=", MalformedFormError),
+        (part(b"1") + b"--x--", "multipart/form-data; boundary=" + "x" * 201, MalformedFormError),
+        (part(b"1") + b"--x--", KIND + "; a=" + "b" * 600, MalformedFormError),
+        (part(b"1") + b"--x--", "multipart/form-data; boundary=\u2713", MalformedFormError),
+        (part(b"1") + b"--x--", 'multipart/form-data; boundary="x', MalformedFormError),
+        (b"".join(field("f", b"1") for _ in range(MAX_FIELDS + 1)) + b"--x--", KIND, MalformedFormError),
         (part(b"1") * 6 + b"--x--", KIND, PayloadTooLargeError),
-        (field("f", b"1" * (LONGEST_FIELD + 1)) + b"--x--", KIND, PayloadTooLargeError),
+        (field("f", b"1" * (MAX_FIELD_BYTES + 1)) + b"--x--", KIND, PayloadTooLargeError),
         (field("f", b"\xff") + b"--x--", KIND, PayloadError),
     ],
     ids=lambda value: repr(value)[:40],
 )
 def test_what_is_no_form_or_too_much_of_one_is_refused(body: bytes, kind: str, error: type[PayloadError]) -> None:
     with pytest.raises(error) as caught:
-        read_form(body, kind, 5)
+        parse_form(body, kind, 5)
     assert len(str(caught.value)) < 200
 
 
@@ -117,7 +117,7 @@ def test_what_is_no_form_or_too_much_of_one_is_refused(body: bytes, kind: str, e
 )
 def test_a_text_of_more_than_pictures_need_is_refused_before_it_is_parsed(body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Amounts.of_pictures(4, 28, 28).check(body)
+        JsonLimits.for_images(4, 28, 28).check(body)
 
 
 def test_pictures_in_every_form_that_is_taken_are_within_their_amounts() -> None:
@@ -125,7 +125,7 @@ def test_pictures_in_every_form_that_is_taken_are_within_their_amounts() -> None
     picture = b"[[" + b",".join([line] * 28) + b"]]"
     record = b"{" + b",".join(b'"%d":255' % place for place in range(784)) + b"}"
     for item in (picture, record):
-        Amounts.of_pictures(4, 28, 28).check(b'{"params":{"tags":{}},"inputs":[' + b",".join([item] * 4) + b"]}")
+        JsonLimits.for_images(4, 28, 28).check(b'{"params":{"tags":{}},"inputs":[' + b",".join([item] * 4) + b"]}")
 
 
 def test_what_a_client_sent_is_shown_short() -> None:
@@ -133,5 +133,13 @@ def test_what_a_client_sent_is_shown_short() -> None:
     for _ in range(5000):
         deep = [deep]
     values = ["x" * 10**6, deep, {"a": deep}, 10**5000, None, True, 1.5, -7, "\ud800"]
-    assert [len(shown(value)) < 60 for value in values] == [True] * len(values)
-    assert [shown(value) for value in values[1:8]] == ["a list", "an object", "a number", "null", "true", "1.5", "-7"]
+    assert [len(describe_value(value)) < 60 for value in values] == [True] * len(values)
+    assert [describe_value(value) for value in values[1:8]] == [
+        "a list",
+        "an object",
+        "a number",
+        "null",
+        "true",
+        "1.5",
+        "-7",
+    ]

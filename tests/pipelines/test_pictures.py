@@ -14,15 +14,15 @@ from PIL import Image, ImageOps
 
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.image_decoding import (
-    MOST_CHUNKS,
-    MOST_SCANS,
-    MOST_SEGMENTS,
-    Outline,
-    PictureError,
+    MAX_CHUNKS,
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    ImageDecodeError,
+    ImageHeader,
     Polarity,
-    outline,
-    pixels,
-    read,
+    decode_image,
+    image_from_array,
+    parse_header,
 )
 
 HEIGHT, WIDTH = 28, 28
@@ -63,7 +63,7 @@ def with_chunks(data: bytes, *chunks: bytes) -> bytes:
 
 
 def seen(data: bytes, polarity: Polarity = "auto") -> np.ndarray:
-    return read(outline(data), polarity, HEIGHT, WIDTH)
+    return decode_image(parse_header(data), polarity, HEIGHT, WIDTH)
 
 
 def rgba(ink: int, alpha: np.ndarray) -> Image.Image:
@@ -218,7 +218,7 @@ def test_pictures_as_models_here_are_trained_on_keep_every_pixel() -> None:
     digits = load_optdigits()
     for image in digits.images[:400]:
         size = image.shape
-        assert np.array_equal(read(outline(encoded(Image.fromarray(image))), "auto", *size), image)
+        assert np.array_equal(decode_image(parse_header(encoded(Image.fromarray(image))), "auto", *size), image)
 
 
 def test_a_gamma_of_its_own_is_brought_to_the_screens() -> None:
@@ -251,10 +251,10 @@ SWELLING = zlib.compress(b"x" * 2**20)
 )
 def test_chunks_that_no_pixel_needs_are_passed_over_unread(unread: bytes) -> None:
     data = with_chunks(encoded(PLAIN), unread) + b"and what trails"
-    found = outline(data)
+    found = parse_header(data)
     assert len(found.data) < 2000
     tracemalloc.start()
-    assert np.array_equal(read(found, "auto", HEIGHT, WIDTH), FOUR)
+    assert np.array_equal(decode_image(found, "auto", HEIGHT, WIDTH), FOUR)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -264,16 +264,16 @@ def test_pixels_in_very_many_pieces_are_put_together() -> None:
     begin = whole.index(b"IDAT") - 4
     data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in FOUR))
     pieces = b"".join(chunk(b"IDAT", data[place : place + 1]) for place in range(len(data)))
-    found = outline(whole[:begin] + pieces + chunk(b"IEND", b""))
+    found = parse_header(whole[:begin] + pieces + chunk(b"IEND", b""))
     assert found.data.count(b"IDAT") == 1
-    assert np.array_equal(read(found, "auto", HEIGHT, WIDTH), FOUR)
+    assert np.array_equal(decode_image(found, "auto", HEIGHT, WIDTH), FOUR)
 
 
 def test_pixels_that_go_on_behind_the_picture_are_not_unpacked() -> None:
     data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in FOUR) + b"\0" * 50_000_000, 1)
-    found = outline(png(8, 0, [])[:33] + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    found = parse_header(png(8, 0, [])[:33] + chunk(b"IDAT", data) + chunk(b"IEND", b""))
     tracemalloc.start()
-    assert np.array_equal(read(found, "auto", HEIGHT, WIDTH), FOUR)
+    assert np.array_equal(decode_image(found, "auto", HEIGHT, WIDTH), FOUR)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -281,8 +281,8 @@ def test_pixels_that_go_on_behind_the_picture_are_not_unpacked() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (encoded(PLAIN)[:33] + chunk(b"IDAT", b"") * (MOST_CHUNKS + 1), "chunks"),
-        (b"\xff\xd8" + b"\xff\xe5\0\2" * (MOST_SEGMENTS + 1), "segments"),
+        (encoded(PLAIN)[:33] + chunk(b"IDAT", b"") * (MAX_CHUNKS + 1), "chunks"),
+        (b"\xff\xd8" + b"\xff\xe5\0\2" * (MAX_SEGMENTS + 1), "segments"),
         (b"\xff\xd8" + b"\xff" * 500_000, "segments"),
         (b"\xff\xd8\xff\xe5\0\1", "not where it should be"),
         (b"\xff\xd8\xff\xe5\xff\xff", "not where it should be"),
@@ -292,18 +292,18 @@ def test_pixels_that_go_on_behind_the_picture_are_not_unpacked() -> None:
     ],
 )
 def test_files_of_too_many_pieces_or_of_strange_kinds_are_refused_by_looking_at_them(data: bytes, words: str) -> None:
-    with pytest.raises(PictureError, match=words):
-        outline(data)
+    with pytest.raises(ImageDecodeError, match=words):
+        parse_header(data)
 
 
 def test_scans_of_a_jpeg_are_counted_and_cost() -> None:
     data = encoded(PLAIN.convert("RGB"), "JPEG", progressive=True)
-    scans, last = outline(data).scans, data.rindex(b"\xff\xda")
+    scans, last = parse_header(data).scans, data.rindex(b"\xff\xda")
     assert 2 < scans < 16
-    more = data[:-2] + data[last:-2] * (MOST_SCANS - scans) + b"\xff\xd9"
-    assert outline(more).work == 4 * 64 * 64
-    with pytest.raises(PictureError, match="scans"):
-        outline(more[:-2] + data[last:])
+    more = data[:-2] + data[last:-2] * (MAX_SCANS - scans) + b"\xff\xd9"
+    assert parse_header(more).decode_cost == 4 * 64 * 64
+    with pytest.raises(ImageDecodeError, match="scans"):
+        parse_header(more[:-2] + data[last:])
 
 
 def test_a_jpeg_with_much_beside_its_pixels_loses_that_and_keeps_its_colours() -> None:
@@ -314,7 +314,7 @@ def test_a_jpeg_with_much_beside_its_pixels_loses_that_and_keeps_its_colours() -
         for text in (b"Exif\0\0" + b"x" * 60_000, b"MPF\0" + b"y" * 60_000, b"ICC_PROFILE\0" + b"z" * 60_000)
     )
     data = plain[:2] + extras + plain[2:]
-    assert len(outline(data).data) == len(plain)
+    assert len(parse_header(data).data) == len(plain)
     assert np.array_equal(seen(data), seen(plain))
 
 
@@ -323,9 +323,9 @@ def test_a_jpeg_with_much_beside_its_pixels_loses_that_and_keeps_its_colours() -
     [((28, 28), 64 * 64), ((1, 4_000_000), 64 * 4_000_000), ((300, 10), 300 * 64), ((200, 100), 20_000)],
 )
 def test_a_line_costs_more_than_its_pixels(size: tuple[int, int], work: int) -> None:
-    assert Outline("PNG", *size, b"").work == work
+    assert ImageHeader("PNG", *size, b"").decode_cost == work
 
 
 def test_arrays_of_numbers_are_taken_as_they_are() -> None:
     inverted = (255 - FOUR).tolist()
-    assert np.array_equal(pixels(inverted, HEIGHT, WIDTH), 255 - FOUR)
+    assert np.array_equal(image_from_array(inverted, HEIGHT, WIDTH), 255 - FOUR)

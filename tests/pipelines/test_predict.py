@@ -13,7 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.engines.torch_engine import Exportable, Predictor, exportable, load, measure_latency, save
+from pipelines.engines.torch_engine import (
+    Exportable,
+    TorchEngine,
+    build_exportable,
+    load_torch_engine,
+    measure_latency,
+    save_exportable,
+)
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.training.network import build_network
 from tests.pipelines.conftest import TINY, draw_bars
@@ -23,29 +30,29 @@ CLASSES = ("upright", "lying")
 
 @pytest.fixture(scope="module")
 def module() -> Exportable:
-    return exportable(build_network(TINY, 2, height=12, width=12, seed=3), height=12, width=12)
+    return build_exportable(build_network(TINY, 2, height=12, width=12, seed=3), height=12, width=12)
 
 
 @pytest.fixture(scope="module")
 def saved(module: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "new" / "model.pt2"
-    save(module, path)
+    save_exportable(module, path)
     return path
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 300])
 def test_each_image_gets_one_row_of_probabilities(module: Exportable, rows: int) -> None:
-    answer = Predictor(module, CLASSES, 12, 12)(draw_bars(rows, 1).images)
+    answer = TorchEngine(module, CLASSES, 12, 12)(draw_bars(rows, 1).images)
     assert (answer.shape, answer.dtype) == ((rows, 2), np.dtype(np.float32))
     assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 300])
 def test_a_saved_model_answers_like_the_one_in_memory(module: Exportable, saved: Path, rows: int) -> None:
-    loaded = load(saved, CLASSES)
+    loaded = load_torch_engine(saved, CLASSES)
     images = draw_bars(rows, 1).images
     assert (loaded.classes, loaded.height, loaded.width) == (CLASSES, 12, 12)
-    assert np.allclose(loaded(images), Predictor(module, CLASSES, 12, 12)(images), atol=1e-6)
+    assert np.allclose(loaded(images), TorchEngine(module, CLASSES, 12, 12)(images), atol=1e-6)
     assert [path.name for path in saved.parent.iterdir()] == ["model.pt2"]
 
 
@@ -67,7 +74,7 @@ def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
 
 
 def test_threads_may_share_a_predictor(saved: Path) -> None:
-    predictor = load(saved, CLASSES)
+    predictor = load_torch_engine(saved, CLASSES)
     batches = [draw_bars(5, seed).images for seed in range(24)]
     alone = [predictor(images) for images in batches]
     with ThreadPoolExecutor(4) as pool:
@@ -88,20 +95,20 @@ def test_images_that_do_not_fit_are_refused(
     module: Exportable, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
     with pytest.raises(DataError, match=r"give uint8 of shape \(n, 12, 12\)"):
-        Predictor(module, CLASSES, 12, 12)(images)
+        TorchEngine(module, CLASSES, 12, 12)(images)
 
 
 def test_read_only_images_are_answered_without_a_warning(module: Exportable) -> None:
     images = draw_bars(2, 1).images
     images.flags.writeable = False
-    assert len(Predictor(module, CLASSES, 12, 12)(images)) == 2
+    assert len(TorchEngine(module, CLASSES, 12, 12)(images)) == 2
 
 
 def test_a_model_for_other_classes_is_refused(module: Exportable, saved: Path) -> None:
     with pytest.raises(ModelFormatError, match="answers 2 classes, not 3"):
-        load(saved, ("a", "b", "c"))
+        load_torch_engine(saved, ("a", "b", "c"))
     with pytest.raises(ModelFormatError, match="for 3 classes"):
-        Predictor(module, ("a", "b", "c"), 12, 12)(draw_bars(1, 1).images)
+        TorchEngine(module, ("a", "b", "c"), 12, 12)(draw_bars(1, 1).images)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps({"weights": 1})])
@@ -109,33 +116,33 @@ def test_a_foreign_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "model.pt2"
     path.write_bytes(content)
     with pytest.raises(ModelFormatError, match=r"model\.pt2: not a whole pt2 archive"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
 
 
 def test_a_truncated_and_a_missing_file_are_refused(tmp_path: Path, saved: Path) -> None:
     path = tmp_path / "model.pt2"
     with pytest.raises(ModelFormatError, match="cannot read the model"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
     path.write_bytes(saved.read_bytes()[:-2000])
     with pytest.raises(ModelFormatError, match="not a whole pt2 archive"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
 
 
 def test_a_model_that_takes_a_fixed_number_of_images_is_refused(module: Exportable, tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     torch.export.save(torch.export.export(module, (torch.zeros(2, 1, 12, 12),)), path)
     with pytest.raises(ModelFormatError, match="free number of images"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
 
 
 def test_a_model_that_does_not_take_images_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     torch.export.save(torch.export.export(nn.Linear(3, 2), (torch.zeros(2, 3),)), path)
     with pytest.raises(ModelFormatError, match="not a model this platform can read"):
-        load(path, CLASSES)
+        load_torch_engine(path, CLASSES)
 
 
 def test_latency_is_measured_per_call_without_the_warm_up(module: Exportable) -> None:
     ticks = iter(range(100_000))
-    spent = measure_latency(Predictor(module, CLASSES, 12, 12), calls=7, warmup=3, clock=lambda: next(ticks) / 1000)
+    spent = measure_latency(TorchEngine(module, CLASSES, 12, 12), calls=7, warmup=3, clock=lambda: next(ticks) / 1000)
     assert spent == pytest.approx((1.0,) * 7)

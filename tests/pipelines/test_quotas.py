@@ -10,10 +10,10 @@ import pytest
 
 from pipelines.data import FeedbackRows
 from pipelines.errors import DataError
-from pipelines.labels.label_provenance import Origin, Source
-from pipelines.labels.label_quotas import KINDS, Quotas, crowded, surplus
+from pipelines.labels.label_provenance import LabelOrigin, LabelSource
+from pipelines.labels.label_quotas import QUOTA_KINDS, LabelQuotas, over_class_cap, over_share
 
-LIMITS = Quotas()
+LIMITS = LabelQuotas()
 
 
 def rows_of(count: int, labels: Sequence[int] | None = None) -> FeedbackRows:
@@ -23,21 +23,21 @@ def rows_of(count: int, labels: Sequence[int] | None = None) -> FeedbackRows:
 
 
 def given(
-    count: int, client: str = "", reviewer: str = "", source: Source = "delayed", *, trusted: bool = False
-) -> list[Origin]:
-    return [Origin(source, reviewer, client, trusted=trusted)] * count
+    count: int, client: str = "", reviewer: str = "", source: LabelSource = "delayed", *, trusted: bool = False
+) -> list[LabelOrigin]:
+    return [LabelOrigin(source, reviewer, client, from_trusted_feed=trusted)] * count
 
 
-def kept(*origins: list[Origin], quotas: Quotas = LIMITS) -> Counter[tuple[str, str]]:
+def kept(*origins: list[LabelOrigin], quotas: LabelQuotas = LIMITS) -> Counter[tuple[str, str]]:
     """How many rows of each client and reviewer pass all shares, applied one after the other."""
     left = [origin for each in origins for origin in each]
-    for kind in KINDS:
-        cut = surplus(rows_of(len(left)), left, kind, quotas)
+    for kind in QUOTA_KINDS:
+        cut = over_share(rows_of(len(left)), left, kind, quotas)
         left = [origin for place, origin in enumerate(left) if place not in cut]
     return Counter((origin.client, origin.reviewer) for origin in left)
 
 
-def crowd(count: int, each: int = 40) -> list[Origin]:
+def crowd(count: int, each: int = 40) -> list[LabelOrigin]:
     return [origin for n in range(count) for origin in given(each, f"client {n}")]
 
 
@@ -48,7 +48,7 @@ def crowd(count: int, each: int = 40) -> list[Origin]:
         given(2_000),
         given(2_000, "backend", "ledger"),
         given(2_000, reviewer="ledger"),
-        [Origin("delayed", "ledger", f"client {n % 700}") for n in range(2_000)],
+        [LabelOrigin("delayed", "ledger", f"client {n % 700}") for n in range(2_000)],
     ],
     ids=["one client", "nobody named", "one client and reviewer", "one reviewer", "one reviewer of many clients"],
 )
@@ -60,11 +60,11 @@ def crowd(count: int, each: int = 40) -> list[Origin]:
         given(100, "backend", "bob", "review"),
         given(30, "laptop", "developer"),
         given(30, "laptop", "developer", "correction"),
-        [Origin("correction", "", f"client {n}") for n in range(600)],
+        [LabelOrigin("correction", "", f"client {n}") for n in range(600)],
     ],
     ids=["alone", "audits", "reviews", "a developer", "a complaint", "many complaints"],
 )
-def test_who_gives_all_the_truth_there_is_is_cut_by_nobody(feed: list[Origin], beside: list[Origin]) -> None:
+def test_who_gives_all_the_truth_there_is_is_cut_by_nobody(feed: list[LabelOrigin], beside: list[LabelOrigin]) -> None:
     through = kept(feed, beside)
     truths = sum((Counter((each.client, each.reviewer) for each in feed)).values())
     assert sum(through.values()) >= truths
@@ -83,7 +83,7 @@ def test_many_alike_are_all_heard() -> None:
 
 
 @pytest.mark.parametrize("honest", [crowd(10), given(400), crowd(5) + given(200)], ids=["many", "nameless", "both"])
-def test_one_client_among_many_who_floods_has_its_share(honest: list[Origin]) -> None:
+def test_one_client_among_many_who_floods_has_its_share(honest: list[LabelOrigin]) -> None:
     assert kept(honest, given(1_000, "flood"))[("flood", "")] == 100
 
 
@@ -128,18 +128,18 @@ def test_trust_does_not_free_corrections_from_theirs() -> None:
 
 def test_who_is_cut_is_named_with_the_remedy() -> None:
     origins = [*crowd(10), *given(1_000, "flood")]
-    [said] = set(surplus(rows_of(len(origins)), origins, "clients", LIMITS).values())
+    [said] = set(over_share(rows_of(len(origins)), origins, "clients", LIMITS).values())
     assert said.startswith("client 'flood': 1000 of 1400 rows, 100 are taken; if this giver is right, name it in ")
     assert said.endswith("retraining.quotas.trusted or raise retraining.quotas.giver")
 
 
 def test_a_class_has_its_share_whoever_gave_it() -> None:
-    cut = crowded(rows_of(470, [0] * 400 + [1] * 40 + [2] * 30), Quotas(rows=1))
+    cut = over_class_cap(rows_of(470, [0] * 400 + [1] * 40 + [2] * 30), LabelQuotas(rows=1))
     assert len(cut) == 280
     assert all("class 0: 400 of 470 rows, 120 are taken" in sentence for sentence in cut.values())
-    assert crowded(rows_of(0), LIMITS) == {}
+    assert over_class_cap(rows_of(0), LIMITS) == {}
 
 
 def test_shares_beyond_one_are_refused() -> None:
     with pytest.raises(DataError, match=r"2\.0"):
-        Quotas(giver=2.0)
+        LabelQuotas(giver=2.0)

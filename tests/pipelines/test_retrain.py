@@ -11,22 +11,22 @@ import pytest
 import torch
 
 from pipelines.candidate.make_candidate import Candidate, make_candidate
-from pipelines.candidate.row_selection import choose_rows
-from pipelines.candidate.training_spec import Champion, Order, champion_of
+from pipelines.candidate.row_selection import select_rows
+from pipelines.candidate.training_spec import Champion, TrainingSpec, load_champion
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.engines.onnx_engine import predictor_of
-from pipelines.engines.torch_engine import Predictor, as_batch
+from pipelines.engines.onnx_engine import onnx_engine_from_bytes
+from pipelines.engines.torch_engine import TorchEngine, to_batch
 from pipelines.errors import TrainingStopped
-from pipelines.pipeline import Family
+from pipelines.pipeline import Pipeline
 from pipelines.training.training_loop import EpochMetrics
 from registry.catalog import Catalog
-from registry.confidence_bins import Doubt
+from registry.confidence_bins import CalibrationFit
 from registry.errors import RegistryUnavailableError
-from registry.gate.row_outcomes import GateRows
-from registry.gate.verdict import replay
+from registry.gate.row_outcomes import GateRowOutcomes
+from registry.gate.verdict import replay_verdict
 from registry.mlflow_server import quiet_environment
 from registry.model_package import MODEL_FILE
-from registry.runs import Tracking
+from registry.runs import TrackingStore
 from tests.pipelines.conftest import draw_bars
 from tests.pipelines.fake_registry import (
     EASY,
@@ -46,51 +46,53 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module")
-def family(split: Split) -> Family:
+def family(split: Split) -> Pipeline:
     return bars_family(split)
 
 
-def order_of(family: Family, split: Split, feedback: FeedbackRows | None = None) -> Order:
-    return Order(family, EASY, split, feedback, None, seed=3, reason="for a test", tags={"mlplatform.trigger": "alert"})
+def order_of(family: Pipeline, split: Split, feedback: FeedbackRows | None = None) -> TrainingSpec:
+    return TrainingSpec(
+        family, EASY, split, feedback, None, seed=3, reason="for a test", tags={"mlplatform.trigger": "alert"}
+    )
 
 
 @dataclass(frozen=True)
 class Made:
     """One candidate and all that was kept of its making."""
 
-    order: Order
+    order: TrainingSpec
     candidate: Candidate
     run: FakeRun
     catalog: MemoryCatalog
 
 
-def make(order: Order) -> Made:
+def make(order: TrainingSpec) -> Made:
     tracking = FakeTracking()
     catalog = MemoryCatalog(tracking)
     return Made(order, make_candidate(order, tracking, catalog), tracking.runs[0], catalog)
 
 
 @pytest.fixture(scope="module")
-def first(family: Family, split: Split) -> Made:
+def first(family: Pipeline, split: Split) -> Made:
     """A first version, from base data alone."""
     return make(order_of(family, split))
 
 
 @pytest.fixture(scope="module")
-def second(family: Family, split: Split) -> Made:
+def second(family: Pipeline, split: Split) -> Made:
     """A retraining with feedback, against a champion that knows one answer."""
     order = order_of(family, split, feedback_on(draw_bars(45, 9)))
     return make(replace(order, champion=Champion(7, Always(family, 0), 10**9)))
 
 
-def test_without_feedback_the_base_rows_train(family: Family, split: Split) -> None:
-    rows = choose_rows(order_of(family, split))
-    assert (rows.epoch.digest, rows.new, rows.held_back) == (split.train.digest, None, None)
+def test_without_feedback_the_base_rows_train(family: Pipeline, split: Split) -> None:
+    rows = select_rows(order_of(family, split))
+    assert (rows.epoch_rows.digest, rows.feedback, rows.holdout) == (split.train.digest, None, None)
 
 
-def test_empty_feedback_is_as_good_as_none(family: Family, split: Split) -> None:
-    rows = choose_rows(order_of(family, split, feedback_on(split.train.take([]))))
-    assert (rows.new, rows.held_back) == (None, None)
+def test_empty_feedback_is_as_good_as_none(family: Pipeline, split: Split) -> None:
+    rows = select_rows(order_of(family, split, feedback_on(split.train.take([]))))
+    assert (rows.feedback, rows.holdout) == (None, None)
 
 
 def everything_labelled(split: Split) -> FeedbackRows:
@@ -98,64 +100,64 @@ def everything_labelled(split: Split) -> FeedbackRows:
     return feedback_on(ImageSet.concat("all", split.train, split.validation, split.golden, draw_bars(150, 8)))
 
 
-def test_golden_images_never_train_and_never_judge_as_feedback(family: Family, split: Split) -> None:
-    rows = choose_rows(order_of(family, split, everything_labelled(split)))
-    assert rows.new is not None
-    assert rows.held_back is not None
+def test_golden_images_never_train_and_never_judge_as_feedback(family: Pipeline, split: Split) -> None:
+    rows = select_rows(order_of(family, split, everything_labelled(split)))
+    assert rows.feedback is not None
+    assert rows.holdout is not None
     golden = set(split.golden.ids)
-    for side in (rows.epoch, rows.new, rows.held_back):
+    for side in (rows.epoch_rows, rows.feedback, rows.holdout):
         assert golden.isdisjoint(side.ids)
 
 
-def test_held_back_feedback_never_trains(family: Family, split: Split) -> None:
-    rows = choose_rows(order_of(family, split, everything_labelled(split)))
-    assert rows.held_back is not None
-    assert len(rows.held_back) > 20
-    assert set(rows.held_back.ids).isdisjoint(rows.epoch.ids)
-    assert set(rows.held_back.ids).isdisjoint(split.train.ids + split.validation.ids)
+def test_held_back_feedback_never_trains(family: Pipeline, split: Split) -> None:
+    rows = select_rows(order_of(family, split, everything_labelled(split)))
+    assert rows.holdout is not None
+    assert len(rows.holdout) > 20
+    assert set(rows.holdout.ids).isdisjoint(rows.epoch_rows.ids)
+    assert set(rows.holdout.ids).isdisjoint(split.train.ids + split.validation.ids)
 
 
-def test_only_the_world_as_it_is_judges_and_is_repeated(family: Family, split: Split) -> None:
+def test_only_the_world_as_it_is_judges_and_is_repeated(family: Pipeline, split: Split) -> None:
     labelled = feedback_on(split.stream)
     late = frozenset(labelled.ids[::4])
     order = order_of(family, split, labelled)
-    rows, whole = choose_rows(replace(order, recent=late)), choose_rows(order)
-    assert rows.new is not None
-    assert whole.new is not None
-    assert rows.held_back is not None
-    assert whole.held_back is not None
-    assert set(rows.held_back.ids) == set(whole.held_back.ids) & late
-    assert set(rows.new.ids) == set(whole.new.ids)
-    counts = Counter(rows.epoch.ids)
-    assert {counts[i] for i in rows.new.ids if i not in late} == {1}
-    assert min(counts[i] for i in rows.new.ids if i in late) > 1
-    assert len(rows.epoch) == len(rows.weights)
-    past = [each for each in rows.set_aside if each.reason == "before the change"]
-    assert len(past) == len(whole.held_back) - len(rows.held_back)
+    rows, whole = select_rows(replace(order, recent_images=late)), select_rows(order)
+    assert rows.feedback is not None
+    assert whole.feedback is not None
+    assert rows.holdout is not None
+    assert whole.holdout is not None
+    assert set(rows.holdout.ids) == set(whole.holdout.ids) & late
+    assert set(rows.feedback.ids) == set(whole.feedback.ids)
+    counts = Counter(rows.epoch_rows.ids)
+    assert {counts[i] for i in rows.feedback.ids if i not in late} == {1}
+    assert min(counts[i] for i in rows.feedback.ids if i in late) > 1
+    assert len(rows.epoch_rows) == len(rows.weights)
+    past = [each for each in rows.excluded if each.reason == "before the change"]
+    assert len(past) == len(whole.holdout) - len(rows.holdout)
 
 
-def test_images_that_choose_the_epoch_do_not_train(family: Family, split: Split) -> None:
-    rows = choose_rows(order_of(family, split, everything_labelled(split)))
-    assert set(split.validation.ids).isdisjoint(rows.epoch.ids)
+def test_images_that_choose_the_epoch_do_not_train(family: Pipeline, split: Split) -> None:
+    rows = select_rows(order_of(family, split, everything_labelled(split)))
+    assert set(split.validation.ids).isdisjoint(rows.epoch_rows.ids)
 
 
 def test_a_version_is_registered_with_a_graph_that_answers_like_it(first: Made) -> None:
     assert first.run.onnx is not None
-    golden, classes = first.order.split.golden, first.order.family.classes
-    answers = predictor_of(first.run.onnx, classes, threads=1)(golden.images)
+    golden, classes = first.order.split.golden, first.order.pipeline.classes
+    answers = onnx_engine_from_bytes(first.run.onnx, classes, threads=1)(golden.images)
     [module] = first.run.models.values()
-    assert np.allclose(answers, Predictor(module, classes, 12, 12)(golden.images), atol=1e-5)
+    assert np.allclose(answers, TorchEngine(module, classes, 12, 12)(golden.images), atol=1e-5)
 
 
 def test_a_first_version_that_reads_well_passes_the_gate(first: Made) -> None:
     assert first.candidate.verdict.outcome == "promote"
-    assert first.candidate.judgement.n == len(first.order.split.golden)
-    assert first.candidate.judgement.accuracy > 0.95
+    assert first.candidate.scores.n == len(first.order.split.golden)
+    assert first.candidate.scores.accuracy > 0.95
 
 
 def test_a_candidate_is_registered_as_challenger_with_what_a_promotion_needs(first: Made) -> None:
     version = first.catalog.version("bars", first.candidate.version)
-    judgement = first.candidate.judgement
+    judgement = first.candidate.scores
     assert first.catalog.pointers == {"challenger": first.candidate.version}
     assert version.run_id == first.candidate.run_id == first.run.id
     expected = {
@@ -173,10 +175,10 @@ def test_a_candidate_is_registered_as_challenger_with_what_a_promotion_needs(fir
 
 
 def test_a_candidate_keeps_how_far_its_confidence_may_be_believed(first: Made) -> None:
-    doubt = Doubt.from_json(first.catalog.version("bars", 1).tags["calibration"])
+    doubt = CalibrationFit.from_json(first.catalog.version("bars", 1).tags["calibration"])
     assert doubt.rows == len(first.order.split.validation)
     assert sum(doubt.golden.values()) == len(first.order.split.golden)
-    assert 0 < doubt.error(0.99) < doubt.error(0.6) < 1
+    assert 0 < doubt.error_probability(0.99) < doubt.error_probability(0.6) < 1
 
 
 def test_the_served_confidence_is_divided_by_the_temperature_that_the_version_names(first: Made) -> None:
@@ -184,7 +186,7 @@ def test_the_served_confidence_is_divided_by_the_temperature_that_the_version_na
     [module] = first.run.models.values()
     assert float(version.tags["temperature"]) == module.temperature == first.run.metrics["temperature"][0]
     assert module.temperature != 1.0
-    pixels = as_batch(first.order.split.golden.images)
+    pixels = to_batch(first.order.split.golden.images)
     with torch.inference_mode():
         logits, answered = module.network(pixels), module(pixels)
     assert torch.allclose(torch.log_softmax(logits / module.temperature, dim=1).exp(), answered, atol=1e-6)
@@ -211,15 +213,15 @@ def test_the_card_is_complete_and_kept_with_run_and_version(first: Made, second:
 
 
 def test_every_side_of_the_data_is_in_the_lineage(second: Made) -> None:
-    split, rows = second.order.split, choose_rows(second.order)
-    assert rows.new is not None
-    assert rows.held_back is not None
+    split, rows = second.order.split, select_rows(second.order)
+    assert rows.feedback is not None
+    assert rows.holdout is not None
     assert second.run.datasets == {
         "train": ("bars/train", split.train.digest, 120),
         "validation": ("bars/validation", split.validation.digest, 40),
         "golden": ("bars/golden", split.golden.digest, 32),
-        "feedback": ("feedback/feedback", rows.new.digest, len(rows.new)),
-        "gate": ("feedback/gate", rows.held_back.digest, len(rows.held_back)),
+        "feedback": ("feedback/feedback", rows.feedback.digest, len(rows.feedback)),
+        "gate": ("feedback/gate", rows.holdout.digest, len(rows.holdout)),
     }
 
 
@@ -257,7 +259,7 @@ def test_the_figures_are_there(first: Made, second: Made) -> None:
 def test_a_better_candidate_beats_the_champion_on_the_same_rows(second: Made) -> None:
     verdict = second.candidate.verdict
     rows = {check.name: check.numbers for check in verdict.checks}
-    held_back = choose_rows(second.order).held_back
+    held_back = select_rows(second.order).holdout
     assert held_back is not None
     assert [*rows] == ["pinned", "golden", "benefit", "classes", "calibration", "robustness", "latency", "size"]
     assert (rows["golden"]["rows"], rows["golden"]["lost"]) == (32, 0)
@@ -268,19 +270,19 @@ def test_a_better_candidate_beats_the_champion_on_the_same_rows(second: Made) ->
 
 def test_the_stored_evidence_leads_to_the_stored_verdict(first: Made, second: Made) -> None:
     for made in (first, second):
-        assert replay(made.run.texts["gate_evidence.json"]).to_json() == made.run.texts["verdict.json"]
+        assert replay_verdict(made.run.texts["gate_evidence.json"]).to_json() == made.run.texts["verdict.json"]
 
 
 def test_what_the_candidate_got_right_is_kept_image_by_image(first: Made, second: Made) -> None:
     for made in (first, second):
-        marks = GateRows.from_json(made.run.texts["gate_rows.json"])
+        marks = GateRowOutcomes.from_json(made.run.texts["gate_rows.json"])
         assert marks.golden.ids == made.order.split.golden.ids
-        assert marks.golden.bits.sum() == made.candidate.judgement.correct
+        assert marks.golden.as_array.sum() == made.candidate.scores.correct
         assert (marks.recent is None) == (made is first)
 
 
 def test_the_seed_decides_the_weights(first: Made) -> None:
-    def first_loss(order: Order) -> float:
+    def first_loss(order: TrainingSpec) -> float:
         tracking, epochs = FakeTracking(), list[EpochMetrics]()
         with pytest.raises(TrainingStopped):
             make_candidate(
@@ -296,7 +298,7 @@ def test_the_seed_decides_the_weights(first: Made) -> None:
     assert first_loss(replace(first.order, seed=4)) != first.run.metrics["train_loss"][0]
 
 
-def test_news_is_told_and_a_stop_is_obeyed(family: Family, split: Split) -> None:
+def test_news_is_told_and_a_stop_is_obeyed(family: Pipeline, split: Split) -> None:
     started: list[str] = []
     epochs: list[EpochMetrics] = []
     tracking = FakeTracking()
@@ -325,15 +327,15 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.usefixtures("quiet")
 def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
-    family: Family, split: Split, tmp_path: Path
+    family: Pipeline, split: Split, tmp_path: Path
 ) -> None:
-    tracking = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
+    tracking = TrackingStore(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
     catalog = Catalog(tracking)
     candidate = make_candidate(order_of(family, split, feedback_on(draw_bars(30, 9))), tracking, catalog)
-    champion = champion_of(catalog, family, candidate.version, tmp_path / "cache", MODEL_FILE)
+    champion = load_champion(catalog, family, candidate.version, tmp_path / "cache", MODEL_FILE)
     assert champion.golden_digest == split.golden.digest
     answers = champion.predictor(split.golden.images).argmax(axis=1)
-    assert int((answers == split.golden.labels).sum()) == candidate.judgement.correct
+    assert int((answers == split.golden.labels).sum()) == candidate.scores.correct
     assert catalog.alias("bars", "challenger") == candidate.version == champion.version
     assert int(catalog.version("bars", 1).tags["size_bytes"]) == pytest.approx(champion.size_bytes, abs=5_000)
     card = tracking.read_text(candidate.run_id, "model_card.md")
@@ -342,9 +344,9 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
 
 
 def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
-    family: Family, split: Split, first: Made, tmp_path: Path
+    family: Pipeline, split: Split, first: Made, tmp_path: Path
 ) -> None:
-    kept = champion_of(first.catalog, family, first.candidate.version, tmp_path, MODEL_FILE)
+    kept = load_champion(first.catalog, family, first.candidate.version, tmp_path, MODEL_FILE)
     order = replace(order_of(family, split), champion=kept, recipe=replace(EASY, epochs=1, warm_start=True))
     warm, cold = make(order), make(replace(order, recipe=replace(EASY, epochs=1)))
     other = make(replace(order, recipe=replace(order.recipe, channels=(3, 5))))
@@ -354,8 +356,8 @@ def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
     assert begun[0] < begun[1]
 
 
-def test_a_candidate_goes_on_where_its_training_was_killed(family: Family, split: Split, tmp_path: Path) -> None:
-    order = replace(order_of(family, split), checkpoints=tmp_path)
+def test_a_candidate_goes_on_where_its_training_was_killed(family: Pipeline, split: Split, tmp_path: Path) -> None:
+    order = replace(order_of(family, split), checkpoint_folder=tmp_path)
 
     def killed(metrics: EpochMetrics) -> None:
         if metrics.epoch == 2:
@@ -365,16 +367,16 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Family, split
     with pytest.raises(ConnectionError):
         make_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=killed)
     assert len(list(tmp_path.iterdir())) == 1
-    again, whole = make(order), make(replace(order, checkpoints=None))
-    assert again.candidate.judgement.nll == whole.candidate.judgement.nll
+    again, whole = make(order), make(replace(order, checkpoint_folder=None))
+    assert again.candidate.scores.nll == whole.candidate.scores.nll
     assert len(again.run.metrics["train_loss"]) == len(whole.run.metrics["train_loss"])
     assert not list(tmp_path.iterdir())
 
 
 def test_what_was_trained_is_kept_while_the_registry_does_not_take_it(
-    family: Family, split: Split, tmp_path: Path
+    family: Pipeline, split: Split, tmp_path: Path
 ) -> None:
-    order, told, changes = replace(order_of(family, split), checkpoints=tmp_path), list[EpochMetrics](), list[int]()
+    order, told, changes = replace(order_of(family, split), checkpoint_folder=tmp_path), list[EpochMetrics](), list[int]()
 
     class Away(MemoryCatalog):
         def register(self, *_args: object, **_kwargs: object) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines.onnxruntime_import import UNTRACKED, leave_untracked
+from pipelines.engines.onnxruntime_import import TELEMETRY_OFF, disable_telemetry
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("registry", "pipelines", "monitors", "platform")
@@ -46,11 +46,11 @@ def test_every_module_goes_through_the_door_before_it_imports_a_part_of_the_libr
 @pytest.mark.parametrize(("given", "left"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": ""}, "1")])
 def test_it_is_silenced_where_nobody_said_otherwise(given: dict[str, str], left: str) -> None:
     environ = dict(given)
-    leave_untracked(environ)
+    disable_telemetry(environ)
     assert environ == {"ORT_DISABLE_TELEMETRY": left}
 
 
 def test_what_a_person_set_stays() -> None:
-    environ = dict.fromkeys(UNTRACKED, "0")
-    leave_untracked(environ)
+    environ = dict.fromkeys(TELEMETRY_OFF, "0")
+    disable_telemetry(environ)
     assert set(environ.values()) == {"0"}

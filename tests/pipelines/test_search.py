@@ -12,7 +12,16 @@ import pytest
 from pipelines.data import ImageSet
 from pipelines.errors import SearchError
 from pipelines.recipe import Recipe
-from pipelines.training.recipe_search import PARENT_TAG, Found, Trial, _proposed, _study, choices_of, chosen, search
+from pipelines.training.recipe_search import (
+    PARENT_TAG,
+    SearchResult,
+    TrialResult,
+    _next_trial,
+    _study,
+    initial_parameters,
+    search,
+    with_parameters,
+)
 from tests.pipelines.fake_registry import FakeTracking, bars_family, bars_split
 
 pytest.importorskip("optuna", reason="Optuna is not installed; it comes with the extra `search`")
@@ -20,7 +29,9 @@ pytest.importorskip("optuna", reason="Optuna is not installed; it comes with the
 Bars = Callable[[int, int], ImageSet]
 
 
-def run(tiny: Recipe, folder: Path, tracking: FakeTracking, trials: int, told: list[Trial] | None = None) -> Found:
+def run(
+    tiny: Recipe, folder: Path, tracking: FakeTracking, trials: int, told: list[TrialResult] | None = None
+) -> SearchResult:
     split = bars_split(12)
     return search(
         bars_family(split),
@@ -36,7 +47,7 @@ def run(tiny: Recipe, folder: Path, tracking: FakeTracking, trials: int, told: l
 
 
 def test_each_trial_is_a_run_nested_in_the_searchs_and_the_best_wins(tiny: Recipe, tmp_path: Path) -> None:
-    tracking, told = FakeTracking(), list[Trial]()
+    tracking, told = FakeTracking(), list[TrialResult]()
     found = run(tiny, tmp_path, tracking, 3, told)
     parent, *nested = tracking.runs
     assert [each.tags[PARENT_TAG] for each in nested] == [parent.id] * 3
@@ -44,11 +55,11 @@ def test_each_trial_is_a_run_nested_in_the_searchs_and_the_best_wins(tiny: Recip
     assert [each.state for each in told] == ["complete"] * 3
     assert told == list(found.trials)
     losses = [min(each.metrics["validation_loss"]) for each in nested]
-    assert found.best.number == losses.index(min(losses))
-    assert found.best.validation_loss == pytest.approx(min(losses))
-    assert found.recipe == chosen(replace(tiny, epochs=4), found.best.choices)
+    assert found.best_trial.number == losses.index(min(losses))
+    assert found.best_trial.validation_loss == pytest.approx(min(losses))
+    assert found.recipe == with_parameters(replace(tiny, epochs=4), found.best_trial.choices)
     assert found.recipe.name == "tiny+search"
-    assert parent.metrics["best_trial"] == [found.best.number]
+    assert parent.metrics["best_trial"] == [found.best_trial.number]
     assert parent.texts["trials.json"].count('"choices"') == 3
 
 
@@ -65,7 +76,7 @@ def test_a_search_goes_on_where_the_last_one_ended(tiny: Recipe, tmp_path: Path)
     second = run(tiny, tmp_path, FakeTracking(), 1)
     assert second.trials[:2] == first.trials
     assert [each.number for each in second.trials] == [0, 1, 2]
-    assert (second.best.validation_loss or 0) <= (first.best.validation_loss or 0)
+    assert (second.best_trial.validation_loss or 0) <= (first.best_trial.validation_loss or 0)
 
 
 def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: Recipe, tmp_path: Path) -> None:
@@ -77,14 +88,14 @@ def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: Recip
     for number in pruned:
         assert tracking.runs[1 + number].status == "KILLED"
         assert 2 <= len(tracking.runs[1 + number].metrics["validation_loss"]) < 4
-    assert found.best.state == "complete"
+    assert found.best_trial.state == "complete"
 
 
 def test_movement_scales_how_far_images_are_moved(tiny: Recipe) -> None:
-    moved = chosen(tiny, {**choices_of(tiny), "movement": 1.5}).augmentation
+    moved = with_parameters(tiny, {**initial_parameters(tiny), "movement": 1.5}).augmentation
     assert (moved.rotation, moved.shift, moved.noise) == (7.5, 1.5, 0.0)
     far = replace(tiny, augmentation=replace(tiny.augmentation, stroke=0.9, zoom=0.4))
-    most = chosen(far, {**choices_of(far), "movement": 1.75}).augmentation
+    most = with_parameters(far, {**initial_parameters(far), "movement": 1.75}).augmentation
     assert (most.stroke, most.zoom) == (1.0, 0.45)
 
 
@@ -100,11 +111,11 @@ def test_workers_that_begin_together_propose_different_trials(tiny: Recipe, tmp_
     storage = f"sqlite:///{tmp_path / 'search.db'}"
     workers = [_study("bars", storage, 0) for _ in range(2)]
     for worker in workers:
-        worker.enqueue_trial(choices_of(tiny))
-    proposed = [_proposed(workers[number % 2], tiny, 0) for number in range(8)]
+        worker.enqueue_trial(initial_parameters(tiny))
+    proposed = [_next_trial(workers[number % 2], tiny, 0) for number in range(8)]
     params = [tuple(sorted(trial.params.items())) for trial, _ in proposed]
     assert len(set(params)) == 8
-    assert dict(params[0]) == pytest.approx(choices_of(tiny))
+    assert dict(params[0]) == pytest.approx(initial_parameters(tiny))
     states = [each.state for each in workers[0].get_trials()]
     assert states.count(optuna.trial.TrialState.PRUNED) == 1, "the base recipe that was asked for twice gives way once"
 
@@ -113,7 +124,7 @@ def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_
     runs = []
     for place in ("a", "b"):
         study = _study("bars", f"sqlite:///{tmp_path / place}.db", 7)
-        runs.append([_proposed(study, tiny, 7)[0].params for _ in range(4)])
+        runs.append([_next_trial(study, tiny, 7)[0].params for _ in range(4)])
     assert runs[0] == runs[1]
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from pipelines.datasets import download, idx_files
-from pipelines.datasets.download import News, Source, fetch
+from pipelines.datasets.download import DownloadProgress, DownloadSource, fetch
 from pipelines.errors import DataError, MissingDataError
 
-NAMES = (*idx_files.TRAIN, *idx_files.TEST)
+NAMES = (*idx_files.TRAIN_FILES, *idx_files.TEST_FILES)
 
 
 def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
@@ -42,16 +42,16 @@ class Mirror:
         return io.BytesIO(self.answers[url])
 
 
-def files(*mirrors: str) -> tuple[dict[str, bytes], Source]:
+def files(*mirrors: str) -> tuple[dict[str, bytes], DownloadSource]:
     contents = {name: encoded(np.full(4, index, np.uint8)) for index, name in enumerate(NAMES)}
     sums = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in contents.items()}
-    return {name: gzip.compress(content) for name, content in contents.items()}, Source("some", sums, mirrors)
+    return {name: gzip.compress(content) for name, content in contents.items()}, DownloadSource("some", sums, mirrors)
 
 
 def test_files_are_fetched_checked_and_then_kept(tmp_path: Path) -> None:
     zipped, wanted = files("https://one/")
     mirror = Mirror({f"https://one/{name}.gz": raw for name, raw in zipped.items()})
-    told: list[News] = []
+    told: list[DownloadProgress] = []
     for _ in range(2):
         paths = fetch(wanted, tmp_path / "mnist", mirror, told.append)
     assert [path.name for path in paths] == [f"{name}.gz" for name in NAMES]
@@ -110,11 +110,13 @@ def test_a_real_server_tells_how_far_each_file_is(tmp_path: Path, served: tuple[
     raw = gzip.compress(content)
     (folder / "big.gz").write_bytes(raw)
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    told: list[News] = []
-    [path] = fetch(Source("some", {"big": digest}, (f"{address}gone", address)), tmp_path, plain_opener, told.append)
+    told: list[DownloadProgress] = []
+    [path] = fetch(
+        DownloadSource("some", {"big": digest}, (f"{address}gone", address)), tmp_path, plain_opener, told.append
+    )
     assert path.read_bytes() == raw
-    assert {news.total for news in told} == {len(raw)}
-    done = [news.done for news in told]
+    assert {news.bytes_total for news in told} == {len(raw)}
+    done = [news.bytes_done for news in told]
     assert done == sorted(done)
     assert (done[0], done[-1], told[-1].state) == (0, len(raw), "fetched")
     assert len(done) > 4
@@ -124,17 +126,17 @@ def test_a_cut_file_of_a_real_server_is_not_kept(tmp_path: Path, served: tuple[s
     address, folder = served
     (folder / "big.gz").write_bytes(gzip.compress(bytes(5000))[:-10])
     with pytest.raises(MissingDataError, match="big ends early"):
-        fetch(Source("some", {"big": "0" * 32}, (address,)), tmp_path / "to", plain_opener)
+        fetch(DownloadSource("some", {"big": "0" * 32}, (address,)), tmp_path / "to", plain_opener)
     assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_every_source_names_encrypted_addresses_and_whole_checksums() -> None:
-    assert set(download.SOURCES) == {"mnist", "qmnist", "usps"}
-    for each in download.SOURCES.values():
+    assert set(download.DOWNLOAD_SOURCES) == {"mnist", "qmnist", "usps"}
+    for each in download.DOWNLOAD_SOURCES.values():
         assert all(address.startswith("https://") for address in each.mirrors)
-        assert all(len(digest) == 32 for digest in each.sums.values())
+        assert all(len(digest) == 32 for digest in each.checksums.values())
     with pytest.raises(MissingDataError, match="'cats' is not known; known: mnist, qmnist, usps"):
-        download.source("cats")
+        download.find_source("cats")
 
 
 @pytest.mark.parametrize("url", ["http://one/file.gz", "file:///etc/hostname", "ftp://one/x"])

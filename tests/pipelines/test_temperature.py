@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.engines.torch_engine import Exportable, exportable, load, save
+from pipelines.engines.torch_engine import Exportable, build_exportable, load_torch_engine, save_exportable
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.evaluation.temperature_scaling import COLDEST, fit_temperature
+from pipelines.evaluation.temperature_scaling import MIN_TEMPERATURE, fit_temperature
 from registry.calibration_metrics import calibration_error
-from registry.confidence_bins import calibrate
+from registry.confidence_bins import fit_calibration
 
 
 def honest(rows: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -49,7 +49,7 @@ def test_a_model_that_boasts_is_calibrated_on_rows_it_was_not_fitted_on() -> Non
 def test_a_model_without_an_error_on_few_rows_is_not_told_that_it_cannot_err() -> None:
     logits = np.tile([4.0, 0.0], (50, 1))
     found = fit_temperature(logits, np.zeros(50, dtype=np.int64))
-    assert found > COLDEST * 2
+    assert found > MIN_TEMPERATURE * 2
     assert 0.9 < softmax(logits / found)[0, 0] < 0.998
 
 
@@ -58,20 +58,20 @@ def test_the_expected_accuracy_still_fits_once_the_confidence_is_calibrated() ->
     found = fit_temperature(logits * 3, labels)
     sure = softmax(logits * 3 / found).max(axis=1)
     right = logits.argmax(axis=1) == labels
-    doubt = calibrate(sure, right, sure)
+    doubt = fit_calibration(sure, right, sure)
     assert doubt.offset == pytest.approx(0.0, abs=0.15)
     assert doubt.slope == pytest.approx(1.0, abs=0.1)
-    expected = np.mean([doubt.error(each) for each in sure])
+    expected = np.mean([doubt.error_probability(each) for each in sure])
     assert expected == pytest.approx(1 - right.mean(), abs=0.005)
 
 
 def test_the_exported_file_keeps_the_temperature_and_the_answers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    save(exportable(network, height=8, width=8), tmp_path / "cold.pt2")
-    save(exportable(network, height=8, width=8, temperature=2.5), tmp_path / "warm.pt2")
+    save_exportable(build_exportable(network, height=8, width=8), tmp_path / "cold.pt2")
+    save_exportable(build_exportable(network, height=8, width=8, temperature=2.5), tmp_path / "warm.pt2")
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
-    cold, warm = (load(tmp_path / f"{name}.pt2", ("a", "b", "c"))(images) for name in ("cold", "warm"))
+    cold, warm = (load_torch_engine(tmp_path / f"{name}.pt2", ("a", "b", "c"))(images) for name in ("cold", "warm"))
     assert (cold.argmax(axis=1) == warm.argmax(axis=1)).all()
     assert np.log(warm[:, 0] / warm[:, 1]) == pytest.approx(np.log(cold[:, 0] / cold[:, 1]) / 2.5, abs=1e-4)
 

@@ -15,12 +15,12 @@ from pipelines.data import ImageSet
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.recipe import Recipe
 from pipelines.training.network import build_network
-from pipelines.training.training_loop import EpochMetrics, Fitted, fit
+from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
 
 Bars = Callable[[int, int], ImageSet]
 
 
-def trained(recipe: Recipe, bars: Bars, seed: int = 0) -> Fitted:
+def trained(recipe: Recipe, bars: Bars, seed: int = 0) -> TrainingResult:
     network = build_network(recipe, 2, height=12, width=12, seed=seed)
     return fit(network, recipe, bars(120, 1), bars(40, 2), seed=seed)
 
@@ -125,10 +125,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 ) -> None:
     recipe = replace(tiny, **changes)
 
-    def run(on_epoch: Callable[[EpochMetrics], None], kept: Path | None) -> Fitted:
+    def run(on_epoch: Callable[[EpochMetrics], None], kept: Path | None) -> TrainingResult:
         network = build_network(recipe, 2, height=12, width=12, seed=4)
         rows, checks = bars(60, 1), bars(20, 2)
-        return fit(network, recipe, rows, checks, seed=4, on_epoch=on_epoch, checkpoints=kept)
+        return fit(network, recipe, rows, checks, seed=4, on_epoch=on_epoch, checkpoint_folder=kept)
 
     whole = run(lambda _: None, None)
     with pytest.raises(Killed):
@@ -149,9 +149,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(Killed):
-        fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoints=tmp_path)
+        fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoint_folder=tmp_path)
     network = build_network(tiny, 2, height=12, width=12)
-    fitted = fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, checkpoints=tmp_path)
+    fitted = fit(network, tiny, bars(60, 3), bars(20, 2), seed=0, checkpoint_folder=tmp_path)
     fresh = fit(build_network(tiny, 2, height=12, width=12), tiny, bars(60, 3), bars(20, 2), seed=0)
     assert torch.equal(fitted.network.state_dict()["0.weight"], fresh.network.state_dict()["0.weight"])
     fitted.discard_checkpoint()
@@ -170,7 +170,7 @@ def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(tiny: Reci
             seed=0,
             on_epoch=done.append,
             should_stop=lambda: len(done) == 2,
-            checkpoints=tmp_path,
+            checkpoint_folder=tmp_path,
         )
     asked = itertools.count()
     network = build_network(tiny, 2, height=12, width=12)
@@ -181,7 +181,7 @@ def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(tiny: Reci
         bars(20, 2),
         seed=0,
         should_stop=lambda: next(asked) < 0,
-        checkpoints=tmp_path,
+        checkpoint_folder=tmp_path,
     )
     assert fitted.history[:2] == tuple(done)
     assert next(asked) == 4  # batches of the last epoch alone

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import Predictor, exportable, load, save
+from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable
 from pipelines.recipe import Recipe
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
-from pipelines.training.warm_start import adopt
+from pipelines.training.warm_start import load_matching_weights
 
 Bars = Callable[[int, int], ImageSet]
 
 
-def champion(recipe: Recipe, bars: Bars, folder: Path) -> Predictor:
+def champion(recipe: Recipe, bars: Bars, folder: Path) -> TorchEngine:
     network = build_network(recipe, 2, height=12, width=12, seed=1)
     fit(network, replace(recipe, epochs=6), bars(120, 1), bars(40, 2), seed=1)
-    save(exportable(network, height=12, width=12), folder / "model.pt2")
-    return load(folder / "model.pt2", ("upright", "lying"))
+    save_exportable(build_exportable(network, height=12, width=12), folder / "model.pt2")
+    return load_torch_engine(folder / "model.pt2", ("upright", "lying"))
 
 
 @pytest.mark.parametrize("body", ["plain", "lean"])
@@ -33,17 +33,17 @@ def test_a_network_built_alike_answers_as_the_champion_does(
     recipe = replace(tiny, body=body)  # type: ignore[arg-type]
     before = champion(recipe, bars, tmp_path)
     network = build_network(recipe, 2, height=12, width=12, seed=2)
-    assert adopt(network, before)
-    save(exportable(network, height=12, width=12), tmp_path / "again.pt2")
+    assert load_matching_weights(network, before)
+    save_exportable(build_exportable(network, height=12, width=12), tmp_path / "again.pt2")
     images = bars(30, 3).images
-    assert (load(tmp_path / "again.pt2", ("upright", "lying"))(images) == before(images)).all()
+    assert (load_torch_engine(tmp_path / "again.pt2", ("upright", "lying"))(images) == before(images)).all()
 
 
 def test_training_on_leaves_the_champion_as_it_is(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
     before = champion(tiny, bars, tmp_path)
     answers = before(bars(30, 3).images)
     network = build_network(tiny, 2, height=12, width=12, seed=2)
-    assert adopt(network, before)
+    assert load_matching_weights(network, before)
     fitted = fit(network, replace(tiny, epochs=1), bars(120, 1), bars(40, 2), seed=2)
     assert fitted.history[0].validation_accuracy >= 0.95
     assert (before(bars(30, 3).images) == answers).all()
@@ -56,5 +56,5 @@ def test_a_network_built_differently_keeps_its_own_weights(
     before = champion(tiny, bars, tmp_path)
     network = build_network(replace(tiny, **changes), 2, height=12, width=12)  # type: ignore[arg-type]
     own = {name: value.clone() for name, value in network.state_dict().items()}
-    assert not adopt(network, before)
+    assert not load_matching_weights(network, before)
     assert all(torch.equal(own[name], value) for name, value in network.state_dict().items())

@@ -16,7 +16,7 @@ import torch
 
 from registry.catalog import Catalog
 from registry.mlflow_server import quiet_environment, server_command, store_environment
-from registry.runs import Tracking
+from registry.runs import TrackingStore
 
 CLASSES = ("even", "odd")
 START_SECONDS = 120.0
@@ -46,22 +46,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tracking(folder: Path) -> Tracking:
-    return Tracking(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
+def tracking(folder: Path) -> TrackingStore:
+    return TrackingStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
 
 
 @pytest.fixture(scope="session")
-def catalog(tracking: Tracking) -> Catalog:
+def catalog(tracking: TrackingStore) -> Catalog:
     return Catalog(tracking)
 
 
 @pytest.fixture(scope="session")
-def logged(tracking: Tracking) -> Logged:
+def logged(tracking: TrackingStore) -> Logged:
     return log_tiny_model(tracking)
 
 
 @pytest.fixture(scope="session")
-def server(tracking: Tracking, folder: Path) -> Iterator[str]:
+def server(tracking: TrackingStore, folder: Path) -> Iterator[str]:
     """The address of an MLflow server over the same database and the same artifact folder."""
     tracking.check()
     port = free_port()
@@ -93,7 +93,7 @@ def tiny_module() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1)).eval()
 
 
-def log_tiny_model(tracking: Tracking, experiment: str = "tiny", onnx: bytes | None = None) -> Logged:
+def log_tiny_model(tracking: TrackingStore, experiment: str = "tiny", onnx: bytes | None = None) -> Logged:
     with tracking.start_run(experiment, "tiny model") as run:
         images = np.zeros((2, 1, 4, 4), np.float32)
         answers = np.zeros((2, 2), np.float32)

@@ -20,7 +20,7 @@ from registry.errors import (
     UnknownVersionError,
 )
 from registry.model_package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
-from registry.runs import Tracking
+from registry.runs import TrackingStore
 from tests.registry.conftest import Logged, log_tiny_model
 
 
@@ -119,7 +119,7 @@ def test_a_card_longer_than_the_column_is_cut_and_says_so(catalog: Catalog, logg
 
 
 def test_an_unknown_model_uri_and_one_without_a_digest_are_refused(
-    catalog: Catalog, tracking: Tracking, logged: Logged
+    catalog: Catalog, tracking: TrackingStore, logged: Logged
 ) -> None:
     with pytest.raises(RegistryError, match="m-absent"):
         catalog.register("refused", "models:/m-absent", logged.run_id)
@@ -167,7 +167,9 @@ def test_downloads_at_once_agree_on_one_folder(catalog: Catalog, logged: Logged,
     assert [path.name for path in (tmp_path / "together").iterdir()] == ["1"]
 
 
-def test_a_file_changed_in_the_store_is_not_handed_out(catalog: Catalog, tracking: Tracking, tmp_path: Path) -> None:
+def test_a_file_changed_in_the_store_is_not_handed_out(
+    catalog: Catalog, tracking: TrackingStore, tmp_path: Path
+) -> None:
     fresh = log_tiny_model(tracking)
     number = catalog.register("forged", fresh.uri, fresh.run_id)
     stored = Path(catalog.version("forged", number).source.removeprefix("file://")) / MODEL_FILE
@@ -180,7 +182,7 @@ def test_a_file_changed_in_the_store_is_not_handed_out(catalog: Catalog, trackin
     assert list((tmp_path / "forged").iterdir()) == []
 
 
-def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: Tracking, tmp_path: Path) -> None:
+def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:
     fresh = log_tiny_model(tracking, onnx=b"a graph")
     number = catalog.register("portable", fresh.uri, fresh.run_id)
     folder = catalog.download("portable", number, tmp_path)
@@ -195,7 +197,7 @@ def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: 
         catalog.download("portable", number, tmp_path)
 
 
-def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: Tracking, tmp_path: Path) -> None:
+def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:
     fresh = log_tiny_model(tracking)
     number = catalog.register("smuggled", fresh.uri, fresh.run_id)
     (Path(catalog.version("smuggled", number).source.removeprefix("file://")) / ONNX_FILE).write_bytes(b"smuggled")
@@ -208,7 +210,7 @@ def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: Track
 def test_what_is_registered_directly_is_served_and_the_other_way_round(
     catalog: Catalog, logged: Logged, server: str, tmp_path: Path
 ) -> None:
-    remote_tracking = Tracking(server)
+    remote_tracking = TrackingStore(server)
     remote = Catalog(remote_tracking)
     direct_version = catalog.register("both", logged.uri, logged.run_id)
     over_http = log_tiny_model(remote_tracking, experiment="from afar")

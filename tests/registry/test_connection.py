@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry.errors import RegistryError, RegistryUnavailableError, UnknownVersionError
-from registry.mlflow_connection import Connection, masked, sqlite_path
-from registry.runs import Tracking
+from registry.mlflow_connection import MlflowConnection, mask_uri, sqlite_path
+from registry.runs import TrackingStore
 from tests.registry.conftest import free_port
 
 
@@ -22,7 +22,7 @@ from tests.registry.conftest import free_port
     ],
 )
 def test_masking_hides_who_and_keeps_where(uri: str, shown: str) -> None:
-    assert masked(uri) == shown
+    assert mask_uri(uri) == shown
 
 
 def test_a_sqlite_uri_has_a_path_and_others_have_none() -> None:
@@ -33,7 +33,7 @@ def test_a_sqlite_uri_has_a_path_and_others_have_none() -> None:
 @pytest.mark.timeout(60)
 def test_a_refused_server_is_reported_at_once() -> None:
     with pytest.raises(RegistryUnavailableError, match="refused"):
-        Connection(f"http://127.0.0.1:{free_port()}").check()
+        MlflowConnection(f"http://127.0.0.1:{free_port()}").check()
 
 
 @pytest.mark.timeout(60)
@@ -43,13 +43,13 @@ def test_a_silent_server_is_reported_after_the_timeout(monkeypatch: pytest.Monke
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(RegistryUnavailableError, match="timed out"):
-            Connection(f"http://127.0.0.1:{silent.getsockname()[1]}").check()
+            MlflowConnection(f"http://127.0.0.1:{silent.getsockname()[1]}").check()
 
 
 @pytest.mark.timeout(60)
 def test_a_refused_database_is_reported_without_the_password() -> None:
     with pytest.raises(RegistryUnavailableError, match=r"\*\*\*@127\.0\.0\.1") as caught:
-        Connection(f"postgresql+psycopg://me:hunter2@127.0.0.1:{free_port()}/mlflow").check()
+        MlflowConnection(f"postgresql+psycopg://me:hunter2@127.0.0.1:{free_port()}/mlflow").check()
     assert "hunter2" not in str(caught.value)
 
 
@@ -57,13 +57,13 @@ def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "m.db"
     file.write_text("not a database")
     with pytest.raises(RegistryUnavailableError, match=r"m\.db is not a SQLite database"):
-        Connection(f"sqlite:///{file}").check()
+        MlflowConnection(f"sqlite:///{file}").check()
 
 
 def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(RegistryUnavailableError, match="taken"):
-        Connection(f"sqlite:///{tmp_path / 'taken' / 'm.db'}").check()
+        MlflowConnection(f"sqlite:///{tmp_path / 'taken' / 'm.db'}").check()
 
 
 def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Pat
 
 def test_an_address_that_is_no_store_is_reported() -> None:
     with pytest.raises(RegistryError, match="gopher"):
-        Connection("gopher://nowhere").check()
+        MlflowConnection("gopher://nowhere").check()
 
 
-def test_an_absent_record_becomes_the_error_the_caller_names(tracking: Tracking) -> None:
+def test_an_absent_record_becomes_the_error_the_caller_names(tracking: TrackingStore) -> None:
     connection = tracking.connection
-    with pytest.raises(UnknownVersionError), connection.speaking(lambda: UnknownVersionError("x")) as client:
+    with pytest.raises(UnknownVersionError), connection.session(lambda: UnknownVersionError("x")) as client:
         client.get_registered_model("absent")
-    with pytest.raises(RegistryError, match="absent"), connection.speaking() as client:
+    with pytest.raises(RegistryError, match="absent"), connection.session() as client:
         client.get_registered_model("absent")
 
 
@@ -103,12 +103,12 @@ def test_importing_the_room_does_not_import_mlflow() -> None:
 
 
 def test_an_address_as_many_hosts_print_it_is_one_that_mlflow_knows() -> None:
-    assert Connection("postgres://u:p@h/d").uri == "postgresql://u:p@h/d"
-    assert Connection(" sqlite:///a.db\n").uri == "sqlite:///a.db"
+    assert MlflowConnection("postgres://u:p@h/d").uri == "postgresql://u:p@h/d"
+    assert MlflowConnection(" sqlite:///a.db\n").uri == "sqlite:///a.db"
 
 
 def test_a_password_among_the_parameters_is_in_no_message() -> None:
-    away = Connection("postgresql://u@127.0.0.1:1/d?password=s3cretword")
+    away = MlflowConnection("postgresql://u@127.0.0.1:1/d?password=s3cretword")
     with pytest.raises(RegistryUnavailableError) as caught:
         _ = away.client
     assert "s3cretword" not in str(caught.value)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.gate.evidence import Best, Confidence, Evidence, First, GatePolicy, from_json
+from registry.gate.evidence import (
+    BestVersion,
+    FirstVersionEvidence,
+    GateEvidence,
+    GatePolicy,
+    PairedConfidence,
+    evidence_from_json,
+)
 from tests.registry.world import evidence, exact
 
 
@@ -43,8 +50,8 @@ def test_evidence_without_measured_costs_or_with_foreign_labels_is_refused() -> 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"best": Best(1, 1, 2, np.array([0, 1]))}, "2 the best version's golden rows for 10 rows"),
-        ({"confidence": Confidence(np.ones(10), np.ones(9))}, "9 confidences for 10 rows"),
+        ({"best": BestVersion(1, 1, 2, np.array([0, 1]))}, "2 the best version's golden rows for 10 rows"),
+        ({"confidence": PairedConfidence(np.ones(10), np.ones(9))}, "9 confidences for 10 rows"),
         ({"groups": ("north",)}, "1 group tags for 10 rows"),
     ],
 )
@@ -55,9 +62,9 @@ def test_rows_that_do_not_pair_up_are_refused(others: dict[str, Any], message: s
 
 def test_impossible_counts_and_confidences_are_refused() -> None:
     with pytest.raises(GateError, match="5 of 4"):
-        Best(1, 5, 4)
+        BestVersion(1, 5, 4)
     with pytest.raises(GateError, match="champion's confidences"):
-        Confidence(np.array([1.5]), np.array([0.5]))
+        PairedConfidence(np.array([1.5]), np.array([0.5]))
 
 
 def test_everything_survives_being_stored() -> None:
@@ -66,27 +73,27 @@ def test_everything_survives_being_stored() -> None:
         exact(2, 3, 4, origin="feedback"),
         policy=GatePolicy(min_benefit=0.01),
         golden_digest="a",
-        best=Best(2, 9, 10, np.array([1] * 9 + [0])),
-        confidence=Confidence(np.linspace(0, 1, 10, dtype=np.float32), np.full(10, 1 / 3)),
+        best=BestVersion(2, 9, 10, np.array([1] * 9 + [0])),
+        confidence=PairedConfidence(np.linspace(0, 1, 10, dtype=np.float32), np.full(10, 1 / 3)),
         robustness={"noise": exact(5, 6, 10)},
         groups=("north", "") * 7,
     )
-    again = from_json(seen.to_json())
-    assert isinstance(again, Evidence)
+    again = evidence_from_json(seen.to_json())
+    assert isinstance(again, GateEvidence)
     assert again.to_json() == seen.to_json()
     assert (again.policy, again.groups, again.classes) == (seen.policy, seen.groups, seen.classes)
     assert again.confidence is not None
     assert again.confidence.champion[3] == np.float32(1 / 3)
-    assert from_json(First(9, 10).to_json()) == First(9, 10)
+    assert evidence_from_json(FirstVersionEvidence(9, 10).to_json()) == FirstVersionEvidence(9, 10)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rules": 1, "golden": 3}', '{"rules": 1, "wrong": 3}'])
 def test_text_that_is_no_evidence_is_refused(text: str) -> None:
     with pytest.raises(GateError, match="is no evidence"):
-        from_json(text)
+        evidence_from_json(text)
 
 
 def test_evidence_of_other_rules_is_not_replayed() -> None:
-    other = json.loads(First(9, 10).to_json()) | {"rules": 99}
+    other = json.loads(FirstVersionEvidence(9, 10).to_json()) | {"rules": 99}
     with pytest.raises(GateError, match="follows rules 99, this gate 1"):
-        from_json(json.dumps(other))
+        evidence_from_json(json.dumps(other))

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from registry.errors import GateError
 from registry.gate.paired_comparison import (
-    Comparison,
+    PairedPredictions,
     difference_bounds,
     exact_bounds,
     holm,
@@ -19,28 +19,28 @@ from registry.gate.paired_comparison import (
 )
 
 
-def rows(both: int, gained: int, lost: int, neither: int = 0) -> Comparison:
+def rows(both: int, gained: int, lost: int, neither: int = 0) -> PairedPredictions:
     """Rows of class 0, where answering 1 is wrong."""
     champion = np.repeat([0, 1, 0, 1], [both, gained, lost, neither])
     candidate = np.repeat([0, 0, 1, 1], [both, gained, lost, neither])
-    return Comparison(np.zeros(len(champion), np.int64), champion, candidate, "golden")
+    return PairedPredictions(np.zeros(len(champion), np.int64), champion, candidate, "golden")
 
 
 def test_a_comparison_counts_what_each_model_alone_gets_right() -> None:
     comparison = rows(both=80, gained=12, lost=5, neither=3)
-    assert (comparison.n, comparison.gained, comparison.lost) == (100, 12, 5)
-    assert comparison.difference == pytest.approx(0.07)
+    assert (comparison.n, comparison.gains, comparison.losses) == (100, 12, 5)
+    assert comparison.accuracy_difference == pytest.approx(0.07)
 
 
 def test_two_wrong_answers_are_neither_gained_nor_lost() -> None:
-    comparison = Comparison(np.array([0, 0]), np.array([1, 2]), np.array([2, 1]), "golden")
-    assert (comparison.gained, comparison.lost) == (0, 0)
+    comparison = PairedPredictions(np.array([0, 0]), np.array([1, 2]), np.array([2, 1]), "golden")
+    assert (comparison.gains, comparison.losses) == (0, 0)
 
 
 def test_a_class_and_a_union_keep_their_rows() -> None:
-    first = Comparison(np.array([0, 1, 1]), np.array([0, 1, 0]), np.array([0, 0, 1]), "golden")
+    first = PairedPredictions(np.array([0, 1, 1]), np.array([0, 1, 0]), np.array([0, 0, 1]), "golden")
     assert first.of_class(1).n == 2
-    joined = first.joined(rows(2, 0, 0))
+    joined = first.concatenate(rows(2, 0, 0))
     assert (joined.n, joined.origin) == (5, "golden+golden")
 
 
@@ -58,7 +58,7 @@ def test_rows_that_do_not_pair_up_are_refused(
     message: str,
 ) -> None:
     with pytest.raises(GateError, match=message):
-        Comparison(labels, champion, np.array([0, 1]), "golden")
+        PairedPredictions(labels, champion, np.array([0, 1]), "golden")
 
 
 @pytest.mark.parametrize(("against", "in_favour"), [(0, 5), (5, 0), (3, 9), (7, 7), (0, 0), (1, 1)])

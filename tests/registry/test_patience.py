@@ -11,9 +11,9 @@ import torch
 
 from registry.catalog import Catalog
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.mlflow_connection import Connection
-from registry.runs import Tracking
-from registry.store_retries import again_while_away, patiently
+from registry.mlflow_connection import MlflowConnection
+from registry.runs import TrackingStore
+from registry.store_retries import retry_for, retry_while_unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,7 +32,7 @@ class Slept:
         return self.now
 
 
-class Flickering(Connection):
+class Flickering(MlflowConnection):
     """A store that is away before, or loses the answers of, so many of the next calls."""
 
     def __init__(self, uri: str) -> None:
@@ -44,7 +44,7 @@ class Flickering(Connection):
         if self.refuses:
             self.refuses -= 1
             raise RegistryUnavailableError("away")
-        with super().speaking(missing) as client:
+        with super().session(missing) as client:
             yield client
         if self.loses:
             self.loses -= 1
@@ -54,17 +54,17 @@ class Flickering(Connection):
 def test_a_call_is_made_again_until_it_succeeds_or_patience_ends() -> None:
     left, time = [3], Slept()
 
-    @again_while_away
+    @retry_while_unavailable
     def ask() -> str:
         if left[0]:
             left[0] -= 1
             raise RegistryUnavailableError("away")
         return "here"
 
-    with patiently(60, time.sleep, time):
+    with retry_for(60, time.sleep, time):
         assert ask() == "here"
     left[0] = 10**6
-    with patiently(60, time.sleep, time), pytest.raises(RegistryUnavailableError):
+    with retry_for(60, time.sleep, time), pytest.raises(RegistryUnavailableError):
         ask()
     assert left[0] < 10**6 - 5
     left[0] = 1
@@ -75,22 +75,22 @@ def test_a_call_is_made_again_until_it_succeeds_or_patience_ends() -> None:
 def test_other_failures_are_not_repeated() -> None:
     calls: list[int] = []
 
-    @again_while_away
+    @retry_while_unavailable
     def ask() -> None:
         calls.append(1)
         raise RegistryError("refused")
 
-    with patiently(60), pytest.raises(RegistryError, match="refused"):
+    with retry_for(60), pytest.raises(RegistryError, match="refused"):
         ask()
     assert calls == [1]
 
 
 def test_a_model_is_logged_and_registered_once_through_outages_and_lost_answers(tmp_path: Path) -> None:
-    tracking, time = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts")), Slept()
+    tracking, time = TrackingStore(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts")), Slept()
     tracking.connection = store = Flickering(tracking.uri)
     catalog, module = Catalog(tracking), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
     example = np.zeros((2, 1, 4, 4), np.float32)
-    with patiently(60, time.sleep, time), tracking.start_run("bars", "r") as run:
+    with retry_for(60, time.sleep, time), tracking.start_run("bars", "r") as run:
         store.refuses = 2
         run.log_metrics({"loss": 1.0})
         store.refuses = 3

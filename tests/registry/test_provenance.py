@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.run_provenance import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance
+from registry.run_provenance import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance_tags
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -39,13 +39,13 @@ def test_a_folder_outside_git_has_no_revision(tmp_path: Path) -> None:
 
 
 def test_a_run_is_manual_unless_an_alert_caused_it() -> None:
-    assert provenance()[TRIGGER_TAG] == "manual"
-    assert provenance("alert-7")[TRIGGER_TAG] == "alert-7"
+    assert provenance_tags()[TRIGGER_TAG] == "manual"
+    assert provenance_tags("alert-7")[TRIGGER_TAG] == "alert-7"
 
 
 def test_the_commit_is_tagged_only_when_known() -> None:
-    assert COMMIT_TAG not in provenance()
-    assert provenance(revision="abc")[COMMIT_TAG] == "abc"
+    assert COMMIT_TAG not in provenance_tags()
+    assert provenance_tags(revision="abc")[COMMIT_TAG] == "abc"
 
 
 def test_a_missing_package_is_absent() -> None:

@@ -11,20 +11,20 @@ from mlflow.entities import Run as Record
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.model_package import SHA256_TAG
 from registry.run_provenance import TRIGGER_TAG
-from registry.runs import Tracking
+from registry.runs import TrackingStore
 from tests.registry.conftest import Logged, free_port
 
 
-def record_of(tracking: Tracking, run_id: str) -> Record:
+def record_of(tracking: TrackingStore, run_id: str) -> Record:
     return tracking.connection.client.get_run(run_id)
 
 
-def artifact(tracking: Tracking, run_id: str, path: str) -> bytes:
+def artifact(tracking: TrackingStore, run_id: str, path: str) -> bytes:
     folder = str(record_of(tracking, run_id).info.artifact_uri).removeprefix("file://")
     return Path(folder, path).read_bytes()
 
 
-def test_a_finished_run_holds_what_was_logged(tracking: Tracking) -> None:
+def test_a_finished_run_holds_what_was_logged(tracking: TrackingStore) -> None:
     with tracking.start_run("logging", "all kinds", {"colour": "blue"}) as run:
         run.log_params({"learning_rate": 0.001, "name": "compact", "epochs": 3})
         run.log_metrics({"validation_loss": 0.5}, step=1)
@@ -44,7 +44,7 @@ def test_a_finished_run_holds_what_was_logged(tracking: Tracking) -> None:
     assert json.loads(artifact(tracking, run.id, "verdict.json")) == {"outcome": "promote"}
 
 
-def test_every_epoch_of_a_metric_is_kept(tracking: Tracking) -> None:
+def test_every_epoch_of_a_metric_is_kept(tracking: TrackingStore) -> None:
     with tracking.start_run("logging", "epochs") as run:
         for epoch in (1, 2, 3):
             run.log_metrics({"loss": 1 / epoch, "accuracy": 0.9}, step=epoch)
@@ -52,7 +52,7 @@ def test_every_epoch_of_a_metric_is_kept(tracking: Tracking) -> None:
     assert [point.step for point in history] == [1, 2, 3]
 
 
-def test_a_run_carries_its_provenance_and_the_caller_may_name_the_trigger(tracking: Tracking) -> None:
+def test_a_run_carries_its_provenance_and_the_caller_may_name_the_trigger(tracking: TrackingStore) -> None:
     with tracking.start_run("logging", "tags", {TRIGGER_TAG: "alert-7"}) as run:
         pass
     tags = record_of(tracking, run.id).data.tags
@@ -60,7 +60,7 @@ def test_a_run_carries_its_provenance_and_the_caller_may_name_the_trigger(tracki
     assert tags["mlplatform.torch"].startswith("2.")
 
 
-def test_a_dataset_shows_as_an_input_with_its_role_and_whole_digest(tracking: Tracking) -> None:
+def test_a_dataset_shows_as_an_input_with_its_role_and_whole_digest(tracking: TrackingStore) -> None:
     with tracking.start_run("logging", "data") as run:
         run.log_dataset("optdigits", "a" * 64, "scikit-learn", "golden", 395)
     (used,) = record_of(tracking, run.id).inputs.dataset_inputs
@@ -69,21 +69,21 @@ def test_a_dataset_shows_as_an_input_with_its_role_and_whole_digest(tracking: Tr
     assert [tag.value for tag in used.tags] == ["golden"]
 
 
-def test_an_error_in_the_block_fails_the_run_and_passes_on(tracking: Tracking) -> None:
+def test_an_error_in_the_block_fails_the_run_and_passes_on(tracking: TrackingStore) -> None:
     with pytest.raises(ZeroDivisionError), tracking.start_run("logging", "error") as run:
         raise ZeroDivisionError
     assert record_of(tracking, run.id).info.status == "FAILED"
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, TimeoutError])
-def test_a_stop_in_the_block_kills_the_run_and_passes_on(tracking: Tracking, stop: type[BaseException]) -> None:
-    with pytest.raises(stop), tracking.start_run("logging", "stop", stops=(TimeoutError,)) as run:
+def test_a_stop_in_the_block_kills_the_run_and_passes_on(tracking: TrackingStore, stop: type[BaseException]) -> None:
+    with pytest.raises(stop), tracking.start_run("logging", "stop", stop_errors=(TimeoutError,)) as run:
         raise stop
     assert record_of(tracking, run.id).info.status == "KILLED"
 
 
 def test_a_run_that_cannot_be_closed_does_not_hide_the_first_error(
-    tracking: Tracking, caplog: pytest.LogCaptureFixture
+    tracking: TrackingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lose_the_run() -> None:
         with tracking.start_run("logging", "lost on the way") as run:
@@ -95,19 +95,19 @@ def test_a_run_that_cannot_be_closed_does_not_hide_the_first_error(
     assert "stays open, not FAILED" in caplog.text
 
 
-def test_an_abandoned_run_can_be_closed_by_its_id(tracking: Tracking) -> None:
+def test_an_abandoned_run_can_be_closed_by_its_id(tracking: TrackingStore) -> None:
     with tracking.start_run("logging", "abandoned") as run:
         pass
     tracking.close_run(run.id, "KILLED")
     assert record_of(tracking, run.id).info.status == "KILLED"
 
 
-def test_closing_an_unknown_run_is_a_registry_error(tracking: Tracking) -> None:
+def test_closing_an_unknown_run_is_a_registry_error(tracking: TrackingStore) -> None:
     with pytest.raises(RegistryError, match="not found"):
         tracking.close_run("0" * 32, "KILLED")
 
 
-def test_runs_that_start_at_once_share_one_new_experiment(tracking: Tracking) -> None:
+def test_runs_that_start_at_once_share_one_new_experiment(tracking: TrackingStore) -> None:
     tracking.check()
     found: list[str] = []
     gate = threading.Barrier(4)
@@ -126,13 +126,13 @@ def test_runs_that_start_at_once_share_one_new_experiment(tracking: Tracking) ->
     assert len(set(found)) == 1
 
 
-def test_files_go_under_the_artifact_root(tracking: Tracking, folder: Path) -> None:
+def test_files_go_under_the_artifact_root(tracking: TrackingStore, folder: Path) -> None:
     with tracking.start_run("logging", "files") as run:
         run.log_text("note.txt", "here")
     assert (folder / "artifacts" / "logging" / run.id / "artifacts" / "note.txt").read_text() == "here"
 
 
-def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: Tracking, logged: Logged) -> None:
+def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: TrackingStore, logged: Logged) -> None:
     model = tracking.connection.client.get_logged_model(logged.uri.removeprefix("models:/"))
     assert model.status == "READY"
     assert len(model.tags[SHA256_TAG]) == 64
@@ -140,7 +140,7 @@ def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: Tra
     assert output.model_id == model.model_id
 
 
-def test_a_model_that_cannot_be_saved_is_marked_failed(tracking: Tracking) -> None:
+def test_a_model_that_cannot_be_saved_is_marked_failed(tracking: TrackingStore) -> None:
     example = np.zeros((2, 4), np.float32)
     with pytest.raises(TypeError), tracking.start_run("unsaved", "no module") as run:
         run.log_model("not a module", example, example, ["numpy"], ["a"])
@@ -149,6 +149,6 @@ def test_a_model_that_cannot_be_saved_is_marked_failed(tracking: Tracking) -> No
 
 
 def test_a_dead_store_is_reported_when_the_run_starts() -> None:
-    dead = Tracking(f"http://127.0.0.1:{free_port()}")
+    dead = TrackingStore(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RegistryUnavailableError, match="did not answer"), dead.start_run("x", "y"):
         pass

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from registry.mlflow_server import (
     REQUEST_TIMEOUT_SECONDS,
+    missing_password_settings,
     password_config,
-    password_faults,
     quiet_environment,
     server_command,
 )
@@ -43,11 +43,11 @@ def test_a_plugin_around_the_server_is_named_last() -> None:
 
 
 def test_passwords_need_a_secret_and_a_first_password_and_say_so() -> None:
-    missing = password_faults({})
+    missing = missing_password_settings({})
     assert any("MLFLOW_FLASK_SERVER_SECRET_KEY is not set" in fault for fault in missing)
     assert any("MLFLOW_AUTH_ADMIN_PASSWORD is not set" in fault for fault in missing)
     given = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "s", "MLFLOW_AUTH_ADMIN_PASSWORD": "p"}
-    assert len(password_faults(given)) == len(missing) - 2
+    assert len(missing_password_settings(given)) == len(missing) - 2
 
 
 def test_the_configuration_of_users_reads_as_it_was_meant(tmp_path: Path) -> None:

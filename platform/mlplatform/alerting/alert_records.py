@@ -6,22 +6,22 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alert_changes, alerts, silences
-from monitors.alerts import Alert, Change, Silence
+from mlplatform.store.tables.core import alert_transitions, alerts, silences
+from monitors.alerts import Alert, AlertChange, Silence
 
-NUMBERS = ("value", "low", "high", "baseline", "threshold", "n")
-MOMENTS = ("calm_since", "escalated_at", "changed_at")
-OPEN = ("pending", "firing", "acknowledged")
+NUMERIC_FIELDS = ("value", "low", "high", "baseline", "threshold", "n")
+TIME_FIELDS = ("calm_since", "escalated_at", "changed_at")
+OPEN_STATES = ("pending", "firing", "acknowledged")
 
 
-def _moment(written: str | None) -> datetime | None:
+def _parse_time(written: str | None) -> datetime | None:
     return None if written is None else datetime.fromisoformat(written)
 
 
-def _alert(row: RowMapping) -> Alert:
+def _alert_from_row(row: RowMapping) -> Alert:
     return Alert(
         id=row["id"],
         rule=row["rule"],
@@ -35,10 +35,10 @@ def _alert(row: RowMapping) -> Alert:
         fired_at=row["fired_at"],
         last_notified_at=row["last_notified_at"],
         notices=row["notices"],
-        **{name: row["numbers"][name] for name in NUMBERS},
-        calm_since=_moment(row["numbers"].get("calm_since")),
-        escalated_at=_moment(row["numbers"].get("escalated_at")),
-        changed_at=_moment(row["numbers"].get("changed_at")),
+        **{name: row["numbers"][name] for name in NUMERIC_FIELDS},
+        calm_since=_parse_time(row["numbers"].get("calm_since")),
+        escalated_at=_parse_time(row["numbers"].get("escalated_at")),
+        changed_at=_parse_time(row["numbers"].get("changed_at")),
     )
 
 
@@ -51,8 +51,8 @@ def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str
         "fired_at": alert.fired_at,
         "last_notified_at": alert.last_notified_at,
         "notices": alert.notices,
-        "numbers": {name: getattr(alert, name) for name in NUMBERS}
-        | {name: None if (at := getattr(alert, name)) is None else at.isoformat() for name in MOMENTS},
+        "numbers": {name: getattr(alert, name) for name in NUMERIC_FIELDS}
+        | {name: None if (at := getattr(alert, name)) is None else at.isoformat() for name in TIME_FIELDS},
         "sentence": sentence,
         "evaluation_id": evaluation_id,
     }
@@ -70,21 +70,23 @@ def save(connection: Connection, alert: Alert, sentence: str, evaluation_id: str
         raise ConflictError(f"rule {alert.rule!r} opened another alert for key {alert.key!r} at the same moment")
 
 
-def set_state(connection: Connection, alert: Alert) -> None:
+def update_state(connection: Connection, alert: Alert) -> None:
     """Write the state of an alert that exists."""
     connection.execute(update(alerts).where(alerts.c.id == alert.id).values(state=alert.state, since=alert.since))
 
 
-def change(connection: Connection, alert_id: str, change: Change, actor: str, now: datetime) -> None:
+def append_transition(
+    connection: Connection, alert_id: str, transition: AlertChange, actor: str, now: datetime
+) -> None:
     """Append one state change."""
     connection.execute(
-        insert(alert_changes).values(
-            id=new_id(),
+        insert(alert_transitions).values(
+            id=uuid7(),
             alert_id=alert_id,
             at=now,
-            from_state=change.from_state,
-            to_state=change.to_state,
-            reason=change.reason,
+            from_state=transition.from_state,
+            to_state=transition.to_state,
+            reason=transition.reason,
             actor=actor,
         )
     )
@@ -92,10 +94,12 @@ def change(connection: Connection, alert_id: str, change: Change, actor: str, no
 
 def open_alerts(connection: Connection, model_name: str, *, lock: bool = False) -> list[Alert]:
     """The open alerts of a model, oldest first; with `lock`, held until the transaction ends."""
-    query = select(alerts).where(alerts.c.model_name == model_name, alerts.c.state.in_(OPEN)).order_by(alerts.c.id)
+    query = (
+        select(alerts).where(alerts.c.model_name == model_name, alerts.c.state.in_(OPEN_STATES)).order_by(alerts.c.id)
+    )
     if lock:
         query = query.with_for_update()
-    return [_alert(row._mapping) for row in connection.execute(query)]
+    return [_alert_from_row(row._mapping) for row in connection.execute(query)]
 
 
 def find(connection: Connection, alert_id: str) -> Alert:
@@ -103,44 +107,44 @@ def find(connection: Connection, alert_id: str) -> Alert:
     row = connection.execute(select(alerts).where(alerts.c.id == alert_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"alert {alert_id!r} is not known; `platform alerts list --all` shows every one")
-    return _alert(row._mapping)
+    return _alert_from_row(row._mapping)
 
 
-def changed_since(connection: Connection, alert_ids: Sequence[str]) -> datetime | None:
+def earliest_change_point(connection: Connection, alert_ids: Sequence[str]) -> datetime | None:
     """Since when answers have been bad by these alerts, the earliest moment; None where none of them can say."""
     rows = connection.execute(select(alerts).where(alerts.c.id.in_(alert_ids)))
-    found = [_alert(row._mapping).changed_at for row in rows]
+    found = [_alert_from_row(row._mapping).changed_at for row in rows]
     return min((moment for moment in found if moment is not None), default=None)
 
 
-def listed(
-    connection: Connection, *, everything: bool = False, limit: int = 100, model_name: str | None = None
+def list_alerts(
+    connection: Connection, *, include_closed: bool = False, limit: int = 100, model_name: str | None = None
 ) -> list[dict[str, Any]]:
     """Alert rows for people, newest first: the open ones, or all of them, of one model or of every."""
     query = select(alerts).order_by(alerts.c.id.desc()).limit(limit)
-    if not everything:
-        query = query.where(alerts.c.state.in_(OPEN))
+    if not include_closed:
+        query = query.where(alerts.c.state.in_(OPEN_STATES))
     if model_name is not None:
         query = query.where(alerts.c.model_name == model_name)
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def changes_of(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
+def list_transitions(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
     """The state changes of an alert, oldest first."""
-    query = select(alert_changes).where(alert_changes.c.alert_id == alert_id).order_by(alert_changes.c.id)
+    query = select(alert_transitions).where(alert_transitions.c.alert_id == alert_id).order_by(alert_transitions.c.id)
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def silence(connection: Connection, made: Silence, actor: str, now: datetime) -> str:
+def create_silence(connection: Connection, silence: Silence, actor: str, now: datetime) -> str:
     """Keep a silence until its end; returns its id."""
-    fresh = new_id()
-    matchers = {"rule": made.rule, "key": made.key, "severity": made.severity}
-    row = {"id": fresh, "at": now, "until": made.until, "actor": actor, "comment": made.reason, **matchers}
+    fresh = uuid7()
+    matchers = {"rule": silence.rule, "key": silence.key, "severity": silence.severity}
+    row = {"id": fresh, "at": now, "until": silence.until, "actor": actor, "comment": silence.reason, **matchers}
     connection.execute(insert(silences).values(row))
     return fresh
 
 
-def silences_of(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+def list_silences(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[dict[str, Any]]:
     """Silences for people, newest first: those that end after a moment, or all of them."""
     query = select(silences).order_by(silences.c.id.desc()).limit(limit)
     if since is not None:

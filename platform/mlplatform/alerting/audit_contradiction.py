@@ -2,30 +2,30 @@
 
 from hashlib import sha256
 
-from mlplatform.alerting.notifications import post_alone
-from mlplatform.audit.checkpoints import Anchoring, AuditError
-from mlplatform.context import Parts
+from mlplatform.alerting.notifications import enqueue_notice
+from mlplatform.audit.checkpoints import AuditError, CheckpointWriter
+from mlplatform.context import AppContext
 from mlplatform.store import leases
-from monitors.notices.audit_contradiction_notice import Tampering
+from monitors.notices.audit_contradiction_notice import AuditContradictionNotice
 
 
-def anchor_or_alarm(parts: Parts, anchoring: Anchoring, lease: leases.Lease) -> None:
+def write_checkpoint_or_notify(context: AppContext, checkpoint_writer: CheckpointWriter, lease: leases.Lease) -> None:
     """Take an anchor; where that is refused, put a notice into the outbox and raise the AuditError again."""
-    now = parts.clock()
+    now = context.clock()
     try:
-        anchoring.take(now)
+        checkpoint_writer.write(now)
     except AuditError as error:
         if error.faults:
-            base = parts.settings.public_url.rstrip("/")
+            base = context.settings.public_url.rstrip("/")
             named = sha256(error.faults[0].encode()).hexdigest()[:16]
-            notice = Tampering(
-                model=parts.family.name,
-                faults=error.faults,
+            notice = AuditContradictionNotice(
+                model=context.pipeline.name,
+                contradictions=error.faults,
                 at=now,
                 links={"Dashboard": f"{base}/"} if base else {},
-                idempotency_key=f"audit-contradiction-{parts.family.name}-{named}-{now:%Y%m%d}",
+                idempotency_key=f"audit-contradiction-{context.pipeline.name}-{named}-{now:%Y%m%d}",
             )
-            with parts.database.write() as connection:
-                leases.prove(connection, lease)
-                post_alone(connection, parts, notice, now)
+            with context.database.write() as connection:
+                leases.require_lease(connection, lease)
+                enqueue_notice(connection, context, notice, now)
         raise

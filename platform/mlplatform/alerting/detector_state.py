@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.monitoring import detectors
+from mlplatform.store.tables.monitoring import detector_states
 
-KEYS = ("model_name", "model_version", "rule")
+KEY_COLUMNS = ("model_name", "model_version", "rule")
 
 
 @dataclass(frozen=True)
-class Held:
+class DetectorState:
     """The detectors of one rule for one version: states by stream, all of them read up to `cursor`."""
 
     definition: str
@@ -21,18 +21,20 @@ class Held:
     streams: Mapping[str, Any]
 
 
-def held(connection: Connection, model_name: str, version: int, rule: str) -> Held | None:
+def load_state(connection: Connection, model_name: str, version: int, rule: str) -> DetectorState | None:
     """What the rule's detectors remember; None before the first evaluation."""
-    query = select(detectors.c.definition, detectors.c.cursor, detectors.c.streams).where(
-        detectors.c.model_name == model_name, detectors.c.model_version == version, detectors.c.rule == rule
+    query = select(detector_states.c.definition, detector_states.c.cursor, detector_states.c.streams).where(
+        detector_states.c.model_name == model_name,
+        detector_states.c.model_version == version,
+        detector_states.c.rule == rule,
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else Held(**row._mapping)
+    return None if row is None else DetectorState(**row._mapping)
 
 
-def keep(connection: Connection, model_name: str, version: int, rule: str, state: Held) -> None:
+def save_state(connection: Connection, model_name: str, version: int, rule: str, state: DetectorState) -> None:
     """Write what the rule's detectors remember now."""
     values = {"definition": state.definition, "cursor": state.cursor, "streams": dict(state.streams)}
     row = {"model_name": model_name, "model_version": version, "rule": rule, **values}
-    statement = insert_into(connection, detectors).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=values))
+    statement = insert_into(connection, detector_states).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(KEY_COLUMNS), set_=values))

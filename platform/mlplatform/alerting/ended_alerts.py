@@ -15,104 +15,116 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.links import version_links
-from mlplatform.alerting.notice_composer import compose, not_silenced, notice_of
-from mlplatform.context import Parts
+from mlplatform.alerting.notice_composer import build_notice, drop_silenced, render
+from mlplatform.context import AppContext
 from monitors.alerts import Alert
-from monitors.notices.alertmanager import closed, with_closed
+from monitors.notices.alertmanager import merge_resolved, resolve_alerts
 from monitors.notices.notice import Subject
-from monitors.notices.superseded_notice import KIND, Ending
+from monitors.notices.superseded_notice import KIND, SupersededNotice
 from monitors.rules.alerts_config import Rule
 from monitors.rules.channel_config import AlertmanagerChannel, Channel
-from monitors.rules.quiet_hours import heard_from
+from monitors.rules.quiet_hours import earliest_send_time
 
 
 @dataclass(frozen=True)
-class _Listener:
+class _Recipient:
     """A channel, which of the alerts it is told about, from when on, and what it was told before, newest first."""
 
     name: str
     channel: Channel
     subjects: tuple[Subject, ...]
     due: datetime
-    before: tuple[str, ...] = ()
+    earlier_notice_ids: tuple[str, ...] = ()
 
     @property
     def keeps_incidents(self) -> bool:
         return isinstance(self.channel, AlertmanagerChannel)
 
 
-def post_resolved(
-    connection: Connection, parts: Parts, rule: Rule, subjects: Sequence[Subject], evaluation: evaluations.Evaluation
+def enqueue_resolved_notice(
+    connection: Connection,
+    context: AppContext,
+    rule: Rule,
+    subjects: Sequence[Subject],
+    evaluation: evaluations.Evaluation,
 ) -> int:
     """Put notices about alerts that recovered into the outbox, one per channel; returns how many."""
     now, posted = evaluation.at, 0
-    for each in _listeners(connection, parts, subjects, now, rule.notify):
-        notice = notice_of(connection, parts, rule, each.subjects, "resolved", evaluation)
-        payload = compose(notice, each.name, each.channel)
-        if each.keeps_incidents and each.before:
-            body = _closed_before(connection, each, now)
-            payload["body"] = with_closed(_as_body(payload), body) if body else payload["body"]
-        posted += _post(connection, each, notice.idempotency_key, payload, "resolved", now)
+    for each in _recipients(connection, context, subjects, now, rule.notify):
+        notice = build_notice(connection, context, rule, each.subjects, "resolved", evaluation)
+        payload = render(notice, each.name, each.channel)
+        if each.keeps_incidents and each.earlier_notice_ids:
+            body = _closing_body(connection, each, now)
+            payload["body"] = merge_resolved(_as_body(payload), body) if body else payload["body"]
+        posted += _enqueue(connection, each, notice.idempotency_key, payload, "resolved", now)
     return posted
 
 
-def post_ended(connection: Connection, parts: Parts, ended: Sequence[tuple[Alert, str]], now: datetime) -> int:
+def enqueue_end_notices(
+    connection: Connection, context: AppContext, ended_alerts: Sequence[tuple[Alert, str]], now: datetime
+) -> int:
     """Put notices about alerts that ended for other reasons into the outbox, one per rule, reason and channel."""
     groups: dict[tuple[str, int, str], list[Subject]] = defaultdict(list)
-    for alert, reason in ended:
+    for alert, reason in ended_alerts:
         groups[alert.rule, alert.version, reason].append(Subject(alert, reason))
     posted = 0
     for (_, version, reason), subjects in groups.items():
-        for each in _listeners(connection, parts, subjects, now):
+        for each in _recipients(connection, context, subjects, now):
             about = tuple(subject.alert for subject in each.subjects)
-            links = version_links(parts.settings, about[0].model, version)
-            notice = Ending(about, reason, now, links, f"{about[0].id}-{KIND}")
+            links = version_links(context.settings, about[0].model, version)
+            notice = SupersededNotice(about, reason, now, links, f"{about[0].id}-{KIND}")
             if each.keeps_incidents:
-                payload: dict[str, object] = {"type": each.channel.type, "body": _closed_before(connection, each, now)}
+                payload: dict[str, object] = {"type": each.channel.type, "body": _closing_body(connection, each, now)}
             else:
-                payload = compose(notice, each.name, each.channel)
+                payload = render(notice, each.name, each.channel)
             if not payload.get("body", True):
                 continue  # it was another kind of channel when it was told
-            posted += _post(connection, each, notice.idempotency_key, payload, KIND, now)
+            posted += _enqueue(connection, each, notice.idempotency_key, payload, KIND, now)
     return posted
 
 
-def _listeners(
-    connection: Connection, parts: Parts, subjects: Sequence[Subject], now: datetime, named: Sequence[str] = ()
-) -> Iterator[_Listener]:
+def _recipients(
+    connection: Connection,
+    context: AppContext,
+    subjects: Sequence[Subject],
+    now: datetime,
+    rule_channels: Sequence[str] = (),
+) -> Iterator[_Recipient]:
     """Channels that were to hear of the alerts, and those named, as far as silences and mute hours let them."""
     before: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for subject in subjects:
-        for name, noticed in outbox.firing_notices(connection, subject.alert).items():
+        for name, noticed in outbox.firing_notice_ids(connection, subject.alert).items():
             before[name][subject.alert.id] = noticed
-    open_to_people = not_silenced(connection, subjects, now)
+    open_to_people = drop_silenced(connection, subjects, now)
     severity = subjects[0].alert.severity
-    from_when = heard_from(parts.rules.mute, severity, now)
-    for name in dict.fromkeys((*named, *sorted(before))):
-        channel = parts.rules.channels.get(name)
-        if channel is None or not channel.configured:
+    from_when = earliest_send_time(context.rules.mute, severity, now)
+    for name in dict.fromkeys((*rule_channels, *sorted(before))):
+        channel = context.rules.channels.get(name)
+        if channel is None or not channel.is_configured:
             continue
         known = tuple(each for each in subjects if each.alert.id in before[name])
         ids = tuple(sorted({each for held in before[name].values() for each in held}, reverse=True))
         if isinstance(channel, AlertmanagerChannel) and known:
-            yield _Listener(name, channel, known, now, ids)
+            yield _Recipient(name, channel, known, now, ids)
             continue
         told = open_to_people
-        if name not in named or from_when > now:  # who is told later, or would not be now, has to have heard of it
+        if (
+            name not in rule_channels or from_when > now
+        ):  # who is told later, or would not be now, has to have heard of it
             told = tuple(each for each in open_to_people if each in known)
         if told:
-            yield _Listener(name, channel, told, from_when, ids)
+            yield _Recipient(name, channel, told, from_when, ids)
 
 
-def _closed_before(connection: Connection, listener: _Listener, now: datetime) -> dict[str, Any]:
+def _closing_body(connection: Connection, recipient: _Recipient, now: datetime) -> dict[str, Any]:
     """What closes the alerts as the receiver knows them: under every set of labels it was given."""
-    ended, body = {each.alert.id for each in listener.subjects}, dict[str, Any]()
-    for payload in outbox.payloads(connection, listener.before):
+    ended, body = {each.alert.id for each in recipient.subjects}, dict[str, Any]()
+    for payload in outbox.load_payloads(connection, recipient.earlier_notice_ids):
         places = [place for place, alert in enumerate(payload.get("alerts", ())) if alert in ended]
-        if payload["type"] != listener.channel.type or not places:
+        if payload["type"] != recipient.channel.type or not places:
             continue
-        older = closed(payload["body"], places, now)
-        body = with_closed(body, older) if body else older
+        older = resolve_alerts(payload["body"], places, now)
+        body = merge_resolved(body, older) if body else older
     return body
 
 
@@ -121,19 +133,19 @@ def _as_body(payload: Mapping[str, object]) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _post(
-    connection: Connection, listener: _Listener, key: str, payload: Mapping[str, object], kind: str, now: datetime
+def _enqueue(
+    connection: Connection, recipient: _Recipient, key: str, payload: Mapping[str, object], kind: str, now: datetime
 ) -> int:
     """Put it into the outbox; a receiver of incidents is not told any more that they began."""
-    about = [each.alert for each in listener.subjects]
-    if listener.keeps_incidents:
-        outbox.overtake(connection, listener.before)
-    return outbox.post(
+    about = [each.alert for each in recipient.subjects]
+    if recipient.keeps_incidents:
+        outbox.supersede(connection, recipient.earlier_notice_ids)
+    return outbox.enqueue(
         connection,
-        key=f"{key}-{listener.name}",
-        channel=listener.name,
+        key=f"{key}-{recipient.name}",
+        channel=recipient.name,
         payload={**payload, "kind": kind, "alerts": [each.id for each in about], "severity": about[0].severity},
         alert_id=about[0].id,
         now=now,
-        due=listener.due,
+        send_after=recipient.due,
     )

@@ -12,7 +12,7 @@ from mlplatform.store.database import insert_new
 from mlplatform.store.tables.core import alerts, baselines, evaluations
 from monitors.alerts import Alert
 
-DIGESTS: Final = "digests"
+ARTIFACT_DIGESTS: Final = "digests"
 """The kind of baseline that pins what a version's files are."""
 
 
@@ -41,7 +41,7 @@ def add(connection: Connection, evaluation: Evaluation) -> None:
         raise ConflictError(f"rule {evaluation.rule!r} was already evaluated for slot {evaluation.slot}")
 
 
-def add_measured(
+def add_metrics(
     connection: Connection, evaluation_id: str, measured: Mapping[str, Any] | None, report: str | None
 ) -> None:
     """Add to an evaluation what was measured after its decision, and where the report lies."""
@@ -49,7 +49,7 @@ def add_measured(
     connection.execute(update(evaluations).where(evaluations.c.id == evaluation_id).values(values))
 
 
-def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) -> bool:
+def was_evaluated(connection: Connection, model_name: str, rule: str, slot: datetime) -> bool:
     """Whether that rule of that model was evaluated for that slot."""
     query = select(evaluations.c.id).where(
         evaluations.c.model_name == model_name, evaluations.c.rule == rule, evaluations.c.slot == slot
@@ -57,7 +57,7 @@ def is_done(connection: Connection, model_name: str, rule: str, slot: datetime) 
     return connection.scalar(query) is not None
 
 
-def newest_slot(connection: Connection, model_name: str, rule: str) -> tuple[datetime, datetime] | None:
+def latest_slot(connection: Connection, model_name: str, rule: str) -> tuple[datetime, datetime] | None:
     """The newest slot that rule was evaluated for, and when by its evaluator's clock."""
     query = select(evaluations.c.slot, evaluations.c.at).where(
         evaluations.c.model_name == model_name, evaluations.c.rule == rule
@@ -84,7 +84,7 @@ def recent(connection: Connection, limit: int = 50, rule: str | None = None) -> 
     return [Evaluation(**row._mapping) for row in connection.execute(query)]
 
 
-def newest_of_each(connection: Connection, model_name: str) -> list[Evaluation]:
+def latest_per_rule(connection: Connection, model_name: str) -> list[Evaluation]:
     """The newest evaluation of every rule of a model that was ever evaluated, newest first."""
     slots = select(evaluations.c.rule, func.max(evaluations.c.slot).label("slot")).where(
         evaluations.c.model_name == model_name
@@ -96,7 +96,7 @@ def newest_of_each(connection: Connection, model_name: str) -> list[Evaluation]:
     return [Evaluation(**row._mapping) for row in rows]
 
 
-def newest_states(connection: Connection, model_name: str, version: int, rules: Iterable[str]) -> dict[str, str]:
+def latest_states(connection: Connection, model_name: str, version: int, rules: Iterable[str]) -> dict[str, str]:
     """The state that the newest evaluation of each rule found for that version, where there is one."""
     found = {}
     for rule in rules:
@@ -109,7 +109,7 @@ def newest_states(connection: Connection, model_name: str, version: int, rules: 
     return found
 
 
-_CAUSE: Final = (
+_TRIGGERED_ALERT: Final = (
     (evaluations.c.model_name == alerts.c.model_name)
     & (evaluations.c.rule == alerts.c.rule)
     & (evaluations.c.at == func.coalesce(alerts.c.fired_at, alerts.c.opened_at))
@@ -117,7 +117,7 @@ _CAUSE: Final = (
 """The evaluation that made an alert fire, or opened one that has not fired."""
 
 
-def is_news(connection: Connection, evaluation: Evaluation) -> bool:
+def is_notable(connection: Connection, evaluation: Evaluation) -> bool:
     """Whether an alert was opened or fired by it, or its rule's state or version is not as it was before."""
     same_rule = (evaluations.c.model_name == evaluation.model_name) & (evaluations.c.rule == evaluation.rule)
     before = connection.execute(
@@ -136,7 +136,7 @@ def is_news(connection: Connection, evaluation: Evaluation) -> bool:
     return connection.scalar(moved.limit(1)) is not None
 
 
-def cause_of(connection: Connection, alert: Alert) -> Evaluation | None:
+def triggering_evaluation(connection: Connection, alert: Alert) -> Evaluation | None:
     """The evaluation that made the alert fire, or opened it."""
     query = select(evaluations).where(
         evaluations.c.model_name == alert.model,
@@ -147,11 +147,11 @@ def cause_of(connection: Connection, alert: Alert) -> Evaluation | None:
     return None if row is None else Evaluation(**row._mapping)
 
 
-def unmeasured_causes(connection: Connection, model_name: str, rule: str, since: datetime) -> list[Evaluation]:
+def unmeasured_triggers(connection: Connection, model_name: str, rule: str, since: datetime) -> list[Evaluation]:
     """The evaluations that made alerts of a rule fire since then and were never measured, oldest first."""
     query = (
         select(evaluations)
-        .join(alerts, _CAUSE)
+        .join(alerts, _TRIGGERED_ALERT)
         .where(
             evaluations.c.model_name == model_name,
             evaluations.c.rule == rule,
@@ -164,19 +164,19 @@ def unmeasured_causes(connection: Connection, model_name: str, rule: str, since:
     return list({each.id: each for each in found}.values())
 
 
-def reports_behind_alerts(connection: Connection) -> set[str]:
+def reports_of_alerts(connection: Connection) -> set[str]:
     """The report files of the evaluations that made alerts fire, however long ago, or opened those that are open."""
     kept = alerts.c.fired_at.is_not(None) | alerts.c.state.not_in(("resolved", "superseded"))
-    query = select(evaluations.c.report).join(alerts, _CAUSE).where(kept, evaluations.c.report.is_not(None))
+    query = select(evaluations.c.report).join(alerts, _TRIGGERED_ALERT).where(kept, evaluations.c.report.is_not(None))
     return {path for path in connection.scalars(query) if path is not None}
 
 
-def forget_report(connection: Connection, path: str) -> None:
+def clear_report(connection: Connection, path: str) -> None:
     """Let no evaluation name a report that is removed."""
     connection.execute(update(evaluations).where(evaluations.c.report == path).values(report=None))
 
 
-def set_baseline(
+def store_baseline(
     connection: Connection,
     model_name: str,
     version: int,
@@ -197,7 +197,7 @@ def set_baseline(
     return insert_new(connection, baselines, [row]) == 1
 
 
-def baselines_of(connection: Connection, model_name: str, version: int) -> dict[str, dict[str, dict[str, Any]]]:
+def load_baselines(connection: Connection, model_name: str, version: int) -> dict[str, dict[str, dict[str, Any]]]:
     """The pinned baselines of a version: kind → host class → numbers."""
     query = select(baselines.c.kind, baselines.c.host_class, baselines.c.numbers).where(
         baselines.c.model_name == model_name, baselines.c.model_version == version

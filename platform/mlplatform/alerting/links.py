@@ -6,13 +6,13 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.settings import Settings
 
 
-def http_address(host: str, port: int) -> str:
+def http_url(host: str, port: int) -> str:
     """The address of a server on this host and port; one of IPv6 stands in brackets."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def links_of(
-    settings: Settings, evaluation: Evaluation, to_acknowledge: Sequence[str] = (), run_id: str | None = None
+def alert_links(
+    settings: Settings, evaluation: Evaluation, alert_ids: Sequence[str] = (), run_id: str | None = None
 ) -> dict[str, str]:
     """Report, model, run, dashboard and the page to acknowledge alerts on, as far as public addresses are set.
 
@@ -24,8 +24,8 @@ def links_of(
         if evaluation.report is not None or (evaluation.state in ("breach", "suspect") and evaluation.measured is None):
             links["Report"] = f"{base}/v1/evaluations/{evaluation.id}/report"
         links["Dashboard"] = f"{base}/"
-        if to_acknowledge:
-            links["Acknowledge"] = f"{base}/alerts" + (f"/{to_acknowledge[0]}" if len(to_acknowledge) == 1 else "")
+        if alert_ids:
+            links["Acknowledge"] = f"{base}/alerts" + (f"/{alert_ids[0]}" if len(alert_ids) == 1 else "")
     if settings.mlflow_public_url:
         base = settings.mlflow_public_url.rstrip("/")
         links["Model"] = f"{base}/#/models/{evaluation.model_name}/versions/{evaluation.model_version}"

@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.auth import audit_anchor_files
+from mlplatform.store.tables.auth import audit_checkpoint_files
 
 
 @dataclass(frozen=True)
-class AnchorFile:
+class CheckpointFile:
     """A file by its own name for itself; `digest` covers its first `lines` lines."""
 
     id: str
@@ -22,23 +22,25 @@ class AnchorFile:
     at: datetime
 
 
-def listed(connection: Connection) -> list[AnchorFile]:
+def list_files(connection: Connection) -> list[CheckpointFile]:
     """Every file that was written, the newest last."""
-    rows = connection.execute(select(audit_anchor_files).order_by(audit_anchor_files.c.at, audit_anchor_files.c.id))
-    return [AnchorFile(**row._mapping) for row in rows]
+    rows = connection.execute(
+        select(audit_checkpoint_files).order_by(audit_checkpoint_files.c.at, audit_checkpoint_files.c.id)
+    )
+    return [CheckpointFile(**row._mapping) for row in rows]
 
 
-def remember(connection: Connection, written: AnchorFile) -> None:
+def record_length(connection: Connection, file: CheckpointFile) -> None:
     """Note how far a file was written; less than is known changes nothing."""
-    values = vars(written)
-    statement = insert_into(connection, audit_anchor_files).values(values)
+    values = vars(file)
+    statement = insert_into(connection, audit_checkpoint_files).values(values)
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["id"], set_=values, where=audit_anchor_files.c.lines < statement.excluded.lines
+            index_elements=["id"], set_=values, where=audit_checkpoint_files.c.lines < statement.excluded.lines
         )
     )
 
 
-def moved(connection: Connection, ids: Sequence[str], path: str) -> None:
+def update_path(connection: Connection, ids: Sequence[str], path: str) -> None:
     """Note that files lie elsewhere now."""
-    connection.execute(update(audit_anchor_files).where(audit_anchor_files.c.id.in_(ids)).values(path=path))
+    connection.execute(update(audit_checkpoint_files).where(audit_checkpoint_files.c.id.in_(ids)).values(path=path))

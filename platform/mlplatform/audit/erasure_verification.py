@@ -12,15 +12,15 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from mlplatform.audit import audit_entries, prediction_attestation
-from mlplatform.audit.checkpoint_verification import LatestTimes
+from mlplatform.audit.checkpoint_verification import LatestWriteTimes
 from mlplatform.store.tables.core import audit_log
 
-SKEW: Final = timedelta(hours=1)
+CLOCK_SKEW: Final = timedelta(hours=1)
 """The clocks of two hosts, or of one that was set right, differ by less."""
-ROUNDING: Final = timedelta(minutes=5)
+TIME_TOLERANCE: Final = timedelta(minutes=5)
 """Two times that one process wrote into one entry differ by less."""
-LABEL: Final = "feedback"
-Fault = Callable[[str], None]
+LABEL_ACTION: Final = "feedback"
+ReportFault = Callable[[str], None]
 
 
 @dataclass
@@ -28,68 +28,74 @@ class ErasureClaims:
     """The claims that can be believed: answers by id, and all unlabelled ones before a moment, so many of them."""
 
     now: datetime
-    latest: LatestTimes
-    ids: dict[str, int] = field(default_factory=dict)
+    latest_times: LatestWriteTimes
+    entry_by_prediction: dict[str, int] = field(default_factory=dict)
     before: datetime | None = None
     before_uncounted: datetime | None = None
-    answers: int = 0
-    erased: int = 0
+    claimed_predictions: int = 0
+    missing_predictions: int = 0
 
-    def take(self, kept: audit_entries.Kept, fault: Fault) -> None:
+    def add(self, kept: audit_entries.StoredEntry, report_fault: ReportFault) -> None:
         """Take an entry in; one that contradicts time is named and proves nothing."""
         number, entry = kept.number or 0, kept.entry
-        until, moment = self.latest.of(number), _moment(entry.details.get("before"))
+        until, moment = self.latest_times.latest_for(number), _parse_time(entry.details.get("before"))
         answers, ids = entry.details.get("answers"), entry.details.get("ids")
         named = f"audit log: erasure {number} by {entry.actor} of {entry.at:%F %T}"
-        if entry.at > self.now + SKEW:
-            fault(f"{named}: that time has not come yet")
-        elif until is not None and entry.at > until + SKEW:
-            fault(f"{named}: it was anchored before that, at {until:%F %T}")
-        elif moment is not None and moment > entry.at + ROUNDING:
-            fault(f"{named}: it removes what is before {moment:%F %T}, which is later than itself")
+        if entry.at > self.now + CLOCK_SKEW:
+            report_fault(f"{named}: that time has not come yet")
+        elif until is not None and entry.at > until + CLOCK_SKEW:
+            report_fault(f"{named}: it was anchored before that, at {until:%F %T}")
+        elif moment is not None and moment > entry.at + TIME_TOLERANCE:
+            report_fault(f"{named}: it removes what is before {moment:%F %T}, which is later than itself")
         elif moment is not None and self.before is not None and not isinstance(answers, int):
-            fault(f"{named}: it does not tell how many it removes, as those before it do")
+            report_fault(f"{named}: it does not tell how many it removes, as those before it do")
         else:
-            self.ids |= {str(key): number for key in (ids if isinstance(ids, list) else ())}
+            self.entry_by_prediction |= {str(key): number for key in (ids if isinstance(ids, list) else ())}
             if moment is not None and isinstance(answers, int):
-                self.answers += answers
+                self.claimed_predictions += answers
                 self.before = _later(self.before, moment)
             elif moment is not None:  # entries of older versions do not tell how many
                 self.before_uncounted = _later(self.before_uncounted, moment)
 
-    def judge(
-        self, connection: Connection, missing: Collection[str], batch: prediction_attestation.Batch, fault: Fault
+    def count_erased(
+        self,
+        connection: Connection,
+        missing: Collection[str],
+        batch: prediction_attestation.AttestationBatch,
+        report_fault: ReportFault,
     ) -> int:
         """Name the predictions of a batch that were not erased on purpose; returns how many were."""
-        labelled = _labelled(connection, missing)
+        labelled = _last_label_entries(connection, missing)
         place, erased = f"(chain {batch.chain}, batch {batch.number})", 0
         for key in missing:
-            entry = self.ids.get(key)
+            entry = self.entry_by_prediction.get(key)
             if entry is not None and labelled.get(key, 0) > entry:
-                fault(f"prediction {key} got a label after erasure {entry}, and was removed {place}")
-            elif entry is None and not self._old(batch):
-                fault(f"prediction {key} was removed {place}")
+                report_fault(f"prediction {key} got a label after erasure {entry}, and was removed {place}")
+            elif entry is None and not self._is_expired(batch):
+                report_fault(f"prediction {key} was removed {place}")
             elif entry is None and key in labelled:
-                fault(f"prediction {key} had a label, which retention never removes, and was removed {place}")
+                report_fault(f"prediction {key} had a label, which retention never removes, and was removed {place}")
             else:
                 erased += 1
                 uncounted = self.before_uncounted is not None and batch.oldest < self.before_uncounted
-                self.erased += entry is None and not uncounted
+                self.missing_predictions += entry is None and not uncounted
         return erased
 
-    def close(self, fault: Fault) -> None:
+    def check_totals(self, report_fault: ReportFault) -> None:
         """Hold what is missing against how many answers retention says it removed."""
-        if self.erased > self.answers:
-            fault(f"{self.erased} old predictions are gone, and the audit log's retention removed {self.answers}")
+        if self.missing_predictions > self.claimed_predictions:
+            report_fault(
+                f"{self.missing_predictions} old predictions are gone, and the audit log's retention removed {self.claimed_predictions}"
+            )
 
-    def _old(self, batch: prediction_attestation.Batch) -> bool:
+    def _is_expired(self, batch: prediction_attestation.AttestationBatch) -> bool:
         return any(moment is not None and batch.oldest < moment for moment in (self.before, self.before_uncounted))
 
 
-def _labelled(connection: Connection, ids: Collection[str]) -> dict[str, int]:
+def _last_label_entries(connection: Connection, ids: Collection[str]) -> dict[str, int]:
     """The predictions that the log says were labelled, with the number of the last such entry."""
     query = select(audit_log.c.subject, audit_log.c.number).where(
-        audit_log.c.subject.in_([f"prediction/{key}" for key in ids]), audit_log.c.action == LABEL
+        audit_log.c.subject.in_([f"prediction/{key}" for key in ids]), audit_log.c.action == LABEL_ACTION
     )
     labelled: dict[str, int] = {}
     for row in connection.execute(query):
@@ -98,7 +104,7 @@ def _labelled(connection: Connection, ids: Collection[str]) -> dict[str, int]:
     return labelled
 
 
-def _moment(text: object) -> datetime | None:
+def _parse_time(text: object) -> datetime | None:
     try:
         return None if text is None else datetime.fromisoformat(str(text))
     except ValueError:

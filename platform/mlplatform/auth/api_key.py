@@ -21,11 +21,11 @@ Scope = Literal["predict", "feedback", "audit", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "mlp"
 _DIGITS: Final = string.digits + string.ascii_letters
-_ID_LETTERS, _SECRET_LETTERS, _CHECK_LETTERS = 10, 43, 6  # 62^43 is more than 2^256
+_ID_LENGTH, _SECRET_LENGTH, _CHECKSUM_LENGTH = 10, 43, 6  # 62^43 is more than 2^256
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """What is known of a key: everything but its secret. `name` says who holds it and is what gets recorded."""
 
     id: str
@@ -42,7 +42,7 @@ class Key:
         """Whether it may do what any of the scopes may; an admin may do everything."""
         return "admin" in self.scopes or not set(wanted).isdisjoint(self.scopes)
 
-    def dead(self, now: datetime) -> str:
+    def inactive_reason(self, now: datetime) -> str:
         """Why it opens nothing any more: "revoked", "expired", or nothing."""
         if self.revoked_at is not None:
             return "revoked"
@@ -50,34 +50,34 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PresentedKey:
     """A key as its holder shows it."""
 
     id: str
     digest: str
 
-    def proves(self, key: Key) -> bool:
+    def matches(self, key: ApiKey) -> bool:
         """Whether it is that key; takes the same time whatever differs."""
         return hmac.compare_digest(self.digest, key.digest)
 
 
-def fresh() -> tuple[str, Shown]:
+def generate() -> tuple[str, PresentedKey]:
     """A new key: the text to hand out once, and what is kept of it."""
-    name, secret = _random(_ID_LETTERS), _random(_SECRET_LETTERS)
-    return f"{PREFIX}_{name}_{secret}{_check(name, secret)}", Shown(name, _digest(secret))
+    name, secret = _random_text(_ID_LENGTH), _random_text(_SECRET_LENGTH)
+    return f"{PREFIX}_{name}_{secret}{_checksum(name, secret)}", PresentedKey(name, _digest(secret))
 
 
-def read(text: str) -> Shown | None:
+def parse(text: str) -> PresentedKey | None:
     """What somebody showed, or None when it cannot be a key."""
     prefix, _, rest = text.partition("_")
     name, _, tail = rest.partition("_")
-    secret, check = tail[:_SECRET_LETTERS], tail[_SECRET_LETTERS:]
-    if prefix != PREFIX or len(text) > 80 or not text.isascii() or check != _check(name, secret):
+    secret, check = tail[:_SECRET_LENGTH], tail[_SECRET_LENGTH:]
+    if prefix != PREFIX or len(text) > 80 or not text.isascii() or check != _checksum(name, secret):
         return None
-    return Shown(name, _digest(secret))
+    return PresentedKey(name, _digest(secret))
 
 
-def checked_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:
+def validate_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:
     """The scopes in their order; raises InvalidInputError for one that is not known, and for none."""
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
@@ -86,7 +86,7 @@ def checked_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:
     return tuple(scope for scope in SCOPES if scope in scopes)
 
 
-def _random(letters: int) -> str:
+def _random_text(letters: int) -> str:
     return "".join(secrets.choice(_DIGITS) for _ in range(letters))
 
 
@@ -94,10 +94,10 @@ def _digest(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
-def _check(name: str, secret: str) -> str:
+def _checksum(name: str, secret: str) -> str:
     """CRC-32 in base 62, as GitHub's tokens have it: it finds slips of the hand, and secures nothing."""
     rest, letters = zlib.crc32(f"{name}_{secret}".encode()), ""
-    for _ in range(_CHECK_LETTERS):
+    for _ in range(_CHECKSUM_LENGTH):
         rest, digit = divmod(rest, len(_DIGITS))
         letters = _DIGITS[digit] + letters
     return letters

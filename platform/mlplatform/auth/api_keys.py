@@ -7,24 +7,24 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, or_, select, update
 
 from mlplatform.audit import attested_rows, audit_entries
-from mlplatform.auth.api_key import Key
+from mlplatform.auth.api_key import ApiKey
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.tables.auth import api_keys
 
 
-def add(connection: Connection, key: Key) -> None:
+def add(connection: Connection, key: ApiKey) -> None:
     """Keep a new key, with an entry in the audit log."""
     connection.execute(insert(api_keys).values(asdict(key) | {"scopes": list(key.scopes)}))
     until = None if key.expires_at is None else key.expires_at.isoformat()
     details: dict[str, object] = {"name": key.name, "scopes": list(key.scopes), "expires_at": until}
-    details["rows"] = attested_rows.of_key(connection, key.id)
-    audit_entries.note(connection, key.created_by, "create-key", f"key/{key.id}", key.created_at, details)
+    details["rows"] = attested_rows.api_key_digests(connection, key.id)
+    audit_entries.append(connection, key.created_by, "create-key", f"key/{key.id}", key.created_at, details)
 
 
-def listed(connection: Connection) -> list[Key]:
+def list_keys(connection: Connection) -> list[ApiKey]:
     """Every key there ever was, oldest first."""
     rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id))
-    return [Key(**{**row._mapping, "scopes": tuple(row.scopes)}) for row in rows]
+    return [ApiKey(**{**row._mapping, "scopes": tuple(row.scopes)}) for row in rows]
 
 
 def revoke(connection: Connection, key_id: str, actor: str, now: datetime) -> None:
@@ -35,11 +35,11 @@ def revoke(connection: Connection, key_id: str, actor: str, now: datetime) -> No
     if found.revoked_at is not None:
         raise ConflictError(f"key {key_id} was revoked at {found.revoked_at:%F %T %Z}")
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
-    rows = attested_rows.of_key(connection, key_id)
-    audit_entries.note(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": found.name, "rows": rows})
+    rows = attested_rows.api_key_digests(connection, key_id)
+    audit_entries.append(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": found.name, "rows": rows})
 
 
-def used(connection: Connection, moments: Mapping[str, datetime]) -> None:
+def record_use(connection: Connection, moments: Mapping[str, datetime]) -> None:
     """Note when keys were used; an older moment replaces no newer one."""
     for key_id in sorted(moments):  # one order everywhere: no deadlock between servers
         moment = moments[key_id]

@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-MOST_CALLERS: Final = 10_000
+MAX_CALLERS: Final = 10_000
 """Of more callers than this, those that asked least recently are forgotten, and begin with a full bucket again."""
 
 
 @dataclass(frozen=True)
-class Taken:
+class RateDecision:
     """Whether there was a token, how many are left, and the seconds until the next one."""
 
-    granted: bool
-    left: int
-    seconds: float
+    allowed: bool
+    tokens_left: int
+    seconds_until_token: float
 
     @property
     def retry_after(self) -> str:
         """Whole seconds to wait, as Retry-After has it."""
-        return str(max(1, math.ceil(self.seconds)))
+        return str(max(1, math.ceil(self.seconds_until_token)))
 
 
-class Throttle:
+class RateLimiter:
     """So many requests a second per caller, in bursts of so many. For one event loop: it has no lock."""
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float], most: int = MOST_CALLERS) -> None:
-        self.rate, self.burst, self._clock, self._most = rate, burst, clock, most
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float], max_callers: int = MAX_CALLERS) -> None:
+        self.rate, self.burst, self._clock, self._max_callers = rate, burst, clock, max_callers
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, caller: str) -> Taken:
+    def acquire(self, caller: str) -> RateDecision:
         """Take a token of the caller's, if there is one."""
         now = self._clock()
         tokens, at = self._buckets.pop(caller, (float(self.burst), now))
@@ -40,12 +40,12 @@ class Throttle:
         granted = tokens >= 1
         tokens -= granted
         self._buckets[caller] = (tokens, now)
-        if len(self._buckets) > self._most:
+        if len(self._buckets) > self._max_callers:
             self._buckets.popitem(last=False)
-        return Taken(granted, int(tokens), max(0.0, (1 - tokens) / self.rate))
+        return RateDecision(granted, int(tokens), max(0.0, (1 - tokens) / self.rate))
 
     @property
-    def policy(self) -> str:
+    def policy_header(self) -> str:
         """The limit in the words of the RateLimit-Policy header."""
         return f'"default";q={self.burst};w={max(1, math.ceil(self.burst / self.rate))}'
 
@@ -53,7 +53,7 @@ class Throttle:
         return len(self._buckets)
 
 
-def neighbourhood(address: str) -> str:
+def client_network(address: str) -> str:
     """The part of an address that one client has to itself: all of IPv4's, the first 64 bits of IPv6's."""
     if ":" not in address:
         return address

@@ -12,7 +12,7 @@
 | 10 | `check`: at least one rule is in breach |
 """
 
-FAILED, WRONG, UNKNOWN, REFUSED, AWAY, BREACH = 1, 3, 4, 5, 6, 10
+EXIT_FAILED, EXIT_INVALID, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_BREACH = 1, 3, 4, 5, 6, 10
 
 
 def exit_code(error: Exception) -> int | None:
@@ -25,9 +25,9 @@ def exit_code(error: Exception) -> int | None:
     if not isinstance(error, PlatformError | MonitorError | PipelineError | RegistryError):
         return None
     if type(error).__name__ in ("AlertError", "ConflictError", "FencedError"):
-        return REFUSED
+        return EXIT_REFUSED
     if isinstance(error, LookupError):
-        return UNKNOWN
+        return EXIT_NOT_FOUND
     if isinstance(error, ConnectionError):
-        return AWAY
-    return WRONG if isinstance(error, ValueError | FileNotFoundError) else FAILED
+        return EXIT_UNAVAILABLE
+    return EXIT_INVALID if isinstance(error, ValueError | FileNotFoundError) else EXIT_FAILED

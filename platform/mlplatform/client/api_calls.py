@@ -10,21 +10,21 @@ from uuid import uuid4
 
 import httpx
 
-from mlplatform.client.errors import RefusedError, UnavailableError, UnreadableError
-from mlplatform.client.results import Answered, Detail, Queued, Reviews, Taken
+from mlplatform.client.errors import ApiRequestError, InvalidResponseError, UnavailableError
+from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
 
 T = TypeVar("T")
-PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
+RETRYABLE_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may be different the next time."""
 
 
-class Array(Protocol):
+class ArrayLike(Protocol):
     """Rows of grey values from 0 to 255, such as a numpy array."""
 
     def tolist(self) -> Any: ...  # noqa: ANN401 - numpy's own type
 
 
-Picture = bytes | Sequence[Sequence[float]] | Array
+ImageInput = bytes | Sequence[Sequence[float]] | ArrayLike
 """A PNG or JPEG, or rows of grey values."""
 
 
@@ -40,62 +40,66 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ApiRequest(Generic[T]):
     """One request. `repeatable` says that sent twice it does what it does once."""
 
     method: str
     path: str
-    read: Callable[[httpx.Response], T]
+    parse: Callable[[httpx.Response], T]
     json: Any = None
     params: Mapping[str, str | int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True
+    idempotent: bool = True
 
-    def result(self, response: httpx.Response) -> T:
+    def parse_response(self, response: httpx.Response) -> T:
         """The answer read; raises RefusedError, UnavailableError or UnreadableError."""
         if not response.is_success:
-            raise error_of(response)
+            raise error_from_response(response)
         try:
-            return self.read(response)
+            return self.parse(response)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnreadableError(
+            raise InvalidResponseError(
                 f"{self.method} {response.url} answered {response.text[:80]!r}, which is no answer of this API"
             ) from error
 
 
-def error_of(response: httpx.Response) -> RefusedError | UnavailableError:
+def error_from_response(response: httpx.Response) -> ApiRequestError | UnavailableError:
     """The error that an answer is."""
     try:
         body = response.json()
         kind, detail = str(body["type"]).rpartition(":")[2], str(body["detail"])
     except (ValueError, KeyError, TypeError):
         kind, detail = "unknown", response.text[:200] or response.reason_phrase
-    passing = response.status_code in PASSING or response.status_code >= 500
-    made = UnavailableError if passing else RefusedError
+    passing = response.status_code in RETRYABLE_STATUSES or response.status_code >= 500
+    made = UnavailableError if passing else ApiRequestError
     return made(response.status_code, kind, detail)
 
 
 def predict(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageInput],
     client_id: str = "",
     request_id: str = "",
     tags: Mapping[str, str] | None = None,
-    key: str | None = None,
-) -> Call[Answered]:
+    idempotency_key: str | None = None,
+) -> ApiRequest[PredictResponse]:
     """Ask for answers. Under one `key`, a new one unless given, a request sent again is the same answer."""
     names = {"client_id": client_id, "request_id": request_id, "tags": dict(tags or {})}
-    body = {"images": [_shown(each) for each in pictures]} | {name: value for name, value in names.items() if value}
-    headers = {"idempotency-key": key or str(uuid4())}
-    return Call("POST", "/v1/predict", lambda response: Answered.read(response.json()), body, headers=headers)
+    body = {"images": [_encode_image(each) for each in images]} | {
+        name: value for name, value in names.items() if value
+    }
+    headers = {"idempotency-key": idempotency_key or str(uuid4())}
+    return ApiRequest(
+        "POST", "/v1/predict", lambda response: PredictResponse.from_json(response.json()), body, headers=headers
+    )
 
 
-def _shown(picture: Picture) -> object:
-    if isinstance(picture, bytes):
-        return b64encode(picture).decode()
-    return picture if isinstance(picture, Sequence) else picture.tolist()
+def _encode_image(image: ImageInput) -> object:
+    if isinstance(image, bytes):
+        return b64encode(image).decode()
+    return image if isinstance(image, Sequence) else image.tolist()
 
 
-def feedback(labels: Sequence[Label]) -> Call[tuple[Taken, ...]]:
+def feedback(labels: Sequence[Label]) -> ApiRequest[tuple[FeedbackResult, ...]]:
     """Give labels: all are taken or none. They carry their time, so the same sent again changes nothing."""
     rows = [
         {
@@ -107,55 +111,57 @@ def feedback(labels: Sequence[Label]) -> Call[tuple[Taken, ...]]:
         }
         for each in labels
     ]
-    return Call(
+    return ApiRequest(
         "POST",
         "/v1/feedback",
-        lambda response: tuple(Taken.read(each) for each in response.json()),
+        lambda response: tuple(FeedbackResult.from_json(each) for each in response.json()),
         {"feedback": rows},
     )
 
 
-def prediction(prediction_id: str) -> Call[Detail]:
+def prediction(prediction_id: str) -> ApiRequest[PredictionDetail]:
     """A recorded prediction and its labels."""
     path = f"/v1/predictions/{quote(prediction_id, safe='')}"
-    return Call("GET", path, lambda response: Detail.read(response.json()))
+    return ApiRequest("GET", path, lambda response: PredictionDetail.from_json(response.json()))
 
 
-def image(prediction_id: str) -> Call[bytes]:
+def image(prediction_id: str) -> ApiRequest[bytes]:
     """The picture of a recorded prediction, as PNG."""
-    return Call("GET", f"/v1/predictions/{quote(prediction_id, safe='')}/image", lambda response: response.content)
+    return ApiRequest(
+        "GET", f"/v1/predictions/{quote(prediction_id, safe='')}/image", lambda response: response.content
+    )
 
 
-def next_reviews(reviewer: str, limit: int = 1) -> Call[Reviews]:
+def next_reviews(reviewer: str, limit: int = 1) -> ApiRequest[ReviewBatch]:
     """The next drawn answers to label with source `audit`, held for the reviewer."""
     params: dict[str, str | int] = {"reviewer": reviewer, "limit": limit}
-    return Call("GET", "/v1/audit/next", lambda response: Reviews.read(response.json()), params=params)
+    return ApiRequest("GET", "/v1/audit/next", lambda response: ReviewBatch.from_json(response.json()), params=params)
 
 
-def retrain(reason: str, requested_by: str) -> Call[Queued]:
+def retrain(reason: str, requested_by: str) -> ApiRequest[RetrainingQueued]:
     """Queue a retraining or join the queued one. Not sent again after a lost answer: the first may have begun."""
     body = {"reason": reason, "requested_by": requested_by}
-    read: Callable[[httpx.Response], Queued] = lambda response: Queued.read(response.json())  # noqa: E731
-    return Call("POST", "/v1/retrain", read, body, repeatable=False)
+    read: Callable[[httpx.Response], RetrainingQueued] = lambda response: RetrainingQueued.from_json(response.json())  # noqa: E731
+    return ApiRequest("POST", "/v1/retrain", read, body, idempotent=False)
 
 
-def retraining(retraining_id: str) -> Call[Mapping[str, Any]]:
+def retraining(retraining_id: str) -> ApiRequest[Mapping[str, Any]]:
     """A retraining as it stands."""
-    return Call("GET", f"/v1/retrainings/{quote(retraining_id, safe='')}", _mapping)
+    return ApiRequest("GET", f"/v1/retrainings/{quote(retraining_id, safe='')}", _parse_object)
 
 
-def cancel(retraining_id: str) -> Call[None]:
+def cancel(retraining_id: str) -> ApiRequest[None]:
     """Cancel a queued or running retraining."""
     path = f"/v1/retrainings/{quote(retraining_id, safe='')}"
-    return Call("DELETE", path, lambda _response: None, repeatable=False)
+    return ApiRequest("DELETE", path, lambda _response: None, idempotent=False)
 
 
-def models() -> Call[Mapping[str, Any]]:
+def models() -> ApiRequest[Mapping[str, Any]]:
     """Registered versions, the champion and the history of promotions."""
-    return Call("GET", "/v1/models", _mapping)
+    return ApiRequest("GET", "/v1/models", _parse_object)
 
 
-def _mapping(response: httpx.Response) -> Mapping[str, Any]:
+def _parse_object(response: httpx.Response) -> Mapping[str, Any]:
     found = response.json()
     if not isinstance(found, dict):
         raise TypeError("not an object")

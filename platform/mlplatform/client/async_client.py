@@ -8,11 +8,11 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from mlplatform.client import api_calls
-from mlplatform.client.api_calls import Call, Label, Picture
-from mlplatform.client.results import Answered, Detail, Queued, Reviews, Taken
-from mlplatform.client.retries import Came, Retries, conversation
-from mlplatform.client.sync_client import TIMEOUT_SECONDS, headers_of
-from mlplatform.network.proxies import is_this_host
+from mlplatform.client.api_calls import ApiRequest, ImageInput, Label
+from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+from mlplatform.client.retries import AttemptResult, RetryPolicy, retry_steps
+from mlplatform.client.sync_client import TIMEOUT_SECONDS, auth_headers
+from mlplatform.network.proxies import is_local_url
 
 T = TypeVar("T")
 
@@ -22,85 +22,89 @@ class AsyncClient:
 
     def __init__(
         self,
-        address: str,
+        base_url: str,
         *,
         api_key: str | None = None,
         timeout: float = TIMEOUT_SECONDS,
-        retries: Retries | None = None,
+        retry_policy: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=address,
-            headers=headers_of(api_key),
+            base_url=base_url,
+            headers=auth_headers(api_key),
             timeout=timeout,
             transport=transport,
-            trust_env=not is_this_host(address),
+            trust_env=not is_local_url(base_url),
             verify=httpx.create_ssl_context(),
         )
-        self._retries, self._sleep = retries or Retries(), sleep
+        self._retry_policy, self._sleep = retry_policy or RetryPolicy(), sleep
 
     async def predict(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[ImageInput],
         *,
         client_id: str = "",
         request_id: str = "",
         tags: Mapping[str, str] | None = None,
-        key: str | None = None,
-    ) -> Answered:
+        idempotency_key: str | None = None,
+    ) -> PredictResponse:
         """Answers to pictures (PNG, JPEG or rows of grey values), each recorded under its id."""
-        return await self.call(api_calls.predict(pictures, client_id, request_id, tags, key))
+        return await self.execute(api_calls.predict(images, client_id, request_id, tags, idempotency_key))
 
-    async def feedback(self, labels: Sequence[Label]) -> tuple[Taken, ...]:
+    async def feedback(self, labels: Sequence[Label]) -> tuple[FeedbackResult, ...]:
         """Give labels by prediction id: all are taken or none."""
-        return await self.call(api_calls.feedback(labels))
+        return await self.execute(api_calls.feedback(labels))
 
-    async def prediction(self, prediction_id: str) -> Detail:
+    async def prediction(self, prediction_id: str) -> PredictionDetail:
         """A recorded prediction and its labels."""
-        return await self.call(api_calls.prediction(prediction_id))
+        return await self.execute(api_calls.prediction(prediction_id))
 
     async def image(self, prediction_id: str) -> bytes:
         """The picture of a recorded prediction, as PNG."""
-        return await self.call(api_calls.image(prediction_id))
+        return await self.execute(api_calls.image(prediction_id))
 
-    async def next_reviews(self, reviewer: str, limit: int = 1) -> Reviews:
+    async def next_reviews(self, reviewer: str, limit: int = 1) -> ReviewBatch:
         """The next drawn answers to label with source `audit`, held for the reviewer."""
-        return await self.call(api_calls.next_reviews(reviewer, limit))
+        return await self.execute(api_calls.next_reviews(reviewer, limit))
 
-    async def retrain(self, reason: str = "asked through the API", requested_by: str = "api") -> Queued:
+    async def retrain(self, reason: str = "asked through the API", requested_by: str = "api") -> RetrainingQueued:
         """Queue a retraining, or join the queued one."""
-        return await self.call(api_calls.retrain(reason, requested_by))
+        return await self.execute(api_calls.retrain(reason, requested_by))
 
     async def retraining(self, retraining_id: str) -> Mapping[str, Any]:
         """A retraining: its state, progress, verdict and candidate."""
-        return await self.call(api_calls.retraining(retraining_id))
+        return await self.execute(api_calls.retraining(retraining_id))
 
     async def cancel(self, retraining_id: str) -> None:
         """Cancel a queued or running retraining."""
-        await self.call(api_calls.cancel(retraining_id))
+        await self.execute(api_calls.cancel(retraining_id))
 
     async def models(self) -> Mapping[str, Any]:
         """Registered versions, the champion and the history of promotions."""
-        return await self.call(api_calls.models())
+        return await self.execute(api_calls.models())
 
-    async def call(self, call: Call[T]) -> T:
+    async def execute(self, request: ApiRequest[T]) -> T:
         """Carry out one call with its retries; raises the errors of `mlplatform.client.errors`."""
-        talk = conversation(call, self._retries)
+        talk = retry_steps(request, self._retry_policy)
         wait = next(talk)
         while True:
             if wait:
                 await self._sleep(wait)
             try:
-                wait = talk.send(await self._send(call))
+                wait = talk.send(await self._send(request))
             except StopIteration as end:
                 answer: T = end.value
                 return answer
 
-    async def _send(self, call: Call[T]) -> Came:
+    async def _send(self, request: ApiRequest[T]) -> AttemptResult:
         try:
             return await self._http.request(
-                call.method, call.path, json=call.json, params=dict(call.params), headers=dict(call.headers)
+                request.method,
+                request.path,
+                json=request.json,
+                params=dict(request.params),
+                headers=dict(request.headers),
             )
         except httpx.TransportError as error:
             return error

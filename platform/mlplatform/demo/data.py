@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.data import ImageSet
-from pipelines.image.simulated_shift import second_scanner
+from pipelines.image.simulated_shift import simulate_scanner_shift
 
-SHARES = (0.22, 0.56, 0.22)
-MOST = 1400
-SCANNER_SEED = 7
+SPLIT_SHARES = (0.22, 0.56, 0.22)
+MAX_IMAGES = 1400
+SHIFT_SEED = 7
 
-RULES = """\
+ALERT_RULES_TEMPLATE = """\
 version: 1
 model: digits
 schedule: {{every: 2s}}
@@ -35,22 +35,22 @@ rules:
 
 
 @dataclass(frozen=True)
-class World:
+class DemoData:
     """Three sets of images that never overlap: as trained for, then through the second scanner, twice."""
 
-    known: ImageSet
-    changed: ImageSet
-    later: ImageSet
+    before_shift: ImageSet
+    after_shift: ImageSet
+    after_swap: ImageSet
 
 
-def deal(stream: ImageSet, seed: int) -> World:
+def split_for_acts(stream: ImageSet, seed: int) -> DemoData:
     """Shuffle the stream and deal it to the acts; each underlying image appears in one act only."""
-    order = np.random.default_rng(seed).permutation(len(stream))[:MOST]
-    ends = np.cumsum([int(len(order) * share) for share in SHARES])
+    order = np.random.default_rng(seed).permutation(len(stream))[:MAX_IMAGES]
+    ends = np.cumsum([int(len(order) * share) for share in SPLIT_SHARES])
     known, changed, later = (stream.take(part) for part in np.split(order, ends)[:3])
-    return World(known, scanned(changed, SCANNER_SEED), scanned(later, SCANNER_SEED + 1))
+    return DemoData(known, apply_shift(changed, SHIFT_SEED), apply_shift(later, SHIFT_SEED + 1))
 
 
-def scanned(images: ImageSet, seed: int) -> ImageSet:
+def apply_shift(images: ImageSet, seed: int) -> ImageSet:
     """The images as the second scanner sees them."""
-    return ImageSet(second_scanner(images.images, seed), images.labels, f"{images.name}/second-scanner")
+    return ImageSet(simulate_scanner_shift(images.images, seed), images.labels, f"{images.name}/second-scanner")

@@ -13,7 +13,7 @@ from rich.text import Text
 from mlplatform.host.console import SafeConsole
 from mlplatform.host.control_characters import escape_lines
 
-ROWS = (
+ACCURACY_ROWS = (
     ("known world, version 1", "known_world_v1"),
     ("new scanner, version 1", "new_world_v1"),
     ("new scanner, version 2", "new_world_v2"),
@@ -22,12 +22,12 @@ ROWS = (
 )
 
 
-class Stage:
+class Presenter:
     """Prints the story, or nothing when quiet; keeps the seconds of each act."""
 
     def __init__(self, quiet: bool) -> None:
         self._console = SafeConsole(quiet=quiet, highlight=False)
-        self._begun = time.monotonic()
+        self._started_at = time.monotonic()
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -38,15 +38,15 @@ class Stage:
         yield
         self.seconds[f"act {number}"] = round(time.monotonic() - begun, 1)
         self.seconds.pop("total", None)
-        self.seconds["total"] = round(time.monotonic() - self._begun, 1)
-        self.say(f"({self.seconds[f'act {number}']} s)")
+        self.seconds["total"] = round(time.monotonic() - self._started_at, 1)
+        self.print_line(f"({self.seconds[f'act {number}']} s)")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """One line."""
         self._console.print(f"  {text}", markup=False)
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Callable[..., None]]:
+    def progress_bar(self, title: str) -> Iterator[Callable[..., None]]:
         """A progress bar: call it with done, total and a note."""
         columns = (
             TextColumn("  {task.description}"),
@@ -63,7 +63,7 @@ class Stage:
 
             yield at
 
-    def notice(self, kind: str, text: str, small: str) -> None:
+    def print_notice(self, kind: str, text: str, small: str) -> None:
         """A notice as it arrived."""
         self._console.print(
             Panel(
@@ -75,18 +75,18 @@ class Stage:
             )
         )
 
-    def table(self, figures: Mapping[str, Any]) -> None:
+    def print_accuracy(self, figures: Mapping[str, Any]) -> None:
         """Before and after."""
         table = Table(title="accuracy", title_justify="left")
         table.add_column("world and version")
         table.add_column("share right", justify="right")
-        for title, key in ROWS:
+        for title, key in ACCURACY_ROWS:
             table.add_row(title, f"{figures['accuracy'][key]:.1%}")
         self._console.print(table)
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in figures["seconds"].items())
-        self.say(f"{figures['requests']} requests, {figures['failed']} failed; {seconds}")
+        self.print_line(f"{figures['requests']} requests, {figures['failed']} failed; {seconds}")
 
-    def addresses(self, addresses: Mapping[str, str]) -> None:
+    def print_addresses(self, addresses: Mapping[str, str]) -> None:
         """Where to look."""
         for name, address in addresses.items():
-            self.say(f"{name}: {address}")
+            self.print_line(f"{name}: {address}")

@@ -6,15 +6,15 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from mlplatform.store.tables.core import images, predictions
-from mlplatform.store.tables.monitoring import judged
-from monitors.windows.window_counts import Judged
+from mlplatform.store.tables.monitoring import outcomes
+from monitors.windows.window_counts import Outcome
 
 
-def first_pictures(
+def first_occurrences(
     connection: Connection,
     model_name: str,
     version: int,
-    rows: Sequence[Judged],
+    rows: Sequence[Outcome],
     sources: Collection[str],
     since: datetime,
 ) -> dict[str, bytes]:
@@ -29,15 +29,15 @@ def first_pictures(
     hashes = {row.id: row.image_hash for row in connection.execute(query)}
     earlier = (
         select(predictions.c.image_hash)
-        .join(judged, judged.c.prediction_id == predictions.c.id)
+        .join(outcomes, outcomes.c.prediction_id == predictions.c.id)
         .where(
             predictions.c.image_hash.in_(sorted(set(hashes.values()))),
-            judged.c.model_name == model_name,
-            judged.c.model_version == version,
-            judged.c.seq < rows[0].seq,
-            judged.c.source.in_(sources),
-            judged.c.weight > 0,
-            judged.c.at >= since,
+            outcomes.c.model_name == model_name,
+            outcomes.c.model_version == version,
+            outcomes.c.seq < rows[0].seq,
+            outcomes.c.source.in_(sources),
+            outcomes.c.weight > 0,
+            outcomes.c.at >= since,
         )
     )
     known = set(connection.scalars(earlier))

@@ -10,43 +10,43 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-Source = Literal["review", "audit", "delayed", "correction"]
-SOURCES: tuple[Source, ...] = ("review", "audit", "delayed", "correction")  # in order of trust
+LabelSource = Literal["review", "audit", "delayed", "correction"]
+SOURCES_BY_TRUST: tuple[LabelSource, ...] = ("review", "audit", "delayed", "correction")  # in order of trust
 
 
 @dataclass(frozen=True)
-class Current:
+class CurrentLabel:
     """A current label of a prediction."""
 
     id: str
     prediction_id: str
     label: str
-    source: Source
+    source: LabelSource
     at: datetime
 
 
-def truths(rows: Iterable[Current]) -> dict[str, Current]:
+def resolve_truths(rows: Iterable[CurrentLabel]) -> dict[str, CurrentLabel]:
     """The one label per prediction that counts: the most trusted source, then the latest.
 
     A review counts under the source it amends, or as a correction where there is nothing to amend.
     """
-    best: dict[str, Current] = {}
-    found: dict[str, Source] = {}
+    best: dict[str, CurrentLabel] = {}
+    found: dict[str, LabelSource] = {}
     for row in rows:
         held = best.get(row.prediction_id)
-        if held is None or _rank(row) > _rank(held):
+        if held is None or _trust_rank(row) > _trust_rank(held):
             best[row.prediction_id] = row
         if row.source != "review":
-            found[row.prediction_id] = _better(found.get(row.prediction_id, "correction"), row.source)
+            found[row.prediction_id] = _more_trusted(found.get(row.prediction_id, "correction"), row.source)
     return {
         key: replace(row, source=found.get(key, "correction")) if row.source == "review" else row
         for key, row in best.items()
     }
 
 
-def _better(one: Source, other: Source) -> Source:
-    return min(one, other, key=SOURCES.index)
+def _more_trusted(one: LabelSource, other: LabelSource) -> LabelSource:
+    return min(one, other, key=SOURCES_BY_TRUST.index)
 
 
-def _rank(row: Current) -> tuple[int, datetime, str]:
-    return (-SOURCES.index(row.source), row.at, row.id)
+def _trust_rank(row: CurrentLabel) -> tuple[int, datetime, str]:
+    return (-SOURCES_BY_TRUST.index(row.source), row.at, row.id)

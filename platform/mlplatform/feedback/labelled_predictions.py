@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, and_, select
 
-from mlplatform.feedback.label_precedence import Current, truths
+from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
 from mlplatform.store.tables.core import feedback, predictions
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
 
 
 @dataclass(frozen=True)
-class JoinedRow:
+class LabelledPrediction:
     """One prediction and, where one exists, the label that counts.
 
     The images of one request share its latency: it stands on the first of them only, being one observation.
@@ -24,18 +24,18 @@ class JoinedRow:
     label: str
     confidence: float
     latency_ms: float | None
-    truth: Current | None
+    truth: CurrentLabel | None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def window(
+def load_labelled_predictions(
     connection: Connection,
     model_name: str,
     version: int,
     start: datetime,
     end: datetime,
     limit: int = WINDOW_LIMIT,
-) -> list[JoinedRow]:
+) -> list[LabelledPrediction]:
     """The newest `limit` predictions of that version in [start, end), oldest first."""
     inside = and_(
         predictions.c.model_name == model_name,
@@ -46,7 +46,7 @@ def window(
     order = (predictions.c.at.desc(), predictions.c.id.desc())
     newest = select(predictions).where(inside).order_by(*order).limit(limit).subquery()
     labels = _current_labels().join(newest, newest.c.id == feedback.c.prediction_id)
-    truth = truths(Current(**row._mapping) for row in connection.execute(labels))
+    truth = resolve_truths(CurrentLabel(**row._mapping) for row in connection.execute(labels))
     rows = connection.execute(select(newest).order_by(newest.c.at, newest.c.id))
     found, requests = [], set()
     for row in rows:
@@ -54,7 +54,7 @@ def window(
         latency_ms = None if request in requests else row.latency_ms
         requests.add(request)
         tags = {**(row.tags or {}), "client": row.client_id}
-        found.append(JoinedRow(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id), tags))
+        found.append(LabelledPrediction(row.id, row.at, row.label, row.confidence, latency_ms, truth.get(row.id), tags))
     return found
 
 

@@ -25,79 +25,79 @@ from sqlalchemy import (
     update,
 )
 
-from mlplatform.feedback.label_precedence import Current, truths
+from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
 from mlplatform.predictions import review_samples, sampling_plans
-from mlplatform.predictions.prediction_counts import minute_of
-from mlplatform.predictions.review_samples import Chance
+from mlplatform.predictions.prediction_counts import minute_index
+from mlplatform.predictions.review_samples import InclusionWeight
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
 from mlplatform.store.tables.core import feedback, predictions
-from mlplatform.store.tables.monitoring import counters, judged, label_counts, label_sums
-from monitors.windows.window_counts import Judged, LabelCount
+from mlplatform.store.tables.monitoring import label_count_rollups, label_counts, outcomes, sequence_counters
+from monitors.windows.window_counts import LabelCount, Outcome
 
-CHUNK = 5_000
-ESTIMATING = ("audit", "delayed")
+BATCH_SIZE = 5_000
+ESTIMATION_SOURCES = ("audit", "delayed")
 """The sources whose labels say how good a model is; a correction was picked for being an error."""
-NEWEST: Final = 20_000
+MAX_ROWS: Final = 20_000
 """As many labels of a window are read one by one where counts do not do."""
 NO_TAGS: Final[Mapping[str, str]] = {}
-CENSUS = Chance(1.0, 1.0)
+UNIT_WEIGHT = InclusionWeight(1.0, 1.0)
 """The weight of a label whose answer nobody drew: it stands for itself."""
-NEVER_DRAWN = Chance(0.0, 0.0)
+ZERO_WEIGHT = InclusionWeight(0.0, 0.0)
 """The weight of an audit label on an answer that was passed over while answers were drawn: it would mislead."""
-Cell = tuple[str, int, int, str, str, str, float]
+LabelCountKey = tuple[str, int, int, str, str, str, float]
 
 
-def refresh(connection: Connection, prediction_ids: Iterable[str], known_at: datetime) -> int:
+def update_outcomes(connection: Connection, prediction_ids: Iterable[str], known_at: datetime) -> int:
     """Bring the rows of these predictions up to date with their labels; returns how many got a number."""
     wanted, numbered = sorted(set(prediction_ids)), 0
-    for first in range(0, len(wanted), CHUNK):
-        numbered += _refresh(connection, wanted[first : first + CHUNK], known_at)
+    for first in range(0, len(wanted), BATCH_SIZE):
+        numbered += _update_batch(connection, wanted[first : first + BATCH_SIZE], known_at)
     return numbered
 
 
-def _refresh(connection: Connection, ids: Sequence[str], known_at: datetime) -> int:
-    answers = {row["id"]: row for row in _answers(connection, ids)}
+def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime) -> int:
+    answers = {row["id"]: row for row in _load_predictions(connection, ids)}
     for model in sorted({row["model_name"] for row in answers.values()}):
-        _advance(connection, model, 0)  # waits here for whoever else labels this model
+        _advance_counter(connection, model, 0)  # waits here for whoever else labels this model
     held = {
         row["prediction_id"]: row
-        for row in connection.execute(select(judged).where(judged.c.prediction_id.in_(ids))).mappings()
+        for row in connection.execute(select(outcomes).where(outcomes.c.prediction_id.in_(ids))).mappings()
     }
-    changes: Counter[Cell] = Counter()
+    changes: Counter[LabelCountKey] = Counter()
     fresh: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
-    chances = review_samples.chances(connection, ids)
+    chances = review_samples.inclusion_weights(connection, ids)
     drawn_since = {
-        (model, version): sampling_plans.since(connection, model, version)
+        (model, version): sampling_plans.first_published_at(connection, model, version)
         for model, version in {(row["model_name"], row["model_version"]) for row in answers.values()}
     }
-    for key, truth in sorted(_truths(connection, ids).items()):
+    for key, truth in sorted(_load_truths(connection, ids).items()):
         before, answer = held.get(key), answers[key]
         if before is not None and (before["truth"], before["source"]) == (truth.label, truth.source):
             continue
-        chance = CENSUS
+        chance = UNIT_WEIGHT
         if truth.source == "audit":
             since = drawn_since[answer["model_name"], answer["model_version"]]
-            chance = chances.get(key, CENSUS if since is None or answer["at"] < since else NEVER_DRAWN)
-        row = _row(answer, truth, before, known_at, chance)
+            chance = chances.get(key, UNIT_WEIGHT if since is None or answer["at"] < since else ZERO_WEIGHT)
+        row = _outcome_row(answer, truth, before, known_at, chance)
         (fresh if before is None else moved).append(row)
-        changes[_cell(row)] += 1
+        changes[_label_count_key(row)] += 1
         if before is not None:
-            changes[_cell(before)] -= 1
-    numbered = _number(connection, [*fresh, *moved])
+            changes[_label_count_key(before)] -= 1
+    numbered = _assign_sequence(connection, [*fresh, *moved])
     if fresh:
-        connection.execute(insert(judged), fresh)
+        connection.execute(insert(outcomes), fresh)
     if moved:
         columns = ("seq", "known_at", "truth", "source", "seen", "weight", "share")
-        statement = update(judged).where(judged.c.prediction_id == bindparam("key"))
+        statement = update(outcomes).where(outcomes.c.prediction_id == bindparam("key"))
         rows = [{"key": row["prediction_id"], **{f"new_{name}": row[name] for name in columns}} for row in moved]
         connection.execute(statement.values({name: bindparam(f"new_{name}") for name in columns}), rows)
-    _count(connection, changes)
+    _update_counts(connection, changes)
     return numbered
 
 
-def _answers(connection: Connection, ids: Sequence[str]) -> Iterable[RowMapping]:
+def _load_predictions(connection: Connection, ids: Sequence[str]) -> Iterable[RowMapping]:
     columns = [
         predictions.c[name]
         for name in ("id", "at", "model_name", "model_version", "label", "confidence", "tags", "client_id")
@@ -105,40 +105,40 @@ def _answers(connection: Connection, ids: Sequence[str]) -> Iterable[RowMapping]
     return connection.execute(select(*columns).where(predictions.c.id.in_(ids))).mappings()
 
 
-def _truths(connection: Connection, ids: Sequence[str]) -> dict[str, Current]:
+def _load_truths(connection: Connection, ids: Sequence[str]) -> dict[str, CurrentLabel]:
     columns = (feedback.c.id, feedback.c.prediction_id, feedback.c.label, feedback.c.source, feedback.c.at)
     query = select(*columns).where(feedback.c.prediction_id.in_(ids), feedback.c.superseded_by.is_(None))
-    return truths(Current(**row._mapping) for row in connection.execute(query))
+    return resolve_truths(CurrentLabel(**row._mapping) for row in connection.execute(query))
 
 
-def _row(
-    answer: RowMapping, truth: Current, before: RowMapping | None, known_at: datetime, chance: Chance
+def _outcome_row(
+    prediction: RowMapping, truth: CurrentLabel, before: RowMapping | None, known_at: datetime, weight: InclusionWeight
 ) -> dict[str, Any]:
-    old = before is not None and truth.source in _numbers(before["seen"])
+    old = before is not None and truth.source in _source_sequences(before["seen"])
     return {
-        "prediction_id": answer["id"],
+        "prediction_id": prediction["id"],
         "seq": before["seq"] if before is not None and old else None,
-        "model_name": answer["model_name"],
-        "model_version": answer["model_version"],
-        "at": answer["at"],
+        "model_name": prediction["model_name"],
+        "model_version": prediction["model_version"],
+        "at": prediction["at"],
         "known_at": before["known_at"] if before is not None and old else known_at,
-        "label": answer["label"],
+        "label": prediction["label"],
         "truth": truth.label,
         "source": truth.source,
         "seen": "" if before is None else before["seen"],
-        "confidence": answer["confidence"],
-        "weight": chance.weight,
-        "share": chance.share,
-        "tags": {**(answer["tags"] or {}), "client": answer["client_id"]},
+        "confidence": prediction["confidence"],
+        "weight": weight.weight,
+        "share": weight.share,
+        "tags": {**(prediction["tags"] or {}), "client": prediction["client_id"]},
     }
 
 
-def _number(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+def _assign_sequence(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Give the rows without a number the next ones of their model, in the order given; returns how many."""
     numbered = 0
     for model in sorted({row["model_name"] for row in rows}):
         waiting = [row for row in rows if row["model_name"] == model and row["seq"] is None]
-        last = _advance(connection, model, len(waiting))
+        last = _advance_counter(connection, model, len(waiting))
         for place, row in enumerate(waiting, start=last - len(waiting) + 1):
             row["seq"] = place
             row["seen"] = f"{row['seen']} {row['source']}:{place}".lstrip()
@@ -146,107 +146,114 @@ def _number(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     return numbered
 
 
-def _advance(connection: Connection, model: str, by: int) -> int:
+def _advance_counter(connection: Connection, model: str, by: int) -> int:
     """Move the model's counter on and hold it until the transaction ends; returns its value."""
-    statement = insert_into(connection, counters).values(name=f"judged:{model}", value=by)
-    moved = statement.on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + by})
-    value: int = connection.execute(moved.returning(counters.c.value)).scalar_one()
+    statement = insert_into(connection, sequence_counters).values(name=f"judged:{model}", value=by)
+    moved = statement.on_conflict_do_update(index_elements=["name"], set_={"value": sequence_counters.c.value + by})
+    value: int = connection.execute(moved.returning(sequence_counters.c.value)).scalar_one()
     return value
 
 
-def _cell(row: dict[str, Any] | RowMapping) -> Cell:
-    minute = minute_of(row["at"])
+def _label_count_key(row: dict[str, Any] | RowMapping) -> LabelCountKey:
+    minute = minute_index(row["at"])
     key = (row["source"], row["truth"], row["label"], row["weight"])
     return (row["model_name"], row["model_version"], minute, *key)
 
 
-def _count(connection: Connection, changes: Counter[Cell]) -> None:
+def _update_counts(connection: Connection, changes: Counter[LabelCountKey]) -> None:
     names = ("model_name", "model_version", "minute", "source", "truth", "label", "weight")
     cells = [dict(zip((*names, "n"), (*cell, n), strict=True)) for cell, n in sorted(changes.items()) if n]
-    _add(connection, label_counts, cells)
+    _add_counts(connection, label_counts, cells)
     sums: Counter[tuple[Any, ...]] = Counter()
     for (model, version, minute, *rest), n in changes.items():
-        for span in rollups.ROLLED:
-            sums[model, version, span, rollups.start_of(minute, span), *rest] += n
+        for span in rollups.ROLLUP_SPANS:
+            sums[model, version, span, rollups.span_start(minute, span), *rest] += n
     wider = (*names[:2], "span", *names[2:], "n")
-    _add(connection, label_sums, [dict(zip(wider, (*cell, n), strict=True)) for cell, n in sorted(sums.items()) if n])
+    _add_counts(
+        connection,
+        label_count_rollups,
+        [dict(zip(wider, (*cell, n), strict=True)) for cell, n in sorted(sums.items()) if n],
+    )
 
 
-def _add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+def _add_counts(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
         statement = insert_into(connection, table)
         added = {"n": table.c.n + statement.excluded.n}
         connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added), rows)
 
 
-def newest(
+def latest_label_time(
     connection: Connection, model_name: str, version: int, sources: Collection[str], tags: Mapping[str, str] = NO_TAGS
 ) -> datetime | None:
     """When the last truth became known that may estimate, of these sources and tags; None before the first.
 
     Tags are looked for among the newest labels of each source only.
     """
-    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version) & (judged.c.weight > 0)
+    mine = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version) & (outcomes.c.weight > 0)
     known: list[tuple[int, datetime]] = []
     for source in sorted(sources):
-        latest = select(judged.c.seq, judged.c.known_at, judged.c.tags).where(mine, judged.c.source == source)
-        found = latest.order_by(judged.c.seq.desc()).limit(NEWEST if tags else 1).subquery().c
-        query = select(found.seq, found.known_at).where(*with_tags(tags, found.tags)).order_by(found.seq.desc())
+        latest = select(outcomes.c.seq, outcomes.c.known_at, outcomes.c.tags).where(mine, outcomes.c.source == source)
+        found = latest.order_by(outcomes.c.seq.desc()).limit(MAX_ROWS if tags else 1).subquery().c
+        query = select(found.seq, found.known_at).where(*tag_conditions(tags, found.tags)).order_by(found.seq.desc())
         known += [(row.seq, row.known_at) for row in connection.execute(query.limit(1))]
     return max(known)[1] if known else None
 
 
-def cursor_at(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
+def cursor_before(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
     """A number up to which no label lies on an answer that a version gave since a moment."""
-    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
-    first: int | None = connection.scalar(select(func.min(judged.c.seq)).where(mine, judged.c.at >= moment))
+    mine = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version)
+    first: int | None = connection.scalar(select(func.min(outcomes.c.seq)).where(mine, outcomes.c.at >= moment))
     if first is not None:
         return first - 1
-    return connection.scalar(select(func.max(judged.c.seq)).where(mine)) or 0
+    return connection.scalar(select(func.max(outcomes.c.seq)).where(mine)) or 0
 
 
-def newest_number(connection: Connection, model_name: str) -> int:
+def last_sequence(connection: Connection, model_name: str) -> int:
     """The newest number that a label of a model has got, of whichever version; 0 before the first."""
-    return connection.scalar(select(counters.c.value).where(counters.c.name == f"judged:{model_name}")) or 0
+    return (
+        connection.scalar(select(sequence_counters.c.value).where(sequence_counters.c.name == f"judged:{model_name}"))
+        or 0
+    )
 
 
-def since(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
+def outcomes_after(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Outcome]:
     """The next rows of a version after a number, in order, at most `limit`."""
-    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
-    query = select(judged).where(mine, judged.c.seq > cursor).order_by(judged.c.seq).limit(limit)
-    return [_judged(row) for row in connection.execute(query).mappings()]
+    mine = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version)
+    query = select(outcomes).where(mine, outcomes.c.seq > cursor).order_by(outcomes.c.seq).limit(limit)
+    return [_outcome_from_row(row) for row in connection.execute(query).mappings()]
 
 
-def up_to(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Judged]:
+def outcomes_up_to(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Outcome]:
     """The last rows of a version up to a number, in order, at most `limit`."""
-    mine = (judged.c.model_name == model_name) & (judged.c.model_version == version)
-    query = select(judged).where(mine, judged.c.seq <= cursor).order_by(judged.c.seq.desc()).limit(limit)
-    return [_judged(row) for row in connection.execute(query).mappings()][::-1]
+    mine = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version)
+    query = select(outcomes).where(mine, outcomes.c.seq <= cursor).order_by(outcomes.c.seq.desc()).limit(limit)
+    return [_outcome_from_row(row) for row in connection.execute(query).mappings()][::-1]
 
 
-def errors_since(
+def count_errors_since(
     connection: Connection, model_name: str, version: int, since: datetime, known_by: datetime | None = None
 ) -> tuple[int, int]:
     """Labelled answers given since a moment that a gate may judge by, and how many of them are wrong."""
-    query = select(func.count(), func.count().filter(judged.c.label != judged.c.truth)).where(
-        judged.c.model_name == model_name,
-        judged.c.model_version == version,
-        judged.c.at >= since,
-        judged.c.source.in_(ESTIMATING),
-        judged.c.known_at <= known_by if known_by is not None else judged.c.known_at.is_not(None),
+    query = select(func.count(), func.count().filter(outcomes.c.label != outcomes.c.truth)).where(
+        outcomes.c.model_name == model_name,
+        outcomes.c.model_version == version,
+        outcomes.c.at >= since,
+        outcomes.c.source.in_(ESTIMATION_SOURCES),
+        outcomes.c.known_at <= known_by if known_by is not None else outcomes.c.known_at.is_not(None),
     )
     row = connection.execute(query).one()
     return int(row[0]), int(row[1])
 
 
-def all_labels(connection: Connection, model_name: str) -> int:
+def count_labelled(connection: Connection, model_name: str) -> int:
     """How many answers of a model have a truth."""
-    query = select(func.count()).select_from(judged).where(judged.c.model_name == model_name)
+    query = select(func.count()).select_from(outcomes).where(outcomes.c.model_name == model_name)
     return connection.scalar(query) or 0
 
 
-def _judged(row: RowMapping) -> Judged:
-    return Judged(
+def _outcome_from_row(row: RowMapping) -> Outcome:
+    return Outcome(
         seq=row["seq"],
         prediction_id=row["prediction_id"],
         at=row["at"],
@@ -254,7 +261,7 @@ def _judged(row: RowMapping) -> Judged:
         label=row["label"],
         truth=row["truth"],
         source=row["source"],
-        numbers=_numbers(row["seen"]),
+        source_sequence=_source_sequences(row["seen"]),
         confidence=row["confidence"],
         weight=row["weight"],
         share=row["share"],
@@ -262,12 +269,12 @@ def _judged(row: RowMapping) -> Judged:
     )
 
 
-def _numbers(seen: str) -> dict[str, int]:
+def _source_sequences(seen: str) -> dict[str, int]:
     """The number of each source in "delayed:10 audit:11"."""
     return {source: int(number) for source, _, number in (each.partition(":") for each in seen.split())}
 
 
-def inside(
+def newest_outcomes(
     connection: Connection,
     model_name: str,
     version: int,
@@ -275,14 +282,14 @@ def inside(
     end: datetime,
     sources: Collection[str],
     tags: Mapping[str, str] = NO_TAGS,
-    limit: int = NEWEST,
-) -> list[Judged]:
+    limit: int = MAX_ROWS,
+) -> list[Outcome]:
     """The newest `limit` answers given in [start, end) with these tags whose label may estimate, newest first."""
-    query = _newest_inside(model_name, version, start, end, sources, tags, limit)
-    return [_judged(row) for row in connection.execute(query).mappings()]
+    query = _newest_outcomes_query(model_name, version, start, end, sources, tags, limit)
+    return [_outcome_from_row(row) for row in connection.execute(query).mappings()]
 
 
-def counted_inside(
+def newest_label_counts(
     connection: Connection,
     model_name: str,
     version: int,
@@ -290,12 +297,12 @@ def counted_inside(
     end: datetime,
     sources: Collection[str],
     tags: Mapping[str, str] = NO_TAGS,
-    by: str | None = None,
-    limit: int = NEWEST,
+    tag: str | None = None,
+    limit: int = MAX_ROWS,
 ) -> dict[str, tuple[LabelCount, ...]]:
     """The same answers counted, by what they have in a tag; under "" those without it, or all where none is asked."""
-    newest = _newest_inside(model_name, version, start, end, sources, tags, limit).subquery()
-    group = literal("") if by is None else func.coalesce(newest.c.tags[by].as_string(), "")
+    newest = _newest_outcomes_query(model_name, version, start, end, sources, tags, limit).subquery()
+    group = literal("") if tag is None else func.coalesce(newest.c.tags[tag].as_string(), "")
     cells = (newest.c.source, newest.c.truth, newest.c.label, newest.c.weight)
     named = select(group.label("group"), *cells).subquery()
     columns = [named.c[name] for name in ("group", "source", "truth", "label", "weight")]
@@ -306,7 +313,7 @@ def counted_inside(
     return {name: tuple(cells) for name, cells in found.items()}
 
 
-def _newest_inside(
+def _newest_outcomes_query(
     model_name: str,
     version: int,
     start: datetime,
@@ -316,30 +323,32 @@ def _newest_inside(
     limit: int,
 ) -> Select[Any]:
     return (
-        select(judged)
+        select(outcomes)
         .where(
-            judged.c.model_name == model_name,
-            judged.c.model_version == version,
-            judged.c.at >= start,
-            judged.c.at < end,
-            judged.c.source.in_(sources),
-            judged.c.weight > 0,
-            *with_tags(tags),
+            outcomes.c.model_name == model_name,
+            outcomes.c.model_version == version,
+            outcomes.c.at >= start,
+            outcomes.c.at < end,
+            outcomes.c.source.in_(sources),
+            outcomes.c.weight > 0,
+            *tag_conditions(tags),
         )
-        .order_by(judged.c.at.desc(), judged.c.prediction_id.desc())
+        .order_by(outcomes.c.at.desc(), outcomes.c.prediction_id.desc())
         .limit(limit)
     )
 
 
-def with_tags(tags: Mapping[str, str], column: ColumnElement[Any] = judged.c.tags) -> list[ColumnElement[bool]]:
+def tag_conditions(tags: Mapping[str, str], column: ColumnElement[Any] = outcomes.c.tags) -> list[ColumnElement[bool]]:
     """The conditions that an answer was sent with all of these tags."""
     return [column[name].as_string() == text for name, text in sorted(tags.items())]
 
 
-def counted(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> list[LabelCount]:
+def window_label_counts(
+    connection: Connection, model_name: str, version: int, start: datetime, end: datetime
+) -> list[LabelCount]:
     """The labelled answers given in [start, end), counted; both ends count in whole minutes."""
-    names, limits = ("source", "truth", "label", "weight"), (minute_of(start), minute_of(end) + 1)
-    cells = rollups.stretch(label_counts, label_sums, model_name, version, limits, (*names, "n")).c
+    names, limits = ("source", "truth", "label", "weight"), (minute_index(start), minute_index(end) + 1)
+    cells = rollups.rollup_query(label_counts, label_count_rollups, model_name, version, limits, (*names, "n")).c
     keys = [cells[name] for name in names]
     query = select(*keys, func.sum(cells.n).label("n")).group_by(*keys).order_by(*keys)
     return [LabelCount(**row._mapping) for row in connection.execute(query) if row.n]

@@ -12,42 +12,42 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select
 
-from mlplatform.clock import EPOCH, new_id
-from mlplatform.feedback.label_records import Label
+from mlplatform.clock import EPOCH, uuid7
+from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.feedback import waiting_labels
+from mlplatform.store.tables.feedback import pending_label_rows
 
-LONGEST: Final = timedelta(days=30)
+MAX_WAIT: Final = timedelta(days=30)
 """So long a label waits for its prediction; after that it is given up."""
-SKEW: Final = timedelta(minutes=5)
-TIME_ORDERED: Final = 7
-FROM_A_KEY: Final = 8
-LOOKED_AT: Final = 20_000
+CLOCK_SKEW: Final = timedelta(minutes=5)
+UUID_TIME_ORDERED: Final = 7
+UUID_FROM_KEY: Final = 8
+REQUEST_ID_SCAN_LIMIT: Final = 20_000
 """Among so many of the newest answers the id of a request is looked for."""
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingLabel:
     """A label with the id of the row it waits in."""
 
     id: str
-    label: Label
+    label: SubmittedLabel
 
 
-def may_arrive(prediction_id: str, now: datetime) -> bool:
+def may_be_recorded_later(prediction_id: str, now: datetime) -> bool:
     """Whether an id may be that of an answer given lately; one that follows from a key does not say when."""
-    found = _uuid(prediction_id)
-    if found is None or found.version not in (TIME_ORDERED, FROM_A_KEY):
+    found = _parse_uuid(prediction_id)
+    if found is None or found.version not in (UUID_TIME_ORDERED, UUID_FROM_KEY):
         return False
-    made = made_at(prediction_id)
-    return made is None or now - LONGEST <= made <= now + SKEW
+    made = creation_time(prediction_id)
+    return made is None or now - MAX_WAIT <= made <= now + CLOCK_SKEW
 
 
-def made_at(prediction_id: str) -> datetime | None:
+def creation_time(prediction_id: str) -> datetime | None:
     """The moment in the id of an answer; None where it says none."""
-    found = _uuid(prediction_id)
-    if found is None or found.version != TIME_ORDERED:
+    found = _parse_uuid(prediction_id)
+    if found is None or found.version != UUID_TIME_ORDERED:
         return None
     try:
         return EPOCH + timedelta(milliseconds=found.int >> 80)
@@ -55,7 +55,7 @@ def made_at(prediction_id: str) -> datetime | None:
         return datetime.max.replace(tzinfo=EPOCH.tzinfo)
 
 
-def _uuid(text: str) -> UUID | None:
+def _parse_uuid(text: str) -> UUID | None:
     """The UUID that this is written as; None for any other writing."""
     try:
         found = UUID(text)
@@ -64,64 +64,68 @@ def _uuid(text: str) -> UUID | None:
     return found if str(found) == text else None
 
 
-def of_requests(connection: Connection, model_name: str, ids: Collection[str]) -> set[str]:
+def find_request_ids(connection: Connection, model_name: str, ids: Collection[str]) -> set[str]:
     """Those of the ids that clients gave to whole requests, as far as the newest answers show it."""
     newest = (
         select(predictions.c.request_id)
         .where(predictions.c.model_name == model_name)
         .order_by(predictions.c.model_version.desc(), predictions.c.at.desc())
-        .limit(LOOKED_AT)
+        .limit(REQUEST_ID_SCAN_LIMIT)
         .subquery()
     )
     wanted = select(newest.c.request_id).where(newest.c.request_id.in_(sorted(ids))).distinct()
     return set(connection.scalars(wanted)) if ids else set()
 
 
-def keep(connection: Connection, labels: Sequence[Label], received_at: datetime) -> list[str]:
+def add_pending(connection: Connection, labels: Sequence[SubmittedLabel], received_at: datetime) -> list[str]:
     """Let labels wait; the same one again changes nothing. Returns the ids they are kept under."""
-    made = [new_id() for _ in labels]
+    made = [uuid7() for _ in labels]
     rows = [{"id": key, "received_at": received_at, **asdict(label)} for key, label in zip(made, labels, strict=True)]
-    insert_new(connection, waiting_labels, rows)
+    insert_new(connection, pending_label_rows, rows)
     return made
 
 
-def arrived(connection: Connection, model_name: str, limit: int) -> list[Waiting]:
+def list_matched(connection: Connection, model_name: str, limit: int) -> list[PendingLabel]:
     """Labels whose prediction is there now and is this model's, in the order they came."""
     query = (
-        select(waiting_labels)
-        .join(predictions, predictions.c.id == waiting_labels.c.prediction_id)
+        select(pending_label_rows)
+        .join(predictions, predictions.c.id == pending_label_rows.c.prediction_id)
         .where(predictions.c.model_name == model_name)
-        .order_by(waiting_labels.c.received_at, waiting_labels.c.id)
+        .order_by(pending_label_rows.c.received_at, pending_label_rows.c.id)
         .limit(limit)
     )
     return [
-        Waiting(row.id, Label(row.prediction_id, row.label, row.source, row.reviewer, row.at, row.key, row.feed))
+        PendingLabel(
+            row.id, SubmittedLabel(row.prediction_id, row.label, row.source, row.reviewer, row.at, row.key, row.feed)
+        )
         for row in connection.execute(query)
     ]
 
 
-def remove(connection: Connection, ids: Collection[str]) -> int:
+def delete_pending(connection: Connection, ids: Collection[str]) -> int:
     """Forget labels that were taken or given up; returns how many were there."""
-    return connection.execute(delete(waiting_labels).where(waiting_labels.c.id.in_(ids))).rowcount
+    return connection.execute(delete(pending_label_rows).where(pending_label_rows.c.id.in_(ids))).rowcount
 
 
-def give_up(connection: Connection, now: datetime) -> int:
+def delete_expired(connection: Connection, now: datetime) -> int:
     """Forget labels that waited too long; returns how many."""
-    return connection.execute(delete(waiting_labels).where(waiting_labels.c.received_at < now - LONGEST)).rowcount
+    return connection.execute(
+        delete(pending_label_rows).where(pending_label_rows.c.received_at < now - MAX_WAIT)
+    ).rowcount
 
 
-def overdue(connection: Connection, now: datetime) -> bool:
+def has_expired(connection: Connection, now: datetime) -> bool:
     """Whether a label waited too long."""
-    query = select(waiting_labels.c.id).where(waiting_labels.c.received_at < now - LONGEST).limit(1)
+    query = select(pending_label_rows.c.id).where(pending_label_rows.c.received_at < now - MAX_WAIT).limit(1)
     return connection.scalar(query) is not None
 
 
-def count(connection: Connection) -> int:
+def count_pending(connection: Connection) -> int:
     """How many labels wait."""
-    return connection.scalar(select(func.count()).select_from(waiting_labels)) or 0
+    return connection.scalar(select(func.count()).select_from(pending_label_rows)) or 0
 
 
-def oldest(connection: Connection) -> datetime | None:
+def oldest_received_at(connection: Connection) -> datetime | None:
     """Since when the oldest waits."""
-    found: datetime | None = connection.scalar(select(func.min(waiting_labels.c.received_at)))
+    found: datetime | None = connection.scalar(select(func.min(pending_label_rows.c.received_at)))
     return found

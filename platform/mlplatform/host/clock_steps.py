@@ -9,61 +9,65 @@ from typing import Final
 
 from mlplatform.clock import EPOCH
 
-LEAST: Final = timedelta(seconds=2)
+MIN_STEP: Final = timedelta(seconds=2)
 """What differs less is drift, which is followed."""
-TOLD_FOR: Final = timedelta(hours=1)
+REPORT_PERIOD: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Step:
+class ClockStep:
     """The wall clock was set by so much, back where it is negative; `moment` is on the clock that goes forward."""
 
-    by: timedelta
-    moment: float
+    offset: timedelta
+    monotonic_at: float
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """For people."""
-        seconds = self.by.total_seconds()
+        seconds = self.offset.total_seconds()
         return f"the clock was set {'back' if seconds < 0 else 'forward'} by {abs(seconds):.0f} s"
 
 
 @dataclass
-class ClockSteps:
+class ClockStepDetector:
     """Compares both clocks; safe to share between threads."""
 
-    wall: Callable[[], float] = time.time
-    forward: Callable[[], float] = time.monotonic
-    last: Step | None = None
-    _apart: float = field(init=False)
+    wall_clock: Callable[[], float] = time.time
+    monotonic_clock: Callable[[], float] = time.monotonic
+    last_step: ClockStep | None = None
+    _offset: float = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._apart = self.wall() - self.forward()
+        self._offset = self.wall_clock() - self.monotonic_clock()
 
-    def look(self) -> Step | None:
+    def poll(self) -> ClockStep | None:
         """The step since the last look, if there was one."""
         with self._lock:
-            forward = self.forward()
-            by = timedelta(seconds=self.wall() - forward - self._apart)
-            self._apart += by.total_seconds()
-            if abs(by) < LEAST:
+            forward = self.monotonic_clock()
+            by = timedelta(seconds=self.wall_clock() - forward - self._offset)
+            self._offset += by.total_seconds()
+            if abs(by) < MIN_STEP:
                 return None
-            self.last = Step(by, forward)
-            return self.last
+            self.last_step = ClockStep(by, forward)
+            return self.last_step
 
-    def within(self, seconds: float) -> bool:
+    def stepped_within(self, seconds: float) -> bool:
         """Whether there was a step in the last so many seconds, or is one that was not looked at yet."""
         with self._lock:
-            forward, last = self.forward(), self.last
-            pending = timedelta(seconds=abs(self.wall() - forward - self._apart)) >= LEAST
-        return pending or (last is not None and forward - last.moment < seconds)
+            forward, last = self.monotonic_clock(), self.last_step
+            pending = timedelta(seconds=abs(self.wall_clock() - forward - self._offset)) >= MIN_STEP
+        return pending or (last is not None and forward - last.monotonic_at < seconds)
 
     @property
-    def told(self) -> str | None:
+    def last_step_text(self) -> str | None:
         """The last step in words, for an hour."""
-        last = self.last
-        return last.words if last is not None and self.forward() - last.moment < TOLD_FOR.total_seconds() else None
+        last = self.last_step
+        return (
+            last.text
+            if last is not None and self.monotonic_clock() - last.monotonic_at < REPORT_PERIOD.total_seconds()
+            else None
+        )
 
 
 def due_slot(slot: datetime, now: datetime, every: timedelta, newest: tuple[datetime, datetime] | None) -> datetime:
@@ -80,6 +84,6 @@ def due_slot(slot: datetime, now: datetime, every: timedelta, newest: tuple[date
     return used + every if ahead or waited else used
 
 
-def slot_of(now: datetime, every: timedelta) -> datetime:
+def slot_at(now: datetime, every: timedelta) -> datetime:
     """The schedule slot a moment belongs to: multiples of the interval since 1970, alike for all watchers."""
     return EPOCH + ((now - EPOCH) // every) * every

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.host.control_characters import escape_parts, steering_texts
+from mlplatform.host.control_characters import escape_parts, texts_with_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,9 +34,9 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def say(value: object, text: str, as_json: bool) -> None:
+def echo(value: object, text: str, as_json: bool) -> None:
     """The value as JSON, or a sentence. What stands in the value stays on one line of the text."""
     if as_json:
         print_json(value)
     else:
-        console().print(escape_parts(text, steering_texts(value)), markup=False)
+        console().print(escape_parts(text, texts_with_controls(value)), markup=False)

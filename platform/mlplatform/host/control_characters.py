@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 from unicodedata import category
 
-_STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_CONTROL_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Controls of both sets and DEL, format characters (directions, no width), halves of pairs, separators of lines."""
-_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def escape_controls(text: str, keep: str = "") -> str:
@@ -18,7 +18,9 @@ def escape_controls(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character in keep or category(character) not in _STEERING else _written(character)
+        character
+        if character in keep or category(character) not in _CONTROL_CATEGORIES
+        else _escape_sequence(character)
         for character in text
     )
 
@@ -41,22 +43,22 @@ def escape_parts(text: str, parts: Sequence[str]) -> str:
     return escape_lines(text)
 
 
-def steering_texts(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
+def texts_with_controls(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
     """The texts anywhere in a value that hold characters which steer."""
     match value:
         case str():
             return [value] if escape_controls(value) != value else []
         case dict():
-            return [text for pair in value.items() for each in pair for text in steering_texts(each)]
+            return [text for pair in value.items() for each in pair for text in texts_with_controls(each)]
         case list() | tuple():
-            return [text for each in value for text in steering_texts(each)]
+            return [text for each in value for text in texts_with_controls(each)]
         case _:
             return []
 
 
-def _written(character: str) -> str:
-    if character in _SHORT:
-        return _SHORT[character]
+def _escape_sequence(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
     number = ord(character)
     if number < 0x100:
         return f"\\x{number:02x}"

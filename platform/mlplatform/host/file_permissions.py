@@ -13,46 +13,46 @@ from typing import Final
 from mlplatform.errors import SettingsError
 from mlplatform.settings import Settings
 
-NAMES: Final = (
+PRIVATE_NAME_PREFIXES: Final = (
     "platform.db", "mlflow.db", "mlflow-auth", "search.db", "spool", "models", "artifacts", "reports", "report.html",
     "checkpoints", "logs", "demo", "audit-anchors", "audit.key",
 )  # fmt: skip
 """How names of what the platform keeps in its home begin."""
 
 
-def make_private(settings: Settings) -> None:
+def restrict_permissions(settings: Settings) -> None:
     """Let this process and its children create files for their user alone, and repair what an older version left."""
     os.umask(settings.umask_bits)
-    for path in open_to_others(settings):
-        repair(path, settings.umask_bits)
+    for path in accessible_to_others(settings):
+        remove_permissions(path, settings.umask_bits)
 
 
-def open_to_others(settings: Settings) -> Iterator[Path]:
+def accessible_to_others(settings: Settings) -> Iterator[Path]:
     """The home and what lies directly in it, as far as others may use it; within those it looks at nothing."""
     home = settings.home.resolve()
     try:
-        entries = sorted(path for path in home.iterdir() if path.name.startswith(NAMES))
+        entries = sorted(path for path in home.iterdir() if path.name.startswith(PRIVATE_NAME_PREFIXES))
     except OSError:
         return  # not there yet, or another user's
     for path in entries:
-        if _open(path, settings.umask_bits):
+        if _is_accessible(path, settings.umask_bits):
             yield path
-    if home not in (Path.cwd(), Path.home(), Path(home.anchor)) and _open(home, settings.umask_bits):
+    if home not in (Path.cwd(), Path.home(), Path(home.anchor)) and _is_accessible(home, settings.umask_bits):
         yield home
 
 
-def repair(path: Path, mask: int) -> None:
+def remove_permissions(path: Path, mask: int) -> None:
     """Take what the mask names from a file, or from a folder and all it holds, the folder itself last.
 
     What belongs to others or lies on a disk that is only read stays as it is; so does everything behind a link.
     """
     if path.is_symlink():
         return
-    if path.is_dir() and path.name.startswith(NAMES):
+    if path.is_dir() and path.name.startswith(PRIVATE_NAME_PREFIXES):
         for folder, names, files in os.walk(path, topdown=False):
             for name in (*files, *names):
-                _take(Path(folder, name), mask)
-    _take(path, mask)
+                _clear_mode_bits(Path(folder, name), mask)
+    _clear_mode_bits(path, mask)
 
 
 def check_spool_owner(settings: Settings) -> None:
@@ -75,7 +75,7 @@ def check_spool_owner(settings: Settings) -> None:
             )
 
 
-def _open(path: Path, mask: int) -> bool:
+def _is_accessible(path: Path, mask: int) -> bool:
     try:
         found = path.lstat()
     except OSError:
@@ -84,7 +84,7 @@ def _open(path: Path, mask: int) -> bool:
     return bool(found.st_mode & mask) and not sticky and not stat.S_ISLNK(found.st_mode)
 
 
-def _take(path: Path, mask: int) -> None:
+def _clear_mode_bits(path: Path, mask: int) -> None:
     try:
         mode = path.lstat().st_mode
         if mode & mask and not stat.S_ISLNK(mode):

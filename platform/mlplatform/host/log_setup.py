@@ -12,14 +12,14 @@ from mlplatform.host.control_characters import escape_controls, indent_further_l
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
-class SafeRecord(logging.LogRecord):
+class SafeLogRecord(logging.LogRecord):
     """A record with its message on one line; a traceback keeps its lines, indented under the first."""
 
     def __init__(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - as logging makes them
         super().__init__(*args, **more)
         self.name = escape_controls(self.name)
         if self.exc_info and self.exc_info[0] is not None:
-            self.exc_text = safe_traceback(*self.exc_info)
+            self.exc_text = format_traceback_safely(*self.exc_info)
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         return escape_controls(super().getMessage())
@@ -27,11 +27,13 @@ class SafeRecord(logging.LogRecord):
 
 def set_up_logging(level: str) -> None:
     """Let every record of this process be a safe one, and write those of a level to stderr."""
-    logging.setLogRecordFactory(SafeRecord)
+    logging.setLogRecordFactory(SafeLogRecord)
     logging.basicConfig(level=level.upper(), format=FORMAT)
 
 
-def safe_traceback(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
+def format_traceback_safely(
+    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> str:
     """A traceback whose further lines are indented, so that no text inside it is taken for a line of the log."""
     return indent_further_lines("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
 
@@ -41,6 +43,6 @@ def print_tracebacks_safely() -> None:
 
     def thread_ended(args: threading.ExceptHookArgs) -> None:
         if args.exc_type is not SystemExit:
-            sys.stderr.write(safe_traceback(args.exc_type, args.exc_value, args.exc_traceback) + "\n")
+            sys.stderr.write(format_traceback_safely(args.exc_type, args.exc_value, args.exc_traceback) + "\n")
 
     threading.excepthook = thread_ended

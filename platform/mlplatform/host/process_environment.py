@@ -11,7 +11,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 
-def _is_known(number: int) -> bool:
+def _user_exists(number: int) -> bool:
     try:
         pwd.getpwuid(number)
     except KeyError:
@@ -19,7 +19,7 @@ def _is_known(number: int) -> bool:
     return True
 
 
-def _writable_temporary_folder() -> bool:
+def _has_temporary_folder() -> bool:
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -27,15 +27,15 @@ def _writable_temporary_folder() -> bool:
     return True
 
 
-def provide(
+def fill_environment(
     environ: MutableMapping[str, str],
     folder: Path,
     *,
-    is_known: Callable[[], bool] = lambda: _is_known(os.getuid()),
-    has_temporary_folder: Callable[[], bool] = _writable_temporary_folder,
+    user_exists: Callable[[], bool] = lambda: _user_exists(os.getuid()),
+    has_temporary_folder: Callable[[], bool] = _has_temporary_folder,
 ) -> None:
     """Name what is missing, for this process and its children; what is there stays. `folder` is the platform's own."""
-    if not is_known():
+    if not user_exists():
         environ["HOME"] = environ.get("HOME") or str(folder)
         environ["USER"] = environ.get("USER") or f"uid-{os.getuid()}"
     home = environ.get("HOME")

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 
 from mlplatform.errors import ProcessError
-from mlplatform.network.deadline import DeadlineError, within
-from mlplatform.network.proxies import local_client
+from mlplatform.network.deadline import DeadlineError, run_with_deadline
+from mlplatform.network.proxies import create_http_client
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
@@ -27,7 +27,7 @@ PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Child:
+class ManagedProcess:
     """One started process and where its output goes."""
 
     name: str
@@ -35,7 +35,7 @@ class Child:
     log: Path
 
     @property
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         """Whether it runs."""
         return self.process.poll() is None
 
@@ -45,7 +45,7 @@ class Child:
 
 
 @dataclass
-class Fleet:
+class ProcessGroup:
     """Starts children in `cwd`, their output in `<logs>/<name>.log`; a context manager that stops them all.
 
     On Linux a child also ends when this process dies without a word (kill -9).
@@ -53,10 +53,10 @@ class Fleet:
 
     logs: Path
     cwd: Path | None = None
-    children: list[Child] = field(default_factory=list)
+    processes: list[ManagedProcess] = field(default_factory=list)
     stop_seconds: float = STOP_SECONDS
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
         """Start one child in a process group of its own."""
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
@@ -71,40 +71,40 @@ class Fleet:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-        child = Child(name, process, log)
-        self.children.append(child)
+        child = ManagedProcess(name, process, log)
+        self.processes.append(child)
         return child
 
-    def wait_healthy(self, child: Child, probe: Callable[[], bool], seconds: float) -> float:
+    def wait_healthy(self, process: ManagedProcess, probe: Callable[[], bool], seconds: float) -> float:
         """Wait until the probe says yes; returns the seconds it took. Raises ProcessError with the log's end."""
         begun = time.monotonic()
         while time.monotonic() - begun < seconds:
-            if not child.alive:
+            if not process.is_running:
                 raise ProcessError(
-                    f"{child.name} ended with code {child.process.returncode}; its last words:\n{child.tail()}"
+                    f"{process.name} ended with code {process.process.returncode}; its last words:\n{process.tail()}"
                 )
             if probe():
                 return time.monotonic() - begun
             time.sleep(0.1)
-        raise ProcessError(f"{child.name} was not healthy within {seconds:g} s; its last words:\n{child.tail()}")
+        raise ProcessError(f"{process.name} was not healthy within {seconds:g} s; its last words:\n{process.tail()}")
 
-    def dead(self) -> Child | None:
+    def find_exited(self) -> ManagedProcess | None:
         """A child that ended by itself, if any."""
-        return next((child for child in self.children if not child.alive), None)
+        return next((child for child in self.processes if not child.is_running), None)
 
     def stop(self) -> None:
         """Ask all to end, newest first, and make sure of it."""
-        for child in reversed(self.children):
+        for child in reversed(self.processes):
             _signal_group(child, signal.SIGTERM)
         deadline = time.monotonic() + self.stop_seconds
-        for child in reversed(self.children):
+        for child in reversed(self.processes):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.1, deadline - time.monotonic()))
             _signal_group(child, signal.SIGKILL)
             child.process.wait()
-        self.children.clear()
+        self.processes.clear()
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "ProcessGroup":
         return self
 
     def __exit__(self, *_exit: object) -> None:
@@ -112,7 +112,7 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """Let SIGTERM, SIGHUP and SIGINT end this process as Ctrl-C does, so that `finally` and context managers run.
 
     SIGINT too: a shell starts background jobs with it ignored.
@@ -129,7 +129,7 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_anyway(seconds: float) -> None:
+def exit_after(seconds: float) -> None:
     """End this process after so many seconds, whatever still hangs in it; what is under way is done again by others."""
 
     def end() -> None:
@@ -148,25 +148,25 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-def answers(url: str) -> Callable[[], bool]:
+def http_ok(url: str) -> Callable[[], bool]:
     """A probe: the address answers with success, its headers within PROBE_SECONDS; its body is not read."""
 
     def ask() -> bool:
-        with local_client(url, PROBE_SECONDS) as client, client.stream("GET", url) as response:
+        with create_http_client(url, PROBE_SECONDS) as client, client.stream("GET", url) as response:
             return response.is_success
 
     def probe() -> bool:
         try:
-            return within(PROBE_SECONDS, ask, "probe")
+            return run_with_deadline(PROBE_SECONDS, ask, "probe")
         except (httpx.HTTPError, DeadlineError):
             return False
 
     return probe
 
 
-def _signal_group(child: Child, number: signal.Signals) -> None:
+def _signal_group(managed: ManagedProcess, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.process.pid, number)
+        os.killpg(managed.process.pid, number)
 
 
 def _die_with_parent() -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import MutableMapping
 
-from pipelines.engines.onnxruntime_import import leave_untracked as leave_runtime_untracked
+from pipelines.engines.onnxruntime_import import disable_telemetry as leave_runtime_untracked
 from registry.mlflow_server import quiet_environment
 
 
-def leave_untracked(environ: MutableMapping[str, str]) -> None:
+def disable_telemetry(environ: MutableMapping[str, str]) -> None:
     """Set what keeps libraries silent, for this process and its children, before any is imported that reads it.
 
     A value that somebody gave stays; an empty one is none.

@@ -13,12 +13,12 @@ from mlplatform.store import tasks
 from monitors.alerts import Alert
 from monitors.decisions.finding import Finding
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.label_audit import batch
+from monitors.statistics.label_audit import select_batch
 
-AUDIT_BATCH = 50
+LABEL_AUDIT_SIZE = 50
 
 
-def act(
+def start_action(
     connection: Connection, classes: Sequence[str], rule: Rule, alert: Alert, finding: Finding, now: datetime
 ) -> str | None:
     """Start the rule's action inside the alert's transaction; returns the id of what was started."""
@@ -39,7 +39,7 @@ def act(
             details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
             started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
         case "label-audit":
-            details = {"class": alert.key, "predictions": _batch(connection, classes, alert)}
+            details = {"class": alert.key, "predictions": _label_audit_items(connection, classes, alert)}
             started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
         case "none":
             return None
@@ -47,16 +47,16 @@ def act(
             assert_never(rule.action)
     if started is None:
         return None  # the alert had opened its task before
-    audit_entries.note(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
+    audit_entries.append(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
     return started
 
 
-def _batch(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
+def _label_audit_items(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
     """What people shall look at about the alert's class, and why; labels in doubt are named with their id."""
-    labelled = label_issue_candidates.labelled(connection, alert.model, alert.version)
-    unlabelled = label_issue_candidates.unlabelled(connection, alert.model, alert.version)
+    labelled = label_issue_candidates.labelled_predictions(connection, alert.model, alert.version)
+    unlabelled = label_issue_candidates.unlabelled_predictions(connection, alert.model, alert.version)
     return [
-        {"id": each.prediction_id, "doubt": round(each.doubt, 4), "why": each.why}
+        {"id": each.prediction_id, "doubt": round(each.score, 4), "why": each.reason}
         | ({} if each.feedback_id is None else {"feedback": [each.feedback_id]})
-        for each in batch(labelled, unlabelled, classes, alert.key, AUDIT_BATCH)
+        for each in select_batch(labelled, unlabelled, classes, alert.key, LABEL_AUDIT_SIZE)
     ]

@@ -13,7 +13,7 @@ from typing import Final
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_RESERVED_4: Final = tuple(
+_RESERVED_IPV4: Final = tuple(
     IPv4Network(text)
     for text in (
         "0.0.0.0/8",  # this network
@@ -34,8 +34,8 @@ _RESERVED_4: Final = tuple(
         "168.63.129.16/32",  # public by its number: Azure answers its machines there
     )
 )
-_GLOBAL_6: Final = IPv6Network("2000::/3")
-_RESERVED_6: Final = tuple(
+_GLOBAL_IPV6: Final = IPv6Network("2000::/3")
+_RESERVED_IPV6: Final = tuple(
     IPv6Network(text)
     for text in (
         "2001::/23",  # protocols: benchmarks, ORCHID, drones, Teredo (judged by what it embeds)
@@ -43,11 +43,11 @@ _RESERVED_6: Final = tuple(
         "3fff::/20",  # documentation
     )
 )
-_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+_NAT64_NETWORK: Final = IPv6Network("64:ff9b::/96")
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
-def address_of(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """The address written so, a zone left out; None for anything else, such as a name."""
     try:
         return ip_address(text.partition("%")[0])
@@ -55,27 +55,27 @@ def address_of(text: str) -> Address | None:
         return None
 
 
-def embedded(address: Address) -> tuple[IPv4Address, ...]:
+def embedded_ipv4(address: Address) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses that packets to an IPv6 address reach in the end: mapped, NAT64, 6to4, Teredo."""
-    return tuple(_embedded(address)) if isinstance(address, IPv6Address) else ()
+    return tuple(_iter_embedded_ipv4(address)) if isinstance(address, IPv6Address) else ()
 
 
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet reaches the same machine at this address."""
     if isinstance(address, IPv4Address):
-        return not any(address in network for network in _RESERVED_4)
-    if any(not is_public(each) for each in (*embedded(address), *_of_tunnel(address))):
+        return not any(address in network for network in _RESERVED_IPV4)
+    if any(not is_public(each) for each in (*embedded_ipv4(address), *_isatap_ipv4(address))):
         return False
-    if address.ipv4_mapped or address in _TRANSLATED or address.teredo:
+    if address.ipv4_mapped or address in _NAT64_NETWORK or address.teredo:
         return True
-    return address in _GLOBAL_6 and not any(address in network for network in _RESERVED_6)
+    return address in _GLOBAL_IPV6 and not any(address in network for network in _RESERVED_IPV6)
 
 
-def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
+def _iter_embedded_ipv4(address: IPv6Address) -> Iterator[IPv4Address]:
     number = int(address)
     if address.ipv4_mapped is not None:
         yield address.ipv4_mapped
-    if address in _TRANSLATED:
+    if address in _NAT64_NETWORK:
         yield IPv4Address(number & 0xFFFFFFFF)
     if address.sixtofour is not None:
         yield address.sixtofour
@@ -83,7 +83,7 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
         yield from address.teredo
 
 
-def _of_tunnel(address: IPv6Address) -> Iterator[IPv4Address]:
+def _isatap_ipv4(address: IPv6Address) -> Iterator[IPv4Address]:
     """The IPv4 host behind an ISATAP interface, in whatever network that is."""
     number = int(address)
     if number >> 32 & 0xFFFFFFFF in _ISATAP:

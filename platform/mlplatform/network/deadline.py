@@ -23,76 +23,76 @@ from mlplatform.errors import PlatformError
 T = TypeVar("T")
 UNWIND_SECONDS: Final = 1.0
 """How long work whose connections were cut may take to notice."""
-AGAIN_SECONDS: Final = 0.05
-NOWHERE: Final = bytes(16)
-_MARK: Final = "mlplatform_deadline"
+RETRY_SECONDS: Final = 0.05
+UNSPECIFIED_ADDRESS: Final = bytes(16)
+_THREAD_KEY: Final = "mlplatform_deadline"
 
 
 class DeadlineError(PlatformError, TimeoutError): ...
 
 
 @dataclass
-class Ties:
+class Cancellation:
     """What keeps a piece of work waiting: its connections, and what else is to be ended when its time is over."""
 
-    over: bool = False
-    _held: list[int] = field(default_factory=list)
-    _ends: list[Callable[[], object]] = field(default_factory=list)
+    is_cancelled: bool = False
+    _sockets: list[int] = field(default_factory=list)
+    _callbacks: list[Callable[[], object]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, connecting: socket.socket) -> None:
+    def add_socket(self, connecting: socket.socket) -> None:
         """Remember a socket by a handle of its own, which outlives a library's wrapping of it; none is let in late."""
         with self._lock:
-            if self.over:
+            if self.is_cancelled:
                 raise TimeoutError("the time of this work is over")
-            self._held.append(os.dup(connecting.fileno()))
+            self._sockets.append(os.dup(connecting.fileno()))
 
     @contextmanager
-    def ended_by(self, end: Callable[[], object]) -> Iterator[None]:
+    def on_cancel(self, end: Callable[[], object]) -> Iterator[None]:
         """Let something else be ended with the connections, while the block runs."""
         with self._lock:
-            if self.over:
+            if self.is_cancelled:
                 raise TimeoutError("the time of this work is over")
-            self._ends.append(end)
+            self._callbacks.append(end)
         try:
             yield
         finally:
             with self._lock:
-                self._ends.remove(end)
+                self._callbacks.remove(end)
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """Shut everything down: whoever waits for it goes on with an error."""
         with self._lock:
-            self.over = True
-            for end in self._ends:
+            self.is_cancelled = True
+            for end in self._callbacks:
                 end()
-            for handle in self._held:
+            for handle in self._sockets:
                 _disconnect(handle)
 
     def close(self) -> None:
         """Give the handles back; nothing can be noted any more."""
         with self._lock:
-            self.over = True
-            for handle in self._held:
+            self.is_cancelled = True
+            for handle in self._sockets:
                 os.close(handle)
-            self._held.clear()
+            self._sockets.clear()
 
 
-class Work(Generic[T]):
+class DeadlineTask(Generic[T]):
     """One call on a daemon thread of its own, which begins at once."""
 
     def __init__(self, job: Callable[[], T], name: str) -> None:
-        self._job, self._ties = job, Ties()
+        self._job, self._cancellation = job, Cancellation()
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether it still runs, perhaps left behind."""
         return not self._future.done()
 
-    def result(self, seconds: float | None, *, late: bool = False) -> T:
+    def result(self, seconds: float | None, *, accept_late: bool = False) -> T:
         """What it returned or raised; DeadlineError when that took longer than so many seconds.
 
         With `late`, what it returns once it was cut counts: for libraries that take no cut connection for an end.
@@ -100,44 +100,44 @@ class Work(Generic[T]):
         try:
             return self._future.result(seconds)
         except TimeoutError:
-            if not self.runs:  # it was the work's own
+            if not self.is_running:  # it was the work's own
                 raise
         end = time.monotonic() + UNWIND_SECONDS
-        while self.runs and time.monotonic() < end:
-            self.cut()
-            wait([self._future], AGAIN_SECONDS)
+        while self.is_running and time.monotonic() < end:
+            self.cancel()
+            wait([self._future], RETRY_SECONDS)
         try:
             found = self._future.result(0)
         except Exception as error:
             raise DeadlineError(f"no end within {seconds:g} s") from error
-        if not late:
+        if not accept_late:
             raise DeadlineError(f"no end within {seconds:g} s")
         return found
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End its time now."""
-        self._ties.cut()
+        self._cancellation.cancel()
 
     def _run(self) -> None:
-        _install()
-        vars(threading.current_thread())[_MARK] = self._ties
+        _install_audit_hook()
+        vars(threading.current_thread())[_THREAD_KEY] = self._cancellation
         try:
             self._future.set_result(self._job())
         except BaseException as error:  # noqa: BLE001 - whatever it was belongs to whoever asks for the result
             self._future.set_exception(error)
         finally:
-            self._ties.close()
+            self._cancellation.close()
 
 
-def within(seconds: float, job: Callable[[], T], name: str = "work") -> T:
+def run_with_deadline(seconds: float, job: Callable[[], T], name: str = "work") -> T:
     """What the job returns or raises; DeadlineError when it takes longer than so many seconds."""
-    return Work(job, name).result(seconds)
+    return DeadlineTask(job, name).result(seconds)
 
 
-def ties() -> Ties:
+def current_cancellation() -> Cancellation:
     """The ties of the work that this thread does; of none, where it does none."""
-    found = vars(threading.current_thread()).get(_MARK)
-    return found if isinstance(found, Ties) else Ties()
+    found = vars(threading.current_thread()).get(_THREAD_KEY)
+    return found if isinstance(found, Cancellation) else Cancellation()
 
 
 def _disconnect(handle: int) -> None:
@@ -149,23 +149,23 @@ def _disconnect(handle: int) -> None:
     with suppress(OSError), socket.socket(fileno=os.dup(handle)) as connected:
         connected.shutdown(socket.SHUT_RDWR)
     if sys.platform == "linux":
-        ctypes.CDLL(None).connect(handle, NOWHERE, len(NOWHERE))
+        ctypes.CDLL(None).connect(handle, UNSPECIFIED_ADDRESS, len(UNSPECIFIED_ADDRESS))
 
 
-_installing = threading.Lock()
+_install_lock = threading.Lock()
 _installed: list[bool] = []
 
 
-def _install() -> None:
+def _install_audit_hook() -> None:
     """Listen to this process's sockets, once: Python lets nobody stop listening."""
-    with _installing:
+    with _install_lock:
         if not _installed:
-            sys.addaudithook(_heard)
+            sys.addaudithook(_audit_hook)
             _installed.append(True)
 
 
-def _heard(event: str, args: tuple[Any, ...]) -> None:
+def _audit_hook(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.connect":
-        found = vars(threading.current_thread()).get(_MARK)
+        found = vars(threading.current_thread()).get(_THREAD_KEY)
         if found is not None:
             found.note(args[0])

@@ -15,51 +15,51 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from mlplatform.errors import SettingsError
-from mlplatform.network.addresses import Network, address_of, embedded, is_public
+from mlplatform.network.addresses import Network, embedded_ipv4, is_public, parse_address
 
-_MARK: Final = "mlplatform_outward"
+_THREAD_KEY: Final = "mlplatform_outward"
 _EVENTS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 
-class RefusedError(PermissionError): ...
+class EgressDeniedError(PermissionError): ...
 
 
 @dataclass(frozen=True)
-class Outward:
+class EgressPolicy:
     """Public addresses, these networks, and whatever these names resolve to."""
 
     networks: tuple[Network, ...] = ()
-    names: tuple[str, ...] = ()
+    host_names: tuple[str, ...] = ()
 
     def permits(self, text: str) -> bool:
         """Whether a notice may be sent to this address."""
-        address = address_of(text)
-        return address is not None and (is_public(address) or self.allows(text))
+        address = parse_address(text)
+        return address is not None and (is_public(address) or self.is_allowlisted(text))
 
-    def allows(self, text: str) -> bool:
+    def is_allowlisted(self, text: str) -> bool:
         """Whether the setting names this address: by a network, or by a name that leads to it now."""
-        address = address_of(text)
+        address = parse_address(text)
         if address is None:
             return False
-        reached = embedded(address) or (address,)
-        networks = (*self.networks, *self._named())
+        reached = embedded_ipv4(address) or (address,)
+        networks = (*self.networks, *self._resolved_networks())
         return all(any(each in network for network in networks) for each in reached)
 
     @contextmanager
-    def only(self) -> Iterator[list[str]]:
+    def enforced(self) -> Iterator[list[str]]:
         """Let this thread connect nowhere else; yields what was refused, in words."""
-        _install()
-        marks, watch = vars(threading.current_thread()), _Watch(self)
-        before = marks.get(_MARK)
-        marks[_MARK] = watch
+        _install_audit_hook()
+        marks, watch = vars(threading.current_thread()), _Guard(self)
+        before = marks.get(_THREAD_KEY)
+        marks[_THREAD_KEY] = watch
         try:
-            yield watch.refused
+            yield watch.refusals
         finally:
-            marks[_MARK] = before
+            marks[_THREAD_KEY] = before
 
-    def _named(self) -> list[Network]:
+    def _resolved_networks(self) -> list[Network]:
         found = []
-        for name in self.names:
+        for name in self.host_names:
             try:
                 resolved = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             except (OSError, UnicodeError):
@@ -69,19 +69,19 @@ class Outward:
 
 
 @dataclass(frozen=True)
-class _Watch:
-    outward: Outward
-    refused: list[str] = field(default_factory=list)
+class _Guard:
+    policy: EgressPolicy
+    refusals: list[str] = field(default_factory=list)
 
     def check(self, target: Any) -> None:  # noqa: ANN401 - whatever a program gave to a socket
         text = str(target[0]) if isinstance(target, tuple) and target else str(target)
-        if not self.outward.permits(text):
+        if not self.policy.permits(text):
             said = f"{text} is no public address; PLATFORM_ALLOWED_RECEIVERS may allow it"
-            self.refused.append(said)
-            raise RefusedError(said)
+            self.refusals.append(said)
+            raise EgressDeniedError(said)
 
 
-def outward_of(allowed: tuple[str, ...]) -> Outward:
+def egress_policy(allowed: tuple[str, ...]) -> EgressPolicy:
     """What the setting allows: networks, addresses and host names. Raises SettingsError."""
     networks, names = [], []
     for text in allowed:
@@ -93,23 +93,23 @@ def outward_of(allowed: tuple[str, ...]) -> Outward:
                     f"{text!r} in PLATFORM_ALLOWED_RECEIVERS is neither a network, an address nor a host name ({error})"
                 ) from error
             names.append(text)
-    return Outward(tuple(networks), tuple(names))
+    return EgressPolicy(tuple(networks), tuple(names))
 
 
-_installing = threading.Lock()
+_install_lock = threading.Lock()
 _installed: list[bool] = []
 
 
-def _install() -> None:
+def _install_audit_hook() -> None:
     """Listen to this process's sockets, once: Python lets nobody stop listening."""
-    with _installing:
+    with _install_lock:
         if not _installed:
-            sys.addaudithook(_heard)
+            sys.addaudithook(_audit_hook)
             _installed.append(True)
 
 
-def _heard(event: str, args: tuple[Any, ...]) -> None:
+def _audit_hook(event: str, args: tuple[Any, ...]) -> None:
     if event in _EVENTS and args[1] is not None:  # None: a message over what is connected already
-        watch = vars(threading.current_thread()).get(_MARK)
+        watch = vars(threading.current_thread()).get(_THREAD_KEY)
         if watch is not None:
             watch.check(args[1])

@@ -7,41 +7,41 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlplatform.feedback import pending_labels, uncounted_labels
-from mlplatform.feedback.label_ingestion import given_up
-from mlplatform.feedback.pending_labels import LONGEST
+from mlplatform.feedback.label_ingestion import expired_label_count
+from mlplatform.feedback.pending_labels import MAX_WAIT
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.label_use import sentence_of
+from mlplatform.retraining.label_use import usage_sentence
 
 
 def label_status(connection: Connection, model: str, now: datetime) -> dict[str, Any]:
     """The numbers, and what became of the labels in the model's last retraining that was judged."""
-    last = last_judged(connection, model)
+    last = last_evaluated_retraining(connection, model)
     return {
-        "waiting": pending_labels.count(connection),
-        "waiting_since": pending_labels.oldest(connection),
-        "given_up": given_up(connection, now),
-        "not_drawn_for_audit": uncounted_labels.count(connection, model),
-        "last_retraining": "" if last is None else sentence_of(last.verdict),
+        "waiting": pending_labels.count_pending(connection),
+        "waiting_since": pending_labels.oldest_received_at(connection),
+        "given_up": expired_label_count(connection, now),
+        "not_drawn_for_audit": uncounted_labels.count_unsampled(connection, model),
+        "last_retraining": "" if last is None else usage_sentence(last.verdict),
     }
 
 
-def last_judged(connection: Connection, model: str) -> retraining_queue.Retraining | None:
+def last_evaluated_retraining(connection: Connection, model: str) -> retraining_queue.Retraining | None:
     """The newest retraining of a model that came to a verdict."""
     return next(
         (row for row in retraining_queue.recent(connection) if row.pipeline == model and row.verdict is not None), None
     )
 
 
-def in_words(status: Mapping[str, Any]) -> list[str]:
+def status_sentences(status: Mapping[str, Any]) -> list[str]:
     """A sentence for each thing there is to say; what matters stands first, where a screen may cut it."""
     said = []
     if status["waiting"]:
         said.append(
-            f"{status['waiting']:,} label(s) wait for their prediction since {_minute(status['waiting_since'])}"
+            f"{status['waiting']:,} label(s) wait for their prediction since {_format_minute(status['waiting_since'])}"
         )
     if status["given_up"]:
         said.append(
-            f"{status['given_up']:,} label(s) were given up in {LONGEST.days} days: their prediction never came"
+            f"{status['given_up']:,} label(s) were given up in {MAX_WAIT.days} days: their prediction never came"
         )
     if status["not_drawn_for_audit"]:
         said.append(
@@ -53,6 +53,6 @@ def in_words(status: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _minute(at: datetime | str) -> str:
+def _format_minute(at: datetime | str) -> str:
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlplatform.alerting.links import http_address
-from mlplatform.context import build
+from mlplatform.alerting.links import http_url
+from mlplatform.context import create_context
 from mlplatform.errors import ProcessError, SettingsError
-from mlplatform.host.console import say
-from mlplatform.host.processes import Fleet, answers, ended_by_signals
-from mlplatform.settings import LOOPBACK, Settings, load_settings
+from mlplatform.host.console import echo
+from mlplatform.host.processes import ProcessGroup, exit_on_signals, http_ok
+from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
 from mlplatform.store import leases
-from registry.mlflow_connection import masked, standard
-from registry.mlflow_server import password_config, password_faults, server_command, store_environment
+from registry.mlflow_connection import mask_uri, normalize_uri
+from registry.mlflow_server import missing_password_settings, password_config, server_command, store_environment
 
-HEALTHY_SECONDS = 120.0
+STARTUP_SECONDS = 120.0
 
 
 def platform_command(*words: str) -> list[str]:
@@ -27,10 +27,10 @@ def platform_command(*words: str) -> list[str]:
 def run_mlflow(as_json: bool) -> None:
     """`platform mlflow`: become the MLflow server. Its store is PLATFORM_MLFLOW_BACKEND_URI or the home folder."""
     settings = load_settings()
-    build(settings)
+    create_context(settings)
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    backend = standard(settings.mlflow_backend_uri) or f"sqlite:///{home / 'mlflow.db'}"
+    backend = normalize_uri(settings.mlflow_backend_uri) or f"sqlite:///{home / 'mlflow.db'}"
     destination = settings.mlflow_artifacts or None
     command = server_command(
         settings.mlflow_host,
@@ -40,9 +40,9 @@ def run_mlflow(as_json: bool) -> None:
         allowed_hosts=settings.mlflow_allowed_hosts,
         app_name="basic-auth" if settings.mlflow_auth == "basic" else "",
     )
-    passwords = mlflow_passwords(settings, home, os.environ)
+    passwords = mlflow_auth_environment(settings, home, os.environ)
     shown, text = mlflow_announcement(settings)
-    say(shown, text, as_json)
+    echo(shown, text, as_json)
     sys.stdout.flush()
     os.environ.update(store_environment(backend) | passwords)
     os.execv(command[0], command)  # noqa: S606 - the same interpreter, no shell
@@ -52,20 +52,20 @@ def mlflow_announcement(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at MLflow's start: its address, and a warning where anybody may change everything."""
     shown = {"address": mlflow_url(settings), "auth": settings.mlflow_auth}
     text = f"MLflow on {mlflow_url(settings)}"
-    if settings.mlflow_host in LOOPBACK or settings.mlflow_auth != "off":
+    if settings.mlflow_host in LOOPBACK_HOSTS or settings.mlflow_auth != "off":
         return shown, text
     warning = "WARNING: MLflow beyond loopback without passwords (PLATFORM_MLFLOW_AUTH=off): anybody may use it"
     return shown | {"warning": warning}, f"{text}\n{warning}"
 
 
-def mlflow_passwords(settings: Settings, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+def mlflow_auth_environment(settings: Settings, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of MLflow's password plugin, its configuration written; none where it is off.
 
     Raises SettingsError naming what is missing.
     """
     if settings.mlflow_auth == "off":
         return {}
-    if faults := password_faults(environment):
+    if faults := missing_password_settings(environment):
         raise SettingsError(f"PLATFORM_MLFLOW_AUTH=basic: {'; '.join(faults)}")
     if "MLFLOW_AUTH_CONFIG_PATH" in environment:
         return {}
@@ -76,26 +76,26 @@ def mlflow_passwords(settings: Settings, home: Path, environment: Mapping[str, s
 
 def mlflow_url(settings: Settings) -> str:
     """Where `platform mlflow` listens."""
-    return http_address(settings.mlflow_host, settings.mlflow_port)
+    return http_url(settings.mlflow_host, settings.mlflow_port)
 
 
-def start_platform(fleet: Fleet, settings: Settings, env: Mapping[str, str]) -> dict[str, float]:
+def start_platform(processes: ProcessGroup, settings: Settings, env: Mapping[str, str]) -> dict[str, float]:
     """Start the three processes and wait until each is healthy; returns the seconds each took."""
-    api = http_address(settings.host, settings.port)
-    parts = build(settings)
-    mlflow = fleet.start("mlflow", platform_command("mlflow"), env)
-    took = {"mlflow": fleet.wait_healthy(mlflow, answers(f"{mlflow_url(settings)}/health"), HEALTHY_SECONDS)}
+    api = http_url(settings.host, settings.port)
+    parts = create_context(settings)
+    mlflow = processes.start("mlflow", platform_command("mlflow"), env)
+    took = {"mlflow": processes.wait_healthy(mlflow, http_ok(f"{mlflow_url(settings)}/health"), STARTUP_SECONDS)}
     shared = {**env, "PLATFORM_MLFLOW_URI": mlflow_url(settings)}
-    serve = fleet.start("api", platform_command("serve"), shared)
-    watch = fleet.start("watcher", platform_command("watch"), shared)
-    took["api"] = fleet.wait_healthy(serve, answers(f"{api}/healthz"), HEALTHY_SECONDS)
+    serve = processes.start("api", platform_command("serve"), shared)
+    watch = processes.start("watcher", platform_command("watch"), shared)
+    took["api"] = processes.wait_healthy(serve, http_ok(f"{api}/healthz"), STARTUP_SECONDS)
     started = parts.clock()
 
     def on_duty() -> bool:
         with parts.database.read() as connection:
-            return any(beat.component == "watcher" for beat in leases.alive(connection, started))
+            return any(beat.component == "watcher" for beat in leases.recent_heartbeats(connection, started))
 
-    took["watcher"] = fleet.wait_healthy(watch, on_duty, HEALTHY_SECONDS)
+    took["watcher"] = processes.wait_healthy(watch, on_duty, STARTUP_SECONDS)
     return took
 
 
@@ -104,22 +104,22 @@ def run_platform(as_json: bool) -> None:
     settings = load_settings()
     if settings.mlflow_uri:
         raise SettingsError(
-            f"PLATFORM_MLFLOW_URI={masked(settings.mlflow_uri)!r} names another MLflow server; `platform up` starts "
+            f"PLATFORM_MLFLOW_URI={mask_uri(settings.mlflow_uri)!r} names another MLflow server; `platform up` starts "
             "its own: unset it, or run `platform serve` and `platform watch` instead"
         )
     links = {
-        "PLATFORM_PUBLIC_URL": settings.public_url or http_address(settings.host, settings.port),
+        "PLATFORM_PUBLIC_URL": settings.public_url or http_url(settings.host, settings.port),
         "PLATFORM_MLFLOW_PUBLIC_URL": settings.mlflow_public_url or mlflow_url(settings),
     }
-    with ended_by_signals(), Fleet(settings.home / "logs") as fleet:
+    with exit_on_signals(), ProcessGroup(settings.home / "logs") as fleet:
         try:
             took = start_platform(fleet, settings, links)
             addresses = {"api": f"{links['PLATFORM_PUBLIC_URL']}/docs", "mlflow": mlflow_url(settings)}
             lines = [f"{name}: {address}" for name, address in addresses.items()]
             lines += [f"logs: {fleet.logs}", "Ctrl-C stops everything; `platform train` makes the first model"]
-            say({"addresses": addresses, "seconds": took}, "\n".join(lines), as_json)
+            echo({"addresses": addresses, "seconds": took}, "\n".join(lines), as_json)
             sys.stdout.flush()
-            while (dead := fleet.dead()) is None:
+            while (dead := fleet.find_exited()) is None:
                 time.sleep(0.5)
             raise ProcessError(f"{dead.name} ended by itself; its last words:\n{dead.tail()}")
         except KeyboardInterrupt:

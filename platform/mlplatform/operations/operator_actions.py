@@ -9,68 +9,68 @@ from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
 from mlplatform.auth import api_key as apikeys
 from mlplatform.auth import api_keys
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.operations.production_record import in_production
+from mlplatform.operations.production_record import production_record
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.promotion_service import Change, promotion_service, quarantine
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
 from mlplatform.retraining import retraining_queue
-from mlplatform.serialization import plain
+from mlplatform.serialization import to_jsonable
 from monitors.alerts import Silence, acknowledge
-from registry.card import difference, with_production
+from registry.card import card_diff, with_production
 
-LONGEST_NAME = 100
-LONGEST_SILENCE = timedelta(days=365)
+MAX_NAME_LENGTH = 100
+MAX_SILENCE_DURATION = timedelta(days=365)
 SEVERITIES = ("info", "warning", "critical")
 
 
-def acknowledge_alert(parts: Parts, alert_id: str, actor: str) -> str:
+def acknowledge_alert(context: AppContext, alert_id: str, actor: str) -> str:
     """Take a firing alert on; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
-    now = parts.clock()
-    with parts.database.write() as connection:
+    now = context.clock()
+    with context.database.write() as connection:
         alert_records.open_alerts(connection, alert_records.find(connection, alert_id).model, lock=True)
         moved = acknowledge(
             alert_records.find(connection, alert_id), now
         )  # read again: the watcher may just have closed it
         if moved.change is not None and moved.alert is not None:
-            alert_records.set_state(connection, moved.alert)
-            alert_records.change(connection, alert_id, moved.change, actor, now)
-            audit_entries.note(connection, actor, "acknowledge", f"alert/{alert_id}", now)
+            alert_records.update_state(connection, moved.alert)
+            alert_records.append_transition(connection, alert_id, moved.change, actor, now)
+            audit_entries.append(connection, actor, "acknowledge", f"alert/{alert_id}", now)
     return "acknowledged"
 
 
-def silence_alerts(parts: Parts, silence: Silence, actor: str) -> str:
+def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
     """Send no notices of matching alerts until the silence ends; returns its id.
 
     Raises NotFoundError where no rule and no open alert matches, InvalidInputError for an end that is none.
     """
-    now = parts.clock()
-    if not now < silence.until <= now + LONGEST_SILENCE:
+    now = context.clock()
+    if not now < silence.until <= now + MAX_SILENCE_DURATION:
         raise InvalidInputError(
             f"a silence until {silence.until:%Y-%m-%d %H:%M} UTC does not fit: give a length above 0 and up to "
-            f"{LONGEST_SILENCE.days}d, such as 4h; for longer, take the channel out of the rule's `notify`"
+            f"{MAX_SILENCE_DURATION.days}d, such as 4h; for longer, take the channel out of the rule's `notify`"
         )
     if not any(fnmatchcase(severity, silence.severity) for severity in SEVERITIES):
         raise InvalidInputError(f"severity {silence.severity!r} is none; there are: {', '.join(SEVERITIES)}")
-    with parts.database.write() as connection:
-        open_ones = alert_records.open_alerts(connection, parts.rules.model)
-        known = sorted({rule.name for rule in parts.rules.rules} | {alert.rule for alert in open_ones})
+    with context.database.write() as connection:
+        open_ones = alert_records.open_alerts(connection, context.rules.model)
+        known = sorted({rule.name for rule in context.rules.rules} | {alert.rule for alert in open_ones})
         if not any(fnmatchcase(name, silence.rule) for name in known):
             raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(known)}")
-        made = alert_records.silence(connection, silence, actor, now)
+        made = alert_records.create_silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
-        audit_entries.note(connection, actor, "silence", f"rule/{silence.rule}", now, details)
+        audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
     return made
 
 
-def end_silence(parts: Parts, silence_id: str, actor: str) -> str:
+def end_silence(context: AppContext, silence_id: str, actor: str) -> str:
     """End a silence that is in force, named by its id or the beginning of it; returns its whole id.
 
     Raises NotFoundError for an unknown one, ConflictError for one that is over or a beginning that several share.
     """
-    now = parts.clock()
-    with parts.database.write() as connection:
-        matching = [row for row in alert_records.silences_of(connection) if row["id"].startswith(silence_id)]
+    now = context.clock()
+    with context.database.write() as connection:
+        matching = [row for row in alert_records.list_silences(connection) if row["id"].startswith(silence_id)]
         if not matching or not silence_id:
             raise NotFoundError(
                 f"silence {silence_id!r} is not known; `platform alerts silences --all` shows every one"
@@ -81,47 +81,49 @@ def end_silence(parts: Parts, silence_id: str, actor: str) -> str:
         if not alert_records.end_silence(connection, row["id"], now):
             raise ConflictError(f"silence {row['id']} was over at {row['until']:%Y-%m-%d %H:%M} UTC")
         details = {"silence": row["id"], "key": row["key"], "severity": row["severity"]}
-        audit_entries.note(connection, actor, "end-silence", f"rule/{row['rule']}", now, details)
+        audit_entries.append(connection, actor, "end-silence", f"rule/{row['rule']}", now, details)
     return str(row["id"])
 
 
-def cancel_retraining(parts: Parts, retraining_id: str, actor: str) -> None:
+def cancel_retraining(context: AppContext, retraining_id: str, actor: str) -> None:
     """Close a queued or running retraining; the champion stays, and a running process notices at its next heartbeat.
 
     Raises NotFoundError for an unknown id, ConflictError for one that ended or has promoted its candidate.
     """
-    now = parts.clock()
-    with parts.database.write() as connection:
+    now = context.clock()
+    with context.database.write() as connection:
         retraining_queue.cancel(connection, retraining_id, actor, now)
-        audit_entries.note(connection, actor, "cancel", f"retraining/{retraining_id}", now)
+        audit_entries.append(connection, actor, "cancel", f"retraining/{retraining_id}", now)
 
 
-def model_card(parts: Parts, version: int) -> str:
+def load_model_card(context: AppContext, version: int) -> str:
     """The whole card of a version: the run's artifact, or MLflow's description where that is gone.
 
     Where the version has answered in production, a section says what that showed, read from the store now.
     """
-    found = parts.catalog.version(parts.family.name, version)
-    text = parts.tracking.read_text(found.run_id, "model_card.md") or found.description
-    measured = in_production(parts, version)
+    found = context.catalog.version(context.pipeline.name, version)
+    text = context.tracking.read_text(found.run_id, "model_card.md") or found.description
+    measured = production_record(context, version)
     return text if measured is None else with_production(text, measured)
 
 
-def card_difference(parts: Parts, before: int, after: int) -> str:
+def diff_model_cards(context: AppContext, before: int, after: int) -> str:
     """What changed from one version's card to another's; says so where nothing did."""
-    cards = model_card(parts, before), model_card(parts, after)
-    changed = difference(*cards, (f"version {before}", f"version {after}"))
+    cards = load_model_card(context, before), load_model_card(context, after)
+    changed = card_diff(*cards, (f"version {before}", f"version {after}"))
     return changed or f"the cards of versions {before} and {after} say the same"
 
 
-def promote_version(parts: Parts, version: int, reason: str, actor: str, *, force: bool) -> promotion_history.Promotion:
+def promote_version(
+    context: AppContext, version: int, reason: str, actor: str, *, force: bool
+) -> promotion_history.Promotion:
     """Make a version champion by hand.
 
     Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced.
     """
-    name = parts.family.name
-    gate = parts.catalog.version(name, version).tags.get("gate", "unknown")
-    current = promotion_service(parts).current(name)
+    name = context.pipeline.name
+    gate = context.catalog.version(name, version).tags.get("gate", "unknown")
+    current = promotion_service(context).current(name)
     if current is not None and current.to_version == version:
         raise ConflictError(f"version {version} is champion already")
     if gate != "promote" and not force:
@@ -130,54 +132,56 @@ def promote_version(parts: Parts, version: int, reason: str, actor: str, *, forc
             "use --force to promote it all the same"
         )
     expected = None if current is None else current.to_version
-    kind: promotion_history.Kind = "first" if expected is None else "promote"
-    return promotion_service(parts).promote(Change(name, version, expected, kind, actor, reason, force=force))
+    kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
+    return promotion_service(context).promote(
+        PromotionRequest(name, version, expected, kind, actor, reason, force=force)
+    )
 
 
-def quarantine_version(parts: Parts, version: int, reason: str, actor: str, *, lift: bool) -> bool:
+def quarantine_version(context: AppContext, version: int, reason: str, actor: str, *, lift: bool) -> bool:
     """Set a version apart so that nothing trusts it again, or lift that; returns whether it changed anything.
 
     Raises ConflictError for the champion, and UnknownVersionError.
     """
-    name = parts.family.name
-    parts.catalog.version(name, version)
-    with parts.database.write() as connection:
-        champion = promotion_history.latest(connection, name)
+    name = context.pipeline.name
+    context.catalog.version(name, version)
+    with context.database.write() as connection:
+        champion = promotion_history.latest_promotion(connection, name)
         if not lift and champion is not None and champion.to_version == version:
             raise ConflictError(
                 f"version {version} is champion; `platform models rollback` restores the one before and sets it apart"
             )
-        changed = quarantine(connection, name, version, actor, reason, parts.clock(), lifted=lift)
-    promotion_service(parts).show_quarantines(name)
+        changed = set_quarantine(connection, name, version, actor, reason, context.clock(), lifted=lift)
+    promotion_service(context).sync_quarantine_tags(name)
     return changed
 
 
 def create_key(
-    parts: Parts, name: str, scopes: Collection[str], lives: timedelta | None, actor: str
-) -> tuple[str, apikeys.Key]:
+    context: AppContext, name: str, scopes: Collection[str], lifetime: timedelta | None, actor: str
+) -> tuple[str, apikeys.ApiKey]:
     """Make an API key for somebody; its text is returned here and kept nowhere. Raises InvalidInputError."""
-    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-        raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {LONGEST_NAME} characters")
-    (text, shown), now = apikeys.fresh(), parts.clock()
-    until = None if lives is None else now + lives
-    key = apikeys.Key(shown.id, name.strip(), shown.digest, apikeys.checked_scopes(scopes), now, actor, until)
-    with parts.database.write() as connection:
+    if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {MAX_NAME_LENGTH} characters")
+    (text, shown), now = apikeys.generate(), context.clock()
+    until = None if lifetime is None else now + lifetime
+    key = apikeys.ApiKey(shown.id, name.strip(), shown.digest, apikeys.validate_scopes(scopes), now, actor, until)
+    with context.database.write() as connection:
         api_keys.add(connection, key)
     return text, key
 
 
-def revoke_key(parts: Parts, key_id: str, actor: str) -> None:
+def revoke_key(context: AppContext, key_id: str, actor: str) -> None:
     """End an API key; servers notice within seconds. Raises NotFoundError, and ConflictError for one that ended."""
-    with parts.database.write() as connection:
-        api_keys.revoke(connection, key_id, actor, parts.clock())
+    with context.database.write() as connection:
+        api_keys.revoke(connection, key_id, actor, context.clock())
 
 
-def known_keys(parts: Parts) -> list[dict[str, Any]]:
+def describe_keys(context: AppContext) -> list[dict[str, Any]]:
     """Every key as people are shown it: without its digest, with its state."""
-    with parts.database.read() as connection:
-        found = api_keys.listed(connection)
+    with context.database.read() as connection:
+        found = api_keys.list_keys(connection)
     return [
-        {name: value for name, value in plain(key).items() if name != "digest"}
-        | {"scopes": ", ".join(key.scopes), "state": key.dead(parts.clock()) or "works"}
+        {name: value for name, value in to_jsonable(key).items() if name != "digest"}
+        | {"scopes": ", ".join(key.scopes), "state": key.inactive_reason(context.clock()) or "works"}
         for key in found
     ]

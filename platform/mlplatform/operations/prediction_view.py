@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from mlplatform.schema_base import Body, ModelName
+from mlplatform.schema_base import ApiModel, ModelName
 
 
-class LabelOut(Body):
+class LabelOut(ApiModel):
     """A current label of a prediction."""
 
     label: str
@@ -15,7 +15,7 @@ class LabelOut(Body):
     at: datetime
 
 
-class ShadowOut(Body):
+class ShadowOut(ApiModel):
     """What another version would have answered to the same picture."""
 
     label: str
@@ -24,7 +24,7 @@ class ShadowOut(Body):
     model: ModelName
 
 
-class PredictionDetail(Body):
+class PredictionDetail(ApiModel):
     """A recorded prediction with its labels."""
 
     id: str

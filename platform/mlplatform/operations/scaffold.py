@@ -13,9 +13,9 @@ RULES_TEMPLATE = "templates/alerts.yaml"
 VARIABLE = re.compile(r"\$\{(PLATFORM_\w+)(?::-([^}]*))?\}")
 
 
-def write_starters(folder: Path, force: bool) -> list[Path]:
+def write_scaffold(folder: Path, force: bool) -> list[Path]:
     """Write both files; raises ConflictError naming a file that exists, before anything is written."""
-    texts = {"alerts.yaml": rules_template(), ".env.example": env_example()}
+    texts = {"alerts.yaml": rules_template(), ".env.example": render_env_example()}
     for name in texts:
         if (folder / name).exists() and not force:
             raise ConflictError(f"{folder / name} exists; move it away or use --force")
@@ -30,17 +30,17 @@ def rules_template() -> str:
     return (files("mlplatform") / RULES_TEMPLATE).read_text(encoding="utf-8")
 
 
-def env_example() -> str:
+def render_env_example() -> str:
     """Every setting with its meaning and default, commented out."""
     lines = ["# Settings of mlplatform. Copy to .env and uncomment what you change.", ""]
     for name, info in Settings.model_fields.items():
         lines += [f"# {info.description}", f"# PLATFORM_{name.upper()}={default_text(info)}", ""]
     lines.append("# Channels of alerts.yaml; one without an address is switched off.")
-    lines += [f"# {name}={default}" for name, default in variables(rules_template()).items()]
+    lines += [f"# {name}={default}" for name, default in template_variables(rules_template()).items()]
     return "\n".join(lines) + "\n"
 
 
-def variables(rules: str) -> dict[str, str]:
+def template_variables(rules: str) -> dict[str, str]:
     """The PLATFORM_* variables a rules file names, with their defaults."""
     return {name: default or "" for name, default in VARIABLE.findall(rules)}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from mlplatform.store.tables.serving import tunings
+from mlplatform.store.tables.serving import compute_configs
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TunedConfig:
     """How servers of a class compute a model's answers, and the measurements before and after."""
 
     model_name: str
@@ -22,26 +22,28 @@ class Tuning:
     run_id: str = ""
 
 
-def keep(connection: Connection, tuning: Tuning) -> None:
+def save(connection: Connection, config: TunedConfig) -> None:
     """Let this tuning hold from now on, in the place of an earlier one."""
-    forget(connection, tuning.model_name, tuning.host_class)
-    connection.execute(insert(tunings).values(**vars(tuning)))
+    delete_config(connection, config.model_name, config.host_class)
+    connection.execute(insert(compute_configs).values(**vars(config)))
 
 
-def find(connection: Connection, model_name: str, host_class: str) -> Tuning | None:
+def find(connection: Connection, model_name: str, host_class: str) -> TunedConfig | None:
     """The tuning that holds; None where nothing was tuned."""
-    query = select(tunings).where(tunings.c.model_name == model_name, tunings.c.host_class == host_class)
+    query = select(compute_configs).where(
+        compute_configs.c.model_name == model_name, compute_configs.c.host_class == host_class
+    )
     row = connection.execute(query).one_or_none()
-    return None if row is None else Tuning(**row._mapping)
+    return None if row is None else TunedConfig(**row._mapping)
 
 
-def forget(connection: Connection, model_name: str, host_class: str) -> bool:
+def delete_config(connection: Connection, model_name: str, host_class: str) -> bool:
     """Go back to the settings; whether there was anything to forget."""
-    key = (tunings.c.model_name == model_name) & (tunings.c.host_class == host_class)
-    return connection.execute(delete(tunings).where(key)).rowcount > 0
+    key = (compute_configs.c.model_name == model_name) & (compute_configs.c.host_class == host_class)
+    return connection.execute(delete(compute_configs).where(key)).rowcount > 0
 
 
-def note_run(connection: Connection, tuning: Tuning, run_id: str) -> None:
+def record_run(connection: Connection, config: TunedConfig, run_id: str) -> None:
     """Name the MLflow run that shows this tuning, unless another one holds by now."""
-    key = (tunings.c.model_name == tuning.model_name) & (tunings.c.host_class == tuning.host_class)
-    connection.execute(tunings.update().where(key, tunings.c.at == tuning.at).values(run_id=run_id))
+    key = (compute_configs.c.model_name == config.model_name) & (compute_configs.c.host_class == config.host_class)
+    connection.execute(compute_configs.update().where(key, compute_configs.c.at == config.at).values(run_id=run_id))

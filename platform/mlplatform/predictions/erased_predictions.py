@@ -14,30 +14,30 @@ from sqlalchemy import Connection, delete, select
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.feedback import erased_predictions
 
-KEPT: Final = timedelta(days=400)
-CHUNK: Final = 500
+RETENTION: Final = timedelta(days=400)
+BATCH_SIZE: Final = 500
 
 
-def note(connection: Connection, ids: Iterable[str], now: datetime) -> None:
+def record_erased(connection: Connection, ids: Iterable[str], now: datetime) -> None:
     """Remember these ids."""
     rows = [{"digest": digest, "at": now} for digest in sorted({_digest(key) for key in ids})]
-    for first in range(0, len(rows), CHUNK):
-        insert_new(connection, erased_predictions, rows[first : first + CHUNK])
+    for first in range(0, len(rows), BATCH_SIZE):
+        insert_new(connection, erased_predictions, rows[first : first + BATCH_SIZE])
 
 
-def among(connection: Connection, ids: Collection[str]) -> set[str]:
+def find_erased(connection: Connection, ids: Collection[str]) -> set[str]:
     """Those of the ids whose prediction was erased."""
     named = {_digest(key): key for key in ids}
     digests, found = sorted(named), set[str]()
-    for first in range(0, len(digests), CHUNK):
-        part = erased_predictions.c.digest.in_(digests[first : first + CHUNK])
+    for first in range(0, len(digests), BATCH_SIZE):
+        part = erased_predictions.c.digest.in_(digests[first : first + BATCH_SIZE])
         found |= {named[digest] for digest in connection.scalars(select(erased_predictions.c.digest).where(part))}
     return found
 
 
-def forget(connection: Connection, now: datetime) -> None:
+def delete_expired(connection: Connection, now: datetime) -> None:
     """Forget those that were erased long ago."""
-    connection.execute(delete(erased_predictions).where(erased_predictions.c.at < now - KEPT))
+    connection.execute(delete(erased_predictions).where(erased_predictions.c.at < now - RETENTION))
 
 
 def _digest(prediction_id: str) -> int:

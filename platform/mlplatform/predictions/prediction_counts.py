@@ -15,119 +15,127 @@ from sqlalchemy import Connection, Subquery, Table, and_, func, select
 
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.monitoring import tallies, tally_sums
+from mlplatform.store.tables.monitoring import prediction_count_rollups, prediction_counts
 from monitors.windows.window_counts import latency_bin
-from registry.confidence_bins import step_of
+from registry.confidence_bins import bin_of
 
 if TYPE_CHECKING:
-    from mlplatform.store.prediction import Prediction
+    from mlplatform.store.prediction import PredictionRecord
 
-KEYS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
-Key = tuple[Any, ...]
-Counts = dict[str, int]
-NO_MODEL: Final = 0
-OF_REQUESTS: Final = ""
+KEY_COLUMNS: Final = ("model_name", "model_version", "minute", "host_class", "instance")
+PredictionCountKey = tuple[Any, ...]
+StatusCounts = dict[str, int]
+NO_MODEL_VERSION: Final = 0
+REQUESTS_HOST_CLASS: Final = ""
 """The host class of the rows that count requests, not answers."""
 
 
-def minute_of(moment: datetime) -> int:
+def minute_index(moment: datetime) -> int:
     """The minute since 1970 a moment lies in."""
     return int(moment.timestamp() // 60)
 
 
-def start_of(minute: int) -> datetime:
+def minute_start(minute: int) -> datetime:
     """The moment a minute begins."""
     return datetime.fromtimestamp(60 * minute, UTC)
 
 
-def add(connection: Connection, instance: str, rows: Sequence[tuple["Prediction", str]]) -> None:
+def count_predictions(connection: Connection, instance: str, rows: Sequence[tuple["PredictionRecord", str]]) -> None:
     """Count new predictions, each with its host class, for the server that gave them.
 
     One server writes one row after the other: `instance` must be its own. The images of one request share its
     latency, which is counted once.
     """
-    minutes: dict[Key, list[Prediction]] = defaultdict(list)
+    minutes: dict[PredictionCountKey, list[PredictionRecord]] = defaultdict(list)
     for row, host_class in rows:
-        minutes[row.model_name, row.model_version, minute_of(row.at), host_class].append(row)
-    sums: dict[Key, _Counted] = defaultdict(_Counted)
+        minutes[row.model_name, row.model_version, minute_index(row.at), host_class].append(row)
+    sums: dict[PredictionCountKey, _CountedPredictions] = defaultdict(_CountedPredictions)
     for (model, version, minute, host_class), given in sorted(minutes.items()):
-        counted = _counted(given)
-        _keep(connection, tallies, (model, version, minute, host_class, instance), counted)
-        for span in rollups.ROLLED:
-            sums[model, version, span, rollups.start_of(minute, span), host_class, instance].take(counted)
+        counted = _aggregate(given)
+        _add_to_row(connection, prediction_counts, (model, version, minute, host_class, instance), counted)
+        for span in rollups.ROLLUP_SPANS:
+            sums[model, version, span, rollups.span_start(minute, span), host_class, instance].merge(counted)
     for key, counted in sorted(sums.items()):
-        _keep(connection, tally_sums, key, counted)
+        _add_to_row(connection, prediction_count_rollups, key, counted)
 
 
 @dataclass
-class _Counted:
+class _CountedPredictions:
     """Answers with their latencies and labels, counted."""
 
-    answers: int = 0
+    predictions: int = 0
     latency: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
 
-    def take(self, other: "_Counted") -> None:
+    def merge(self, other: "_CountedPredictions") -> None:
         """Count these as well."""
-        self.answers += other.answers
+        self.predictions += other.predictions
         self.latency.update(other.latency)
         self.labels.update(other.labels)
 
 
-def _counted(given: Sequence["Prediction"]) -> _Counted:
+def _aggregate(given: Sequence["PredictionRecord"]) -> _CountedPredictions:
     requests = {(row.at, row.request_id): row.latency_ms for row in reversed(given)}
     latency = Counter(str(latency_bin(spent)) for spent in requests.values())
-    return _Counted(len(given), latency, Counter(f"{step_of(row.confidence)} {row.label}" for row in given))
+    return _CountedPredictions(len(given), latency, Counter(f"{bin_of(row.confidence)} {row.label}" for row in given))
 
 
-def _keep(connection: Connection, table: Table, key: Key, counted: _Counted) -> None:
+def _add_to_row(connection: Connection, table: Table, key: PredictionCountKey, counted: _CountedPredictions) -> None:
     """Add to the row of that key."""
     keys = list(table.primary_key)
     named = dict(zip((column.name for column in keys), key, strict=True))
     same = and_(*(column == value for column, value in zip(keys, key, strict=True)))
     held = connection.execute(select(table).where(same).with_for_update()).one_or_none()
-    whole = _Counted() if held is None else _Counted(held.answers, Counter(held.latency), Counter(held.labels))
-    whole.take(counted)
-    values = {"answers": whole.answers, "latency": dict(whole.latency), "labels": dict(whole.labels)}
+    whole = (
+        _CountedPredictions()
+        if held is None
+        else _CountedPredictions(held.answers, Counter(held.latency), Counter(held.labels))
+    )
+    whole.merge(counted)
+    values = {"answers": whole.predictions, "latency": dict(whole.latency), "labels": dict(whole.labels)}
     statement = insert_into(connection, table).values(named | values)
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
-def _inside(model_name: str, version: int, start: datetime, end: datetime, *names: str) -> Subquery:
-    limits = (minute_of(start), minute_of(end) + 1)
-    return rollups.stretch(tallies, tally_sums, model_name, version, limits, names)
+def _window_rows(model_name: str, version: int, start: datetime, end: datetime, *names: str) -> Subquery:
+    limits = (minute_index(start), minute_index(end) + 1)
+    return rollups.rollup_query(prediction_counts, prediction_count_rollups, model_name, version, limits, names)
 
 
-def answers(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> int:
+def prediction_total(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> int:
     """How many answers a version gave in [start, end], both ends in whole minutes."""
-    counted = _inside(model_name, version, start, end, "answers")
+    counted = _window_rows(model_name, version, start, end, "answers")
     return connection.scalar(select(func.sum(counted.c.answers))) or 0
 
 
-def newest(connection: Connection, model_name: str, version: int) -> datetime | None:
+def last_prediction_minute(connection: Connection, model_name: str, version: int) -> datetime | None:
     """The minute of a version's last answer; None before the first."""
     query = (
-        select(tallies.c.minute)
-        .where(tallies.c.model_name == model_name, tallies.c.model_version == version, tallies.c.answers > 0)
-        .order_by(tallies.c.minute.desc())
+        select(prediction_counts.c.minute)
+        .where(
+            prediction_counts.c.model_name == model_name,
+            prediction_counts.c.model_version == version,
+            prediction_counts.c.answers > 0,
+        )
+        .order_by(prediction_counts.c.minute.desc())
         .limit(1)  # the key's index ends the search at the first; a maximum would read every row
     )
     found: int | None = connection.scalar(query)
-    return None if found is None else start_of(found)
+    return None if found is None else minute_start(found)
 
 
-def latency(
+def latency_histograms(
     connection: Connection, model_name: str, version: int, start: datetime, end: datetime
 ) -> Mapping[str, Mapping[int, int]]:
     """How many requests took how long, by host class and latency bin."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
-    for row in connection.execute(select(_inside(model_name, version, start, end, "host_class", "latency"))):
+    for row in connection.execute(select(_window_rows(model_name, version, start, end, "host_class", "latency"))):
         found[row.host_class].update({int(place): n for place, n in row.latency.items()})
     return found
 
 
-def note_requests(
-    connection: Connection, instance: str, model_name: str, requests: Mapping[tuple[int, int], Counts]
+def record_request_counts(
+    connection: Connection, instance: str, model_name: str, requests: Mapping[tuple[int, int], StatusCounts]
 ) -> None:
     """Keep how many prediction requests ended how, by version and minute; the newer count of a minute replaces it.
 
@@ -135,39 +143,41 @@ def note_requests(
     NO_MODEL for requests that found no model loaded.
     """
     for (version, minute), statuses in sorted(requests.items()):
-        row = dict(zip(KEYS, (model_name, version, minute, OF_REQUESTS, instance), strict=True))
+        row = dict(zip(KEY_COLUMNS, (model_name, version, minute, REQUESTS_HOST_CLASS, instance), strict=True))
         counts = {"answers": 0, "latency": {}, "labels": {}, "failures": statuses}
-        statement = insert_into(connection, tallies).values(row | counts)
+        statement = insert_into(connection, prediction_counts).values(row | counts)
         update = {"failures": statement.excluded.failures}
-        connection.execute(statement.on_conflict_do_update(index_elements=list(KEYS), set_=update))
+        connection.execute(statement.on_conflict_do_update(index_elements=list(KEY_COLUMNS), set_=update))
 
 
-def requests(connection: Connection, model_name: str, version: int, start: datetime, end: datetime) -> dict[int, int]:
+def request_status_counts(
+    connection: Connection, model_name: str, version: int, start: datetime, end: datetime
+) -> dict[int, int]:
     """How many prediction requests to a version, or to servers without a model, ended with which HTTP status."""
     found: Counter[int] = Counter()
-    for each in (version, NO_MODEL):
+    for each in (version, NO_MODEL_VERSION):
         inside = (
-            (tallies.c.model_name == model_name)
-            & (tallies.c.model_version == each)
-            & (tallies.c.host_class == OF_REQUESTS)
-            & tallies.c.minute.between(minute_of(start), minute_of(end))
+            (prediction_counts.c.model_name == model_name)
+            & (prediction_counts.c.model_version == each)
+            & (prediction_counts.c.host_class == REQUESTS_HOST_CLASS)
+            & prediction_counts.c.minute.between(minute_index(start), minute_index(end))
         )
-        for statuses in connection.scalars(select(tallies.c.failures).where(inside)):
+        for statuses in connection.scalars(select(prediction_counts.c.failures).where(inside)):
             found.update({int(status): n for status, n in (statuses or {}).items()})
     return dict(found)
 
 
-def labels(
+def class_counts(
     connection: Connection, model_name: str, version: int, start: datetime, end: datetime
 ) -> Mapping[str, Mapping[int, int]]:
     """How many answers named which class with which confidence step."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
-    for row in connection.scalars(select(_inside(model_name, version, start, end, "labels"))):
-        _add_labels(found, row)
+    for row in connection.scalars(select(_window_rows(model_name, version, start, end, "labels"))):
+        _add_class_counts(found, row)
     return found
 
 
-def by_minute(
+def class_counts_by_minute(
     connection: Connection, model_name: str, version: int, after: int, until: int, limit: int
 ) -> list[tuple[int, Mapping[str, Mapping[int, int]]]]:
     """The next minutes with answers, at most `limit` rows of them: class → confidence step → how many.
@@ -175,26 +185,26 @@ def by_minute(
     Minutes lie in (after, until]. A minute whose rows may not all be among those read is left out, but for the first.
     """
     query = (
-        select(tallies.c.minute, tallies.c.labels)
+        select(prediction_counts.c.minute, prediction_counts.c.labels)
         .where(
-            tallies.c.model_name == model_name,
-            tallies.c.model_version == version,
-            tallies.c.minute > after,
-            tallies.c.minute <= until,
-            tallies.c.answers > 0,
+            prediction_counts.c.model_name == model_name,
+            prediction_counts.c.model_version == version,
+            prediction_counts.c.minute > after,
+            prediction_counts.c.minute <= until,
+            prediction_counts.c.answers > 0,
         )
-        .order_by(tallies.c.minute)
+        .order_by(prediction_counts.c.minute)
         .limit(limit)
     )
     rows = connection.execute(query).all()
     minutes: dict[int, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     for row in rows:
-        _add_labels(minutes[row.minute], row.labels)
+        _add_class_counts(minutes[row.minute], row.labels)
     found: list[tuple[int, Mapping[str, Mapping[int, int]]]] = list(minutes.items())
     return found[:-1] if len(rows) == limit and len(found) > 1 else found
 
 
-def _add_labels(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
+def _add_class_counts(found: dict[str, Counter[int]], written: Mapping[str, int]) -> None:
     for key, n in written.items():
         step, _, label = key.partition(" ")
         found[label][int(step)] += n

@@ -10,20 +10,20 @@ from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.store.bulk import insert_many_returning
-from mlplatform.store.prediction import Prediction
+from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.core import feedback, images, predictions
 
 
 @dataclass(frozen=True)
-class Recorded:
+class PredictionWithInput:
     """A prediction together with the image it was made for, and the class of host that gave it."""
 
-    prediction: Prediction
+    prediction: PredictionRecord
     png: bytes
     host_class: str = ""
 
 
-def record(connection: Connection, rows: Sequence[Recorded], instance: str = "") -> int:
+def insert_predictions(connection: Connection, rows: Sequence[PredictionWithInput], instance: str = "") -> int:
     """Write rows and images, and count them for the server; returns how many were new.
 
     A prediction id seen before changes nothing.
@@ -38,23 +38,23 @@ def record(connection: Connection, rows: Sequence[Recorded], instance: str = "")
     )
     fresh = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
     counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
-    prediction_counts.add(connection, instance, list(counted.values()))
-    review_samples.draw(connection, [row for row, _ in counted.values()])
-    prediction_attestation.add(connection, instance, [row for row, _ in counted.values()])
+    prediction_counts.count_predictions(connection, instance, list(counted.values()))
+    review_samples.draw_samples(connection, [row for row, _ in counted.values()])
+    prediction_attestation.append_batch(connection, instance, [row for row, _ in counted.values()])
     return len(fresh)
 
 
-def find(connection: Connection, prediction_id: str) -> Prediction:
+def find(connection: Connection, prediction_id: str) -> PredictionRecord:
     """The prediction of that id; raises NotFoundError."""
     row = None
     if "\0" not in prediction_id:  # which PostgreSQL refuses as text
         row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"prediction {prediction_id!r} is not known; ids come from POST /v1/predict")
-    return Prediction(**row._mapping)
+    return PredictionRecord(**row._mapping)
 
 
-def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
+def existing_ids(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
     """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
     wanted = sorted({key for key in ids if "\0" not in key})
     query = select(predictions.c.id).where(predictions.c.id.in_(wanted))
@@ -64,29 +64,31 @@ def known(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> 
 
 
 @dataclass(frozen=True)
-class Known:
+class PredictionOrigin:
     """A recorded prediction: whose answer it is, and when it was given."""
 
     model_name: str
     at: datetime
 
 
-def places(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Known]:
+def prediction_origins(
+    connection: Connection, ids: Iterable[str], *, lock: bool = False
+) -> dict[str, PredictionOrigin]:
     """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
     wanted = sorted({key for key in ids if "\0" not in key})
     query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
     if lock:
         query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
-    return {row.id: Known(row.model_name, row.at) for row in connection.execute(query)}
+    return {row.id: PredictionOrigin(row.model_name, row.at) for row in connection.execute(query)}
 
 
-def times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
+def prediction_times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
     """When each of these was answered."""
     query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))
     return {row.id: row.at for row in connection.execute(query)}
 
 
-def image(connection: Connection, image_hash: str) -> bytes:
+def load_image(connection: Connection, image_hash: str) -> bytes:
     """The PNG with that content hash; raises NotFoundError."""
     png = connection.scalar(select(images.c.png).where(images.c.hash == image_hash))
     if png is None:
@@ -94,7 +96,7 @@ def image(connection: Connection, image_hash: str) -> bytes:
     return bytes(png)
 
 
-def counts(connection: Connection) -> dict[str, int]:
+def count_rows(connection: Connection) -> dict[str, int]:
     """How many predictions, images and current labels the store holds."""
     current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
     return {

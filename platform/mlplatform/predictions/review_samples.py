@@ -14,20 +14,20 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from mlplatform.predictions import sampling_plans
 from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import audits, judged
-from monitors.statistics.review_sampling import Plan, stratum_of
-from monitors.statistics.review_sampling import draw as drawn_by
-from monitors.windows.window_counts import Lag
+from mlplatform.store.tables.monitoring import outcomes, review_samples
+from monitors.statistics.review_sampling import SamplingPlan, stratum_of
+from monitors.statistics.review_sampling import poisson_draw as drawn_by
+from monitors.windows.window_counts import LabelLag
 
 if TYPE_CHECKING:
-    from mlplatform.store.prediction import Prediction
+    from mlplatform.store.prediction import PredictionRecord
 
-Window = tuple[datetime, datetime]
-MOST_WAITS: Final = 20_000
+TimeWindow = tuple[datetime, datetime]
+MAX_LABEL_LAGS: Final = 20_000
 
 
 @dataclass(frozen=True)
-class Draw:
+class ReviewSample:
     """One drawn answer: `inclusion` was its chance, `heaviest` the largest weight its plan could give any answer."""
 
     prediction_id: str
@@ -41,7 +41,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Chance:
+class InclusionWeight:
     """What a label of a drawn answer weighs, and as a share of the heaviest."""
 
     weight: float
@@ -49,7 +49,7 @@ class Chance:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ReviewClaim:
     """A drawn answer held for one reviewer until a moment."""
 
     prediction_id: str
@@ -59,7 +59,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReviewProgress:
     """How many answers were drawn in a window, how many are settled, and since when the oldest waits."""
 
     drawn: int
@@ -67,104 +67,112 @@ class Progress:
     oldest_open: datetime | None
 
 
-def draw(connection: Connection, answers: Sequence["Prediction"]) -> int:
+def draw_samples(connection: Connection, recorded: Sequence["PredictionRecord"]) -> int:
     """Draw among new answers by the plans in force; returns how many were drawn."""
-    drawn: list[Draw] = []
-    for model, version in sorted({(answer.model_name, answer.model_version) for answer in answers}):
-        published = sampling_plans.newest(connection, model, version)
+    drawn: list[ReviewSample] = []
+    for model, version in sorted({(answer.model_name, answer.model_version) for answer in recorded}):
+        published = sampling_plans.current_plan(connection, model, version)
         if published is None:
             continue
-        plan = Plan.from_json(published.plan)
-        mine = [each for each in answers if (each.model_name, each.model_version) == (model, version)]
-        drawn += [found for each in mine if (found := _drawn(plan, published.salt, each)) is not None]
+        plan = SamplingPlan.from_json(published.plan)
+        mine = [each for each in recorded if (each.model_name, each.model_version) == (model, version)]
+        drawn += [found for each in mine if (found := _draw_sample(plan, published.salt, each)) is not None]
     if drawn:
-        connection.execute(insert(audits), [dict(vars(each)) for each in drawn])
+        connection.execute(insert(review_samples), [dict(vars(each)) for each in drawn])
     return len(drawn)
 
 
-def _drawn(plan: Plan, salt: str, answer: "Prediction") -> Draw | None:
-    inclusion = drawn_by(plan, answer.id, salt, answer.label, answer.confidence)
+def _draw_sample(plan: SamplingPlan, salt: str, prediction: "PredictionRecord") -> ReviewSample | None:
+    inclusion = drawn_by(plan, prediction.id, salt, prediction.label, prediction.confidence)
     if inclusion is None:
         return None
-    return Draw(
-        prediction_id=answer.id,
-        model_name=answer.model_name,
-        model_version=answer.model_version,
-        at=answer.at,
+    return ReviewSample(
+        prediction_id=prediction.id,
+        model_name=prediction.model_name,
+        model_version=prediction.model_version,
+        at=prediction.at,
         inclusion=inclusion,
-        heaviest=plan.heaviest,
-        stratum=stratum_of(answer.label, answer.confidence),
-        place=sha256(f"{salt} place {answer.id}".encode()).hexdigest(),
+        heaviest=plan.max_weight,
+        stratum=stratum_of(prediction.label, prediction.confidence),
+        place=sha256(f"{salt} place {prediction.id}".encode()).hexdigest(),
     )
 
 
-def chances(connection: Connection, prediction_ids: Collection[str]) -> dict[str, Chance]:
+def inclusion_weights(connection: Connection, prediction_ids: Collection[str]) -> dict[str, InclusionWeight]:
     """The weights of those of the answers that were drawn."""
-    query = select(audits.c.prediction_id, audits.c.inclusion, audits.c.heaviest)
-    rows = connection.execute(query.where(audits.c.prediction_id.in_(prediction_ids)))
-    return {row.prediction_id: Chance(1 / row.inclusion, 1 / row.inclusion / row.heaviest) for row in rows}
+    query = select(review_samples.c.prediction_id, review_samples.c.inclusion, review_samples.c.heaviest)
+    rows = connection.execute(query.where(review_samples.c.prediction_id.in_(prediction_ids)))
+    return {row.prediction_id: InclusionWeight(1 / row.inclusion, 1 / row.inclusion / row.heaviest) for row in rows}
 
 
-def claim(
-    connection: Connection, model_name: str, reviewer: str, limit: int, life: timedelta, now: datetime
-) -> list[Claim]:
+def claim_samples(
+    connection: Connection, model_name: str, reviewer: str, limit: int, duration: timedelta, now: datetime
+) -> list[ReviewClaim]:
     """Hold the next open answers for a reviewer, in their random order; their own claims come first."""
-    free = or_(audits.c.claimed_until.is_(None), audits.c.claimed_until <= now, audits.c.claimed_by == reviewer)
+    free = or_(
+        review_samples.c.claimed_until.is_(None),
+        review_samples.c.claimed_until <= now,
+        review_samples.c.claimed_by == reviewer,
+    )
     query = (
-        select(audits.c.prediction_id, predictions.c.image_hash, predictions.c.at)
-        .join(predictions, predictions.c.id == audits.c.prediction_id)
-        .where(audits.c.model_name == model_name, audits.c.finished_at.is_(None), free)
-        .order_by((audits.c.claimed_by == reviewer).desc(), audits.c.place, audits.c.prediction_id)
+        select(review_samples.c.prediction_id, predictions.c.image_hash, predictions.c.at)
+        .join(predictions, predictions.c.id == review_samples.c.prediction_id)
+        .where(review_samples.c.model_name == model_name, review_samples.c.finished_at.is_(None), free)
+        .order_by(
+            (review_samples.c.claimed_by == reviewer).desc(), review_samples.c.place, review_samples.c.prediction_id
+        )
         .limit(limit)
-        .with_for_update(of=audits, skip_locked=True)
+        .with_for_update(of=review_samples, skip_locked=True)
     )
     rows = connection.execute(query).all()
-    until = now + life
+    until = now + duration
     ids = [row.prediction_id for row in rows]
     connection.execute(
-        update(audits).where(audits.c.prediction_id.in_(ids)).values(claimed_by=reviewer, claimed_until=until)
+        update(review_samples)
+        .where(review_samples.c.prediction_id.in_(ids))
+        .values(claimed_by=reviewer, claimed_until=until)
     )
-    return [Claim(row.prediction_id, row.image_hash, row.at, until) for row in rows]
+    return [ReviewClaim(row.prediction_id, row.image_hash, row.at, until) for row in rows]
 
 
-def settle(connection: Connection, prediction_ids: Iterable[str], now: datetime) -> None:
+def mark_labelled(connection: Connection, prediction_ids: Iterable[str], now: datetime) -> None:
     """Note that these answers have their audit label; those that were not drawn are passed over."""
     ids = sorted(set(prediction_ids))
-    open_ones = audits.c.prediction_id.in_(ids) & audits.c.finished_at.is_(None)
-    connection.execute(update(audits).where(open_ones).values(finished_at=now))
+    open_ones = review_samples.c.prediction_id.in_(ids) & review_samples.c.finished_at.is_(None)
+    connection.execute(update(review_samples).where(open_ones).values(finished_at=now))
 
 
-def waits(
-    connection: Connection, model_name: str, version: int, window: Window, sources: Collection[str], now: datetime
-) -> list[Lag]:
+def label_lags(
+    connection: Connection, model_name: str, version: int, window: TimeWindow, sources: Collection[str], now: datetime
+) -> list[LabelLag]:
     """How long the answers drawn in [start, end) waited for a label of these sources, or wait still; newest first."""
-    known = (judged.c.prediction_id == audits.c.prediction_id) & judged.c.source.in_(sources)
+    known = (outcomes.c.prediction_id == review_samples.c.prediction_id) & outcomes.c.source.in_(sources)
     query = (
-        select(audits.c.at, judged.c.known_at)
-        .outerjoin(judged, known)
+        select(review_samples.c.at, outcomes.c.known_at)
+        .outerjoin(outcomes, known)
         .where(
-            audits.c.model_name == model_name,
-            audits.c.model_version == version,
-            audits.c.at >= window[0],
-            audits.c.at < window[1],
+            review_samples.c.model_name == model_name,
+            review_samples.c.model_version == version,
+            review_samples.c.at >= window[0],
+            review_samples.c.at < window[1],
         )
-        .order_by(audits.c.at.desc(), audits.c.prediction_id.desc())
-        .limit(MOST_WAITS)
+        .order_by(review_samples.c.at.desc(), review_samples.c.prediction_id.desc())
+        .limit(MAX_LABEL_LAGS)
     )
     return [
-        Lag(max(0.0, ((row.known_at or now) - row.at).total_seconds()), row.known_at is None)
+        LabelLag(max(0.0, ((row.known_at or now) - row.at).total_seconds()), row.known_at is None)
         for row in connection.execute(query)
     ]
 
 
-def progress(connection: Connection, model_name: str, version: int, window: Window) -> Progress:
+def review_progress(connection: Connection, model_name: str, version: int, window: TimeWindow) -> ReviewProgress:
     """How the review of a version's answers given in [start, end) goes."""
     inside = (
-        (audits.c.model_name == model_name)
-        & (audits.c.model_version == version)
-        & (audits.c.at >= window[0])
-        & (audits.c.at < window[1])
+        (review_samples.c.model_name == model_name)
+        & (review_samples.c.model_version == version)
+        & (review_samples.c.at >= window[0])
+        & (review_samples.c.at < window[1])
     )
-    waiting = select(func.min(audits.c.at)).where(inside, audits.c.finished_at.is_(None))
-    row = connection.execute(select(func.count(), func.count(audits.c.finished_at)).where(inside)).one()
-    return Progress(row[0], row[1], connection.scalar(waiting))
+    waiting = select(func.min(review_samples.c.at)).where(inside, review_samples.c.finished_at.is_(None))
+    row = connection.execute(select(func.count(), func.count(review_samples.c.finished_at)).where(inside)).one()
+    return ReviewProgress(row[0], row[1], connection.scalar(waiting))

@@ -14,8 +14,8 @@ from mlplatform.errors import ConflictError
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.promotion import probations
 
-State = Literal["running", "passed", "failed", "rolled-back", "ended"]
-OPEN: Final = ("running", "failed")
+ProbationState = Literal["running", "passed", "failed", "rolled-back", "ended"]
+OPEN_STATES: Final = ("running", "failed")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Probation:
     model_name: str
     version: int
     before: int
-    state: State
+    state: ProbationState
     at: datetime
     until: datetime
     label_level: float
@@ -39,44 +39,44 @@ class Probation:
     ended_at: datetime | None = None
 
 
-def begin(connection: Connection, probation: Probation) -> bool:
+def start(connection: Connection, probation: Probation) -> bool:
     """Write a new probation; returns whether its promotion had none."""
     return insert_new(connection, probations, [dict(vars(probation))]) == 1
 
 
-def of_promotion(connection: Connection, promotion_seq: int) -> Probation | None:
+def find_by_promotion(connection: Connection, promotion_seq: int) -> Probation | None:
     """The probation that a promotion began, if any."""
     row = connection.execute(select(probations).where(probations.c.promotion_seq == promotion_seq)).one_or_none()
     return None if row is None else Probation(**row._mapping)
 
 
-def open_ones(connection: Connection, model_name: str) -> list[Probation]:
+def list_open(connection: Connection, model_name: str) -> list[Probation]:
     """Those of a model that are not over, oldest first."""
-    query = select(probations).where(probations.c.model_name == model_name, probations.c.state.in_(OPEN))
+    query = select(probations).where(probations.c.model_name == model_name, probations.c.state.in_(OPEN_STATES))
     return [Probation(**row._mapping) for row in connection.execute(query.order_by(probations.c.promotion_seq))]
 
 
-def listed(connection: Connection, model_name: str, limit: int = 100) -> list[Probation]:
+def list_probations(connection: Connection, model_name: str, limit: int = 100) -> list[Probation]:
     """The probations of a model, newest first."""
     query = select(probations).where(probations.c.model_name == model_name)
     rows = connection.execute(query.order_by(probations.c.promotion_seq.desc()).limit(limit))
     return [Probation(**row._mapping) for row in rows]
 
 
-def advance(connection: Connection, before: Probation, after: Probation) -> None:
+def advance(connection: Connection, expected: Probation, updated: Probation) -> None:
     """Write a step of a probation; raises ConflictError when somebody else has made one since it was read."""
-    values = {name: value for name, value in vars(after).items() if name != "promotion_seq"}
+    values = {name: value for name, value in vars(updated).items() if name != "promotion_seq"}
     moved = connection.execute(
         update(probations)
         .where(
-            probations.c.promotion_seq == before.promotion_seq,
-            probations.c.state == before.state,
-            probations.c.cursor == before.cursor,
-            probations.c.latency_until == before.latency_until,
+            probations.c.promotion_seq == expected.promotion_seq,
+            probations.c.state == expected.state,
+            probations.c.cursor == expected.cursor,
+            probations.c.latency_until == expected.latency_until,
         )
         .values(values)
     )
     if moved.rowcount != 1:
         raise ConflictError(
-            f"the probation of {before.model_name} version {before.version} moved on meanwhile; it is looked at again"
+            f"the probation of {expected.model_name} version {expected.version} moved on meanwhile; it is looked at again"
         )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 from mlplatform.errors import ConflictError
 from mlplatform.store.tables.core import promotions
 
-Kind = Literal["first", "promote", "rollback"]
+PromotionKind = Literal["first", "promote", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Promotion:
     model_name: str
     from_version: int | None
     to_version: int
-    kind: Kind
+    kind: PromotionKind
     at: datetime
     actor: str
     reason: str
@@ -30,14 +30,14 @@ class Promotion:
     fence: int
 
 
-def latest(connection: Connection, model_name: str) -> Promotion | None:
+def latest_promotion(connection: Connection, model_name: str) -> Promotion | None:
     """The newest promotion of a model."""
     query = select(promotions).where(promotions.c.model_name == model_name)
     row = connection.execute(query.order_by(promotions.c.seq.desc()).limit(1)).one_or_none()
     return None if row is None else Promotion(**row._mapping)
 
 
-def history(connection: Connection, model_name: str, limit: int = 100) -> list[Promotion]:
+def promotion_history(connection: Connection, model_name: str, limit: int = 100) -> list[Promotion]:
     """Promotions of a model, newest first."""
     query = select(promotions).where(promotions.c.model_name == model_name)
     rows = connection.execute(query.order_by(promotions.c.seq.desc()).limit(limit))
@@ -50,23 +50,23 @@ def append(
     model_name: str,
     expected: int | None,
     to_version: int,
-    kind: Kind,
+    kind: PromotionKind,
     now: datetime,
     actor: str,
     reason: str,
     fence: int,
     retraining_id: str | None = None,
     verdict: Mapping[str, Any] | None = None,
-    after: int | None = None,
+    last_seq: int | None = None,
 ) -> Promotion:
     """Compare-and-set the champion: raises ConflictError when it is no longer `expected`.
 
     With `after`, also when any promotion followed that one, even if it made the same version champion again.
     """
-    current = latest(connection, model_name)
+    current = latest_promotion(connection, model_name)
     current_version = None if current is None else current.to_version
-    if after is not None and current is not None and current.seq != after:
-        raise ConflictError(f"{model_name}: promotion {current.seq} followed promotion {after}; nothing is undone")
+    if last_seq is not None and current is not None and current.seq != last_seq:
+        raise ConflictError(f"{model_name}: promotion {current.seq} followed promotion {last_seq}; nothing is undone")
     if current_version != expected:
         raise ConflictError(
             f"{model_name}: the champion is version {current_version}, not {expected} as this promotion to "
@@ -85,18 +85,18 @@ def append(
         "fence": fence,
     }
     connection.execute(insert(promotions).values(values))
-    made = latest(connection, model_name)
+    made = latest_promotion(connection, model_name)
     assert made is not None
     return made
 
 
-def of_retraining(connection: Connection, retraining_id: str) -> Promotion | None:
+def find_by_retraining(connection: Connection, retraining_id: str) -> Promotion | None:
     """The promotion that a retraining made, if it got that far."""
     row = connection.execute(select(promotions).where(promotions.c.retraining_id == retraining_id)).one_or_none()
     return None if row is None else Promotion(**row._mapping)
 
 
-def previous(history: Sequence[Promotion], barred: Collection[int] = ()) -> int | None:
+def rollback_target(history: Sequence[Promotion], excluded: Collection[int] = ()) -> int | None:
     """The version a rollback restores, from a history newest first: rollbacks undo, they do not stack.
 
     Barred versions are passed over. None where nothing is left.
@@ -109,11 +109,11 @@ def previous(history: Sequence[Promotion], barred: Collection[int] = ()) -> int 
                 served.pop()
         else:
             served.append(promotion.to_version)
-    passed_over = {*barred, *served[-1:]}
+    passed_over = {*excluded, *served[-1:]}
     return next((version for version in reversed(served[:-1]) if version not in passed_over), None)
 
 
-def undone(history: Iterable[Promotion]) -> frozenset[int]:
+def rolled_back_promotions(history: Iterable[Promotion]) -> frozenset[int]:
     """The numbers of the promotions that a rollback took back, from a history newest first."""
     found: set[int] = set()
     rolled_back: set[int] = set()

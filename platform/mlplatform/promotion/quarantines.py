@@ -12,7 +12,7 @@ from mlplatform.store.tables.promotion import quarantines
 
 
 @dataclass(frozen=True)
-class Entry:
+class QuarantineEntry:
     """A version was set apart, or is no longer (`lifted`): when, by whom and why."""
 
     seq: int
@@ -25,7 +25,7 @@ class Entry:
     projected_at: datetime | None
 
 
-def newest(connection: Connection, model_name: str) -> list[Entry]:
+def latest_entries(connection: Connection, model_name: str) -> list[QuarantineEntry]:
     """The entry that counts of every version that has any, by version."""
     latest = (
         select(func.max(quarantines.c.seq))
@@ -34,26 +34,26 @@ def newest(connection: Connection, model_name: str) -> list[Entry]:
         .scalar_subquery()
     )
     query = select(quarantines).where(quarantines.c.seq.in_(latest)).order_by(quarantines.c.version)
-    return [Entry(**row._mapping) for row in connection.execute(query)]
+    return [QuarantineEntry(**row._mapping) for row in connection.execute(query)]
 
 
-def current(connection: Connection, model_name: str) -> dict[int, Entry]:
+def quarantined_versions(connection: Connection, model_name: str) -> dict[int, QuarantineEntry]:
     """The versions that are in quarantine now."""
-    return {entry.version: entry for entry in newest(connection, model_name) if not entry.lifted}
+    return {entry.version: entry for entry in latest_entries(connection, model_name) if not entry.lifted}
 
 
-def add(
+def append_entry(
     connection: Connection, model_name: str, version: int, actor: str, reason: str, now: datetime, *, lifted: bool
 ) -> bool:
     """Set a version apart, or lift that; returns whether it changed anything."""
-    if (version in current(connection, model_name)) != lifted:
+    if (version in quarantined_versions(connection, model_name)) != lifted:
         return False
     values = {"model_name": model_name, "version": version, "lifted": lifted, "at": now}
     connection.execute(insert(quarantines).values(**values, actor=actor, reason=reason))
     return True
 
 
-def projected(connection: Connection, entry: Entry, now: datetime) -> None:
+def mark_synced(connection: Connection, entry: QuarantineEntry, now: datetime) -> None:
     """Note that the registry shows this entry, and so no earlier one of the version."""
     connection.execute(
         update(quarantines)

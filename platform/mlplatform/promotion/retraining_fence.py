@@ -6,7 +6,7 @@ from mlplatform.errors import FencedError
 from mlplatform.store.tables.core import retrainings
 
 
-def prove(connection: Connection, retraining_id: str, owner: str) -> None:
+def require_running(connection: Connection, retraining_id: str, owner: str) -> None:
     """Raise FencedError unless the retraining is still running under this owner; locks it until commit."""
     row = connection.execute(
         select(retrainings.c.id)

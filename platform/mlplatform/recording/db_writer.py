@@ -24,29 +24,29 @@ import numpy as np
 import orjson
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from mlplatform.clock import new_id, utc_now
+from mlplatform.clock import utc_now, uuid7
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.predictions.prediction_records import Recorded, record
-from mlplatform.predictions.stored_image import to_png
-from mlplatform.recording.spool.codec import Answer, from_bytes
-from mlplatform.recording.spool.framing import framed, frames
+from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.recording.spool.codec import SpooledPrediction, decode_prediction
+from mlplatform.recording.spool.framing import decode_frames, encode_frames
 from mlplatform.store.database import Database
-from mlplatform.store.db_errors import blames_the_rows
+from mlplatform.store.db_errors import is_data_error
 from mlplatform.store.file_identity import StoreReplacedError
-from mlplatform.store.prediction import Prediction
-from mlplatform.store.timeouts import Patience
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.timeouts import DatabaseTimeouts
 from pipelines.data import content_hash
 
 log = logging.getLogger(__name__)
-REFUSALS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
+ROW_ERRORS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
 """What says that a row cannot be stored; any other trouble is the store's own, and waited out."""
-Start = Callable[..., "subprocess.Popen[bytes]"]
-SIZE: Final = struct.Struct("<Q")
-ENDING_SECONDS: Final = 5.0
-MOST_DEATHS: Final = 3
-READY: Final = b"ready"
+ProcessStarter = Callable[..., "subprocess.Popen[bytes]"]
+MESSAGE_LENGTH: Final = struct.Struct("<Q")
+STOP_TIMEOUT_SECONDS: Final = 5.0
+MAX_CRASHES: Final = 3
+READY_MESSAGE: Final = b"ready"
 """What the process says first: what it is given before it says so has not been its death."""
-PROGRAM: Final = (sys.executable, "-m", "mlplatform.recording.db_writer")
+COMMAND: Final = (sys.executable, "-m", "mlplatform.recording.db_writer")
 
 
 class Writer(Protocol):
@@ -71,68 +71,70 @@ class ThreadWriter:
 
     def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused: list[int] = []
-        rows: list[tuple[int, Recorded]] = []
-        for place, frame in enumerate(frames(data)):
+        rows: list[tuple[int, PredictionWithInput]] = []
+        for place, frame in enumerate(decode_frames(data)):
             if frame.payload is None:
                 refused.append(place)
                 continue
             try:
-                rows.append((place, _encoded(from_bytes(frame.payload))))
+                rows.append((place, _encode(decode_prediction(frame.payload))))
             except (ValueError, KeyError, TypeError):
                 log.exception("a row of the spool cannot be read")
                 refused.append(place)
-        self._write(rows, instance, refused)
+        self._write_rows(rows, instance, refused)
         return tuple(sorted(refused))
 
-    def prove(self, instance: str) -> None:
+    def write_probe(self, instance: str) -> None:
         """Write a row and take it back, to see whether the database takes any; raises StoreUnavailableError."""
         image = np.zeros((1, 1), dtype=np.uint8)
-        row = Prediction(
-            id=new_id(), at=utc_now(), model_name="", model_version=0, image_hash=content_hash(image), label="",
+        row = PredictionRecord(
+            id=uuid7(), at=utc_now(), model_name="", model_version=0, image_hash=content_hash(image), label="",
             probabilities=[], confidence=0.0, latency_ms=0.0, request_id="", client_id="",
         )  # fmt: skip
-        with suppress(_TakenBackError), self.database.write() as connection:
-            record(connection, [_encoded(Answer(row, image))], instance)
-            raise _TakenBackError
+        with suppress(_RollbackProbeError), self.database.write() as connection:
+            insert_predictions(connection, [_encode(SpooledPrediction(row, image))], instance)
+            raise _RollbackProbeError
 
     def close(self) -> None:
         """Nothing is held: the database is the server's."""
 
-    def _write(
-        self, rows: Sequence[tuple[int, Recorded]], instance: str, refused: list[int], *, again: bool = True
+    def _write_rows(
+        self, rows: Sequence[tuple[int, PredictionWithInput]], instance: str, refused: list[int], *, retry: bool = True
     ) -> None:
         if not rows:
             return
         try:
             self._insert([row for _, row in rows], instance)
-        except REFUSALS as refusal:
+        except ROW_ERRORS as refusal:
             if len(rows) > 1:
                 log.warning(
                     "a batch was refused (%s): writing its %d rows one by one", type(refusal).__name__, len(rows)
                 )
                 for row in rows:
-                    self._write([row], instance, refused)
-            elif isinstance(refusal, IntegrityError) and again:
-                self._write(rows, instance, refused, again=False)  # its picture may have been erased at that moment
+                    self._write_rows([row], instance, refused)
+            elif isinstance(refusal, IntegrityError) and retry:
+                self._write_rows(
+                    rows, instance, refused, retry=False
+                )  # its picture may have been erased at that moment
             else:
                 log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
                 refused.append(rows[0][0])
 
-    def _insert(self, rows: list[Recorded], instance: str) -> None:
+    def _insert(self, rows: list[PredictionWithInput], instance: str) -> None:
         try:
             with self.database.write() as connection:
-                record(connection, rows, instance)
+                insert_predictions(connection, rows, instance)
         except DBAPIError as error:
-            if isinstance(error, DataError | IntegrityError) or blames_the_rows(error):
+            if isinstance(error, DataError | IntegrityError) or is_data_error(error):
                 raise
             raise StoreUnavailableError(str(error.orig or error)) from error
 
 
-class _TakenBackError(Exception):
+class _RollbackProbeError(Exception):
     """What ends a transaction that is not to be kept."""
 
 
-class _DiedError(StoreUnavailableError):
+class _ProcessDiedError(StoreUnavailableError):
     """The process ended while it wrote: perhaps for what it was given."""
 
 
@@ -147,72 +149,72 @@ class ProcessWriter:
     def __init__(
         self,
         url: str,
-        command: Sequence[str] = PROGRAM,
-        start: Start = subprocess.Popen,
-        patience: Patience | None = None,
+        command: Sequence[str] = COMMAND,
+        start: ProcessStarter = subprocess.Popen,
+        patience: DatabaseTimeouts | None = None,
     ) -> None:
         self._url, self._command, self._start = url, command, start
-        self._patience = patience or Patience()
+        self._patience = patience or DatabaseTimeouts()
         self._process: subprocess.Popen[bytes] | None = None
-        self._deaths = 0
+        self._crashes = 0
 
     def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         try:
-            written = self._written if self._deaths < MOST_DEATHS else self._one_by_one
+            written = self._write_in_process if self._crashes < MAX_CRASHES else self._write_individually
             refused = written(data, instance)
-        except _DiedError:
-            self._deaths += 1
+        except _ProcessDiedError:
+            self._crashes += 1
             raise
-        self._deaths = 0
+        self._crashes = 0
         return refused
 
-    def _one_by_one(self, data: bytes, instance: str) -> tuple[int, ...]:
+    def _write_individually(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused, deadly, taken = list[int](), list[int](), 0
-        ends = [frame.end for frame in frames(data)]
+        ends = [frame.end for frame in decode_frames(data)]
         rows = [data[begin:end] for begin, end in pairwise([0, *ends])]
         for place, row in enumerate(rows):
             try:
-                told = self._written(row, instance)
+                told = self._write_in_process(row, instance)
                 refused += [place] * len(told)
                 taken += not told  # one that is refused need not have reached the database
-            except _DiedError:
+            except _ProcessDiedError:
                 deadly.append(place)
-                if not taken and len(deadly) == MOST_DEATHS:
+                if not taken and len(deadly) == MAX_CRASHES:
                     raise  # it dies on whatever it is given
         if deadly and not taken:
-            self._written(b"", instance)  # a row that is taken back
-        refused += [place for place in deadly if self._always_dies(rows[place], instance)]
+            self._write_in_process(b"", instance)  # a row that is taken back
+        refused += [place for place in deadly if self._is_poison(rows[place], instance)]
         return tuple(sorted(refused))
 
-    def _always_dies(self, row: bytes, instance: str) -> bool:
-        for _ in range(MOST_DEATHS):
+    def _is_poison(self, row: bytes, instance: str) -> bool:
+        for _ in range(MAX_CRASHES):
             try:
-                return bool(self._written(row, instance))
-            except _DiedError as error:
+                return bool(self._write_in_process(row, instance))
+            except _ProcessDiedError as error:
                 log.warning("one row by itself: %s", error)
         log.error("a row ended the recording process again and again; it is set aside")
         return True
 
-    def _written(self, data: bytes, instance: str) -> tuple[int, ...]:
-        given, answering = self._pipes()
+    def _write_in_process(self, data: bytes, instance: str) -> tuple[int, ...]:
+        given, answering = self._ensure_process()
         try:
-            _send(given, framed([orjson.dumps(instance)]), data)
+            _send(given, encode_frames([orjson.dumps(instance)]), data)
         except OSError as error:  # it ended before it knew what it was given, or was never reached
             self.close()
             raise StoreUnavailableError(f"the recording process cannot be reached: {error}") from error
         except BaseException:
             self.close()  # half a message must not be followed by another one
             raise
-        told = self._answer(answering)
+        told = self._receive_reply(answering)
         if told is None:
-            code = self._ended()
-            raise _DiedError(f"the recording process ended with code {code}; another one goes on")
+            code = self._stop_process()
+            raise _ProcessDiedError(f"the recording process ended with code {code}; another one goes on")
         answer: dict[str, Any] = orjson.loads(told)
         if "away" in answer:
             raise (StoreReplacedError if answer.get("replaced") else StoreUnavailableError)(answer["away"])
         return tuple(answer["refused"])
 
-    def _answer(self, answering: IO[bytes]) -> bytes | None:
+    def _receive_reply(self, answering: IO[bytes]) -> bytes | None:
         """The next message of the process; None where it has ended. Raises StoreUnavailableError where none is read."""
         try:
             return _receive(answering)
@@ -225,9 +227,9 @@ class ProcessWriter:
 
     def close(self) -> None:
         """Let the process end; one that does not is killed, and the database undoes what it had not committed."""
-        self._ended()
+        self._stop_process()
 
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _ensure_process(self) -> tuple[IO[bytes], IO[bytes]]:
         """A process that is ready to write. Raises StoreUnavailableError where none can be had: no row is to blame."""
         if self._process is None:
             try:
@@ -237,29 +239,29 @@ class ProcessWriter:
                     stdout=subprocess.PIPE,
                     start_new_session=True,  # Ctrl-C is for the server, which ends this one when all is written
                 )
-                given, _ = _both(self._process)
+                given, _ = _process_pipes(self._process)
                 level = logging.getLogger().getEffectiveLevel()
                 told = {"url": self._url, "level": level, "patience": vars(self._patience)}
                 _send(given, orjson.dumps(told))  # not an argument: those can be seen
             except (OSError, subprocess.SubprocessError, MemoryError) as error:
                 self.close()
                 raise StoreUnavailableError(f"the recording process cannot be started: {error}") from error
-            if self._answer(_both(self._process)[1]) is None:
-                code = self._ended()
+            if self._receive_reply(_process_pipes(self._process)[1]) is None:
+                code = self._stop_process()
                 raise StoreUnavailableError(f"the recording process ended with code {code} before it could write")
-        return _both(self._process)
+        return _process_pipes(self._process)
 
-    def _ended(self) -> int | None:
+    def _stop_process(self) -> int | None:
         process, self._process = self._process, None
         if process is None:
             return None
-        given, answering = _both(process)
+        given, answering = _process_pipes(process)
         try:
             given.close()
         except OSError:  # what was still to be sent has nobody to read it
             log.debug("the recording process had ended already")
         try:
-            process.wait(ENDING_SECONDS)
+            process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -267,14 +269,14 @@ class ProcessWriter:
         return process.returncode
 
 
-def _both(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
+def _process_pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
     assert process.stdin is not None
     assert process.stdout is not None
     return process.stdin, process.stdout
 
 
 def _send(pipe: IO[bytes], *parts: bytes) -> None:
-    pipe.write(SIZE.pack(sum(map(len, parts))))
+    pipe.write(MESSAGE_LENGTH.pack(sum(map(len, parts))))
     for part in parts:
         pipe.write(part)
     pipe.flush()
@@ -282,16 +284,16 @@ def _send(pipe: IO[bytes], *parts: bytes) -> None:
 
 def _receive(pipe: IO[bytes]) -> bytes | None:
     """The next message; None where the other side has ended."""
-    head = pipe.read(SIZE.size)
-    if len(head) < SIZE.size:
+    head = pipe.read(MESSAGE_LENGTH.size)
+    if len(head) < MESSAGE_LENGTH.size:
         return None
-    (size,) = SIZE.unpack(head)
+    (size,) = MESSAGE_LENGTH.unpack(head)
     data = pipe.read(size)
     return data if len(data) == size else None
 
 
-def _encoded(answer: Answer) -> Recorded:
-    return Recorded(answer.prediction, to_png(answer.image), answer.host_class)
+def _encode(prediction: SpooledPrediction) -> PredictionWithInput:
+    return PredictionWithInput(prediction.prediction, encode_png(prediction.image), prediction.host_class)
 
 
 def main() -> None:
@@ -305,14 +307,14 @@ def main() -> None:
         return
     told: dict[str, Any] = orjson.loads(begin)
     logging.basicConfig(level=told["level"], format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    writer = ThreadWriter(Database(told["url"], Patience(**told["patience"])))
-    _send(answering, READY)
+    writer = ThreadWriter(Database(told["url"], DatabaseTimeouts(**told["patience"])))
+    _send(answering, READY_MESSAGE)
     while (message := _receive(sys.stdin.buffer)) is not None:
-        head = next(frames(message))
+        head = next(decode_frames(message))
         server, data = orjson.loads(head.payload or b""), message[head.end :]
         try:
             if not data:
-                writer.prove(server)
+                writer.write_probe(server)
             answer: dict[str, Any] = {"refused": writer.write(data, server)}
         except (OSError, MemoryError) as error:  # a store that is away is one of them
             answer = {"away": str(error) or type(error).__name__, "replaced": isinstance(error, StoreReplacedError)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Counts:
+class RecorderCounts:
     """How many predictions were recorded, wait, were dropped, failed (refused by the store) and were not answered.
 
     `adopted` of those recorded were left by dead servers. `damaged` ones were set aside because their bytes were no
@@ -25,23 +25,23 @@ class Counts:
     database_replaced: int = 0
 
 
-class Totals:
+class RecorderCounters:
     """What was counted since the start; any thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(("recorded", "dropped", "failed", "refused", "adopted", "damaged"), 0)
 
-    def add(self, **more: int) -> None:
+    def add(self, **increments: int) -> None:
         """Count by name."""
         with self._lock:
-            for name, count in more.items():
+            for name, count in increments.items():
                 self._counts[name] += count
 
     def __getitem__(self, name: str) -> int:
         return self._counts[name]
 
-    def counts(self, *, queued: int, set_aside: int, replaced: bool) -> Counts:
+    def counts(self, *, queued: int, set_aside: int, replaced: bool) -> RecorderCounts:
         """The counters now, beside what is counted elsewhere."""
         with self._lock:
-            return Counts(**self._counts, queued=queued, set_aside=set_aside, database_replaced=int(replaced))
+            return RecorderCounts(**self._counts, queued=queued, set_aside=set_aside, database_replaced=int(replaced))

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.recording.db_writer import ThreadWriter
-from mlplatform.recording.spool.framing import framed
-from mlplatform.recording.spool.quarantined_rows import Aside, Asides, Taken
+from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.quarantined_rows import LockedFile, QuarantinedFile, RowQuarantine
 
-PORTION = 500
+BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
-class Restored:
+class RecoveryResult:
     """What became of one file: rows written now or known already, and what is left in it under which name."""
 
     name: str
@@ -27,39 +27,39 @@ class Restored:
     damaged: int
 
 
-def listed(parts: Parts) -> list[Aside]:
+def list_files(context: AppContext) -> list[QuarantinedFile]:
     """Every file of rows that were set aside on this disk, oldest first."""
-    return _asides(parts).listed()
+    return _open_directory(context).list_files()
 
 
-def restore(parts: Parts, name: str | None, actor: str) -> list[Restored]:
+def restore(context: AppContext, name: str | None, actor: str) -> list[RecoveryResult]:
     """Write the rows of one file, or of all, into the database; what it refuses and what is damaged stays.
 
     Raises NotFoundError for a name that is not there and ConflictError where somebody else takes from it.
     """
-    asides = _asides(parts)
-    return [_restored(parts, asides, each, actor) for each in _named(asides, name)]
+    asides = _open_directory(context)
+    return [_restore_file(context, asides, each, actor) for each in _resolve_names(asides, name)]
 
 
-def discard(parts: Parts, name: str, actor: str) -> Restored:
+def discard(context: AppContext, name: str, actor: str) -> RecoveryResult:
     """Give up what one file holds, for good; the audit log says who did."""
-    asides = _asides(parts)
-    [found] = _named(asides, name)
-    with asides.taken(found) as taken:
+    asides = _open_directory(context)
+    [found] = _resolve_names(asides, name)
+    with asides.lock_file(found) as taken:
         if taken is None:
-            raise _held(name)
-        given_up = Restored(taken.name, 0, len(taken.contents.rows), len(taken.contents.damaged))
-        _note(parts, actor, "discard-rows", given_up)
-        asides.replace(taken, ())
+            raise _in_use_error(name)
+        given_up = RecoveryResult(taken.name, 0, len(taken.contents.rows), len(taken.contents.damaged))
+        _record_action(context, actor, "discard-rows", given_up)
+        asides.rewrite(taken, ())
     return given_up
 
 
-def _asides(parts: Parts) -> Asides:
-    return Asides(parts.settings.spool_folder)
+def _open_directory(context: AppContext) -> RowQuarantine:
+    return RowQuarantine(context.settings.spool_folder)
 
 
-def _named(asides: Asides, name: str | None) -> list[str]:
-    names = [each.name for each in asides.listed()]
+def _resolve_names(asides: RowQuarantine, name: str | None) -> list[str]:
+    names = [each.name for each in asides.list_files()]
     if name is None:
         return names
     if name not in names:
@@ -67,34 +67,36 @@ def _named(asides: Asides, name: str | None) -> list[str]:
     return [name]
 
 
-def _restored(parts: Parts, asides: Asides, name: str, actor: str) -> Restored:
-    with asides.taken(name) as taken:
+def _restore_file(context: AppContext, asides: RowQuarantine, name: str, actor: str) -> RecoveryResult:
+    with asides.lock_file(name) as taken:
         if taken is None:
-            raise _held(name)
-        refused = _written(parts, taken)
-        left = [*taken.contents.damaged, *(framed([row]) for row in refused)]
-        told = Restored(taken.name, len(taken.contents.rows) - len(refused), len(refused), len(taken.contents.damaged))
+            raise _in_use_error(name)
+        refused = _write_rows(context, taken)
+        left = [*taken.contents.damaged, *(encode_frames([row]) for row in refused)]
+        told = RecoveryResult(
+            taken.name, len(taken.contents.rows) - len(refused), len(refused), len(taken.contents.damaged)
+        )
         if told.restored:
-            _note(parts, actor, "restore-rows", told)
-        asides.replace(taken, left)
+            _record_action(context, actor, "restore-rows", told)
+        asides.rewrite(taken, left)
     return told
 
 
-def _written(parts: Parts, taken: Taken) -> Sequence[bytes]:
+def _write_rows(context: AppContext, taken: LockedFile) -> Sequence[bytes]:
     """Write the rows, each once; returns those that the database refuses. Raises StoreUnavailableError."""
     rows, refused = taken.contents.rows, list[bytes]()
-    writer = ThreadWriter(parts.database)
-    for begin in range(0, len(rows), PORTION):
-        portion = rows[begin : begin + PORTION]
-        refused += [portion[place] for place in writer.write(framed(portion), parts.instance)]
+    writer = ThreadWriter(context.database)
+    for begin in range(0, len(rows), BATCH_SIZE):
+        portion = rows[begin : begin + BATCH_SIZE]
+        refused += [portion[place] for place in writer.write(encode_frames(portion), context.instance)]
     return refused
 
 
-def _note(parts: Parts, actor: str, action: str, told: Restored) -> None:
-    details = {"restored": told.restored, "refused": told.refused, "damaged": told.damaged}
-    with parts.database.write() as connection:
-        audit_entries.note(connection, actor, action, f"spool/{told.name}", parts.clock(), details)
+def _record_action(context: AppContext, actor: str, action: str, result: RecoveryResult) -> None:
+    details = {"restored": result.restored, "refused": result.refused, "damaged": result.damaged}
+    with context.database.write() as connection:
+        audit_entries.append(connection, actor, action, f"spool/{result.name}", context.clock(), details)
 
 
-def _held(name: str) -> ConflictError:
+def _in_use_error(name: str) -> ConflictError:
     return ConflictError(f"{name} is or was taken by another process; look again with `platform recording list`")

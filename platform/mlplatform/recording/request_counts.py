@@ -18,15 +18,15 @@ from mlplatform.predictions import prediction_counts
 from mlplatform.store.database import Database
 
 log = logging.getLogger(__name__)
-EVERY: Final = timedelta(seconds=10)
-MOST_MINUTES: Final = 180
+WRITE_INTERVAL: Final = timedelta(seconds=10)
+MAX_UNWRITTEN_MINUTES: Final = 180
 """So many minutes wait for a database that is away; of an hour that is over, the counts are complete."""
-WENT_AWAY: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499
 """The client closed the connection before its answer: nobody's fault on this side, and counted as nothing."""
-Minute = tuple[int, int]
+VersionMinute = tuple[int, int]
 
 
-def asks_for_answers(path: str) -> bool:
+def is_prediction_request(path: str) -> bool:
     """Whether a POST to this path is a prediction request, by whichever protocol."""
     return path in ("/v1/predict", "/invocations") or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
@@ -37,24 +37,24 @@ class RequestCounts:
     def __init__(self, database: Database, clock: Clock, model: str, instance: str, version: Callable[[], int]) -> None:
         self._database, self._clock, self._version = database, clock, version
         self._model, self._instance = model, instance
-        self._counts: dict[Minute, Counter[str]] = {}
-        self._unwritten: set[Minute] = set()
+        self._counts: dict[VersionMinute, Counter[str]] = {}
+        self._unwritten_minutes: set[VersionMinute] = set()
         self._lock = threading.Lock()
         self._written_at: datetime | None = None
 
     def count(self, status: int) -> None:
         """One prediction request has ended with this HTTP status."""
-        if status == WENT_AWAY:
+        if status == CLIENT_CLOSED_REQUEST:
             return
-        minute = (self._version(), prediction_counts.minute_of(self._clock()))
+        minute = (self._version(), prediction_counts.minute_index(self._clock()))
         with self._lock:
             self._counts.setdefault(minute, Counter())[str(status)] += 1
-            self._unwritten.add(minute)
-            if len(self._counts) > MOST_MINUTES:
+            self._unwritten_minutes.add(minute)
+            if len(self._counts) > MAX_UNWRITTEN_MINUTES:
                 oldest = min(self._counts, key=lambda each: each[1])
                 del self._counts[oldest]
-                if oldest in self._unwritten:
-                    self._unwritten.discard(oldest)
+                if oldest in self._unwritten_minutes:
+                    self._unwritten_minutes.discard(oldest)
                     log.error("requests of minute %d were counted and never written: the database is away", oldest[1])
 
     def write(self, *, now: bool = False) -> int:
@@ -63,16 +63,16 @@ class RequestCounts:
         A store that is away changes nothing: the counts wait for the next time.
         """
         moment = self._clock()
-        if not now and self._written_at is not None and EVERY > moment - self._written_at >= timedelta(0):
+        if not now and self._written_at is not None and WRITE_INTERVAL > moment - self._written_at >= timedelta(0):
             return 0
         with self._lock:
-            waiting = {minute: dict(self._counts[minute]) for minute in self._unwritten}
+            waiting = {minute: dict(self._counts[minute]) for minute in self._unwritten_minutes}
         if not waiting:
             return 0
         self._written_at = moment
         try:
             with self._database.write() as connection:
-                prediction_counts.note_requests(connection, self._instance, self._model, waiting)
+                prediction_counts.record_request_counts(connection, self._instance, self._model, waiting)
         except StoreUnavailableError as error:
             log.warning("counts of requests wait: %s", error)
             return 0
@@ -80,5 +80,7 @@ class RequestCounts:
             log.exception("counts of requests could not be written")
             return 0
         with self._lock:
-            self._unwritten -= {minute for minute, written in waiting.items() if self._counts.get(minute) == written}
+            self._unwritten_minutes -= {
+                minute for minute, written in waiting.items() if self._counts.get(minute) == written
+            }
         return len(waiting)

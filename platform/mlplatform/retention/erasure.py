@@ -13,24 +13,24 @@ from sqlalchemy import Connection, delete, exists, func, null, or_, select, upda
 from mlplatform.feedback import pending_labels
 from mlplatform.predictions import erased_predictions
 from mlplatform.store.tables.core import feedback, images, predictions, tasks
-from mlplatform.store.tables.feedback import feedback_keys, waiting_labels
-from mlplatform.store.tables.monitoring import audits, judged
-from mlplatform.store.tables.rollout import shadow_answers
+from mlplatform.store.tables.feedback import feedback_idempotency_keys, pending_label_rows
+from mlplatform.store.tables.monitoring import outcomes, review_samples
+from mlplatform.store.tables.rollout import shadow_prediction_rows
 
-PORTION: Final = 2_000
+BATCH_SIZE: Final = 2_000
 
 
 @dataclass(frozen=True)
-class FirstOf:
+class ReferenceSampleOf:
     """So many first answers of a version, which later pictures are compared with."""
 
     model_name: str
     version: int
-    answers: int
+    prediction_count: int
 
 
 @dataclass(frozen=True)
-class Erased:
+class ErasureResult:
     """How many rows went. `labelled` answers had labels, which training and the gate will no longer see.
 
     `shared` pictures stay, because others sent the same ones.
@@ -42,17 +42,19 @@ class Erased:
     pictures: int = 0
     shared: int = 0
 
-    def __add__(self, other: "Erased") -> "Erased":
-        return Erased(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+    def __add__(self, other: "ErasureResult") -> "ErasureResult":
+        return ErasureResult(
+            *(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
 
-def unlabelled(
+def old_unlabelled_ids(
     connection: Connection,
     model_name: str,
     before: datetime,
-    first_of: FirstOf | None,
+    reference_sample: ReferenceSampleOf | None,
     after: str = "",
-    limit: int = PORTION,
+    limit: int = BATCH_SIZE,
 ) -> list[str]:
     """A model's old answers that nobody labelled, that no open task asks about, nor are first of a version.
 
@@ -65,51 +67,60 @@ def unlabelled(
             predictions.c.model_name == model_name,
             predictions.c.at < before,
             ~exists().where(feedback.c.prediction_id == predictions.c.id),
-            predictions.c.id.notin_(_asked_about(connection)),
+            predictions.c.id.notin_(_ids_in_open_tasks(connection)),
         )
         .order_by(predictions.c.id)
         .limit(limit)
         .with_for_update(of=predictions, skip_locked=True)
     )
-    if first_of is not None:
-        mine = (predictions.c.model_name == first_of.model_name) & (predictions.c.model_version == first_of.version)
+    if reference_sample is not None:
+        mine = (predictions.c.model_name == reference_sample.model_name) & (
+            predictions.c.model_version == reference_sample.version
+        )
         first = (
-            select(predictions.c.id).where(mine).order_by(predictions.c.at, predictions.c.id).limit(first_of.answers)
+            select(predictions.c.id)
+            .where(mine)
+            .order_by(predictions.c.at, predictions.c.id)
+            .limit(reference_sample.prediction_count)
         )
         query = query.where(predictions.c.id.notin_(first))
     return list(connection.scalars(query))
 
 
-def of_client(connection: Connection, client: str, limit: int = PORTION) -> list[str]:
+def client_prediction_ids(connection: Connection, client: str, limit: int = BATCH_SIZE) -> list[str]:
     """Answers given to a client, labelled or not."""
     query = select(predictions.c.id).where(predictions.c.client_id == client).order_by(predictions.c.id).limit(limit)
     return list(connection.scalars(query))
 
 
-def erase(connection: Connection, ids: Sequence[str], now: datetime) -> Erased:
+def erase(connection: Connection, ids: Sequence[str], now: datetime) -> ErasureResult:
     """Remove these answers with their labels, and the pictures that no other answer was given for.
 
     Ids whose label might wait for them are remembered as erased.
     """
     if not ids:
-        return Erased()
-    erased_predictions.note(connection, [key for key in ids if pending_labels.may_arrive(key, now)], now)
+        return ErasureResult()
+    erased_predictions.record_erased(
+        connection, [key for key in ids if pending_labels.may_be_recorded_later(key, now)], now
+    )
     hashes = set(connection.scalars(select(predictions.c.image_hash).where(predictions.c.id.in_(ids)).distinct()))
     mine = feedback.c.prediction_id.in_(ids)
     labelled = connection.scalar(select(func.count(feedback.c.prediction_id.distinct())).where(mine)) or 0
     given = select(feedback.c.id).where(mine)
-    connection.execute(delete(feedback_keys).where(feedback_keys.c.feedback_id.in_(given)))
-    connection.execute(delete(waiting_labels).where(waiting_labels.c.prediction_id.in_(ids)))
-    for table in (audits, judged, shadow_answers):
+    connection.execute(delete(feedback_idempotency_keys).where(feedback_idempotency_keys.c.feedback_id.in_(given)))
+    connection.execute(delete(pending_label_rows).where(pending_label_rows.c.prediction_id.in_(ids)))
+    for table in (review_samples, outcomes, shadow_prediction_rows):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
     labels = connection.execute(delete(feedback).where(mine)).rowcount
     answers = connection.execute(delete(predictions).where(predictions.c.id.in_(ids))).rowcount
     used = exists().where(predictions.c.image_hash == images.c.hash)
     gone = connection.execute(delete(images).where(images.c.hash.in_(hashes), ~used)).rowcount
-    return Erased(answers, labelled, labels, gone, len(hashes) - gone)
+    return ErasureResult(answers, labelled, labels, gone, len(hashes) - gone)
 
 
-def blot(connection: Connection, model_name: str, before: datetime, after: str = "", limit: int = PORTION) -> list[str]:
+def anonymise(
+    connection: Connection, model_name: str, before: datetime, after: str = "", limit: int = BATCH_SIZE
+) -> list[str]:
     """Forget who asked and what they said of the picture, in a model's answers given before a moment; returns which.
 
     In the order of their ids, beginning behind one.
@@ -120,10 +131,10 @@ def blot(connection: Connection, model_name: str, before: datetime, after: str =
     ids = list(connection.scalars(query))
     blank = {"client_id": "", "request_id": "", "tags": null()}
     connection.execute(update(predictions).where(predictions.c.id.in_(ids)).values(blank))
-    connection.execute(update(judged).where(judged.c.prediction_id.in_(ids)).values(tags=null()))
+    connection.execute(update(outcomes).where(outcomes.c.prediction_id.in_(ids)).values(tags=null()))
     return ids
 
 
-def _asked_about(connection: Connection) -> Collection[str]:
+def _ids_in_open_tasks(connection: Connection) -> Collection[str]:
     rows = connection.scalars(select(tasks.c.details).where(tasks.c.finished_at.is_(None)))
     return {item["id"] for details in rows for item in details.get("predictions", []) if "id" in item}

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.labels.label_curation import SetAside
+from pipelines.labels.label_curation import ExcludedLabel
 
-TOLD_FROM: Final = 0.05
+EXPLAINED_SHARE: Final = 0.05
 """A reason is explained where it took this share of all labels; it is counted anyway."""
-GRAVE_FROM: Final = 0.5
+STARVED_SHARE: Final = 0.5
 REMEDIES: Final[Mapping[str, str]] = {
     "conflict": "people who gave them contradict each other; a label-review task asks for a verdict",
     "suspicious": "champion and probe contradict them; a label-review task asks for a verdict",
@@ -22,33 +22,44 @@ REMEDIES: Final[Mapping[str, str]] = {
 }
 
 
-def use_of(given: int, trained: int, judged: int, aside: Sequence[SetAside]) -> dict[str, Any] | None:
+def label_usage(
+    label_count: int, trained_count: int, evaluated_count: int, excluded: Sequence[ExcludedLabel]
+) -> dict[str, Any] | None:
     """What became of so many labels, as a verdict keeps it; None where there were none."""
-    if not given:
+    if not label_count:
         return None
-    counts = Counter(each.reason for each in aside)
+    counts = Counter(each.reason for each in excluded)
     reasons = {str(reason): n for reason, n in counts.most_common()}
-    told = [f"{n:,} {reason}{_why(reason, aside) if n >= TOLD_FROM * given else ''}" for reason, n in reasons.items()]
-    sentence = f"It learnt from {trained:,} of {given:,} labels and was judged on {judged:,}."
+    told = [
+        f"{n:,} {reason}{_reason_hint(reason, excluded) if n >= EXPLAINED_SHARE * label_count else ''}"
+        for reason, n in reasons.items()
+    ]
+    sentence = f"It learnt from {trained_count:,} of {label_count:,} labels and was judged on {evaluated_count:,}."
     sentence += f" Set aside: {'; '.join(told)}." if told else ""
-    return {"given": given, "trained": trained, "judged": judged, "set_aside": reasons, "sentence": sentence}
+    return {
+        "given": label_count,
+        "trained": trained_count,
+        "judged": evaluated_count,
+        "set_aside": reasons,
+        "sentence": sentence,
+    }
 
 
-def sentence_of(verdict: Mapping[str, Any] | None) -> str:
+def usage_sentence(verdict: Mapping[str, Any] | None) -> str:
     """The sentence in a verdict; empty where it has none."""
     labels = (verdict or {}).get("labels") or {}
     return str(labels.get("sentence", ""))
 
 
-def starved_by(verdict: Mapping[str, Any] | None) -> bool:
+def is_quota_starved(verdict: Mapping[str, Any] | None) -> bool:
     """Whether quotas set aside most labels that there were."""
     labels = (verdict or {}).get("labels") or {}
-    return bool(labels) and labels["set_aside"].get("over quota", 0) >= GRAVE_FROM * labels["given"]
+    return bool(labels) and labels["set_aside"].get("over quota", 0) >= STARVED_SHARE * labels["given"]
 
 
-def _why(reason: str, aside: Sequence[SetAside]) -> str:
+def _reason_hint(reason: str, excluded: Sequence[ExcludedLabel]) -> str:
     """Why, and what to do: for quotas the giver that lost most."""
     if reason == "over quota":
-        details = Counter(each.detail for each in aside if each.reason == reason)
+        details = Counter(each.detail for each in excluded if each.reason == reason)
         return f" ({details.most_common(1)[0][0]})"
     return f" ({REMEDIES[reason]})"

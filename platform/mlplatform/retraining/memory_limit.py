@@ -11,8 +11,14 @@ import signal
 import sys
 
 log = logging.getLogger(__name__)
-SETTING = "PLATFORM_TRAINING_MEMORY_MB"
-REFUSED = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "unable to allocate", "out of memory")
+SETTING_NAME = "PLATFORM_TRAINING_MEMORY_MB"
+OUT_OF_MEMORY_PHRASES = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "unable to allocate",
+    "out of memory",
+)
 """How libraries say it when they do not raise MemoryError."""
 
 
@@ -21,7 +27,7 @@ def limit_memory(megabytes: int) -> None:
     if not megabytes:
         return
     if sys.platform != "linux":
-        log.warning("%s=%d is not applied: only Linux limits the memory of a process this way", SETTING, megabytes)
+        log.warning("%s=%d is not applied: only Linux limits the memory of a process this way", SETTING_NAME, megabytes)
         return
     import resource
 
@@ -30,7 +36,7 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def lift_limit() -> None:
+def remove_limit() -> None:
     """Take the limit off again, as far as whoever started this process allows."""
     if sys.platform == "linux":
         import resource
@@ -40,32 +46,32 @@ def lift_limit() -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def told(error: BaseException, megabytes: int) -> str:
+def describe_failure(error: BaseException, megabytes: int) -> str:
     """What ended a training, in a sentence; where memory ran out it names the limit and the remedy."""
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in REFUSED):
-        return f"memory ran out ({_limited(megabytes)}): {text}. {_remedy(megabytes)}"
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY_PHRASES):
+        return f"memory ran out ({_limit_text(megabytes)}): {text}. {_remedy(megabytes)}"
     return text
 
 
-def told_by_code(code: int, megabytes: int) -> str:
+def describe_exit_code(code: int, megabytes: int) -> str:
     """How a training's process ended without a word of its own."""
     if code >= 0:
         return f"its process ended with code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
     if -code == signal.SIGKILL:
         return (
-            f"its process was killed ({name}), as the system does when memory runs out ({_limited(megabytes)}). "
+            f"its process was killed ({name}), as the system does when memory runs out ({_limit_text(megabytes)}). "
             f"{_remedy(megabytes)}"
         )
     if -code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS) and megabytes:
-        why = f"as it does when memory runs out ({_limited(megabytes)})"
+        why = f"as it does when memory runs out ({_limit_text(megabytes)})"
         return f"its process ended by {name}, {why}. {_remedy(megabytes)}"
     return f"its process ended by {name}"
 
 
-def _limited(megabytes: int) -> str:
-    return f"its limit is {megabytes} MiB, {SETTING}" if megabytes else f"{SETTING} sets no limit"
+def _limit_text(megabytes: int) -> str:
+    return f"its limit is {megabytes} MiB, {SETTING_NAME}" if megabytes else f"{SETTING_NAME} sets no limit"
 
 
 def _remedy(megabytes: int) -> str:

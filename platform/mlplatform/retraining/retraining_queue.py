@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select, true, update
 
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.promotion.promotion_history import of_retraining
-from mlplatform.promotion.retraining_fence import prove
-from mlplatform.retraining.retraining_limits import Limits, wait_of
+from mlplatform.promotion.promotion_history import find_by_retraining
+from mlplatform.promotion.retraining_fence import require_running
+from mlplatform.retraining.retraining_limits import RetrainingLimits, hold_reason
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.core import alerts, promotions, retrainings
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
-Trigger = Literal["manual", "alert", "api"]
-OPEN: tuple[State, ...] = ("queued", "running")
+RetrainingState = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
+RetrainingTrigger = Literal["manual", "alert", "api"]
+OPEN_STATES: tuple[RetrainingState, ...] = ("queued", "running")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Retraining:
 
     id: str
     pipeline: str
-    state: State
+    state: RetrainingState
     reason: str
-    trigger: Trigger
+    trigger: RetrainingTrigger
     causes: list[dict[str, Any]]
     rerun_of: str | None
     alert_id: str | None
@@ -60,7 +60,7 @@ def request(
     *,
     pipeline: str,
     reason: str,
-    trigger: Trigger,
+    trigger: RetrainingTrigger,
     requested_by: str,
     now: datetime,
     alert_id: str | None = None,
@@ -71,8 +71,8 @@ def request(
     A dry run promotes nothing; joined by a request that is none, it becomes a real one.
     """
     cause = {"reason": reason, "trigger": trigger, "by": requested_by, "at": now.isoformat(), "alert": alert_id}
-    fresh = new_id()
-    row = _blank(fresh, pipeline, reason, trigger, requested_by, now) | {
+    fresh = uuid7()
+    row = _new_row(fresh, pipeline, reason, trigger, requested_by, now) | {
         "causes": [cause],
         "alert_id": alert_id,
         "dry_run": dry_run,
@@ -95,12 +95,14 @@ def request(
     return queued.id, False
 
 
-def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now: datetime) -> Retraining | None:
+def claim(
+    connection: Connection, pipeline: str, owner: str, limits: RetrainingLimits, now: datetime
+) -> Retraining | None:
     """Start the queued retraining if there is one, none runs, and its limits allow it."""
     queued = connection.execute(
         select(retrainings).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
     ).one_or_none()
-    if queued is None or wait_of(connection, pipeline, queued.trigger, limits, now) is not None:
+    if queued is None or hold_reason(connection, pipeline, queued.trigger, limits, now) is not None:
         return None
     running = select(retrainings.c.id).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "running")
     started = connection.execute(
@@ -111,7 +113,7 @@ def claim(connection: Connection, pipeline: str, owner: str, limits: Limits, now
     return find(connection, queued.id) if started.rowcount else None
 
 
-def beat(
+def record_heartbeat(
     connection: Connection, retraining_id: str, owner: str, now: datetime, progress: Mapping[str, Any] | None
 ) -> None:
     """A sign of life of the running training; raises FencedError when it was closed meanwhile."""
@@ -121,7 +123,7 @@ def beat(
     _update_owned(connection, retraining_id, owner, values)
 
 
-def note_run(connection: Connection, retraining_id: str, owner: str, run_id: str) -> None:
+def record_run(connection: Connection, retraining_id: str, owner: str, run_id: str) -> None:
     """Remember the MLflow run of a running retraining."""
     _update_owned(connection, retraining_id, owner, {"run_id": run_id})
 
@@ -130,7 +132,7 @@ def finish(
     connection: Connection,
     retraining_id: str,
     owner: str,
-    state: State,
+    state: RetrainingState,
     now: datetime,
     *,
     candidate_version: int | None = None,
@@ -142,7 +144,7 @@ def finish(
 
     One that promoted its candidate and failed after that is closed as succeeded, with the error.
     """
-    prove(connection, retraining_id, owner)
+    require_running(connection, retraining_id, owner)
     values = {
         "state": state,
         "finished_at": now,
@@ -152,9 +154,9 @@ def finish(
         "error": error,
     }
     if state == "succeeded":
-        _end(connection, retraining_id, values)
+        _write_end(connection, retraining_id, values)
     else:
-        _close(connection, retraining_id, values)
+        _close_unsuccessful(connection, retraining_id, values)
 
 
 def close_abandoned(
@@ -176,27 +178,29 @@ def close_abandoned(
     closed = []
     for row in [Retraining(**item._mapping) for item in connection.execute(query)]:
         values = {"state": "abandoned", "finished_at": now, "error": "its heartbeat stopped"}
-        promoted = _close(connection, row.id, values)
-        rerun = None if promoted or row.rerun_of is not None else _again(connection, row, row.id, now)
+        promoted = _close_unsuccessful(connection, row.id, values)
+        rerun = None if promoted or row.rerun_of is not None else _requeue(connection, row, row.id, now)
         closed.append((row, rerun))
     return closed
 
 
-def hand_back(connection: Connection, retraining_id: str, owner: str, now: datetime) -> str | None:
+def requeue_interrupted(connection: Connection, retraining_id: str, owner: str, now: datetime) -> str | None:
     """Close a run whose watcher stops in good order, and queue its work again; None when it had ended.
 
     One that had already promoted its candidate is closed as succeeded and not run again.
     """
     try:
-        prove(connection, retraining_id, owner)
+        require_running(connection, retraining_id, owner)
     except FencedError:
         return None
     row = find(connection, retraining_id)
     values = {"state": "abandoned", "finished_at": now, "error": "its watcher stopped"}
-    return None if _close(connection, retraining_id, values) else _again(connection, row, row.rerun_of, now)
+    return (
+        None if _close_unsuccessful(connection, retraining_id, values) else _requeue(connection, row, row.rerun_of, now)
+    )
 
 
-def drop_settled(connection: Connection, pipeline: str, now: datetime) -> bool:
+def cancel_if_alerts_ended(connection: Connection, pipeline: str, now: datetime) -> bool:
     """Cancel the queued retraining when only alerts asked for it and all of them have ended meanwhile."""
     queued = connection.execute(
         select(retrainings)
@@ -216,7 +220,7 @@ def drop_settled(connection: Connection, pipeline: str, now: datetime) -> bool:
     return True
 
 
-def queued(connection: Connection, pipeline: str) -> Retraining | None:
+def find_queued(connection: Connection, pipeline: str) -> Retraining | None:
     """The queued retraining of a pipeline."""
     query = select(retrainings).where(retrainings.c.pipeline == pipeline, retrainings.c.state == "queued")
     row = connection.execute(query).one_or_none()
@@ -228,9 +232,9 @@ def alerts_of(retraining: Retraining) -> list[str]:
     return [cause["alert"] for cause in retraining.causes if cause["alert"]]
 
 
-def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:
+def _close_unsuccessful(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> bool:
     """Close a run that did not end well, as succeeded where its promotion stands; returns whether it does."""
-    promotion = of_retraining(connection, retraining_id)
+    promotion = find_by_retraining(connection, retraining_id)
     written = dict(values)
     if promotion is not None:
         written |= {
@@ -239,11 +243,11 @@ def _close(connection: Connection, retraining_id: str, values: Mapping[str, Any]
             "candidate_version": promotion.to_version,
             "verdict": promotion.verdict,
         }
-    _end(connection, retraining_id, written)
+    _write_end(connection, retraining_id, written)
     return promotion is not None
 
 
-def _end(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> None:
+def _write_end(connection: Connection, retraining_id: str, values: Mapping[str, Any]) -> None:
     """Close a run, with the numbers that tell what came before what, whatever the clocks say."""
     others = retrainings.alias()
     newest = select(func.coalesce(func.max(promotions.c.seq), 0)).where(
@@ -255,10 +259,10 @@ def _end(connection: Connection, retraining_id: str, values: Mapping[str, Any]) 
     connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values({**values, **numbered}))
 
 
-def _again(connection: Connection, row: Retraining, rerun_of: str | None, now: datetime) -> str:
+def _requeue(connection: Connection, row: Retraining, rerun_of: str | None, now: datetime) -> str:
     """Queue the work of a closed run, or add its causes to the one that is queued; returns the queued one's id."""
-    fresh = new_id()
-    values = _blank(fresh, row.pipeline, row.reason, row.trigger, row.requested_by, now)
+    fresh = uuid7()
+    values = _new_row(fresh, row.pipeline, row.reason, row.trigger, row.requested_by, now)
     values |= {"causes": row.causes, "alert_id": row.alert_id, "rerun_of": rerun_of, "dry_run": row.dry_run}
     if insert_new(connection, retrainings, [values]):
         return fresh
@@ -282,13 +286,13 @@ def cancel(connection: Connection, retraining_id: str, actor: str, now: datetime
     """
     connection.execute(select(retrainings.c.id).where(retrainings.c.id == retraining_id).with_for_update())
     row = find(connection, retraining_id)
-    if of_retraining(connection, retraining_id) is not None:
+    if find_by_retraining(connection, retraining_id) is not None:
         raise ConflictError(
             f"retraining {retraining_id} has promoted its candidate; undo it by `platform models rollback`"
         )
     done = connection.execute(
         update(retrainings)
-        .where(retrainings.c.id == retraining_id, retrainings.c.state.in_(OPEN))
+        .where(retrainings.c.id == retraining_id, retrainings.c.state.in_(OPEN_STATES))
         .values(state="cancelled", finished_at=now, error=f"cancelled by {actor}")
     )
     if done.rowcount == 0:
@@ -312,12 +316,12 @@ def recent(connection: Connection, limit: int = 20, pipeline: str | None = None)
 
 
 def _update_owned(connection: Connection, retraining_id: str, owner: str, values: Mapping[str, Any]) -> None:
-    prove(connection, retraining_id, owner)
+    require_running(connection, retraining_id, owner)
     connection.execute(update(retrainings).where(retrainings.c.id == retraining_id).values(values))
 
 
-def _blank(
-    retraining_id: str, pipeline: str, reason: str, trigger: Trigger, requested_by: str, now: datetime
+def _new_row(
+    retraining_id: str, pipeline: str, reason: str, trigger: RetrainingTrigger, requested_by: str, now: datetime
 ) -> dict[str, Any]:
     return {
         "id": retraining_id,

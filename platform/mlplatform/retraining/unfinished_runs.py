@@ -4,11 +4,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from mlplatform.retraining.retraining_queue import OPEN, Retraining
+from mlplatform.retraining.retraining_queue import OPEN_STATES, Retraining
 from mlplatform.store.tables.core import retrainings
 
 
-def unfinished(connection: Connection, pipeline: str, since: datetime) -> list[Retraining]:
+def interrupted_retrainings(connection: Connection, pipeline: str, since: datetime) -> list[Retraining]:
     """Runs of a pipeline that were cancelled or abandoned since a moment, and may have registered a version before."""
     query = select(retrainings).where(
         retrainings.c.pipeline == pipeline,
@@ -20,7 +20,7 @@ def unfinished(connection: Connection, pipeline: str, since: datetime) -> list[R
     return [Retraining(**row._mapping) for row in connection.execute(query)]
 
 
-def disown(connection: Connection, retraining_id: str) -> None:
+def clear_owner(connection: Connection, retraining_id: str) -> None:
     """Note that a closed run has left nothing in the registry: nobody owns it any more."""
-    closed = (retrainings.c.id == retraining_id) & retrainings.c.state.not_in(OPEN)
+    closed = (retrainings.c.id == retraining_id) & retrainings.c.state.not_in(OPEN_STATES)
     connection.execute(update(retrainings).where(closed).values(owner=None))

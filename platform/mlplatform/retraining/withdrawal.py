@@ -11,56 +11,59 @@ from typing import Final
 from sqlalchemy import Connection
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.retraining import retraining_queue
-from registry.catalog import BEFORE_TAG, CHALLENGER, Version
+from registry.catalog import CHALLENGER, PREVIOUS_CHALLENGER_TAG, RegisteredVersion
 from registry.errors import UnknownVersionError
 
 log = logging.getLogger(__name__)
 RETRAINING_TAG: Final = "mlplatform.retraining"
 
 
-def withdraw(parts: Parts, row: retraining_queue.Retraining, actor: str) -> list[int]:
+def withdraw_versions(context: AppContext, row: retraining_queue.Retraining, actor: str) -> list[int]:
     """Take back what a retraining that was cancelled or abandoned has registered; returns the versions.
 
     One that serves, served or is tried stays. The alias `challenger` goes back to the version it was taken from.
     """
     name, gone = row.pipeline, []
-    for version in parts.catalog.versions(name):
+    for version in context.catalog.versions(name):
         if version.tags.get(RETRAINING_TAG) != row.id:
             continue
-        with parts.database.read() as connection:
+        with context.database.read() as connection:
             if _is_used(connection, version):
                 continue
         with suppress(UnknownVersionError):  # another process was faster
-            _point_back(parts, version)
-            parts.catalog.delete_version(name, version.version)
+            _restore_challenger_alias(context, version)
+            context.catalog.delete_version(name, version.version)
             gone.append(version.version)
     if gone:
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             details = {"versions": gone, "state": row.state}
-            audit_entries.note(connection, actor, "withdraw", f"retraining/{row.id}", parts.clock(), details)
+            audit_entries.append(connection, actor, "withdraw", f"retraining/{row.id}", context.clock(), details)
         log.warning("retraining %s was %s: its version %s is taken back", row.id, row.state, gone)
     return gone
 
 
-def _is_used(connection: Connection, version: Version) -> bool:
-    tried = rollouts.newest(connection, version.name)
-    served = {each.to_version for each in promotion_history.history(connection, version.name, limit=10_000)}
+def _is_used(connection: Connection, version: RegisteredVersion) -> bool:
+    tried = rollouts.latest_rollout(connection, version.name)
+    served = {each.to_version for each in promotion_history.promotion_history(connection, version.name, limit=10_000)}
     return version.version in served or (tried is not None and tried.version == version.version)
 
 
-def _point_back(parts: Parts, version: Version) -> None:
+def _restore_challenger_alias(context: AppContext, version: RegisteredVersion) -> None:
     name = version.name
-    if parts.catalog.alias(name, CHALLENGER) != version.version:
+    if context.catalog.alias(name, CHALLENGER) != version.version:
         return
-    before = version.tags.get(BEFORE_TAG, "")
-    known = {each.version for each in parts.catalog.versions(name)}
-    with parts.database.read() as connection:
-        champion, barred = promotion_history.latest(connection, name), quarantines.current(connection, name)
+    before = version.tags.get(PREVIOUS_CHALLENGER_TAG, "")
+    known = {each.version for each in context.catalog.versions(name)}
+    with context.database.read() as connection:
+        champion, barred = (
+            promotion_history.latest_promotion(connection, name),
+            quarantines.quarantined_versions(connection, name),
+        )
     serves = None if champion is None else champion.to_version
     if before.isdecimal() and int(before) in known - barred.keys() - {serves}:
-        parts.catalog.set_alias(name, CHALLENGER, int(before))
+        context.catalog.set_alias(name, CHALLENGER, int(before))
     else:
-        parts.catalog.delete_alias(name, CHALLENGER)
+        context.catalog.delete_alias(name, CHALLENGER)

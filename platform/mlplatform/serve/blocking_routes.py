@@ -18,27 +18,27 @@ from mlplatform.errors import BusyError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-THREADS: Final = 8
+MAX_THREADS: Final = 8
 """More would only wait for each other: Python runs one at a time, and each may keep the event loop waiting."""
-WAIT_SECONDS: Final = 2.0
+MAX_WAIT_SECONDS: Final = 2.0
 
 
-class Turns:
+class ConcurrencyLimiter:
     """At most `threads` calls run at once, each on a thread; more wait for `seconds` and are refused then."""
 
-    def __init__(self, threads: int = THREADS, seconds: float = WAIT_SECONDS) -> None:
-        self._free, self._seconds = asyncio.Semaphore(threads), seconds
+    def __init__(self, threads: int = MAX_THREADS, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+        self._semaphore, self._max_wait_seconds = asyncio.Semaphore(threads), max_wait_seconds
         self._limiter: CapacityLimiter | None = None
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Await `work(*args)` on a thread; raises BusyError where none is free in time."""
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._free.acquire()
+            async with asyncio.timeout(self._max_wait_seconds):
+                await self._semaphore.acquire()
         except TimeoutError:
             raise BusyError("others like this one wait already; try again in a moment") from None
         running = asyncio.ensure_future(self._on_thread(functools.partial(work, *args, **kwargs)))
-        running.add_done_callback(self._done)
+        running.add_done_callback(self._release)
         return await asyncio.shield(running)
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
@@ -46,24 +46,24 @@ class Turns:
             self._limiter = CapacityLimiter(math.inf)  # the semaphore counts
         return await to_thread.run_sync(work, limiter=self._limiter)
 
-    def _done(self, running: "asyncio.Future[Any]") -> None:
-        self._free.release()  # not when its request was given up: the thread is taken until it ends
+    def _release(self, running: "asyncio.Future[Any]") -> None:
+        self._semaphore.release()  # not when its request was given up: the thread is taken until it ends
         if not running.cancelled():
             running.exception()
 
-    def route(self) -> type[APIRoute]:
+    def route_class(self) -> type[APIRoute]:
         """The class of routes whose endpoints run on these threads, unless they are coroutines."""
         run = self.run
 
         class OnThreads(APIRoute):
             def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401
-                awaited = endpoint if inspect.iscoroutinefunction(endpoint) else _awaited(endpoint, run)
+                awaited = endpoint if inspect.iscoroutinefunction(endpoint) else _as_coroutine(endpoint, run)
                 super().__init__(path, awaited, **options)
 
         return OnThreads
 
 
-def _awaited(endpoint: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+def _as_coroutine(endpoint: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
     """The endpoint as a coroutine function with the same parameters."""
 
     @functools.wraps(endpoint)

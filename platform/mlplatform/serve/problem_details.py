@@ -21,16 +21,16 @@ from mlplatform.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
-from mlplatform.serve.middleware.path_prefix import plain_path
-from mlplatform.serve.public_errors import public
+from mlplatform.serve.middleware.path_prefix import unprefixed_path
+from mlplatform.serve.public_errors import public_message
 from monitors.errors import AlertError
 from pipelines.errors import DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
 
 log = logging.getLogger(__name__)
-LONGEST_DETAIL: Final = 2000
+MAX_DETAIL_LENGTH: Final = 2000
 
-STATUS: dict[type[Exception], tuple[int, str, str]] = {
+PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
     InvalidInputError: (422, "invalid-input", "The input cannot be used"),
     DataError: (422, "invalid-input", "The input cannot be used"),
     TooLargeError: (413, "too-large", "The input is over a limit"),
@@ -49,10 +49,10 @@ STATUS: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
-def problem(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
+def problem_response(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
     """One problem document, in the form of the protocol that the path belongs to, short whatever the detail."""
-    if len(detail) > LONGEST_DETAIL:
-        detail = f"{detail[:LONGEST_DETAIL]}..."
+    if len(detail) > MAX_DETAIL_LENGTH:
+        detail = f"{detail[:MAX_DETAIL_LENGTH]}..."
     headers = {"Retry-After": "2"} if status == 503 else {}
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": detail}, status, headers)
@@ -62,46 +62,50 @@ def problem(status: int, kind: str, title: str, detail: str, path: str = "") -> 
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def install(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let every error of the app leave as a problem document."""
-    for kind in STATUS:
-        app.add_exception_handler(kind, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unknown)
+    for kind in PROBLEM_BY_ERROR:
+        app.add_exception_handler(kind, _expected_error_response)
+    app.add_exception_handler(RequestValidationError, _validation_error_response)
+    app.add_exception_handler(HTTPException, _http_error_response)
+    app.add_exception_handler(Exception, _unexpected_error_response)
 
 
-def told(request: Request, error: Exception) -> JSONResponse | None:
+def problem_for(request: Request, error: Exception) -> JSONResponse | None:
     """The problem that an error becomes, None for one that is not foreseen."""
     if isinstance(error, HTTPException):
-        return _http(request, error)
-    return _known(request, error) if isinstance(error, tuple(STATUS)) else None
+        return _http_error_response(request, error)
+    return _expected_error_response(request, error) if isinstance(error, tuple(PROBLEM_BY_ERROR)) else None
 
 
-def _known(request: Request, error: Exception) -> JSONResponse:
-    status, kind, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
+def _expected_error_response(request: Request, error: Exception) -> JSONResponse:
+    status, kind, title = next(PROBLEM_BY_ERROR[base] for base in type(error).__mro__ if base in PROBLEM_BY_ERROR)
     detail = str(error)
     if status >= 500:
-        log.warning("%s %s: %s", request.method, plain_path(request.scope), detail)
-        detail = public(error)
-    return problem(status, kind, title, detail, plain_path(request.scope))
+        log.warning("%s %s: %s", request.method, unprefixed_path(request.scope), detail)
+        detail = public_message(error)
+    return problem_response(status, kind, title, detail, unprefixed_path(request.scope))
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _validation_error_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    return problem(422, "invalid-input", "The input cannot be used", "; ".join(parts), plain_path(request.scope))
+    return problem_response(
+        422, "invalid-input", "The input cannot be used", "; ".join(parts), unprefixed_path(request.scope)
+    )
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http_error_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = problem(
-        error.status_code, "http", "The request cannot be answered", str(error.detail), plain_path(request.scope)
+    response = problem_response(
+        error.status_code, "http", "The request cannot be answered", str(error.detail), unprefixed_path(request.scope)
     )
     response.headers.update(error.headers or {})
     return response
 
 
-def _unknown(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, plain_path(request.scope), exc_info=error)
-    return problem(500, "internal", "The server failed", "the cause is in the server's log", plain_path(request.scope))
+def _unexpected_error_response(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, unprefixed_path(request.scope), exc_info=error)
+    return problem_response(
+        500, "internal", "The server failed", "the cause is in the server's log", unprefixed_path(request.scope)
+    )

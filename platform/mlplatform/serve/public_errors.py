@@ -13,8 +13,8 @@ from registry.errors import (
     UnknownVersionError,
 )
 
-MORE: Final = "the server's log says more"
-REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+SEE_LOG: Final = "the server's log says more"
+REASON_BY_ERROR: Final[tuple[tuple[type[Exception], str], ...]] = (
     (StoreUnavailableError, "the database did not answer"),
     (RegistryUnavailableError, "the model registry did not answer"),
     (CorruptModelError, "the version's files are not those that were registered"),
@@ -24,22 +24,22 @@ REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (PipelineError, "the version cannot be loaded"),
     (OSError, "a file could not be read or written"),
 )
-_MAY_NAME_A_HOST: Final = re.compile(r"[\\/:=@\d.'\"]")
+_HOST_CHARACTERS: Final = re.compile(r"[\\/:=@\d.'\"]")
 """Drivers and libraries name hosts in many ways; a text with any of these is not shown."""
-_PLACES: Final = re.compile(r"[A-Za-z][\w+.-]*://\S+|(?<![\w.)])(?:/[\w.@~+-]+){2,}/?|\b[0-9a-f]{16,}\b")
+_ADDRESSES_AND_PATHS: Final = re.compile(r"[A-Za-z][\w+.-]*://\S+|(?<![\w.)])(?:/[\w.@~+-]+){2,}/?|\b[0-9a-f]{16,}\b")
 
 
-def reason_of(error: Exception) -> str:
+def public_reason(error: Exception) -> str:
     """What kind of trouble this is."""
-    for kind, reason in REASONS:
+    for kind, reason in REASON_BY_ERROR:
         if isinstance(error, kind):
-            return f"{reason}; {MORE}"
-    return f"it failed in a way nobody foresaw; {MORE}"
+            return f"{reason}; {SEE_LOG}"
+    return f"it failed in a way nobody foresaw; {SEE_LOG}"
 
 
-def public(error: Exception) -> str:
+def public_message(error: Exception) -> str:
     """The text of an error that a client is answered with: its own where nothing in it is a place."""
     text = str(error)
-    if isinstance(error, StoreUnavailableError | RegistryUnavailableError) and _MAY_NAME_A_HOST.search(text):
-        return f"{reason_of(error)}; try again"
-    return _PLACES.sub("…", text)
+    if isinstance(error, StoreUnavailableError | RegistryUnavailableError) and _HOST_CHARACTERS.search(text):
+        return f"{public_reason(error)}; try again"
+    return _ADDRESSES_AND_PATHS.sub("…", text)

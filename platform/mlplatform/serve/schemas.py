@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.schema_base import NO_NUL, Body, ModelName
+from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel, ModelName
 
 
-class PredictionOut(Body):
+class PredictionOut(ApiModel):
     """One answer. Give feedback by its `id`."""
 
     id: str
@@ -19,7 +19,7 @@ class PredictionOut(Body):
     model: ModelName
 
 
-class PredictOut(Body):
+class PredictOut(ApiModel):
     """Answers in the order of the images. `recorded` is false when the recorder was full."""
 
     request_id: str
@@ -28,15 +28,15 @@ class PredictOut(Body):
     recorded: bool
 
 
-class ExplainIn(Body):
+class ExplainIn(ApiModel):
     """What to explain: a recorded prediction by its id, or an image (base64 PNG or JPEG, or an array of pixels)."""
 
-    prediction_id: str | None = Field(None, min_length=1, max_length=64, pattern=NO_NUL)
+    prediction_id: str | None = Field(None, min_length=1, max_length=64, pattern=NO_NUL_PATTERN)
     image: str | list[list[float]] | None = None
     label: str | None = Field(None, max_length=64, description="The class to explain; the model's answer by default.")
 
 
-class ExplainOut(Body):
+class ExplainOut(ApiModel):
     """Where the model looks: `heat` has a row of values from 0 to 1 per row of pixels, `overlay` is a base64 PNG."""
 
     label: str
@@ -48,7 +48,7 @@ class ExplainOut(Body):
     prediction_id: str | None
 
 
-class ReviewOut(Body):
+class ReviewOut(ApiModel):
     """A picture to be labelled, without the model's answer; `image` is a base64 PNG, held until `until`."""
 
     prediction_id: str
@@ -57,14 +57,14 @@ class ReviewOut(Body):
     until: datetime
 
 
-class ReviewMany(Body):
+class ReviewMany(ApiModel):
     """What to review next, and the labels to choose from."""
 
     answers: list[ReviewOut]
     classes: list[str]
 
 
-class FeedbackMany(Body):
+class FeedbackMany(ApiModel):
     """Labels for many predictions: all are taken, or none."""
 
     feedback: list[FeedbackIn] = Field(min_length=1, max_length=1000)
@@ -80,7 +80,7 @@ FeedbackBody = Annotated[
 ]
 
 
-class FeedbackOut(Body):
+class FeedbackOut(ApiModel):
     """What became of each label.
 
     recorded; repeated; superseded: it replaced one; late: kept as history; waiting: its prediction is on its way;
@@ -94,14 +94,16 @@ class FeedbackOut(Body):
     note: str = Field("", description="Why it does not, and what to do about it.")
 
 
-class RetrainIn(Body):
+class RetrainIn(ApiModel):
     """A wish to retrain."""
 
-    reason: str = Field("asked through the API", max_length=500, pattern=NO_NUL)
-    requested_by: str = Field("", max_length=200, pattern=NO_NUL, description="Who asks; the key's holder if empty.")
+    reason: str = Field("asked through the API", max_length=500, pattern=NO_NUL_PATTERN)
+    requested_by: str = Field(
+        "", max_length=200, pattern=NO_NUL_PATTERN, description="Who asks; the key's holder if empty."
+    )
 
 
-class RetrainOut(Body):
+class RetrainOut(ApiModel):
     """The queued retraining; `joined` when one was queued already."""
 
     id: str
@@ -112,7 +114,7 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
 
 
-PREDICT_BODY: dict[str, Any] = {
+PREDICT_OPENAPI: dict[str, Any] = {
     "parameters": [
         _header("x-request-id", "names the request where the body does not"),
         _header("x-tensor-dtype", "of a raw tensor: uint8 (default) or float32, little-endian"),
@@ -182,7 +184,7 @@ PREDICT_BODY: dict[str, Any] = {
     },
 }
 
-PROBLEM: dict[str, Any] = {
+PROBLEM_RESPONSE: dict[str, Any] = {
     "description": "Problem details (RFC 9457)",
     "content": {
         "application/problem+json": {
@@ -198,4 +200,6 @@ PROBLEM: dict[str, Any] = {
         }
     },
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 403, 404, 409, 413, 422, 429, 503), PROBLEM)
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = dict.fromkeys(
+    (401, 403, 404, 409, 413, 422, 429, 503), PROBLEM_RESPONSE
+)

@@ -4,183 +4,187 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlplatform.auth.api_key_cache import Keyring
-from mlplatform.context import Parts
-from mlplatform.predictions.prediction_counts import NO_MODEL
+from mlplatform.auth.api_key_cache import ApiKeyCache
+from mlplatform.context import AppContext
+from mlplatform.predictions.prediction_counts import NO_MODEL_VERSION
 from mlplatform.recording.db_writer import ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
-from mlplatform.recording.spool.directory import Shelf
-from mlplatform.serve.blocking_routes import Turns
-from mlplatform.serve.http1.shutdown_state import UNHURRIED_SECONDS, Ending
+from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.serve.blocking_routes import ConcurrencyLimiter
+from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.explanation_service import Explaining
-from mlplatform.serve.inference.heatmaps import Mapper, ThreadMapper
-from mlplatform.serve.inference.idempotency import Repeats
-from mlplatform.serve.inference.image_codec import Decoder
-from mlplatform.serve.inference.model_reloader import Reloader
-from mlplatform.serve.inference.model_slot import Holder
-from mlplatform.serve.inference.prediction_cache import Cache, cache_of
-from mlplatform.serve.inference.rollout_router import Challenger
-from mlplatform.serve.inference.shadow_inference import Shadow
-from mlplatform.serve.observability.opentelemetry_export import Telemetry, begin_telemetry
-from mlplatform.serve.observability.prometheus_metrics import Metrics
-from mlplatform.serve.observability.request_timing import Observer, Underway
-from mlplatform.serve.thread_pool import Pool
+from mlplatform.serve.inference.explanation_service import ExplanationService
+from mlplatform.serve.inference.heatmaps import HeatmapRenderer, ThreadHeatmapRenderer
+from mlplatform.serve.inference.idempotency import IdempotencyCache
+from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.model_reloader import ModelReloader
+from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.inference.prediction_cache import PredictionCache, build_cache
+from mlplatform.serve.inference.rollout_router import RolloutRouter
+from mlplatform.serve.inference.shadow_inference import ShadowInference
+from mlplatform.serve.observability.opentelemetry_export import OpenTelemetryExporter, start_telemetry
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.observability.request_timing import InFlight, RequestObserver
+from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.serve.tuning.tuner import Tuner
 
-WORKERS = 4
-EXPLAINING_SECONDS = 20.0
+POOL_THREADS = 4
+EXPLANATION_WAIT_SECONDS = 20.0
 """How long an explanation waits for its turn: the first one of a server takes seconds."""
 
 
 @dataclass(frozen=True)
-class Server:
+class ApiServer:
     """Everything an app needs, started together and closed together."""
 
-    parts: Parts
-    decoder: Decoder
-    holder: Holder
+    parts: AppContext
+    decoder: ImageDecoder
+    model_slot: ModelSlot
     recorder: Recorder
-    metrics: Metrics
-    pool: Pool
+    metrics: ServerMetrics
+    thread_pool: ThreadPool
     batcher: Batcher
-    cache: Cache
+    prediction_cache: PredictionCache
     tuner: Tuner
-    reloader: Reloader
-    requests: RequestCounts
-    explaining: Explaining
-    keyring: Keyring
-    challenger: Challenger
-    shadow: Shadow
-    underway: Underway
-    observers: tuple[Observer, ...]
-    telemetry: Telemetry | None = None
-    repeats: Repeats = field(default_factory=Repeats)
-    turns: Turns = field(default_factory=Turns)
-    explaining_turns: Turns = field(default_factory=lambda: Turns(1, EXPLAINING_SECONDS))
+    reloader: ModelReloader
+    request_counts: RequestCounts
+    explanation_service: ExplanationService
+    api_key_cache: ApiKeyCache
+    rollout_router: RolloutRouter
+    shadow_inference: ShadowInference
+    in_flight: InFlight
+    observers: tuple[RequestObserver, ...]
+    telemetry: OpenTelemetryExporter | None = None
+    idempotency_cache: IdempotencyCache = field(default_factory=IdempotencyCache)
+    route_limiter: ConcurrencyLimiter = field(default_factory=ConcurrencyLimiter)
+    explanation_limiter: ConcurrencyLimiter = field(
+        default_factory=lambda: ConcurrencyLimiter(1, EXPLANATION_WAIT_SECONDS)
+    )
     """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
-    ending: Ending = field(default_factory=lambda: Ending(UNHURRIED_SECONDS))
+    shutdown_state: ShutdownState = field(default_factory=lambda: ShutdownState(DEFAULT_CLOSE_SECONDS))
 
     @property
     def ready(self) -> bool:
         """Whether it is to be asked: it has a model and is not about to end."""
-        return self.holder.loaded is not None and not self.ending.begun
+        return self.model_slot.current is not None and not self.shutdown_state.has_started
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
-        if self.parts.settings.asks_for_keys:
-            self.keyring.start()
+        if self.parts.settings.requires_keys:
+            self.api_key_cache.start()
         self.recorder.start()
-        self.shadow.start()
+        self.shadow_inference.start()
         self.reloader.start()
 
     def close(self) -> None:
         """Finish what was accepted: answers first, then their records."""
-        self.explaining.close()
-        self.pool.close()
-        self.batcher.close(self.ending.left())
-        self.shadow.close()
-        self.recorder.close(self.ending.left() / 2)  # which it may take twice: to send what waits, and to stop
+        self.explanation_service.close()
+        self.thread_pool.close()
+        self.batcher.close(self.shutdown_state.seconds_left())
+        self.shadow_inference.close()
+        self.recorder.close(
+            self.shutdown_state.seconds_left() / 2
+        )  # which it may take twice: to send what waits, and to stop
         self.reloader.close()
-        self.keyring.close()
+        self.api_key_cache.close()
         if self.telemetry is not None:
             self.telemetry.close()
 
 
-def assemble(
-    parts: Parts,
+def build_server(
+    parts: AppContext,
     environ: Mapping[str, str] | None = None,
     writer: Writer | None = None,
-    mapper: Mapper | None = None,
-) -> Server:
+    heatmap_renderer: HeatmapRenderer | None = None,
+) -> ApiServer:
     """Build a server's parts from settings; nothing runs yet but the lanes, which wait.
 
     `writer` is what writes the answers' rows, the recorder's thread where none is given; `mapper` what
     makes heat maps, the thread of the request likewise.
     """
-    settings, family, holder = parts.settings, parts.family, Holder()
+    settings, family, holder = parts.settings, parts.pipeline, ModelSlot()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
-    decoder = Decoder(family.height, family.width, settings.max_images, *megapixels, settings.polarity)
-    requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving(holder))
+    decoder = ImageDecoder(family.height, family.width, settings.max_images, *megapixels, settings.polarity)
+    requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving_version(holder))
     recorder = Recorder(
         writer or ThreadWriter(parts.database),
-        shelf=_shelf(parts),
+        spool_directory=_build_spool_directory(parts),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
         sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
-        requests=requests,
-        replaced=lambda: parts.database.replaced,
+        request_counts=requests,
+        store_replaced=lambda: parts.database.is_file_replaced,
     )
-    pool = Pool(WORKERS)
+    pool = ThreadPool(POOL_THREADS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
-    cache = cache_of(settings, len(family.classes))
+    cache = build_cache(settings, len(family.classes))
     tuner = Tuner(parts, holder, decoder, batcher)
 
-    challenger = Challenger(parts, holder, lambda version: reloader.load(version))
-    underway = Underway()
-    shadow = Shadow(parts, challenger, lambda: underway.requests > 0)
+    challenger = RolloutRouter(parts, holder, lambda version: reloader.load(version))
+    underway = InFlight()
+    shadow = ShadowInference(parts, challenger, lambda: underway.count > 0)
 
     def after_poll() -> None:
-        challenger.follow()
-        tuner.follow()
-        tuner.work()
+        challenger.refresh()
+        tuner.apply_stored()
+        tuner.run_open_tasks()
 
     def told() -> dict[str, object]:
-        return {"recorder": vars(recorder.counts()) | {"aside_since": recorder.aside_since}, "model": family.name}
+        return {"recorder": vars(recorder.counts()) | {"aside_since": recorder.quarantined_since}, "model": family.name}
 
-    reloader = Reloader(parts, holder, tuner.pin, after_poll, tuner.choice, told)
-    metrics = Metrics(holder, recorder)
+    reloader = ModelReloader(parts, holder, tuner.store_latency_baseline, after_poll, tuner.backend_config, told)
+    metrics = ServerMetrics(holder, recorder)
 
     def roles() -> dict[str, int]:
-        tried = challenger.tried
-        return {} if tried is None else {tried.trial.role: tried.loaded.version}
+        tried = challenger.challenger
+        return {} if tried is None else {tried.rollout.role: tried.model.version}
 
     depths = {
-        "answers": lambda: underway.requests,
+        "answers": lambda: underway.count,
         "recorder": lambda: recorder.counts().queued,
         "shadow": lambda: shadow.counts()["queued"],
     }
-    metrics.watch(shadow=shadow.counts, roles=roles, depths=depths)
-    telemetry = begin_telemetry(os.environ if environ is None else environ, parts.instance)
-    observers: tuple[Observer, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
-    return Server(
+    metrics.register_sources(shadow=shadow.counts, roles=roles, depths=depths)
+    telemetry = start_telemetry(os.environ if environ is None else environ, parts.instance)
+    observers: tuple[RequestObserver, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
+    return ApiServer(
         parts=parts,
         decoder=decoder,
-        holder=holder,
+        model_slot=holder,
         recorder=recorder,
         metrics=metrics,
-        pool=pool,
+        thread_pool=pool,
         batcher=batcher,
-        cache=cache,
+        prediction_cache=cache,
         tuner=tuner,
         reloader=reloader,
-        requests=requests,
-        explaining=Explaining(parts, holder, decoder, mapper or ThreadMapper()),
-        keyring=Keyring(lambda: parts.database, parts.clock),
-        challenger=challenger,
-        shadow=shadow,
-        underway=underway,
+        request_counts=requests,
+        explanation_service=ExplanationService(parts, holder, decoder, heatmap_renderer or ThreadHeatmapRenderer()),
+        api_key_cache=ApiKeyCache(lambda: parts.database, parts.clock),
+        rollout_router=challenger,
+        shadow_inference=shadow,
+        in_flight=underway,
         observers=observers,
         telemetry=telemetry,
-        ending=Ending(settings.stop_seconds),
+        shutdown_state=ShutdownState(settings.stop_seconds),
     )
 
 
-def _shelf(parts: Parts) -> Shelf:
+def _build_spool_directory(parts: AppContext) -> SpoolDirectory:
     """The spools below the home folder."""
     settings = parts.settings
-    return Shelf(
+    return SpoolDirectory(
         root=settings.spool_folder,
         instance=parts.instance,
-        limit=int(settings.spool_mb * 2**20),
+        limit_bytes=int(settings.spool_mb * 2**20),
         on_full=settings.spool_full,
         fsync=settings.spool_fsync,
         clock=parts.clock,
     )
 
 
-def _serving(holder: Holder) -> int:
+def _serving_version(model_slot: ModelSlot) -> int:
     """The version that answers now."""
-    loaded = holder.loaded
-    return NO_MODEL if loaded is None else loaded.version
+    loaded = model_slot.current
+    return NO_MODEL_VERSION if loaded is None else loaded.version

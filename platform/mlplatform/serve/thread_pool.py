@@ -9,11 +9,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Pool:
+class ThreadPool:
     """Runs blocking work off the event loop."""
 
-    def __init__(self, workers: int) -> None:
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="answer")
+    def __init__(self, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="answer")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Await `work(*args)` on one of the threads."""

@@ -20,11 +20,11 @@ from typing import Any, Final
 from mlplatform.errors import StoreUnavailableError
 
 log = logging.getLogger(__name__)
-NOTES: Final = ".replaced.jsonl"
+JOURNAL_SUFFIX: Final = ".replaced.jsonl"
 """Behind the database's name: where it is written down which process found its files replaced, and when."""
-LOGS: Final = ("-wal", "-shm")
+SIDECAR_SUFFIXES: Final = ("-wal", "-shm")
 """Files that SQLite keeps beside the database for as long as any connection is open."""
-Inode = tuple[int, int]
+FileId = tuple[int, int]
 
 
 class StoreReplacedError(StoreUnavailableError):
@@ -43,18 +43,18 @@ class Replacement:
     back: bool = False
 
     @property
-    def moment(self) -> datetime:
+    def detected_at(self) -> datetime:
         return datetime.fromisoformat(self.at)
 
 
-class StoreFile:
+class DatabaseFile:
     """The files of one database as one process opened them; any thread asks."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path, self._clock = path.absolute(), clock
-        self._logs = tuple(Path(f"{self._path}{ending}") for ending in LOGS)
-        self._opened: Inode | None = None
-        self.replaced = False
+        self._sidecars = tuple(Path(f"{self._path}{ending}") for ending in SIDECAR_SUFFIXES)
+        self._opened: FileId | None = None
+        self.is_replaced = False
 
     def before_connection(self, *_: object) -> None:
         """Let no connection make a new file in the place of one that is gone. Raises StoreReplacedError."""
@@ -63,7 +63,7 @@ class StoreFile:
     def after_connection(self, *_: object) -> None:
         """The first connection says which file is meant. Raises StoreReplacedError for a connection to another one."""
         if self._opened is None:
-            self._opened = _inode(self._path)
+            self._opened = _file_id(self._path)
         self.verify({})
 
     def verify(self, connection: MutableMapping[Any, Any], *, used: bool = False) -> None:
@@ -74,69 +74,69 @@ class StoreFile:
         """
         if self._opened is None:
             return
-        if (lost := self._lost(connection, used=used)) is not None:
-            if not self.replaced:
-                self._found(lost)
+        if (lost := self._replaced_path(connection, used=used)) is not None:
+            if not self.is_replaced:
+                self._mark_replaced(lost)
             raise StoreReplacedError(
                 f"{lost} was removed or replaced while this process ran, so nothing is written to it any more and "
                 "answers wait in the spool; put the file back, or restart every server and watcher to go on with the "
                 "file that is there (docs/recording.md)"
             )
-        if self.replaced:
-            self.replaced = False
-            self._note(self._path, back=True)
+        if self.is_replaced:
+            self.is_replaced = False
+            self._append_to_journal(self._path, back=True)
             log.warning("%s is the file again that this process opened: it is written to", self._path)
 
-    def _lost(self, connection: MutableMapping[Any, Any], *, used: bool) -> Path | None:
+    def _replaced_path(self, connection: MutableMapping[Any, Any], *, used: bool) -> Path | None:
         """The file that is no longer the one that was opened."""
-        if _inode(self._path) != self._opened:
+        if _file_id(self._path) != self._opened:
             return self._path
-        for path in self._logs:
-            found = _inode(path)
+        for path in self._sidecars:
+            found = _file_id(path)
             if used and found is not None:
                 connection.setdefault(path, found)
             if connection.get(path, found) != found:
                 return path
         return None
 
-    def _found(self, lost: Path) -> None:
-        self.replaced = True
+    def _mark_replaced(self, lost: Path) -> None:
+        self.is_replaced = True
         log.error("%s was removed or replaced while this process ran: nothing is written to it any more", lost)
-        self._note(lost, back=False)
+        self._append_to_journal(lost, back=False)
 
-    def _note(self, file: Path, *, back: bool) -> None:
+    def _append_to_journal(self, file: Path, *, back: bool) -> None:
         assert self._opened is not None
         here = gethostname(), os.getpid()
         found = Replacement(self._clock().isoformat(), *here, str(file), self._opened, back=back)
         try:
-            notes = os.open(notes_of(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            notes = os.open(journal_path(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(notes, "a", encoding="utf-8") as opened:
                 opened.write(json.dumps(asdict(found)) + "\n")
         except OSError as error:
             log.error("it could not be written down that %s was replaced: %s", self._path, error)
 
 
-def notes_of(path: Path) -> Path:
+def journal_path(path: Path) -> Path:
     """Where it is written down that a database's files were replaced."""
-    return path.with_name(path.name + NOTES)
+    return path.with_name(path.name + JOURNAL_SUFFIX)
 
 
-def replacements(path: Path, since: datetime) -> list[Replacement]:
+def read_replacements(path: Path, since: datetime) -> list[Replacement]:
     """What processes found since a moment, oldest first; each process's last word only."""
     last: dict[tuple[str, int], Replacement] = {}
-    for found in _noted(path):
-        if found.moment >= since:
+    for found in _read_journal(path):
+        if found.detected_at >= since:
             last.pop((found.host, found.pid), None)
             last[found.host, found.pid] = found
     return list(last.values())
 
 
-def lives(found: Replacement) -> bool:
+def may_be_running(replacement: Replacement) -> bool:
     """Whether the process that found it may still run; one of another machine may."""
-    if found.host != gethostname():
+    if replacement.host != gethostname():
         return True
     try:
-        os.kill(found.pid, 0)
+        os.kill(replacement.pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
@@ -144,19 +144,19 @@ def lives(found: Replacement) -> bool:
     return True
 
 
-def _noted(path: Path) -> Iterator[Replacement]:
+def _read_journal(path: Path) -> Iterator[Replacement]:
     with suppress(FileNotFoundError):
-        for line in notes_of(path).read_text(encoding="utf-8").splitlines():
+        for line in journal_path(path).read_text(encoding="utf-8").splitlines():
             try:
                 said = json.loads(line)
                 found = Replacement(**{**said, "was": tuple(said["was"])})
-                if found.moment.tzinfo is not None:
+                if found.detected_at.tzinfo is not None:
                     yield found
             except (ValueError, TypeError, KeyError):
                 continue  # a line that was torn
 
 
-def _inode(path: Path) -> Inode | None:
+def _file_id(path: Path) -> FileId | None:
     """Which file bears the name now, None where there is none; StoreUnavailableError where it cannot be asked."""
     try:
         found = path.stat()

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-ALIVE = timedelta(seconds=30)
+ALIVE_PERIOD = timedelta(seconds=30)
 
 
 WATCHER = "watcher"
 
 
-def leader_lease(model: str) -> str:
+def leader_lease_name(model: str) -> str:
     """The lease that the leading watcher of a model holds."""
     return f"{WATCHER}:{model}"

@@ -5,7 +5,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictionRecord:
     """One answer. `latency_ms` is server time from decoding to the answer; probabilities in class order.
 
     `tags` are what the client said of the picture, such as its scanner or its writer's group; `role` says whether the

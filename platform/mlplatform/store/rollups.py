@@ -8,21 +8,21 @@ from typing import Final
 
 from sqlalchemy import Subquery, Table, false, select, union_all
 
-HOUR: Final = 60
-DAY: Final = 1_440
-ROLLED: Final = (DAY, HOUR)
+HOUR_MINUTES: Final = 60
+DAY_MINUTES: Final = 1_440
+ROLLUP_SPANS: Final = (DAY_MINUTES, HOUR_MINUTES)
 """The spans, in minutes, that are counted besides the minutes themselves; they begin at multiples of it since 1970."""
 
 
-def start_of(minute: int, span: int) -> int:
+def span_start(minute: int, span: int) -> int:
     """The minute in which the span begins that holds this minute."""
     return minute // span * span
 
 
-def cover(first: int, end: int, spans: Sequence[int] = (*ROLLED, 1)) -> Iterator[tuple[int, int, int]]:
+def cover(first: int, end: int, spans: Sequence[int] = (*ROLLUP_SPANS, 1)) -> Iterator[tuple[int, int, int]]:
     """[first, end) as (span, from, to), each minute once: at most two stretches of each span but the longest."""
     span, *shorter = spans
-    begins, ends = start_of(first + span - 1, span), start_of(end, span)
+    begins, ends = span_start(first + span - 1, span), span_start(end, span)
     if begins >= ends:
         if shorter and first < end:
             yield from cover(first, end, shorter)
@@ -34,8 +34,13 @@ def cover(first: int, end: int, spans: Sequence[int] = (*ROLLED, 1)) -> Iterator
         yield from cover(ends, end, shorter)
 
 
-def stretch(
-    minutes: Table, sums: Table, model_name: str, version: int, limits: tuple[int, int], names: Sequence[str]
+def rollup_query(
+    minute_table: Table,
+    rollup_table: Table,
+    model_name: str,
+    version: int,
+    limits: tuple[int, int],
+    names: Sequence[str],
 ) -> Subquery:
     """These columns of the rows that make up a version's minutes from the first limit up to the other; it may be none.
 
@@ -43,8 +48,8 @@ def stretch(
     """
     parts = []
     for span, first, end in cover(*limits):
-        table = minutes if span == 1 else sums
-        inside = (table.c.minute >= first, table.c.minute < end, *(() if span == 1 else (sums.c.span == span,)))
+        table = minute_table if span == 1 else rollup_table
+        inside = (table.c.minute >= first, table.c.minute < end, *(() if span == 1 else (rollup_table.c.span == span,)))
         mine = (table.c.model_name == model_name, table.c.model_version == version)
         parts.append(select(*(table.c[name] for name in names)).where(*mine, *inside))
-    return union_all(*(parts or [select(*(minutes.c[name] for name in names)).where(false())])).subquery()
+    return union_all(*(parts or [select(*(minute_table.c[name] for name in names)).where(false())])).subquery()

@@ -12,15 +12,15 @@ from queue import SimpleQueue
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
 
-Waiting = tuple[Job, Sequence[datetime]]
+QueuedJob = tuple[Job, Sequence[datetime]]
 
 
-class Aside(BaseExecutor):  # type: ignore[misc]
+class IsolatedExecutor(BaseExecutor):  # type: ignore[misc]
     """Jobs on one thread of their own, which begins with the first of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[QueuedJob | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="aside", daemon=True)
 
     def start(self, scheduler: object, alias: str) -> None:
@@ -30,12 +30,12 @@ class Aside(BaseExecutor):  # type: ignore[misc]
 
     def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002 - the scheduler passes it
         """Take no further job; the one that runs is not waited for."""
-        self._waiting.put(None)
+        self._queue.put(None)
 
     def _do_submit_job(self, job: Job, run_times: Sequence[datetime]) -> None:
-        self._waiting.put((job, run_times))
+        self._queue.put((job, run_times))
 
     def _run(self) -> None:
-        while (taken := self._waiting.get()) is not None:
+        while (taken := self._queue.get()) is not None:
             job, run_times = taken
             self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))

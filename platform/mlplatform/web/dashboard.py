@@ -5,12 +5,14 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.operations import queries
-from mlplatform.operations.alert_explanation import explain
-from mlplatform.operations.store_totals import in_words
+from mlplatform.operations.alert_explanation import load_explanation
+from mlplatform.operations.store_totals import format_totals
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
+)
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2430;"
     "overflow-wrap:anywhere}"
@@ -23,7 +25,7 @@ _STYLE = (
     "td::before{content:attr(data-name) ': ';color:#5a6675}}"
 )
 """On a telephone a row of a table is a paragraph: each value under its name, those that are empty left out."""
-_OVERVIEW = (
+_OVERVIEW_TABLES = (
     ("Open alerts", "alerts", ("rule", "key", "state", "severity", "sentence", "opened_at"), "none"),
     ("Rules", "evaluations", ("rule", "state", "at"), "not evaluated yet"),
     ("Retrainings", "retrainings", ("state", "reason", "requested_at", "candidate_version", "promoted"), "none yet"),
@@ -32,22 +34,22 @@ _OVERVIEW = (
 )
 
 
-def overview(parts: Parts) -> str:
+def overview_page(parts: AppContext) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
-    shown = queries.status(parts)
-    counts = ", ".join(in_words(shown["counts"]))
+    shown = queries.platform_status(parts)
+    counts = ", ".join(format_totals(shown["counts"]))
     champion = "no champion yet" if shown["champion"] is None else f"version {shown['champion']} serves"
     body = [f"<h1>{escape(shown['model'])}: {champion}</h1><p>{escape(counts)}. <a href='docs'>API</a></p>"]
     if shown["probation"] is not None:
         body.append(f"<p>Probation: {escape(shown['probation']['text'])}</p>")
-    for title, name, columns, empty in _OVERVIEW:
+    for title, name, columns, empty in _OVERVIEW_TABLES:
         body.append(f"<h2>{title}</h2>{_table(shown[name], columns, empty)}")
     return _page(f"{shown['model']} · mlplatform", "".join(body))
 
 
-def alert_page(parts: Parts, alert_id: str) -> str:
+def alert_page(parts: AppContext, alert_id: str) -> str:
     """One alert explained, with a button to take it on while it fires; raises NotFoundError."""
-    explained = explain(parts, alert_id)
+    explained = load_explanation(parts, alert_id)
     sections = "".join(
         f"<h2>{escape(name)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
         for name, lines in explained.sections.items()

@@ -14,12 +14,12 @@ import torch
 from typer.testing import CliRunner
 
 from mlplatform.cli import app, exit_code
-from mlplatform.context import Parts
-from mlplatform.promotion.promotion_service import Change, promotion_service
+from mlplatform.context import AppContext
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.settings import Settings
 from registry.catalog import Catalog
 from registry.mlflow_server import quiet_environment
-from registry.runs import Tracking
+from registry.runs import TrackingStore
 from tests.mlplatform.loop_world import RULES
 
 NOWHERE = "http://127.0.0.1:9"
@@ -75,11 +75,11 @@ def platform() -> Command:
 
 
 @pytest.fixture
-def store(tmp_path: Path, sqlite_template: Path) -> Iterator[Parts]:
+def store(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     """The parts of the deployment, its database filled in."""
     (tmp_path / "home").mkdir()
     shutil.copy(sqlite_template, tmp_path / "home" / "platform.db")
-    parts = Parts(Settings())
+    parts = AppContext(Settings())
     yield parts
     parts.database.close()
 
@@ -91,7 +91,7 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in quiet_environment().items():
             environment.setenv(name, value)
-        tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
+        tracking = TrackingStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
         catalog = Catalog(tracking)
         torch.manual_seed(0)
         module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1)).eval()
@@ -106,11 +106,11 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, store: Parts) -> Parts:
+def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -> AppContext:
     """The deployment with a registry of its own, version 1 champion."""
     shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    parts = Parts(Settings())
+    parts = AppContext(Settings())
     parts.__dict__["database"] = store.database
-    promotion_service(parts).promote(Change("digits", 1, None, "first", "test", "because"))
+    promotion_service(parts).promote(PromotionRequest("digits", 1, None, "first", "test", "because"))
     return parts

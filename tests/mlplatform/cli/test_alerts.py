@@ -7,12 +7,12 @@ import pytest
 
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
-from mlplatform.demo.receivers import receivers
+from mlplatform.context import AppContext
+from mlplatform.demo.receivers import run_receivers
 from mlplatform.feedback import label_records
-from mlplatform.host.clock_steps import slot_of
+from mlplatform.host.clock_steps import slot_at
 from mlplatform.host.processes import free_port
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.promotion import promotion_history
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
@@ -20,14 +20,14 @@ from tests.mlplatform.loop_world import all_alerts, rule
 
 
 @pytest.fixture
-def firing(store: Parts) -> str:
+def firing(store: AppContext) -> str:
     """The id of an alert that fires now."""
     breach(store)
-    turn(store, rule(store, "accuracy-drop"), utc_now())
+    evaluate(store, rule(store, "accuracy-drop"), utc_now())
     return all_alerts(store)[0].id
 
 
-def breach(parts: Parts) -> None:
+def breach(parts: AppContext) -> None:
     """A champion, and answers that are too often wrong."""
     now = utc_now()
     with parts.database.write() as connection:
@@ -43,14 +43,16 @@ def breach(parts: Parts) -> None:
             fence=1,
         )
         golden = {"correct": 990, "total": 1000}
-        evaluations.set_baseline(connection, "digits", 1, "accuracy", "", golden, now)
+        evaluations.store_baseline(connection, "digits", 1, "accuracy", "", golden, now)
     before = now - timedelta(seconds=1)
     ids = recorded(parts.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
     with parts.database.write() as connection:
-        label_records.add(connection, [label_records.Label(key, "3", "audit", "t", before) for key in ids], before)
+        label_records.insert_labels(
+            connection, [label_records.SubmittedLabel(key, "3", "audit", "t", before) for key in ids], before
+        )
 
 
-def test_without_alerts_the_list_is_empty(platform: Command, store: Parts) -> None:
+def test_without_alerts_the_list_is_empty(platform: Command, store: AppContext) -> None:
     assert platform("alerts", "list", "--json").json == []
     assert platform("alerts", "list").out == "alerts: none\n"
 
@@ -62,37 +64,37 @@ def test_open_alerts_are_listed(platform: Command, firing: str) -> None:
     assert "firing" in platform("alerts", "list").out
 
 
-def test_closed_alerts_are_listed_when_all_are_asked_for(platform: Command, store: Parts, firing: str) -> None:
+def test_closed_alerts_are_listed_when_all_are_asked_for(platform: Command, store: AppContext, firing: str) -> None:
     from dataclasses import replace
 
     with store.database.write() as connection:
-        alert_records.set_state(connection, replace(all_alerts(store)[0], state="resolved"))
+        alert_records.update_state(connection, replace(all_alerts(store)[0], state="resolved"))
     assert platform("alerts", "list", "--json").json == []
     assert [row["id"] for row in platform("alerts", "list", "--all", "--json").json] == [firing]
 
 
-def test_an_alert_is_acknowledged_once_and_for_all(platform: Command, store: Parts, firing: str) -> None:
+def test_an_alert_is_acknowledged_once_and_for_all(platform: Command, store: AppContext, firing: str) -> None:
     for _ in range(2):
         said = platform("alerts", "ack", firing, "--by", "ada", "--json")
         assert (said.code, said.json) == (0, {"id": firing, "state": "acknowledged"})
     assert all_alerts(store)[0].state == "acknowledged"
 
 
-def test_an_alert_that_is_closed_cannot_be_acknowledged(platform: Command, store: Parts, firing: str) -> None:
+def test_an_alert_that_is_closed_cannot_be_acknowledged(platform: Command, store: AppContext, firing: str) -> None:
     from dataclasses import replace
 
     with store.database.write() as connection:
-        alert_records.set_state(connection, replace(all_alerts(store)[0], state="superseded"))
+        alert_records.update_state(connection, replace(all_alerts(store)[0], state="superseded"))
     said = platform("alerts", "ack", firing)
     assert said.code == 5
     assert "is superseded; only a firing alert can be acknowledged" in said.err
 
 
-def test_an_unknown_alert_is_exit_code_4(platform: Command, store: Parts) -> None:
+def test_an_unknown_alert_is_exit_code_4(platform: Command, store: AppContext) -> None:
     assert platform("alerts", "ack", "nope").code == 4
 
 
-def test_a_silence_is_kept_until_its_end(platform: Command, store: Parts) -> None:
+def test_a_silence_is_kept_until_its_end(platform: Command, store: AppContext) -> None:
     said = platform("alerts", "silence", "class-*", "--for", "8h", "--by", "ada", "--comment", "known", "--json")
     assert said.code == 0
     until = datetime.fromisoformat(said.json["until"])
@@ -102,7 +104,7 @@ def test_a_silence_is_kept_until_its_end(platform: Command, store: Parts) -> Non
     assert "latency is silent until " in platform("alerts", "silence", "latency").out
 
 
-def test_silences_are_listed_and_ended(platform: Command, store: Parts) -> None:
+def test_silences_are_listed_and_ended(platform: Command, store: AppContext) -> None:
     assert platform("alerts", "silences").out == "silences: none\n"
     made = platform("alerts", "silence", "class-*", "--comment", "known", "--json").json["id"]
     assert "platform alerts unsilence" in platform("alerts", "silence", "latency").out
@@ -116,13 +118,13 @@ def test_silences_are_listed_and_ended(platform: Command, store: Parts) -> None:
     assert platform("alerts", "unsilence", "nope").code == 4
 
 
-def test_a_silence_of_no_rule_is_exit_code_4(platform: Command, store: Parts) -> None:
+def test_a_silence_of_no_rule_is_exit_code_4(platform: Command, store: AppContext) -> None:
     said = platform("alerts", "silence", "acuracy-drop")
     assert (said.code, "there are: accuracy-drop, class-error, latency" in said.err) == (4, True)
 
 
 @pytest.mark.parametrize("length", ["nonsense", "8", "-1h", "1000000d", "366d", "8 h"])
-def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: Parts, length: str) -> None:
+def test_a_length_that_is_none_is_wrong_usage(platform: Command, store: AppContext, length: str) -> None:
     said = platform("alerts", "silence", "latency", f"--for={length}")
     if length == "8 h":
         assert said.code == 0
@@ -139,7 +141,7 @@ def test_an_alert_is_explained_in_words_and_as_json(platform: Command, firing: s
     assert as_json.json["sections"]["History"][0] in said.out
 
 
-def test_an_unknown_alert_cannot_be_explained(platform: Command, store: Parts) -> None:
+def test_an_unknown_alert_cannot_be_explained(platform: Command, store: AppContext) -> None:
     assert platform("alerts", "explain", "nope").code == 4
 
 
@@ -147,7 +149,7 @@ def test_a_channel_is_tested_at_once(platform: Command, tmp_path: Path) -> None:
     port = free_port()
     rules = (tmp_path / "alerts.yaml").read_text().replace("http://slack.test", f"http://127.0.0.1:{port}")
     (tmp_path / "alerts.yaml").write_text(rules)
-    with receivers(port, free_port()) as mailbox:
+    with run_receivers(port, free_port()) as mailbox:
         assert platform("alerts", "test", "team-slack").out == "sent\n"
         assert platform("alerts", "test", "team-slack", "--json").json == {"channel": "team-slack", "state": "sent"}
         assert len(mailbox.posts) == 2
@@ -171,11 +173,11 @@ def test_the_schema_is_json_either_way(platform: Command) -> None:
 
 
 @pytest.fixture
-def fired(store: Parts) -> datetime:
+def fired(store: AppContext) -> datetime:
     """When an alert fired on schedule."""
     breach(store)
     now = utc_now()
-    turn(store, rule(store, "accuracy-drop"), slot_of(now, timedelta(minutes=1)))
+    evaluate(store, rule(store, "accuracy-drop"), slot_at(now, timedelta(minutes=1)))
     [alert] = all_alerts(store)
     assert alert.fired_at is not None
     return alert.fired_at
@@ -218,7 +220,7 @@ def test_a_backtest_takes_other_rules(platform: Command, fired: datetime, tmp_pa
     ],
 )
 def test_a_backtest_that_cannot_be_says_why(
-    platform: Command, store: Parts, words: list[str], code: int, message: str
+    platform: Command, store: AppContext, words: list[str], code: int, message: str
 ) -> None:
     said = platform("alerts", "backtest", *words)
     assert said.code == code

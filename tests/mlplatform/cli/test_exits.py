@@ -9,7 +9,7 @@ from monitors import errors as monitors
 from pipelines import errors as pipelines
 from registry import errors as registry
 
-PROBLEM = monitors.Problem("alerts.yaml", 1, "rules", "is wrong")
+PROBLEM = monitors.ConfigProblem("alerts.yaml", 1, "rules", "is wrong")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_the_codes_are_those_of_the_table() -> None:
     assert documented == {
         0,
         2,
-        exit_codes.FAILED,
-        exit_codes.WRONG,
-        exit_codes.UNKNOWN,
-        exit_codes.REFUSED,
-        exit_codes.AWAY,
-        exit_codes.BREACH,
+        exit_codes.EXIT_FAILED,
+        exit_codes.EXIT_INVALID,
+        exit_codes.EXIT_NOT_FOUND,
+        exit_codes.EXIT_REFUSED,
+        exit_codes.EXIT_UNAVAILABLE,
+        exit_codes.EXIT_BREACH,
     }

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 
 
-def test_a_file_is_checked_first_and_then_taken(platform: Command, store: Parts, tmp_path: Path) -> None:
+def test_a_file_is_checked_first_and_then_taken(platform: Command, store: AppContext, tmp_path: Path) -> None:
     [one] = recorded(store.database, prediction())
     path = tmp_path / "labels.csv"
     path.write_text(f"prediction_id,label\n{one},4\n")

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 
 from mlplatform.cli import app, main
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
-from mlplatform.monitoring.evaluate import turn
+from mlplatform.context import AppContext
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import create_key, silence_alerts
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
@@ -61,15 +61,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 
 @pytest.fixture
-def spoilt(store: Parts) -> Iterator[Parts]:
+def spoilt(store: AppContext) -> Iterator[AppContext]:
     """Rows of every kind, with a hostile text in every column of texts and in every text inside JSON."""
     breach(store)
     now = utc_now()
-    turn(store, rule(store, "accuracy-drop"), now)
+    evaluate(store, rule(store, "accuracy-drop"), now)
     silence_alerts(store, Silence("latency", now + timedelta(hours=1), "*", "*", "why"), "ada")
     create_key(store, "scanner", ["predict"], None, "ada")
     with store.database.write() as connection:
-        leases.beat(connection, "api", "host:1:a", now, {"error": "cannot load", "version": 1})
+        leases.record_heartbeat(connection, "api", "host:1:a", now, {"error": "cannot load", "version": 1})
         retraining_queue.request(
             connection, pipeline="digits", reason="why", trigger="manual", requested_by="ada", now=now
         )
@@ -114,7 +114,7 @@ def harmless(said: str) -> bool:
     return not STEERING & set(said) and not any(line.startswith(FORGED) for line in said.splitlines())
 
 
-def test_every_command_prints_hostile_texts_harmless(spoilt: Parts, run: Run, tmp_path: Path) -> None:
+def test_every_command_prints_hostile_texts_harmless(spoilt: AppContext, run: Run, tmp_path: Path) -> None:
     alert, retraining = all_alerts(spoilt)[0].id, _first(spoilt, "retrainings")
     key, task = _first(spoilt, "api_keys"), _first(spoilt, "tasks")
     sheet = tmp_path / "sheet.csv"
@@ -163,14 +163,14 @@ def test_every_command_prints_hostile_texts_harmless(spoilt: Parts, run: Run, tm
     assert spoilt_ones > 15
 
 
-def test_json_carries_the_texts_as_they_are_and_escaped(spoilt: Parts, run: Run) -> None:
+def test_json_carries_the_texts_as_they_are_and_escaped(spoilt: AppContext, run: Run) -> None:
     said = run("audit", "log", "--json")
     assert harmless(said)
     assert HOSTILE in json.loads(said)[0]["actor"]
 
 
 def test_what_nobody_expected_is_printed_harmless(
-    monkeypatch: pytest.MonkeyPatch, spoilt: Parts, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, spoilt: AppContext, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with spoilt.database.write() as connection:
         connection.exec_driver_sql("UPDATE audit_log SET details = ?", (f"no JSON {HOSTILE}",))
@@ -183,6 +183,6 @@ def test_what_nobody_expected_is_printed_harmless(
     assert harmless(said.out + said.err)
 
 
-def _first(parts: Parts, table: str) -> str:
+def _first(parts: AppContext, table: str) -> str:
     with parts.database.read() as connection:
         return str(connection.scalar(select(metadata.tables[table].c.id).limit(1)))

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mlplatform.auth.api_key import read
+from mlplatform.auth.api_key import parse
 from mlplatform.cli import app
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 
@@ -20,7 +20,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
 def test_a_key_is_shown_once_and_then_known_by_its_id_only() -> None:
     made = run.invoke(app, ["keys", "create", "ada", "--scope", "feedback", "--scope", "predict", "--expires", "90d"])
     text = made.stdout.split("\n")[0]
-    shown = read(text)
+    shown = parse(text)
     assert shown is not None
     listed = run.invoke(app, ["keys", "list", "--json"]).stdout
     [row] = json.loads(listed)

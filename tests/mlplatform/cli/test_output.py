@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mlplatform.cli.output import print_table
-from mlplatform.host.console import print_json, say
+from mlplatform.host.console import echo, print_json
 
 
 def test_json_is_one_value_with_times_as_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,12 +15,12 @@ def test_json_is_one_value_with_times_as_text(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_sentence_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    say({"n": 1}, "see [/rules[0]] and [bold]this", as_json=False)
+    echo({"n": 1}, "see [/rules[0]] and [bold]this", as_json=False)
     assert capsys.readouterr().out == "see [/rules[0]] and [bold]this\n"
 
 
 def test_as_json_the_sentence_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    say({"n": 1}, "a sentence", as_json=True)
+    echo({"n": 1}, "a sentence", as_json=True)
     assert json.loads(capsys.readouterr().out) == {"n": 1}
 
 

@@ -1,15 +1,15 @@
 """`platform recording`."""
 
-from mlplatform.context import Parts
-from mlplatform.recording.spool.quarantined_rows import REFUSED
+from mlplatform.context import AppContext
+from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
 from mlplatform.store.database import Database
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.test_recovery import answer, frames_of, kept, put
 
 
-def test_rows_are_listed_restored_and_given_up(platform: Command, store: Parts) -> None:
+def test_rows_are_listed_restored_and_given_up(platform: Command, store: AppContext) -> None:
     assert "nothing is set aside" in platform("recording", "list").out
-    put(store, REFUSED, frames_of(answer(1), answer(2)))
+    put(store, REFUSED_FILE, frames_of(answer(1), answer(2)))
     put(store, "rows.damaged", b"no row at all")
     assert {each["name"]: each["rows"] for each in platform("recording", "list", "--json").json} == {
         "refused.rows": 2,

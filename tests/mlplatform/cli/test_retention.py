@@ -2,13 +2,13 @@
 
 import pytest
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from tests.mlplatform.cli.conftest import Command
 from tests.mlplatform.conftest import prediction, recorded
 
 
 def test_what_is_kept_is_said_and_removed_and_a_client_forgotten(
-    platform: Command, store: Parts, monkeypatch: pytest.MonkeyPatch
+    platform: Command, store: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(store.database, prediction(), prediction(seed=1))
     assert "kept for ever" in platform("retention", "status").out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.predictions import compute_configs
 from mlplatform.settings import Settings
 from pipelines.engines.onnx_engine import export_onnx
@@ -17,11 +17,11 @@ from tests.mlplatform.serve.conftest import CLASSES, module
 
 
 @pytest.fixture
-def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Parts) -> Parts:
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -> AppContext:
     """A deployment whose champion reads digits, on both engines."""
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'own.db'}")
     monkeypatch.setenv("PLATFORM_BASELINE_CALLS", "20")
-    parts = Parts(Settings())
+    parts = AppContext(Settings())
     parts.__dict__["database"] = store.database
     made = module(3)
     with parts.tracking.start_run("digits", "tiny") as run:
@@ -32,7 +32,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Parts) -> Par
     return parts
 
 
-def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits: Parts) -> None:
+def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits: AppContext) -> None:
     said = platform("tune-serving", "--json")
     assert said.code == 0
     told = said.json
@@ -40,7 +40,7 @@ def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits
     assert {each["engine"] for each in told["tried"]} == {"onnx", "torch"}
     with digits.database.read() as connection:
         kept = compute_configs.find(connection, "digits", told["host_class"])
-        assert audit_entries.entries(connection, limit=1)[0]["action"] == "tune-serving"
+        assert audit_entries.recent_entries(connection, limit=1)[0]["action"] == "tune-serving"
     assert kept is not None
     assert kept.run_id == told["run_id"] != ""
     assert '"before"' in str(digits.tracking.read_text(told["run_id"], "tuning.json"))
@@ -48,7 +48,7 @@ def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits
     assert platform("tune-serving", "--forget").out.startswith("nothing was tuned on ")
 
 
-def test_the_table_says_each_plan_in_words(platform: Command, digits: Parts) -> None:
+def test_the_table_says_each_plan_in_words(platform: Command, digits: AppContext) -> None:
     out = platform("tune-serving").out
     assert "onnx on cpu, 1 thread(s)" in out
     assert "plans were measured" in out

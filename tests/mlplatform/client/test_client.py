@@ -15,18 +15,18 @@ import pytest
 from mlplatform import client as package
 from mlplatform.client import (
     ApiError,
+    ApiRequestError,
     AsyncClient,
     Client,
     ClientError,
+    InvalidResponseError,
     Label,
-    RefusedError,
-    Retries,
+    RetryPolicy,
     UnavailableError,
-    UnreadableError,
 )
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import from_png, to_png
-from mlplatform.serve.state import Server
+from mlplatform.predictions.stored_image import decode_png, encode_png
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening
 
@@ -45,7 +45,7 @@ MADE = {
     "latency_ms": 1.5,
     "recorded": True,
 }
-STEADY = Retries(luck=lambda: 1.0, now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+STEADY = RetryPolicy(jitter=lambda: 1.0, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 Step = httpx.Response | Exception
 
 
@@ -160,11 +160,11 @@ def test_a_wait_beyond_the_budget_fails_at_once_with_what_the_server_said(ask: C
 
 
 def test_jitter_spreads_the_waits_between_nothing_and_the_most() -> None:
-    retries = Retries()
-    waits = [retries.wait(3, httpx.ReadTimeout("slow")) for _ in range(200)]
+    retries = RetryPolicy()
+    waits = [retries.delay_seconds(3, httpx.ReadTimeout("slow")) for _ in range(200)]
     assert 0 <= min(waits) < 0.2
     assert 0.6 < max(waits) <= 0.8
-    assert Retries(luck=lambda: 1.0).wait(40, httpx.ReadTimeout("slow")) == 5.0
+    assert RetryPolicy(jitter=lambda: 1.0).delay_seconds(40, httpx.ReadTimeout("slow")) == 5.0
 
 
 def test_tries_come_to_an_end(ask: Callable[..., Any]) -> None:
@@ -181,7 +181,7 @@ def test_tries_come_to_an_end(ask: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
 def test_what_is_refused_is_not_sent_again(ask: Callable[..., Any], status: int) -> None:
     world = World(problem(status, "invalid-input"))
-    with pytest.raises(RefusedError, match="it is so") as refused:
+    with pytest.raises(ApiRequestError, match="it is so") as refused:
         ask(world, lambda client: client.predict([b"a"]))
     assert (refused.value.status, refused.value.kind) == (status, "invalid-input")
     assert isinstance(refused.value, ApiError | ClientError | ValueError)
@@ -200,7 +200,7 @@ def test_a_retraining_is_asked_for_again_only_where_nothing_was_done(ask: Callab
 
 @pytest.mark.parametrize("answer", ["<html>", "[]", '{"predictions": 7}', "{}"])
 def test_an_answer_that_is_none_is_told_with_its_address(ask: Callable[..., Any], answer: str) -> None:
-    with pytest.raises(UnreadableError, match="http://api/v1/predict"):
+    with pytest.raises(InvalidResponseError, match="http://api/v1/predict"):
         ask(World(httpx.Response(200, text=answer)), lambda client: client.predict([b"a"]))
 
 
@@ -216,7 +216,7 @@ def test_labels_carry_their_time_so_that_they_may_be_sent_again(ask: Callable[..
 
 def test_ids_are_quoted_into_paths(ask: Callable[..., Any]) -> None:
     world = World(problem(404))
-    with pytest.raises(RefusedError):
+    with pytest.raises(ApiRequestError):
         ask(world, lambda client: client.prediction("../models?x"))
     assert world.requests[0].url.raw_path == b"/v1/predictions/..%2Fmodels%3Fx"
 
@@ -234,16 +234,20 @@ def test_everything_offered_is_there() -> None:
 
 
 @pytest.fixture
-def live(server: Server) -> Iterator[Client]:
+def live(server: ApiServer) -> Iterator[Client]:
     with listening(server) as address, Client(f"http://{address}") as client:
         yield client
 
 
-def test_a_whole_conversation_with_a_listening_server(live: Client, server: Server) -> None:
-    png = to_png(GREY)
-    answered = live.predict([png, GREY], client_id="till", request_id="r-1", tags={"scanner": "flatbed"}, key="k-1")
+def test_a_whole_conversation_with_a_listening_server(live: Client, server: ApiServer) -> None:
+    png = encode_png(GREY)
+    answered = live.predict(
+        [png, GREY], client_id="till", request_id="r-1", tags={"scanner": "flatbed"}, idempotency_key="k-1"
+    )
     assert (
-        live.predict([png, GREY], client_id="till", request_id="r-1", tags={"scanner": "flatbed"}, key="k-1")
+        live.predict(
+            [png, GREY], client_id="till", request_id="r-1", tags={"scanner": "flatbed"}, idempotency_key="k-1"
+        )
         == answered
     )
     [first, second] = answered.predictions
@@ -254,7 +258,7 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: Serv
     assert (shown.prediction.label, shown.client_id, shown.tags) == ("1", "till", {"scanner": "flatbed"})
     assert shown.role == "champion"
     assert [(each.label, each.source) for each in shown.labels] == [("4", "audit")]
-    assert np.array_equal(from_png(live.image(second.id)), GREY)
+    assert np.array_equal(decode_png(live.image(second.id)), GREY)
     assert live.next_reviews("ann").classes == tuple("0123456789")
     queued = live.retrain("try", "ann")
     assert live.retrain("try", "ann").joined
@@ -262,7 +266,7 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: Serv
     live.cancel(queued.id)
     assert live.retraining(queued.id)["state"] == "cancelled"
     assert live.models()["model"] == "digits"
-    with pytest.raises(RefusedError, match="not known"):
+    with pytest.raises(ApiRequestError, match="not known"):
         live.prediction("nothing")
     with server.parts.database.read() as connection:
-        assert prediction_records.counts(connection)["predictions"] == 2
+        assert prediction_records.count_rows(connection)["predictions"] == 2

@@ -10,19 +10,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlplatform.client import AsyncClient, Client, Label, RefusedError
-from mlplatform.client.results import Answered, Taken
+from mlplatform.client import ApiRequestError, AsyncClient, Client, Label
+from mlplatform.client.results import FeedbackResult, PredictResponse
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_ingestion import match_waiting
+from mlplatform.feedback.label_ingestion import match_pending_labels
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.serve.observability.prometheus_metrics import Metrics
-from mlplatform.serve.state import Server
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, shelf_in
 
 GREY = picture(1)
-Told = tuple[Answered, tuple[Taken, ...]]
+Told = tuple[PredictResponse, tuple[FeedbackResult, ...]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ def by_async_client(address: str) -> Told:
 
 def without_a_key(address: str) -> Told:
     with httpx.Client(base_url=address, timeout=30) as plain:
-        answered = Answered.read(plain.post("/v1/predict", json={"images": [GREY.tolist()]}).json())
+        answered = PredictResponse.from_json(plain.post("/v1/predict", json={"images": [GREY.tolist()]}).json())
         label = {"prediction_id": answered.predictions[0].id, "label": "4", "source": "delayed", "reviewer": "ledger"}
-        return answered, tuple(Taken.read(each) for each in plain.post("/v1/feedback", json=label).json())
+        return answered, tuple(FeedbackResult.from_json(each) for each in plain.post("/v1/feedback", json=label).json())
 
 
 @contextmanager
-def held(server: Server, folder: Path) -> Iterator[tuple[Server, str, threading.Event]]:
+def held(server: ApiServer, folder: Path) -> Iterator[tuple[ApiServer, str, threading.Event]]:
     """The server with a writer that is held, and where it listens."""
     writer = HeldWriter(server.parts.database)
-    recorder = Recorder(writer, shelf=shelf_in(folder), batch=10, flush_seconds=0)
-    slow = replace(server, recorder=recorder, metrics=Metrics(server.holder, recorder))
+    recorder = Recorder(writer, spool_directory=shelf_in(folder), batch=10, flush_seconds=0)
+    slow = replace(server, recorder=recorder, metrics=ServerMetrics(server.model_slot, recorder))
     with listening(slow) as address:
         try:
             yield slow, f"http://{address}", writer.going
@@ -74,7 +74,7 @@ def held(server: Server, folder: Path) -> Iterator[tuple[Server, str, threading.
 
 @pytest.mark.parametrize("talk", [by_client, by_async_client, without_a_key])
 def test_a_label_sent_right_after_its_answer_waits_and_counts_when_the_row_is_written(
-    server: Server, tmp_path: Path, talk: Callable[[str], Told]
+    server: ApiServer, tmp_path: Path, talk: Callable[[str], Told]
 ) -> None:
     with held(server, tmp_path) as (slow, address, going):
         answered, [taken] = talk(address)
@@ -83,16 +83,16 @@ def test_a_label_sent_right_after_its_answer_waits_and_counts_when_the_row_is_wr
         assert "no prediction of this id is recorded yet" in taken.note
         going.set()
         assert slow.recorder.flush(30)
-        assert match_waiting(slow.parts) == 1
+        assert match_pending_labels(slow.parts) == 1
         with slow.parts.database.read() as connection:
-            assert [each.label for each in label_records.of_prediction(connection, row.id)] == ["4"]
+            assert [each.label for each in label_records.current_labels(connection, row.id)] == ["4"]
 
 
-def test_a_label_sent_for_the_id_of_the_request_is_refused_and_says_why(server: Server, tmp_path: Path) -> None:
+def test_a_label_sent_for_the_id_of_the_request_is_refused_and_says_why(server: ApiServer, tmp_path: Path) -> None:
     with held(server, tmp_path) as (_, address, going), Client(address) as client:
         going.set()
         for request_id in ("", "0198c0de-0000-7000-8000-00000000c0de", "0198c0de-0000-8000-8000-00000000c0de"):
             answered = client.predict([GREY], request_id=request_id)
-            with pytest.raises(RefusedError, match="the id of a request") as refused:
+            with pytest.raises(ApiRequestError, match="the id of a request") as refused:
                 client.feedback([Label(answered.request_id, "4", "delayed")])
             assert refused.value.status == 404

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import httpx
 import pytest
 
-from mlplatform.demo.receivers import Mailbox, Posted, receivers
+from mlplatform.demo.receivers import Mailbox, ReceivedPost, run_receivers
 from mlplatform.host.processes import free_port
 
 
@@ -19,7 +19,7 @@ def ports() -> tuple[int, int]:
 
 @pytest.fixture
 def mailbox(ports: tuple[int, int]) -> Iterator[Mailbox]:
-    with receivers(*ports) as mailbox:
+    with run_receivers(*ports) as mailbox:
         yield mailbox
 
 
@@ -36,22 +36,22 @@ def test_a_mail_is_kept_as_it_was_sent(mailbox: Mailbox, ports: tuple[int, int])
     mail.set_content("It is so.\n\nSo it is.")
     with smtplib.SMTP("127.0.0.1", ports[1], timeout=10) as server:
         server.send_message(mail)
-    assert mailbox.wait(0, 1, 10)
+    assert mailbox.wait_for_messages(0, 1, 10)
     [received] = mailbox.mails
     assert (received["Subject"], received.get_content().strip()) == ("drop · fünf", "It is so.\n\nSo it is.")
 
 
 def test_waiting_ends_as_soon_as_everything_has_arrived() -> None:
     mailbox = Mailbox()
-    assert not mailbox.wait(1, 0, 0.05)
-    thread = threading.Timer(0.05, mailbox.take, (Posted("/", {}, b""),))
+    assert not mailbox.wait_for_messages(1, 0, 0.05)
+    thread = threading.Timer(0.05, mailbox.receive, (ReceivedPost("/", {}, b""),))
     thread.start()
-    assert mailbox.wait(1, 0, 10)
+    assert mailbox.wait_for_messages(1, 0, 10)
     thread.join()
 
 
 def test_both_stop_listening_at_the_end(ports: tuple[int, int]) -> None:
-    with receivers(*ports):
+    with run_receivers(*ports):
         pass
     for port in ports:
         with pytest.raises(httpx.ConnectError):

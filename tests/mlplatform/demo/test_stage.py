@@ -2,24 +2,24 @@
 
 import pytest
 
-from mlplatform.demo.presenter import ROWS, Stage
+from mlplatform.demo.presenter import ACCURACY_ROWS, Presenter
 
 
-def play(quiet: bool) -> Stage:
+def play(quiet: bool) -> Presenter:
     """One act with everything in it, and the end."""
-    stage = Stage(quiet)
-    with stage.act("1", "train"), stage.bar("training") as bar:
+    stage = Presenter(quiet)
+    with stage.act("1", "train"), stage.progress_bar("training") as bar:
         bar(1, 2, "[half] done")
-        stage.say("see [/rules[0]]")
-        stage.notice("Slack", "accuracy fell [/b]", "4 blocks")
+        stage.print_line("see [/rules[0]]")
+        stage.print_notice("Slack", "accuracy fell [/b]", "4 blocks")
     figures = {
-        "accuracy": {key: 0.5 for _, key in ROWS},
+        "accuracy": {key: 0.5 for _, key in ACCURACY_ROWS},
         "seconds": stage.seconds,
         "requests": 10,
         "failed": 0,
     }
-    stage.table(figures)
-    stage.addresses({"API docs": "http://127.0.0.1:1/docs"})
+    stage.print_accuracy(figures)
+    stage.print_addresses({"API docs": "http://127.0.0.1:1/docs"})
     return stage
 
 
@@ -44,7 +44,7 @@ def test_the_seconds_of_each_act_and_of_all_are_kept() -> None:
 
 
 def test_an_act_that_fails_is_not_counted() -> None:
-    stage = Stage(quiet=True)
+    stage = Presenter(quiet=True)
 
     def fails() -> None:
         with stage.act("1", "train"):

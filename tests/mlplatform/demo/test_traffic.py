@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from mlplatform.client import Client, Retries
-from mlplatform.demo.traffic import Sent, Tally, Traffic, accuracy
-from mlplatform.predictions.stored_image import from_png
+from mlplatform.client import Client, RetryPolicy
+from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy
+from mlplatform.predictions.stored_image import decode_png
 from pipelines.data import ImageSet
 
 CLASSES = tuple("0123456789")
@@ -41,7 +41,7 @@ class Api:
             taken = [{"id": "f", "outcome": "recorded", **each} for each in body["feedback"]]
             return httpx.Response(200, json=taken)
         self.clients[body["client_id"]] += 1
-        number = int(from_png(base64.b64decode(body["images"][0]))[0, 0])
+        number = int(decode_png(base64.b64decode(body["images"][0]))[0, 0])
         if self.down(number):
             return httpx.Response(503)
         label = str((number + (number % 7 == 0)) % 10)
@@ -57,14 +57,16 @@ def api() -> Api:
 
 
 @pytest.fixture
-def traffic(api: Api) -> Iterator[Traffic]:
-    with Client("http://api.test", transport=httpx.MockTransport(api), retries=Retries(tries=1)) as client:
-        yield Traffic(client, CLASSES, Tally())
+def traffic(api: Api) -> Iterator[TrafficGenerator]:
+    with Client(
+        "http://api.test", transport=httpx.MockTransport(api), retry_policy=RetryPolicy(max_attempts=1)
+    ) as client:
+        yield TrafficGenerator(client, CLASSES, TrafficCounts())
 
 
-def test_every_image_is_one_request_with_its_truth_remembered(traffic: Traffic, api: Api) -> None:
+def test_every_image_is_one_request_with_its_truth_remembered(traffic: TrafficGenerator, api: Api) -> None:
     told: list[int] = []
-    sent = traffic.send(images(40), "branch-1", told.append)
+    sent = traffic.send_images(images(40), "branch-1", told.append)
     assert [item.prediction_id for item in sent] == [f"p{n}" for n in range(40)]
     assert [item.truth for item in sent] == [str(n % 10) for n in range(40)]
     assert told == list(range(1, 41))
@@ -72,17 +74,17 @@ def test_every_image_is_one_request_with_its_truth_remembered(traffic: Traffic, 
     assert accuracy(sent) == pytest.approx(34 / 40)
 
 
-def test_the_answering_versions_are_counted(traffic: Traffic) -> None:
-    traffic.send(images(120), "a")
-    assert (traffic.tally.requests, traffic.tally.versions, traffic.tally.failures) == (120, {1: 100, 2: 20}, [])
+def test_the_answering_versions_are_counted(traffic: TrafficGenerator) -> None:
+    traffic.send_images(images(120), "a")
+    assert (traffic.counts.requests, traffic.counts.versions, traffic.counts.failures) == (120, {1: 100, 2: 20}, [])
 
 
-def test_failed_requests_are_tallied_and_left_out(traffic: Traffic, api: Api) -> None:
+def test_failed_requests_are_tallied_and_left_out(traffic: TrafficGenerator, api: Api) -> None:
     api.down = lambda number: number in (3, 4)
-    sent = traffic.send(images(10), "a")
+    sent = traffic.send_images(images(10), "a")
     assert len(sent) == 8
-    assert (traffic.tally.requests, len(traffic.tally.failures)) == (10, 2)
-    assert "503" in traffic.tally.failures[0]
+    assert (traffic.counts.requests, len(traffic.counts.failures)) == (10, 2)
+    assert "503" in traffic.counts.failures[0]
 
 
 @pytest.mark.parametrize(
@@ -91,36 +93,36 @@ def test_failed_requests_are_tallied_and_left_out(traffic: Traffic, api: Api) ->
 def test_an_answer_that_is_none_is_a_failure(body: bytes) -> None:
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
     with Client("http://api.test", transport=transport) as client:
-        traffic = Traffic(client, CLASSES, Tally())
-        assert traffic.one(images(1).images[0], "0", "a") is None
-    assert len(traffic.tally.failures) == 1
+        traffic = TrafficGenerator(client, CLASSES, TrafficCounts())
+        assert traffic.send_image(images(1).images[0], "0", "a") is None
+    assert len(traffic.counts.failures) == 1
 
 
-def test_labels_are_the_truth_for_a_random_share_the_same_for_one_seed(traffic: Traffic, api: Api) -> None:
-    sent = traffic.send(images(200), "a")
-    count = traffic.label(sent, 0.6, 0)
+def test_labels_are_the_truth_for_a_random_share_the_same_for_one_seed(traffic: TrafficGenerator, api: Api) -> None:
+    sent = traffic.send_images(images(200), "a")
+    count = traffic.send_labels(sent, 0.6, 0)
     assert 100 < count < 140
     given = {item["prediction_id"]: item["label"] for item in api.feedback}
     assert len(given) == count
     assert all(given[item.prediction_id] == item.truth for item in sent if item.prediction_id in given)
     assert {item["source"] for item in api.feedback} == {"audit"}
     api.feedback.clear()
-    assert traffic.label(sent, 0.6, 0) == count
+    assert traffic.send_labels(sent, 0.6, 0) == count
     assert {item["prediction_id"] for item in api.feedback} == set(given)
 
 
-def test_background_traffic_runs_until_the_block_ends(traffic: Traffic) -> None:
+def test_background_traffic_runs_until_the_block_ends(traffic: TrafficGenerator) -> None:
     with traffic.in_background(images(3), "b", 0.001):
         deadline = time.monotonic() + 10
-        while traffic.tally.requests < 7 and time.monotonic() < deadline:
+        while traffic.counts.requests < 7 and time.monotonic() < deadline:
             time.sleep(0.005)
-    total = traffic.tally.requests
+    total = traffic.counts.requests
     assert total >= 7
     time.sleep(0.05)
-    assert traffic.tally.requests == total
+    assert traffic.counts.requests == total
 
 
-def test_background_traffic_without_images_ends_too(traffic: Traffic) -> None:
+def test_background_traffic_without_images_ends_too(traffic: TrafficGenerator) -> None:
     before = threading.active_count()
     with traffic.in_background(images(0), "b", 0.001):
         pass
@@ -129,4 +131,4 @@ def test_background_traffic_without_images_ends_too(traffic: Traffic) -> None:
 
 def test_accuracy_of_nothing_is_zero() -> None:
     assert accuracy([]) == 0
-    assert accuracy([Sent("a", "1", 1, "1"), Sent("b", "1", 1, "2")]) == 0.5
+    assert accuracy([AnsweredRequest("a", "1", 1, "1"), AnsweredRequest("b", "1", 1, "2")]) == 0.5

@@ -19,19 +19,19 @@ from PIL import Image
 from sqlalchemy import Connection
 from torch import nn
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.recording.spool.directory import Shelf
+from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.serve.app import create_app
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.inference.predict import Asked, ask
-from mlplatform.serve.run_server import listener
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.predict import PredictRequest, predict
+from mlplatform.serve.run_server import build_http_server
 from mlplatform.serve.schemas import PredictOut
-from mlplatform.serve.state import Server, assemble
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from pipelines.engines.torch_engine import Exportable, Predictor, exportable
+from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable
 from registry.errors import CorruptModelError
 from registry.model_package import MODEL_FILE
 from tests.mlplatform.conftest import START, FakeCatalog
@@ -62,12 +62,14 @@ class Answers(nn.Module):
 
 
 def module(label: int, side: int = 28) -> Exportable:
-    return exportable(Answers(label), height=side, width=side)
+    return build_exportable(Answers(label), height=side, width=side)
 
 
-def loaded(version: int, label: int | None = None) -> Loaded:
+def loaded(version: int, label: int | None = None) -> LoadedModel:
     """Version N answers class N, unless told otherwise."""
-    return Loaded(NAME, version, Predictor(module(version % 10 if label is None else label), CLASSES, 28, 28), START)
+    return LoadedModel(
+        NAME, version, TorchEngine(module(version % 10 if label is None else label), CLASSES, 28, 28), START
+    )
 
 
 class Flaky(Database):
@@ -104,9 +106,11 @@ class Flaky(Database):
             raise self.refusals.pop(0)
 
 
-def shelf_in(root: Path, *, rows: int = 10_000, **changes: Any) -> Shelf:  # noqa: ANN401 - any setting of a shelf
+def shelf_in(root: Path, *, rows: int = 10_000, **changes: Any) -> SpoolDirectory:  # noqa: ANN401 - any setting of a shelf
     """A shelf with room for about so many rows of a picture each."""
-    return Shelf(root=root / "spool", instance=f"host:{os.getpid()}:{new_id()[-6:]}", limit=rows * ROW_BYTES, **changes)
+    return SpoolDirectory(
+        root=root / "spool", instance=f"host:{os.getpid()}:{uuid7()[-6:]}", limit_bytes=rows * ROW_BYTES, **changes
+    )
 
 
 class StockedCatalog(FakeCatalog):
@@ -196,52 +200,52 @@ async def _left(lifespan: Any) -> None:  # noqa: ANN401
 
 
 @contextmanager
-def running(server: Server) -> Iterator[httpx.Client]:
+def running(server: ApiServer) -> Iterator[httpx.Client]:
     """The server's app, started, behind a client; stopped and closed at the end."""
     with InProcess(create_app(server)).running() as client:
         yield client
 
 
 @pytest.fixture
-def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[Parts]:
+def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[AppContext]:
     """A platform on SQLite alone, for tests to which the kind of database means nothing."""
     small = settings.model_copy(
         update={"max_images": 20, "max_body_mb": 1.0, "baseline_calls": 20, "allowed_hosts": ("api",)}
     )
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
-    made = Parts(small)
+    made = AppContext(small)
     made.__dict__.update(database=Flaky(Database(settings.store_url)), catalog=stocked)
     yield made
     made.database.close()
 
 
 @pytest.fixture
-def flaky(lite: Parts) -> Flaky:
+def flaky(lite: AppContext) -> Flaky:
     """The database of `lite`, to send away."""
     assert isinstance(lite.database, Flaky)
     return lite.database
 
 
 @pytest.fixture
-def server(lite: Parts) -> Server:
+def server(lite: AppContext) -> ApiServer:
     """A server that answers with version 1 and is not started."""
-    made = assemble(lite)
-    made.holder.put(loaded(1))
+    made = build_server(lite)
+    made.model_slot.swap(loaded(1))
     return made
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
+def client(server: ApiServer) -> Iterator[httpx.Client]:
     """The started server's client."""
     with running(server) as client:
         yield client
 
 
 @contextmanager
-def listening(server: Server) -> Iterator[str]:
+def listening(server: ApiServer) -> Iterator[str]:
     """The server's app behind a socket of loopback, for clients that bring their own transport; its host and port."""
-    running = listener(server, "127.0.0.1", 0)
+    running = build_http_server(server, "127.0.0.1", 0)
     thread = threading.Thread(target=running.run, name="api")
     thread.start()
     try:
@@ -256,12 +260,12 @@ def listening(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def address(server: Server) -> Iterator[str]:
+def address(server: ApiServer) -> Iterator[str]:
     """Where the started server listens."""
     with listening(server) as address:
         yield address
 
 
-def answered(server: Server, asked: Asked) -> PredictOut:
+def answered(server: ApiServer, asked: PredictRequest) -> PredictOut:
     """What a request is answered, without a socket."""
-    return asyncio.run(ask(server, asked, b""))
+    return asyncio.run(predict(server, asked, b""))

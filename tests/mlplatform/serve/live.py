@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.recording.db_writer import ProcessWriter
-from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import serve
-from mlplatform.serve.state import assemble
+from mlplatform.serve.state import build_server
 from mlplatform.settings import Settings
-from pipelines.engines.torch_engine import Predictor, exportable
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
 from tests.mlplatform.conftest import FakeCatalog
 
 SECONDS_PER_ANSWER = 0.05
@@ -31,11 +31,11 @@ class Slow(nn.Module):
 def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
     torch.set_num_threads(1)
-    parts = Parts(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
+    parts = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
     parts.__dict__.update(catalog=FakeCatalog())
-    server = assemble(parts, writer=ProcessWriter(parts.settings.store_url) if recorder == "process" else None)
-    predictor = Predictor(exportable(Slow()), parts.family.classes, 28, 28)
-    server.holder.put(Loaded(parts.family.name, 1, predictor, utc_now()))
+    server = build_server(parts, writer=ProcessWriter(parts.settings.store_url) if recorder == "process" else None)
+    predictor = TorchEngine(build_exportable(Slow()), parts.pipeline.classes, 28, 28)
+    server.model_slot.swap(LoadedModel(parts.pipeline.name, 1, predictor, utc_now()))
     serve(server, "127.0.0.1", int(port))
 
 

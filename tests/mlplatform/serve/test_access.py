@@ -6,8 +6,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from mlplatform.serve.app import create_app
-from mlplatform.serve.middleware.scopes import OPEN, needed
-from mlplatform.serve.state import Server
+from mlplatform.serve.middleware.scopes import PUBLIC_PATHS, required_scopes
+from mlplatform.serve.state import ApiServer
 
 ADMIN = frozenset({"admin"})
 TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}
@@ -34,10 +34,10 @@ CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknow
     ],
 )
 def test_a_path_needs_its_scope(method: str, path: str, scopes: set[str]) -> None:
-    assert needed(method, path) == scopes
+    assert required_scopes(method, path) == scopes
 
 
-def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server: Server) -> None:
+def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server: ApiServer) -> None:
     routes = {
         f"{method} {re.sub('{[a-z_]+}', 'x', route.path)}"
         for route in create_app(server).routes
@@ -45,6 +45,6 @@ def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server:
         for method in route.methods or ()
     }
     assert routes
-    wanted = {route: needed(*route.split()) for route in routes}
-    assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= OPEN
+    wanted = {route: required_scopes(*route.split()) for route in routes}
+    assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= PUBLIC_PATHS
     assert {route for route, scopes in wanted.items() if scopes == ADMIN} == CLOSED

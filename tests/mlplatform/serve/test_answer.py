@@ -11,21 +11,21 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.serve.inference.model_slot import Holder
-from mlplatform.serve.inference.predict import Asked
-from mlplatform.serve.state import Server
+from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.inference.predict import PredictRequest
+from mlplatform.serve.state import ApiServer
 from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import CLASSES, answered, loaded, running, shelf_in
 
-PNG = to_png(picture(1))
+PNG = encode_png(picture(1))
 
 
-def test_an_answer_names_model_label_confidence_and_every_class(server: Server) -> None:
-    made = answered(server, Asked(None, (PNG, PNG), client_id="till", request_id="r-1"))
+def test_an_answer_names_model_label_confidence_and_every_class(server: ApiServer) -> None:
+    made = answered(server, PredictRequest(None, (PNG, PNG), client_id="till", request_id="r-1"))
     assert (made.request_id, made.recorded, len({item.id for item in made.predictions})) == ("r-1", True, 2)
     for item in made.predictions:
         assert (item.label, item.model.name, item.model.version) == ("1", "digits", 1)
@@ -35,15 +35,15 @@ def test_an_answer_names_model_label_confidence_and_every_class(server: Server) 
     assert made.latency_ms > 0
 
 
-def test_a_request_without_an_id_gets_one(server: Server) -> None:
-    ids = {answered(server, Asked(None, (PNG,))).request_id for _ in range(3)}
+def test_a_request_without_an_id_gets_one(server: ApiServer) -> None:
+    ids = {answered(server, PredictRequest(None, (PNG,))).request_id for _ in range(3)}
     assert len(ids) == 3
     assert "" not in ids
 
 
-def test_the_latency_of_a_request_is_shared_by_its_images(server: Server) -> None:
+def test_the_latency_of_a_request_is_shared_by_its_images(server: ApiServer) -> None:
     server.recorder.start()
-    made = answered(server, Asked(None, (PNG,) * 4))
+    made = answered(server, PredictRequest(None, (PNG,) * 4))
     assert server.recorder.flush(5)
     with server.parts.database.read() as connection:
         spent = list(connection.scalars(select(predictions.c.latency_ms)))
@@ -55,39 +55,41 @@ def test_the_latency_of_a_request_is_shared_by_its_images(server: Server) -> Non
 @pytest.mark.parametrize(
     ("asked", "error"),
     [
-        (Asked(None, ()), InvalidInputError),
-        (Asked(None, (b"x",)), InvalidInputError),
-        (Asked(None, (PNG,) * 21), TooLargeError),
-        (Asked(None, (PNG,), client_id="x" * 201), InvalidInputError),
-        (Asked(None, (PNG,), request_id="a\0"), InvalidInputError),
-        (Asked(b'{"images": []}', (), request_id="\ud800"), InvalidInputError),
+        (PredictRequest(None, ()), InvalidInputError),
+        (PredictRequest(None, (b"x",)), InvalidInputError),
+        (PredictRequest(None, (PNG,) * 21), TooLargeError),
+        (PredictRequest(None, (PNG,), client_id="x" * 201), InvalidInputError),
+        (PredictRequest(None, (PNG,), request_id="a\0"), InvalidInputError),
+        (PredictRequest(b'{"images": []}', (), request_id="\ud800"), InvalidInputError),
     ],
 )
 def test_what_cannot_be_answered_is_raised_and_nothing_is_recorded(
-    server: Server, asked: Asked, error: type[Exception]
+    server: ApiServer, asked: PredictRequest, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         answered(server, asked)
     assert server.recorder.counts().queued == 0
 
 
-def test_without_a_model_the_error_says_so(server: Server) -> None:
+def test_without_a_model_the_error_says_so(server: ApiServer) -> None:
     with pytest.raises(ModelUnavailableError):
-        answered(replace(server, holder=Holder()), Asked(None, (PNG,)))
+        answered(replace(server, model_slot=ModelSlot()), PredictRequest(None, (PNG,)))
 
 
-def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: Server, tmp_path: Path) -> None:
-    small = Recorder(ThreadWriter(server.parts.database), shelf=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0)
+def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: ApiServer, tmp_path: Path) -> None:
+    small = Recorder(
+        ThreadWriter(server.parts.database), spool_directory=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0
+    )
     full = replace(server, recorder=small)
-    made = answered(full, Asked(None, (PNG, PNG)))
+    made = answered(full, PredictRequest(None, (PNG, PNG)))
     assert (made.recorded, len(made.predictions)) == (True, 2)
     with pytest.raises(RecordingError, match="PLATFORM_SPOOL_MB"):
-        answered(full, Asked(None, (PNG,) * 4))
+        answered(full, PredictRequest(None, (PNG,) * 4))
     assert small.counts().queued == 2
     assert small.counts().refused == 4
 
 
-def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_maker(server: Server) -> None:
+def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_maker(server: ApiServer) -> None:
     models = [loaded(version) for version in (1, 2, 3)]
     body = {"images": [np.zeros((28, 28), int).tolist()] * 3}
     done = threading.Event()
@@ -95,7 +97,7 @@ def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_ma
     def swap() -> None:
         while not done.is_set():
             for model in models:
-                server.holder.put(model)
+                server.model_slot.swap(model)
                 done.wait(0.0005)
 
     swapping = threading.Thread(target=swap)

@@ -17,23 +17,23 @@ from PIL import Image
 
 from mlplatform.alerting import evaluations
 from mlplatform.clock import utc_now
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_records, sampling_plans
-from mlplatform.predictions.stored_image import from_png, to_png
+from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.app import create_app
-from mlplatform.serve.observability.prometheus_metrics import Metrics
-from mlplatform.serve.state import Server
-from monitors.statistics.review_sampling import Plan
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.state import ApiServer
+from monitors.statistics.review_sampling import SamplingPlan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
 from tests.mlplatform.serve.conftest import Flaky, InProcess, StockedCatalog, encoded, loaded, running, shelf_in
 
 GREY = picture(1)
-PNG = to_png(GREY)
+PNG = encode_png(GREY)
 ROUTES = {
     "/v1/predict",
     "/v1/explain",
@@ -121,7 +121,7 @@ def test_the_same_picture_in_every_form_is_answered_and_recorded_alike(client: h
 
 
 def test_an_answer_that_waits_for_its_commit_holds_no_other_request_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     go_on = threading.Event()
@@ -154,21 +154,21 @@ def test_a_jpeg_is_answered_raw_in_a_form_and_as_base64(client: httpx.Client) ->
         assert answer.status_code == 200, answer.text
 
 
-def test_many_pictures_of_mixed_forms_are_answered_in_their_order(client: httpx.Client, server: Server) -> None:
+def test_many_pictures_of_mixed_forms_are_answered_in_their_order(client: httpx.Client, server: ApiServer) -> None:
     pictures = [picture(seed) for seed in range(5)]
     images: list[object] = [image.tolist() for image in pictures]
-    images[3] = base64.b64encode(to_png(pictures[3])).decode()
+    images[3] = base64.b64encode(encode_png(pictures[3])).decode()
     made = client.post("/v1/predict", json={"images": images, "client_id": "till"}).json()["predictions"]
     kept = [client.get(f"/v1/predictions/{item['id']}").json() for item in made]
     assert [item["image_hash"] for item in kept] == [content_hash(image) for image in pictures]
     assert {item["client_id"] for item in kept} == {"till"}
     with server.parts.database.read() as connection:
-        assert np.array_equal(from_png(prediction_records.image(connection, kept[3]["image_hash"])), pictures[3])
+        assert np.array_equal(decode_png(prediction_records.load_image(connection, kept[3]["image_hash"])), pictures[3])
 
 
 def test_many_files_of_a_form_are_answered_in_their_order(client: httpx.Client) -> None:
     pictures = [picture(seed) for seed in range(3)]
-    files = [("files", (f"{number}.png", to_png(image), "image/png")) for number, image in enumerate(pictures)]
+    files = [("files", (f"{number}.png", encode_png(image), "image/png")) for number, image in enumerate(pictures)]
     answer = client.post("/v1/predict", files=files, data={"client_id": "till", "request_id": "r-9"}).json()
     assert answer["request_id"] == "r-9"
     kept = [client.get(f"/v1/predictions/{item['id']}").json() for item in answer["predictions"]]
@@ -241,7 +241,7 @@ def test_bad_input_is_a_typed_problem_and_the_process_lives_on(client: httpx.Cli
     assert client.get("/readyz").json()["recorder"]["dropped"] == 0
 
 
-def test_a_later_bad_picture_leaves_no_record_of_the_earlier_ones(client: httpx.Client, server: Server) -> None:
+def test_a_later_bad_picture_leaves_no_record_of_the_earlier_ones(client: httpx.Client, server: ApiServer) -> None:
     problem(client.post("/v1/predict", json={"images": [GREY.tolist(), [[1]]]}), 422)
     assert server.recorder.flush(5)
     assert server.recorder.counts().recorded == 0
@@ -269,7 +269,7 @@ def test_feedback_straight_after_the_answer_is_taken(client: httpx.Client) -> No
         assert (answer.status_code, answer.json()[0]["outcome"]) == (200, "recorded")
 
 
-def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, server: Server) -> None:
+def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, server: ApiServer) -> None:
     ids = predict(client, 3)
     labels = [{"prediction_id": key, "label": "4", "source": "audit", "reviewer": "ann"} for key in ids]
     stranger = {"prediction_id": "nobody", "label": "4"}
@@ -304,7 +304,7 @@ def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, serv
     ],
 )
 def test_a_label_that_cannot_be_used_names_its_field(
-    server: Server, client: httpx.Client, change: dict[str, Any], words: str
+    server: ApiServer, client: httpx.Client, change: dict[str, Any], words: str
 ) -> None:
     [made] = predict(client)
     assert server.recorder.flush(30)
@@ -355,7 +355,7 @@ def test_retrain_queues_one_and_joins_it_after_that(client: httpx.Client) -> Non
     problem(client.post("/v1/retrain", json={"why": "?"}), 422)
 
 
-def test_models_shows_versions_champion_and_history(client: httpx.Client, server: Server) -> None:
+def test_models_shows_versions_champion_and_history(client: httpx.Client, server: ApiServer) -> None:
     with server.parts.database.write() as connection:
         promotion_history.append(
             connection,
@@ -384,7 +384,7 @@ def test_the_registry_away_is_a_503_for_models_and_nothing_for_answers(
     assert len(predict(client)) == 1
 
 
-def test_a_report_is_served_with_a_policy_or_not_found(client: httpx.Client, lite: Parts) -> None:
+def test_a_report_is_served_with_a_policy_or_not_found(client: httpx.Client, lite: AppContext) -> None:
     folder = lite.settings.home / "reports"
     folder.mkdir()
     (folder / "r.html").write_text("<p>report</p>")
@@ -406,8 +406,8 @@ def test_a_report_is_served_with_a_policy_or_not_found(client: httpx.Client, lit
         problem(client.get(f"/v1/evaluations/{name}/report"), 404)
 
 
-def test_without_a_model_answers_and_readiness_are_503_and_the_process_is_alive(server: Server) -> None:
-    server.holder.__init__()  # type: ignore[misc]
+def test_without_a_model_answers_and_readiness_are_503_and_the_process_is_alive(server: ApiServer) -> None:
+    server.model_slot.__init__()  # type: ignore[misc]
     with running(server) as client:
         answer = client.post("/v1/predict", json={"images": [GREY.tolist()]})
         assert "no champion is loaded yet" in problem(answer, 503)
@@ -415,12 +415,12 @@ def test_without_a_model_answers_and_readiness_are_503_and_the_process_is_alive(
         assert (ready.status_code, ready.json()["status"], ready.json()["model"]) == (503, "no model", None)
         assert client.get("/healthz").json()["status"] == "alive"
         assert "mlplatform_model_version 0.0" in client.get("/metrics").text
-        server.holder.put(loaded(1))
+        server.model_slot.swap(loaded(1))
         assert len(predict(client)) == 1
         assert client.get("/readyz").json()["model"] == {"name": "digits", "version": 1}
 
 
-def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(server: Server, flaky: Flaky) -> None:
+def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(server: ApiServer, flaky: Flaky) -> None:
     with running(server) as client:
         [known] = predict(client)
         assert client.get(f"/v1/predictions/{known}").status_code == 200
@@ -447,11 +447,11 @@ def test_with_the_database_away_answers_go_on_and_everything_else_is_a_503(serve
 
 
 def test_a_full_spool_refuses_answers_with_a_time_to_come_again_until_the_database_is_back(
-    server: Server, flaky: Flaky, tmp_path: Path
+    server: ApiServer, flaky: Flaky, tmp_path: Path
 ) -> None:
     flaky.away = True
-    small = Recorder(ThreadWriter(flaky), shelf=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
-    full = replace(server, recorder=small, metrics=Metrics(server.holder, small))
+    small = Recorder(ThreadWriter(flaky), spool_directory=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
+    full = replace(server, recorder=small, metrics=ServerMetrics(server.model_slot, small))
     with running(full) as client:
         told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}) for _ in range(8)]
         statuses = [one.status_code for one in told]
@@ -475,7 +475,7 @@ def test_unknown_paths_and_methods_are_problems_too(client: httpx.Client) -> Non
 
 
 @pytest.fixture
-def failing(server: Server) -> Iterator[httpx.Client]:
+def failing(server: ApiServer) -> Iterator[httpx.Client]:
     """A client of an app with one more route, which fails in a way nobody thought of."""
     app = create_app(server)
 
@@ -565,10 +565,10 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
 # --- review
 
 
-def test_a_reviewer_is_given_pictures_without_the_models_answer(server: Server) -> None:
+def test_a_reviewer_is_given_pictures_without_the_models_answer(server: ApiServer) -> None:
     with server.parts.database.write() as connection:
         sampling_plans.publish(
-            connection, server.parts.family.name, 1, Plan(uniform=1.0).to_json(), server.parts.clock()
+            connection, server.parts.pipeline.name, 1, SamplingPlan(uniform=1.0).to_json(), server.parts.clock()
         )
     with running(server) as client:
         sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[

@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.serve.inference.batcher import Batcher, Computed
-from mlplatform.serve.inference.model_slot import Loaded
-from pipelines.engines.inference_engine import Engine
+from mlplatform.serve.inference.batcher import Batcher, BatchResult
+from mlplatform.serve.inference.model_slot import LoadedModel
+from pipelines.engines.inference_engine import InferenceEngine
 from tests.mlplatform.conftest import START
 
 CLASSES = tuple("0123456789")
 
 
-class Echo(Engine):
+class Echo(InferenceEngine):
     """Answers each picture's first pixel plus the version, notes its batches, and can be held up or made to fail."""
 
     def __init__(self, version: int = 0, refuse: int = -1) -> None:
@@ -29,7 +29,7 @@ class Echo(Engine):
         self.go, self.begun = threading.Event(), threading.Event()
         self.go.set()
 
-    def _chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.begun.set()
         assert self.go.wait(10)
         self.batches.append(len(images))
@@ -39,8 +39,8 @@ class Echo(Engine):
         return made + np.float32(self.version)
 
 
-def named(echo: Echo) -> Loaded:
-    return Loaded("digits", echo.version, echo, START)
+def named(echo: Echo) -> LoadedModel:
+    return LoadedModel("digits", echo.version, echo, START)
 
 
 def pictures(*firsts: int) -> NDArray[np.uint8]:
@@ -49,18 +49,20 @@ def pictures(*firsts: int) -> NDArray[np.uint8]:
     return made
 
 
-def firsts(computed: Computed) -> list[float]:
+def firsts(computed: BatchResult) -> list[float]:
     return [float(value) for value in computed.probabilities[:, 0]]
 
 
 @pytest.fixture
 def batcher() -> Iterator[Batcher]:
-    made = Batcher(lanes=1, max_batch=4)
+    made = Batcher(workers=1, max_batch=4)
     yield made
     made.close()
 
 
-async def gather_behind(batcher: Batcher, echo: Echo, jobs: list[tuple[Loaded, NDArray[np.uint8]]]) -> list[object]:
+async def gather_behind(
+    batcher: Batcher, echo: Echo, jobs: list[tuple[LoadedModel, NDArray[np.uint8]]]
+) -> list[object]:
     """Let a first request hold the only lane until all others wait behind it; the outcomes of the others."""
     echo.go.clear()
     first = asyncio.ensure_future(batcher.run(named(echo), pictures(0)))
@@ -75,7 +77,7 @@ async def gather_behind(batcher: Batcher, echo: Echo, jobs: list[tuple[Loaded, N
 
 def test_a_lone_request_is_answered_at_once_and_alone(batcher: Batcher) -> None:
     computed = asyncio.run(batcher.run(named(Echo()), pictures(7, 9)))
-    assert (firsts(computed), computed.batch) == ([7, 9], 2)
+    assert (firsts(computed), computed.batch_size) == ([7, 9], 2)
     assert computed.seconds < 5
 
 
@@ -84,7 +86,7 @@ def test_requests_that_wait_are_answered_together_up_to_the_limit(batcher: Batch
     loaded = named(echo)
     outcomes = asyncio.run(gather_behind(batcher, echo, [(loaded, pictures(n)) for n in range(1, 7)]))
     assert echo.batches == [1, 4, 2]
-    assert [firsts(each) for each in outcomes if isinstance(each, Computed)] == [[n] for n in range(1, 7)]
+    assert [firsts(each) for each in outcomes if isinstance(each, BatchResult)] == [[n] for n in range(1, 7)]
 
 
 def test_batches_hold_at_most_the_limit(batcher: Batcher) -> None:
@@ -108,7 +110,7 @@ def test_a_batch_has_one_version_and_each_answer_is_of_the_version_its_request_t
     outcomes = asyncio.run(
         gather_behind(batcher, old, [(a, pictures(1)), (b, pictures(2)), (a, pictures(3)), (b, pictures(4))])
     )
-    assert [firsts(each) for each in outcomes if isinstance(each, Computed)] == [[1], [102], [3], [104]]
+    assert [firsts(each) for each in outcomes if isinstance(each, BatchResult)] == [[1], [102], [3], [104]]
     assert (sum(old.batches), sum(new.batches)) == (3, 2)
 
 
@@ -117,14 +119,14 @@ def test_one_request_that_fails_fails_alone(batcher: Batcher) -> None:
     loaded = named(echo)
     outcomes = asyncio.run(gather_behind(batcher, echo, [(loaded, pictures(n)) for n in (1, 2, 3)]))
     assert isinstance(outcomes[1], ValueError)
-    assert [firsts(each) for each in outcomes if isinstance(each, Computed)] == [[1], [3]]
+    assert [firsts(each) for each in outcomes if isinstance(each, BatchResult)] == [[1], [3]]
 
 
 def test_a_client_that_went_away_is_not_computed_for_and_disturbs_nobody(batcher: Batcher) -> None:
     echo = Echo()
     loaded = named(echo)
 
-    async def one_leaves() -> Computed:
+    async def one_leaves() -> BatchResult:
         echo.go.clear()
         first = asyncio.ensure_future(batcher.run(loaded, pictures(0)))
         await asyncio.to_thread(echo.begun.wait, 5)
@@ -152,13 +154,13 @@ def test_a_loop_that_was_closed_takes_no_lane_with_it(batcher: Batcher) -> None:
 
     asyncio.run(ask_and_leave())
     echo.go.set()
-    assert firsts(batcher.wait(named(Echo()), pictures(5))) == [5]
+    assert firsts(batcher.run_blocking(named(Echo()), pictures(5))) == [5]
 
 
 def test_threads_are_answered_too_and_get_their_errors(batcher: Batcher) -> None:
-    assert firsts(batcher.wait(named(Echo()), pictures(3))) == [3]
+    assert firsts(batcher.run_blocking(named(Echo()), pictures(3))) == [3]
     with pytest.raises(ValueError, match="not this one"):
-        batcher.wait(named(Echo(refuse=3)), pictures(3))
+        batcher.run_blocking(named(Echo(refuse=3)), pictures(3))
 
 
 def test_a_wait_lets_a_batch_fill_and_ends(batcher: Batcher) -> None:
@@ -166,14 +168,14 @@ def test_a_wait_lets_a_batch_fill_and_ends(batcher: Batcher) -> None:
     loaded = named(echo)
     batcher.resize(1, 4, 300.0)
 
-    async def close_together() -> tuple[list[Computed], float]:
+    async def close_together() -> tuple[list[BatchResult], float]:
         begun = time.perf_counter()
         made = await asyncio.gather(*(batcher.run(loaded, pictures(n)) for n in range(4)))
         return made, time.perf_counter() - begun
 
     asyncio.run(close_together())
     assert echo.batches == [4]
-    assert firsts(batcher.wait(loaded, pictures(8))) == [8]
+    assert firsts(batcher.run_blocking(loaded, pictures(8))) == [8]
 
 
 def test_the_last_of_many_requests_is_answered_too_when_two_lanes_let_batches_fill(batcher: Batcher) -> None:
@@ -182,18 +184,18 @@ def test_the_last_of_many_requests_is_answered_too_when_two_lanes_let_batches_fi
     batcher.resize(2, 128, 0.5)
     with ThreadPoolExecutor(16) as callers:
         for _ in range(1500):
-            asked = [callers.submit(batcher.wait, loaded, pictures(number)) for number in range(24)]
+            asked = [callers.submit(batcher.run_blocking, loaded, pictures(number)) for number in range(24)]
             assert [firsts(each.result(20)) for each in asked] == [[number] for number in range(24)]
 
 
 def test_what_waits_at_the_end_is_answered_and_nothing_is_taken_afterwards() -> None:
-    batcher, echo = Batcher(lanes=2, max_batch=2), Echo()
+    batcher, echo = Batcher(workers=2, max_batch=2), Echo()
     loaded = named(echo)
     echo.go.clear()
     with ThreadPoolExecutor(8) as callers:
-        asked = [callers.submit(batcher.wait, loaded, pictures(n)) for n in range(8)]
+        asked = [callers.submit(batcher.run_blocking, loaded, pictures(n)) for n in range(8)]
         echo.begun.wait(5)
-        while batcher._waiting.qsize() + 4 < 8:
+        while batcher._queue.qsize() + 4 < 8:
             time.sleep(0.001)
         closing = threading.Thread(target=batcher.close)
         closing.start()
@@ -201,9 +203,9 @@ def test_what_waits_at_the_end_is_answered_and_nothing_is_taken_afterwards() -> 
         assert [firsts(each.result(10)) for each in asked] == [[n] for n in range(8)]
         closing.join()
     with pytest.raises(ModelUnavailableError, match="stopping"):
-        batcher.wait(loaded, pictures(1))
+        batcher.run_blocking(loaded, pictures(1))
     batcher.resize(3, 2, 0.0)
-    assert batcher.lanes == 0
+    assert batcher.workers == 0
 
 
 def test_no_request_is_lost_while_lanes_come_and_go(batcher: Batcher) -> None:
@@ -221,7 +223,7 @@ def test_no_request_is_lost_while_lanes_come_and_go(batcher: Batcher) -> None:
     changing = threading.Thread(target=change)
     changing.start()
     with ThreadPoolExecutor(8) as callers:
-        made = list(callers.map(lambda n: batcher.wait(models[n % 2], pictures(n % 100)), range(600)))
+        made = list(callers.map(lambda n: batcher.run_blocking(models[n % 2], pictures(n % 100)), range(600)))
     stop.set()
     changing.join()
     assert [firsts(each) for each in made] == [[n % 100 + 100 * (n % 2)] for n in range(600)]

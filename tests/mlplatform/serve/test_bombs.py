@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import TooLargeError
-from mlplatform.serve.inference.image_codec import Decoder
+from mlplatform.serve.inference.image_codec import ImageDecoder
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 
@@ -41,13 +41,13 @@ def test_a_packed_body_is_refused_unread(client: httpx.Client, packing: str) -> 
 
 
 def test_pictures_together_are_limited_by_their_headers() -> None:
-    decoder = Decoder(28, 28, max_images=300, max_pixels=4e6, max_pixels_together=2.5e6)
+    decoder = ImageDecoder(28, 28, max_images=300, max_pixels=4e6, max_request_pixels=2.5e6)
     large = encoded(Image.new("L", (1000, 1000)))
     assert len(large) < 5000
-    assert decoder.images([large, large, picture(1).tolist()]).shape == (3, 28, 28)
+    assert decoder.decode_images([large, large, picture(1).tolist()]).shape == (3, 28, 28)
     tracemalloc.start()
     with pytest.raises(TooLargeError, match=r"images\[2\].*over 2.5 megapixels together"):
-        decoder.images([large] * 300)
+        decoder.decode_images([large] * 300)
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
 

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from torch import nn
 
-from mlplatform.clock import new_id
-from mlplatform.context import Parts
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.promotion import rollouts
-from mlplatform.promotion.rollouts import Role, Trial
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.inference.rollout_router import place_of
-from mlplatform.serve.inference.shadow_inference import Shadow
-from mlplatform.serve.state import Server, assemble
+from mlplatform.promotion.rollouts import Rollout, RolloutRole
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.rollout_router import bucket_of
+from mlplatform.serve.inference.shadow_inference import ShadowInference
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.tables.core import predictions as rows
-from mlplatform.store.tables.rollout import shadow_answers
-from monitors.statistics.paired_test import Duel
-from pipelines.engines.torch_engine import Predictor, exportable, save
+from mlplatform.store.tables.rollout import shadow_prediction_rows
+from monitors.statistics.paired_test import PairedTest
+from pipelines.engines.torch_engine import TorchEngine, build_exportable, save_exportable
 from pipelines.errors import ModelUnreadableError
 from registry.errors import RegistryUnavailableError
 from tests.mlplatform.conftest import START, picture
@@ -50,37 +50,37 @@ class Broken(nn.Module):
         raise RuntimeError("it fails")
 
 
-def trial(role: Role, share: float = 0.3, version: int = 2) -> Trial:
-    return Trial(new_id(), NAME, version, 1, role, share, "running", START, "ann", "", 0, Duel().to_json())
+def trial(role: RolloutRole, share: float = 0.3, version: int = 2) -> Rollout:
+    return Rollout(uuid7(), NAME, version, 1, role, share, "running", START, "ann", "", 0, PairedTest().to_json())
 
 
-def begin(server: Server, role: Role, share: float = 0.3) -> Trial:
+def begin(server: ApiServer, role: RolloutRole, share: float = 0.3) -> Rollout:
     made = trial(role, share)
     with server.parts.database.write() as connection:
-        rollouts.begin(connection, made)
+        rollouts.start(connection, made)
     return made
 
 
-def stocked_with(server: Server, made: Loaded | None = None) -> None:
+def stocked_with(server: ApiServer, made: LoadedModel | None = None) -> None:
     """What the slot gets when it asks for a version."""
     challenger = made or loaded(2)
-    server.challenger._load = lambda version: challenger if version == 2 else loaded(version)
+    server.rollout_router._load = lambda version: challenger if version == 2 else loaded(version)
 
 
 @pytest.fixture
-def quiet(lite: Parts) -> Server:
+def quiet(lite: AppContext) -> ApiServer:
     """A server that answers with version 1, and looks for trials only when told."""
     patient = lite.settings.model_copy(update={"poll_seconds": 600.0})
-    parts = Parts(patient)
+    parts = AppContext(patient)
     parts.__dict__.update(database=lite.database, catalog=lite.catalog)
-    made = assemble(parts)
-    made.holder.put(loaded(1))
+    made = build_server(parts)
+    made.model_slot.swap(loaded(1))
     stocked_with(made)
     return made
 
 
 @pytest.fixture
-def client(quiet: Server) -> Iterator[httpx.Client]:
+def client(quiet: ApiServer) -> Iterator[httpx.Client]:
     with running(quiet) as client:
         time.sleep(0.05)  # the reloader has looked once, before there is a trial
         yield client
@@ -94,21 +94,26 @@ def ask(client: httpx.Client, name: str = "") -> dict[str, object]:
     return found
 
 
-def kept(server: Server) -> dict[str, tuple[int, str, str]]:
+def kept(server: ApiServer) -> dict[str, tuple[int, str, str]]:
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
         return {row.id: (row.model_version, row.label, row.role) for row in connection.execute(select(rows))}
 
 
-def beside(server: Server) -> dict[str, tuple[int, str]]:
-    assert server.shadow.settle(10)
+def beside(server: ApiServer) -> dict[str, tuple[int, str]]:
+    assert server.shadow_inference.wait_until_idle(10)
     with server.parts.database.read() as connection:
-        return {row.prediction_id: (row.model_version, row.label) for row in connection.execute(select(shadow_answers))}
+        return {
+            row.prediction_id: (row.model_version, row.label)
+            for row in connection.execute(select(shadow_prediction_rows))
+        }
 
 
-def test_a_shadow_is_recorded_under_the_predictions_id_and_never_returned(client: httpx.Client, quiet: Server) -> None:
+def test_a_shadow_is_recorded_under_the_predictions_id_and_never_returned(
+    client: httpx.Client, quiet: ApiServer
+) -> None:
     begin(quiet, "shadow")
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     made = [ask(client) for _ in range(20)]
     assert {each["label"] for each in made} == {"1"}
     ids = {str(each["id"]) for each in made}
@@ -122,27 +127,27 @@ def test_a_shadow_is_recorded_under_the_predictions_id_and_never_returned(client
     assert 'mlplatform_shadow{state="recorded"} 20.0' in client.get("/metrics").text
 
 
-def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, quiet: Server) -> None:
+def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, quiet: ApiServer) -> None:
     begin(quiet, "shadow")
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     begun = quiet.parts.clock()
     for _ in range(5):
         ask(client)
     assert len(kept(quiet)) == len(beside(quiet)) == 5
     with quiet.parts.database.read() as connection:
-        assert prediction_counts.answers(connection, NAME, 1, begun, quiet.parts.clock()) == 5
-        assert prediction_counts.newest(connection, NAME, 2) is None
-        assert prediction_records.counts(connection)["predictions"] == 5
+        assert prediction_counts.prediction_total(connection, NAME, 1, begun, quiet.parts.clock()) == 5
+        assert prediction_counts.last_prediction_minute(connection, NAME, 2) is None
+        assert prediction_records.count_rows(connection)["predictions"] == 5
 
 
 def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are_compared(
-    client: httpx.Client, quiet: Server
+    client: httpx.Client, quiet: ApiServer
 ) -> None:
     made = begin(quiet, "canary", 0.3)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     names = [f"till {number}" for number in range(60)]
     first = {name: ask(client, name) for name in names}
-    meant = {name for name in names if place_of(name, made.id) < 0.3}
+    meant = {name for name in names if bucket_of(name, made.id) < 0.3}
     assert 5 < len(meant) < 35
     assert {name for name, each in first.items() if each["label"] == "2"} == meant
     assert {name: ask(client, name)["model"] for name in names} == {name: each["model"] for name, each in first.items()}
@@ -151,63 +156,63 @@ def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are
         assert beside(quiet)[key] == ((1, "1") if version == 2 else (2, "2"))
 
 
-def test_without_a_client_the_request_decides_so_that_the_share_holds(client: httpx.Client, quiet: Server) -> None:
+def test_without_a_client_the_request_decides_so_that_the_share_holds(client: httpx.Client, quiet: ApiServer) -> None:
     begin(quiet, "canary", 0.5)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     labels = [ask(client)["label"] for _ in range(60)]
     assert 10 < labels.count("2") < 50
 
 
 def test_a_place_is_even_and_drawn_anew_for_each_trial() -> None:
-    places = np.asarray([place_of(f"client {number}", "a") for number in range(2_000)])
+    places = np.asarray([bucket_of(f"client {number}", "a") for number in range(2_000)])
     assert abs((places < 0.1).mean() - 0.1) < 0.03
-    assert places[0] != place_of("client 0", "b")
+    assert places[0] != bucket_of("client 0", "b")
 
 
-def test_a_version_may_be_asked_for_by_number_while_it_is_a_canary_only(client: httpx.Client, quiet: Server) -> None:
+def test_a_version_may_be_asked_for_by_number_while_it_is_a_canary_only(client: httpx.Client, quiet: ApiServer) -> None:
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784}
     path = "/v2/models/digits/versions/{}/infer"
     made = begin(quiet, "canary", 0.01)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     for version in (1, 2):
         answer = client.post(path.format(version), json={"inputs": [tensor]}).json()
         assert answer["model_version"] == str(version)
         assert client.get(f"/v2/models/digits/versions/{version}/ready").status_code == 200
     with quiet.parts.database.write() as connection:
-        rollouts.end(connection, made, "stopped", "ann", "", START)
+        rollouts.end_rollout(connection, made, "stopped", "ann", "", START)
     begin(quiet, "shadow")
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     assert client.post(path.format(2), json={"inputs": [tensor]}).status_code == 404
     assert client.get("/v2/models/digits/versions/2/ready").status_code == 404
 
 
 @pytest.mark.parametrize("kind", [Odd, Broken])
 def test_where_a_canary_fails_the_champion_answers_and_the_trial_ends(
-    client: httpx.Client, quiet: Server, kind: type[nn.Module]
+    client: httpx.Client, quiet: ApiServer, kind: type[nn.Module]
 ) -> None:
-    predictor = Predictor(exportable(kind()), CLASSES, 28, 28)
-    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+    predictor = TorchEngine(build_exportable(kind()), CLASSES, 28, 28)
+    stocked_with(quiet, LoadedModel(NAME, 2, predictor, START))
     begin(quiet, "canary", 0.99)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     assert {ask(client)["label"] for _ in range(20)} == {"1"}
-    quiet.challenger.follow()
-    assert quiet.challenger.tried is None
+    quiet.rollout_router.refresh()
+    assert quiet.rollout_router.challenger is None
     with quiet.parts.database.read() as connection:
-        over = rollouts.newest(connection, NAME)
+        over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_by) == ("failed", "server/trial")
     assert "failed to answer" in over.ended_reason
     assert {role for _, _, role in kept(quiet).values()} == {"champion"}
 
 
-def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_waited_for(quiet: Server) -> None:
-    def failing_with(error: Exception) -> Callable[[int], Loaded]:
-        def load(version: int) -> Loaded:
+def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_waited_for(quiet: ApiServer) -> None:
+    def failing_with(error: Exception) -> Callable[[int], LoadedModel]:
+        def load(version: int) -> LoadedModel:
             raise error
 
         return load
 
-    def corrupt(version: int) -> Loaded:
+    def corrupt(version: int) -> LoadedModel:
         raise ValueError("no such file")
 
     begin(quiet, "shadow")
@@ -218,57 +223,57 @@ def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_
         MemoryError(),
     )
     for error in passing:
-        quiet.challenger._load = failing_with(error)
-        quiet.challenger.follow()
+        quiet.rollout_router._load = failing_with(error)
+        quiet.rollout_router.refresh()
         with quiet.parts.database.read() as connection:
-            assert rollouts.current(connection, NAME) is not None
-    quiet.challenger._load = corrupt
-    quiet.challenger.follow()
+            assert rollouts.running_rollout(connection, NAME) is not None
+    quiet.rollout_router._load = corrupt
+    quiet.rollout_router.refresh()
     with quiet.parts.database.read() as connection:
-        over = rollouts.newest(connection, NAME)
+        over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_reason) == ("failed", "it cannot be loaded: no such file")
 
 
-def test_the_challenger_is_let_go_when_its_trial_ends_or_the_champion_changes(quiet: Server) -> None:
+def test_the_challenger_is_let_go_when_its_trial_ends_or_the_champion_changes(quiet: ApiServer) -> None:
     made = begin(quiet, "shadow")
 
     def held() -> int | None:
-        quiet.challenger.follow()
-        tried = quiet.challenger.tried
-        return None if tried is None else tried.loaded.version
+        quiet.rollout_router.refresh()
+        tried = quiet.rollout_router.challenger
+        return None if tried is None else tried.model.version
 
     assert held() == 2
-    quiet.holder.put(loaded(3))
+    quiet.model_slot.swap(loaded(3))
     assert held() is None
-    quiet.holder.put(loaded(1))
+    quiet.model_slot.swap(loaded(1))
     assert held() == 2
     with quiet.parts.database.write() as connection:
-        rollouts.end(connection, made, "stopped", "ann", "", START)
+        rollouts.end_rollout(connection, made, "stopped", "ann", "", START)
     assert held() is None
 
 
 def test_a_server_loads_the_version_of_a_trial_from_the_registry_by_itself(
-    lite: Parts, stocked: StockedCatalog, tmp_path: object
+    lite: AppContext, stocked: StockedCatalog, tmp_path: object
 ) -> None:
     from pathlib import Path
 
     for version in (1, 2):
         path = Path(str(tmp_path)) / f"{version}.pt2"
-        save(module(version), path)
+        save_exportable(module(version), path)
         stocked.files[version] = path.read_bytes()
     stocked.set_alias(NAME, "champion", 1)
-    quick = Parts(lite.settings.model_copy(update={"poll_seconds": 0.05}))
+    quick = AppContext(lite.settings.model_copy(update={"poll_seconds": 0.05}))
     quick.__dict__.update(database=lite.database, catalog=stocked)
-    server = assemble(quick)
+    server = build_server(quick)
     begin(server, "canary", 0.99)
     with running(server):
         deadline = time.monotonic() + 30
-        while server.challenger.tried is None and time.monotonic() < deadline:
+        while server.rollout_router.challenger is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        tried = server.challenger.tried
+        tried = server.rollout_router.challenger
     assert tried is not None
-    assert (tried.loaded.version, tried.trial.role) == (2, "canary")
+    assert (tried.model.version, tried.rollout.role) == (2, "canary")
 
 
 class Gate:
@@ -284,57 +289,57 @@ class Gate:
 
 
 def test_a_shadow_that_hangs_holds_up_no_answer_and_what_does_not_fit_is_counted(
-    client: httpx.Client, quiet: Server
+    client: httpx.Client, quiet: ApiServer
 ) -> None:
     gate = Gate()
-    stocked_with(quiet, Loaded(NAME, 2, gate, START))  # type: ignore[arg-type]
+    stocked_with(quiet, LoadedModel(NAME, 2, gate, START))  # type: ignore[arg-type]
     begin(quiet, "shadow")
-    quiet.shadow._most = 10
-    quiet.challenger.follow()
+    quiet.shadow_inference._max_queued = 10
+    quiet.rollout_router.refresh()
     ask(client)
     assert gate.entered.wait(10)
     for _ in range(25):
         assert ask(client)["label"] == "1"
-    counts = quiet.shadow.counts()
+    counts = quiet.shadow_inference.counts()
     gate.open.set()
     assert (counts["queued"], counts["dropped"]) == (10, 15)
-    assert quiet.shadow.settle(10)
-    assert quiet.shadow.counts()["recorded"] == 11
+    assert quiet.shadow_inference.wait_until_idle(10)
+    assert quiet.shadow_inference.counts()["recorded"] == 11
 
 
 def test_a_store_that_is_away_costs_shadow_answers_and_no_prediction(
-    client: httpx.Client, quiet: Server, flaky: Flaky
+    client: httpx.Client, quiet: ApiServer, flaky: Flaky
 ) -> None:
     begin(quiet, "shadow")
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     flaky.away = True
     for _ in range(3):
         ask(client)
-    assert quiet.shadow.settle(10)
-    assert quiet.shadow.counts()["dropped"] == 3
+    assert quiet.shadow_inference.wait_until_idle(10)
+    assert quiet.shadow_inference.counts()["dropped"] == 3
     flaky.away = False
     assert len(kept(quiet)) == 3
 
 
-def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: Server) -> None:
+def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) -> None:
     begin(quiet, "shadow")
-    quiet.challenger.follow()
-    shadow = Shadow(quiet.parts, quiet.challenger)
+    quiet.rollout_router.refresh()
+    shadow = ShadowInference(quiet.parts, quiet.rollout_router)
     shadow.start()
     images = np.stack([picture(1)])
-    shadow.offer(loaded(1), "champion", ["a"], images)
+    shadow.enqueue(loaded(1), "champion", ["a"], images)
     deadline = time.monotonic() + 10
     while shadow.counts()["queued"] and time.monotonic() < deadline:
         time.sleep(0.01)
     shadow.close()
-    shadow.offer(loaded(1), "champion", ["b"], images)
+    shadow.enqueue(loaded(1), "champion", ["b"], images)
     with quiet.parts.database.read() as connection:
-        assert [each.label for each in shadow_predictions.of_prediction(connection, "a")] == ["2"]
+        assert [each.label for each in shadow_predictions.list_by_prediction(connection, "a")] == ["2"]
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: Server) -> None:
+def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: ApiServer) -> None:
     from tests.mlplatform.loop_world import promote
 
     promote(quiet.parts, 1)
@@ -351,32 +356,32 @@ def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: Ser
     assert client.post("/v1/models/77/shadow", json={}).status_code == 404
 
 
-def test_a_canary_asked_for_by_its_version_is_answered_by_no_other(client: httpx.Client, quiet: Server) -> None:
-    predictor = Predictor(exportable(Broken()), CLASSES, 28, 28)
-    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+def test_a_canary_asked_for_by_its_version_is_answered_by_no_other(client: httpx.Client, quiet: ApiServer) -> None:
+    predictor = TorchEngine(build_exportable(Broken()), CLASSES, 28, 28)
+    stocked_with(quiet, LoadedModel(NAME, 2, predictor, START))
     begin(quiet, "canary", 0.01)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784}
     answer = client.post("/v2/models/digits/versions/2/infer", json={"inputs": [tensor]})
     assert (answer.status_code, "version 2 failed to answer" in answer.json()["error"]) == (503, True)
     assert kept(quiet) == {}
 
 
-def test_the_moment_another_champion_serves_nothing_is_tried_beside_it(client: httpx.Client, quiet: Server) -> None:
+def test_the_moment_another_champion_serves_nothing_is_tried_beside_it(client: httpx.Client, quiet: ApiServer) -> None:
     begin(quiet, "canary", 0.99)
-    quiet.challenger.follow()
-    quiet.holder.put(loaded(3))
+    quiet.rollout_router.refresh()
+    quiet.model_slot.swap(loaded(3))
     assert {ask(client)["label"] for _ in range(10)} == {"3"}
     assert beside(quiet) == {}
 
 
 def test_an_end_that_the_store_did_not_take_is_written_later_and_the_version_stays_out(
-    client: httpx.Client, quiet: Server, flaky: Flaky
+    client: httpx.Client, quiet: ApiServer, flaky: Flaky
 ) -> None:
-    predictor = Predictor(exportable(Broken()), CLASSES, 28, 28)
-    stocked_with(quiet, Loaded(NAME, 2, predictor, START))
+    predictor = TorchEngine(build_exportable(Broken()), CLASSES, 28, 28)
+    stocked_with(quiet, LoadedModel(NAME, 2, predictor, START))
     begin(quiet, "canary", 0.99)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     for _ in range(5):
         ask(client)
     quiet.recorder.flush(5)
@@ -387,19 +392,21 @@ def test_an_end_that_the_store_did_not_take_is_written_later_and_the_version_sta
 
     flaky.write = away  # type: ignore[assignment,method-assign]
     with pytest.raises(StoreUnavailableError):
-        quiet.challenger.follow()
-    assert quiet.challenger.tried is None
+        quiet.rollout_router.refresh()
+    assert quiet.rollout_router.challenger is None
     flaky.write = write  # type: ignore[method-assign]
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     with quiet.parts.database.read() as connection:
-        over = rollouts.newest(connection, NAME)
+        over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
-    assert (over.state, quiet.challenger.tried) == ("failed", None)
+    assert (over.state, quiet.rollout_router.challenger) == ("failed", None)
 
 
-def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(client: httpx.Client, quiet: Server) -> None:
+def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(
+    client: httpx.Client, quiet: ApiServer
+) -> None:
     begin(quiet, "canary", 0.5)
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     done = threading.Event()
     wrong: list[str] = []
 
@@ -417,8 +424,8 @@ def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(client
     for one in senders:
         one.start()
     for number in range(30):
-        quiet.holder.put(loaded((3, 1)[number % 2]))
-        quiet.challenger.follow()
+        quiet.model_slot.swap(loaded((3, 1)[number % 2]))
+        quiet.rollout_router.refresh()
         time.sleep(0.02)
     done.set()
     for one in senders:
@@ -428,28 +435,28 @@ def test_champions_swapped_under_load_while_a_canary_runs_fail_no_request(client
     assert versions == {1, 2, 3}
 
 
-def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dropped(quiet: Server) -> None:
+def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dropped(quiet: ApiServer) -> None:
     begin(quiet, "shadow")
-    quiet.challenger.follow()
+    quiet.rollout_router.refresh()
     busy = [True]
-    shadow = Shadow(quiet.parts, quiet.challenger, lambda: busy[0])
-    shadow._patience = 0.3
+    shadow = ShadowInference(quiet.parts, quiet.rollout_router, lambda: busy[0])
+    shadow._max_wait_seconds = 0.3
     images = np.stack([picture(1)] * 3)
-    shadow.offer(loaded(1), "champion", ["a", "b", "c"], images)
+    shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], images)
     shadow.start()
     deadline = time.monotonic() + 10
     while shadow.counts()["dropped"] < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert dict(shadow.counts()) == {"recorded": 0, "queued": 0, "dropped": 3, "failed": 0}
     busy[0] = False
-    shadow.offer(loaded(1), "champion", ["d"], images[:1])
-    assert shadow.settle(10)
+    shadow.enqueue(loaded(1), "champion", ["d"], images[:1])
+    assert shadow.wait_until_idle(10)
     shadow.close()
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 3, "failed": 0}
 
 
-def test_requests_under_way_are_counted_and_none_is_left_after_an_error(client: httpx.Client, quiet: Server) -> None:
+def test_requests_under_way_are_counted_and_none_is_left_after_an_error(client: httpx.Client, quiet: ApiServer) -> None:
     ask(client)
     assert client.post("/v1/predict", json={"images": []}).status_code == 422
-    assert quiet.underway.requests == 0
+    assert quiet.in_flight.count == 0
     assert 'mlplatform_queue_depth{queue="answers"} 0.0' in client.get("/metrics").text

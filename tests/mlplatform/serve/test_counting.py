@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from mlplatform.context import Parts
-from mlplatform.serve.middleware.metrics_middleware import Counting
-from mlplatform.serve.state import Server, assemble
+from mlplatform.context import AppContext
+from mlplatform.serve.middleware.metrics_middleware import MetricsMiddleware
+from mlplatform.serve.state import ApiServer, build_server
 
 App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
@@ -25,7 +25,7 @@ class Seen:
     def count(self, status: int) -> None:
         self.statuses.append(status)
 
-    def request(self, route: str, status: int) -> None:
+    def count_request(self, route: str, status: int) -> None:
         self.routes.append((route, status))
 
 
@@ -47,7 +47,7 @@ def counted(status: int | BaseException, method: str = "POST", path: str = "/v1/
 
     async def send(_message: Message) -> None: ...
 
-    app = Counting(ending(status), seen, seen)  # type: ignore[arg-type]
+    app = MetricsMiddleware(ending(status), seen, seen)  # type: ignore[arg-type]
     scope = {"type": "http", "method": method, "path": path}
     if isinstance(status, BaseException) and not isinstance(status, ClientDisconnect):
         with pytest.raises(type(status)):
@@ -76,7 +76,7 @@ def test_a_request_that_the_end_of_the_server_breaks_off_is_told_so() -> None:
         sent.append(message)
 
     async def ended() -> None:
-        app = Counting(ending(asyncio.CancelledError()), seen, seen)  # type: ignore[arg-type]
+        app = MetricsMiddleware(ending(asyncio.CancelledError()), seen, seen)  # type: ignore[arg-type]
         await app({"type": "http", "method": "POST", "path": "/v1/predict"}, receive, send)
 
     asyncio.run(ended())
@@ -89,9 +89,9 @@ def test_only_prediction_requests_are_told_to_the_monitors() -> None:
     assert counted(200, path="/healthz").statuses == []
 
 
-def test_a_server_names_the_route(lite: Parts) -> None:
-    server: Server = assemble(lite)
-    server.metrics.request("/v1/predict", 200)
-    server.metrics.request("/v1/predict", 200)
-    assert b'mlplatform_requests_total{route="/v1/predict",status="200"} 2.0' in server.metrics.text()
+def test_a_server_names_the_route(lite: AppContext) -> None:
+    server: ApiServer = build_server(lite)
+    server.metrics.count_request("/v1/predict", 200)
+    server.metrics.count_request("/v1/predict", 200)
+    assert b'mlplatform_requests_total{route="/v1/predict",status="200"} 2.0' in server.metrics.exposition()
     server.batcher.close()

@@ -15,17 +15,17 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.predictions.stored_image import from_png, to_png
-from mlplatform.serve.inference.image_codec import Decoder, among_images, is_small
+from mlplatform.predictions.stored_image import decode_png, encode_png
+from mlplatform.serve.inference.image_codec import ImageDecoder, is_small_png, occurs_in_images
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import encoded
 
-DECODER = Decoder(28, 28, max_images=4, max_pixels=4e6)
+DECODER = ImageDecoder(28, 28, max_images=4, max_pixels=4e6)
 GREY = picture(1)
 
 
 def one(item: object) -> np.ndarray:
-    return np.asarray(DECODER.images([item])[0])
+    return np.asarray(DECODER.decode_images([item])[0])
 
 
 def pixels(value: object = 7) -> list[list[Any]]:
@@ -74,7 +74,7 @@ def test_pixel_arrays_keep_their_values_and_fractions_are_rounded() -> None:
 )
 def test_pixels_that_are_no_picture_are_refused_by_name_and_reason(item: object, words: str) -> None:
     with pytest.raises(InvalidInputError, match=r"images\[1\]") as caught:
-        DECODER.images([GREY.tolist(), item])
+        DECODER.decode_images([GREY.tolist(), item])
     assert words in str(caught.value)
 
 
@@ -88,7 +88,7 @@ def test_a_list_nested_a_hundred_deep_is_refused() -> None:
 
 @pytest.mark.parametrize("form", ["bytes", "base64", "data-url"])
 def test_a_png_of_the_right_size_keeps_its_pixels_in_every_form(form: str) -> None:
-    png = to_png(GREY)
+    png = encode_png(GREY)
     text = base64.b64encode(png).decode()
     item = {"bytes": png, "base64": text, "data-url": f"data:image/png;base64,{text}"}[form]
     assert np.array_equal(one(item), GREY)
@@ -143,7 +143,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
 def test_compressed_text_that_swells_in_a_png_is_passed_over() -> None:
     bomb = b"zTXt" + b"Comment\0\0" + zlib.compress(b"\0" * 50_000_000)
     chunk = struct.pack(">I", len(bomb) - 4) + bomb + struct.pack(">I", zlib.crc32(bomb))
-    png = to_png(GREY)
+    png = encode_png(GREY)
     assert np.array_equal(one(png[:33] + chunk + png[33:]), GREY)
 
 
@@ -177,7 +177,7 @@ def test_a_palette_is_looked_up_and_its_transparent_colour_is_black() -> None:
 def test_a_grey_level_declared_transparent_is_black() -> None:
     bright = Image.new("L", (28, 28), 255)
     bright.paste(90, (0, 0, 28, 14))
-    grey = replace(DECODER, polarity="light-on-dark").images([encoded(bright, transparency=255)])[0]
+    grey = replace(DECODER, polarity="light-on-dark").decode_images([encoded(bright, transparency=255)])[0]
     assert (grey[0, 0], grey[27, 0]) == (90, 0)
 
 
@@ -206,37 +206,37 @@ def test_a_side_is_limited_as_well_as_the_pixels(size: tuple[int, int]) -> None:
 
 def test_thin_pictures_together_are_limited_by_what_they_cost() -> None:
     tall = encoded(Image.new("L", (1, 60_000), 255))
-    decoder = replace(DECODER, max_images=20, max_pixels_together=64e6)
-    assert decoder.images([tall] * 16).shape == (16, 28, 28)
+    decoder = replace(DECODER, max_images=20, max_request_pixels=64e6)
+    assert decoder.decode_images([tall] * 16).shape == (16, 28, 28)
     with pytest.raises(TooLargeError, match=r"images\[16\].*64 megapixels together"):
-        decoder.images([tall] * 17)
+        decoder.decode_images([tall] * 17)
 
 
 def test_only_what_takes_no_time_is_decoded_on_the_event_loop() -> None:
     text = struct.pack(">I", 1000) + b"zTXt" + b"x" * 1000 + b"\0" * 4
     small = encoded(Image.fromarray(GREY))
-    assert is_small(small)
-    assert is_small(small[:33] + text * 13 + small[33:])  # passed over unread
-    assert not is_small(small[:33] + text * 20 + small[33:])
+    assert is_small_png(small)
+    assert is_small_png(small[:33] + text * 13 + small[33:])  # passed over unread
+    assert not is_small_png(small[:33] + text * 20 + small[33:])
     for size in ((1, 16_000), (16_000, 1), (129, 128)):
-        assert not is_small(encoded(Image.new("L", size)))
-    assert not is_small(encoded(Image.fromarray(GREY), "JPEG"))
+        assert not is_small_png(encoded(Image.new("L", size)))
+    assert not is_small_png(encoded(Image.fromarray(GREY), "JPEG"))
 
 
 def test_no_image_and_too_many_images_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="at least one"):
-        DECODER.images([])
+        DECODER.decode_images([])
     with pytest.raises(TooLargeError, match=r"5 images in one request; at most 4 \(PLATFORM_MAX_IMAGES\)"):
-        DECODER.images([GREY.tolist()] * 5)
+        DECODER.decode_images([GREY.tolist()] * 5)
 
 
 def test_a_json_body_gives_images_and_texts() -> None:
     tags = {"scanner": "b", "writer_group": "students"}
     body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1", "tags": tags})
-    sent = DECODER.json_body(body)
+    sent = DECODER.decode_json(body)
     assert sent.images.shape == (1, 28, 28)
-    assert (sent.texts, sent.tags) == ({"client_id": "till 7", "request_id": "r-1"}, tags)
-    assert DECODER.json_body(orjson.dumps({"images": [GREY.tolist()]})).tags == {}
+    assert (sent.fields, sent.tags) == ({"client_id": "till 7", "request_id": "r-1"}, tags)
+    assert DECODER.decode_json(orjson.dumps({"images": [GREY.tolist()]})).tags == {}
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_json_body_gives_images_and_texts() -> None:
 )
 def test_tags_that_no_rule_could_slice_by_are_refused(tags: object, words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        DECODER.json_body(orjson.dumps({"images": [GREY.tolist()], "tags": tags}))
+        DECODER.decode_json(orjson.dumps({"images": [GREY.tolist()], "tags": tags}))
 
 
 @pytest.mark.parametrize(
@@ -279,19 +279,19 @@ def test_tags_that_no_rule_could_slice_by_are_refused(tags: object, words: str) 
 )
 def test_a_json_body_that_is_not_understood_is_refused_with_the_reason(body: bytes, words: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        DECODER.json_body(body)
+        DECODER.decode_json(body)
     assert words in str(caught.value)
 
 
 def test_a_kept_png_gives_back_exactly_its_pixels() -> None:
-    assert np.array_equal(from_png(to_png(GREY)), GREY)
+    assert np.array_equal(decode_png(encode_png(GREY)), GREY)
 
 
 @pytest.mark.filterwarnings("ignore:.*(EXIF|Tag data|APNG|Truncated File):UserWarning")
 def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> None:
     colours = Image.merge("RGB", [Image.fromarray(picture(seed)) for seed in (1, 2, 3)])
     whole = [
-        to_png(GREY),
+        encode_png(GREY),
         encoded(colours, "JPEG"),
         encoded(colours.quantize(7), transparency=3),
         encoded(Image.fromarray(GREY.astype(np.uint16) * 257)),
@@ -317,16 +317,16 @@ def test_broken_pictures_give_a_picture_or_a_typed_error_and_nothing_else() -> N
     ],
 )
 def test_a_glance_at_a_body_misses_no_text_and_no_word_among_its_images(body: bytes, texts: bool, words: bool) -> None:
-    assert (among_images(body, b'"'), among_images(body, b"e")) == (texts, words)
+    assert (occurs_in_images(body, b'"'), occurs_in_images(body, b"e")) == (texts, words)
 
 
 def test_large_pictures_are_decoded_one_at_a_time_and_small_ones_wait_for_none() -> None:
-    decoder = Decoder(28, 28, 4, 4e6)
+    decoder = ImageDecoder(28, 28, 4, 4e6)
     large, small = (encoded(Image.new("L", (side, side), 9)) for side in (1100, 200))
     with ThreadPoolExecutor(2) as pool:
-        with decoder.large:
-            waiting = pool.submit(decoder.picture, large, "it")
-            assert pool.submit(decoder.picture, small, "it").result(5)[1] == 200 * 200
+        with decoder.large_image_lock:
+            waiting = pool.submit(decoder.decode_image, large, "it")
+            assert pool.submit(decoder.decode_image, small, "it").result(5)[1] == 200 * 200
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
         assert waiting.result(5)[1] == 1100 * 1100

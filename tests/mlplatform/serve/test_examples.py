@@ -9,20 +9,20 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from mlplatform.serve.routes.openapi_examples import EXAMPLES
-from mlplatform.serve.state import Server
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.serve.conftest import running
 
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    from mlplatform.context import Parts
+    from mlplatform.context import AppContext
     from mlplatform.serve.app import create_app
-    from mlplatform.serve.state import assemble
+    from mlplatform.serve.state import build_server
     from mlplatform.settings import Settings
 
-    parts = Parts(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))
+    parts = AppContext(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))
     parts.__dict__["database"] = None
-    return create_app(assemble(parts)).openapi()
+    return create_app(build_server(parts)).openapi()
 
 
 def test_every_endpoint_has_an_example_and_no_example_is_left_over(document: dict[str, Any]) -> None:
@@ -36,10 +36,10 @@ def test_an_example_stands_in_the_document_and_fits_its_schema(
 ) -> None:
     example, operation = EXAMPLES[method, path], document["paths"][path][method]
     [status] = [each for each in operation["responses"] if each.startswith("2")]
-    if example.answer is None:
+    if example.response is None:
         assert "content" not in operation["responses"][status]
     else:
-        _fits(document, operation["responses"][status]["content"][example.kind])
+        _fits(document, operation["responses"][status]["content"][example.media_type])
     taken = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if taken is not None:
         _fits(document, taken)
@@ -59,9 +59,9 @@ def _absolute(value: Any) -> Any:  # noqa: ANN401
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/{name}/infer", "/invocations", "/v1/retrain"])
-def test_what_an_example_sends_is_taken_and_answered_with_the_same_fields(server: Server, path: str) -> None:
+def test_what_an_example_sends_is_taken_and_answered_with_the_same_fields(server: ApiServer, path: str) -> None:
     example = EXAMPLES["post", path]
     with running(server) as client:
-        answer: httpx.Response = client.post(path.format(name="digits"), json=example.body)
+        answer: httpx.Response = client.post(path.format(name="digits"), json=example.request)
     assert answer.is_success, answer.text
-    assert set(answer.json()) == set(example.answer)
+    assert set(answer.json()) == set(example.response)

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlplatform.serve.inference.heatmaps import Map, ThreadMapper
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.state import Server
-from pipelines.engines.torch_engine import exportable, load, save
+from mlplatform.serve.inference.heatmaps import Heatmap, ThreadHeatmapRenderer
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.state import ApiServer
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import CLASSES, NAME, StockedCatalog, encoded, module
 
@@ -31,12 +31,12 @@ def looking(seed: int) -> nn.Module:
 
 
 @pytest.fixture
-def explained(server: Server, stocked: StockedCatalog, tmp_path: Path) -> Server:
+def explained(server: ApiServer, stocked: StockedCatalog, tmp_path: Path) -> ApiServer:
     """Version 1 and 2 look at pictures with other weights, version 3 does not look; version 1 answers."""
-    for version, made in ((1, exportable(looking(1))), (2, exportable(looking(2))), (3, module(3))):
-        save(made, tmp_path / f"{version}.pt2")
+    for version, made in ((1, build_exportable(looking(1))), (2, build_exportable(looking(2))), (3, module(3))):
+        save_exportable(made, tmp_path / f"{version}.pt2")
         stocked.stock(version, (tmp_path / f"{version}.pt2").read_bytes())
-    server.holder.put(Loaded(NAME, 1, load(tmp_path / "1.pt2", CLASSES), START))
+    server.model_slot.swap(LoadedModel(NAME, 1, load_torch_engine(tmp_path / "1.pt2", CLASSES), START))
     return server
 
 
@@ -47,7 +47,7 @@ def ask(client: httpx.Client, body: object, accept: str = "application/json") ->
 IMAGE = b64encode(encoded(DIGIT)).decode()
 
 
-def test_an_image_is_explained_as_numbers_and_as_a_picture(explained: Server, client: httpx.Client) -> None:
+def test_an_image_is_explained_as_numbers_and_as_a_picture(explained: ApiServer, client: httpx.Client) -> None:
     answered = ask(client, {"image": IMAGE})
     assert answered.status_code == 200
     shown = answered.json()
@@ -62,11 +62,11 @@ def test_an_image_is_explained_as_numbers_and_as_a_picture(explained: Server, cl
 
 
 def test_a_recorded_prediction_is_explained_by_the_version_that_made_it(
-    explained: Server, client: httpx.Client, tmp_path: Path
+    explained: ApiServer, client: httpx.Client, tmp_path: Path
 ) -> None:
     made = client.post("/v1/predict", content=encoded(DIGIT), headers={"content-type": "image/png"}).json()
     [prediction] = made["predictions"]
-    explained.holder.put(Loaded(NAME, 2, load(tmp_path / "2.pt2", CLASSES), START))
+    explained.model_slot.swap(LoadedModel(NAME, 2, load_torch_engine(tmp_path / "2.pt2", CLASSES), START))
     shown = ask(client, {"prediction_id": prediction["id"]}).json()
     assert (shown["model"]["version"], shown["answer"]) == (1, prediction["label"])
     assert shown["prediction_id"] == prediction["id"]
@@ -75,7 +75,7 @@ def test_a_recorded_prediction_is_explained_by_the_version_that_made_it(
     assert now["heat"] != shown["heat"]
 
 
-def test_another_class_can_be_asked_for(explained: Server, client: httpx.Client) -> None:
+def test_another_class_can_be_asked_for(explained: ApiServer, client: httpx.Client) -> None:
     answer = ask(client, {"image": IMAGE}).json()["answer"]
     other = next(name for name in CLASSES if name != answer)
     shown = ask(client, {"image": IMAGE, "label": other}).json()
@@ -94,32 +94,34 @@ def test_another_class_can_be_asked_for(explained: Server, client: httpx.Client)
     ],
 )
 def test_what_cannot_be_explained_is_a_problem_with_words(
-    explained: Server, client: httpx.Client, body: object, status: int, words: str
+    explained: ApiServer, client: httpx.Client, body: object, status: int, words: str
 ) -> None:
     answered = ask(client, body)
     assert answered.status_code == status
     assert words in answered.json()["detail"]
 
 
-def test_a_model_without_a_convolution_is_a_conflict(explained: Server, client: httpx.Client, tmp_path: Path) -> None:
-    explained.holder.put(Loaded(NAME, 3, load(tmp_path / "3.pt2", CLASSES), START))
+def test_a_model_without_a_convolution_is_a_conflict(
+    explained: ApiServer, client: httpx.Client, tmp_path: Path
+) -> None:
+    explained.model_slot.swap(LoadedModel(NAME, 3, load_torch_engine(tmp_path / "3.pt2", CLASSES), START))
     answered = ask(client, {"image": IMAGE})
     assert answered.status_code == 409
     assert "version 3 cannot be explained" in answered.json()["detail"]
 
 
 def test_explanations_wait_for_each_other_and_no_label_waits_behind_them(
-    explained: Server, client: httpx.Client
+    explained: ApiServer, client: httpx.Client
 ) -> None:
     waited = threading.Event()
-    held = explained.explaining._mapper
+    held = explained.explanation_service._renderer
 
-    class Slow(ThreadMapper):
-        def make(self, *given: Any) -> Map:  # noqa: ANN401 - whatever the call takes
+    class Slow(ThreadHeatmapRenderer):
+        def make(self, *given: Any) -> Heatmap:  # noqa: ANN401 - whatever the call takes
             waited.wait(10)
-            return held.make(*given)
+            return held.render(*given)
 
-    explained.explaining._mapper = Slow()
+    explained.explanation_service._renderer = Slow()
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(ask, client, {"image": IMAGE}) for _ in range(12)]
         begun = time.monotonic()
@@ -131,7 +133,7 @@ def test_explanations_wait_for_each_other_and_no_label_waits_behind_them(
 
 
 def test_a_model_file_that_is_not_the_registered_one_explains_nothing_and_is_no_fault_of_the_server(
-    explained: Server, client: httpx.Client, stocked: StockedCatalog
+    explained: ApiServer, client: httpx.Client, stocked: StockedCatalog
 ) -> None:
     stocked.corrupt.add(1)
     answered = ask(client, {"image": IMAGE})

@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 
 from benchmarks.fuzz import fuzz, with_pages
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.host.processes import free_port
 from mlplatform.serve.app import create_app
-from mlplatform.serve.state import assemble
+from mlplatform.serve.state import build_server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.loop_world import with_rules
 from tests.mlplatform.serve.conftest import loaded
@@ -21,13 +21,13 @@ SECONDS = 20.0
 
 
 @pytest.fixture
-def address(lite: Parts) -> Iterator[str]:
+def address(lite: AppContext) -> Iterator[str]:
     """A server on loopback that asks for no key and answers with version 1."""
     settings = lite.settings.model_copy(update={"allowed_hosts": (), "port": free_port()})
-    parts = with_rules(Parts(settings))
+    parts = with_rules(AppContext(settings))
     parts.__dict__.update(database=lite.database, catalog=lite.catalog)
-    server = assemble(parts)
-    server.holder.put(loaded(1))
+    server = build_server(parts)
+    server.model_slot.swap(loaded(1))
     config = uvicorn.Config(create_app(server), host="127.0.0.1", port=settings.port, log_config=None)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)

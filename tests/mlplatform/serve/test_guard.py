@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.state import Server, assemble
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.tables.auth import api_keys
 from mlplatform.store.tables.core import feedback
 from tests.mlplatform.conftest import picture
@@ -23,27 +23,27 @@ BODY = {"images": [picture(1).tolist()]}
 KINDS = ["bearer", "x-api-key", "basic"]
 
 
-def guarded(lite: Parts, **terms: object) -> Server:
+def guarded(lite: AppContext, **terms: object) -> ApiServer:
     settings = lite.settings.model_copy(update={"auth": "on", **terms})
-    made = Parts(settings, lite.clock)
+    made = AppContext(settings, lite.clock)
     made.__dict__.update(database=lite.database, catalog=lite.catalog)
-    server = assemble(made)
-    server.holder.put(loaded(1))
+    server = build_server(made)
+    server.model_slot.swap(loaded(1))
     return server
 
 
 @pytest.fixture
-def locked(lite: Parts) -> Server:
+def locked(lite: AppContext) -> ApiServer:
     return guarded(lite)
 
 
 @pytest.fixture
-def asked(locked: Server) -> Iterator[httpx.Client]:
+def asked(locked: ApiServer) -> Iterator[httpx.Client]:
     with running(locked) as client:
         yield client
 
 
-def key(server: Server, *scopes: str, name: str = "ada", lives: timedelta | None = None) -> str:
+def key(server: ApiServer, *scopes: str, name: str = "ada", lives: timedelta | None = None) -> str:
     return create_key(server.parts, name, scopes, lives, "cli")[0]
 
 
@@ -68,7 +68,7 @@ def test_without_a_key_nothing_opens_but_health(asked: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_key_opens_what_its_scope_says_however_it_is_shown(asked: httpx.Client, locked: Server, kind: str) -> None:
+def test_a_key_opens_what_its_scope_says_however_it_is_shown(asked: httpx.Client, locked: ApiServer, kind: str) -> None:
     headers = shown(key(locked, "predict"), kind)
     assert asked.post("/v1/predict", json=BODY, headers=headers).status_code == 200
     answer = asked.post("/v1/retrain", json={}, headers=headers)
@@ -78,7 +78,7 @@ def test_a_key_opens_what_its_scope_says_however_it_is_shown(asked: httpx.Client
     assert asked.post("/v1/retrain", json={}, headers=shown(key(locked, "admin"), kind)).status_code == 202
 
 
-def test_a_browser_is_asked_for_a_password_and_shown_the_dashboard(asked: httpx.Client, locked: Server) -> None:
+def test_a_browser_is_asked_for_a_password_and_shown_the_dashboard(asked: httpx.Client, locked: ApiServer) -> None:
     answer = asked.get("/docs", headers={"accept": "text/html,*/*"})
     assert answer.headers["www-authenticate"].startswith('Basic realm="mlplatform"')
     page = asked.get("/docs", headers={"accept": "text/html"} | shown(key(locked, "audit"), "basic"))
@@ -93,7 +93,7 @@ def test_a_text_that_is_no_key_is_refused(asked: httpx.Client, text: str) -> Non
         assert answer.status_code == 401
 
 
-def test_an_expired_and_a_revoked_key_open_nothing(asked: httpx.Client, locked: Server) -> None:
+def test_an_expired_and_a_revoked_key_open_nothing(asked: httpx.Client, locked: ApiServer) -> None:
     old = key(locked, "admin", lives=timedelta(microseconds=1))
     assert "is expired" in asked.get("/docs", headers=shown(old)).json()["detail"]
     text, made = create_key(locked.parts, "bob", ["admin"], None, "cli")
@@ -105,7 +105,7 @@ def test_an_expired_and_a_revoked_key_open_nothing(asked: httpx.Client, locked: 
         time.sleep(0.05)
 
 
-def test_keys_go_on_while_the_database_is_away(lite: Parts, flaky: Flaky) -> None:
+def test_keys_go_on_while_the_database_is_away(lite: AppContext, flaky: Flaky) -> None:
     locked = guarded(lite)
     text = key(locked, "predict")
     with running(locked) as client:
@@ -114,7 +114,7 @@ def test_keys_go_on_while_the_database_is_away(lite: Parts, flaky: Flaky) -> Non
         flaky.away = False
 
 
-def test_a_server_that_never_read_its_keys_says_so(lite: Parts, flaky: Flaky) -> None:
+def test_a_server_that_never_read_its_keys_says_so(lite: AppContext, flaky: Flaky) -> None:
     locked = guarded(lite)
     flaky.away = True
     with running(locked) as client:
@@ -123,7 +123,9 @@ def test_a_server_that_never_read_its_keys_says_so(lite: Parts, flaky: Flaky) ->
         flaky.away = False
 
 
-def test_many_requests_without_a_good_key_are_slowed_and_a_good_one_is_not(asked: httpx.Client, locked: Server) -> None:
+def test_many_requests_without_a_good_key_are_slowed_and_a_good_one_is_not(
+    asked: httpx.Client, locked: ApiServer
+) -> None:
     good = shown(key(locked, "audit"))
     assert asked.get("/docs", headers=good).status_code == 200
     statuses = [asked.get("/docs", headers=shown("wrong")).status_code for _ in range(30)]
@@ -132,7 +134,7 @@ def test_many_requests_without_a_good_key_are_slowed_and_a_good_one_is_not(asked
     assert asked.get("/docs", headers=good).status_code == 200
 
 
-def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, locked: Server) -> None:
+def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, locked: ApiServer) -> None:
     headers = shown(key(locked, "admin", name="scanner 7"))
     made = asked.post("/v1/predict", json=BODY, headers=headers).json()["predictions"][0]["id"]
     named = asked.post("/v1/predict", json=BODY | {"client_id": "me"}, headers=headers).json()["predictions"][0]["id"]
@@ -144,18 +146,18 @@ def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, 
         assert prediction_records.find(connection, made).client_id == "scanner 7"
         assert prediction_records.find(connection, named).client_id == "me"
         assert list(connection.scalars(select(feedback.c.reviewer))) == ["scanner 7"]
-        entries = {entry["action"]: entry for entry in audit_entries.entries(connection)}
+        entries = {entry["action"]: entry for entry in audit_entries.recent_entries(connection)}
     assert {entries[action]["actor"] for action in ("feedback", "ask-retrain", "cancel")} == {"scanner 7"}
     assert entries["feedback"]["details"]["key"] == headers["authorization"].split("_")[1]
 
 
-def test_a_reviewer_is_the_keys_holder_or_must_be_named(asked: httpx.Client, locked: Server) -> None:
+def test_a_reviewer_is_the_keys_holder_or_must_be_named(asked: httpx.Client, locked: ApiServer) -> None:
     assert asked.get("/v1/audit/next", headers=shown(key(locked, "audit"))).status_code == 200
     with running(guarded(locked.parts, auth="off")) as client:
         assert client.get("/v1/audit/next").status_code == 422
 
 
-def test_an_idempotency_key_is_its_callers_own(asked: httpx.Client, locked: Server) -> None:
+def test_an_idempotency_key_is_its_callers_own(asked: httpx.Client, locked: ApiServer) -> None:
     """Another caller's use of the same text is a request of its own, whatever its content."""
     ada, eve = (shown(key(locked, "predict", name=name)) | {"idempotency-key": "order-7"} for name in ("ada", "eve"))
     first, other = (asked.post("/v1/predict", json=BODY, headers=headers) for headers in (ada, eve))
@@ -167,7 +169,7 @@ def test_an_idempotency_key_is_its_callers_own(asked: httpx.Client, locked: Serv
     assert (refused.status_code, "'order-7'" in refused.text, "\\u0000" in refused.text) == (422, True, False)
 
 
-def test_openapi_says_which_key_a_route_needs(asked: httpx.Client, locked: Server) -> None:
+def test_openapi_says_which_key_a_route_needs(asked: httpx.Client, locked: ApiServer) -> None:
     schema = asked.get("/openapi.json", headers=shown(key(locked, "predict"))).json()
     assert set(schema["components"]["securitySchemes"]) == {"bearer", "header", "password"}
     assert schema["paths"]["/v1/predict"]["post"]["security"] == [{"bearer": []}, {"header": []}, {"password": []}]
@@ -188,7 +190,7 @@ def test_openapi_says_which_key_a_route_needs(asked: httpx.Client, locked: Serve
     ],
 )
 def test_a_page_of_another_site_changes_nothing_with_the_users_password(
-    lite: Parts, headers: dict[str, str], status: int
+    lite: AppContext, headers: dict[str, str], status: int
 ) -> None:
     locked = guarded(lite, cors_origins=("https://console.example.org",))
     text = key(locked, "admin")
@@ -203,12 +205,14 @@ def test_a_page_of_another_site_changes_nothing_with_the_users_password(
     ("host", "status"),
     [("127.0.0.1:8000", 200), ("LOCALHOST", 200), ("[::1]:80", 200), ("evil.example", 421), ("evil.localhost", 421)],
 )
-def test_a_server_without_keys_on_loopback_answers_to_local_names_only(lite: Parts, host: str, status: int) -> None:
+def test_a_server_without_keys_on_loopback_answers_to_local_names_only(
+    lite: AppContext, host: str, status: int
+) -> None:
     with running(guarded(lite, auth="off", allowed_hosts=())) as client:
         assert client.get("/healthz", headers={"host": host}).status_code == status
 
 
-def test_other_names_are_a_setting_or_the_public_address(lite: Parts) -> None:
+def test_other_names_are_a_setting_or_the_public_address(lite: AppContext) -> None:
     with running(guarded(lite, auth="off", allowed_hosts=(), public_url="https://Ml.example.org/x")) as client:
         assert client.get("/healthz", headers={"host": "ml.example.org"}).status_code == 200
     with running(guarded(lite, allowed_hosts=("Ml.example.org",))) as client:
@@ -221,14 +225,14 @@ def test_other_names_are_a_setting_or_the_public_address(lite: Parts) -> None:
         assert client.get("/healthz", headers={"host": "anything"}).status_code == 200
 
 
-def test_a_foreign_page_holds_no_answers_for_review(lite: Parts) -> None:
+def test_a_foreign_page_holds_no_answers_for_review(lite: AppContext) -> None:
     with running(guarded(lite, auth="off")) as client:
         foreign = {"sec-fetch-site": "cross-site"}
         assert client.get("/v1/audit/next?reviewer=ada", headers=foreign).status_code == 403
         assert client.get("/v1/audit/next?reviewer=ada").status_code == 200
 
 
-def test_requests_over_the_rate_wait_key_by_key_and_are_told_how_long(lite: Parts) -> None:
+def test_requests_over_the_rate_wait_key_by_key_and_are_told_how_long(lite: AppContext) -> None:
     locked = guarded(lite, rate_limit=0.01, rate_burst=2)
     ada, bob = shown(key(locked, "predict")), shown(key(locked, "predict", name="bob"))
     with running(locked) as client:
@@ -242,19 +246,19 @@ def test_requests_over_the_rate_wait_key_by_key_and_are_told_how_long(lite: Part
         assert over.headers["content-type"] == "application/problem+json"
         assert client.post("/v1/predict", json=BODY, headers=bob).status_code == 200
         assert client.get("/healthz").status_code == 200
-        assert 'mlplatform_requests_total{route="refused",status="429"} 1.0' in locked.metrics.text().decode()
+        assert 'mlplatform_requests_total{route="refused",status="429"} 1.0' in locked.metrics.exposition().decode()
 
 
-def test_without_keys_the_rate_is_the_addresses(lite: Parts) -> None:
+def test_without_keys_the_rate_is_the_addresses(lite: AppContext) -> None:
     with running(guarded(lite, auth="off", rate_limit=0.01, rate_burst=1)) as client:
         assert [client.get("/docs").status_code for _ in range(2)] == [200, 429]
 
 
-def test_a_refused_request_is_no_fault_of_the_model(lite: Parts) -> None:
+def test_a_refused_request_is_no_fault_of_the_model(lite: AppContext) -> None:
     locked = guarded(lite)
     with running(locked) as client:
         client.post("/v1/predict", json=BODY)
-        assert locked.requests.write(now=True) == 0
+        assert locked.request_counts.write(now=True) == 0
 
 
 CONSOLE = "https://console.example.org"
@@ -266,7 +270,7 @@ ELSEWHERE = {"origin": CONSOLE, "sec-fetch-site": "cross-site", "sec-fetch-mode"
     ("method", "path"), [("POST", "/v1/retrain"), ("GET", "/v1/models"), ("GET", "/v1/audit/next")]
 )
 def test_a_named_origin_never_uses_the_browsers_password(
-    lite: Parts, method: str, path: str, headers: dict[str, str]
+    lite: AppContext, method: str, path: str, headers: dict[str, str]
 ) -> None:
     locked = guarded(lite, cors_origins=(CONSOLE,))
     text = key(locked, "admin", name="ada")
@@ -298,7 +302,7 @@ def test_a_named_origin_never_uses_the_browsers_password(
     ],
 )
 def test_a_link_from_elsewhere_opens_the_dashboard_and_a_foreign_page_does_not_load_it(
-    asked: httpx.Client, locked: Server, headers: dict[str, str], status: int
+    asked: httpx.Client, locked: ApiServer, headers: dict[str, str], status: int
 ) -> None:
     assert asked.get("/", headers=headers | shown(key(locked, "audit"), "basic")).status_code == status
 
@@ -316,14 +320,14 @@ def test_a_header_of_one_meaning_that_stands_twice_is_refused(client: httpx.Clie
 
 
 def test_the_log_says_which_key_was_not_good_and_where_from_and_no_secret(
-    asked: httpx.Client, locked: Server, caplog: pytest.LogCaptureFixture
+    asked: httpx.Client, locked: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     text, made = create_key(locked.parts, "bob", ["audit"], None, "cli")
     forged = create_key(locked.parts, "eve", ["audit"], None, "cli")[0]
     with locked.parts.database.write() as connection:
         connection.execute(api_keys.delete().where(api_keys.c.name == "eve"))
     revoke_key(locked.parts, made.id, "cli")
-    locked.keyring.refresh()
+    locked.api_key_cache.refresh()
     caplog.set_level("INFO")
     for shown_key in (text, forged, "no key of ours", ""):
         assert asked.get("/v1/models", headers=shown(shown_key)).status_code == 401

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from mlplatform.context import Parts
-from mlplatform.serve.state import assemble
+from mlplatform.context import AppContext
+from mlplatform.serve.state import build_server
 from tests.mlplatform.serve.conftest import running
 
 
@@ -38,12 +38,12 @@ def test_over_https_it_must_stay_https(client: httpx.Client) -> None:
     assert "max-age" in client.get("https://api/healthz").headers["strict-transport-security"]
 
 
-def test_pages_of_a_named_origin_may_call_and_no_other(lite: Parts) -> None:
+def test_pages_of_a_named_origin_may_call_and_no_other(lite: AppContext) -> None:
     settings = lite.settings.model_copy(update={"cors_origins": ("https://console.example.org",), "auth": "on"})
-    made = Parts(settings)
+    made = AppContext(settings)
     made.__dict__.update(database=lite.database, catalog=lite.catalog)
     preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-    with running(assemble(made)) as client:
+    with running(build_server(made)) as client:
         good = client.options("/v1/predict", headers={"origin": "https://console.example.org", **preflight})
         bad = client.options("/v1/predict", headers={"origin": "https://evil.example", **preflight})
     assert (good.status_code, good.headers["access-control-allow-origin"]) == (200, "https://console.example.org")

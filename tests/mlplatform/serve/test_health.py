@@ -12,12 +12,12 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.app import create_app
-from mlplatform.serve.blocking_routes import Turns
-from mlplatform.serve.public_errors import public, reason_of
-from mlplatform.serve.state import Server
+from mlplatform.serve.blocking_routes import ConcurrencyLimiter
+from mlplatform.serve.public_errors import public_message, public_reason
+from mlplatform.serve.state import ApiServer
 from mlplatform.store.database import Database
 from pipelines.errors import ModelFormatError
 from registry.errors import CorruptModelError, RegistryUnavailableError
@@ -57,14 +57,16 @@ class Blocked(Flaky):
 
 
 @pytest.fixture
-def blocked(lite: Parts) -> Blocked:
+def blocked(lite: AppContext) -> Blocked:
     made = Blocked(lite.database.inner)  # type: ignore[attr-defined]
     lite.__dict__["database"] = made
     return made
 
 
-def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(blocked: Blocked, server: Server) -> None:
-    hurried = replace(server, turns=Turns(threads=3, seconds=0.05))
+def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(
+    blocked: Blocked, server: ApiServer
+) -> None:
+    hurried = replace(server, route_limiter=ConcurrencyLimiter(threads=3, max_wait_seconds=0.05))
     with running(hurried) as client, ThreadPoolExecutor(8) as pool:
         blocked.free.clear()
         waiting = [pool.submit(client.get, "/v1/models") for _ in range(3)]
@@ -85,7 +87,7 @@ def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(bloc
         assert client.get("/v1/models").status_code == 200
 
 
-def test_every_route_that_may_block_takes_its_turn(server: Server) -> None:
+def test_every_route_that_may_block_takes_its_turn(server: ApiServer) -> None:
     """A new route that is no coroutine never takes the threads that probes and uploads need."""
     routes = [route for route in create_app(server).routes if isinstance(route, APIRoute)]
     assert len(routes) > 20
@@ -100,14 +102,14 @@ def test_metrics_asked_for_together_are_made_once_and_never_older_than_the_quest
     assert 'mlplatform_predictions_total{version="1"} 1.0' in client.get("/metrics").text
 
 
-def failing(server: Server, text: str) -> None:
+def failing(server: ApiServer, text: str) -> None:
     catalog = server.parts.catalog
     assert isinstance(catalog, StockedCatalog)
     catalog.away = RegistryUnavailableError(text)
     server.reloader.poll()
 
 
-def test_readiness_tells_anybody_what_is_wrong_and_not_where(server: Server) -> None:
+def test_readiness_tells_anybody_what_is_wrong_and_not_where(server: ApiServer) -> None:
     with running(server) as client:
         failing(server, SECRET)
         answer = client.get("/readyz")
@@ -116,12 +118,12 @@ def test_readiness_tells_anybody_what_is_wrong_and_not_where(server: Server) -> 
     assert "internal" not in answer.text
 
 
-def test_readiness_tells_who_has_a_key_where(lite: Parts) -> None:
+def test_readiness_tells_who_has_a_key_where(lite: AppContext) -> None:
     locked = guarded(lite)
     with running(locked) as client:
         failing(locked, SECRET)
         assert client.get("/readyz", headers=shown(key(locked, "audit"))).status_code == 200
-        locked.keyring.refresh()
+        locked.api_key_cache.refresh()
         for kind in ("bearer", "basic", "x-api-key"):
             told = client.get("/readyz", headers=shown(key_known(locked, "admin"), kind)).json()
             assert told["details"] == {"reload_error": SECRET}
@@ -130,14 +132,14 @@ def test_readiness_tells_who_has_a_key_where(lite: Parts) -> None:
             assert (answer.status_code, "details" in answer.json(), "internal" in answer.text) == (200, False, False)
 
 
-def key_known(server: Server, *scopes: str) -> str:
+def key_known(server: ApiServer, *scopes: str) -> str:
     text = key(server, *scopes)
-    server.keyring.refresh()
+    server.api_key_cache.refresh()
     return text
 
 
-def test_readiness_is_false_while_the_server_ends_and_life_goes_on(client: httpx.Client, server: Server) -> None:
-    server.ending.begin()
+def test_readiness_is_false_while_the_server_ends_and_life_goes_on(client: httpx.Client, server: ApiServer) -> None:
+    server.shutdown_state.start()
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "stopping")
     assert client.get("/ping").status_code == 503
@@ -171,14 +173,15 @@ def test_a_store_that_is_away_is_told_without_its_address(
     ],
 )
 def test_a_reason_names_the_kind_and_no_place(error: Exception, reason: str) -> None:
-    assert reason_of(error) == f"{reason}; the server's log says more"
-    assert not {"internal", "/srv", "ab12"} & set(public(error).replace("/", " /").split())
+    assert public_reason(error) == f"{reason}; the server's log says more"
+    assert not {"internal", "/srv", "ab12"} & set(public_message(error).replace("/", " /").split())
     for secret in ("db.internal", "platform.db", "ab12ab12"):
-        assert secret not in public(error)
+        assert secret not in public_message(error)
 
 
 def test_what_names_no_place_is_told_as_it_is() -> None:
-    assert public(StoreUnavailableError("the database is away")) == "the database is away"
+    assert public_message(StoreUnavailableError("the database is away")) == "the database is away"
     assert (
-        public(RuntimeError("more than PLATFORM_SPOOL_MB allows (1024)")) == "more than PLATFORM_SPOOL_MB allows (1024)"
+        public_message(RuntimeError("more than PLATFORM_SPOOL_MB allows (1024)"))
+        == "more than PLATFORM_SPOOL_MB allows (1024)"
     )

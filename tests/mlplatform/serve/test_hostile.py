@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from mlplatform.serve.app import create_app
-from mlplatform.serve.state import Server
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import running
 
@@ -98,7 +98,7 @@ HEADERS: Final = (
 )
 
 
-def endpoints(server: Server) -> list[APIRoute]:
+def endpoints(server: ApiServer) -> list[APIRoute]:
     return [route for route in create_app(server).routes if isinstance(route, APIRoute)]
 
 
@@ -143,7 +143,7 @@ def test_no_header_makes_any_endpoint_fail(client: httpx.Client, header: str, va
             check(client.post(path, content=body, headers=sent), f"{path} {kind}")
 
 
-def test_no_host_makes_a_server_fail_that_answers_to_any_name(server: Server) -> None:
+def test_no_host_makes_a_server_fail_that_answers_to_any_name(server: ApiServer) -> None:
     open_to_all = server.parts.settings.model_copy(update={"allowed_hosts": ("*",)})
     server.parts.__dict__["settings"] = open_to_all
     with running(server) as client:
@@ -152,7 +152,7 @@ def test_no_host_makes_a_server_fail_that_answers_to_any_name(server: Server) ->
                 check(client.post(path, content=b"{", headers={b"host": host.encode("latin-1")}), host)
 
 
-def test_no_endpoint_lets_fastapi_read_its_body(server: Server) -> None:
+def test_no_endpoint_lets_fastapi_read_its_body(server: ApiServer) -> None:
     """It parses and validates on the event loop, without bounds; `reading.JsonBody` is for that."""
     assert [route.path for route in endpoints(server) if route.body_field is not None] == []
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.prediction_counts import requests
-from mlplatform.predictions.stored_image import from_png
-from mlplatform.serve.state import Server, assemble
+from mlplatform.predictions.prediction_counts import request_status_counts
+from mlplatform.predictions.stored_image import decode_png
+from mlplatform.serve.state import ApiServer, build_server
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, loaded, running
@@ -62,7 +62,7 @@ def test_tritons_client_finds_the_server_and_its_model(client: Any) -> None:  # 
 @pytest.mark.parametrize("form", ["FP32 with a channel", "FP32", "UINT8"])
 def test_tensors_of_every_form_are_answered_alike_and_recorded_as_the_same_pictures(
     client: Any,  # noqa: ANN401
-    server: Server,
+    server: ApiServer,
     form: str,
     binary: bool,
 ) -> None:
@@ -86,7 +86,7 @@ def test_tensors_of_every_form_are_answered_alike_and_recorded_as_the_same_pictu
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
         rows = [prediction_records.find(connection, each) for each in ids]
-        kept = [from_png(prediction_records.image(connection, row.image_hash)) for row in rows]
+        kept = [decode_png(prediction_records.load_image(connection, row.image_hash)) for row in rows]
     assert np.array_equal(np.stack(kept), GREYS)
     assert [row.image_hash for row in rows] == [content_hash(grey) for grey in GREYS]
     assert {(row.client_id, row.request_id, row.model_version) for row in rows} == {("till", "r-7", 1)}
@@ -130,18 +130,18 @@ def test_tritons_client_is_told_why_a_tensor_is_refused(
         client.infer("digits", [tensor(values, datatype)])
 
 
-def test_a_version_that_does_not_serve_and_another_model_are_not_found(client: Any, server: Server) -> None:  # noqa: ANN401
+def test_a_version_that_does_not_serve_and_another_model_are_not_found(client: Any, server: ApiServer) -> None:  # noqa: ANN401
     with pytest.raises(InferenceServerException, match="version 2 does not serve; version 1 does"):
         client.infer("digits", [tensor(GREYS, "UINT8")], model_version="2")
     with pytest.raises(InferenceServerException, match="'letters' is not served here"):
         client.infer("letters", [tensor(GREYS, "UINT8")])
-    server.holder.put(loaded(2))
+    server.model_slot.swap(loaded(2))
     answer = client.infer("digits", [tensor(GREYS, "UINT8")], model_version="2")
     assert answer.get_response()["model_version"] == "2"
 
 
-def test_a_server_without_a_model_lives_and_is_not_ready(server: Server) -> None:
-    empty = assemble(server.parts)
+def test_a_server_without_a_model_lives_and_is_not_ready(server: ApiServer) -> None:
+    empty = build_server(server.parts)
     with listening(empty) as address:
         client = triton.InferenceServerClient(address)
         assert client.is_server_live()
@@ -161,7 +161,7 @@ def best(name: str, count: object) -> dict[str, Any]:
     return {"outputs": [{"name": name, "parameters": {"classification": count}}]}
 
 
-def test_a_packed_body_is_refused_in_the_protocols_form(server: Server) -> None:
+def test_a_packed_body_is_refused_in_the_protocols_form(server: ApiServer) -> None:
     with running(server) as asking:
         answer = asking.post(INFER, content=json.dumps(one()).encode(), headers={"content-encoding": "gzip"})
         assert (answer.status_code, set(answer.json())) == (415, {"error"})
@@ -208,7 +208,7 @@ def test_a_packed_body_is_refused_in_the_protocols_form(server: Server) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_in_the_protocols_form(
-    server: Server, body: bytes, headers: dict[str, str], said: str
+    server: ApiServer, body: bytes, headers: dict[str, str], said: str
 ) -> None:
     with running(server) as client:
         answer = client.post(INFER, content=body, headers=headers)
@@ -217,7 +217,7 @@ def test_what_cannot_be_used_is_refused_in_the_protocols_form(
         assert client.get("/readyz").json()["recorder"]["recorded"] == 0
 
 
-def test_an_id_of_null_is_none(server: Server) -> None:
+def test_an_id_of_null_is_none(server: ApiServer) -> None:
     absent = dict.fromkeys(("id", "parameters", "outputs"))
     with running(server) as client:
         answer = client.post(INFER, json=one() | absent, headers={"x-request-id": "mine"})
@@ -238,7 +238,7 @@ def test_a_classification_names_the_best_classes(client: Any, count: int, given:
         assert len({place for _, place, _ in shown}) == given
 
 
-def test_bytes_behind_the_json_are_read_to_the_last_one(server: Server) -> None:
+def test_bytes_behind_the_json_are_read_to_the_last_one(server: ApiServer) -> None:
     given = one(parameters={"binary_data_size": 784})
     del given["inputs"][0]["data"]
     text = json.dumps(given).encode()
@@ -250,7 +250,7 @@ def test_bytes_behind_the_json_are_read_to_the_last_one(server: Server) -> None:
             assert (answer.status_code, f"{len(rest)} bytes follow" in answer.text) == (422, True)
 
 
-def test_texts_as_bytes_stand_behind_their_lengths(server: Server) -> None:
+def test_texts_as_bytes_stand_behind_their_lengths(server: ApiServer) -> None:
     wanted = one() | {"outputs": [{"name": "label", "parameters": {"binary_data": True}}, {"name": "confidence"}]}
     with running(server) as client:
         answer = client.post(INFER, json=wanted)
@@ -266,7 +266,7 @@ def test_texts_as_bytes_stand_behind_their_lengths(server: Server) -> None:
     assert document["outputs"][1]["data"][0] > 0.5
 
 
-def test_other_failures_of_the_protocol_have_its_form_too_and_count_as_prediction_requests(server: Server) -> None:
+def test_other_failures_of_the_protocol_have_its_form_too_and_count_as_prediction_requests(server: ApiServer) -> None:
     begun = server.parts.clock()
     with running(server) as client:
         assert set(client.get("/v2/nothing").json()) == {"error"}
@@ -274,7 +274,7 @@ def test_other_failures_of_the_protocol_have_its_form_too_and_count_as_predictio
         assert (large.status_code, set(large.json())) == (413, {"error"})
         assert client.post(INFER, json=one()).status_code == 200
     with server.parts.database.read() as connection:
-        assert requests(connection, "digits", 1, begun, server.parts.clock()) == {200: 1, 413: 1}
+        assert request_status_counts(connection, "digits", 1, begun, server.parts.clock()) == {200: 1, 413: 1}
 
 
 def _text(value: object) -> str:

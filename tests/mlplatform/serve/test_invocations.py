@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import to_png
-from mlplatform.serve.state import Server, assemble
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.serve.state import ApiServer, build_server
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, running
@@ -23,11 +23,11 @@ with warnings.catch_warnings():  # MLflow warns of its own type hints
 
 GREYS = np.stack([picture(seed) for seed in range(3)])
 COLUMNS = [f"pixel{place}" for place in range(784)]
-ENCODED = [b64encode(to_png(grey)).decode() for grey in GREYS]
+ENCODED = [b64encode(encode_png(grey)).decode() for grey in GREYS]
 HASHES = [content_hash(grey) for grey in GREYS]
 
 
-def hashes(server: Server, ids: list[str]) -> list[str]:
+def hashes(server: ApiServer, ids: list[str]) -> list[str]:
     server.recorder.flush(5)
     with server.parts.database.read() as connection:
         return [prediction_records.find(connection, each).image_hash for each in ids]
@@ -59,7 +59,7 @@ def test_mlflows_client_finds_the_server_ready(address: str) -> None:
     ids=["frame of pixels", "frame of files", "frame of rows", "tensor", "tensor with a channel", "matrix", "list"],
 )
 def test_whatever_mlflows_client_sends_is_answered_and_recorded_as_the_same_pictures(
-    address: str, server: Server, data: object
+    address: str, server: ApiServer, data: object
 ) -> None:
     answer = mlflow(address).invoke(data, params={"client_id": "till", "tags": {"scanner": "flatbed"}})
     frame = answer.get_predictions()
@@ -74,8 +74,8 @@ def test_whatever_mlflows_client_sends_is_answered_and_recorded_as_the_same_pict
     assert httpx.post(f"http://{address}/v1/feedback", json=label).json()[0]["outcome"] == "recorded"
 
 
-def test_mlflows_client_is_told_that_no_model_is_loaded(server: Server) -> None:
-    with listening(assemble(server.parts)) as address:
+def test_mlflows_client_is_told_that_no_model_is_loaded(server: ApiServer) -> None:
+    with listening(build_server(server.parts)) as address:
         with pytest.raises(Exception, match="ping failed"):
             mlflow(address).ping()
         with pytest.raises(Exception, match=r"MODEL_UNAVAILABLE.*no champion is loaded yet"):
@@ -94,7 +94,7 @@ def test_mlflows_client_is_told_that_no_model_is_loaded(server: Server) -> None:
         {"instances": [{"image": each} for each in ENCODED], "signature_name": "serving_default"},
     ],
 )
-def test_every_form_is_answered_in_the_order_of_its_rows(server: Server, body: dict[str, Any]) -> None:
+def test_every_form_is_answered_in_the_order_of_its_rows(server: ApiServer, body: dict[str, Any]) -> None:
     with running(server) as client:
         rows = client.post("/invocations", json=body).json()["predictions"]
         assert hashes(server, [row["prediction_id"] for row in rows]) == HASHES
@@ -121,7 +121,7 @@ def test_every_form_is_answered_in_the_order_of_its_rows(server: Server, body: d
         (json.dumps({"inputs": [[256] * 784]}).encode(), "outside 0 to 255"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_mlflows_form(server: Server, body: bytes, said: str) -> None:
+def test_what_cannot_be_used_is_refused_in_mlflows_form(server: ApiServer, body: bytes, said: str) -> None:
     with running(server) as client:
         answer = client.post("/invocations", content=body)
         assert (answer.status_code, set(answer.json())) == (422, {"error_code", "message"}), answer.text
@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_refused_in_mlflows_form(server: Server, body: by
         assert client.get("/readyz").json()["recorder"]["recorded"] == 0
 
 
-def test_other_content_types_and_too_many_rows_are_refused(server: Server) -> None:
+def test_other_content_types_and_too_many_rows_are_refused(server: ApiServer) -> None:
     with running(server) as client:
         csv = client.post("/invocations", content=b"a,b", headers={"content-type": "text/csv"})
         assert (csv.status_code, "send application/json" in csv.text) == (422, True)

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.retraining.labelled_images import given_labels
+from mlplatform.retraining.labelled_images import load_input_labels
 from mlplatform.serve.middleware.auth_middleware import Caller
-from mlplatform.serve.routes.feedback_service import take_labels
-from mlplatform.serve.state import Server, assemble
+from mlplatform.serve.routes.feedback_service import accept_feedback
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import audit_log
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction, recorded
@@ -25,9 +25,9 @@ from tests.mlplatform.serve.test_recorder import answer
 
 
 @pytest.fixture
-def both(parts: Parts) -> Server:
+def both(parts: AppContext) -> ApiServer:
     """A server that is not started, on either database."""
-    return assemble(parts)
+    return build_server(parts)
 
 
 def label(prediction_id: str, name: str = "4", **changes: object) -> FeedbackIn:
@@ -39,81 +39,81 @@ def notes(database: Database) -> int:
         return connection.scalar(select(func.count()).where(audit_log.c.action == "feedback")) or 0
 
 
-def test_labels_are_written_with_a_note_each_and_repeats_with_none(both: Server, database: Database) -> None:
+def test_labels_are_written_with_a_note_each_and_repeats_with_none(both: ApiServer, database: Database) -> None:
     one, two = recorded(database, prediction(), prediction(seed=1))
     labels = [label(one, reviewer="ann"), label(two, "5", source="audit")]
-    assert [item.outcome for item in take_labels(both, labels)] == ["recorded", "recorded"]
-    assert [item.outcome for item in take_labels(both, labels)] == ["repeated", "repeated"]
+    assert [item.outcome for item in accept_feedback(both, labels)] == ["recorded", "recorded"]
+    assert [item.outcome for item in accept_feedback(both, labels)] == ["repeated", "repeated"]
     assert notes(database) == 2
     with database.read() as connection:
-        [kept] = label_records.of_prediction(connection, one)
+        [kept] = label_records.current_labels(connection, one)
     assert (kept.label, kept.source, kept.at) == ("4", "correction", START)
 
 
-def test_one_list_may_correct_itself(both: Server, database: Database, clock: FakeClock) -> None:
+def test_one_list_may_correct_itself(both: ApiServer, database: Database, clock: FakeClock) -> None:
     [one] = recorded(database, prediction())
     earlier = label(one, "4", at=START - timedelta(hours=1))
-    assert [item.outcome for item in take_labels(both, [earlier, label(one, "5"), label(one, "5")])] == [
+    assert [item.outcome for item in accept_feedback(both, [earlier, label(one, "5"), label(one, "5")])] == [
         "recorded",
         "superseded",
         "repeated",
     ]
 
 
-def test_one_wrong_label_takes_none(both: Server, database: Database) -> None:
+def test_one_wrong_label_takes_none(both: ApiServer, database: Database) -> None:
     [one] = recorded(database, prediction())
     with pytest.raises(InvalidInputError, match=r"label 'x' for prediction .* allowed: 0, 1, 2"):
-        take_labels(both, [label(one), label(one, "x")])
+        accept_feedback(both, [label(one), label(one, "x")])
     with pytest.raises(NotFoundError, match=r"1 prediction id\(s\) not known: nobody; nothing was taken"):
-        take_labels(both, [label(one), label("nobody")])
+        accept_feedback(both, [label(one), label("nobody")])
     with pytest.raises(InvalidInputError, match="in the future"):
-        take_labels(both, [label(one), label(one, at=START + timedelta(hours=1))])
+        accept_feedback(both, [label(one), label(one, at=START + timedelta(hours=1))])
     with database.read() as connection:
-        assert label_records.of_prediction(connection, one) == []
+        assert label_records.current_labels(connection, one) == []
     assert notes(database) == 0
 
 
-def test_a_clock_a_little_ahead_is_no_reason_to_refuse(both: Server, database: Database) -> None:
+def test_a_clock_a_little_ahead_is_no_reason_to_refuse(both: ApiServer, database: Database) -> None:
     [one] = recorded(database, prediction())
-    [taken] = take_labels(both, [label(one, at=START + timedelta(minutes=4))])
+    [taken] = accept_feedback(both, [label(one, at=START + timedelta(minutes=4))])
     assert taken.outcome == "recorded"
 
 
-def test_a_prediction_on_its_way_to_the_database_is_waited_for(both: Server) -> None:
+def test_a_prediction_on_its_way_to_the_database_is_waited_for(both: ApiServer) -> None:
     both.recorder.start()
     made = answer()
-    both.recorder.put([made])
-    [taken] = take_labels(both, [label(made.prediction.id)])
+    both.recorder.append([made])
+    [taken] = accept_feedback(both, [label(made.prediction.id)])
     both.recorder.close()
     assert taken.outcome == "recorded"
 
 
-def test_reviewers_who_label_at_once_all_succeed_and_one_label_stands(both: Server, database: Database) -> None:
+def test_reviewers_who_label_at_once_all_succeed_and_one_label_stands(both: ApiServer, database: Database) -> None:
     [one] = recorded(database, prediction())
     together = threading.Barrier(6)
 
     def give(name: str) -> str:
         together.wait()
-        return take_labels(both, [label(one, name)])[0].outcome
+        return accept_feedback(both, [label(one, name)])[0].outcome
 
     with ThreadPoolExecutor(6) as people:
         outcomes = list(people.map(give, "012012"))
     assert outcomes.count("recorded") == 1
     with database.read() as connection:
-        assert len(label_records.of_prediction(connection, one)) == 1
+        assert len(label_records.current_labels(connection, one)) == 1
 
 
-def test_a_race_that_never_ends_is_a_conflict(server: Server, flaky: Flaky) -> None:
+def test_a_race_that_never_ends_is_a_conflict(server: ApiServer, flaky: Flaky) -> None:
     [one] = recorded(flaky, prediction())
     refusal = IntegrityError("insert", {}, Exception("unique"))
     flaky.refusals = [refusal] * 2
-    assert take_labels(server, [label(one, at=START)])[0].outcome == "recorded"
+    assert accept_feedback(server, [label(one, at=START)])[0].outcome == "recorded"
     flaky.refusals = [refusal] * 3
     with pytest.raises(ConflictError, match="send the labels again"):
-        take_labels(server, [label(one, "5", at=START)])
+        accept_feedback(server, [label(one, "5", at=START)])
 
 
-def test_the_lag_of_a_new_label_is_measured_once(client: httpx.Client, server: Server) -> None:
+def test_the_lag_of_a_new_label_is_measured_once(client: httpx.Client, server: ApiServer) -> None:
     made = client.post("/v1/predict", json={"images": [picture(1).tolist()]}).json()["predictions"][0]["id"]
     for _ in range(2):
         client.post("/v1/feedback", json={"prediction_id": made, "label": "4", "source": "audit"})
@@ -121,21 +121,21 @@ def test_the_lag_of_a_new_label_is_measured_once(client: httpx.Client, server: S
 
 
 def test_a_label_keeps_the_name_of_the_key_it_came_under_whatever_reviewer_it_names(
-    both: Server, database: Database
+    both: ApiServer, database: Database
 ) -> None:
     one, two = recorded(database, prediction(), prediction(seed=1))
-    take_labels(both, [label(one, reviewer="ledger")], Caller("till", "k1"))
-    take_labels(both, [label(two, reviewer="ledger")])
+    accept_feedback(both, [label(one, reviewer="ledger")], Caller("till", "k1"))
+    accept_feedback(both, [label(two, reviewer="ledger")])
     with database.read() as connection:
-        feeds = {each.prediction_id: (each.reviewer, each.feed) for each in given_labels(connection, "digits")}
+        feeds = {each.prediction_id: (each.reviewer, each.feed) for each in load_input_labels(connection, "digits")}
     assert feeds == {one: ("ledger", "till"), two: ("ledger", "ledger")}
 
 
-def test_the_answer_says_what_counts_and_why_the_rest_does_not(both: Server, database: Database) -> None:
+def test_the_answer_says_what_counts_and_why_the_rest_does_not(both: ApiServer, database: Database) -> None:
     one, two = recorded(database, prediction(), prediction(seed=1))
-    counted, picked = take_labels(both, [label(one, source="delayed"), label(two)])
+    counted, picked = accept_feedback(both, [label(one, source="delayed"), label(two)])
     assert (counted.counts, counted.note) == (True, "")
     assert not picked.counts
     assert "picked for being an error" in picked.note
     with pytest.raises(InvalidInputError, match="as a time of zero is written"):
-        take_labels(both, [label(one, at=START - timedelta(days=20_000))])
+        accept_feedback(both, [label(one, at=START - timedelta(days=20_000))])

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from mlplatform.serve.middleware.body_limit import BodyLimit
+from mlplatform.serve.middleware.body_limit import BodyLimitMiddleware
 from tests.mlplatform.serve.test_app import GREY, problem
 
 MEGABYTE = b"x" * 2**20
@@ -43,7 +43,7 @@ def spoken(chunks: list[bytes], headers: list[tuple[bytes, bytes]], limit: int =
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"fine"})
 
-    asyncio.run(BodyLimit(app, limit)({"type": "http", "headers": headers}, receive, send))
+    asyncio.run(BodyLimitMiddleware(app, limit)({"type": "http", "headers": headers}, receive, send))
     return sent, seen, sum(map(len, chunks)) - sum(map(len, waiting))
 
 
@@ -95,7 +95,7 @@ def test_what_is_not_http_passes_untouched() -> None:
     async def unsent(_: Message) -> None:
         raise AssertionError
 
-    asyncio.run(BodyLimit(app, 1)({"type": "lifespan"}, nothing, unsent))
+    asyncio.run(BodyLimitMiddleware(app, 1)({"type": "lifespan"}, nothing, unsent))
     assert calls == ["lifespan"]
 
 

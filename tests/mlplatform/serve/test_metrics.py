@@ -8,16 +8,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from mlplatform.errors import RecordingError
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.serve.inference.model_slot import Holder
-from mlplatform.serve.observability.prometheus_metrics import Metrics
-from mlplatform.serve.observability.request_timing import SECOND, Passage, Stage
+from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.observability.request_timing import NS_PER_SECOND, RequestTiming, StageTiming
 from mlplatform.store.database import Database
 from tests.mlplatform.serve.conftest import ROW_BYTES, loaded, shelf_in
 from tests.mlplatform.serve.test_recorder import answer
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
-    families = text_string_to_metric_families(metrics.text().decode())
+def samples(metrics: ServerMetrics) -> dict[tuple[str, str], float]:
+    families = text_string_to_metric_families(metrics.exposition().decode())
     return {
         (sample.name, ",".join((value for _, value in sorted(sample.labels.items())))): sample.value
         for family in families
@@ -27,17 +27,19 @@ def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
-    return Recorder(ThreadWriter(Database("sqlite://")), shelf=shelf_in(tmp_path, rows=3), batch=1, flush_seconds=0)
+    return Recorder(
+        ThreadWriter(Database("sqlite://")), spool_directory=shelf_in(tmp_path, rows=3), batch=1, flush_seconds=0
+    )
 
 
 def test_counts_of_recorder_and_holder_are_read_when_asked(recorder: Recorder) -> None:
-    holder = Holder()
-    metrics = Metrics(holder, recorder)
+    holder = ModelSlot()
+    metrics = ServerMetrics(holder, recorder)
     assert samples(metrics)["mlplatform_model_version", ""] == 0
-    recorder.put([answer(), answer()])
+    recorder.append([answer(), answer()])
     with pytest.raises(RecordingError):
-        recorder.put([answer(), answer()])
-    holder.put(loaded(3))
+        recorder.append([answer(), answer()])
+    holder.swap(loaded(3))
     found = samples(metrics)
     assert found["mlplatform_model_version", ""] == 3
     states = {state: found["mlplatform_recorder", state] for state in ("recorded", "queued", "dropped", "refused")}
@@ -46,7 +48,7 @@ def test_counts_of_recorder_and_holder_are_read_when_asked(recorder: Recorder) -
 
 
 def test_counters_carry_their_labels_and_two_servers_share_nothing(recorder: Recorder) -> None:
-    one, other = Metrics(Holder(), recorder), Metrics(Holder(), recorder)
+    one, other = ServerMetrics(ModelSlot(), recorder), ServerMetrics(ModelSlot(), recorder)
     one.requests.labels("/v1/predict", "200").inc()
     one.predictions.labels("2").inc(5)
     one.feedback.labels("audit", "recorded").inc()
@@ -63,13 +65,15 @@ def test_counters_carry_their_labels_and_two_servers_share_nothing(recorder: Rec
 
 
 def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder) -> None:
-    metrics = Metrics(Holder(), recorder)
-    passage = Passage(stages=[Stage("decode", 0, SECOND // 1000), Stage("infer", 0, SECOND)])
+    metrics = ServerMetrics(ModelSlot(), recorder)
+    passage = RequestTiming(
+        stages=[StageTiming("decode", 0, NS_PER_SECOND // 1000), StageTiming("infer", 0, NS_PER_SECOND)]
+    )
     passage.version, passage.prediction_ids = 4, ("a", "b")
-    metrics.passed(passage)
-    metrics.answered(4, 2, 0.004, 3)
-    metrics.looked_up("here", 1)
-    metrics.labelled("audit", 3000)
+    metrics.on_finished(passage)
+    metrics.observe_prediction(4, 2, 0.004, 3)
+    metrics.count_cache_lookups("here", 1)
+    metrics.observe_label_lag("audit", 3000)
     found = samples(metrics)
     assert found["mlplatform_stage_seconds_sum", "decode"] == pytest.approx(0.001)
     assert found["mlplatform_stage_seconds_count", "infer"] == 1
@@ -80,18 +84,18 @@ def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder
 
 
 def test_a_request_that_failed_counts_its_stages_and_no_prediction(recorder: Recorder) -> None:
-    metrics = Metrics(Holder(), recorder)
-    metrics.passed(Passage(stages=[Stage("queue", 0, 1)], error="InvalidInputError"))
+    metrics = ServerMetrics(ModelSlot(), recorder)
+    metrics.on_finished(RequestTiming(stages=[StageTiming("queue", 0, 1)], error="InvalidInputError"))
     found = samples(metrics)
     assert found["mlplatform_stage_seconds_count", "queue"] == 1
     assert not [key for key in found if key[0] == "mlplatform_predictions_total"]
 
 
 def test_loaded_versions_are_shown_with_their_roles_and_one_that_left_is_gone(recorder: Recorder) -> None:
-    holder, roles = Holder(), {"canary": 5}
-    metrics = Metrics(holder, recorder)
-    metrics.watch(shadow=lambda: {"recorded": 2}, roles=lambda: roles, depths={"shadow": lambda: 7})
-    holder.put(loaded(3))
+    holder, roles = ModelSlot(), {"canary": 5}
+    metrics = ServerMetrics(holder, recorder)
+    metrics.register_sources(shadow=lambda: {"recorded": 2}, roles=lambda: roles, depths={"shadow": lambda: 7})
+    holder.swap(loaded(3))
     found = samples(metrics)
     assert found["mlplatform_model_info", "digits,champion,3"] == found["mlplatform_model_info", "digits,canary,5"] == 1
     assert (found["mlplatform_shadow", "recorded"], found["mlplatform_queue_depth", "shadow"]) == (2, 7)

@@ -6,24 +6,24 @@ import httpx
 import pytest
 
 from mlplatform.alerting import alert_records
-from mlplatform.monitoring.evaluate import turn
-from mlplatform.serve.state import Server
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.cli.test_alerts import breach
 from tests.mlplatform.loop_world import all_alerts, rule, with_rules
 from tests.mlplatform.serve.conftest import running
 
 
 @pytest.fixture
-def firing(server: Server) -> str:
+def firing(server: ApiServer) -> str:
     """The id of an alert that fires."""
     breach(with_rules(server.parts))
-    turn(server.parts, rule(server.parts, "accuracy-drop"), server.parts.clock())
+    evaluate(server.parts, rule(server.parts, "accuracy-drop"), server.parts.clock())
     [alert] = [each for each in all_alerts(server.parts) if each.rule == "accuracy-drop"]
     return alert.id
 
 
 @pytest.mark.parametrize("path", ["/", "/alerts"])
-def test_the_dashboard_shows_champion_alerts_and_where_to_read_on(server: Server, firing: str, path: str) -> None:
+def test_the_dashboard_shows_champion_alerts_and_where_to_read_on(server: ApiServer, firing: str, path: str) -> None:
     with running(server) as client:
         page = client.get(path)
     assert page.headers["content-type"].startswith("text/html")
@@ -33,7 +33,9 @@ def test_the_dashboard_shows_champion_alerts_and_where_to_read_on(server: Server
     assert "Accuracy is" in page.text
 
 
-def test_on_the_dashboard_every_value_has_its_name_and_every_time_is_to_the_minute(server: Server, firing: str) -> None:
+def test_on_the_dashboard_every_value_has_its_name_and_every_time_is_to_the_minute(
+    server: ApiServer, firing: str
+) -> None:
     with running(server) as client:
         page = client.get("/").text
     cells = re.findall(r"<td data-name='([a-z ]+)'[^>]*>([^<]*)", page)
@@ -43,7 +45,7 @@ def test_on_the_dashboard_every_value_has_its_name_and_every_time_is_to_the_minu
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", text) for text in times)
 
 
-def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Server, firing: str) -> None:
+def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: ApiServer, firing: str) -> None:
     with running(server) as client:
         page = client.get(f"/alerts/{firing}").text
         assert "Why it fired" in page
@@ -54,10 +56,13 @@ def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Se
         assert client.post(f"/alerts/{firing}/acknowledge").status_code == 303
         with server.parts.database.read() as connection:
             assert alert_records.find(connection, firing).state == "acknowledged"
-            assert [each["actor"] for each in alert_records.changes_of(connection, firing)] == ["watcher", "dashboard"]
+            assert [each["actor"] for each in alert_records.list_transitions(connection, firing)] == [
+                "watcher",
+                "dashboard",
+            ]
 
 
-def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) -> None:
+def test_another_sites_form_acknowledges_nothing(server: ApiServer, firing: str) -> None:
     with running(server) as client:
         answer = client.post(f"/alerts/{firing}/acknowledge", headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
@@ -65,16 +70,16 @@ def test_another_sites_form_acknowledges_nothing(server: Server, firing: str) ->
         assert alert_records.find(connection, firing).state == "firing"
 
 
-def test_an_unknown_alert_is_not_found(client: httpx.Client, server: Server) -> None:
+def test_an_unknown_alert_is_not_found(client: httpx.Client, server: ApiServer) -> None:
     with_rules(server.parts)
     assert client.get("/alerts/nobody").status_code == 404
     assert client.post("/alerts/nobody/acknowledge").status_code == 404
 
 
-def test_what_people_wrote_is_shown_as_text(server: Server, firing: str) -> None:
+def test_what_people_wrote_is_shown_as_text(server: ApiServer, firing: str) -> None:
     with server.parts.database.write() as connection:
         alert = alert_records.find(connection, firing)
-        evaluation = alert_records.listed(connection)[0]["evaluation_id"]
+        evaluation = alert_records.list_alerts(connection)[0]["evaluation_id"]
         alert_records.save(connection, alert, "<script>alert(1)</script>", evaluation)
     with running(server) as client:
         page = client.get("/").text

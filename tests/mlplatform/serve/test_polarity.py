@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mlplatform.context import Parts
-from mlplatform.predictions.stored_image import from_png
-from mlplatform.serve.state import Server, assemble
-from pipelines.datasets.image_folder import load_labelled
+from mlplatform.context import AppContext
+from mlplatform.predictions.stored_image import decode_png
+from mlplatform.serve.state import ApiServer, build_server
+from pipelines.datasets.image_folder import load_image_folder
 from pipelines.edge.edge_server import EdgeModel
 from tests.mlplatform.serve.conftest import encoded, loaded, running
 
@@ -33,16 +33,16 @@ DRAWN = {
 }
 
 
-def recorded(server: Server, client: httpx.Client, sent: dict[str, object]) -> np.ndarray:
+def recorded(server: ApiServer, client: httpx.Client, sent: dict[str, object]) -> np.ndarray:
     answer = client.post("/v1/predict", **sent)  # type: ignore[arg-type]
     assert answer.status_code == 200, answer.text
     [made] = answer.json()["predictions"]
     assert server.recorder.flush(60)
-    return from_png(client.get(f"/v1/predictions/{made['id']}/image").content)
+    return decode_png(client.get(f"/v1/predictions/{made['id']}/image").content)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_digit_is_the_same_however_it_is_drawn_and_sent(server: Server, client: httpx.Client, name: str) -> None:
+def test_a_digit_is_the_same_however_it_is_drawn_and_sent(server: ApiServer, client: httpx.Client, name: str) -> None:
     data = DRAWN[name]
     ways: list[dict[str, object]] = [
         {"content": data, "headers": {"content-type": "image/png"}},
@@ -54,12 +54,12 @@ def test_a_digit_is_the_same_however_it_is_drawn_and_sent(server: Server, client
 
 
 @pytest.mark.parametrize(("polarity", "kept"), [("light-on-dark", 255 - SEVEN), ("dark-on-light", SEVEN)])
-def test_the_setting_decides_where_it_is_set(lite: Parts, polarity: str, kept: np.ndarray) -> None:
+def test_the_setting_decides_where_it_is_set(lite: AppContext, polarity: str, kept: np.ndarray) -> None:
     settings = lite.settings.model_copy(update={"polarity": polarity})
-    parts = Parts(settings)
+    parts = AppContext(settings)
     parts.__dict__.update(database=lite.database, catalog=lite.catalog)
-    server = assemble(parts)
-    server.holder.put(loaded(1))
+    server = build_server(parts)
+    server.model_slot.swap(loaded(1))
     sent = {"content": DRAWN["dark on light"], "headers": {"content-type": "image/png"}}
     with running(server) as client:
         assert np.array_equal(recorded(server, client, sent), kept)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def test_the_setting_decides_where_it_is_set(lite: Parts, polarity: str, kept: n
 @pytest.mark.parametrize("size", [(28, 28), (75, 60), (9, 40)])
 @pytest.mark.parametrize("name", DRAWN)
 def test_trainings_and_devices_read_what_servers_read(
-    server: Server, client: httpx.Client, tmp_path: Path, name: str, size: tuple[int, int]
+    server: ApiServer, client: httpx.Client, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     folder = tmp_path / "rows" / "7"
     folder.mkdir(parents=True)
@@ -79,8 +79,8 @@ def test_trainings_and_devices_read_what_servers_read(
         data = DRAWN[name] if size == (28, 28) else encoded(opened.resize(size), exif=exif)
     (folder / "a.png").write_bytes(data)
     served = recorded(server, client, {"content": data, "headers": {"content-type": "image/png"}})
-    [learnt] = load_labelled(folder.parent, {"7": 0}, height=28, width=28).images
+    [learnt] = load_image_folder(folder.parent, {"7": 0}, height=28, width=28).images
     device = EdgeModel.__new__(EdgeModel)
     device.height, device.width = 28, 28
     assert np.array_equal(learnt, served)
-    assert np.array_equal(device.decode(data, "it"), served)
+    assert np.array_equal(device.decode_image(data, "it"), served)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
 from mlplatform.settings import Settings, load_settings
 from tests.mlplatform.conftest import picture
@@ -22,7 +22,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def below(lite: Parts, prefix: str) -> Iterator[httpx.Client]:
+def below(lite: AppContext, prefix: str) -> Iterator[httpx.Client]:
     with running(guarded(lite, auth="off", root_path=prefix)) as client:
         yield client
 
@@ -57,7 +57,7 @@ def test_redirects_stay_below_the_prefix(below: httpx.Client, prefix: str) -> No
     assert below.get("/docs/").headers["location"] == f"http://api{prefix}/docs"
 
 
-def test_scopes_are_those_of_the_plain_paths(lite: Parts) -> None:
+def test_scopes_are_those_of_the_plain_paths(lite: AppContext) -> None:
     locked = guarded(lite, root_path="/ml")
     with running(locked) as client:
         headers = shown(key(locked, "predict"))

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from mlplatform import errors
-from mlplatform.serve.problem_details import STATUS, install, problem
+from mlplatform.serve.problem_details import PROBLEM_BY_ERROR, add_error_handlers, problem_response
 from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
 from registry.errors import (
@@ -23,7 +23,7 @@ from tests.mlplatform.serve.conftest import InProcess
 
 
 def test_a_problem_has_the_members_of_the_rfc_and_503_says_when_to_come_back() -> None:
-    made = problem(503, "store-unavailable", "The database is away", "no answer")
+    made = problem_response(503, "store-unavailable", "The database is away", "no answer")
     assert (made.media_type, made.headers["retry-after"]) == ("application/problem+json", "2")
     assert json.loads(bytes(made.body)) == {
         "type": "urn:mlplatform:problem:store-unavailable",
@@ -31,7 +31,7 @@ def test_a_problem_has_the_members_of_the_rfc_and_503_says_when_to_come_back() -
         "status": 503,
         "detail": "no answer",
     }
-    assert "retry-after" not in problem(404, "not-found", "Not known", "x").headers
+    assert "retry-after" not in problem_response(404, "not-found", "Not known", "x").headers
 
 
 EXPECTED: list[tuple[Exception, int, str]] = [
@@ -58,7 +58,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
 
 def test_each_error_leaves_as_its_status_with_its_own_words() -> None:
     app = FastAPI()
-    install(app)
+    add_error_handlers(app)
 
     @app.get("/{number}")
     def fail(number: int) -> None:
@@ -74,12 +74,12 @@ def test_each_error_leaves_as_its_status_with_its_own_words() -> None:
         assert answer.headers["x-pot"] == "tea"
         refused = client.get("/word").json()
         assert (refused["status"], refused["detail"].partition(":")[0]) == (422, "path.number")
-    assert {type(error) for error, _, _ in EXPECTED} >= set(STATUS)
+    assert {type(error) for error, _, _ in EXPECTED} >= set(PROBLEM_BY_ERROR)
 
 
 def test_an_unforeseen_error_keeps_its_words_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
-    install(app)
+    add_error_handlers(app)
     handler: Any = app.exception_handlers[Exception]
     request = Request({"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b""})
     answer = handler(request, RuntimeError("password=secret"))

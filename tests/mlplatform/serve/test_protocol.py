@@ -11,9 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from mlplatform.context import Parts
-from mlplatform.serve.http1.http_protocol import CHUNK_BYTES, FREE_CHUNKS, LINE_BYTES, MOST_PIPELINED
-from mlplatform.serve.state import Server, assemble
+from mlplatform.context import AppContext
+from mlplatform.serve.http1.http_protocol import (
+    MAX_PIPELINED_REQUESTS,
+    MAX_URL_BYTES,
+    MIN_AVERAGE_CHUNK_BYTES,
+    UNCHECKED_CHUNKS,
+)
+from mlplatform.serve.state import ApiServer, build_server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import listening, loaded
 
@@ -25,12 +30,12 @@ PATIENT_SECONDS = 20
 HURRIED = {"header_seconds": 0.6, "body_seconds": 0.6, "idle_seconds": 0.6, "answer_seconds": 0.6}
 
 
-def with_settings(lite: Parts, **changes: object) -> Server:
+def with_settings(lite: AppContext, **changes: object) -> ApiServer:
     settings = lite.settings.model_copy(update={"allowed_hosts": (), **changes})
-    made = Parts(settings, lite.clock)
+    made = AppContext(settings, lite.clock)
     made.__dict__.update(database=lite.database, catalog=lite.catalog)
-    server = assemble(made)
-    server.holder.put(loaded(1))
+    server = build_server(made)
+    server.model_slot.swap(loaded(1))
     return server
 
 
@@ -77,7 +82,7 @@ TOO_MUCH: dict[str, tuple[list[bytes], int]] = {
     "one long name": ([GET, *[LARGE] * 320], 431),
     "several long values": ([GET, *[b"a: " + b"x" * 9000 + b"\r\n"] * 5, b"\r\n"], 431),
     "a long line": ([b"GET /", *[LARGE] * 320], 414),
-    "a long query": ([b"GET /healthz?" + b"x" * LINE_BYTES + b" HTTP/1.1\r\nhost: a\r\n\r\n"], 414),
+    "a long query": ([b"GET /healthz?" + b"x" * MAX_URL_BYTES + b" HTTP/1.1\r\nhost: a\r\n\r\n"], 414),
     "blank lines": ([b"\r\n" * 32768, *[b"\r\n" * 32768] * 20], 431),
     "many trailers": ([CHUNKED, b"0\r\n", *[b"a: b\r\n" * 10000] * 100], 431),
     "one long trailer": ([CHUNKED, b"0\r\na: ", *[LARGE] * 320], 400),
@@ -110,7 +115,7 @@ def test_who_has_stopped_sending_hears_why(address: str, kind: str) -> None:
     assert status(told(address, *pieces)) == expected
 
 
-def test_refusals_before_the_guard_are_counted(server: Server) -> None:
+def test_refusals_before_the_guard_are_counted(server: ApiServer) -> None:
     with listening(server) as address:
         told(address, GET + b"a:\r\n" * 200 + b"\r\n")
         text = httpx.get(f"http://{address}/metrics").text
@@ -130,8 +135,8 @@ def test_chunks_of_a_usual_size_with_extensions_and_trailers_pass_and_trailers_a
 
 
 def test_a_large_body_in_small_chunks_passes(address: str) -> None:
-    spaces = b" " * (FREE_CHUNKS * CHUNK_BYTES)
-    size = CHUNK_BYTES
+    spaces = b" " * (UNCHECKED_CHUNKS * MIN_AVERAGE_CHUNK_BYTES)
+    size = MIN_AVERAGE_CHUNK_BYTES
     chunks = b"".join(b"%x\r\n%s\r\n" % (size, spaces[at : at + size]) for at in range(0, len(spaces), size))
     body = chunks + b"%x\r\n%s\r\n0\r\n\r\n" % (len(PICTURE), PICTURE)
     assert status(told(address, CHUNKED[:-2] + b"connection: close\r\n\r\n" + body)) == 200
@@ -152,14 +157,14 @@ SLOW: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("kind", SLOW)
-def test_a_client_that_stops_before_the_end_is_let_go(lite: Parts, kind: str) -> None:
+def test_a_client_that_stops_before_the_end_is_let_go(lite: AppContext, kind: str) -> None:
     pieces, expected = SLOW[kind]
     with listening(with_settings(lite, **HURRIED)) as address:
         assert status(told(address, pieces)) == expected
 
 
 @pytest.mark.parametrize("start", [b"GET /healthz HTTP/1.1\r\na: ", POST + b"content-length: 100000\r\n\r\n"])
-def test_a_client_that_sends_byte_by_byte_is_let_go_too(lite: Parts, start: bytes) -> None:
+def test_a_client_that_sends_byte_by_byte_is_let_go_too(lite: AppContext, start: bytes) -> None:
     with listening(with_settings(lite, **HURRIED)) as address, connected(address) as opened:
         opened.sendall(start)
         opened.settimeout(0.05)
@@ -172,13 +177,13 @@ def test_a_client_that_sends_byte_by_byte_is_let_go_too(lite: Parts, start: byte
     assert status(said) == 408
 
 
-def test_who_asks_whether_to_go_on_and_does_not_is_let_go(lite: Parts) -> None:
+def test_who_asks_whether_to_go_on_and_does_not_is_let_go(lite: AppContext) -> None:
     with listening(with_settings(lite, **HURRIED)) as address:
         said = told(address, POST + b"expect: 100-continue\r\ncontent-length: 100\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408 ")
 
 
-def test_a_connection_is_kept_for_the_idle_time_and_then_closed_without_a_word(lite: Parts) -> None:
+def test_a_connection_is_kept_for_the_idle_time_and_then_closed_without_a_word(lite: AppContext) -> None:
     assert lite.settings.idle_seconds > 60
     with listening(with_settings(lite, **HURRIED)) as address, connected(address) as opened:
         opened.sendall(GET + b"\r\n")
@@ -186,14 +191,14 @@ def test_a_connection_is_kept_for_the_idle_time_and_then_closed_without_a_word(l
     assert said.count(b"HTTP/1.1") == 1
 
 
-def test_the_rest_of_a_body_that_was_refused_unread_is_not_taken_for_ever(lite: Parts) -> None:
+def test_the_rest_of_a_body_that_was_refused_unread_is_not_taken_for_ever(lite: AppContext) -> None:
     with listening(with_settings(lite, auth="on", **HURRIED)) as address, connected(address) as opened:
         opened.sendall(POST + b"content-length: 1000000\r\n\r\n")
         said = heard(opened)
     assert status(said) == 401
 
 
-def test_a_client_that_does_not_read_is_let_go(lite: Parts) -> None:
+def test_a_client_that_does_not_read_is_let_go(lite: AppContext) -> None:
     with listening(with_settings(lite, **HURRIED)) as address, connected(address) as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         opened.sendall(b"GET /static-offline-docs/redoc.standalone.js HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 8)
@@ -210,7 +215,7 @@ def test_a_client_that_does_not_read_is_let_go(lite: Parts) -> None:
 
 def test_more_requests_in_a_row_than_are_kept_waiting_end_the_connection_after_those(address: str) -> None:
     said = told(address, (GET + b"\r\n") * 3000)
-    assert 1 <= said.count(b"HTTP/1.1 200") <= MOST_PIPELINED + 1
+    assert 1 <= said.count(b"HTTP/1.1 200") <= MAX_PIPELINED_REQUESTS + 1
     assert b"connection: close" in said
     assert alive(address)
 
@@ -254,7 +259,7 @@ def test_http_1_0_is_answered_and_closed(address: str) -> None:
     assert status(told(address, b"GET /healthz HTTP/1.0\r\nhost: localhost\r\n\r\n")) == 200
 
 
-def test_a_body_in_single_bytes_reaches_the_app_in_one_piece(server: Server) -> None:
+def test_a_body_in_single_bytes_reaches_the_app_in_one_piece(server: ApiServer) -> None:
     with listening(server) as address, connected(address) as opened:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.sendall(POST + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(PICTURE))
@@ -263,7 +268,7 @@ def test_a_body_in_single_bytes_reaches_the_app_in_one_piece(server: Server) -> 
         assert status(heard(opened)) == 200
 
 
-def test_idle_connections_make_room_for_who_has_something_to_say(lite: Parts) -> None:
+def test_idle_connections_make_room_for_who_has_something_to_say(lite: AppContext) -> None:
     with listening(with_settings(lite, max_connections=16)) as address:
         idle = [socket.create_connection(tuple(address.split(":")), timeout=5) for _ in range(60)]  # type: ignore[arg-type]
         assert all(alive(address) for _ in range(5))
@@ -276,7 +281,7 @@ def test_idle_connections_make_room_for_who_has_something_to_say(lite: Parts) ->
     assert closed >= 40
 
 
-def test_half_sent_bodies_leave_room_for_a_whole_one(lite: Parts) -> None:
+def test_half_sent_bodies_leave_room_for_a_whole_one(lite: AppContext) -> None:
     server = with_settings(lite, underway_mb=1.0, max_body_mb=1.0)
     with listening(server) as address:
         held = []
@@ -296,7 +301,9 @@ def test_half_sent_bodies_leave_room_for_a_whole_one(lite: Parts) -> None:
             each.close()
 
 
-def test_a_client_that_goes_away_amid_its_body_is_no_failure(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_goes_away_amid_its_body_is_no_failure(
+    server: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
     kinds = {
         "/v1/predict": b"application/json",
         "/v1/feedback": b"application/json",
@@ -338,7 +345,7 @@ async def asked_in_turn(address: str, count: int) -> list[Any]:
         return await asyncio.gather(*(client.get(f"http://{address}/healthz") for _ in range(count)))
 
 
-def test_more_clients_than_connections_are_all_answered_where_they_ask_and_leave(lite: Parts) -> None:
+def test_more_clients_than_connections_are_all_answered_where_they_ask_and_leave(lite: AppContext) -> None:
     with listening(with_settings(lite, max_connections=32)) as address:
         answers = asyncio.run(asked_in_turn(address, 30))
     assert {answer.status_code for answer in answers} == {200}

@@ -9,15 +9,15 @@ from starlette.requests import Request
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.serve.inference.image_codec import SMALL_BODY
-from mlplatform.serve.routes.request_body import JsonBody, Rows, shape_of
+from mlplatform.serve.inference.image_codec import SMALL_BODY_BYTES
+from mlplatform.serve.routes.request_body import JsonBody, PixelRows, struct_for
 from mlplatform.serve.schemas import ExplainIn, FeedbackBody, FeedbackMany, RetrainIn
-from mlplatform.serve.thread_pool import Pool
+from mlplatform.serve.thread_pool import ThreadPool
 
 LABEL = b'{"prediction_id":"p","label":"4"}'
 
 
-class Counted(Pool):
+class Counted(ThreadPool):
     """Counts what is done on its threads."""
 
     def __init__(self) -> None:
@@ -37,9 +37,9 @@ def pool() -> Iterator[Counted]:
 
 
 @pytest.fixture
-def labels(pool: Pool) -> JsonBody[FeedbackIn | FeedbackMany]:
-    many = list[shape_of(FeedbackIn, strict=True)]  # type: ignore[misc, valid-type]
-    return JsonBody(pool, FeedbackBody, shape_of(FeedbackIn, feedback=many))
+def labels(pool: ThreadPool) -> JsonBody[FeedbackIn | FeedbackMany]:
+    many = list[struct_for(FeedbackIn, strict=True)]  # type: ignore[misc, valid-type]
+    return JsonBody(pool, FeedbackBody, struct_for(FeedbackIn, feedback=many))
 
 
 def asked(body: bytes, kind: str = "application/json") -> Request:
@@ -50,8 +50,8 @@ def asked(body: bytes, kind: str = "application/json") -> Request:
 
 
 def test_one_label_and_many_are_read_as_their_models_say(labels: JsonBody[FeedbackIn | FeedbackMany]) -> None:
-    one = labels.read(LABEL)
-    many = labels.read(b'{"feedback":[%b,%b]}' % (LABEL, LABEL))
+    one = labels.parse(LABEL)
+    many = labels.parse(b'{"feedback":[%b,%b]}' % (LABEL, LABEL))
     assert isinstance(one, FeedbackIn)
     assert isinstance(many, FeedbackMany)
     assert many.feedback == [one, one]
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_by_its_place(
     labels: JsonBody[FeedbackIn | FeedbackMany], body: bytes, words: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        labels.read(body)
+        labels.parse(body)
     assert words in str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_a_body_of_eight_megabytes_takes_little_more_memory_than_it_has(
 ) -> None:
     tracemalloc.start()
     with pytest.raises((InvalidInputError, TooLargeError)) as caught:
-        labels.read(body)
+        labels.parse(body)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(str(caught.value)) < 1500
@@ -107,34 +107,34 @@ def test_a_body_of_eight_megabytes_takes_little_more_memory_than_it_has(
 
 
 def test_very_many_good_labels_are_refused_by_their_number(labels: JsonBody[FeedbackIn | FeedbackMany]) -> None:
-    assert isinstance(labels.read(b'{"feedback":[' + b",".join([LABEL] * 1000) + b"]}"), FeedbackMany)
+    assert isinstance(labels.parse(b'{"feedback":[' + b",".join([LABEL] * 1000) + b"]}"), FeedbackMany)
     with pytest.raises(InvalidInputError, match="at most 1000"):
-        labels.read(b'{"feedback":[' + b",".join([LABEL] * 1001) + b"]}")
+        labels.parse(b'{"feedback":[' + b",".join([LABEL] * 1001) + b"]}")
 
 
-def test_a_picture_to_explain_may_be_rows_or_text(pool: Pool) -> None:
-    body = JsonBody[ExplainIn](pool, ExplainIn, shape_of(ExplainIn, image=Rows))
-    assert body.read(b'{"image":[[0,1.5],[2,3]]}').image == [[0, 1.5], [2, 3]]
-    assert body.read(b'{"image":"aVZC","label":null}').image == "aVZC"
+def test_a_picture_to_explain_may_be_rows_or_text(pool: ThreadPool) -> None:
+    body = JsonBody[ExplainIn](pool, ExplainIn, struct_for(ExplainIn, image=PixelRows))
+    assert body.parse(b'{"image":[[0,1.5],[2,3]]}').image == [[0, 1.5], [2, 3]]
+    assert body.parse(b'{"image":"aVZC","label":null}').image == "aVZC"
     for wrong in (b'{"image":[[[1]]]}', b'{"image":[["1"]]}', b'{"image":{}}', b'{"image":[[true]]}'):
         with pytest.raises(InvalidInputError, match="image"):
-            body.read(wrong)
+            body.parse(wrong)
 
 
 def test_large_bodies_are_read_on_threads_and_small_ones_at_once(pool: Counted) -> None:
     body = JsonBody[RetrainIn](pool, RetrainIn)
     assert asyncio.run(body(asked(b'{"reason":"x"}'))).reason == "x"
     assert pool.runs == 0
-    assert asyncio.run(body(asked(b'{"reason":"x"}' + b" " * SMALL_BODY))).reason == "x"
+    assert asyncio.run(body(asked(b'{"reason":"x"}' + b" " * SMALL_BODY_BYTES))).reason == "x"
     assert pool.runs == 1
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=undefined", "application/ld+json", ""])
-def test_json_is_taken_as_utf_8_whatever_its_charset_says(pool: Pool, kind: str) -> None:
+def test_json_is_taken_as_utf_8_whatever_its_charset_says(pool: ThreadPool, kind: str) -> None:
     assert asyncio.run(JsonBody[RetrainIn](pool, RetrainIn)(asked('{"reason":"ü"}'.encode(), kind))).reason == "ü"
 
 
-def test_another_content_type_is_refused_with_what_is_taken(pool: Pool) -> None:
+def test_another_content_type_is_refused_with_what_is_taken(pool: ThreadPool) -> None:
     with pytest.raises(InvalidInputError, match="'text/plain' is not understood; send application/json"):
         asyncio.run(JsonBody[RetrainIn](pool, RetrainIn)(asked(b"{}", "text/plain")))
 

@@ -16,14 +16,14 @@ from sqlalchemy import make_url, select, text
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import from_png
+from mlplatform.predictions.stored_image import decode_png
 from mlplatform.recording.db_writer import ThreadWriter
-from mlplatform.recording.recorder import Answer, Counts, Recorder
-from mlplatform.recording.spool.codec import from_bytes
-from mlplatform.recording.spool.directory import Shelf
-from mlplatform.recording.spool.framing import frames, measured
-from mlplatform.recording.spool.loss_ledger import lost_since
-from mlplatform.recording.spool.quarantined_rows import REFUSED
+from mlplatform.recording.recorder import Recorder, RecorderCounts, SpooledPrediction
+from mlplatform.recording.spool.codec import decode_prediction
+from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.spool.framing import decode_frames, scan_frames
+from mlplatform.recording.spool.loss_ledger import rows_lost_since
+from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions as table
 from pipelines.data import content_hash
@@ -31,9 +31,9 @@ from tests.mlplatform.conftest import POSTGRES, START, picture, prediction
 from tests.mlplatform.serve.conftest import Flaky, shelf_in
 
 
-def answer(seed: int = 0, **changes: object) -> Answer:
+def answer(seed: int = 0, **changes: object) -> SpooledPrediction:
     row = prediction(seed=seed).prediction
-    return Answer(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
+    return SpooledPrediction(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
 
 
 def kept(database: Database) -> list[str]:
@@ -42,17 +42,17 @@ def kept(database: Database) -> list[str]:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Shelf:
+def spool(tmp_path: Path) -> SpoolDirectory:
     return shelf_in(tmp_path)
 
 
-def recorder_of(database: Database, shelf: Shelf, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
+def recorder_of(database: Database, shelf: SpoolDirectory, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
     given: dict[str, Any] = {"flush_seconds": 0.01, "sleep": lambda _: time.sleep(0.005)} | changes
-    return Recorder(ThreadWriter(database), shelf=shelf, batch=batch, **given)
+    return Recorder(ThreadWriter(database), spool_directory=shelf, batch=batch, **given)
 
 
 @contextmanager
-def started(database: Database, shelf: Shelf, batch: int = 50) -> Iterator[Recorder]:
+def started(database: Database, shelf: SpoolDirectory, batch: int = 50) -> Iterator[Recorder]:
     recorder = recorder_of(database, shelf, batch=batch)
     recorder.start()
     try:
@@ -61,25 +61,25 @@ def started(database: Database, shelf: Shelf, batch: int = 50) -> Iterator[Recor
         recorder.close(timeout=5)
 
 
-def test_answers_are_written_with_their_images_and_hashes(database: Database, spool: Shelf) -> None:
+def test_answers_are_written_with_their_images_and_hashes(database: Database, spool: SpoolDirectory) -> None:
     answers = [answer(seed % 3) for seed in range(120)]
     with started(database, spool) as recorder:
-        assert recorder.put(answers) == 0
+        assert recorder.append(answers) == 0
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=120, queued=0, dropped=0, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=120, queued=0, dropped=0, failed=0)
     assert kept(database) == sorted(item.prediction.id for item in answers)
     with database.read() as connection:
         row = prediction_records.find(connection, answers[4].prediction.id)
         assert row.image_hash == content_hash(picture(1))
-        assert (from_png(prediction_records.image(connection, row.image_hash)) == picture(1)).all()
-        assert prediction_records.counts(connection)["images"] == 3
+        assert (decode_png(prediction_records.load_image(connection, row.image_hash)) == picture(1)).all()
+        assert prediction_records.count_rows(connection)["images"] == 3
 
 
-def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, spool: Shelf) -> None:
+def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, spool: SpoolDirectory) -> None:
     batches = [[answer(number) for number in range(4)] for _ in range(60)]
     with started(database, spool) as recorder:
         threads = [
-            threading.Thread(target=lambda part: [recorder.put(item) for item in part], args=(batches[start::6],))
+            threading.Thread(target=lambda part: [recorder.append(item) for item in part], args=(batches[start::6],))
             for start in range(6)
         ]
         for thread in threads:
@@ -91,18 +91,18 @@ def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, sp
 
 
 def test_rows_wait_while_the_database_is_away_and_are_written_once_when_it_is_back(
-    database: Database, spool: Shelf
+    database: Database, spool: SpoolDirectory
 ) -> None:
     flaky = Flaky(database)
     answers = [answer(number) for number in range(30)]
     with started(flaky, spool, batch=10) as recorder:
         flaky.away = True
-        assert recorder.put(answers) == 0
+        assert recorder.append(answers) == 0
         assert not recorder.flush(0.05)
-        assert recorder.counts() == Counts(recorded=0, queued=30, dropped=0, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=0, queued=30, dropped=0, failed=0)
         flaky.away = False
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=30, queued=0, dropped=0, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=30, queued=0, dropped=0, failed=0)
     assert kept(database) == sorted(item.prediction.id for item in answers)
 
 
@@ -152,7 +152,7 @@ class Wire:
 
 @pytest.mark.postgres
 def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
-    postgres: Database, spool: Shelf
+    postgres: Database, spool: SpoolDirectory
 ) -> None:
     url = make_url(POSTGRES)
     wire = Wire((url.host or "127.0.0.1", url.port or 5432))
@@ -163,27 +163,29 @@ def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
     answers = [answer(number % 5) for number in range(300)]
     with started(cut, spool, batch=5) as recorder:
         for start in range(0, 300, 20):
-            recorder.put(answers[start : start + 20])
+            recorder.append(answers[start : start + 20])
             time.sleep(0.01)
             if start % 60 == 0:
                 wire.cut()
                 time.sleep(0.02)
                 wire.whole = True
         assert recorder.flush(20)
-        assert recorder.counts() == Counts(recorded=300, queued=0, dropped=0, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=300, queued=0, dropped=0, failed=0)
     cut.close()
     wire.close()
     assert {item.prediction.id for item in answers} <= set(kept(postgres))
 
 
-def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(database: Database, spool: Shelf) -> None:
+def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(
+    database: Database, spool: SpoolDirectory
+) -> None:
     flaky = Flaky(database)
     flaky.answers_to_lose = 2
     answers = [answer(number) for number in range(7)]
     with started(flaky, spool) as recorder:
-        recorder.put(answers)
+        recorder.append(answers)
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=7, queued=0, dropped=0, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=7, queued=0, dropped=0, failed=0)
     assert kept(database) == sorted(item.prediction.id for item in answers)
 
 
@@ -196,67 +198,69 @@ POISON: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("kind", POISON)
 def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(
-    database: Database, kind: str, spool: Shelf
+    database: Database, kind: str, spool: SpoolDirectory
 ) -> None:
     answers = [answer(number) for number in range(9)]
     answers[4] = answer(4, **POISON[kind])
     with started(database, spool) as recorder:
-        recorder.put(answers)
+        recorder.append(answers)
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=8, queued=0, dropped=0, failed=1)
+        assert recorder.counts() == RecorderCounts(recorded=8, queued=0, dropped=0, failed=1)
         later = answer()
-        recorder.put([later])
+        recorder.append([later])
         assert recorder.flush(10)
     assert kept(database) == sorted(item.prediction.id for item in (*answers[:4], *answers[5:], later))
 
 
-def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(database: Database, spool: Shelf) -> None:
+def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(
+    database: Database, spool: SpoolDirectory
+) -> None:
     flaky = Flaky(database)
     answers = [answer(number) for number in range(5)]
     answers[2] = answer(2, client_id="\ud800")
     recorder = recorder_of(flaky, spool, sleep=lambda _: None)
     flaky.refusals = [ValueError("refused"), StoreUnavailableError("away"), StoreUnavailableError("away")]
-    recorder.put(answers)
+    recorder.append(answers)
     recorder.start()
     assert recorder.flush(10)
-    assert recorder.close() == Counts(recorded=4, queued=0, dropped=0, failed=1)
+    assert recorder.close() == RecorderCounts(recorded=4, queued=0, dropped=0, failed=1)
     assert len(kept(database)) == 4
 
 
-def test_close_writes_what_waits(database: Database, spool: Shelf) -> None:
+def test_close_writes_what_waits(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, batch=7, flush_seconds=30)
     recorder.start()
-    recorder.put([answer(number) for number in range(40)])
-    assert recorder.close() == Counts(recorded=40, queued=0, dropped=0, failed=0)
+    recorder.append([answer(number) for number in range(40)])
+    assert recorder.close() == RecorderCounts(recorded=40, queued=0, dropped=0, failed=0)
     assert len(kept(database)) == 40
 
 
 def test_close_without_a_database_ends_in_time_and_the_next_server_records_what_is_left(
-    database: Database, spool: Shelf, tmp_path: Path
+    database: Database, spool: SpoolDirectory, tmp_path: Path
 ) -> None:
     flaky = Flaky(database)
     flaky.away = True
     recorder = recorder_of(flaky, spool, batch=7)
     recorder.start()
     answers = [answer(number) for number in range(20)]
-    recorder.put(answers)
-    assert recorder.close(timeout=0.3) == Counts(recorded=0, queued=20, dropped=0, failed=0)
+    recorder.append(answers)
+    assert recorder.close(timeout=0.3) == RecorderCounts(recorded=0, queued=20, dropped=0, failed=0)
     assert kept(database) == []
     with started(database, shelf_in(tmp_path)) as heir:
         until = time.monotonic() + 60
         while heir.counts().adopted < 20 and time.monotonic() < until:
             time.sleep(0.01)
-        assert heir.counts() == Counts(recorded=20, queued=0, dropped=0, failed=0, adopted=20)
+        assert heir.counts() == RecorderCounts(recorded=20, queued=0, dropped=0, failed=0, adopted=20)
     assert kept(database) == sorted(item.prediction.id for item in answers)
 
 
-def test_a_closing_server_refuses_answers_it_could_not_keep(database: Database, spool: Shelf) -> None:
+def test_a_closing_server_refuses_answers_it_could_not_keep(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, batch=7)
     recorder.start()
     recorder.close()
     with pytest.raises(RecordingError, match="closing"):
-        recorder.put([answer()])
-    assert recorder.counts() == Counts(recorded=0, queued=0, dropped=0, failed=0, refused=1)
+        recorder.append([answer()])
+    assert recorder.counts() == RecorderCounts(recorded=0, queued=0, dropped=0, failed=0, refused=1)
 
 
 def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all_new_ones(
@@ -268,25 +272,25 @@ def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all
     answers = [answer(number) for number in range(100)]
     with started(flaky, shelf, batch=2) as recorder:
         for one in answers:
-            assert recorder.put([one]) == 0
+            assert recorder.append([one]) == 0
         dropped = recorder.counts().dropped
         assert 40 <= dropped < 100
-        assert recorder.disk()[0] <= recorder.disk()[1]
+        assert recorder.disk_usage()[0] <= recorder.disk_usage()[1]
         flaky.away = False
         assert recorder.flush(10)
-        assert recorder.counts() == Counts(recorded=100 - dropped, queued=0, dropped=dropped, failed=0)
+        assert recorder.counts() == RecorderCounts(recorded=100 - dropped, queued=0, dropped=dropped, failed=0)
     found = set(kept(database))
     assert len(found) == 100 - dropped
     assert {item.prediction.id for item in answers[dropped + 2 :]} <= found, "what was lost was not the oldest"
-    assert lost_since(tmp_path / "spool", START - timedelta(days=9999)) == dropped
+    assert rows_lost_since(tmp_path / "spool", START - timedelta(days=9999)) == dropped
 
 
-async def kept_for_good(recorder: Recorder, answers: list[Answer]) -> None:
-    recorder.put(answers)
-    await recorder.last(len(answers))
+async def kept_for_good(recorder: Recorder, answers: list[SpooledPrediction]) -> None:
+    recorder.append(answers)
+    await recorder.wait_durable(len(answers))
 
 
-def waiting_in_vain(database: Database, spool: Shelf, seconds: float) -> tuple[Flaky, Recorder]:
+def waiting_in_vain(database: Database, spool: SpoolDirectory, seconds: float) -> tuple[Flaky, Recorder]:
     """A recorder whose answers wait for commits of a database that is away."""
     flaky = Flaky(database)
     flaky.away = True
@@ -295,7 +299,7 @@ def waiting_in_vain(database: Database, spool: Shelf, seconds: float) -> tuple[F
     return flaky, recorder
 
 
-def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spool: Shelf) -> None:
+def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, flush_seconds=30, sync_seconds=10)
     recorder.start()
     for number in range(3):
@@ -305,16 +309,16 @@ def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spo
     recorder.close()
 
 
-def test_answers_that_wait_at_the_same_time_share_commits(database: Database, spool: Shelf) -> None:
+def test_answers_that_wait_at_the_same_time_share_commits(database: Database, spool: SpoolDirectory) -> None:
     written: list[int] = []
 
     class Noting(ThreadWriter):
         def write(self, data: bytes, instance: str) -> tuple[int, ...]:
-            written.append(measured(data)[0])
+            written.append(scan_frames(data)[0])
             time.sleep(0.05)
             return super().write(data, instance)
 
-    recorder = Recorder(Noting(database), shelf=spool, batch=500, flush_seconds=30, sync_seconds=10)
+    recorder = Recorder(Noting(database), spool_directory=spool, batch=500, flush_seconds=30, sync_seconds=10)
     recorder.start()
 
     async def many() -> None:
@@ -348,7 +352,9 @@ def test_requests_that_wait_for_the_disk_ask_for_their_own_rows_only(database: D
     recorder.close()
 
 
-def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(database: Database, spool: Shelf) -> None:
+def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(
+    database: Database, spool: SpoolDirectory
+) -> None:
     flaky, recorder = waiting_in_vain(database, spool, 0.1)
     with pytest.raises(RecordingError, match="PLATFORM_SYNC_SECONDS"):
         asyncio.run(kept_for_good(recorder, [answer()]))
@@ -358,7 +364,7 @@ def test_under_sync_an_answer_whose_commit_does_not_come_is_refused_in_time(data
     recorder.close()
 
 
-def test_one_who_went_away_while_waiting_hurries_nobody(database: Database, spool: Shelf) -> None:
+def test_one_who_went_away_while_waiting_hurries_nobody(database: Database, spool: SpoolDirectory) -> None:
     flaky, recorder = waiting_in_vain(database, spool, 10)
 
     async def going() -> None:
@@ -373,33 +379,35 @@ def test_one_who_went_away_while_waiting_hurries_nobody(database: Database, spoo
     recorder.close()
 
 
-def test_an_idle_server_keeps_no_recorded_row_on_disk(database: Database, spool: Shelf) -> None:
+def test_an_idle_server_keeps_no_recorded_row_on_disk(database: Database, spool: SpoolDirectory) -> None:
     with started(database, spool) as recorder:
-        recorder.put([answer()])
+        recorder.append([answer()])
         assert recorder.flush(10)
         until = time.monotonic() + 10
-        while recorder.disk()[0] and time.monotonic() < until:
+        while recorder.disk_usage()[0] and time.monotonic() < until:
             time.sleep(0.05)
-        assert recorder.disk()[0] == 0
-        recorder.put([answer()])
+        assert recorder.disk_usage()[0] == 0
+        recorder.append([answer()])
         assert recorder.flush(10)
     assert len(kept(database)) == 2
 
 
-def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool: Shelf) -> None:
+def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool: SpoolDirectory) -> None:
     with started(database, spool) as recorder:
-        recorder.put([answer(latency_ms=None)])
+        recorder.append([answer(latency_ms=None)])
         assert recorder.flush(10)
-    [aside] = frames((spool.root / REFUSED).read_bytes())
+    [aside] = decode_frames((spool.root / REFUSED_FILE).read_bytes())
     assert aside.payload is not None
-    assert (spool.root / REFUSED).stat().st_mode & 0o777 == 0o600, "a row may be personal"
-    assert from_bytes(aside.payload).prediction.latency_ms is None
+    assert (spool.root / REFUSED_FILE).stat().st_mode & 0o777 == 0o600, "a row may be personal"
+    assert decode_prediction(aside.payload).prediction.latency_ms is None
 
 
-def test_a_row_the_disk_damaged_is_counted_and_its_neighbours_are_recorded(database: Database, spool: Shelf) -> None:
+def test_a_row_the_disk_damaged_is_counted_and_its_neighbours_are_recorded(
+    database: Database, spool: SpoolDirectory
+) -> None:
     recorder = recorder_of(database, spool)
     answers = [answer(number) for number in range(3)]
-    recorder.put(answers)
+    recorder.append(answers)
     [file] = spool.root.glob("*/*.rows")
     with file.open("r+b") as opened:
         opened.seek(file.read_bytes().index(answers[1].prediction.id.encode()))
@@ -409,17 +417,17 @@ def test_a_row_the_disk_damaged_is_counted_and_its_neighbours_are_recorded(datab
     counts = recorder.close()
     assert (counts.recorded, counts.failed, counts.queued) == (2, 1, 0)
     assert sorted(kept(database)) == sorted(answers[place].prediction.id for place in (0, 2))
-    assert not (spool.root / REFUSED).exists()
+    assert not (spool.root / REFUSED_FILE).exists()
 
 
-def test_flush_does_not_wait_for_a_batch_to_fill(database: Database, spool: Shelf) -> None:
+def test_flush_does_not_wait_for_a_batch_to_fill(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, batch=7, flush_seconds=30)
     recorder.start()
-    recorder.put([answer()])
+    recorder.append([answer()])
     assert recorder.flush(5)
     recorder.close()
 
 
-def test_flush_of_an_empty_recorder_returns_at_once(database: Database, spool: Shelf) -> None:
+def test_flush_of_an_empty_recorder_returns_at_once(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, batch=7)
     assert recorder.flush(0)

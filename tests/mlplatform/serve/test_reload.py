@@ -12,16 +12,16 @@ from torch import nn
 
 from mlplatform.alerting import evaluations
 from mlplatform.audit import audit_entries
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history, quarantines
-from mlplatform.serve.inference.alias_monitor import LOOK_SECONDS, AliasWatch
-from mlplatform.serve.inference.model_reloader import Reloader
-from mlplatform.serve.inference.model_slot import Holder, Loaded
-from mlplatform.serve.inference.target_version import pinned
-from mlplatform.serve.state import assemble
+from mlplatform.serve.inference.alias_monitor import CHECK_INTERVAL_SECONDS, AliasMonitor
+from mlplatform.serve.inference.model_reloader import ModelReloader
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.target_version import pinned_digests
+from mlplatform.serve.state import build_server
 from mlplatform.serve.tuning.tuner import host_class
 from mlplatform.store import leases
-from pipelines.engines.torch_engine import Exportable, exportable, save
+from pipelines.engines.torch_engine import Exportable, build_exportable, save_exportable
 from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.mlplatform.conftest import START
@@ -48,14 +48,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("archives")
 
     def archive(name: str, made: Exportable) -> bytes:
-        save(made, folder / name)
+        save_exportable(made, folder / name)
         return (folder / name).read_bytes()
 
     return {
         "1": archive("1", module(1)),
         "2": archive("2", module(2)),
         "size": archive("size", module(3, side=12)),
-        "NaN": archive("NaN", exportable(Nothing())),
+        "NaN": archive("NaN", build_exportable(Nothing())),
         "text": b"hello",
     }
 
@@ -70,23 +70,23 @@ def champion(stocked: StockedCatalog, files: dict[str, bytes]) -> StockedCatalog
 
 
 @pytest.fixture
-def holder() -> Holder:
-    return Holder()
+def holder() -> ModelSlot:
+    return ModelSlot()
 
 
-def served(holder: Holder) -> tuple[int, int]:
+def served(holder: ModelSlot) -> tuple[int, int]:
     """The version that answers, and the class that it answers."""
-    taken = holder.take()
+    taken = holder.get()
     return taken.version, int(taken.predictor(BLANK).argmax())
 
 
 @pytest.fixture
-def reloader(lite: Parts, holder: Holder, champion: StockedCatalog) -> Reloader:
-    return Reloader(lite, holder, lambda _: None)
+def reloader(lite: AppContext, holder: ModelSlot, champion: StockedCatalog) -> ModelReloader:
+    return ModelReloader(lite, holder, lambda _: None)
 
 
 def test_the_champion_is_loaded_once_and_its_successor_when_the_alias_moves(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     assert [reloader.poll(), reloader.poll()] == [True, False]
     assert served(holder) == (1, 1)
@@ -100,14 +100,14 @@ def test_the_champion_is_loaded_once_and_its_successor_when_the_alias_moves(
 
 
 def test_before_the_first_champion_nothing_is_loaded_and_nothing_is_wrong(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     champion.delete_alias(NAME, "champion")
-    assert (reloader.poll(), holder.loaded, reloader.error) == (False, None, None)
+    assert (reloader.poll(), holder.current, reloader.error) == (False, None, None)
 
 
 def test_a_removed_alias_does_not_take_the_model_away(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     reloader.poll()
     champion.delete_alias(NAME, "champion")
@@ -120,8 +120,8 @@ def test_a_removed_alias_does_not_take_the_model_away(
     [("text", "not a whole pt2 archive"), ("size", "do not fit this model"), ("NaN", "numbers that are none")],
 )
 def test_a_candidate_that_cannot_answer_keeps_the_old_model_until_it_is_mended(
-    reloader: Reloader,
-    holder: Holder,
+    reloader: ModelReloader,
+    holder: ModelSlot,
     champion: StockedCatalog,
     files: dict[str, bytes],
     content: str,
@@ -139,7 +139,7 @@ def test_a_candidate_that_cannot_answer_keeps_the_old_model_until_it_is_mended(
 
 
 def test_a_file_that_is_not_the_registered_one_keeps_the_old_model(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     reloader.poll()
     champion.corrupt.add(2)
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_the_registered_one_keeps_the_old_model(
 
 
 def test_an_alias_of_a_version_that_is_gone_keeps_the_old_model(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     reloader.poll()
     champion.pointers[NAME, "champion"] = 9
@@ -159,13 +159,15 @@ def test_an_alias_of_a_version_that_is_gone_keeps_the_old_model(
     assert served(holder) == (1, 1)
 
 
-def test_the_new_model_serves_only_after_it_was_measured(lite: Parts, champion: StockedCatalog, holder: Holder) -> None:
+def test_the_new_model_serves_only_after_it_was_measured(
+    lite: AppContext, champion: StockedCatalog, holder: ModelSlot
+) -> None:
     seen: list[tuple[int, int | None]] = []
 
-    def measure(candidate: Loaded) -> None:
-        seen.append((candidate.version, None if holder.loaded is None else holder.loaded.version))
+    def measure(candidate: LoadedModel) -> None:
+        seen.append((candidate.version, None if holder.current is None else holder.current.version))
 
-    reloader = Reloader(lite, holder, measure)
+    reloader = ModelReloader(lite, holder, measure)
     reloader.poll()
     champion.set_alias(NAME, "champion", 2)
     reloader.poll()
@@ -174,21 +176,21 @@ def test_the_new_model_serves_only_after_it_was_measured(lite: Parts, champion: 
 
 @pytest.mark.parametrize("error", [RuntimeError("a shape that torch cannot add"), AssertionError(), MemoryError()])
 def test_whatever_a_candidate_raises_while_it_is_measured_keeps_the_old_model(
-    lite: Parts, champion: StockedCatalog, holder: Holder, error: Exception
+    lite: AppContext, champion: StockedCatalog, holder: ModelSlot, error: Exception
 ) -> None:
-    def fail(_: Loaded) -> None:
+    def fail(_: LoadedModel) -> None:
         raise error
 
-    holder.put(loaded(1))
+    holder.swap(loaded(1))
     champion.set_alias(NAME, "champion", 2)
-    reloader = Reloader(lite, holder, fail)
+    reloader = ModelReloader(lite, holder, fail)
     assert not reloader.poll()
     assert reloader.error == (str(error) or type(error).__name__)
     assert served(holder) == (1, 1)
 
 
 def test_the_registry_away_keeps_the_model_and_is_said(
-    reloader: Reloader, holder: Holder, champion: StockedCatalog
+    reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     reloader.poll()
     champion.away = AWAY
@@ -199,24 +201,24 @@ def test_the_registry_away_keeps_the_model_and_is_said(
 
 
 def test_a_server_that_starts_while_the_registry_is_away_serves_the_last_champion_it_knew(
-    lite: Parts, reloader: Reloader, champion: StockedCatalog
+    lite: AppContext, reloader: ModelReloader, champion: StockedCatalog
 ) -> None:
     reloader.poll()
     champion.set_alias(NAME, "champion", 2)
     reloader.poll()
     champion.away = AWAY
-    fresh = Holder()
-    again = Reloader(lite, fresh, lambda _: None)
+    fresh = ModelSlot()
+    again = ModelReloader(lite, fresh, lambda _: None)
     assert again.poll()
     assert served(fresh) == (2, 2)
     assert not again.poll()
     assert again.error == "the registry is away"
 
 
-def promoted(parts: Parts, version: int, *, pins: dict[str, str] | None = None) -> None:
+def promoted(parts: AppContext, version: int, *, pins: dict[str, str] | None = None) -> None:
     """Let the history say that the version is champion, its files' digests pinned or not."""
     with parts.database.write() as connection:
-        current = promotion_history.latest(connection, NAME)
+        current = promotion_history.latest_promotion(connection, NAME)
         promotion_history.append(
             connection,
             model_name=NAME,
@@ -229,11 +231,11 @@ def promoted(parts: Parts, version: int, *, pins: dict[str, str] | None = None) 
             fence=1,
         )
         if pins is not None:
-            evaluations.set_baseline(connection, NAME, version, evaluations.DIGESTS, "", pins, START)
+            evaluations.store_baseline(connection, NAME, version, evaluations.ARTIFACT_DIGESTS, "", pins, START)
 
 
 def test_the_history_decides_and_not_an_alias_that_somebody_moved(
-    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog
+    lite: AppContext, reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     promoted(lite, 1)
     champion.set_alias(NAME, "champion", 2)
@@ -248,25 +250,29 @@ def test_the_history_decides_and_not_an_alias_that_somebody_moved(
 
 
 def test_an_alias_before_any_promotion_is_not_followed_into_quarantine(
-    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog
+    lite: AppContext, reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog
 ) -> None:
     with lite.database.write() as connection:
-        quarantines.add(connection, NAME, 1, "ada", "it failed", START, lifted=False)
-    assert (reloader.poll(), holder.loaded) == (False, None)
+        quarantines.append_entry(connection, NAME, 1, "ada", "it failed", START, lifted=False)
+    assert (reloader.poll(), holder.current) == (False, None)
     assert "quarantine" in str(reloader.error)
 
 
 def test_a_champion_that_was_deleted_in_the_registry_is_missed_by_name(
-    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, caplog: pytest.LogCaptureFixture
+    lite: AppContext,
+    reloader: ModelReloader,
+    holder: ModelSlot,
+    champion: StockedCatalog,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     promoted(lite, 1)
     del champion.held[NAME, 1], champion.pointers[NAME, "champion"]
-    assert (reloader.poll(), holder.loaded) == (False, None)
+    assert (reloader.poll(), holder.current) == (False, None)
     assert "no version 1" in str(reloader.error)
     assert "no version 1" in caplog.text
 
 
-def replaced(parts: Parts, name: str, content: bytes) -> None:
+def replaced(parts: AppContext, name: str, content: bytes) -> None:
     """Another file in the place of a downloaded one."""
     (parts.model_cache / NAME / "1" / name).write_bytes(content)
 
@@ -274,8 +280,8 @@ def replaced(parts: Parts, name: str, content: bytes) -> None:
 @pytest.mark.parametrize("away", ["registry", "registry and database"])
 @pytest.mark.parametrize("name", [MODEL_FILE, ONNX_FILE])
 def test_a_replaced_file_is_never_answered_with_whoever_is_away(
-    lite: Parts,
-    reloader: Reloader,
+    lite: AppContext,
+    reloader: ModelReloader,
     champion: StockedCatalog,
     files: dict[str, bytes],
     flaky: Flaky,
@@ -286,9 +292,9 @@ def test_a_replaced_file_is_never_answered_with_whoever_is_away(
     assert reloader.poll()
     replaced(lite, name, files["2"])
     champion.away, flaky.away = AWAY, away != "registry"
-    fresh = Holder()
-    again = Reloader(lite, fresh, lambda _: None)
-    assert (again.poll(), fresh.loaded) == (False, None)
+    fresh = ModelSlot()
+    again = ModelReloader(lite, fresh, lambda _: None)
+    assert (again.poll(), fresh.current) == (False, None)
     assert "sha256" in str(again.error)
     replaced(lite, MODEL_FILE, files["1"])
     (lite.model_cache / NAME / "1" / ONNX_FILE).unlink(missing_ok=True)
@@ -297,11 +303,11 @@ def test_a_replaced_file_is_never_answered_with_whoever_is_away(
 
 
 def test_a_registry_that_vouches_for_other_files_than_were_promoted_is_not_believed(
-    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, files: dict[str, bytes]
+    lite: AppContext, reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog, files: dict[str, bytes]
 ) -> None:
     promoted(lite, 1, pins={SHA256_TAG: sha256(files["1"]).hexdigest()})
     champion.stock(1, files["2"])
-    assert (reloader.poll(), holder.loaded) == (False, None)
+    assert (reloader.poll(), holder.current) == (False, None)
     assert "was promoted with sha256" in str(reloader.error)
     champion.stock(1, files["1"])
     assert reloader.poll()
@@ -309,36 +315,38 @@ def test_a_registry_that_vouches_for_other_files_than_were_promoted_is_not_belie
 
 
 def test_a_version_promoted_before_digests_were_pinned_is_pinned_when_it_first_serves(
-    lite: Parts, reloader: Reloader, files: dict[str, bytes]
+    lite: AppContext, reloader: ModelReloader, files: dict[str, bytes]
 ) -> None:
     promoted(lite, 1)
     assert reloader.poll()
-    assert pinned(lite, 1) == {SHA256_TAG: sha256(files["1"]).hexdigest()}
+    assert pinned_digests(lite, 1) == {SHA256_TAG: sha256(files["1"]).hexdigest()}
 
 
 def test_without_the_database_the_last_champion_known_is_answered_with(
-    lite: Parts, reloader: Reloader, flaky: Flaky, champion: StockedCatalog
+    lite: AppContext, reloader: ModelReloader, flaky: Flaky, champion: StockedCatalog
 ) -> None:
     promoted(lite, 1)
     reloader.poll()
     champion.set_alias(NAME, "champion", 2)
     flaky.away = True
-    fresh = Holder()
-    again = Reloader(lite, fresh, lambda _: None)
+    fresh = ModelSlot()
+    again = ModelReloader(lite, fresh, lambda _: None)
     assert again.poll()
     assert served(fresh) == (1, 1)
 
 
-def test_a_moved_alias_is_noted_once_when_it_is_seen_twice(lite: Parts, champion: StockedCatalog) -> None:
+def test_a_moved_alias_is_noted_once_when_it_is_seen_twice(lite: AppContext, champion: StockedCatalog) -> None:
     now = [0.0]
-    watch = AliasWatch(lite, lambda: now[0])
+    watch = AliasMonitor(lite, lambda: now[0])
 
     def noted() -> list[dict[str, object]]:
-        watch.look()
-        now[0] += LOOK_SECONDS
+        watch.check()
+        now[0] += CHECK_INTERVAL_SECONDS
         with lite.database.read() as connection:
             return [
-                each["details"] for each in audit_entries.entries(connection) if each["action"] == "alias-deviation"
+                each["details"]
+                for each in audit_entries.recent_entries(connection)
+                if each["action"] == "alias-deviation"
             ]
 
     promoted(lite, 1)
@@ -354,7 +362,7 @@ def test_a_moved_alias_is_noted_once_when_it_is_seen_twice(lite: Parts, champion
 
 @pytest.mark.parametrize("broken", ["nothing", "memory", "file"])
 def test_without_registry_and_memory_there_is_no_model_and_the_reason_is_said(
-    lite: Parts, reloader: Reloader, holder: Holder, champion: StockedCatalog, broken: str
+    lite: AppContext, reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog, broken: str
 ) -> None:
     if broken != "nothing":
         reloader.poll()
@@ -364,16 +372,16 @@ def test_without_registry_and_memory_there_is_no_model_and_the_reason_is_said(
         else:
             (folder / "1" / MODEL_FILE).unlink()
     champion.away = AWAY
-    fresh = Holder()
-    again = Reloader(lite, fresh, lambda _: None)
-    assert (again.poll(), fresh.loaded, again.error) == (False, None, "the registry is away")
+    fresh = ModelSlot()
+    again = ModelReloader(lite, fresh, lambda _: None)
+    assert (again.poll(), fresh.current, again.error) == (False, None, "the registry is away")
     champion.away = None
     assert again.poll()
     assert served(fresh) == (1, 1)
 
 
 def test_a_champion_that_cannot_be_remembered_serves_all_the_same(
-    lite: Parts, reloader: Reloader, holder: Holder
+    lite: AppContext, reloader: ModelReloader, holder: ModelSlot
 ) -> None:
     (lite.model_cache / NAME / "champion.json").mkdir(parents=True)
     assert reloader.poll()
@@ -381,31 +389,31 @@ def test_a_champion_that_cannot_be_remembered_serves_all_the_same(
 
 
 def test_the_first_measurement_of_a_version_is_pinned_as_its_baseline(
-    lite: Parts, champion: StockedCatalog, flaky: Flaky
+    lite: AppContext, champion: StockedCatalog, flaky: Flaky
 ) -> None:
-    server = assemble(lite)
+    server = build_server(lite)
     flaky.away = True
     assert not server.reloader.poll()
     assert "away" in str(server.reloader.error)
     flaky.away = False
     assert server.reloader.poll()
     with lite.database.read() as connection:
-        [(host, numbers)] = evaluations.baselines_of(connection, NAME, 1)["latency"].items()
+        [(host, numbers)] = evaluations.load_baselines(connection, NAME, 1)["latency"].items()
     assert host == host_class()
     assert (numbers["calls"], numbers["threads"]) == (20, 1)
     assert 0 < numbers["p50_ms"] <= numbers["p95_ms"]
-    server.pool.close()
+    server.thread_pool.close()
 
 
 @pytest.fixture
-def impatient(lite: Parts) -> Iterator[Callable[[Holder, Callable[[], None]], Reloader]]:
+def impatient(lite: AppContext) -> Iterator[Callable[[ModelSlot, Callable[[], None]], ModelReloader]]:
     """Starts reloaders that poll every few milliseconds."""
-    quick = Parts(lite.settings.model_copy(update={"poll_seconds": 0.01}), lambda: START)
+    quick = AppContext(lite.settings.model_copy(update={"poll_seconds": 0.01}), lambda: START)
     quick.__dict__.update(database=lite.database, catalog=lite.catalog)
-    started: list[Reloader] = []
+    started: list[ModelReloader] = []
 
-    def start(holder: Holder, after_poll: Callable[[], None]) -> Reloader:
-        started.append(Reloader(quick, holder, lambda _: None, after_poll))
+    def start(holder: ModelSlot, after_poll: Callable[[], None]) -> ModelReloader:
+        started.append(ModelReloader(quick, holder, lambda _: None, after_poll))
         started[0].start()
         return started[0]
 
@@ -422,8 +430,8 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_the_thread_outlives_every_failure_and_follows_the_next_champion(
-    impatient: Callable[[Holder, Callable[[], None]], Reloader],
-    holder: Holder,
+    impatient: Callable[[ModelSlot, Callable[[], None]], ModelReloader],
+    holder: ModelSlot,
     champion: StockedCatalog,
     flaky: Flaky,
     tmp_path: Path,
@@ -435,7 +443,7 @@ def test_the_thread_outlives_every_failure_and_follows_the_next_champion(
             raise failures.pop()
 
     impatient(holder, after_poll)
-    eventually(lambda: holder.loaded is not None)
+    eventually(lambda: holder.current is not None)
     eventually(lambda: not failures)
     flaky.away = True
     time.sleep(0.05)
@@ -445,6 +453,6 @@ def test_the_thread_outlives_every_failure_and_follows_the_next_champion(
 
     def beat() -> dict[str, object]:
         with flaky.read() as connection:
-            return {item.component: item.details for item in leases.alive(connection, START)}
+            return {item.component: item.details for item in leases.recent_heartbeats(connection, START)}
 
     eventually(lambda: beat() == {"api": {"model_version": 2, "error": None}})

@@ -10,16 +10,21 @@ from typing import Any, cast
 import pytest
 from starlette.requests import ClientDisconnect
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_counts
 from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.request_counts import EVERY, MOST_MINUTES, WENT_AWAY, RequestCounts
+from mlplatform.recording.request_counts import (
+    CLIENT_CLOSED_REQUEST,
+    MAX_UNWRITTEN_MINUTES,
+    WRITE_INTERVAL,
+    RequestCounts,
+)
 from mlplatform.serve.app import create_app
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.state import Server, assemble
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
-from pipelines.engines.torch_engine import Predictor
+from pipelines.engines.torch_engine import TorchEngine
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.serve.conftest import NAME, Flaky, running, shelf_in
 from tests.mlplatform.serve.test_app import GREY, predict
@@ -40,7 +45,9 @@ def counting(database: Database, clock: FakeClock, version: int = 1) -> RequestC
 
 def stored(database: Database, version: int = 1) -> dict[int, int]:
     with database.read() as connection:
-        return prediction_counts.requests(connection, NAME, version, START - EVERY, START + 1000 * EVERY)
+        return prediction_counts.request_status_counts(
+            connection, NAME, version, START - WRITE_INTERVAL, START + 1000 * WRITE_INTERVAL
+        )
 
 
 def test_counts_are_written_once_whatever_is_written_again(database: Database, clock: FakeClock) -> None:
@@ -62,7 +69,7 @@ def test_counts_are_not_written_all_the_time(database: Database, clock: FakeCloc
     assert counts.write() == 1
     counts.count(200)
     assert counts.write() == 0
-    clock.tick(seconds=EVERY.total_seconds())
+    clock.tick(seconds=WRITE_INTERVAL.total_seconds())
     assert counts.write() == 1
 
 
@@ -102,26 +109,28 @@ def test_memory_is_bounded_and_what_is_given_up_is_said(
     flaky: Flaky, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts, flaky.away = counting(flaky, clock), True
-    for _ in range(MOST_MINUTES + 2):
+    for _ in range(MAX_UNWRITTEN_MINUTES + 2):
         counts.count(200)
         clock.tick(minutes=1)
     flaky.away = False
     with caplog.at_level(logging.ERROR):
-        assert counts.write() == MOST_MINUTES
+        assert counts.write() == MAX_UNWRITTEN_MINUTES
     assert caplog.text.count("were counted and never written") == 2
 
 
 def test_a_client_that_went_away_is_counted_as_nothing(database: Database, clock: FakeClock) -> None:
     counts = counting(database, clock)
-    counts.count(WENT_AWAY)
+    counts.count(CLIENT_CLOSED_REQUEST)
     assert counts.write() == 0
 
 
 def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    counts = counting(database, clock, version=prediction_counts.NO_MODEL)
-    recorder = Recorder(ThreadWriter(database), shelf=shelf_in(tmp_path), batch=5, flush_seconds=0, requests=counts)
+    counts = counting(database, clock, version=prediction_counts.NO_MODEL_VERSION)
+    recorder = Recorder(
+        ThreadWriter(database), spool_directory=shelf_in(tmp_path), batch=5, flush_seconds=0, request_counts=counts
+    )
     recorder.start()
     counts.count(503)
     until = time.monotonic() + 20
@@ -133,7 +142,7 @@ def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
     assert stored(database) == {503: 2}
 
 
-def test_a_server_counts_what_it_answered_refused_and_failed(server: Server, flaky: Flaky) -> None:
+def test_a_server_counts_what_it_answered_refused_and_failed(server: ApiServer, flaky: Flaky) -> None:
     with running(server) as client:
         predict(client, 3)
         assert client.post("/v1/predict", content=b"{}", headers={"content-type": "text/plain"}).status_code == 422
@@ -141,25 +150,25 @@ def test_a_server_counts_what_it_answered_refused_and_failed(server: Server, fla
         assert client.post("/v1/predict", content=too_much, headers={"content-type": "image/png"}).status_code == 413
         assert client.get("/v1/predict").status_code == 405
         assert client.get("/v1/models").status_code == 200
-        server.holder.put(Loaded(NAME, 1, cast(Predictor, Broken()), START))
+        server.model_slot.swap(LoadedModel(NAME, 1, cast(TorchEngine, Broken()), START))
         answer = client.post("/v1/predict", json={"images": [GREY.tolist()]})
         assert answer.status_code == 500
     with flaky.read() as connection:
         now = server.parts.clock()
-        found = prediction_counts.requests(connection, NAME, 1, now - 60 * EVERY, now)
+        found = prediction_counts.request_status_counts(connection, NAME, 1, now - 60 * WRITE_INTERVAL, now)
     assert found == {200: 1, 413: 1, 422: 1, 500: 1}
 
 
-def test_requests_without_a_model_are_counted_for_whatever_version_should_serve(lite: Parts, flaky: Flaky) -> None:
-    server = assemble(lite)
+def test_requests_without_a_model_are_counted_for_whatever_version_should_serve(lite: AppContext, flaky: Flaky) -> None:
+    server = build_server(lite)
     with running(server) as client:
         assert client.post("/v1/predict", json={"images": [GREY.tolist()]}).status_code == 503
     with flaky.read() as connection:
         now = server.parts.clock()
-        assert prediction_counts.requests(connection, NAME, 7, now - 60 * EVERY, now) == {503: 1}
+        assert prediction_counts.request_status_counts(connection, NAME, 7, now - 60 * WRITE_INTERVAL, now) == {503: 1}
 
 
-def test_a_client_that_hangs_up_is_no_failure_of_the_server(server: Server, flaky: Flaky) -> None:
+def test_a_client_that_hangs_up_is_no_failure_of_the_server(server: ApiServer, flaky: Flaky) -> None:
     app = create_app(server)
     scope = {
         "type": "http", "method": "POST", "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"",
@@ -177,4 +186,4 @@ def test_a_client_that_hangs_up_is_no_failure_of_the_server(server: Server, flak
             await app(scope, receive, send)
 
     asyncio.run(hang_up())
-    assert server.requests.write(now=True) == 0
+    assert server.request_counts.write(now=True) == 0

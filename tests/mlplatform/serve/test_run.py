@@ -16,8 +16,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mlplatform.host.processes import Child, Fleet, answers, free_port
-from mlplatform.serve.run_server import announcement
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port, http_ok
+from mlplatform.serve.run_server import startup_message
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
@@ -29,7 +29,7 @@ BODY = {"images": [picture(1).tolist()]}
 
 
 def said(host: str, auth: str = "auto", port: int = 8000) -> tuple[dict[str, str], str]:
-    return announcement(Settings(_env_file=None, host=host, port=port, auth=auth))
+    return startup_message(Settings(_env_file=None, host=host, port=port, auth=auth))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -60,7 +60,7 @@ def test_a_server_beyond_loopback_asks_for_keys_unless_told_otherwise_and_then_w
 class Api:
     """A running server process."""
 
-    def __init__(self, child: Child, address: str, home: Path) -> None:
+    def __init__(self, child: ManagedProcess, address: str, home: Path) -> None:
         self.child, self.address, self.home = child, address, home
 
     def rows(self) -> list[str]:
@@ -78,9 +78,9 @@ def api(tmp_path: Path, sqlite_template: Path) -> Iterator[Api]:
     shutil.copy(sqlite_template, home / "platform.db")
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, str(live.__file__), str(home), str(port)]
-    with Fleet(tmp_path / "logs") as fleet:
+    with ProcessGroup(tmp_path / "logs") as fleet:
         child = fleet.start("api", command, {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])})
-        fleet.wait_healthy(child, answers(f"{address}/readyz"), 60)
+        fleet.wait_healthy(child, http_ok(f"{address}/readyz"), 60)
         yield Api(child, address, home)
 
 

@@ -20,11 +20,11 @@ import uvicorn
 from sqlalchemy import func, select
 
 from mlplatform.errors import SettingsError
-from mlplatform.host.processes import Child, Fleet, answers, free_port
-from mlplatform.recording.spool.directory import look
-from mlplatform.serve.http1.connection_limits import Connections
-from mlplatform.serve.http1.graceful_shutdown import EXIT_CODE, StoppingServer
-from mlplatform.serve.http1.shutdown_state import UNHURRIED_SECONDS, Ending
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port, http_ok
+from mlplatform.recording.spool.directory import inspect_spools
+from mlplatform.serve.http1.connection_limits import ConnectionTable
+from mlplatform.serve.http1.graceful_shutdown import EXIT_CODE, GracefulServer
+from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.settings import load_settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions
@@ -39,19 +39,19 @@ PATIENT_SECONDS = 60
 class Live:
     """A server process, its home folder and its store."""
 
-    def __init__(self, fleet: Fleet, home: Path, sqlite_template: Path) -> None:
+    def __init__(self, fleet: ProcessGroup, home: Path, sqlite_template: Path) -> None:
         self.fleet, self.home, self.port = fleet, home, free_port()
         home.mkdir()
         shutil.copy(sqlite_template, home / "platform.db")
         self.address = f"http://127.0.0.1:{self.port}"
         self.database = Database(f"sqlite:///{home / 'platform.db'}")
 
-    def start(self, recorder: str = "thread", **settings: str) -> Child:
+    def start(self, recorder: str = "thread", **settings: str) -> ManagedProcess:
         command = [sys.executable, str(live.__file__), str(self.home), str(self.port), recorder]
         paths = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
         env = {f"PLATFORM_{name.upper()}": value for name, value in settings.items()}
         child = self.fleet.start("api", command, {"PYTHONPATH": paths, **env})
-        self.fleet.wait_healthy(child, answers(f"{self.address}/readyz"), PATIENT_SECONDS)
+        self.fleet.wait_healthy(child, http_ok(f"{self.address}/readyz"), PATIENT_SECONDS)
         return child
 
     def predict(self) -> str:
@@ -70,12 +70,12 @@ class Live:
 
     def kept(self) -> int:
         """Rows in the table and in the spools."""
-        return self.recorded() + sum(seen.rows for seen in look(self.home / "spool"))
+        return self.recorded() + sum(seen.rows for seen in inspect_spools(self.home / "spool"))
 
 
 @pytest.fixture
 def running(tmp_path: Path, sqlite_template: Path) -> Iterator[Live]:
-    with Fleet(tmp_path / "logs") as fleet:
+    with ProcessGroup(tmp_path / "logs") as fleet:
         made = Live(fleet, tmp_path / "home", sqlite_template)
         yield made
         made.database.close()
@@ -188,21 +188,27 @@ def test_an_end_that_takes_too_long_is_made_by_force(caplog: pytest.LogCaptureFi
         gone.set()
 
     config = uvicorn.Config(lambda: None, log_config=None)
-    ending = Ending(total=0.05)
-    server = StoppingServer(config, Connections(), ending=ending, drain=0.0, leave=leave)
+    ending = ShutdownState(total_seconds=0.05)
+    server = GracefulServer(config, ConnectionTable(), shutdown_state=ending, drain_seconds=0.0, exit_process=leave)
     with caplog.at_level(logging.CRITICAL):
         server.handle_exit(signal.SIGTERM, None)
         assert gone.wait(PATIENT_SECONDS)
-    assert (left, ending.begun, server.should_exit) == ([143], True, True)
+    assert (left, ending.has_started, server.should_exit) == ([143], True, True)
     assert "PLATFORM_STOP_SECONDS" in caplog.text
 
 
 def test_an_end_in_time_is_left_alone() -> None:
     left: list[int] = []
     config = uvicorn.Config(lambda: None, log_config=None)
-    server = StoppingServer(config, Connections(), ending=Ending(total=0.2), drain=0.0, leave=left.append)
+    server = GracefulServer(
+        config,
+        ConnectionTable(),
+        shutdown_state=ShutdownState(total_seconds=0.2),
+        drain_seconds=0.0,
+        exit_process=left.append,
+    )
     server.handle_exit(signal.SIGTERM, None)
-    server.ended()
+    server.mark_closed()
     [watching] = [each for each in threading.enumerate() if each.name == "stopping"]
     watching.join(PATIENT_SECONDS)
     assert left == []
@@ -210,14 +216,14 @@ def test_an_end_in_time_is_left_alone() -> None:
 
 def test_the_parts_get_what_time_is_left() -> None:
     now = [100.0]
-    ending = Ending(total=9.0, clock=lambda: now[0])
-    assert (ending.left(), ending.begun) == (UNHURRIED_SECONDS, False)
-    ending.begin()
+    ending = ShutdownState(total_seconds=9.0, clock=lambda: now[0])
+    assert (ending.seconds_left(), ending.has_started) == (DEFAULT_CLOSE_SECONDS, False)
+    ending.start()
     now[0] = 103.0
-    ending.begin()
-    assert ending.left() == 5.0
+    ending.start()
+    assert ending.seconds_left() == 5.0
     now[0] = 120.0
-    assert ending.left() == 0.0
+    assert ending.seconds_left() == 0.0
 
 
 def test_a_server_must_have_time_to_stop() -> None:

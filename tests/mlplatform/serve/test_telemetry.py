@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mlplatform.context import Parts
-from mlplatform.serve.observability.opentelemetry_export import ENDPOINT, begin_telemetry
-from mlplatform.serve.state import assemble
+from mlplatform.context import AppContext
+from mlplatform.serve.observability.opentelemetry_export import ENDPOINT_VARIABLE, start_telemetry
+from mlplatform.serve.state import build_server
 from tests.mlplatform.conftest import picture
 from tests.mlplatform.serve.conftest import loaded, running
 
@@ -57,7 +57,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=web.serve_forever)
     thread.start()
-    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{web.server_address[1]}")
+    monkeypatch.setenv(ENDPOINT_VARIABLE, f"http://127.0.0.1:{web.server_address[1]}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "digits-api")
     yield made
@@ -66,9 +66,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     thread.join()
 
 
-def test_a_request_is_a_span_of_its_trace_with_its_stages_inside(lite: Parts, collector: Collector) -> None:
-    server = assemble(lite)
-    server.holder.put(loaded(1))
+def test_a_request_is_a_span_of_its_trace_with_its_stages_inside(lite: AppContext, collector: Collector) -> None:
+    server = build_server(lite)
+    server.model_slot.swap(loaded(1))
     with running(server) as client:
         headers = {"traceparent": f"00-{ID}-{SPAN}-01", "x-request-id": "r-7"}
         made = client.post("/v1/predict", json=BODY, headers=headers).json()["predictions"]
@@ -100,19 +100,19 @@ def test_a_request_is_a_span_of_its_trace_with_its_stages_inside(lite: Parts, co
     }
 
 
-def test_a_trace_that_is_not_sampled_sends_no_span(lite: Parts, collector: Collector) -> None:
-    server = assemble(lite)
-    server.holder.put(loaded(1))
+def test_a_trace_that_is_not_sampled_sends_no_span(lite: AppContext, collector: Collector) -> None:
+    server = build_server(lite)
+    server.model_slot.swap(loaded(1))
     with running(server) as client:
         assert client.post("/v1/predict", json=BODY, headers={"traceparent": f"00-{ID}-{SPAN}-00"}).status_code == 200
     assert collector.spans == []
     assert "mlplatform.predictions" in collector.metrics
 
 
-def test_without_the_variable_there_is_no_telemetry(lite: Parts) -> None:
-    assert begin_telemetry({}, "i") is None
-    assert begin_telemetry({ENDPOINT: ""}, "i") is None
-    server = assemble(lite, {})
+def test_without_the_variable_there_is_no_telemetry(lite: AppContext) -> None:
+    assert start_telemetry({}, "i") is None
+    assert start_telemetry({ENDPOINT_VARIABLE: ""}, "i") is None
+    server = build_server(lite, {})
     assert (server.telemetry, server.observers) == (None, (server.metrics,))
 
 

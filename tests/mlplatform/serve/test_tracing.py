@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.observability.trace_context import Trace, kept_tags, read_trace
-from mlplatform.serve.state import Server
+from mlplatform.serve.observability.trace_context import TraceContext, add_trace_tag, parse_traceparent
+from mlplatform.serve.state import ApiServer
 from tests.mlplatform.conftest import picture
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -14,9 +14,9 @@ ROWS = picture(1).tolist()
 
 
 def test_a_header_is_read_with_its_sampling() -> None:
-    assert read_trace(HEADER) == Trace(ID, SPAN, sampled=True)
-    assert read_trace(f" 00-{ID}-{SPAN}-00 ") == Trace(ID, SPAN, sampled=False)
-    assert read_trace(f"cc-{ID}-{SPAN}-03-more") == Trace(ID, SPAN, sampled=True)
+    assert parse_traceparent(HEADER) == TraceContext(ID, SPAN, sampled=True)
+    assert parse_traceparent(f" 00-{ID}-{SPAN}-00 ") == TraceContext(ID, SPAN, sampled=False)
+    assert parse_traceparent(f"cc-{ID}-{SPAN}-03-more") == TraceContext(ID, SPAN, sampled=True)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_a_header_is_read_with_its_sampling() -> None:
     ],
 )
 def test_a_header_that_is_malformed_is_none(header: str) -> None:
-    assert read_trace(header) is None
+    assert parse_traceparent(header) is None
 
 
 def test_the_trace_id_is_a_tag_where_the_request_id_is_another_and_there_is_room() -> None:
-    trace = read_trace(HEADER)
-    assert kept_tags({"a": "b"}, trace, "r", 2) == {"a": "b", "trace_id": ID}
-    assert kept_tags({"a": "b"}, trace, "r", 1) == {"a": "b"}
-    assert kept_tags({}, trace, ID, 2) == {}
-    assert kept_tags({}, None, "r", 2) == {}
-    assert kept_tags({"trace_id": "mine"}, trace, "r", 2) == {"trace_id": "mine"}
+    trace = parse_traceparent(HEADER)
+    assert add_trace_tag({"a": "b"}, trace, "r", 2) == {"a": "b", "trace_id": ID}
+    assert add_trace_tag({"a": "b"}, trace, "r", 1) == {"a": "b"}
+    assert add_trace_tag({}, trace, ID, 2) == {}
+    assert add_trace_tag({}, None, "r", 2) == {}
+    assert add_trace_tag({"trace_id": "mine"}, trace, "r", 2) == {"trace_id": "mine"}
 
 
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": picture(1).ravel().tolist()}
@@ -56,7 +56,7 @@ DOORS = {
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_a_trace_is_echoed_and_kept_by_every_protocol(client: httpx.Client, server: Server, path: str) -> None:
+def test_a_trace_is_echoed_and_kept_by_every_protocol(client: httpx.Client, server: ApiServer, path: str) -> None:
     for extra, kept in (({}, (ID, {})), ({"x-request-id": "r-7"}, ("r-7", {"trace_id": ID}))):
         answer = client.post(path, json=DOORS[path], headers={"traceparent": HEADER} | extra)
         assert (answer.status_code, answer.headers["traceparent"]) == (200, HEADER)

@@ -11,26 +11,26 @@ import pytest
 import torch
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.predictions import compute_configs
-from mlplatform.serve.inference.image_codec import Decoder
-from mlplatform.serve.inference.model_slot import Holder, Loaded
-from mlplatform.serve.state import assemble
-from mlplatform.serve.tuning.compute_config import Plan
-from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, Speed, measure, under_load
+from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.state import build_server
+from mlplatform.serve.tuning.compute_config import ComputeConfig
+from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, LatencySummary, measure_latency, measure_throughput
 from mlplatform.serve.tuning.tuner import Tuner, host_class
 from mlplatform.store import leases, tasks
-from pipelines.engines.inference_engine import Choice, EngineName
-from pipelines.engines.loading import open_model
+from pipelines.engines.inference_engine import EngineConfig, EngineName
+from pipelines.engines.loading import load_engine
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import save
+from pipelines.engines.torch_engine import save_exportable
 from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.mlplatform.conftest import START
 from tests.mlplatform.serve.conftest import CLASSES, NAME, Flaky, loaded, module
 from tests.pipelines.fake_registry import FakeTracking
 
-DECODER = Decoder(28, 28, 20, 4e6)
+DECODER = ImageDecoder(28, 28, 20, 4e6)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,9 @@ def threads_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def tuner(lite: Parts) -> Tuner:
+def tuner(lite: AppContext) -> Tuner:
     lite.__dict__.update(tracking=FakeTracking())
-    return Tuner(lite, Holder(), DECODER, load_seconds=0.02)
+    return Tuner(lite, ModelSlot(), DECODER, load_seconds=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version's files for both engines."""
     folder = tmp_path_factory.mktemp("version")
     made = module(1)
-    save(made, folder / MODEL_FILE)
+    save_exportable(made, folder / MODEL_FILE)
     (folder / ONNX_FILE).write_bytes(export_onnx(made))
     return folder
 
 
-def on_disk(files: Path, engine: EngineName = "onnx") -> Loaded:
-    return Loaded(NAME, 1, open_model(files, CLASSES, Choice(engine, "cpu")), START, files)
+def on_disk(files: Path, engine: EngineName = "onnx") -> LoadedModel:
+    return LoadedModel(NAME, 1, load_engine(files, CLASSES, EngineConfig(engine, "cpu")), START, files)
 
 
-def baselines(parts: Parts, version: int) -> dict[str, dict[str, float]]:
+def baselines(parts: AppContext, version: int) -> dict[str, dict[str, float]]:
     with parts.database.read() as connection:
-        return evaluations.baselines_of(connection, NAME, version).get("latency", {})
+        return evaluations.load_baselines(connection, NAME, version).get("latency", {})
 
 
 def test_a_host_class_names_machine_and_cores() -> None:
@@ -73,16 +73,16 @@ def test_speed_is_taken_from_the_calls_after_the_warm_up() -> None:
         (number, number + (1.0 if number < WARM_UP_CALLS else 0.001 * (number - WARM_UP_CALLS + 1)))
         for number in range(WARM_UP_CALLS + 100)
     )
-    speed = measure(loaded(1), DECODER, calls=100, threads=2, clock=lambda: next(starts_and_ends))
+    speed = measure_latency(loaded(1), DECODER, calls=100, threads=2, clock=lambda: next(starts_and_ends))
     assert speed.p50_ms == pytest.approx(50.5)
     assert speed.p95_ms == pytest.approx(95.05)
-    assert speed.numbers() == {"p50_ms": 50.5, "p95_ms": 95.05, "calls": 100, "threads": 2}
+    assert speed.to_dict() == {"p50_ms": 50.5, "p95_ms": 95.05, "calls": 100, "threads": 2}
 
 
 def test_the_first_baseline_of_a_host_class_stays(tuner: Tuner) -> None:
-    tuner.pin(loaded(1))
+    tuner.store_latency_baseline(loaded(1))
     first = baselines(tuner.parts, 1)
-    tuner.pin(loaded(1))
+    tuner.store_latency_baseline(loaded(1))
     assert baselines(tuner.parts, 1) == first
     assert list(first) == [host_class()]
 
@@ -92,9 +92,9 @@ def test_an_open_tuning_task_is_carried_out_once_and_closed_with_its_result(tune
         mine = tasks.open_task(connection, "tune-serving", NAME, {}, START)
         tasks.open_task(connection, "label-audit", NAME, {}, START)
         tasks.open_task(connection, "tune-serving", "letters", {}, START)
-    assert tuner.work() == 0
-    tuner.holder.put(loaded(1))
-    assert [tuner.work(), tuner.work()] == [1, 0]
+    assert tuner.run_open_tasks() == 0
+    tuner.model_slot.swap(loaded(1))
+    assert [tuner.run_open_tasks(), tuner.run_open_tasks()] == [1, 0]
     with tuner.parts.database.read() as connection:
         assert [task.kind for task in tasks.open_tasks(connection, NAME)] == ["label-audit"]
         assert tasks.open_tasks(connection, "letters")
@@ -104,31 +104,31 @@ def test_an_open_tuning_task_is_carried_out_once_and_closed_with_its_result(tune
 def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -> None:
     with tuner.parts.database.write() as connection:
         tasks.open_task(connection, "tune-serving", NAME, {}, START)
-    tuner.holder.put(loaded(1))
+    tuner.model_slot.swap(loaded(1))
     flaky.away = True
     with pytest.raises(ConnectionError):
-        tuner.work()
+        tuner.run_open_tasks()
     flaky.away = False
-    assert tuner.work() == 1
+    assert tuner.run_open_tasks() == 1
 
 
-def timed(loaded: Loaded, decoder: Decoder, calls: int, threads: int) -> Speed:
+def timed(loaded: LoadedModel, decoder: ImageDecoder, calls: int, threads: int) -> LatencySummary:
     """The engines called and measured as ever, by a stopwatch on which ONNX Runtime takes 1 ms and PyTorch 3 ms."""
     seconds = 0.001 if loaded.predictor.name == "onnx" else 0.003
     readings = itertools.count()
-    return measure(loaded, decoder, calls, threads, clock=lambda: next(readings) * seconds)
+    return measure_latency(loaded, decoder, calls, threads, clock=lambda: next(readings) * seconds)
 
 
 def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tuner: Tuner, files: Path) -> None:
-    loads: list[Plan] = []
+    loads: list[ComputeConfig] = []
 
-    def steady(loaded: Loaded, plan: Plan, seconds: float) -> float:
+    def steady(loaded: LoadedModel, plan: ComputeConfig, seconds: float) -> float:
         """The load is put on as ever; by the count, two lanes answer twice as many."""
-        assert under_load(loaded, plan, seconds) > 0
+        assert measure_throughput(loaded, plan, seconds) > 0
         loads.append(plan)
         return 100.0 * min(plan.lanes, 2)
 
-    tuner.measure, tuner.under_load = timed, steady
+    tuner.measure_latency, tuner.measure_throughput = timed, steady
     result = tuner.tune(on_disk(files, "torch"))
     assert result["before"]["engine"] == "torch"
     assert (result["after"]["engine"], result["after"]["lanes"]) == ("onnx", min(2, os.cpu_count() or 1))
@@ -151,9 +151,9 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
 
 
 def test_what_the_settings_name_is_not_searched(tuner: Tuner, files: Path) -> None:
-    parts = Parts(tuner.parts.settings.model_copy(update={"engine": "onnx"}))
+    parts = AppContext(tuner.parts.settings.model_copy(update={"engine": "onnx"}))
     parts.__dict__.update(database=tuner.parts.database, tracking=tuner.parts.tracking)
-    tried = Tuner(parts, Holder(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
+    tried = Tuner(parts, ModelSlot(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
     assert {each["engine"] for each in tried} == {"onnx"}
 
 
@@ -168,54 +168,54 @@ def test_a_registry_that_is_away_costs_the_run_and_not_the_result(tuner: Tuner, 
         assert compute_configs.find(connection, NAME, host_class()) is not None
 
 
-def stored(parts: Parts, plan: Plan) -> None:
+def stored(parts: AppContext, plan: ComputeConfig) -> None:
     with parts.database.write() as connection:
-        compute_configs.keep(
-            connection, compute_configs.Tuning(NAME, host_class(), START, plan.numbers(), {}, "another server")
+        compute_configs.save(
+            connection, compute_configs.TunedConfig(NAME, host_class(), START, plan.to_dict(), {}, "another server")
         )
 
 
-def test_every_server_of_the_class_follows_and_a_restart_changes_nothing(lite: Parts, files: Path) -> None:
-    server = assemble(lite)
-    server.holder.put(on_disk(files))
-    stored(lite, Plan("torch", "cpu", 1, 2, 8, 0.5))
-    assert server.tuner.follow()
-    assert server.holder.take().predictor.name == "torch"
-    assert (server.batcher.lanes, server.batcher.max_batch, server.batcher.max_wait_ms) == (2, 8, 0.5)
-    assert not server.tuner.follow()
-    again = assemble(lite)
-    assert again.tuner.choice() == Choice("torch", "cpu", 1)
-    assert again.batcher.lanes == 2
+def test_every_server_of_the_class_follows_and_a_restart_changes_nothing(lite: AppContext, files: Path) -> None:
+    server = build_server(lite)
+    server.model_slot.swap(on_disk(files))
+    stored(lite, ComputeConfig("torch", "cpu", 1, 2, 8, 0.5))
+    assert server.tuner.apply_stored()
+    assert server.model_slot.get().predictor.name == "torch"
+    assert (server.batcher.workers, server.batcher.max_batch, server.batcher.max_wait_ms) == (2, 8, 0.5)
+    assert not server.tuner.apply_stored()
+    again = build_server(lite)
+    assert again.tuner.backend_config() == EngineConfig("torch", "cpu", 1)
+    assert again.batcher.workers == 2
     with lite.database.write() as connection:
-        assert compute_configs.forget(connection, NAME, host_class())
-    assert server.tuner.follow()
-    assert (server.holder.take().predictor.name, server.batcher.lanes) == ("onnx", 1)
+        assert compute_configs.delete_config(connection, NAME, host_class())
+    assert server.tuner.apply_stored()
+    assert (server.model_slot.get().predictor.name, server.batcher.workers) == ("onnx", 1)
     for each in (server, again):
         each.batcher.close()
 
 
-def test_a_store_that_is_away_leaves_the_plan_as_it_is(lite: Parts, flaky: Flaky) -> None:
-    server = assemble(lite)
-    stored(lite, Plan("onnx", "cpu", 1, 3, 8, 0.0))
-    assert server.tuner.follow()
+def test_a_store_that_is_away_leaves_the_plan_as_it_is(lite: AppContext, flaky: Flaky) -> None:
+    server = build_server(lite)
+    stored(lite, ComputeConfig("onnx", "cpu", 1, 3, 8, 0.0))
+    assert server.tuner.apply_stored()
     flaky.away = True
-    assert not server.tuner.follow()
-    assert server.batcher.lanes == 3
+    assert not server.tuner.apply_stored()
+    assert server.batcher.workers == 3
     server.batcher.close()
 
 
 def test_one_server_of_a_model_tunes_at_a_time(tuner: Tuner) -> None:
-    tuner.holder.put(loaded(1))
+    tuner.model_slot.swap(loaded(1))
     with tuner.parts.database.write() as connection:
         tasks.open_task(connection, "tune-serving", NAME, {}, START)
         name = f"tune-serving/{NAME}"
         lease = leases.acquire(connection, name, "another server", timedelta(minutes=1), tuner.parts.clock())
     assert lease is not None
-    assert tuner.work() == 0
+    assert tuner.run_open_tasks() == 0
     with tuner.parts.database.write() as connection:
         leases.release(connection, lease)
-    assert tuner.work() == 1
+    assert tuner.run_open_tasks() == 1
 
 
 def test_under_load_every_caller_is_answered() -> None:
-    assert under_load(loaded(1), Plan("torch", "cpu", 1, 1, 8, 0.0), 0.05, callers=4) > 0
+    assert measure_throughput(loaded(1), ComputeConfig("torch", "cpu", 1, 1, 8, 0.0), 0.05, callers=4) > 0

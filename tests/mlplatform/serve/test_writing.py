@@ -19,23 +19,23 @@ from sqlalchemy import select
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.host.processes import free_port
 from mlplatform.predictions import prediction_counts, prediction_records
-from mlplatform.recording.db_writer import MOST_DEATHS, ProcessWriter, ThreadWriter, Writer
+from mlplatform.recording.db_writer import MAX_CRASHES, ProcessWriter, ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import Answer, to_bytes
-from mlplatform.recording.spool.framing import framed
-from mlplatform.recording.spool.quarantined_rows import REFUSED
+from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import predictions as table
 from tests.mlplatform.conftest import picture, prediction
 from tests.mlplatform.serve.conftest import shelf_in
 
 
-def answer(seed: int) -> Answer:
-    return Answer(prediction(seed=seed).prediction, picture(seed), "a-host")
+def answer(seed: int) -> SpooledPrediction:
+    return SpooledPrediction(prediction(seed=seed).prediction, picture(seed), "a-host")
 
 
 def rows(*seeds: int) -> bytes:
-    return framed([to_bytes(answer(seed)) for seed in seeds])
+    return encode_frames([encode_prediction(answer(seed)) for seed in seeds])
 
 
 def url_of(database: Database) -> str:
@@ -76,18 +76,21 @@ def pid_of(writer: ProcessWriter) -> int:
 
 def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, database: Database) -> None:
     given = [answer(seed) for seed in (1, 2, 3)]
-    data, first = framed([to_bytes(one) for one in given]), given[0].prediction
+    data, first = encode_frames([encode_prediction(one) for one in given]), given[0].prediction
     assert writer.write(data, "host:1:abc") == ()
     assert writer.write(data, "host:1:abc") == ()
     assert len(ids(database)) == 3
     with database.read() as connection:
         kept = prediction_records.find(connection, first.id)
-        assert len(prediction_records.image(connection, kept.image_hash)) > 50
-        assert prediction_counts.answers(connection, first.model_name, first.model_version, first.at, first.at) == 3
+        assert len(prediction_records.load_image(connection, kept.image_hash)) > 50
+        assert (
+            prediction_counts.prediction_total(connection, first.model_name, first.model_version, first.at, first.at)
+            == 3
+        )
 
 
 def test_a_row_that_no_database_takes_is_told_and_the_others_are_written(writer: Writer, database: Database) -> None:
-    assert writer.write(rows(1) + framed([b"no row"]) + rows(2), "host:1:abc") == (1,)
+    assert writer.write(rows(1) + encode_frames([b"no row"]) + rows(2), "host:1:abc") == (1,)
     assert len(ids(database)) == 2
 
 
@@ -125,24 +128,26 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
     shelf = shelf_in(tmp_path)
-    recorder = Recorder(writer, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    recorder = Recorder(writer, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
     answers = [answer(seed) for seed in range(5)]
-    deadly = Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
-    recorder.put([*answers[:2], deadly, *answers[2:]])
+    deadly = SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
+    recorder.append([*answers[:2], deadly, *answers[2:]])
     recorder.start()
     assert recorder.flush(60)
     counts = recorder.close()
     assert (counts.recorded, counts.failed, counts.queued) == (5, 1, 0)
     assert ids(database) == sorted(one.prediction.id for one in answers)
-    assert b"deadly" in (shelf.root / REFUSED).read_bytes()
+    assert b"deadly" in (shelf.root / REFUSED_FILE).read_bytes()
 
 
 def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_can_be_written(
     database: Database,
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
-    deadly = framed([to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))])
-    for _ in range(MOST_DEATHS):
+    deadly = encode_frames(
+        [encode_prediction(SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+    )
+    for _ in range(MAX_CRASHES):
         with pytest.raises(StoreUnavailableError):
             writer.write(deadly, "host:1:abc")
     assert writer.write(deadly, "host:1:abc") == (0,)
@@ -162,7 +167,7 @@ writing.main()
 @pytest.mark.parametrize("count", [1, 6])
 def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database, program: str, count: int) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", program))
-    for _ in range(MOST_DEATHS + 2):
+    for _ in range(MAX_CRASHES + 2):
         with pytest.raises(StoreUnavailableError):
             writer.write(rows(*range(count)), "host:1:abc")
     healed = ProcessWriter(url_of(database))
@@ -174,9 +179,9 @@ def test_a_row_that_cannot_be_read_is_no_proof_that_others_can_be_written(databa
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", FATAL))
     damaged = bytearray(rows(1))
     damaged[-1] ^= 1
-    for _ in range(MOST_DEATHS + 2):
+    for _ in range(MAX_CRASHES + 2):
         with pytest.raises(StoreUnavailableError):
-            writer.write(bytes(damaged) + framed([b"no row"]) + rows(2, 3), "host:1:abc")
+            writer.write(bytes(damaged) + encode_frames([b"no row"]) + rows(2, 3), "host:1:abc")
     writer.close()
 
 
@@ -218,7 +223,7 @@ def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_o
     beside: ProcessWriter, database: Database, tmp_path: Path
 ) -> None:
     shelf = shelf_in(tmp_path, rows=5_000)
-    recorder = Recorder(beside, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    recorder = Recorder(beside, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
     recorder.start()
     answers = [answer(seed) for seed in range(400)]
     killing = threading.Event()
@@ -233,7 +238,7 @@ def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_o
     killer.start()
     try:
         for one in answers:
-            assert recorder.put([one]) == 0
+            assert recorder.append([one]) == 0
             time.sleep(0.01)
     finally:
         killing.set()
@@ -271,10 +276,10 @@ def test_a_process_that_cannot_be_started_is_waited_for_and_no_row_is_to_blame(
     starting = Starting()
     writer = ProcessWriter(url_of(database), start=starting)
     shelf = shelf_in(tmp_path)
-    recorder = Recorder(writer, shelf=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.001))
+    recorder = Recorder(writer, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.001))
     starting.failures = [*UNSTARTED, *UNSTARTED]
     answers = [answer(seed) for seed in range(7)]
-    recorder.put(answers)
+    recorder.append(answers)
     recorder.start()
     assert recorder.flush(60)
     assert starting.failed == 2 * len(UNSTARTED)
@@ -287,14 +292,16 @@ def test_a_process_that_died_and_cannot_be_started_again_amid_rows_one_by_one_bl
     """The first row is taken, then one ends the process; that none can be started is no proof against the others."""
     starting = Starting()
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL), starting)
-    deadly = framed([to_bytes(Answer(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))])
+    deadly = encode_frames(
+        [encode_prediction(SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+    )
     data = rows(1) + deadly + rows(2, 3)
-    for _ in range(MOST_DEATHS):
+    for _ in range(MAX_CRASHES):
         with pytest.raises(StoreUnavailableError):
             writer.write(data, "host:1:abc")
     for error in UNSTARTED[:3]:
         assert writer.write(rows(4), "host:1:abc") == ()
-        writer._deaths, starting.failures = MOST_DEATHS, [error]
+        writer._crashes, starting.failures = MAX_CRASHES, [error]
         with pytest.raises(StoreUnavailableError, match="cannot be started"):
             writer.write(data, "host:1:abc")
     assert writer.write(data, "host:1:abc") == (1,)
@@ -303,10 +310,10 @@ def test_a_process_that_died_and_cannot_be_started_again_amid_rows_one_by_one_bl
 
 def test_a_process_that_ends_before_it_has_heard_the_rows_blames_none(database: Database) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", "raise SystemExit(1)"))
-    for _ in range(2 * MOST_DEATHS):
+    for _ in range(2 * MAX_CRASHES):
         with pytest.raises(StoreUnavailableError, match=r"before it could write|cannot be started"):
             writer.write(rows(1), "host:1:abc")
-    assert writer._deaths == 0
+    assert writer._crashes == 0
     writer.close()
 
 

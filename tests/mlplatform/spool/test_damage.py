@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import to_bytes
-from mlplatform.recording.spool.directory import Shelf, look
+from mlplatform.recording.spool.codec import encode_prediction
+from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import framed
-from mlplatform.recording.spool.loss_ledger import lost_since
-from mlplatform.recording.spool.quarantined_rows import Asides, contents_of
-from mlplatform.recording.spool.segment_log import Spool
+from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.loss_ledger import rows_lost_since
+from mlplatform.recording.spool.quarantined_rows import RowQuarantine, parse_contents
+from mlplatform.recording.spool.segment_log import SegmentLog
 from tests.mlplatform.conftest import START
 from tests.mlplatform.spool.test_faults import Faulty, Table, answer, shelf_of
 from tests.mlplatform.spool.test_spool import drained, rows
@@ -33,9 +33,9 @@ class Shut(Disk):
         return super().open(path, flags)
 
 
-def filled(folder: Path, disk: Disk, segments: int = 3) -> Spool:
+def filled(folder: Path, disk: Disk, segments: int = 3) -> SegmentLog:
     """A spool of so many segments of five rows each."""
-    spool = Spool(folder, segment_bytes=500, disk=disk)
+    spool = SegmentLog(folder, segment_bytes=500, disk=disk)
     for first in range(0, 5 * segments, 5):
         spool.append(rows(first, first + 5))
     return spool
@@ -64,14 +64,14 @@ def test_a_file_that_cannot_be_read_holds_up_no_other_and_is_read_when_it_can(tm
         spool.settle(batch)
     with pytest.raises(OSError, match="Input/output"):
         spool.read(9)
-    assert spool.queued == 5
-    heir = Spool(tmp_path, segment_bytes=500)
+    assert spool.queued_rows == 5
+    heir = SegmentLog(tmp_path, segment_bytes=500)
     assert drained(heir)[:5] == [0, 1, 2, 3, 4], "the position stayed before what was not sent"
 
 
 def test_without_descriptors_rows_go_on_into_the_file_that_is_open(tmp_path: Path) -> None:
     disk = Faulty()
-    spool = Spool(tmp_path, segment_bytes=500, disk=disk)
+    spool = SegmentLog(tmp_path, segment_bytes=500, disk=disk)
     spool.append(rows(0, 5))
     disk.break_calls("open", "EMFILE", lambda _: True)
     for number in range(5, 30):
@@ -91,45 +91,45 @@ def test_without_descriptors_rows_go_on_into_the_file_that_is_open(tmp_path: Pat
 def test_a_head_that_was_damaged_sets_the_file_aside_from_there_on_and_its_rows_can_be_found(tmp_path: Path) -> None:
     shelf = shelf_of(tmp_path, "dead:1:a", Disk())
     table = Table()
-    payloads = [to_bytes(answer(number)) for number in range(4)]
+    payloads = [encode_prediction(answer(number)) for number in range(4)]
     shelf.append(payloads)
     shelf.close()
     [path] = tmp_path.glob("*/*.rows")
-    damage(path, len(framed(payloads[:1])))
+    damage(path, len(encode_frames(payloads[:1])))
     heir = shelf_of(tmp_path, "heir:2:b", Disk())
-    recorder = Recorder(table, shelf=heir, batch=5, flush_seconds=0, adopt_seconds=0.01)
+    recorder = Recorder(table, spool_directory=heir, batch=5, flush_seconds=0, adopt_seconds=0.01)
     recorder.start()
-    while look(tmp_path):
+    while inspect_spools(tmp_path):
         pass
     counts = recorder.close()
     assert (counts.recorded, counts.damaged, counts.set_aside) == (1, 1, 3)
-    [aside] = Asides(tmp_path).listed()
+    [aside] = RowQuarantine(tmp_path).list_files()
     assert (aside.rows, aside.damaged) == (2, 1), "two whole rows lie behind one that is none"
     assert recorder.counts().set_aside == 3
     later = shelf_of(tmp_path, "later:3:c", Disk())
-    later.count_asides()
-    assert later.aside[0] == 3, "a server that starts later counts what earlier ones left"
+    later.refresh_quarantine_status()
+    assert later.quarantine_status[0] == 3, "a server that starts later counts what earlier ones left"
 
 
 def test_a_checksum_that_does_not_agree_keeps_the_bytes(tmp_path: Path) -> None:
     shelf = shelf_of(tmp_path, "a:1:a", Disk())
-    recorder = Recorder(Table(), shelf=shelf, batch=5, flush_seconds=0)
+    recorder = Recorder(Table(), spool_directory=shelf, batch=5, flush_seconds=0)
     answers = [answer(number) for number in range(3)]
-    recorder.put(answers)
+    recorder.append(answers)
     [path] = tmp_path.glob("*/*.rows")
     damage(path, path.read_bytes().index(answers[1].prediction.id.encode()), b"?")
     recorder.start()
     assert recorder.flush(10)
     counts = recorder.close()
     assert (counts.recorded, counts.failed, counts.damaged, counts.set_aside) == (2, 1, 1, 1)
-    [aside] = Asides(tmp_path).listed()
+    [aside] = RowQuarantine(tmp_path).list_files()
     assert (aside.name, aside.rows, aside.damaged) == ("rows.damaged", 0, 1)
     assert (tmp_path / aside.name).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_is_gone_is_written_down_and_one_whose_folder_is_away_is_waited_for(tmp_path: Path) -> None:
     lost: list[int] = []
-    shelf = Shelf(root=tmp_path / "spool", instance="a:1:a", limit=8_000, lost=lost.append)
+    shelf = SpoolDirectory(root=tmp_path / "spool", instance="a:1:a", limit_bytes=8_000, on_lost=lost.append)
     for first in range(0, 60, 10):
         shelf.append(rows(first, first + 10))
     spool = shelf.own
@@ -139,18 +139,18 @@ def test_a_file_that_is_gone_is_written_down_and_one_whose_folder_is_away_is_wai
     home.rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError):
         spool.read(9)
-    assert spool.queued == 60
+    assert spool.queued_rows == 60
     (tmp_path / "moved").rename(home)
     min(spool.folder.glob("*.rows")).rename(tmp_path / "gone")
     left = drained(spool)
-    assert (len(left) + sum(lost), spool.queued) == (60, 0)
-    assert lost_since(home, START - timedelta(days=9999)) == sum(lost) > 0
+    assert (len(left) + sum(lost), spool.queued_rows) == (60, 0)
+    assert rows_lost_since(home, START - timedelta(days=9999)) == sum(lost) > 0
 
 
 def test_whole_rows_are_found_between_damage_and_a_text_that_looks_like_a_row_is_none(tmp_path: Path) -> None:
-    payloads = [to_bytes(answer(number)) for number in range(3)]
-    data = framed(payloads[:1]) + b"\x01\x02" + b'....{"row":' + framed(payloads[1:]) + b"\0" * 300
-    contents = contents_of(data)
+    payloads = [encode_prediction(answer(number)) for number in range(3)]
+    data = encode_frames(payloads[:1]) + b"\x01\x02" + b'....{"row":' + encode_frames(payloads[1:]) + b"\0" * 300
+    contents = parse_contents(data)
     assert contents.rows == tuple(payloads)
     assert contents.damaged == (b"\x01\x02" + b'....{"row":',)
-    assert contents_of(data + data.rstrip(b"\0")).rows == tuple(payloads), "a row that is there twice is one row"
+    assert parse_contents(data + data.rstrip(b"\0")).rows == tuple(payloads), "a row that is there twice is one row"

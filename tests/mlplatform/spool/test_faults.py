@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.recorder import Answer, Recorder
-from mlplatform.recording.spool.codec import from_bytes
-from mlplatform.recording.spool.directory import Shelf, look
+from mlplatform.recording.recorder import Recorder, SpooledPrediction
+from mlplatform.recording.spool.codec import decode_prediction
+from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import frames
-from mlplatform.recording.spool.loss_ledger import Ledger, lost_since
-from mlplatform.recording.spool.quarantined_rows import Asides
+from mlplatform.recording.spool.framing import decode_frames
+from mlplatform.recording.spool.loss_ledger import LossLog, rows_lost_since
+from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from tests.mlplatform.conftest import START, FakeClock, picture, prediction
 
 CALLS = sorted(
@@ -73,28 +73,28 @@ class Table:
 
     def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused = []
-        for place, frame in enumerate(frames(data)):
+        for place, frame in enumerate(decode_frames(data)):
             if frame.payload is None:
                 refused.append(place)
             else:
-                assert self.rows.setdefault(from_bytes(frame.payload).prediction.id, instance) == instance
+                assert self.rows.setdefault(decode_prediction(frame.payload).prediction.id, instance) == instance
         return tuple(refused)
 
     def close(self) -> None:
         pass
 
 
-def answer(number: int) -> Answer:
-    return Answer(prediction(seed=number).prediction, picture(number % 3))
+def answer(number: int) -> SpooledPrediction:
+    return SpooledPrediction(prediction(seed=number).prediction, picture(number % 3))
 
 
 def left_behind(root: Path, table: Table, ids: list[str]) -> None:
     """A server that died with some rows sent and others not."""
     shelf = shelf_of(root, "dead:1:a", Disk())
-    recorder = Recorder(table, shelf=shelf, batch=3, flush_seconds=0)
+    recorder = Recorder(table, spool_directory=shelf, batch=3, flush_seconds=0)
     for number in range(12):
         one = answer(number)
-        recorder.put([one])
+        recorder.append([one])
         ids.append(one.prediction.id)
     spool = shelf.own
     assert spool is not None
@@ -105,8 +105,8 @@ def left_behind(root: Path, table: Table, ids: list[str]) -> None:
     shelf.close()
 
 
-def shelf_of(root: Path, instance: str, disk: Disk, *, fsync: bool = False) -> Shelf:
-    return Shelf(root=root, instance=instance, limit=2**18, fsync=fsync, clock=FakeClock(), disk=disk)
+def shelf_of(root: Path, instance: str, disk: Disk, *, fsync: bool = False) -> SpoolDirectory:
+    return SpoolDirectory(root=root, instance=instance, limit_bytes=2**18, fsync=fsync, clock=FakeClock(), disk=disk)
 
 
 def put(recorder: Recorder, numbers: range, ids: list[str]) -> None:
@@ -114,7 +114,7 @@ def put(recorder: Recorder, numbers: range, ids: list[str]) -> None:
     for number in numbers:
         one = answer(number)
         try:
-            recorder.put([one])
+            recorder.append([one])
         except RecordingError:
             continue
         ids.append(one.prediction.id)
@@ -126,27 +126,27 @@ def lived_through(root: Path, call: str, error: str, fails: Callable[[int], bool
     left_behind(root, table, ids)
     shelf = shelf_of(root, "alive:2:b", disk, fsync=fsync)
     recorder = Recorder(
-        table, shelf=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001), adopt_seconds=0.01
+        table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001), adopt_seconds=0.01
     )
     disk.break_calls(call, error, fails)
     recorder.start()
     put(recorder, range(100, 130), ids)
     if fsync and shelf.own is not None:
         with suppress(RecordingError):
-            shelf.sync(shelf.written)
+            shelf.sync(shelf.appended_bytes)
     disk.heal()
     put(recorder, range(200, 230), ids)
     assert len(ids) >= 42, "a healed disk takes every row"
     until = time.monotonic() + 20
-    while (shelf.queued or len(look(root)) > 1) and time.monotonic() < until:
+    while (shelf.queued_rows or len(inspect_spools(root)) > 1) and time.monotonic() < until:
         time.sleep(0.002)
     counts = recorder.close()
     assert set(ids) == set(table.rows), "what was acknowledged is there, and nothing else"
     assert {table.rows[key] for key in ids[:12]} == {"dead:1:a"}, "rows keep the name of the server that answered"
     assert (counts.queued, counts.dropped, counts.failed, counts.damaged, counts.set_aside) == (0, 0, 0, 0, 0)
-    assert Asides(root).listed() == []
-    assert lost_since(root, START.replace(year=2000)) == 0
-    assert look(root) == []
+    assert RowQuarantine(root).list_files() == []
+    assert rows_lost_since(root, START.replace(year=2000)) == 0
+    assert inspect_spools(root) == []
     return disk
 
 
@@ -177,32 +177,34 @@ def test_a_server_that_closes_amid_faults_ends_and_the_next_one_has_its_rows(tmp
     disk, table, ids = Faulty(), Table(), list[str]()
     left_behind(tmp_path, table, ids)
     shelf = shelf_of(tmp_path, "alive:2:b", disk, fsync=True)
-    recorder = Recorder(table, shelf=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001))
+    recorder = Recorder(table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001))
     put(recorder, range(100, 130), ids)
     disk.break_calls(call, "EIO", lambda _: True)
     recorder.start()
     recorder.close(timeout=0.05)
-    heir = Recorder(table, shelf=shelf_of(tmp_path, "heir:3:c", Disk()), batch=50, flush_seconds=0, adopt_seconds=0.01)
+    heir = Recorder(
+        table, spool_directory=shelf_of(tmp_path, "heir:3:c", Disk()), batch=50, flush_seconds=0, adopt_seconds=0.01
+    )
     heir.start()
     until = time.monotonic() + 20
-    while look(tmp_path) and time.monotonic() < until:
+    while inspect_spools(tmp_path) and time.monotonic() < until:
         time.sleep(0.002)
     heir.close()
     assert set(table.rows) == set(ids)
-    assert (look(tmp_path), Asides(tmp_path).listed()) == ([], [])
+    assert (inspect_spools(tmp_path), RowQuarantine(tmp_path).list_files()) == ([], [])
 
 
 def test_a_loss_that_cannot_be_written_down_yet_is_written_down_later(tmp_path: Path) -> None:
     disk = Faulty()
-    ledger = Ledger(tmp_path, disk)
+    ledger = LossLog(tmp_path, disk)
     disk.break_calls("open", "ENOSPC", lambda _: True)
-    ledger.note(START, "a:1:a", 3, "the limit is reached")
-    assert lost_since(tmp_path, START) == 0
+    ledger.record(START, "a:1:a", 3, "the limit is reached")
+    assert rows_lost_since(tmp_path, START) == 0
     disk.heal()
     with (tmp_path / "lost.jsonl").open("w") as file:
         file.write('{"at": "torn')
-    ledger.note(START, "a:1:a", 4, "the limit is reached")
-    assert lost_since(tmp_path, START) == 7
+    ledger.record(START, "a:1:a", 4, "the limit is reached")
+    assert rows_lost_since(tmp_path, START) == 7
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -215,14 +217,16 @@ def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
             return (1, *super().write(data, instance)) if b"poison" in data else super().write(data, instance)
 
     disk, table = Faulty(), Refusing()
-    recorder = Recorder(table, shelf=shelf_of(tmp_path, "a:1:a", disk), batch=5, flush_seconds=0, sleep=lambda _: None)
+    recorder = Recorder(
+        table, spool_directory=shelf_of(tmp_path, "a:1:a", disk), batch=5, flush_seconds=0, sleep=lambda _: None
+    )
     row = prediction(seed=1).prediction
-    recorder.put([answer(0), Answer(replace(row, client_id="poison"), picture(1)), answer(2)])
+    recorder.append([answer(0), SpooledPrediction(replace(row, client_id="poison"), picture(1)), answer(2)])
     disk.break_calls(call, error, lambda number: number < 5)
     recorder.start()
     assert recorder.flush(20)
     disk.heal()
     counts = recorder.close()
     assert (counts.recorded, counts.failed, counts.queued, counts.set_aside) == (2, 1, 0, 1)
-    [aside] = Asides(tmp_path).listed()
+    [aside] = RowQuarantine(tmp_path).list_files()
     assert (aside.name, aside.rows, aside.damaged) == ("refused.rows", 1, 0)

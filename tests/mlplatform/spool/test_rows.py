@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from mlplatform.recording.spool.codec import Answer, from_bytes, to_bytes
+from mlplatform.recording.spool.codec import SpooledPrediction, decode_prediction, encode_prediction
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import picture, prediction
 
@@ -20,22 +20,26 @@ def test_an_answer_comes_back_as_it_was() -> None:
         client_id="Zoë\n\0",
         tags={"scanner": "a"},
     )
-    back = from_bytes(to_bytes(Answer(row, picture(3), "host class")))
+    back = decode_prediction(encode_prediction(SpooledPrediction(row, picture(3), "host class")))
     assert (back.prediction, back.host_class) == (row, "host class")
     assert np.array_equal(back.image, picture(3))
 
 
 def test_a_picture_that_does_not_lie_in_one_piece_comes_back() -> None:
     image = picture(5)[::2, ::3]
-    assert np.array_equal(from_bytes(to_bytes(Answer(prediction().prediction, image))).image, image)
+    assert np.array_equal(
+        decode_prediction(encode_prediction(SpooledPrediction(prediction().prediction, image))).image, image
+    )
 
 
 def test_other_bytes_are_refused() -> None:
-    for other in (b"", b"\1\0\0\0{", to_bytes(Answer(prediction().prediction, picture(0)))[:-1]):
+    for other in (b"", b"\1\0\0\0{", encode_prediction(SpooledPrediction(prediction().prediction, picture(0)))[:-1]):
         with pytest.raises((ValueError, KeyError, TypeError)):
-            from_bytes(other)
+            decode_prediction(other)
 
 
 def test_a_picture_that_was_not_hashed_is_when_its_answer_is_read() -> None:
     row = replace(prediction().prediction, image_hash="")
-    assert from_bytes(to_bytes(Answer(row, picture(3)))).prediction.image_hash == content_hash(picture(3))
+    assert decode_prediction(
+        encode_prediction(SpooledPrediction(row, picture(3)))
+    ).prediction.image_hash == content_hash(picture(3))

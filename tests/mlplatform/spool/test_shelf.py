@@ -12,32 +12,32 @@ from pathlib import Path
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.spool.directory import Shelf, look
-from mlplatform.recording.spool.loss_ledger import lost_since
+from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
+from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from tests.mlplatform.conftest import START, FakeClock
 from tests.mlplatform.spool.test_spool import AttentiveDisk, drained, files_of_at_most, rows
 
 
-def shelf(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> Shelf:
-    return Shelf(root=root, instance=instance, limit=limit, clock=FakeClock(), **changes)  # type: ignore[arg-type]
+def shelf(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> SpoolDirectory:
+    return SpoolDirectory(root=root, instance=instance, limit_bytes=limit, clock=FakeClock(), **changes)  # type: ignore[arg-type]
 
 
-def adopted(made: Shelf) -> list[int]:
-    return [number for held in made.adopted for number in drained(held.spool)]
+def adopted(made: SpoolDirectory) -> list[int]:
+    return [number for held in made.adopted_spools for number in drained(held.spool)]
 
 
 def test_a_living_servers_spool_is_left_alone_and_a_closed_ones_is_taken_over_once(tmp_path: Path) -> None:
     one, two, three = shelf(tmp_path, "a:1:x"), shelf(tmp_path, "b:2:y"), shelf(tmp_path, "c:3:z")
     one.append(rows(0, 5))
     assert two.adopt() == 0
-    assert [(seen.instance, seen.alive, seen.rows) for seen in look(tmp_path)] == [("a:1:x", True, 5)]
+    assert [(seen.instance, seen.alive, seen.rows) for seen in inspect_spools(tmp_path)] == [("a:1:x", True, 5)]
     one.close()
-    assert [(seen.instance, seen.alive, seen.rows) for seen in look(tmp_path)] == [("a:1:x", False, 5)]
+    assert [(seen.instance, seen.alive, seen.rows) for seen in inspect_spools(tmp_path)] == [("a:1:x", False, 5)]
     assert (two.adopt(), three.adopt()) == (1, 0)
-    assert [held.instance for held in two.adopted] == ["a:1:x"]
+    assert [held.instance for held in two.adopted_spools] == ["a:1:x"]
     assert adopted(two) == [0, 1, 2, 3, 4]
-    two.part_with(two.adopted[0])
-    assert look(tmp_path) == []
+    two.release(two.adopted_spools[0])
+    assert inspect_spools(tmp_path) == []
 
 
 def test_an_empty_spool_leaves_no_folder_behind(tmp_path: Path) -> None:
@@ -76,11 +76,11 @@ def test_a_full_spool_refuses_and_takes_again_when_rows_have_gone(tmp_path: Path
     made.append(rows(0, 80))
     with pytest.raises(RecordingError, match="PLATFORM_SPOOL_MB"):
         made.append(rows(80, 100))
-    assert made.queued == 80
+    assert made.queued_rows == 80
     assert made.own is not None
     assert drained(made.own) == list(range(80))
     made.append(rows(80, 100))
-    assert made.size <= 10_000
+    assert made.size_bytes <= 10_000
 
 
 def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path:
     assert lost == [60]
     assert made.own is not None
     assert drained(made.own) == list(range(60, 100))
-    assert (lost_since(tmp_path, START), lost_since(tmp_path, START + timedelta(seconds=1))) == (60, 0)
+    assert (rows_lost_since(tmp_path, START), rows_lost_since(tmp_path, START + timedelta(seconds=1))) == (60, 0)
 
 
 def test_on_a_full_disk_the_answer_is_refused_with_the_cause(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_rows_larger_than_the_limit_are_refused_under_either_policy(tmp_path: Pa
 @pytest.mark.parametrize("gone", ["file", "folder", "root"])
 def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, gone: str) -> None:
     made, lost = shelf(tmp_path / "spool", disk=AttentiveDisk()), list[int]()
-    made.lost = lost.append
+    made.on_lost = lost.append
     spool = made.append(rows(0, 3))
     in_hand = spool.read(2)
     [folder] = (tmp_path / "spool").iterdir()
@@ -142,12 +142,12 @@ def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, go
     assert in_hand is not None
     spool.settle(in_hand)
     assert drained(now) == [0, 1, 2, 3, 4]
-    assert (made.queued, lost) == (0, [])
-    assert [seen.alive for seen in look(tmp_path / "spool")] == [True] * (2 if gone == "file" else 1)
-    for held in list(made.adopted):
-        made.part_with(held)
+    assert (made.queued_rows, lost) == (0, [])
+    assert [seen.alive for seen in inspect_spools(tmp_path / "spool")] == [True] * (2 if gone == "file" else 1)
+    for held in list(made.adopted_spools):
+        made.release(held)
     made.close()
-    assert look(tmp_path / "spool") == []
+    assert inspect_spools(tmp_path / "spool") == []
 
 
 def test_rows_whose_file_was_removed_wait_while_the_disk_takes_none(tmp_path: Path) -> None:

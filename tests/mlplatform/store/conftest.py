@@ -8,15 +8,15 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from mlplatform.alerting import alert_records, evaluations
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.retraining_limits import Limits
+from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store.database import Database
 from monitors.alerts import Alert, AlertState
 from tests.mlplatform.conftest import START
 
 Result = TypeVar("Result")
-NO_LIMITS = Limits(cooldown=timedelta(0), daily_cap=1000)
+NO_LIMITS = RetrainingLimits(cooldown=timedelta(0), daily_cap=1000)
 
 
 def together(*calls: Callable[[], Result]) -> list[Result | Exception]:
@@ -52,7 +52,7 @@ def writing(database: Database, call: Callable[[Connection], Result]) -> Callabl
 def evaluation(slot: datetime = START, *, rule: str = "accuracy-drop", state: str = "breach") -> evaluations.Evaluation:
     """An evaluation ready to be added."""
     return evaluations.Evaluation(
-        id=new_id(),
+        id=uuid7(),
         rule=rule,
         slot=slot,
         at=slot + timedelta(seconds=1),
@@ -70,7 +70,7 @@ def evaluation(slot: datetime = START, *, rule: str = "accuracy-drop", state: st
 def alert(rule: str = "accuracy-drop", *, key: str = "", version: int = 1, state: AlertState = "firing") -> Alert:
     """An alert that is not saved yet."""
     return Alert(
-        id=new_id(),
+        id=uuid7(),
         rule=rule,
         key=key,
         model="digits",
@@ -88,14 +88,14 @@ def alert(rule: str = "accuracy-drop", *, key: str = "", version: int = 1, state
 def saved(database: Database, made: Alert | None = None) -> Alert:
     """An alert with the evaluation that opened it, in the store."""
     made = made or alert()
-    judged = evaluation(rule=new_id())
+    judged = evaluation(rule=uuid7())
     with database.write() as connection:
         evaluations.add(connection, judged)
         alert_records.save(connection, made, "accuracy fell", judged.id)
     return made
 
 
-def queued(database: Database, at: datetime = START, *, trigger: retraining_queue.Trigger = "manual") -> str:
+def queued(database: Database, at: datetime = START, *, trigger: retraining_queue.RetrainingTrigger = "manual") -> str:
     """A retraining in the queue; returns its id."""
     with database.write() as connection:
         return retraining_queue.request(
@@ -104,7 +104,7 @@ def queued(database: Database, at: datetime = START, *, trigger: retraining_queu
 
 
 def running(
-    database: Database, owner: str, at: datetime = START, *, trigger: retraining_queue.Trigger = "manual"
+    database: Database, owner: str, at: datetime = START, *, trigger: retraining_queue.RetrainingTrigger = "manual"
 ) -> str:
     """A retraining that runs; returns its id."""
     made = queued(database, at, trigger=trigger)

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from mlplatform.clock import new_id
-from mlplatform.store.urls import address_of
+from mlplatform.clock import uuid7
+from mlplatform.store.urls import parse_database_url
 from tests.mlplatform.conftest import POSTGRES
 
 
@@ -21,7 +21,7 @@ class Own:
 
     @property
     def connect(self) -> dict[str, str]:
-        return {**address_of(POSTGRES).connect, "dbname": self.name}
+        return {**parse_database_url(POSTGRES).parameters, "dbname": self.name}
 
     def url(self, **changed: str) -> str:
         """Its address, in part another."""
@@ -33,12 +33,12 @@ class Own:
 
     def order(self, words: str) -> None:
         """Say something to the server, beside the database's own pools."""
-        with psycopg.connect(make_conninfo(**address_of(POSTGRES).connect), autocommit=True) as server:
+        with psycopg.connect(make_conninfo(**parse_database_url(POSTGRES).parameters), autocommit=True) as server:
             server.execute(words.format(f'"{self.name}"').encode())
 
     def end_sessions(self) -> None:
         """Cut all of its sessions off, as a restart does."""
-        with psycopg.connect(make_conninfo(**address_of(POSTGRES).connect)) as server:
+        with psycopg.connect(make_conninfo(**parse_database_url(POSTGRES).parameters)) as server:
             server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self.name])
 
     def set_read_only(self, *, on: bool) -> None:
@@ -53,7 +53,7 @@ def own_database() -> Iterator[Own]:
     """A new database, dropped at the end; skips where no server answers."""
     if not POSTGRES:
         pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    made = Own(f"mlplatform_test_{new_id()[-12:]}")
+    made = Own(f"mlplatform_test_{uuid7()[-12:]}")
     try:
         made.order("CREATE DATABASE {}")
     except psycopg.OperationalError as error:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import Database
-from monitors.alerts import Alert, AlertState, Change, Silence
+from monitors.alerts import Alert, AlertChange, AlertState, Silence
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import alert, evaluation, saved, together
 
@@ -80,19 +80,23 @@ def test_an_alert_needs_the_evaluation_that_saw_it(database: Database) -> None:
 def test_a_state_is_written_alone(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:
-        alert_records.set_state(connection, replace(made, state="superseded", since=START + HOUR, notices=9))
+        alert_records.update_state(connection, replace(made, state="superseded", since=START + HOUR, notices=9))
     assert found(database, made.id) == replace(made, state="superseded", since=START + HOUR)
 
 
 def test_changes_come_oldest_first_also_within_one_transaction(database: Database) -> None:
     made = saved(database)
-    steps = [Change(None, "pending", "low"), Change("pending", "firing", "low"), Change("firing", "resolved", "ok")]
+    steps = [
+        AlertChange(None, "pending", "low"),
+        AlertChange("pending", "firing", "low"),
+        AlertChange("firing", "resolved", "ok"),
+    ]
     with database.write() as connection:
         for item in steps:
-            alert_records.change(connection, made.id, item, "watcher", START)
+            alert_records.append_transition(connection, made.id, item, "watcher", START)
     with database.read() as connection:
-        rows = alert_records.changes_of(connection, made.id)
-        assert alert_records.changes_of(connection, "nosuch") == []
+        rows = alert_records.list_transitions(connection, made.id)
+        assert alert_records.list_transitions(connection, "nosuch") == []
     assert [(row["from_state"], row["to_state"], row["reason"]) for row in rows] == [
         (item.from_state, item.to_state, item.reason) for item in steps
     ]
@@ -104,14 +108,14 @@ def test_people_see_the_open_ones_or_all_newest_first(database: Database) -> Non
     pending = saved(database, alert("b", state="pending"))
     firing = saved(database, alert("c"))
     with database.read() as connection:
-        assert [row["id"] for row in alert_records.listed(connection)] == [firing.id, pending.id]
-        assert [row["id"] for row in alert_records.listed(connection, everything=True)] == [
+        assert [row["id"] for row in alert_records.list_alerts(connection)] == [firing.id, pending.id]
+        assert [row["id"] for row in alert_records.list_alerts(connection, include_closed=True)] == [
             firing.id,
             pending.id,
             ended.id,
         ]
-        assert [row["id"] for row in alert_records.listed(connection, limit=1)] == [firing.id]
-        assert alert_records.listed(connection)[0]["sentence"] == "accuracy fell"
+        assert [row["id"] for row in alert_records.list_alerts(connection, limit=1)] == [firing.id]
+        assert alert_records.list_alerts(connection)[0]["sentence"] == "accuracy fell"
 
 
 def test_an_unknown_alert_points_to_the_list(database: Database) -> None:
@@ -121,8 +125,10 @@ def test_an_unknown_alert_points_to_the_list(database: Database) -> None:
 
 def test_a_silence_is_in_force_until_its_end_and_not_at_it(database: Database) -> None:
     with database.write() as connection:
-        alert_records.silence(connection, Silence("accuracy-*", START + HOUR, reason="deploying"), "ada", START)
-        alert_records.silence(connection, Silence("latency", START + 2 * HOUR, "host-*", "warning"), "ada", START)
+        alert_records.create_silence(connection, Silence("accuracy-*", START + HOUR, reason="deploying"), "ada", START)
+        alert_records.create_silence(
+            connection, Silence("latency", START + 2 * HOUR, "host-*", "warning"), "ada", START
+        )
     with database.read() as connection:
         assert len(alert_records.active_silences(connection, START)) == 2
         assert alert_records.active_silences(connection, START + HOUR) == [

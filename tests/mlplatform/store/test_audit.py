@@ -15,11 +15,11 @@ def test_entries_come_newest_first_up_to_the_limit(database: Database) -> None:
     with database.write() as connection:
         for minute in range(3):
             moment = START + timedelta(minutes=minute)
-            audit_entries.note(
+            audit_entries.append(
                 connection, "ada", "promote", f"digits/{minute}", moment, {"from": None, "why": "better"}
             )
     with database.read() as connection:
-        newest, second = audit_entries.entries(connection, limit=2)
+        newest, second = audit_entries.recent_entries(connection, limit=2)
     assert (newest["subject"], second["subject"]) == ("digits/2", "digits/1")
     assert newest["details"] == {"from": None, "why": "better"}
     assert newest["seq"] > second["seq"]
@@ -27,17 +27,17 @@ def test_entries_come_newest_first_up_to_the_limit(database: Database) -> None:
 
 def test_an_entry_without_details_has_none(database: Database) -> None:
     with database.write() as connection:
-        audit_entries.note(connection, "ada", "acknowledge", "alert/1", START)
+        audit_entries.append(connection, "ada", "acknowledge", "alert/1", START)
     with database.read() as connection:
-        assert audit_entries.entries(connection)[0]["details"] == {}
+        assert audit_entries.recent_entries(connection)[0]["details"] == {}
 
 
 def test_an_act_that_fails_leaves_no_entry(database: Database) -> None:
     def act(connection: Connection) -> None:
-        audit_entries.note(connection, "ada", "promote", "digits/2", START)
+        audit_entries.append(connection, "ada", "promote", "digits/2", START)
         raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
         writing(database, act)()
     with database.read() as connection:
-        assert audit_entries.entries(connection) == []
+        assert audit_entries.recent_entries(connection) == []

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.feedback import label_records, outcomes
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.label_records import Label
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import prediction_records, review_samples, sampling_plans
 from mlplatform.store.database import Database
-from monitors.windows.window_counts import Judged
+from monitors.windows.window_counts import Outcome
 from tests.mlplatform.conftest import START, prediction, recorded
 from tests.mlplatform.store.conftest import together, writing
 
@@ -18,29 +18,31 @@ LIFE = timedelta(minutes=10)
 
 
 def in_force(database: Database, chance: float, version: int = 1, minutes: int = 0) -> None:
-    from monitors.statistics.review_sampling import Plan
+    from monitors.statistics.review_sampling import SamplingPlan
 
-    plan = Plan(uniform=chance).to_json()
+    plan = SamplingPlan(uniform=chance).to_json()
     with database.write() as connection:
         sampling_plans.publish(connection, "digits", version, plan, START + minutes * MINUTE)
 
 
-def drawn(database: Database, version: int = 1) -> review_samples.Progress:
+def drawn(database: Database, version: int = 1) -> review_samples.ReviewProgress:
     with database.read() as connection:
-        return review_samples.progress(connection, "digits", version, (START - LIFE, START + timedelta(days=1)))
+        return review_samples.review_progress(connection, "digits", version, (START - LIFE, START + timedelta(days=1)))
 
 
 def claimed(database: Database, reviewer: str, limit: int = 10, minutes: int = 0) -> list[str]:
     with database.write() as connection:
-        found = review_samples.claim(connection, "digits", reviewer, limit, LIFE, START + minutes * MINUTE)
+        found = review_samples.claim_samples(connection, "digits", reviewer, limit, LIFE, START + minutes * MINUTE)
     return [each.prediction_id for each in found]
 
 
-def label(database: Database, key: str, truth: str = "3", source: Source = "audit") -> Judged:
+def label(database: Database, key: str, truth: str = "3", source: LabelSource = "audit") -> Outcome:
     with database.write() as connection:
-        label_records.add(connection, [Label(key, truth, source, "ada", START)], START)
+        label_records.insert_labels(connection, [SubmittedLabel(key, truth, source, "ada", START)], START)
     with database.read() as connection:
-        return next(row for row in outcomes.since(connection, "digits", 1, 0, 1000) if row.prediction_id == key)
+        return next(
+            row for row in outcomes.outcomes_after(connection, "digits", 1, 0, 1000) if row.prediction_id == key
+        )
 
 
 def test_without_a_plan_nothing_is_drawn_and_an_audit_label_stands_for_itself(database: Database) -> None:
@@ -54,7 +56,7 @@ def test_answers_are_drawn_at_about_the_planned_share_and_weigh_its_inverse(data
     in_force(database, 0.25)
     ids = recorded(database, *(prediction(START + MINUTE, seed=seed % 5) for seed in range(400)))
     with database.read() as connection:
-        chances = review_samples.chances(connection, ids)
+        chances = review_samples.inclusion_weights(connection, ids)
     assert 70 <= len(chances) <= 130
     assert {each.weight for each in chances.values()} == {4.0}
     row = label(database, next(iter(chances)))
@@ -65,7 +67,7 @@ def test_an_audit_label_on_an_answer_that_was_passed_over_estimates_nothing(data
     in_force(database, 0.001)
     ids = recorded(database, *(prediction(START + MINUTE, seed=seed) for seed in range(5)))
     with database.read() as connection:
-        passed_over = next(key for key in ids if key not in review_samples.chances(connection, ids))
+        passed_over = next(key for key in ids if key not in review_samples.inclusion_weights(connection, ids))
     assert label(database, passed_over).weight == 0
     assert not label(database, passed_over).is_new_for({"audit"}, 0)
     other = next(key for key in ids if key != passed_over)
@@ -83,7 +85,7 @@ def test_a_prediction_recorded_twice_is_drawn_once(database: Database) -> None:
     rows = [prediction(START + MINUTE, seed=seed) for seed in range(3)]
     for _ in range(2):
         with database.write() as connection:
-            prediction_records.record(connection, rows)
+            prediction_records.insert_predictions(connection, rows)
     assert drawn(database).drawn == 3
 
 
@@ -93,10 +95,10 @@ def test_a_version_is_drawn_by_its_own_plan_and_the_newest_is_in_force(database:
     recorded(database, prediction(START + MINUTE, version=2))
     assert drawn(database, version=2).drawn == 0
     with database.read() as connection:
-        newest = sampling_plans.newest(connection, "digits", 1)
+        newest = sampling_plans.current_plan(connection, "digits", 1)
         assert newest is not None
         assert newest.plan["uniform"] == 0.5
-        assert sampling_plans.since(connection, "digits", 1) == START
+        assert sampling_plans.first_published_at(connection, "digits", 1) == START
 
 
 def test_two_reviewers_never_hold_the_same_answer_until_a_claim_runs_out(database: Database) -> None:
@@ -113,7 +115,7 @@ def test_reviewers_at_once_share_the_answers_without_overlap(database: Database)
     in_force(database, 1.0)
     recorded(database, *(prediction(START + MINUTE, seed=seed) for seed in range(8)))
     jobs = [
-        writing(database, lambda c, name=name: review_samples.claim(c, "digits", name, 2, LIFE, START))  # type: ignore[misc]
+        writing(database, lambda c, name=name: review_samples.claim_samples(c, "digits", name, 2, LIFE, START))  # type: ignore[misc]
         for name in ("ada", "bob", "eve", "dan")
     ]
     held = [each.prediction_id for found in together(*jobs) for each in found]  # type: ignore[union-attr]
@@ -124,10 +126,10 @@ def test_an_audit_label_settles_its_answer_and_a_correction_does_not(database: D
     in_force(database, 1.0)
     first, second = recorded(database, *(prediction(START + MINUTE, seed=seed) for seed in range(2)))
     label(database, first, source="correction")
-    assert drawn(database) == review_samples.Progress(2, 0, START + MINUTE)
+    assert drawn(database) == review_samples.ReviewProgress(2, 0, START + MINUTE)
     label(database, first)
     label(database, second)
-    assert drawn(database) == review_samples.Progress(2, 2, None)
+    assert drawn(database) == review_samples.ReviewProgress(2, 2, None)
     assert claimed(database, "ada") == []
 
 
@@ -144,18 +146,25 @@ def test_a_drawn_answer_waits_until_its_label_comes_from_a_source_that_counts(da
     for key, source, minutes in ((ids[0], "audit", 30), (ids[1], "delayed", 41), (ids[2], "correction", 5)):
         with database.write() as connection:
             at = START + minutes * MINUTE
-            label_records.add(connection, [Label(key, "3", source, "ada", at)], at)  # type: ignore[arg-type]
+            label_records.insert_labels(connection, [SubmittedLabel(key, "3", source, "ada", at)], at)  # type: ignore[arg-type]
     now = START + 60 * MINUTE
     with database.read() as connection:
         window = (START, START + 4 * MINUTE)
-        found = review_samples.waits(connection, "digits", 1, window, ["audit", "delayed"], now)
-        assert [(lag.seconds / 60, lag.open) for lag in found] == [(57, True), (58, True), (40, False), (30, False)]
-        assert review_samples.waits(connection, "digits", 1, window, ["audit"], now)[2].open
-        assert len(review_samples.waits(connection, "digits", 1, (START, START + MINUTE), ["audit"], now)) == 1
-        assert review_samples.waits(connection, "digits", 2, window, ["audit"], now) == []
+        found = review_samples.label_lags(connection, "digits", 1, window, ["audit", "delayed"], now)
+        assert [(lag.seconds / 60, lag.is_waiting) for lag in found] == [
+            (57, True),
+            (58, True),
+            (40, False),
+            (30, False),
+        ]
+        assert review_samples.label_lags(connection, "digits", 1, window, ["audit"], now)[2].is_waiting
+        assert len(review_samples.label_lags(connection, "digits", 1, (START, START + MINUTE), ["audit"], now)) == 1
+        assert review_samples.label_lags(connection, "digits", 2, window, ["audit"], now) == []
 
 
 def test_an_answer_that_was_not_drawn_waits_for_nothing(database: Database) -> None:
     recorded(database, prediction())
     with database.read() as connection:
-        assert review_samples.waits(connection, "digits", 1, (START, START + MINUTE), ["audit"], START + LIFE) == []
+        assert (
+            review_samples.label_lags(connection, "digits", 1, (START, START + MINUTE), ["audit"], START + LIFE) == []
+        )

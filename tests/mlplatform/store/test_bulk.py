@@ -7,22 +7,22 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from mlplatform.predictions.prediction_records import Recorded, find, record
+from mlplatform.predictions.prediction_records import PredictionWithInput, find, insert_predictions
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import Database
-from mlplatform.store.prediction import Prediction
+from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.core import predictions
 from tests.mlplatform.conftest import prediction, recorded
 
 
-def rows(database: Database, count: int = 120) -> list[Prediction]:
+def rows(database: Database, count: int = 120) -> list[PredictionRecord]:
     """Predictions whose picture is kept."""
     recorded(database, prediction(seed=1))
     made = [replace(prediction(seed=1).prediction, client_id=f"Zoë\t\\N {n}\n") for n in range(count)]
     return [replace(row, tags={"scanner": "a\\b"} if n % 2 else None) for n, row in enumerate(made)]
 
 
-def insert(database: Database, made: list[Prediction]) -> set[str]:
+def insert(database: Database, made: list[PredictionRecord]) -> set[str]:
     with database.write() as connection:
         return insert_many_returning(connection, predictions, [asdict(row) for row in made], predictions.c.id)
 
@@ -75,10 +75,10 @@ def test_a_connection_that_breaks_says_so(postgres: Database) -> None:
     recorded(postgres, *made)
 
 
-def record_through_a_broken_connection(database: Database, made: list[Recorded]) -> None:
+def record_through_a_broken_connection(database: Database, made: list[PredictionWithInput]) -> None:
     with database.write() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
         connection.exec_driver_sql("SELECT 1")
         raw.pgconn.finish()
-        record(connection, made)
+        insert_predictions(connection, made)

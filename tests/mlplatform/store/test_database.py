@@ -11,17 +11,17 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, text
 
 from mlplatform.audit import audit_entries
-from mlplatform.audit.verification import verify
+from mlplatform.audit.verification import verify_audit_log
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store.database import Database, _alembic_config, at_the_end, insert_new
+from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new
 from mlplatform.store.tables.core import audit_log, images
-from mlplatform.store.tables.monitoring import judged
+from mlplatform.store.tables.monitoring import outcomes
 from tests.mlplatform.conftest import START
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
     with database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), judged.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), outcomes.metadata) == []
     assert database.revision()[0] == database.revision()[1]
 
 
@@ -74,22 +74,22 @@ def test_a_server_that_is_away_is_a_typed_error_without_the_password() -> None:
 
 def test_a_reader_sees_one_snapshot_however_much_is_written_meanwhile(database: Database) -> None:
     with database.read() as reader:
-        assert audit_entries.entries(reader) == []
+        assert audit_entries.recent_entries(reader) == []
         with database.write() as writer:
-            audit_entries.note(writer, "ada", "look", "clock", START)
-        assert audit_entries.entries(reader) == []
+            audit_entries.append(writer, "ada", "look", "clock", START)
+        assert audit_entries.recent_entries(reader) == []
     with database.read() as reader:
-        assert len(audit_entries.entries(reader)) == 1
+        assert len(audit_entries.recent_entries(reader)) == 1
 
 
 def test_what_a_reader_writes_is_not_kept_and_spoils_no_later_write(database: Database) -> None:
     with database.read() as reader:
-        audit_entries.note(reader, "ada", "look", "clock", START)
+        audit_entries.append(reader, "ada", "look", "clock", START)
     with database.write() as writer:
-        assert audit_entries.entries(writer) == []
-        audit_entries.note(writer, "ada", "look", "clock", START)
+        assert audit_entries.recent_entries(writer) == []
+        audit_entries.append(writer, "ada", "look", "clock", START)
     with database.read() as reader:
-        assert len(audit_entries.entries(reader)) == 1
+        assert len(audit_entries.recent_entries(reader)) == 1
 
 
 def test_rows_that_are_new_are_counted_in_small_and_in_many_batches(database: Database) -> None:
@@ -108,17 +108,17 @@ def test_what_is_put_off_is_done_once_together_before_the_commit(database: Datab
     def work(connection: Connection, items: list[int]) -> None:
         done.append(items)
         if items == [1, 2]:
-            at_the_end(connection, work, 3)
+            before_commit(connection, work, 3)
 
     with database.write() as connection:
-        at_the_end(connection, work, 1)
-        at_the_end(connection, work, 2)
+        before_commit(connection, work, 1)
+        before_commit(connection, work, 2)
         assert done == []
     assert done == [[1, 2], [3]]
     with pytest.raises(ZeroDivisionError), database.write() as connection:
-        at_the_end(connection, work, 4 // 0)
+        before_commit(connection, work, 4 // 0)
     with database.read() as connection:
-        at_the_end(connection, work, 5)
+        before_commit(connection, work, 5)
     assert done == [[1, 2], [3], [5]]
 
 
@@ -147,7 +147,7 @@ def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: P
         connection.execute(table.insert(), [entry | {"details": {"n": n, "x": [0.1, "ü"]}} for n in range(3)])
     old.upgrade()
     with old.write() as connection:
-        audit_entries.note(connection, "ada", "look", "clock", START)
-    report = verify(old)
+        audit_entries.append(connection, "ada", "look", "clock", START)
+    report = verify_audit_log(old)
     assert (report.entries, report.faults) == (4, [])
     old.close()

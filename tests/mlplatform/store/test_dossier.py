@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.alerting.notice_composer import firing, run_of
-from mlplatform.context import Parts
+from mlplatform.alerting.notice_composer import firing_alerts, training_run_of
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
-from mlplatform.operations.alert_details import Dossier, dossier
+from mlplatform.operations.alert_details import AlertDetails, load_alert_details
 from mlplatform.retraining import retraining_queue
 from mlplatform.store.tables.core import retrainings as rows
 from tests.mlplatform.loop_world import tick
@@ -15,21 +15,21 @@ from tests.mlplatform.misread_world import evaluated, kept, misread_world, tell
 
 
 @pytest.fixture
-def misread(parts: Parts) -> Parts:
+def misread(parts: AppContext) -> AppContext:
     return misread_world(parts)
 
 
-def about(parts: Parts, alert_id: str) -> Dossier:
+def about(parts: AppContext, alert_id: str) -> AlertDetails:
     with parts.database.read() as connection:
-        return dossier(connection, alert_id)
+        return load_alert_details(connection, alert_id)
 
 
-def test_an_unknown_alert_is_not_found(misread: Parts) -> None:
+def test_an_unknown_alert_is_not_found(misread: AppContext) -> None:
     with pytest.raises(NotFoundError, match="alert 'nope' is not known"):
         about(misread, "nope")
 
 
-def test_cause_and_latest_evaluation_are_told_apart(misread: Parts) -> None:
+def test_cause_and_latest_evaluation_are_told_apart(misread: AppContext) -> None:
     cause = evaluated(misread)
     [subject] = kept(misread, cause, "3")
     latest = evaluated(misread, "suspect")
@@ -40,7 +40,7 @@ def test_cause_and_latest_evaluation_are_told_apart(misread: Parts) -> None:
     assert found.sentence == subject.sentence
 
 
-def test_a_notice_of_several_alerts_is_found_for_each_and_for_no_other(misread: Parts) -> None:
+def test_a_notice_of_several_alerts_is_found_for_each_and_for_no_other(misread: AppContext) -> None:
     evaluation = evaluated(misread)
     three, five, eight = kept(misread, evaluation, "358")
     tell(misread, [three, five], "firing", evaluation)
@@ -52,7 +52,7 @@ def test_a_notice_of_several_alerts_is_found_for_each_and_for_no_other(misread: 
     assert keys == {"3": {evaluation.id}, "5": {evaluation.id}, "8": {eight.alert.id}}
 
 
-def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: Parts) -> None:
+def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: AppContext) -> None:
     [three] = kept(misread, evaluated(misread), "3")
     made: list[str] = []
     with misread.database.write() as connection:
@@ -68,23 +68,23 @@ def test_a_retraining_that_an_alert_joined_is_among_its_actions(misread: Parts) 
     assert about(misread, five.alert.id).retrainings == []
 
 
-def test_the_run_of_a_version_is_that_of_the_retraining_which_made_it(misread: Parts) -> None:
+def test_the_run_of_a_version_is_that_of_the_retraining_which_made_it(misread: AppContext) -> None:
     with misread.database.write() as connection:
         retraining_queue.request(
             connection, pipeline="digits", reason="r", trigger="manual", requested_by="t", now=misread.clock()
         )
         connection.execute(rows.update().values(run_id="run-7", candidate_version=7))
     with misread.database.read() as connection:
-        assert run_of(connection, "digits", 7) == "run-7"
-        assert run_of(connection, "digits", 1) is None
+        assert training_run_of(connection, "digits", 7) == "run-7"
+        assert training_run_of(connection, "digits", 1) is None
 
 
-def test_only_what_fires_for_the_rule_and_version_counts_as_firing(misread: Parts) -> None:
+def test_only_what_fires_for_the_rule_and_version_counts_as_firing(misread: AppContext) -> None:
     evaluation = evaluated(misread)
     kept(misread, evaluation, "8")
     kept(misread, evaluation, "5", "acknowledged")
     kept(misread, evaluation, "3", "resolved")
     tick(misread, seconds=1)
     with misread.database.read() as connection:
-        assert [alert.key for alert, _ in firing(connection, "digits", 1, "class-error")] == ["5", "8"]
-        assert firing(connection, "digits", 2, "class-error") == []
+        assert [alert.key for alert, _ in firing_alerts(connection, "digits", 1, "class-error")] == ["5", "8"]
+        assert firing_alerts(connection, "digits", 2, "class-error") == []

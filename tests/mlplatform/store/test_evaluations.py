@@ -27,10 +27,12 @@ def test_an_evaluation_comes_back_as_it_was_added(database: Database) -> None:
     add(database, row)
     with database.read() as connection:
         assert evaluations.find(connection, row.id) == row
-        assert evaluations.is_done(connection, row.model_name, row.rule, row.slot)
-        assert not evaluations.is_done(connection, row.model_name, row.rule, row.slot + MINUTE)
-        assert not evaluations.is_done(connection, row.model_name, "other", row.slot)
-        assert not evaluations.is_done(connection, "letters", row.rule, row.slot), "each model has slots of its own"
+        assert evaluations.was_evaluated(connection, row.model_name, row.rule, row.slot)
+        assert not evaluations.was_evaluated(connection, row.model_name, row.rule, row.slot + MINUTE)
+        assert not evaluations.was_evaluated(connection, row.model_name, "other", row.slot)
+        assert not evaluations.was_evaluated(connection, "letters", row.rule, row.slot), (
+            "each model has slots of its own"
+        )
 
 
 def test_a_slot_evaluated_before_is_a_conflict_and_keeps_the_first(database: Database) -> None:
@@ -78,7 +80,7 @@ def test_an_unknown_evaluation_is_named(database: Database) -> None:
 def test_the_first_measurement_of_a_baseline_stays(database: Database) -> None:
     def pin(kind: str, host: str, p95: float, version: int = 1) -> bool:
         with database.write() as connection:
-            return evaluations.set_baseline(connection, "digits", version, kind, host, {"p95_ms": p95}, START)
+            return evaluations.store_baseline(connection, "digits", version, kind, host, {"p95_ms": p95}, START)
 
     assert pin("latency", "8 cores", 2.0)
     assert not pin("latency", "8 cores", 9.0)
@@ -86,11 +88,11 @@ def test_the_first_measurement_of_a_baseline_stays(database: Database) -> None:
     assert pin("accuracy", "", 0.9)
     assert pin("latency", "8 cores", 1.0, version=2)
     with database.read() as connection:
-        assert evaluations.baselines_of(connection, "digits", 1) == {
+        assert evaluations.load_baselines(connection, "digits", 1) == {
             "latency": {"8 cores": {"p95_ms": 2.0}, "2 cores": {"p95_ms": 5.0}},
             "accuracy": {"": {"p95_ms": 0.9}},
         }
-        assert evaluations.baselines_of(connection, "digits", 3) == {}
+        assert evaluations.load_baselines(connection, "digits", 3) == {}
 
 
 def test_the_newest_state_of_each_rule_is_found_however_rarely_it_is_evaluated(database: Database) -> None:
@@ -98,7 +100,7 @@ def test_the_newest_state_of_each_rule_is_found_however_rarely_it_is_evaluated(d
     add(database, *(evaluation(START + n * MINUTE, rule="often", state="ok") for n in range(1, 150)))
     add(database, replace(evaluation(rule="other", state="breach"), model_version=2))
     with database.read() as connection:
-        found = evaluations.newest_states(connection, "digits", 1, ["rare", "often", "other", "unknown"])
+        found = evaluations.latest_states(connection, "digits", 1, ["rare", "often", "other", "unknown"])
     assert found == {"rare": "breach", "often": "ok"}
 
 
@@ -106,7 +108,7 @@ def test_the_newest_of_each_rule_is_found_behind_many_others(database: Database)
     hourly = evaluation(START - 60 * MINUTE, rule="hourly", state="breach")
     add(database, hourly, *(evaluation(START + n * MINUTE) for n in range(120)), replace(evaluation(), model_name="x"))
     with database.read() as connection:
-        found = evaluations.newest_of_each(connection, hourly.model_name)
+        found = evaluations.latest_per_rule(connection, hourly.model_name)
     assert {(each.rule, each.state) for each in found} >= {("hourly", "breach")}
     assert {each.rule: each.slot for each in found}["accuracy-drop"] == START + 119 * MINUTE
     assert len(found) == 2

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import SOURCES, Current, Source, truths
-from mlplatform.feedback.label_records import Accepted, Label
+from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST, CurrentLabel, LabelSource, resolve_truths
+from mlplatform.feedback.label_records import FeedbackReceipt, SubmittedLabel
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import feedback as table
 from tests.mlplatform.conftest import START, prediction, recorded
@@ -21,18 +21,18 @@ from tests.mlplatform.store.conftest import together, writing
 MINUTE = timedelta(minutes=1)
 
 
-def take(database: Database, *labels: Label, at: datetime = START + 60 * MINUTE) -> list[Accepted]:
+def take(database: Database, *labels: SubmittedLabel, at: datetime = START + 60 * MINUTE) -> list[FeedbackReceipt]:
     with database.write() as connection:
-        return label_records.add(connection, labels, at)
+        return label_records.insert_labels(connection, labels, at)
 
 
-def label(key: str, said: str, minute: int = 0, source: Source = "audit", reviewer: str = "ada") -> Label:
-    return Label(key, said, source, reviewer, START + minute * MINUTE)
+def label(key: str, said: str, minute: int = 0, source: LabelSource = "audit", reviewer: str = "ada") -> SubmittedLabel:
+    return SubmittedLabel(key, said, source, reviewer, START + minute * MINUTE)
 
 
 def current(database: Database, key: str) -> list[str]:
     with database.read() as connection:
-        return [row.label for row in label_records.of_prediction(connection, key)]
+        return [row.label for row in label_records.current_labels(connection, key)]
 
 
 def rows(database: Database) -> int:
@@ -133,14 +133,14 @@ def test_two_reviews_of_one_prediction_at_once_leave_one_current_label(database:
     for minute in range(5):
         said = [label(key, name, minute) for name in "12"]
         results = together(
-            *(writing(database, partial(label_records.add, labels=[x], received_at=START)) for x in said)
+            *(writing(database, partial(label_records.insert_labels, labels=[x], received_at=START)) for x in said)
         )
         assert not [result for result in results if isinstance(result, Exception)]
         assert len(current(database, key)) == 1
 
 
 def test_the_same_label_many_times_at_once_is_one_row(database: Database, key: str) -> None:
-    results = together(*[writing(database, lambda c: label_records.add(c, [label(key, "5")], START))] * 6)
+    results = together(*[writing(database, lambda c: label_records.insert_labels(c, [label(key, "5")], START))] * 6)
     outcomes = [item.outcome for result in results if not isinstance(result, Exception) for item in result]
     assert sorted(outcomes) == ["recorded"] + ["repeated"] * 5
     assert rows(database) == 1
@@ -149,35 +149,39 @@ def test_the_same_label_many_times_at_once_is_one_row(database: Database, key: s
 def test_batches_in_opposite_order_at_once_wait_for_each_other_and_all_are_taken(database: Database) -> None:
     keys = recorded(database, *(prediction(seed=seed) for seed in range(30)))
     batches = [[label(key, said, 1) for key in order] for said, order in (("1", keys), ("2", keys[::-1])) * 3]
-    results = together(*(writing(database, partial(label_records.add, labels=x, received_at=START)) for x in batches))
+    results = together(
+        *(writing(database, partial(label_records.insert_labels, labels=x, received_at=START)) for x in batches)
+    )
     assert not [result for result in results if isinstance(result, Exception)]
     with database.read() as connection:
         held = connection.scalars(select(table.c.prediction_id).where(table.c.superseded_by.is_(None))).all()
     assert sorted(held) == sorted(keys)
 
 
-def said(name: str, source: Source, minute: int, key: str = "p") -> Current:
-    return Current(f"id-{name}", key, name, source, START + minute * MINUTE)
+def said(name: str, source: LabelSource, minute: int, key: str = "p") -> CurrentLabel:
+    return CurrentLabel(f"id-{name}", key, name, source, START + minute * MINUTE)
 
 
 def test_the_audit_is_the_truth_before_the_delayed_before_the_correction() -> None:
     audit, delayed, correction = said("1", "audit", 0), said("2", "delayed", 1), said("3", "correction", 2)
     for order in permutations([audit, delayed, correction]):
-        assert truths(order) == {"p": audit}
-    assert truths([correction, delayed]) == {"p": delayed}
+        assert resolve_truths(order) == {"p": audit}
+    assert resolve_truths([correction, delayed]) == {"p": delayed}
 
 
 def test_within_a_source_the_latest_label_is_the_truth() -> None:
-    assert truths([said("1", "audit", 5), said("2", "audit", 4)])["p"].label == "1"
-    assert truths([]) == {}
+    assert resolve_truths([said("1", "audit", 5), said("2", "audit", 4)])["p"].label == "1"
+    assert resolve_truths([]) == {}
 
 
 @given(
     st.lists(
-        st.builds(said, st.sampled_from("0123456789"), st.sampled_from(SOURCES), st.integers(0, 3)),
+        st.builds(said, st.sampled_from("0123456789"), st.sampled_from(SOURCES_BY_TRUST), st.integers(0, 3)),
         max_size=6,
     ).flatmap(lambda items: st.tuples(st.just(items), st.permutations(items)))
 )
-def test_the_truth_does_not_depend_on_the_order_of_the_rows(pair: tuple[list[Current], list[Current]]) -> None:
+def test_the_truth_does_not_depend_on_the_order_of_the_rows(
+    pair: tuple[list[CurrentLabel], list[CurrentLabel]],
+) -> None:
     items, shuffled = pair
-    assert truths(items) == truths(shuffled)
+    assert resolve_truths(items) == resolve_truths(shuffled)

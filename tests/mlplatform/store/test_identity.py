@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.store.database import Database, file_of
-from mlplatform.store.file_identity import StoreReplacedError, lives, notes_of, replacements
+from mlplatform.store.database import Database, database_file
+from mlplatform.store.file_identity import StoreReplacedError, journal_path, may_be_running, read_replacements
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -72,7 +72,7 @@ def home_replaced(path: Path) -> None:
 
 
 def noticed(database: Database) -> bool:
-    return database.replaced
+    return database.is_file_replaced
 
 
 WAYS = (removed, restored, wholly_restored, without_log, without_shared_memory, home_moved, home_replaced)
@@ -92,13 +92,13 @@ def test_neither_reads_nor_writes_go_on_and_it_is_written_down_once(
             connection.execute(text("SELECT 1"))
     assert noticed(opened)
     if happen is not home_moved:
-        [found] = replacements(path, LONG_AGO)
+        [found] = read_replacements(path, LONG_AGO)
         assert (found.pid, found.back) == (os.getpid(), False)
-        assert lives(found)
-        assert not lives(replace(found, pid=4194999))
-        assert notes_of(path).stat().st_mode & 0o777 == 0o600
-        assert len(notes_of(path).read_text().splitlines()) == 1
-        assert replacements(path, datetime.now(UTC) + timedelta(seconds=5)) == []
+        assert may_be_running(found)
+        assert not may_be_running(replace(found, pid=4194999))
+        assert journal_path(path).stat().st_mode & 0o777 == 0o600
+        assert len(journal_path(path).read_text().splitlines()) == 1
+        assert read_replacements(path, datetime.now(UTC) + timedelta(seconds=5)) == []
 
 
 @pytest.mark.parametrize("happen", [removed, restored, wholly_restored, home_moved])
@@ -114,7 +114,7 @@ def test_what_happens_amid_a_transaction_makes_it_count_as_not_written(
         written()
     again = Database(f"sqlite:///{path.parent.with_name('elsewhere') / path.name if happen is home_moved else path}")
     again.upgrade()
-    assert not again.replaced
+    assert not again.is_file_replaced
 
 
 def test_no_file_is_made_in_the_place_of_one_that_was_removed(opened: Database, path: Path) -> None:
@@ -132,8 +132,8 @@ def test_a_file_that_was_put_back_is_written_to_again(opened: Database, path: Pa
         write(opened)
     path.with_name("aside").rename(path)
     write(opened, 2)
-    assert not opened.replaced
-    assert [found.back for found in replacements(path, LONG_AGO)] == [True]
+    assert not opened.is_file_replaced
+    assert [found.back for found in read_replacements(path, LONG_AGO)] == [True]
     with opened.read() as connection:
         assert connection.execute(text("SELECT n FROM counted")).scalars().all() == [2]
 
@@ -150,8 +150,8 @@ def test_the_log_of_a_database_that_all_others_closed_and_opened_again_is_no_oth
         other.close()
         with one.read() as connection:
             connection.execute(text("SELECT n FROM counted")).all()
-    assert not one.replaced
-    assert not notes_of(path).exists()
+    assert not one.is_file_replaced
+    assert not journal_path(path).exists()
 
 
 def test_a_log_that_was_there_before_a_connection_was_used_is_not_its_own(path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_log_that_was_there_before_a_connection_was_used_is_not_its_own(path: 
     with one.write() as connection:
         connection.execute(text("CREATE TABLE counted (n INTEGER)"))
     write(one)
-    assert not one.replaced
+    assert not one.is_file_replaced
 
 
 def test_vacuum_checkpoints_and_large_writes_of_others_change_no_file(opened: Database, path: Path) -> None:
@@ -175,7 +175,7 @@ def test_vacuum_checkpoints_and_large_writes_of_others_change_no_file(opened: Da
         other.execute("VACUUM")
         other.close()
         write(opened)
-    assert not opened.replaced
+    assert not opened.is_file_replaced
 
 
 def test_a_file_that_cannot_be_asked_for_is_away_and_not_replaced(tmp_path: Path, sqlite_template: Path) -> None:
@@ -191,11 +191,11 @@ def test_a_file_that_cannot_be_asked_for_is_away_and_not_replaced(tmp_path: Path
     with pytest.raises(StoreUnavailableError) as away:
         write(database)
     assert not isinstance(away.value, StoreReplacedError)
-    assert not database.replaced
+    assert not database.is_file_replaced
 
 
 def test_only_a_database_in_a_file_has_a_file() -> None:
-    assert file_of("sqlite:///a/b.db") == Path("a/b.db")
-    assert file_of("sqlite://") is None
-    assert file_of("sqlite:///:memory:") is None
-    assert file_of("postgresql+psycopg://user@host/database") is None
+    assert database_file("sqlite:///a/b.db") == Path("a/b.db")
+    assert database_file("sqlite://") is None
+    assert database_file("sqlite:///:memory:") is None
+    assert database_file("postgresql+psycopg://user@host/database") is None

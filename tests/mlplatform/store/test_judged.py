@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, Table, delete, update
 
 from mlplatform.feedback import label_records, outcomes
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.label_records import Label
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.prediction_records import Recorded
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import UtcDateTime
-from mlplatform.store.tables.monitoring import counters, label_counts, label_sums
-from mlplatform.store.tables.monitoring import judged as table
-from monitors.windows.window_counts import Judged, LabelCount
+from mlplatform.store.tables.monitoring import label_count_rollups, label_counts, sequence_counters
+from mlplatform.store.tables.monitoring import outcomes as table
+from monitors.windows.window_counts import LabelCount, Outcome
 from tests.mlplatform.conftest import START, prediction, recorded, schema_of_its_own
 from tests.mlplatform.store.conftest import together, writing
 
@@ -32,22 +32,22 @@ MINUTE = timedelta(minutes=1)
 
 
 def told(
-    database: Database, key: str, label: str, source: Source = "audit", minutes: int = 0, who: str = "ada"
+    database: Database, key: str, label: str, source: LabelSource = "audit", minutes: int = 0, who: str = "ada"
 ) -> None:
     at = START + minutes * MINUTE
     with database.write() as connection:
-        label_records.add(connection, [Label(key, label, source, who, at)], at)
+        label_records.insert_labels(connection, [SubmittedLabel(key, label, source, who, at)], at)
 
 
-def read(database: Database, cursor: int = 0, version: int = 1, limit: int = 100) -> list[Judged]:
+def read(database: Database, cursor: int = 0, version: int = 1, limit: int = 100) -> list[Outcome]:
     with database.read() as connection:
-        return outcomes.since(connection, "digits", version, cursor, limit)
+        return outcomes.outcomes_after(connection, "digits", version, cursor, limit)
 
 
 def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int = 1) -> list[LabelCount]:
     start, end = (START + each * MINUTE for each in minutes)
     with database.read() as connection:
-        return outcomes.counted(connection, "digits", version, start, end)
+        return outcomes.window_label_counts(connection, "digits", version, start, end)
 
 
 def test_a_window_that_begins_after_its_end_holds_nothing(database: Database) -> None:
@@ -82,7 +82,7 @@ def test_a_reader_of_later_answers_begins_before_their_first_label(database: Dat
 
     def cursor() -> int:
         with database.read() as connection:
-            return outcomes.cursor_at(connection, "digits", 1, START + MINUTE)
+            return outcomes.cursor_before(connection, "digits", 1, START + MINUTE)
 
     assert cursor() == 0
     told(database, early[0], "5")
@@ -116,7 +116,7 @@ def test_a_more_trusted_source_moves_the_row_to_the_end_and_leaves_a_mark(databa
     told(database, second, "3", "delayed")
     told(database, first, "3", "audit", minutes=4)
     rows = read(database)
-    assert [(row.prediction_id, row.source, row.numbers) for row in rows] == [
+    assert [(row.prediction_id, row.source, row.source_sequence) for row in rows] == [
         (second, "delayed", {"delayed": 2}),
         (first, "audit", {"correction": 1, "audit": 3}),
     ]
@@ -155,7 +155,7 @@ def test_a_long_window_counts_each_label_once_and_follows_a_truth_that_changes(d
         told(database, key, "3", "audit", minutes=1)
     for first, last in ((0, 20), (1, 19), (4, 6), (3, 3), (0, 1)):
         with database.read() as connection:
-            found = outcomes.counted(connection, "digits", 1, days[first], days[min(last, 19)])
+            found = outcomes.window_label_counts(connection, "digits", 1, days[first], days[min(last, 19)])
         inside = ids[first : last + 1]
         right = sum(key in ids[::2] for key in inside)
         wanted = [("audit", "3", right), ("delayed", "5", len(inside) - right)]
@@ -172,17 +172,19 @@ def test_the_newest_label_is_that_of_the_sources_asked_for_and_of_one_that_may_e
     told(database, ids[2], "5", "correction", minutes=4)
     told(database, passed_over, "3", "audit", minutes=5)
     with database.read() as connection:
-        newest = partial(outcomes.newest, connection, "digits", 1)
+        newest = partial(outcomes.latest_label_time, connection, "digits", 1)
         assert newest({"audit"}) == START + 2 * MINUTE, "the later one was passed over by the draw and weighs nothing"
         assert newest({"audit", "delayed"}) == START + 3 * MINUTE
         assert newest({"audit", "delayed", "correction"}) == START + 4 * MINUTE
-        assert outcomes.newest(connection, "digits", 2, {"audit"}) is None
+        assert outcomes.latest_label_time(connection, "digits", 2, {"audit"}) is None
 
 
 def test_writers_at_once_give_each_label_its_own_number(database: Database) -> None:
     batches = [recorded(database, *(prediction(seed=seed) for seed in range(5))) for _ in range(6)]
-    given = [[Label(key, "5", "audit", "ada", START) for key in ids] for ids in batches]
-    jobs = [writing(database, partial(label_records.add, labels=labels, received_at=START)) for labels in given]
+    given = [[SubmittedLabel(key, "5", "audit", "ada", START) for key in ids] for ids in batches]
+    jobs = [
+        writing(database, partial(label_records.insert_labels, labels=labels, received_at=START)) for labels in given
+    ]
     assert not [each for each in together(*jobs) if isinstance(each, Exception)]
     assert [row.seq for row in read(database)] == list(range(1, 31))
     assert [each.n for each in counts(database)] == [30]
@@ -193,7 +195,7 @@ def test_a_failed_transaction_leaves_no_gap_that_a_cursor_could_pass(database: D
 
     def fail() -> None:
         with database.write() as connection:
-            label_records.add(connection, [Label(first, "5", "audit", "ada", START)], START)
+            label_records.insert_labels(connection, [SubmittedLabel(first, "5", "audit", "ada", START)], START)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -217,10 +219,10 @@ def test_a_failed_transaction_leaves_no_gap_that_a_cursor_could_pass(database: D
     )
 )
 def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_once_whenever_it_reads(
-    database: Database, said: list[tuple[int, str, Source, int, str, bool]]
+    database: Database, said: list[tuple[int, str, LabelSource, int, str, bool]]
 ) -> None:
     with database.write() as connection:
-        for kept in (table, label_counts, label_sums, counters):
+        for kept in (table, label_counts, label_count_rollups, sequence_counters):
             connection.execute(delete(kept))
     ids = recorded(database, *(prediction(seed=seed) for seed in range(4)))
     cursor, heard = 0, list[str]()
@@ -291,7 +293,7 @@ def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(ol
     ]
     rows = [(row.prediction_id, row.truth, row.source, row.weight, row.share) for row in read(old_database)]
     assert rows == [("p0", "3", "delayed", 1, 1), ("p1", "3", "audit", 1, 1), ("p2", "5", "audit", 1, 1)]
-    numbers = [row.numbers for row in read(old_database)]
+    numbers = [row.source_sequence for row in read(old_database)]
     assert numbers == [{"delayed": 1}, {"correction": 0, "audit": 2}, {"audit": 3}]
     told(old_database, recorded(old_database, prediction())[0], "3", minutes=9)
     assert [row.seq for row in read(old_database)] == [1, 2, 3, 4]
@@ -307,17 +309,17 @@ OLD = {
 }
 
 
-def sent(tags: dict[str, str], seed: int = 0, minutes: int = 0, client: str = "client") -> Recorded:
+def sent(tags: dict[str, str], seed: int = 0, minutes: int = 0, client: str = "client") -> PredictionWithInput:
     """An answer whose picture came with these tags."""
     made = prediction(START + minutes * MINUTE, seed=seed)
     return replace(made, prediction=replace(made.prediction, tags=tags, client_id=client))
 
 
 def in_window(
-    database: Database, tags: dict[str, str], limit: int = 100, sources: tuple[Source, ...] = ("audit",)
+    database: Database, tags: dict[str, str], limit: int = 100, sources: tuple[LabelSource, ...] = ("audit",)
 ) -> list[str]:
     with database.read() as connection:
-        found = outcomes.inside(connection, "digits", 1, START, START + 10 * MINUTE, sources, tags, limit)
+        found = outcomes.newest_outcomes(connection, "digits", 1, START, START + 10 * MINUTE, sources, tags, limit)
     return [row.prediction_id for row in found]
 
 
@@ -345,9 +347,9 @@ def test_the_newest_label_of_a_slice_may_be_older_than_that_of_the_whole(databas
     told(database, flatbed, "3", minutes=1)
     told(database, phone, "3", minutes=2)
     with database.read() as connection:
-        assert outcomes.newest(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
-        assert outcomes.newest(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
-        assert outcomes.newest(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
+        assert outcomes.latest_label_time(connection, "digits", 1, ["audit"]) == START + 2 * MINUTE
+        assert outcomes.latest_label_time(connection, "digits", 1, ["audit"], {"scanner": "flatbed"}) == START + MINUTE
+        assert outcomes.latest_label_time(connection, "digits", 1, ["audit"], {"scanner": "fax"}) is None
 
 
 def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: Database) -> None:
@@ -359,7 +361,7 @@ def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: 
     def counted(by: str | None, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
         with database.read() as connection:
             window = (START, START + MINUTE)
-            found = outcomes.counted_inside(connection, "digits", 1, *window, ["audit"], part, by, limit)
+            found = outcomes.newest_label_counts(connection, "digits", 1, *window, ["audit"], part, by, limit)
         return {name: {cell.truth: cell.n for cell in cells} for name, cells in found.items()}
 
     assert counted("scanner") == {"flatbed": {"3": 2}, "phone": {"5": 1}, "": {"3": 1}}

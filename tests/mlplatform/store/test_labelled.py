@@ -3,30 +3,34 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.label_records import Label
-from mlplatform.predictions.prediction_records import Recorded
-from mlplatform.retraining.labelled_images import CHUNK, given_labels, pictures
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.retraining.labelled_images import BATCH_SIZE, iter_inputs, load_input_labels
 from mlplatform.store.database import Database
 from pipelines.data import content_hash
 from tests.mlplatform.conftest import START, picture, prediction, recorded
 
 
-def label(database: Database, key: str, said: str, source: Source = "audit", who: str = "ada", minute: int = 0) -> str:
-    given = Label(key, said, source, who, START + timedelta(minutes=minute))
+def label(
+    database: Database, key: str, said: str, source: LabelSource = "audit", who: str = "ada", minute: int = 0
+) -> str:
+    given = SubmittedLabel(key, said, source, who, START + timedelta(minutes=minute))
     with database.write() as connection:
-        return label_records.add(connection, [given], START)[0].id
+        return label_records.insert_labels(connection, [given], START)[0].id
 
 
 def test_every_label_comes_with_its_giver_and_what_the_client_said(database: Database) -> None:
     tagged = prediction(seed=1)
-    [key] = recorded(database, Recorded(replace(tagged.prediction, client_id="app", tags={"scanner": "b"}), tagged.png))
+    [key] = recorded(
+        database, PredictionWithInput(replace(tagged.prediction, client_id="app", tags={"scanner": "b"}), tagged.png)
+    )
     first, second = label(database, key, "1", "correction", "ann", 3), label(database, key, "2", "review")
     with database.read() as connection:
-        found = given_labels(connection, "digits")
-        assert given_labels(connection, "letters") == []
+        found = load_input_labels(connection, "digits")
+        assert load_input_labels(connection, "letters") == []
     assert [each.feedback_id for each in found] == [first, second]
     one = found[0]
     assert (one.prediction_id, one.image_hash, one.label) == (key, content_hash(picture(1)), "1")
@@ -40,16 +44,18 @@ def test_labels_come_by_image_and_superseded_ones_do_not(database: Database) -> 
         label(database, key, "4")
         label(database, key, "5", minute=1)
     with database.read() as connection:
-        found = given_labels(connection, "digits")
+        found = load_input_labels(connection, "digits")
     assert [each.image_hash for each in found] == sorted(content_hash(picture(seed)) for seed in (1, 1, 2, 3))
     assert {each.label for each in found} == {"5"}
 
 
 def test_pictures_are_read_past_one_chunk(database: Database) -> None:
     one = prediction()
-    hashes = [f"{n:064}" for n in range(CHUNK + 3)]
-    recorded(database, *(Recorded(replace(one.prediction, id=new_id(), image_hash=key), one.png) for key in hashes))
+    hashes = [f"{n:064}" for n in range(BATCH_SIZE + 3)]
+    recorded(
+        database, *(PredictionWithInput(replace(one.prediction, id=uuid7(), image_hash=key), one.png) for key in hashes)
+    )
     with database.read() as connection:
-        found = dict(pictures(connection, hashes))
+        found = dict(iter_inputs(connection, hashes))
     assert sorted(found) == hashes
     assert set(found.values()) == {one.png}

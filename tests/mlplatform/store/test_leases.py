@@ -23,12 +23,12 @@ def take(database: Database, holder: str, clock: FakeClock) -> Lease | None:
 
 def held(database: Database, clock: FakeClock) -> str | None:
     with database.read() as connection:
-        return leases.holder(connection, "watcher", clock())
+        return leases.current_holder(connection, "watcher", clock())
 
 
 def prove(database: Database, lease: Lease) -> None:
     with database.write() as connection:
-        leases.prove(connection, lease)
+        leases.require_lease(connection, lease)
 
 
 def test_a_free_lease_is_taken_and_a_held_one_is_not(database: Database, clock: FakeClock) -> None:
@@ -163,7 +163,7 @@ def test_a_takeover_waits_for_the_write_that_proved_the_lease(database: Database
 
     def write_slowly() -> None:
         with database.write() as connection:
-            leases.prove(connection, lease)
+            leases.require_lease(connection, lease)
             proved.set()
             taking.wait(timeout=10)
             pause.wait(timeout=0.2)
@@ -182,21 +182,21 @@ def test_a_takeover_waits_for_the_write_that_proved_the_lease(database: Database
 
 def test_a_process_has_one_row_with_its_last_sign_of_life(database: Database) -> None:
     with database.write() as connection:
-        leases.beat(connection, "api", "host:1", START, {"model_version": 1})
-        leases.beat(connection, "api", "host:1", START + LIFE, {"model_version": 2})
-        leases.beat(connection, "watcher", "host:1", START, {})
+        leases.record_heartbeat(connection, "api", "host:1", START, {"model_version": 1})
+        leases.record_heartbeat(connection, "api", "host:1", START + LIFE, {"model_version": 2})
+        leases.record_heartbeat(connection, "watcher", "host:1", START, {})
     with database.read() as connection:
-        assert [(row.component, row.at) for row in leases.alive(connection, START)] == [
+        assert [(row.component, row.at) for row in leases.recent_heartbeats(connection, START)] == [
             ("api", START + LIFE),
             ("watcher", START),
         ]
-        [api] = leases.alive(connection, START + LIFE)
-        assert leases.alive(connection, START + LIFE + INSTANT) == []
+        [api] = leases.recent_heartbeats(connection, START + LIFE)
+        assert leases.recent_heartbeats(connection, START + LIFE + INSTANT) == []
     assert (api.instance, api.details) == ("host:1", {"model_version": 2})
 
 
 def test_two_signs_of_life_of_one_process_at_once_are_both_taken(database: Database) -> None:
-    beat = writing(database, lambda connection: leases.beat(connection, "api", "host:1", START, {}))
+    beat = writing(database, lambda connection: leases.record_heartbeat(connection, "api", "host:1", START, {}))
     assert together(*[beat] * 6) == [None] * 6
     with database.read() as connection:
-        assert len(leases.alive(connection, START)) == 1
+        assert len(leases.recent_heartbeats(connection, START)) == 1

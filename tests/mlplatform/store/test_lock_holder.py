@@ -13,9 +13,9 @@ import pytest
 
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.store.database import Database
-from mlplatform.store.lock_holder import LOCKS, LockHolder, write_lock_holder
+from mlplatform.store.lock_holder import PROC_LOCKS, LockHolder, write_lock_holder
 
-pytestmark = pytest.mark.skipif(not LOCKS.is_file(), reason="the system lists no locks")
+pytestmark = pytest.mark.skipif(not PROC_LOCKS.is_file(), reason="the system lists no locks")
 HOLD = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -115,7 +115,7 @@ def test_lines_of_other_files_and_bytes_and_of_waiting_processes_are_passed_over
 ) -> None:
     with database.write():
         line = next(
-            each for each in LOCKS.read_text().splitlines() if f" {os.getpid()} " in each and " 120 120" in each
+            each for each in PROC_LOCKS.read_text().splitlines() if f" {os.getpid()} " in each and " 120 120" in each
         )
     number, *words = line.split()
     file = words[4]

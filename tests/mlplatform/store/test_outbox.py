@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.outbox import Message
+from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START
 from tests.mlplatform.store.conftest import saved, together, writing
@@ -18,24 +18,26 @@ LIFE = timedelta(hours=1)
 
 def put(database: Database, key: str, at: datetime = START, text: str = "fell") -> bool:
     with database.write() as connection:
-        return outbox.post(
+        return outbox.enqueue(
             connection, key=key, channel="slack", payload={"body": {"text": text}}, alert_id=None, now=at
         )
 
 
-def due(database: Database, now: datetime, limit: int = 20) -> list[Message]:
+def due(database: Database, now: datetime, limit: int = 20) -> list[OutboxMessage]:
     with database.read() as connection:
-        return outbox.due(connection, now, "digits", limit)
+        return outbox.due_messages(connection, now, "digits", limit)
 
 
-def fail(database: Database, message: Message, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
+def fail(database: Database, message: OutboxMessage, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
     with database.write() as connection:
-        return outbox.failed(connection, message, error, outbox.Patience(allowed, {"critical": LIFE}), now)
+        return outbox.record_failure(
+            connection, message, error, outbox.DeliveryPolicy(allowed, {"critical": LIFE}), now
+        )
 
 
-def only(database: Database) -> Message:
+def only(database: Database) -> OutboxMessage:
     with database.read() as connection:
-        [message] = outbox.recent(connection)
+        [message] = outbox.recent_messages(connection)
     return message
 
 
@@ -48,7 +50,7 @@ def test_a_notice_posted_twice_is_one_and_keeps_its_first_words(database: Databa
 def test_a_notice_about_a_model_is_sent_by_that_models_watcher_only(database: Database) -> None:
     for model in ("digits", "letters", None):
         with database.write() as connection:
-            outbox.post(
+            outbox.enqueue(
                 connection, key=f"of {model}", channel="slack", payload={}, alert_id=None, now=START, model_name=model
             )
     assert [message.idempotency_key for message in due(database, START)] == ["of digits", "of None"]
@@ -62,7 +64,7 @@ def test_a_notice_posted_by_many_at_once_is_one(database: Database) -> None:
 
 def test_a_notice_falls_with_the_transaction_that_caused_it(database: Database) -> None:
     def crash(connection: Connection) -> None:
-        outbox.post(connection, key="k", channel="slack", payload={}, alert_id=None, now=START)
+        outbox.enqueue(connection, key="k", channel="slack", payload={}, alert_id=None, now=START)
         raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
@@ -73,7 +75,7 @@ def test_a_notice_falls_with_the_transaction_that_caused_it(database: Database) 
 def test_a_notice_names_its_alert(database: Database) -> None:
     made = saved(database)
     with database.write() as connection:
-        outbox.post(connection, key="k", channel="mail", payload={}, alert_id=made.id, now=START)
+        outbox.enqueue(connection, key="k", channel="mail", payload={}, alert_id=made.id, now=START)
     assert (only(database).alert_id, only(database).channel) == (made.id, "mail")
 
 
@@ -91,13 +93,13 @@ def test_a_delivered_notice_is_due_no_more(database: Database) -> None:
     put(database, "a")
     fail(database, only(database), 8, START)
     with database.write() as connection:
-        outbox.delivered(connection, only(database).id, START + SECOND)
+        outbox.mark_delivered(connection, only(database).id, START + SECOND)
     message = only(database)
     assert (message.state, message.attempts, message.last_error) == ("delivered", 2, None)
     assert message.delivered_at == START + SECOND
     assert due(database, START + timedelta(days=1)) == []
     with database.read() as connection:
-        assert outbox.undelivered(connection) == []
+        assert outbox.list_undelivered(connection) == []
 
 
 def test_delays_double_up_to_the_longest_and_then_stay(database: Database) -> None:
@@ -113,7 +115,7 @@ def test_delays_double_up_to_the_longest_and_then_stay(database: Database) -> No
 def test_the_hundredth_try_is_planned_like_the_tenth(database: Database) -> None:
     put(database, "a")
     assert fail(database, replace(only(database), attempts=99), 10_000, START) == "waiting"
-    assert only(database).next_attempt_at == START + outbox.LONGEST_DELAY
+    assert only(database).next_attempt_at == START + outbox.MAX_RETRY_DELAY
 
 
 def test_after_the_tries_allowed_a_notice_fails_and_stays_visible(database: Database) -> None:
@@ -122,7 +124,7 @@ def test_after_the_tries_allowed_a_notice_fails_and_stays_visible(database: Data
     assert [fail(database, only(database), 3, late) for _ in range(3)] == ["waiting", "waiting", "failed"]
     assert due(database, START + timedelta(days=1)) == []
     with database.read() as connection:
-        [message] = outbox.undelivered(connection)
+        [message] = outbox.list_undelivered(connection)
     assert (message.state, message.attempts, message.last_error) == ("failed", 3, "HTTP 503")
 
 
@@ -130,7 +132,7 @@ def test_a_failure_told_after_another_courier_delivered_changes_nothing(database
     put(database, "a")
     message = only(database)
     with database.write() as connection:
-        outbox.delivered(connection, message.id, START)
+        outbox.mark_delivered(connection, message.id, START)
     held = only(database)
     assert fail(database, message, 1, START + SECOND) == "delivered"
     assert only(database) == held
@@ -145,7 +147,7 @@ def test_a_receivers_answer_of_any_length_and_bytes_is_kept_as_far_as_it_can_be(
 def with_severity(database: Database, key: str, severity: str, at: datetime = START, channel: str = "slack") -> None:
     with database.write() as connection:
         payload = {"severity": severity}
-        outbox.post(connection, key=key, channel=channel, payload=payload, alert_id=None, now=at)
+        outbox.enqueue(connection, key=key, channel=channel, payload=payload, alert_id=None, now=at)
 
 
 def test_critical_notices_go_first_however_many_others_are_older(database: Database) -> None:
@@ -161,7 +163,7 @@ def test_channels_are_named_when_something_is_due_for_them(database: Database) -
     with_severity(database, "later", "info", START + SECOND, channel="phone")
     with database.read() as connection:
         assert outbox.channels_due(connection, START + SECOND, "digits") == ["mail", "phone", "slack"]
-        assert [item.channel for item in outbox.due(connection, START, "digits", 9, "mail")] == ["mail"]
+        assert [item.channel for item in outbox.due_messages(connection, START, "digits", 9, "mail")] == ["mail"]
 
 
 @pytest.mark.parametrize(("severity", "hours"), [("critical", 24), ("warning", 6), ("info", 1), ("unknown", 24)])
@@ -169,7 +171,7 @@ def test_a_notice_is_given_up_when_both_its_tries_and_its_time_are_used_up(
     database: Database, severity: str, hours: int
 ) -> None:
     lives = {"critical": 24, "warning": 6, "info": 1}
-    patience = outbox.Patience(3, {name: timedelta(hours=life) for name, life in lives.items()})
+    patience = outbox.DeliveryPolicy(3, {name: timedelta(hours=life) for name, life in lives.items()})
     with_severity(database, "a", severity)
     over = timedelta(hours=hours)
     tries = [(START + over / 2, 2), (START + over - SECOND, 50), (START + over, 1), (START + over, 2)]
@@ -177,7 +179,7 @@ def test_a_notice_is_given_up_when_both_its_tries_and_its_time_are_used_up(
     for moment, attempts in tries:
         with database.write() as connection:
             message = replace(only(database), attempts=attempts)
-            states.append(outbox.failed(connection, message, "HTTP 503", patience, moment))
+            states.append(outbox.record_failure(connection, message, "HTTP 503", patience, moment))
     assert states == ["waiting", "waiting", "waiting", "failed"]
 
 
@@ -185,14 +187,14 @@ def test_a_wait_the_receiver_asked_for_is_kept_and_costs_no_try_but_the_notices_
     database: Database,
 ) -> None:
     put(database, "a")
-    patience = outbox.Patience(1, {"critical": LIFE})
+    patience = outbox.DeliveryPolicy(1, {"critical": LIFE})
     for asked, planned in ((30, 30), (0, 2), (10**6, 3600)):
         with database.write() as connection:
             seconds = timedelta(seconds=asked)
-            assert outbox.failed(connection, only(database), "HTTP 429", patience, START, seconds) == "waiting"
+            assert outbox.record_failure(connection, only(database), "HTTP 429", patience, START, seconds) == "waiting"
         assert (only(database).attempts, only(database).next_attempt_at) == (0, START + timedelta(seconds=planned))
     with database.write() as connection:
-        assert outbox.failed(connection, only(database), "HTTP 429", patience, START + LIFE, SECOND) == "failed"
+        assert outbox.record_failure(connection, only(database), "HTTP 429", patience, START + LIFE, SECOND) == "failed"
 
 
 def test_what_is_left_to_send_is_kept_with_the_next_try(database: Database) -> None:
@@ -219,11 +221,13 @@ def test_after_a_clock_was_set_back_next_tries_keep_their_distance(database: Dat
     for key, moment in (("a", START), ("b", START - timedelta(days=9))):
         put(database, key, START - timedelta(days=9))
         with database.write() as connection:
-            message = next(each for each in outbox.recent(connection) if each.idempotency_key == key)
-            outbox.failed(connection, replace(message, attempts=5), "x", outbox.Patience(9, {"critical": LIFE}), moment)
+            message = next(each for each in outbox.recent_messages(connection) if each.idempotency_key == key)
+            outbox.record_failure(
+                connection, replace(message, attempts=5), "x", outbox.DeliveryPolicy(9, {"critical": LIFE}), moment
+            )
     back = timedelta(minutes=10)
     with database.write() as connection:
-        assert outbox.clock_set_back(connection, "digits", back, START - back) == 1
-        planned = {each.idempotency_key: each.next_attempt_at for each in outbox.recent(connection)}
+        assert outbox.reschedule_after_clock_step(connection, "digits", back, START - back) == 1
+        planned = {each.idempotency_key: each.next_attempt_at for each in outbox.recent_messages(connection)}
     assert planned["a"] == START - back + timedelta(seconds=64)
     assert planned["b"] < START - back

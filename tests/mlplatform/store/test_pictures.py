@@ -20,12 +20,12 @@ def pngs(*seeds: int) -> set[bytes]:
 def test_the_first_pictures_are_those_of_the_first_answers_however_many_follow(database: Database) -> None:
     shown(database, 6)
     with database.read() as connection:
-        before = input_samples.first(connection, "digits", 1, 4, 10)
+        before = input_samples.earliest_sample(connection, "digits", 1, 4, 10)
     shown(database, 5, first=6)
     with database.read() as connection:
-        after = input_samples.first(connection, "digits", 1, 4, 10)
+        after = input_samples.earliest_sample(connection, "digits", 1, 4, 10)
     assert before == after
-    assert (after.answers, after.until) == (4, START + 3 * SECOND)
+    assert (after.prediction_count, after.until) == (4, START + 3 * SECOND)
     assert set(after.pngs) == pngs(0, 1, 2, 3)
 
 
@@ -34,23 +34,23 @@ def test_the_newest_pictures_lie_after_one_moment_and_before_another(database: D
     shown(database, 3, first=20, version=2)
     span = (START + 2 * SECOND, START + 8 * SECOND)
     with database.read() as connection:
-        found = input_samples.newest(connection, "digits", 1, span, 3, 10)
+        found = input_samples.latest_sample(connection, "digits", 1, span, 3, 10)
     assert set(found.pngs) == pngs(5, 6, 7)
-    assert (found.answers, found.until) == (3, START + 7 * SECOND)
+    assert (found.prediction_count, found.until) == (3, START + 7 * SECOND)
 
 
 def test_a_picture_sent_again_and_again_is_one_picture(database: Database) -> None:
     recorded(database, *(prediction(START + n * SECOND, seed=n % 2) for n in range(9)))
     with database.read() as connection:
-        found = input_samples.first(connection, "digits", 1, 9, 5)
-    assert (found.answers, len(found.pngs)) == (9, 2)
+        found = input_samples.earliest_sample(connection, "digits", 1, 9, 5)
+    assert (found.prediction_count, len(found.pngs)) == (9, 2)
 
 
 def test_the_draw_is_bounded_and_always_the_same(database: Database) -> None:
     shown(database, 30)
     with database.read() as connection:
-        drawn = input_samples.first(connection, "digits", 1, 30, 7)
-        assert drawn == input_samples.first(connection, "digits", 1, 30, 7)
+        drawn = input_samples.earliest_sample(connection, "digits", 1, 30, 7)
+        assert drawn == input_samples.earliest_sample(connection, "digits", 1, 30, 7)
     assert len(drawn.pngs) == 7
     assert set(drawn.pngs) != pngs(*range(7))
 
@@ -58,4 +58,4 @@ def test_the_draw_is_bounded_and_always_the_same(database: Database) -> None:
 def test_a_version_that_was_shown_nothing_has_no_pictures(database: Database) -> None:
     shown(database, 3)
     with database.read() as connection:
-        assert input_samples.first(connection, "digits", 2, 10, 10) == input_samples.Sample(0, None, ())
+        assert input_samples.earliest_sample(connection, "digits", 2, 10, 10) == input_samples.InputSample(0, None, ())

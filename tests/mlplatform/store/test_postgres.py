@@ -18,12 +18,12 @@ from sqlalchemy import text
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.host.processes import free_port
 from mlplatform.store.database import Database
-from mlplatform.store.timeouts import Patience, reserved, unhurried
+from mlplatform.store.timeouts import DatabaseTimeouts, long_statements, reserved_connections
 from tests.faults.proxy import Door
 from tests.mlplatform.store.own_database import Own, own_database
 
 pytestmark = pytest.mark.postgres
-SHORT = Patience(statement_seconds=0.4, lock_seconds=0.2, pool_seconds=0.2, greeting_seconds=0.5)
+SHORT = DatabaseTimeouts(statement_seconds=0.4, lock_seconds=0.2, pool_seconds=0.2, connect_seconds=0.5)
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def own() -> Iterator[Own]:
 
 
 @contextmanager
-def store(url: str, patience: Patience | None = None, behind: Patience | None = None) -> Iterator[Database]:
+def store(
+    url: str, patience: DatabaseTimeouts | None = None, behind: DatabaseTimeouts | None = None
+) -> Iterator[Database]:
     made = Database(url, patience, behind)
     try:
         yield made
@@ -132,15 +134,15 @@ def test_a_lock_is_waited_for_as_long_as_the_patience_says(own: Own) -> None:
 
 
 def test_work_that_is_long_by_nature_is_given_longer(own: Own) -> None:
-    with store(own.url(), Patience(statement_seconds=0.1, lock_seconds=0.1)) as database:
-        with unhurried(), database.write() as connection:
+    with store(own.url(), DatabaseTimeouts(statement_seconds=0.1, lock_seconds=0.1)) as database:
+        with long_statements(), database.write() as connection:
             connection.exec_driver_sql("SELECT pg_sleep(0.3)")
         with pytest.raises(StoreUnavailableError, match="took too long"), database.write() as connection:
             connection.exec_driver_sql("SELECT pg_sleep(30)")
 
 
 def test_work_behind_requests_has_connections_where_requests_hold_all_of_theirs(own: Own) -> None:
-    with store(own.url(), SHORT, Patience()) as database, ExitStack() as held:
+    with store(own.url(), SHORT, DatabaseTimeouts()) as database, ExitStack() as held:
 
         def hold_all() -> None:
             for _ in range(100):
@@ -148,7 +150,7 @@ def test_work_behind_requests_has_connections_where_requests_hold_all_of_theirs(
 
         with pytest.raises(StoreUnavailableError, match="all connections are in use"):
             hold_all()
-        with reserved():
+        with reserved_connections():
             note(database, "a sign of life")
             assert notes(database) == {"a sign of life"}
 
@@ -272,7 +274,7 @@ def test_tables_are_made_through_a_pooler_and_nothing_set_stays_in_its_sessions(
         current, newest = database.revision()
         assert current == newest
         note(database, "x")
-    with psycopg.connect(make_conninfo(**own.connect)) as server, store(pooler, Patience()) as database:
+    with psycopg.connect(make_conninfo(**own.connect)) as server, store(pooler, DatabaseTimeouts()) as database:
         usual = server.execute("SHOW statement_timeout").fetchone()
         with database.read() as connection:
             connection.exec_driver_sql("COMMIT")

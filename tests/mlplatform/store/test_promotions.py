@@ -34,14 +34,14 @@ def append(
 
 def latest(database: Database, model: str = "digits") -> Promotion | None:
     with database.read() as connection:
-        return promotion_history.latest(connection, model)
+        return promotion_history.latest_promotion(connection, model)
 
 
 def test_before_the_first_promotion_there_is_no_champion(database: Database) -> None:
     assert latest(database) is None
     with database.read() as connection:
-        assert promotion_history.history(connection, "digits") == []
-        assert promotion_history.of_retraining(connection, "nosuch") is None
+        assert promotion_history.promotion_history(connection, "digits") == []
+        assert promotion_history.find_by_retraining(connection, "nosuch") is None
 
 
 def test_a_promotion_comes_back_as_it_was_appended(database: Database) -> None:
@@ -55,9 +55,9 @@ def test_history_comes_newest_first_up_to_the_limit_and_each_model_has_its_own(d
     first, second = append(database, 1, None), append(database, 2, 1)
     other = append(database, 7, None, model="letters")
     with database.read() as connection:
-        assert promotion_history.history(connection, "digits") == [second, first]
-        assert promotion_history.history(connection, "digits", limit=1) == [second]
-        assert promotion_history.history(connection, "letters") == [other]
+        assert promotion_history.promotion_history(connection, "digits") == [second, first]
+        assert promotion_history.promotion_history(connection, "digits", limit=1) == [second]
+        assert promotion_history.promotion_history(connection, "letters") == [other]
 
 
 @pytest.mark.parametrize("expected", [None, 1, 3])
@@ -80,10 +80,10 @@ def test_a_retraining_promotes_once_at_most(database: Database) -> None:
     with pytest.raises(IntegrityError):
         append(database, 2, 1, retraining=made)
     with database.read() as connection:
-        assert promotion_history.of_retraining(connection, made) == promotion
+        assert promotion_history.find_by_retraining(connection, made) == promotion
 
 
-def row(seq: int, kind: promotion_history.Kind, before: int | None, to: int) -> Promotion:
+def row(seq: int, kind: promotion_history.PromotionKind, before: int | None, to: int) -> Promotion:
     return Promotion(seq, "digits", before, to, kind, START, "ada", "", None, None, seq)
 
 
@@ -98,17 +98,17 @@ def test_a_promotion_is_undone_by_the_rollback_that_leaves_its_version() -> None
         row(7, "rollback", 4, 3),
         row(8, "rollback", 3, 2),
     ]
-    assert promotion_history.undone(steps[::-1]) == {2, 5, 6}
-    assert promotion_history.undone([]) == frozenset()
+    assert promotion_history.rolled_back_promotions(steps[::-1]) == {2, 5, 6}
+    assert promotion_history.rolled_back_promotions([]) == frozenset()
 
 
 def test_a_rollback_restores_the_newest_earlier_champion_that_is_not_barred() -> None:
     steps = [row(1, "first", None, 1), row(2, "promote", 1, 2), row(3, "promote", 2, 3)]
-    assert promotion_history.previous(steps[::-1]) == 2
-    assert promotion_history.previous(steps[::-1], {2}) == 1
-    assert promotion_history.previous(steps[::-1], {1, 2}) is None
+    assert promotion_history.rollback_target(steps[::-1]) == 2
+    assert promotion_history.rollback_target(steps[::-1], {2}) == 1
+    assert promotion_history.rollback_target(steps[::-1], {1, 2}) is None
     passed_over = [*steps, row(4, "rollback", 3, 1)]
-    assert promotion_history.previous(passed_over[::-1]) is None, "what was passed over is not restored later"
+    assert promotion_history.rollback_target(passed_over[::-1]) is None, "what was passed over is not restored later"
     twice = [*steps[:2], row(3, "promote", 2, 1)]
-    assert promotion_history.previous(twice[::-1]) == 2
-    assert promotion_history.previous(twice[::-1], {2}) is None, "the champion itself is nothing to go back to"
+    assert promotion_history.rollback_target(twice[::-1]) == 2
+    assert promotion_history.rollback_target(twice[::-1], {2}) is None, "the champion itself is nothing to go back to"

@@ -10,7 +10,13 @@ from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.promotion import promotion_history, retraining_fence
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.retraining_limits import Limits, Wait, last_attempt, useless_streak, wait_of
+from mlplatform.retraining.retraining_limits import (
+    HoldReason,
+    RetrainingLimits,
+    hold_reason,
+    last_attempt_start,
+    unsuccessful_streak,
+)
 from mlplatform.retraining.retraining_queue import Retraining
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START
@@ -32,24 +38,30 @@ def found(database: Database, key: str) -> Retraining:
         return retraining_queue.find(connection, key)
 
 
-def ask(database: Database, by: str, trigger: retraining_queue.Trigger = "manual") -> tuple[str, bool]:
+def ask(database: Database, by: str, trigger: retraining_queue.RetrainingTrigger = "manual") -> tuple[str, bool]:
     with database.write() as connection:
         return retraining_queue.request(
             connection, pipeline="digits", reason=f"{by} asks", trigger=trigger, requested_by=by, now=START
         )
 
 
-def until(wait: Wait | None) -> datetime | None:
+def until(wait: HoldReason | None) -> datetime | None:
     return None if wait is None else wait.until
 
 
-def claim(database: Database, owner: str, now: datetime = START, limits: Limits = NO_LIMITS) -> Retraining | None:
+def claim(
+    database: Database, owner: str, now: datetime = START, limits: RetrainingLimits = NO_LIMITS
+) -> Retraining | None:
     with database.write() as connection:
         return retraining_queue.claim(connection, "digits", owner, limits, now)
 
 
 def finish(
-    database: Database, key: str, owner: str, now: datetime = START, state: retraining_queue.State = "succeeded"
+    database: Database,
+    key: str,
+    owner: str,
+    now: datetime = START,
+    state: retraining_queue.RetrainingState = "succeeded",
 ) -> None:
     with database.write() as connection:
         retraining_queue.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
@@ -79,7 +91,7 @@ def close(database: Database, now: datetime) -> list[tuple[Retraining, str | Non
 
 def hand_back(database: Database, key: str, owner: str) -> str | None:
     with database.write() as connection:
-        return retraining_queue.hand_back(connection, key, owner, START + MINUTE)
+        return retraining_queue.requeue_interrupted(connection, key, owner, START + MINUTE)
 
 
 # --- the queue
@@ -123,13 +135,13 @@ def test_a_request_joins_the_queued_one_as_a_further_cause(database: Database) -
     ],
 )
 def test_a_person_who_joins_an_alerts_request_frees_it_from_the_limits(
-    database: Database, first: retraining_queue.Trigger, second: retraining_queue.Trigger, kept: str
+    database: Database, first: retraining_queue.RetrainingTrigger, second: retraining_queue.RetrainingTrigger, kept: str
 ) -> None:
     ask(database, "a", first)
     key, _ = ask(database, "b", second)
     assert found(database, key).trigger == kept
     with database.read() as connection:
-        waiting = retraining_queue.queued(connection, "digits")
+        waiting = retraining_queue.find_queued(connection, "digits")
         assert waiting is not None
         assert waiting.trigger == kept
 
@@ -182,7 +194,7 @@ def test_pipelines_queue_side_by_side(database: Database) -> None:
         for pipeline in ("letters", "digits"):
             assert retraining_queue.claim(connection, pipeline, "a", NO_LIMITS, START) is not None
         assert queued_pipelines(connection) == []
-        assert retraining_queue.queued(connection, "digits") is None
+        assert retraining_queue.find_queued(connection, "digits") is None
 
 
 # --- the start
@@ -223,17 +235,17 @@ def test_of_claims_at_once_one_gets_the_retraining(database: Database) -> None:
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])
 def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
-    database: Database, state: retraining_queue.State
+    database: Database, state: retraining_queue.RetrainingState
 ) -> None:
-    limits = Limits(cooldown=HOUR, daily_cap=9)
+    limits = RetrainingLimits(cooldown=HOUR, daily_cap=9)
     finish(database, running(database, "a"), "a", START + MINUTE, state)
     queued(database, trigger="alert")
     free = START + MINUTE + HOUR
     with database.read() as connection:
-        assert until(wait_of(connection, "digits", "alert", limits, START + MINUTE)) == free
-        assert wait_of(connection, "digits", "alert", limits, free) is None
-        assert wait_of(connection, "digits", "manual", limits, START + MINUTE) is None
-        assert wait_of(connection, "letters", "alert", limits, START + MINUTE) is None
+        assert until(hold_reason(connection, "digits", "alert", limits, START + MINUTE)) == free
+        assert hold_reason(connection, "digits", "alert", limits, free) is None
+        assert hold_reason(connection, "digits", "manual", limits, START + MINUTE) is None
+        assert hold_reason(connection, "letters", "alert", limits, START + MINUTE) is None
     assert claim(database, "b", free - INSTANT, limits) is None
     assert claim(database, "b", free, limits) is not None
 
@@ -243,23 +255,23 @@ def test_a_cancelled_retraining_starts_no_cooldown(database: Database) -> None:
     with database.write() as connection:
         retraining_queue.cancel(connection, key, "tester", START)
     queued(database, trigger="alert")
-    assert claim(database, "b", START, Limits(cooldown=HOUR, daily_cap=9)) is not None
+    assert claim(database, "b", START, RetrainingLimits(cooldown=HOUR, daily_cap=9)) is not None
 
 
 def test_the_daily_cap_holds_until_a_start_is_a_day_old(database: Database) -> None:
-    limits = Limits(cooldown=timedelta(0), daily_cap=2)
+    limits = RetrainingLimits(cooldown=timedelta(0), daily_cap=2)
     for hour in range(3):
         finish(database, running(database, "a", START + hour * HOUR), "a", START + hour * HOUR)
     queued(database, trigger="alert")
     free = START + HOUR + timedelta(days=1)
     with database.read() as connection:
-        assert until(wait_of(connection, "digits", "alert", limits, START + 3 * HOUR)) == free
+        assert until(hold_reason(connection, "digits", "alert", limits, START + 3 * HOUR)) == free
     assert claim(database, "b", free - INSTANT, limits) is None
     assert claim(database, "b", free, limits) is not None
 
 
 def test_a_daily_cap_of_zero_lets_only_people_start(database: Database) -> None:
-    limits = Limits(cooldown=timedelta(0), daily_cap=0)
+    limits = RetrainingLimits(cooldown=timedelta(0), daily_cap=0)
     queued(database, trigger="alert")
     assert claim(database, "a", START, limits) is None
     assert claim(database, "a", START + timedelta(days=400), limits) is None
@@ -273,9 +285,9 @@ def test_a_daily_cap_of_zero_lets_only_people_start(database: Database) -> None:
 def test_a_heartbeat_keeps_the_last_progress(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retraining_queue.beat(connection, key, "a", START + MINUTE, {"epoch": 3})
-        retraining_queue.beat(connection, key, "a", START + 2 * MINUTE, None)
-        retraining_queue.note_run(connection, key, "a", "run-7")
+        retraining_queue.record_heartbeat(connection, key, "a", START + MINUTE, {"epoch": 3})
+        retraining_queue.record_heartbeat(connection, key, "a", START + 2 * MINUTE, None)
+        retraining_queue.record_run(connection, key, "a", "run-7")
     row = found(database, key)
     assert (row.heartbeat_at, row.progress, row.run_id) == (START + 2 * MINUTE, {"epoch": 3}, "run-7")
 
@@ -321,14 +333,14 @@ def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: s
     before = found(database, key)
     with database.write() as connection:
         with pytest.raises(FencedError, match="it must not write"):
-            retraining_queue.beat(connection, key, owner, START + HOUR, {"epoch": 9})
+            retraining_queue.record_heartbeat(connection, key, owner, START + HOUR, {"epoch": 9})
         with pytest.raises(FencedError):
-            retraining_queue.note_run(connection, key, owner, "run-9")
+            retraining_queue.record_run(connection, key, owner, "run-9")
         with pytest.raises(FencedError):
             retraining_queue.finish(connection, key, owner, "failed", START + HOUR)
         with pytest.raises(FencedError):
-            retraining_fence.prove(connection, key, owner)
-        assert retraining_queue.hand_back(connection, key, owner, START + HOUR) is None
+            retraining_fence.require_running(connection, key, owner)
+        assert retraining_queue.requeue_interrupted(connection, key, owner, START + HOUR) is None
     assert found(database, key) == before
 
 
@@ -356,7 +368,7 @@ def test_a_living_run_on_a_host_whose_clock_is_ahead_is_not_closed(database: Dat
         now = START + place * AGE
         assert close(database, now) == []
         with database.write() as connection:
-            retraining_queue.beat(connection, key, "ahead", now + HOUR, None)
+            retraining_queue.record_heartbeat(connection, key, "ahead", now + HOUR, None)
     assert found(database, key).state == "running"
 
 
@@ -438,7 +450,7 @@ def test_a_run_that_had_promoted_is_closed_as_succeeded_and_not_run_again(databa
 
 
 def test_a_rerun_is_not_held_up_by_the_cap_its_abandoned_run_used(database: Database) -> None:
-    limits = Limits(cooldown=HOUR, daily_cap=1)
+    limits = RetrainingLimits(cooldown=HOUR, daily_cap=1)
     queued(database, trigger="alert")
     assert claim(database, "a", START, limits) is not None
     close(database, START + MINUTE)
@@ -490,7 +502,7 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     key = running(database, "a")
 
     def promote_slowly(connection: Connection) -> None:
-        retraining_fence.prove(connection, key, "a")
+        retraining_fence.require_running(connection, key, "a")
         promotion_history.append(
             connection,
             model_name="digits",
@@ -515,7 +527,7 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     fenced = isinstance(results[0], FencedError)
     assert fenced == (row.state == "abandoned")
     with database.read() as connection:
-        assert (promotion_history.latest(connection, "digits") is None) == fenced
+        assert (promotion_history.latest_promotion(connection, "digits") is None) == fenced
 
 
 def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_ended(database: Database) -> None:
@@ -534,14 +546,14 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 
     def settled() -> bool:
         with database.write() as connection:
-            return retraining_queue.drop_settled(connection, "digits", START)
+            return retraining_queue.cancel_if_alerts_ended(connection, "digits", START)
 
     assert not settled()
     with database.write() as connection:
-        alert_records.set_state(connection, replace(first, state="resolved"))
+        alert_records.update_state(connection, replace(first, state="resolved"))
     assert not settled(), "one of the two goes on"
     with database.write() as connection:
-        alert_records.set_state(connection, replace(second, state="superseded"))
+        alert_records.update_state(connection, replace(second, state="superseded"))
     assert settled()
     assert (found(database, key).state, found(database, key).error) == (
         "cancelled",
@@ -552,17 +564,17 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 def test_a_persons_request_is_never_dropped(database: Database) -> None:
     queued(database)
     with database.write() as connection:
-        assert not retraining_queue.drop_settled(connection, "digits", START)
+        assert not retraining_queue.cancel_if_alerts_ended(connection, "digits", START)
 
 
 # --- the breaker, and dry runs
 
 
-BREAKER = Limits(cooldown=timedelta(0), daily_cap=100, breaker=2)
+BREAKER = RetrainingLimits(cooldown=timedelta(0), daily_cap=100, breaker_threshold=2)
 
 
 def useless(
-    database: Database, at: datetime, trigger: retraining_queue.Trigger = "alert", *, promoted: bool = False
+    database: Database, at: datetime, trigger: retraining_queue.RetrainingTrigger = "alert", *, promoted: bool = False
 ) -> str:
     """A retraining that ended; by default it promoted nothing."""
     made = running(database, "owner", at, trigger=trigger)
@@ -571,9 +583,9 @@ def useless(
     return made
 
 
-def held_back(database: Database, at: datetime, trigger: str = "alert") -> Wait | None:
+def held_back(database: Database, at: datetime, trigger: str = "alert") -> HoldReason | None:
     with database.read() as connection:
-        return wait_of(connection, "digits", trigger, BREAKER, at)
+        return hold_reason(connection, "digits", trigger, BREAKER, at)
 
 
 def test_after_so_many_useless_retrainings_alerts_start_no_more_until_a_person_does(database: Database) -> None:
@@ -581,10 +593,10 @@ def test_after_so_many_useless_retrainings_alerts_start_no_more_until_a_person_d
     assert held_back(database, START + HOUR) is None
     second = useless(database, START + HOUR)
     with database.read() as connection:
-        assert useless_streak(connection, "digits") == [second, first]
+        assert unsuccessful_streak(connection, "digits") == [second, first]
     found = held_back(database, START + 2 * HOUR)
     assert found is not None
-    assert (found.until, "the last 2 retrainings brought nothing" in found.why) == (None, True)
+    assert (found.until, "the last 2 retrainings brought nothing" in found.reason) == (None, True)
     assert held_back(database, START + 2 * HOUR, "manual") is None
     useless(database, START + 3 * HOUR, "manual")
     assert held_back(database, START + 4 * HOUR) is None
@@ -614,7 +626,7 @@ def test_a_clock_that_was_set_back_past_a_promotion_hides_no_useless_retraining(
     change_champion(database, 2, 1, "promote", START + 9 * HOUR)
     made = [useless(database, START + hour * HOUR) for hour in (2, 4)]
     with database.read() as connection:
-        assert useless_streak(connection, "digits") == [*reversed(made)]
+        assert unsuccessful_streak(connection, "digits") == [*reversed(made)]
     assert held_back(database, START + 6 * HOUR) is not None
 
 
@@ -633,20 +645,20 @@ def test_moments_far_ahead_hold_no_retraining_back(database: Database) -> None:
     change_champion(database, 2, 1, "promote", START + year)
     change_champion(database, 1, 2, "rollback", START + year)
     useless(database, START + year)
-    limits = Limits(cooldown=HOUR, daily_cap=1)
+    limits = RetrainingLimits(cooldown=HOUR, daily_cap=1)
     with database.read() as connection:
-        assert wait_of(connection, "digits", "alert", limits, START) is None
-        assert last_attempt(connection, "digits", START - HOUR, START) is None
+        assert hold_reason(connection, "digits", "alert", limits, START) is None
+        assert last_attempt_start(connection, "digits", START - HOUR, START) is None
     useless(database, START)
     with database.read() as connection:
-        assert wait_of(connection, "digits", "alert", limits, START + MINUTE) is not None
+        assert hold_reason(connection, "digits", "alert", limits, START + MINUTE) is not None
 
 
 def change_champion(
     database: Database,
     to: int,
     expected: int | None,
-    kind: promotion_history.Kind,
+    kind: promotion_history.PromotionKind,
     at: datetime,
     made_by: str | None = None,
 ) -> None:
@@ -673,11 +685,11 @@ def test_a_retraining_whose_promotion_was_rolled_back_brought_nothing(database: 
         key = useless(database, at, promoted=True)
         change_champion(database, 1 + hour, 1, "promote", at, key)
         with database.read() as connection:
-            assert useless_streak(connection, "digits") == [], "while its version serves it was of use"
+            assert unsuccessful_streak(connection, "digits") == [], "while its version serves it was of use"
         change_champion(database, 1, 1 + hour, "rollback", at + HOUR)
         made.insert(0, key)
         with database.read() as connection:
-            assert useless_streak(connection, "digits") == made
+            assert unsuccessful_streak(connection, "digits") == made
     found = held_back(database, START + 9 * HOUR)
     assert found is not None
     assert found.until is None, "the breaker, which only a person ends"
@@ -687,13 +699,13 @@ def test_after_a_rollback_alerts_wait_for_the_cooldown_too(database: Database) -
     change_champion(database, 1, None, "first", START)
     change_champion(database, 2, 1, "promote", START + HOUR)
     change_champion(database, 1, 2, "rollback", START + 2 * HOUR)
-    limits = Limits(cooldown=HOUR, daily_cap=1000)
+    limits = RetrainingLimits(cooldown=HOUR, daily_cap=1000)
     with database.read() as connection:
-        found = wait_of(connection, "digits", "alert", limits, START + 3 * HOUR - INSTANT)
-        assert found == Wait("the cooldown after a rollback", START + 3 * HOUR)
-        assert wait_of(connection, "digits", "alert", limits, START + 3 * HOUR) is None
-        assert wait_of(connection, "digits", "manual", limits, START + 2 * HOUR) is None
-        assert wait_of(connection, "letters", "alert", limits, START + 2 * HOUR) is None
+        found = hold_reason(connection, "digits", "alert", limits, START + 3 * HOUR - INSTANT)
+        assert found == HoldReason("the cooldown after a rollback", START + 3 * HOUR)
+        assert hold_reason(connection, "digits", "alert", limits, START + 3 * HOUR) is None
+        assert hold_reason(connection, "digits", "manual", limits, START + 2 * HOUR) is None
+        assert hold_reason(connection, "letters", "alert", limits, START + 2 * HOUR) is None
 
 
 def test_a_dry_run_joined_by_a_real_request_becomes_real_and_not_the_other_way(database: Database) -> None:
@@ -721,4 +733,4 @@ def test_dry_runs_are_no_useless_retrainings(database: Database) -> None:
         row = retraining_queue.claim(connection, "digits", "o", NO_LIMITS, START)
         assert row is not None
         retraining_queue.finish(connection, row.id, "o", "succeeded", START + MINUTE)
-        assert useless_streak(connection, "digits") == []
+        assert unsuccessful_streak(connection, "digits") == []

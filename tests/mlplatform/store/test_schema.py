@@ -16,9 +16,9 @@ INDIA = timezone(timedelta(hours=5, minutes=30))
 
 def written(database: Database, moment: datetime) -> datetime:
     with database.write() as connection:
-        audit_entries.note(connection, "ada", "look", "clock", moment)
+        audit_entries.append(connection, "ada", "look", "clock", moment)
     with database.read() as connection:
-        found: datetime = audit_entries.entries(connection, limit=1)[0]["at"]
+        found: datetime = audit_entries.recent_entries(connection, limit=1)[0]["at"]
     return found
 
 
@@ -42,9 +42,9 @@ def test_an_aware_time_comes_back_as_the_same_moment_in_utc(database: Database, 
 def test_a_naive_time_is_refused_and_nothing_is_written(database: Database) -> None:
     naive = START.replace(tzinfo=None)
     with pytest.raises(StatementError, match="naive datetime"), database.write() as connection:
-        audit_entries.note(connection, "ada", "look", "clock", naive)
+        audit_entries.append(connection, "ada", "look", "clock", naive)
     with database.read() as connection:
-        assert audit_entries.entries(connection) == []
+        assert audit_entries.recent_entries(connection) == []
 
 
 def test_a_naive_time_is_refused_in_a_comparison(database: Database) -> None:
@@ -63,7 +63,7 @@ def test_times_of_many_zones_and_precisions_sort_as_moments(database: Database) 
     ]
     with database.write() as connection:
         for moment in reversed(moments):
-            audit_entries.note(connection, "ada", "look", "clock", moment)
+            audit_entries.append(connection, "ada", "look", "clock", moment)
     with database.read() as connection:
         query = select(audit_log.c.at).where(audit_log.c.at > START.astimezone(INDIA)).order_by(audit_log.c.at)
         assert list(connection.scalars(query)) == moments[1:]

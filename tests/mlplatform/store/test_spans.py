@@ -14,12 +14,17 @@ from sqlalchemy import insert, select
 from benchmarks.history import fill
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
-from mlplatform.store.rollups import DAY, HOUR, cover
-from mlplatform.store.tables.monitoring import label_counts, label_sums, tallies, tally_sums
+from mlplatform.store.rollups import DAY_MINUTES, HOUR_MINUTES, cover
+from mlplatform.store.tables.monitoring import (
+    label_count_rollups,
+    label_counts,
+    prediction_count_rollups,
+    prediction_counts,
+)
 from tests.mlplatform.conftest import schema_of_its_own
 
 
-@given(st.integers(0, 10**8), st.integers(0, 60 * DAY))
+@given(st.integers(0, 10**8), st.integers(0, 60 * DAY_MINUTES))
 def test_each_minute_is_covered_once_by_spans_that_begin_at_their_multiples(first: int, length: int) -> None:
     laid = sorted(cover(first, first + length), key=lambda each: each[1])
     reached = first
@@ -31,18 +36,18 @@ def test_each_minute_is_covered_once_by_spans_that_begin_at_their_multiples(firs
     assert reached == first + length
 
 
-@given(st.integers(0, 10**8), st.integers(0, 60 * DAY))
+@given(st.integers(0, 10**8), st.integers(0, 60 * DAY_MINUTES))
 def test_a_window_of_weeks_is_read_from_a_few_hundred_rows(first: int, length: int) -> None:
     rows = sum((ends - begins) // span for span, begins, ends in cover(first, first + length))
-    assert rows <= length // DAY + 2 * 23 + 2 * 59
+    assert rows <= length // DAY_MINUTES + 2 * 23 + 2 * 59
 
 
 def test_a_day_and_a_bit_is_a_day_an_hour_and_minutes() -> None:
-    assert list(cover(DAY - HOUR - 2, 2 * DAY + 1)) == [
-        (1, DAY - HOUR - 2, DAY - HOUR),
-        (HOUR, DAY - HOUR, DAY),
-        (DAY, DAY, 2 * DAY),
-        (1, 2 * DAY, 2 * DAY + 1),
+    assert list(cover(DAY_MINUTES - HOUR_MINUTES - 2, 2 * DAY_MINUTES + 1)) == [
+        (1, DAY_MINUTES - HOUR_MINUTES - 2, DAY_MINUTES - HOUR_MINUTES),
+        (HOUR_MINUTES, DAY_MINUTES - HOUR_MINUTES, DAY_MINUTES),
+        (DAY_MINUTES, DAY_MINUTES, 2 * DAY_MINUTES),
+        (1, 2 * DAY_MINUTES, 2 * DAY_MINUTES + 1),
     ]
     assert list(cover(7, 7)) == []
 
@@ -70,11 +75,11 @@ def test_the_migration_sums_what_was_counted_before_as_the_writers_would_have(
     filled = fill.content(database)
     with before_the_sums(database.is_sqlite, tmp_path) as old:
         with old.write() as connection:
-            for table in (label_counts, tallies):
+            for table in (label_counts, prediction_counts):
                 connection.execute(insert(table), [_without_nones(row) for row in filled[table.name]])
         old.upgrade()
         with old.read() as connection:
-            for table in (label_sums, tally_sums):
+            for table in (label_count_rollups, prediction_count_rollups):
                 rows = connection.execute(select(table).order_by(*table.primary_key)).mappings()
                 assert [dict(row) for row in rows] == filled[table.name]
     assert len(filled["tally_sums"]) > 100

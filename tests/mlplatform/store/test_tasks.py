@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 
 def start(
-    database: Database, kind: tasks.Kind = "label-audit", model: str = "digits", alert: str | None = None
+    database: Database, kind: tasks.TaskKind = "label-audit", model: str = "digits", alert: str | None = None
 ) -> str | None:
     with database.write() as connection:
         return tasks.open_task(connection, kind, model, {"class": "7"}, START, alert)
@@ -82,15 +82,15 @@ def test_a_label_audit_is_over_when_its_answers_are_labelled_or_its_alert_has_en
 
     def settle() -> int:
         with database.write() as connection:
-            return tasks.close_settled_audits(connection, "digits", START)
+            return tasks.close_finished_labelling(connection, "digits", START)
 
     assert settle() == 0
     with database.write() as connection:
-        alert_records.set_state(connection, replace(second, state="resolved"))
+        alert_records.update_state(connection, replace(second, state="resolved"))
     assert settle() == 1
     with database.write() as connection:
-        label_records.add(
-            connection, [label_records.Label(key, "3", "correction", "ann", START) for key in keys], START
+        label_records.insert_labels(
+            connection, [label_records.SubmittedLabel(key, "3", "correction", "ann", START) for key in keys], START
         )
     assert settle() == 1
     with database.read() as connection:
@@ -104,15 +104,17 @@ def test_a_label_in_doubt_waits_for_a_review_and_a_bare_answer_for_any_label(dat
         tasks.open_task(connection, "label-audit", "digits", details, START)
         [task] = tasks.open_tasks(connection, "digits")
 
-    def waiting(*given: label_records.Label) -> list[str]:
+    def waiting(*given: label_records.SubmittedLabel) -> list[str]:
         with database.write() as connection:
-            label_records.add(connection, given, START)
-            return tasks.waiting(connection, task)
+            label_records.insert_labels(connection, given, START)
+            return tasks.unlabelled_items(connection, task)
 
-    assert waiting(*(label_records.Label(key, "3", "correction", "ann", START) for key in (doubted, bare))) == [doubted]
-    assert waiting(label_records.Label(doubted, "3", "review", "bob", START)) == []
+    assert waiting(
+        *(label_records.SubmittedLabel(key, "3", "correction", "ann", START) for key in (doubted, bare))
+    ) == [doubted]
+    assert waiting(label_records.SubmittedLabel(doubted, "3", "review", "bob", START)) == []
     with database.write() as connection:
-        assert tasks.close_settled_audits(connection, "digits", START) == 1
+        assert tasks.close_finished_labelling(connection, "digits", START) == 1
         done = tasks.find(connection, task.id)
     assert (done.state, done.result) == ("done", {"labelled": 2, "of": 2, "alert": None})
 
@@ -123,7 +125,7 @@ def test_the_review_of_a_later_retraining_takes_the_place_of_the_one_before(data
 
     def review(name: str) -> str | None:
         with database.write() as connection:
-            return tasks.open_review(connection, "digits", f"label-review/{name}", details, START)
+            return tasks.open_review_task(connection, "digits", f"label-review/{name}", details, START)
 
     first = review("one")
     assert first is not None

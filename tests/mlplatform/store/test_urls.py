@@ -7,7 +7,7 @@ import pytest
 
 from mlplatform.errors import SettingsError
 from mlplatform.store.database import Database
-from mlplatform.store.urls import address_of
+from mlplatform.store.urls import parse_database_url
 
 SECRET = "s3cretword"
 
@@ -58,9 +58,9 @@ SECRET = "s3cretword"
     ],
 )
 def test_a_url_of_postgres_means_what_its_author_meant(url: str, meant: dict[str, str]) -> None:
-    found = address_of(url)
-    ports = {"port": found.connect["port"]} if "port" in meant else {}
-    assert {name: value for name, value in found.connect.items() if name != "port"} | ports == meant
+    found = parse_database_url(url)
+    ports = {"port": found.parameters["port"]} if "port" in meant else {}
+    assert {name: value for name, value in found.parameters.items() if name != "port"} | ports == meant
     assert not found.is_sqlite
 
 
@@ -93,7 +93,7 @@ def test_a_url_of_postgres_means_what_its_author_meant(url: str, meant: dict[str
 )
 def test_any_other_is_refused_in_a_sentence_that_repeats_no_secret(url: str, words: str) -> None:
     with pytest.raises(SettingsError, match="PLATFORM_DATABASE_URL") as caught:
-        address_of(url)
+        parse_database_url(url)
     assert words in str(caught.value)
     assert SECRET not in str(caught.value)
 
@@ -111,13 +111,13 @@ def test_any_other_is_refused_in_a_sentence_that_repeats_no_secret(url: str, wor
     ],
 )
 def test_what_is_shown_has_hosts_and_database_and_nothing_secret(url: str, shown: str) -> None:
-    assert address_of(url).shown == shown
-    assert SECRET not in repr(address_of(url))
+    assert parse_database_url(url).display_url == shown
+    assert SECRET not in repr(parse_database_url(url))
 
 
 def test_a_library_that_repeats_the_password_is_corrected() -> None:
-    address = address_of("postgres://u:p%40ss@h/d?sslpassword=other")
-    assert address.without_secrets("tried p@ss, p%40ss and other") == "tried ***, *** and ***"
+    address = parse_database_url("postgres://u:p%40ss@h/d?sslpassword=other")
+    assert address.redact("tried p@ss, p%40ss and other") == "tried ***, *** and ***"
 
 
 def test_a_driver_that_is_missing_is_a_sentence_and_no_traceback() -> None:
@@ -143,6 +143,6 @@ def test_a_driver_that_is_missing_is_a_sentence_and_no_traceback() -> None:
 )
 def test_an_engine_is_made_for_every_form_and_names_the_same_server(url: str) -> None:
     database = Database(url)
-    again = address_of(database._engine.url.render_as_string(hide_password=False))
-    assert again.connect == address_of(url).connect
+    again = parse_database_url(database._engine.url.render_as_string(hide_password=False))
+    assert again.parameters == parse_database_url(url).parameters
     database.close()

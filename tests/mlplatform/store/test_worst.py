@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_precedence import Source
-from mlplatform.feedback.worst_errors import Misread, worst_errors
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.worst_errors import WorstError, worst_errors
 from mlplatform.store.database import Database
 from tests.mlplatform.conftest import START, prediction, recorded
 
@@ -18,20 +18,20 @@ def given(
     confidence: float,
     seed: int,
     at: datetime = START,
-    source: Source = "audit",
+    source: LabelSource = "audit",
     version: int = 1,
 ) -> str:
     """One labelled answer; returns its id."""
     row = prediction(at, seed=seed, label=label, confidence=confidence, version=version)
     [key] = recorded(database, row)
     with database.write() as connection:
-        label_records.add(connection, [label_records.Label(key, truth, source, "ann", at)], at)
+        label_records.insert_labels(connection, [label_records.SubmittedLabel(key, truth, source, "ann", at)], at)
     return key
 
 
 def worst(
     database: Database, truth: str | None = None, most: int = 6, sources: tuple[str, ...] = ("audit",)
-) -> list[Misread]:
+) -> list[WorstError]:
     with database.read() as connection:
         return worst_errors(connection, "digits", 1, truth, START, END, sources, most)
 

@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from mlplatform.network.egress import Outward, outward_of
+from mlplatform.network.egress import EgressPolicy, egress_policy
 
 MEMORY_BYTES: Final = 256 * 2**20
 PR_SET_PDEATHSIG: Final = 1
-SHOWN: Final = 200
+MAX_SHOWN_CHARS: Final = 200
 
 
-def send(url: str, message: dict[str, str], timeout_seconds: float, outward: Outward) -> tuple[str, str]:
+def send(url: str, message: dict[str, str], timeout_seconds: float, policy: EgressPolicy) -> tuple[str, str]:
     """Send title, body and type; returns what went wrong, and which address was refused, as far as they did."""
     from apprise import Apprise, AppriseAsset, PersistentStoreMode
 
@@ -29,7 +29,7 @@ def send(url: str, message: dict[str, str], timeout_seconds: float, outward: Out
     service = Apprise.instantiate(url, asset=asset)
     if service is None:
         return "the channel's url is not one that Apprise understands; see https://appriseit.com", ""
-    refused = _held(service, outward)
+    refused = _restrict_service(service, policy)
     sender = Apprise(asset=asset)
     sender.add(service)
     result = sender.notify(
@@ -38,16 +38,18 @@ def send(url: str, message: dict[str, str], timeout_seconds: float, outward: Out
     if result:
         return "", ""
     told = "; ".join(entry.message for entry in result.logs())
-    return f"Apprise ({service.service_name}): {result.status.name.lower()}: {told[:SHOWN]}", "".join(refused[:1])
+    return f"Apprise ({service.service_name}): {result.status.name.lower()}: {told[:MAX_SHOWN_CHARS]}", "".join(
+        refused[:1]
+    )
 
 
-def _held(service: Any, outward: Outward) -> Sequence[str]:  # noqa: ANN401 - Apprise has no types
+def _restrict_service(service: Any, policy: EgressPolicy) -> Sequence[str]:  # noqa: ANN401 - Apprise has no types
     """Let the service send within `outward` only, in whatever thread it does; returns what will be refused."""
     refused: list[str] = []
     original: Callable[..., bool] = service.send
 
     def held(*args: object, **named: object) -> bool:
-        with outward.only() as said:
+        with policy.enforced() as said:
             try:
                 return original(*args, **named)
             finally:
@@ -64,7 +66,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     told = json.loads(sys.stdin.read())
     try:
-        error, refused = send(told["url"], told["message"], told["seconds"], outward_of(tuple(told["allowed"])))
+        error, refused = send(told["url"], told["message"], told["seconds"], egress_policy(tuple(told["allowed"])))
     except Exception as failure:  # noqa: BLE001 - whatever a library of its hundred raises is an answer
         error, refused = f"Apprise: {type(failure).__name__}", ""
     sys.stdout.write(json.dumps({"error": error, "refused": refused}))

@@ -14,17 +14,19 @@ from contextlib import suppress
 from typing import Final
 
 from mlplatform.errors import DeliveryError
-from mlplatform.network.deadline import ties
-from mlplatform.network.egress import Outward
+from mlplatform.network.deadline import current_cancellation
+from mlplatform.network.egress import EgressPolicy
 from mlplatform.network.proxies import PROXY_VARIABLES
-from mlplatform.network.redact import without_secrets
+from mlplatform.network.redact import redact_secrets
 
-COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.alerting.channels.apprise_process")
-START_SECONDS: Final = 20.0
+SENDER_COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.alerting.channels.apprise_process")
+STARTUP_SECONDS: Final = 20.0
 """How long the process may take to import the library, besides the time to send."""
 
 
-def push(url: str, message: Mapping[str, str], timeout_seconds: float, outward: Outward, proxy: str = "") -> None:
+def send_apprise(
+    url: str, message: Mapping[str, str], timeout_seconds: float, policy: EgressPolicy, proxy: str = ""
+) -> None:
     """Send title, body and type to an Apprise URL; raises DeliveryError, whose text holds no part of the URL.
 
     It goes where `outward` says, follows no redirect, and is ended with the work it belongs to. After a timeout the
@@ -34,22 +36,22 @@ def push(url: str, message: Mapping[str, str], timeout_seconds: float, outward: 
         "url": url,
         "message": dict(message),
         "seconds": timeout_seconds,
-        "allowed": [*(str(network) for network in outward.networks), *outward.names],
+        "allowed": [*(str(network) for network in policy.networks), *policy.host_names],
     }
     environment = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
     if proxy:
         environment |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
-    said = _said(json.dumps(told), environment, START_SECONDS + timeout_seconds)
+    said = _run_sender(json.dumps(told), environment, STARTUP_SECONDS + timeout_seconds)
     if said["refused"]:
         raise DeliveryError(str(said["refused"]))
     if said["error"]:
-        raise DeliveryError(without_secrets(str(said["error"]), url))
+        raise DeliveryError(redact_secrets(str(said["error"]), url))
 
 
-def _said(told: str, environment: Mapping[str, str], seconds: float) -> dict[str, object]:
+def _run_sender(request: str, environment: Mapping[str, str], seconds: float) -> dict[str, object]:
     """What the process answers; its secrets go through its input, which nobody else can read."""
     child = subprocess.Popen(  # noqa: S603 - a module of this product
-        COMMAND,
+        SENDER_COMMAND,
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -63,8 +65,8 @@ def _said(told: str, environment: Mapping[str, str], seconds: float) -> dict[str
             os.killpg(child.pid, signal.SIGKILL)
 
     try:
-        with child, ties().ended_by(end):
-            out, _ = child.communicate(told, seconds)
+        with child, current_cancellation().on_cancel(end):
+            out, _ = child.communicate(request, seconds)
             found: dict[str, object] = json.loads(out)
             return found
     except subprocess.TimeoutExpired as error:

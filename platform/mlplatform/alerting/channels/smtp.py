@@ -13,31 +13,31 @@ from monitors.rules.channel_config import EmailChannel
 if TYPE_CHECKING:
     from io import BufferedReader
 
-MOST_READ: Final = 64 * 1024
+MAX_REPLY_BYTES: Final = 64 * 1024
 """So many bytes of a mail server's answers are read in one session."""
-GOODBYE_SECONDS: Final = 2.0
-SHOWN: Final = 200
+QUIT_TIMEOUT_SECONDS: Final = 2.0
+MAX_SHOWN_CHARS: Final = 200
 
 
-class RefusedReadersError(DeliveryError):
+class RefusedRecipientsError(DeliveryError):
     """The mail is sent, but not to these readers, whom the server refused."""
 
-    def __init__(self, text: str, readers: Sequence[str]) -> None:
+    def __init__(self, text: str, recipients: Sequence[str]) -> None:
         super().__init__(text)
-        self.readers = tuple(readers)
+        self.recipients = tuple(recipients)
 
 
-class _Bounded:
+class _BoundedReplies:
     """A server's answers as a file that ends with an error instead of filling the memory."""
 
     def __init__(self, file: "BufferedReader") -> None:
-        self._file, self._left = file, MOST_READ
+        self._file, self._bytes_left = file, MAX_REPLY_BYTES
 
     def readline(self, size: int) -> bytes:
         line = self._file.readline(size)
-        self._left -= len(line)
-        if self._left < 0:
-            raise OSError(f"its answers are longer than {MOST_READ} bytes")
+        self._bytes_left -= len(line)
+        if self._bytes_left < 0:
+            raise OSError(f"its answers are longer than {MAX_REPLY_BYTES} bytes")
         return line
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class _Server(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
-            self.file = _Bounded(self.sock.makefile("rb"))
+            self.file = _BoundedReplies(self.sock.makefile("rb"))
         return super().getreply()
 
 
@@ -57,7 +57,7 @@ class _EncryptedServer(smtplib.SMTP_SSL, _Server):
     """The same, with TLS from the first byte."""
 
 
-def send_mail(channel: EmailChannel, message: EmailMessage, readers: Sequence[str], timeout_seconds: float) -> None:
+def send_mail(channel: EmailChannel, message: EmailMessage, recipients: Sequence[str], timeout_seconds: float) -> None:
     """Send to these readers in one session.
 
     Raises RefusedReadersError when the server took the mail for some of them only, DeliveryError when for nobody.
@@ -65,11 +65,11 @@ def send_mail(channel: EmailChannel, message: EmailMessage, readers: Sequence[st
     host, port = channel.server
     server: smtplib.SMTP | None = None
     try:
-        server = _connected(channel, timeout_seconds)
+        server = _connect(channel, timeout_seconds)
         if channel.username:
             server.login(channel.username, channel.password.get_secret_value())
-        refused = server.send_message(message, channel.sender, list(readers))
-        _say_goodbye(server)
+        refused = server.send_message(message, channel.sender, list(recipients))
+        _quit(server)
     except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: a host that no name can be
         raise DeliveryError(f"SMTP {host}:{port}: {error}") from error
     finally:
@@ -79,10 +79,10 @@ def send_mail(channel: EmailChannel, message: EmailMessage, readers: Sequence[st
         said = "; ".join(
             f"{reader}: {code} {text.decode(errors='replace')}" for reader, (code, text) in refused.items()
         )
-        raise RefusedReadersError(f"SMTP {host}:{port} refused {said[:SHOWN]}", tuple(refused))
+        raise RefusedRecipientsError(f"SMTP {host}:{port} refused {said[:MAX_SHOWN_CHARS]}", tuple(refused))
 
 
-def _connected(channel: EmailChannel, timeout_seconds: float) -> smtplib.SMTP:
+def _connect(channel: EmailChannel, timeout_seconds: float) -> smtplib.SMTP:
     host, port = channel.server
     trust = ssl.create_default_context()
     if channel.encryption == "implicit":
@@ -97,9 +97,9 @@ def _connected(channel: EmailChannel, timeout_seconds: float) -> smtplib.SMTP:
     return server
 
 
-def _say_goodbye(server: smtplib.SMTP) -> None:
+def _quit(server: smtplib.SMTP) -> None:
     """The mail is taken by now: a server that does not answer a goodbye changes nothing."""
     with suppress(smtplib.SMTPException, OSError):
         if server.sock is not None:
-            server.sock.settimeout(GOODBYE_SECONDS)
+            server.sock.settimeout(QUIT_TIMEOUT_SECONDS)
         server.quit()

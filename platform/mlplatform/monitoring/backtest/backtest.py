@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Final
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError, SettingsError
-from mlplatform.monitoring.backtest.backtest_data import Past, Slot, read_past
-from mlplatform.monitoring.backtest.rule_replay import Baselines, Watched
-from mlplatform.store.timeouts import unhurried
-from monitors.alerts import Alert, Step, step, supersede
+from mlplatform.monitoring.backtest.backtest_data import BacktestData, ReplaySlot, load_backtest_data
+from mlplatform.monitoring.backtest.rule_replay import BaselineTimeline, RuleReplay
+from mlplatform.store.timeouts import long_statements
+from monitors.alerts import Alert, AlertStep, apply_finding, supersede
 from monitors.decisions.finding import NO_DATA
 from monitors.rules.alerts_config import AlertsConfig, Rule
 
@@ -25,7 +25,7 @@ NINETY_DAYS: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True)
-class Alarm:
+class BacktestAlert:
     """An alert that would have fired, or did; `labels` is what its stream had read since the alarm before."""
 
     rule: str
@@ -40,7 +40,7 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Summary:
+class RuleSummary:
     """What one rule would have cost, beside what it did in fact; `not_replayed` says why there is no answer."""
 
     rule: str
@@ -54,95 +54,97 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Backtest:
+class BacktestResult:
     """The answer: what would have fired between two moments, and what fired in fact."""
 
     model: str
     since: datetime
     until: datetime
-    rules: tuple[Summary, ...]
-    alarms: tuple[Alarm, ...]
-    in_fact: tuple[Alarm, ...]
+    rules: tuple[RuleSummary, ...]
+    alarms: tuple[BacktestAlert, ...]
+    in_fact: tuple[BacktestAlert, ...]
     notes: tuple[str, ...]
 
 
-@unhurried()
-def backtest(parts: Parts, config: AlertsConfig, length: timedelta) -> Backtest:
+@long_statements()
+def run_backtest(context: AppContext, config: AlertsConfig, period: timedelta) -> BacktestResult:
     """Replay the rules over the last so long.
 
     Raises SettingsError for rules about another model or a length of nothing, NotFoundError before the first champion.
     """
-    if config.model != parts.family.name:
+    if config.model != context.pipeline.name:
         raise SettingsError(
-            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {parts.family.name!r}; "
+            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.pipeline.name!r}; "
             "make them the same"
         )
-    if length <= timedelta(0):
+    if period <= timedelta(0):
         raise SettingsError("a backtest over no time says nothing; write for example --since 30d")
-    now = parts.clock()
-    with parts.database.read() as connection:
-        past = read_past(connection, config, parts.family.classes, now - length, now)
+    now = context.clock()
+    with context.database.read() as connection:
+        past = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
     if past is None:
         raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
-    replay = Replay(past)
+    replay = BacktestRun(past)
     for slot in past.slots:
-        replay.turn(slot)
-    return _report(past, config, replay)
+        replay.evaluate_slot(slot)
+    return _build_result(past, config, replay)
 
 
 @dataclass
-class Replay:
+class BacktestRun:
     """Alerts as they would have gone, from the first slot on."""
 
-    past: Past
-    evaluated: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    alarms: dict[str, Alarm] = field(default_factory=dict)
-    _open: dict[tuple[str, str], Alert] = field(default_factory=dict)
-    _watched: dict[tuple[str, int], Watched] = field(default_factory=dict)
-    _baselines: dict[int, Baselines] = field(default_factory=dict)
-    _before: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    data: BacktestData
+    evaluated_slots: Counter[str] = field(default_factory=Counter)
+    labels_read: Counter[str] = field(default_factory=Counter)
+    alerts: dict[str, BacktestAlert] = field(default_factory=dict)
+    _open_alerts: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    _rule_replays: dict[tuple[str, int], RuleReplay] = field(default_factory=dict)
+    _baseline_timelines: dict[int, BaselineTimeline] = field(default_factory=dict)
+    _labels_at_last_alert: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     _ids: Iterator[int] = field(default_factory=count)
 
-    def turn(self, slot: Slot) -> None:
+    def evaluate_slot(self, slot: ReplaySlot) -> None:
         """What `loop.turn` decides in this slot."""
         rule, version = slot.rule, slot.champion.to_version
-        self._retire(version, slot.moment)
-        if version not in self.past.judged:
+        self._close_stale_alerts(version, slot.moment)
+        if version not in self.data.versions:
             return  # it served before the time asked about; only that it took over matters
-        watched, baseline = self._watch(rule, version), self._baseline(version)
-        read = watched.labels_in_all()
-        alerts = {key: each for (name, key), each in self._open.items() if name == rule.name and key != NO_DATA}
+        watched, baseline = self._rule_replay(rule, version), self._baseline_timeline(version)
+        read = watched.total_labels_read()
+        alerts = {key: each for (name, key), each in self._open_alerts.items() if name == rule.name and key != NO_DATA}
         found = watched.findings(slot.champion, baseline.at(slot.moment), slot.moment, alerts)
-        if slot.moment >= self.past.since:
-            self.evaluated[rule.name] += 1
-            self.labels[rule.name] += watched.labels_in_all() - read
+        if slot.moment >= self.data.since:
+            self.evaluated_slots[rule.name] += 1
+            self.labels_read[rule.name] += watched.total_labels_read() - read
         for finding in found:
-            moved = step(self._open.get((rule.name, finding.key)), finding, rule, slot.moment, self._new_id)
-            self._follow(rule, slot, moved, watched)
+            moved = apply_finding(
+                self._open_alerts.get((rule.name, finding.key)), finding, rule, slot.moment, self._new_id
+            )
+            self._record_transition(rule, slot, moved, watched)
 
     def _new_id(self) -> str:
         return f"replayed {next(self._ids)}"
 
-    def _watch(self, rule: Rule, version: int) -> Watched:
+    def _rule_replay(self, rule: Rule, version: int) -> RuleReplay:
         key = (rule.name, version)
-        if key not in self._watched:
-            self._watched[key] = self.past.watch(rule, version)
-        return self._watched[key]
+        if key not in self._rule_replays:
+            self._rule_replays[key] = self.data.create_replay(rule, version)
+        return self._rule_replays[key]
 
-    def _baseline(self, version: int) -> Baselines:
-        if version not in self._baselines:
-            self._baselines[version] = Baselines(self.past.pinned[version])
-        return self._baselines[version]
+    def _baseline_timeline(self, version: int) -> BaselineTimeline:
+        if version not in self._baseline_timelines:
+            self._baseline_timelines[version] = BaselineTimeline(self.data.baseline_events[version])
+        return self._baseline_timelines[version]
 
-    def _retire(self, champion: int, moment: datetime) -> None:
-        for key, alert in list(self._open.items()):
+    def _close_stale_alerts(self, champion: int, moment: datetime) -> None:
+        for key, alert in list(self._open_alerts.items()):
             if alert.version != champion:
                 moved = supersede(alert, moment)
-                del self._open[key]
-                self._end(alert.id, moved, moment)
+                del self._open_alerts[key]
+                self._record_end(alert.id, moved, moment)
 
-    def _follow(self, rule: Rule, slot: Slot, moved: Step, watched: Watched) -> None:
+    def _record_transition(self, rule: Rule, slot: ReplaySlot, moved: AlertStep, watched: RuleReplay) -> None:
         alert = moved.alert
         if alert is None:
             return
@@ -150,14 +152,14 @@ class Replay:
         read = None if alert.key == NO_DATA else watched.labels_read(alert.key)
         stream = (rule.name, alert.version, alert.key)
         if alert.is_open:
-            self._open[key] = alert
+            self._open_alerts[key] = alert
         else:
-            self._open.pop(key, None)
-            self._end(alert.id, moved, slot.moment)
+            self._open_alerts.pop(key, None)
+            self._record_end(alert.id, moved, slot.moment)
             if alert.fired_at is not None:
-                self._before[stream] = read or 0
+                self._labels_at_last_alert[stream] = read or 0
         if moved.notify == "firing":
-            self.alarms[alert.id] = Alarm(
+            self.alerts[alert.id] = BacktestAlert(
                 rule=rule.name,
                 key=alert.key,
                 version=alert.version,
@@ -166,46 +168,52 @@ class Replay:
                 ended=None,
                 value=alert.value,
                 slot=slot.slot,
-                labels=None if read is None else read - self._before[stream],
+                labels=None if read is None else read - self._labels_at_last_alert[stream],
             )
 
-    def _end(self, alert_id: str, moved: Step, moment: datetime) -> None:
-        if alert_id in self.alarms and moved.change is not None:
-            ended = replace(self.alarms[alert_id], ended_at=moment, ended=moved.change.to_state)
-            self.alarms[alert_id] = ended
+    def _record_end(self, alert_id: str, moved: AlertStep, moment: datetime) -> None:
+        if alert_id in self.alerts and moved.change is not None:
+            ended = replace(self.alerts[alert_id], ended_at=moment, ended=moved.change.to_state)
+            self.alerts[alert_id] = ended
 
 
-def _report(past: Past, config: AlertsConfig, replay: Replay) -> Backtest:
-    alarms = tuple(each for each in replay.alarms.values() if each.fired_at >= past.since)
-    in_fact = tuple(Alarm(**vars(each)) for each in past.fired)
-    return Backtest(
-        model=past.model,
-        since=past.since,
-        until=past.until,
-        rules=tuple(_summary(past, rule, replay, alarms, in_fact) for rule in config.rules),
+def _build_result(data: BacktestData, config: AlertsConfig, replay: BacktestRun) -> BacktestResult:
+    alarms = tuple(each for each in replay.alerts.values() if each.fired_at >= data.since)
+    in_fact = tuple(BacktestAlert(**vars(each)) for each in data.fired_alerts)
+    return BacktestResult(
+        model=data.model,
+        since=data.since,
+        until=data.until,
+        rules=tuple(_summary(data, rule, replay, alarms, in_fact) for rule in config.rules),
         alarms=alarms,
         in_fact=in_fact,
-        notes=tuple(_notes(past)),
+        notes=tuple(_notes(data)),
     )
 
 
-def _summary(past: Past, rule: Rule, replay: Replay, alarms: Sequence[Alarm], in_fact: Sequence[Alarm]) -> Summary:
+def _summary(
+    data: BacktestData,
+    rule: Rule,
+    replay: BacktestRun,
+    alarms: Sequence[BacktestAlert],
+    in_fact: Sequence[BacktestAlert],
+) -> RuleSummary:
     mine = sum(each.rule == rule.name for each in alarms)
-    served = past.until - max(past.since, past.promotions[0].at)
-    return Summary(
+    served = data.until - max(data.since, data.promotions[0].at)
+    return RuleSummary(
         rule=rule.name,
         metric=rule.metric,
-        not_replayed=past.not_replayed.get(rule.name),
+        not_replayed=data.not_replayed.get(rule.name),
         alarms=mine,
         per_90_days=mine * (NINETY_DAYS / served) if served > timedelta(0) else 0.0,
-        evaluated_slots=replay.evaluated[rule.name],
-        labels=replay.labels[rule.name] if past.reads_labels(rule) else None,
+        evaluated_slots=replay.evaluated_slots[rule.name],
+        labels=replay.labels_read[rule.name] if data.reads_labels(rule) else None,
         alarms_in_fact=sum(each.rule == rule.name for each in in_fact),
     )
 
 
-def _notes(past: Past) -> Iterator[str]:
-    unsure = sum(each.unsure for each in past.latencies.values())
+def _notes(data: BacktestData) -> Iterator[str]:
+    unsure = sum(each.ambiguous_slots for each in data.latencies.values())
     if unsure:
         yield (
             f"{unsure} slots lay in a minute in which several classes of hosts answered: which of them gave the "

@@ -8,26 +8,26 @@ from typing import Final, Literal
 from sqlalchemy import Connection
 
 from mlplatform.feedback import label_history
-from mlplatform.host.clock_steps import slot_of
-from mlplatform.monitoring.backtest.history_windows import Labels, LabelWindow, Latencies, LatencyWindow
-from mlplatform.monitoring.backtest.rule_replay import Watched, WatchedLabels, WatchedLatency
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
+from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.probation_policy import Probation
 
-Kept = Literal["labels", "latency"]
-REPLAYED: Final[Mapping[str, Kept]] = {
+HistoryKind = Literal["labels", "latency"]
+REPLAYABLE_METRICS: Final[Mapping[str, HistoryKind]] = {
     "accuracy_drop": "labels",
     "class_error": "labels",
     "latency_ratio": "latency",
 }
 """From what is kept each metric is replayed; one that is missing here is reported as not replayed."""
-_ALL: Final = 1_000_000
+_NO_LIMIT: Final = 1_000_000
 
 
 @dataclass(frozen=True)
-class Slot:
+class ReplaySlot:
     """One rule to be evaluated at a moment, and the promotion that was in force then."""
 
     moment: datetime
@@ -37,7 +37,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Past:
+class BacktestData:
     """What was stored about a model; `judged` holds the versions that served in the time asked about."""
 
     model: str
@@ -45,61 +45,61 @@ class Past:
     since: datetime
     until: datetime
     promotions: tuple[Promotion, ...]
-    slots: tuple[Slot, ...]
-    judged: frozenset[int]
-    pinned: Mapping[int, Sequence[label_history.Pinned]]
-    labels: Mapping[int, Labels]
-    latencies: Mapping[int, Latencies]
-    fired: tuple[label_history.Fired, ...]
+    slots: tuple[ReplaySlot, ...]
+    versions: frozenset[int]
+    baseline_events: Mapping[int, Sequence[label_history.BaselineEvent]]
+    labels: Mapping[int, LabelTimeline]
+    latencies: Mapping[int, LatencyTimeline]
+    fired_alerts: tuple[label_history.FiredAlert, ...]
     not_replayed: Mapping[str, str]
-    terms: Probation
+    probation: Probation
 
     def reads_labels(self, rule: Rule) -> bool:
         """Whether the rule is replayed from labels."""
-        return REPLAYED.get(rule.metric) == "labels"
+        return REPLAYABLE_METRICS.get(rule.metric) == "labels"
 
-    def watch(self, rule: Rule, version: int) -> Watched:
+    def create_replay(self, rule: Rule, version: int) -> RuleReplay:
         """The rule over the version, before its first slot."""
         if self.reads_labels(rule):
             labels = self.labels[version]
-            return WatchedLabels(rule, self.classes, labels, LabelWindow(labels, rule.window), self.terms)
+            return LabelRuleReplay(rule, self.classes, labels, LabelWindow(labels, rule.window), self.probation)
         latencies = self.latencies[version]
-        return WatchedLatency(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
+        return LatencyRuleReplay(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
 
 
-def read_past(
+def load_backtest_data(
     connection: Connection, config: AlertsConfig, classes: tuple[str, ...], since: datetime, until: datetime
-) -> Past | None:
+) -> BacktestData | None:
     """What the replay of these rules needs; None where no version has served by then.
 
     It begins where the versions that served since then first did: what a rule holds of them at `since` follows from
     all their labels.
     """
     name = config.model
-    made = sorted(promotion_history.history(connection, name, limit=_ALL), key=lambda each: each.seq)
+    made = sorted(promotion_history.promotion_history(connection, name, limit=_NO_LIMIT), key=lambda each: each.seq)
     served = [each for each in made if each.at <= until]
     if not served:
         return None
-    judged = _serving(served, since)
+    judged = _serving_versions(served, since)
     start = min(each.at for each in served if each.to_version in judged)
-    rules = [rule for rule in config.rules if rule.metric in REPLAYED and not rule.slice]
-    moments = {rule.name: label_history.moments(connection, name, rule.name, start) for rule in rules}
+    rules = [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
+    moments = {rule.name: label_history.evaluation_times(connection, name, rule.name, start) for rule in rules}
     slots = _slots(config, rules, served, moments, (start, until))
-    slow = [rule for rule in rules if REPLAYED[rule.metric] == "latency"]
-    return Past(
+    slow = [rule for rule in rules if REPLAYABLE_METRICS[rule.metric] == "latency"]
+    return BacktestData(
         model=name,
         classes=classes,
         since=since,
         until=until,
         promotions=tuple(served),
         slots=slots,
-        judged=judged,
-        pinned={version: label_history.pinned(connection, name, version) for version in judged},
-        labels={version: Labels(label_history.labels(connection, name, version)) for version in judged},
+        versions=judged,
+        baseline_events={version: label_history.baseline_events(connection, name, version) for version in judged},
+        labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in judged},
         latencies={version: _latencies(connection, name, version, slow, slots) for version in judged},
-        fired=tuple(label_history.fired(connection, name, since, until)),
-        not_replayed={rule.name: _why_not(rule) for rule in config.rules if rule not in rules},
-        terms=config.probation,
+        fired_alerts=tuple(label_history.fired_alerts(connection, name, since, until)),
+        not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
+        probation=config.probation,
     )
 
 
@@ -108,7 +108,7 @@ def champion_at(served: Sequence[Promotion], moment: datetime) -> Promotion | No
     return next((each for each in reversed(served) if each.at <= moment), None)
 
 
-def _serving(served: Sequence[Promotion], since: datetime) -> frozenset[int]:
+def _serving_versions(served: Sequence[Promotion], since: datetime) -> frozenset[int]:
     """The versions that served at some time since then."""
     first = champion_at(served, since)
     later = {each.to_version for each in served if each.at > since}
@@ -121,15 +121,15 @@ def _slots(
     served: Sequence[Promotion],
     moments: Mapping[str, Mapping[datetime, datetime]],
     span: tuple[datetime, datetime],
-) -> tuple[Slot, ...]:
+) -> tuple[ReplaySlot, ...]:
     """Every slot of every rule in the order of their moments, from the first champion on."""
     found: list[tuple[datetime, int, datetime]] = []
     for place, rule in enumerate(rules):
         every, real = config.interval(rule), moments[rule.name]
-        slot = slot_of(span[0], every)
+        slot = slot_at(span[0], every)
         while slot <= span[1]:
             moment = real.get(slot, slot)
-            if slot_of(moment, every) != slot:
+            if slot_at(moment, every) != slot:
                 moment = slot  # it was evaluated under another schedule
             if span[0] <= moment <= span[1]:
                 found.append((moment, place, slot))
@@ -138,27 +138,27 @@ def _slots(
     for moment, place, slot in sorted(found):
         champion = champion_at(served, moment)
         if champion is not None:
-            slots.append(Slot(moment, rules[place], slot, champion))
+            slots.append(ReplaySlot(moment, rules[place], slot, champion))
     return tuple(slots)
 
 
 def _latencies(
-    connection: Connection, model: str, version: int, rules: Sequence[Rule], slots: Sequence[Slot]
-) -> Latencies:
+    connection: Connection, model: str, version: int, rules: Sequence[Rule], slots: Sequence[ReplaySlot]
+) -> LatencyTimeline:
     """The latencies that the slots of these rules look at while the version served."""
     names = {rule.name for rule in rules}
     moments = [each.moment for each in slots if each.rule.name in names and each.champion.to_version == version]
     if not moments:
-        return Latencies({}, {})
+        return LatencyTimeline({}, {})
     start = min(moments) - max((rule.window for rule in rules), default=timedelta(0))
-    return Latencies(
-        label_history.latencies(connection, model, version, start, max(moments)),
-        label_history.begun_minutes(connection, model, version, moments),
+    return LatencyTimeline(
+        label_history.latency_by_minute(connection, model, version, start, max(moments)),
+        label_history.partial_minute_latencies(connection, model, version, moments),
     )
 
 
-def _why_not(rule: Rule) -> str:
+def _reason_not_replayed(rule: Rule) -> str:
     if rule.slice:
         return "rules on a slice are not replayed: counts are kept of the whole"
-    known = ", ".join(sorted(REPLAYED))
+    known = ", ".join(sorted(REPLAYABLE_METRICS))
     return f"metric {rule.metric} is not replayed: what it was measured on is not kept by moment; replayed are {known}"

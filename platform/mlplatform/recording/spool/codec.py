@@ -8,34 +8,34 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mlplatform.store.prediction import Prediction
+from mlplatform.store.prediction import PredictionRecord
 from pipelines.data import content_hash
 
 LENGTH_BYTES = 4
-BEGINNING = b'{"row":'
+PAYLOAD_PREFIX = b'{"row":'
 """What every payload begins with, behind its length."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class SpooledPrediction:
     """A prediction whose image need not be hashed and is not encoded yet: that happens off the answer's path."""
 
-    prediction: Prediction
+    prediction: PredictionRecord
     image: NDArray[np.uint8]
     host_class: str = ""
 
 
-def to_bytes(answer: Answer) -> bytes:
+def encode_prediction(prediction: SpooledPrediction) -> bytes:
     """The answer as one payload: JSON behind its length, then the picture's bytes.
 
     Raises TypeError or ValueError for what is no text or number.
     """
-    image = np.ascontiguousarray(answer.image, dtype=np.uint8)
-    told = orjson.dumps({"row": answer.prediction, "host_class": answer.host_class, "shape": image.shape})
+    image = np.ascontiguousarray(prediction.image, dtype=np.uint8)
+    told = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, "shape": image.shape})
     return len(told).to_bytes(LENGTH_BYTES, "little") + told + image.tobytes()
 
 
-def from_bytes(payload: bytes) -> Answer:
+def decode_prediction(payload: bytes) -> SpooledPrediction:
     """The answer that `to_bytes` made these bytes of, its picture hashed.
 
     Raises ValueError, KeyError or TypeError for other bytes.
@@ -46,4 +46,4 @@ def from_bytes(payload: bytes) -> Answer:
     image = np.frombuffer(payload, dtype=np.uint8, offset=begin).reshape(told["shape"])
     row["at"] = datetime.fromisoformat(row["at"])
     row["image_hash"] = row["image_hash"] or content_hash(image)
-    return Answer(Prediction(**row), image, told["host_class"])
+    return SpooledPrediction(PredictionRecord(**row), image, told["host_class"])

@@ -12,17 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_seek = ctypes.PyDLL(None, use_errno=True).lseek
+_lseek = ctypes.PyDLL(None, use_errno=True).lseek
 """The system's own, without letting other threads in: a row is not to wait for them."""
-_seek.argtypes, _seek.restype = (ctypes.c_int, ctypes.c_long, ctypes.c_int), ctypes.c_long
-NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
-APPEND: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
+_lseek.argtypes, _lseek.restype = (ctypes.c_int, ctypes.c_long, ctypes.c_int), ctypes.c_long
+CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
+APPEND_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 class Disk:
     """Every method is one kind of call and raises OSError as the system does."""
 
-    look_seconds = 0.05
+    check_seconds = 0.05
     """How often at most it is looked whether a file that is being written is still there."""
 
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
@@ -38,20 +38,20 @@ class Disk:
         """Another descriptor of the same file."""
         return os.dup(file)
 
-    def read(self, file: int, size: int, place: int) -> bytes:
+    def read(self, file: int, size: int, offset: int) -> bytes:
         """The bytes from a place on, fewer only where the file ends before."""
         parts: list[bytes] = []
-        while size and (part := os.pread(file, size, place)):
+        while size and (part := os.pread(file, size, offset)):
             parts.append(part)
-            size, place = size - len(part), place + len(part)
+            size, offset = size - len(part), offset + len(part)
         return b"".join(parts)
 
-    def write(self, file: int, data: bytes, place: int) -> None:
+    def write(self, file: int, data: bytes, offset: int) -> None:
         """Write all of it at a place."""
         rest = memoryview(data)
         while rest:
-            written = os.pwrite(file, rest, place)
-            rest, place = rest[written:], place + written
+            written = os.pwrite(file, rest, offset)
+            rest, offset = rest[written:], offset + written
 
     def append(self, file: int, data: bytes) -> None:
         """Write all of it at the end of a file opened with APPEND."""
@@ -63,7 +63,7 @@ class Disk:
         """Let the file end there."""
         os.ftruncate(file, size)
 
-    def map(self, file: int, size: int) -> mmap.mmap:
+    def memory_map(self, file: int, size: int) -> mmap.mmap:
         """The file's first bytes as memory."""
         return mmap.mmap(file, size)
 
@@ -79,22 +79,22 @@ class Disk:
             return False
         return True
 
-    def status(self, file: int) -> os.stat_result:
+    def fstat(self, file: int) -> os.stat_result:
         """What the system knows of an open file."""
         return os.fstat(file)
 
-    def length(self, file: int) -> int:
+    def file_length(self, file: int) -> int:
         """How long an open file is, asked before each row."""
-        found = int(_seek(file, 0, os.SEEK_END))
+        found = int(_lseek(file, 0, os.SEEK_END))
         if found < 0:
             raise OSError(ctypes.get_errno(), "its length cannot be had")
         return found
 
-    def find(self, path: Path) -> os.stat_result:
+    def stat(self, path: Path) -> os.stat_result:
         """What the system knows of the file that bears a name."""
         return path.stat()
 
-    def names(self, folder: Path) -> Sequence[str]:
+    def list_names(self, folder: Path) -> Sequence[str]:
         """The names in a folder, in order."""
         return sorted(path.name for path in folder.iterdir())
 
@@ -115,11 +115,11 @@ class Disk:
         with suppress(FileNotFoundError):
             folder.rmdir()
 
-    def contents(self, path: Path) -> bytes:
+    def read_all(self, path: Path) -> bytes:
         """All bytes of a file."""
         file = self.open(path)
         try:
-            return self.read(file, self.status(file).st_size, 0)
+            return self.read(file, self.fstat(file).st_size, 0)
         finally:
             self.close(file)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-HEAD: Final = struct.Struct("<II")
+FRAME_HEADER: Final = struct.Struct("<II")
 """Length of the payload in bytes and its CRC-32, little-endian, in front of each payload."""
 
 
@@ -19,44 +19,44 @@ class Frame:
     end: int
 
 
-def framed(payloads: Sequence[bytes]) -> bytes:
+def encode_frames(payloads: Sequence[bytes]) -> bytes:
     """The payloads one after the other, each behind its length and checksum. An empty payload is none."""
     parts: list[bytes] = []
     for payload in payloads:
         if not payload:
             raise ValueError("an empty payload cannot be framed: it looks like the zeros of an unwritten block")
-        parts += (HEAD.pack(len(payload), crc32(payload)), payload)
+        parts += (FRAME_HEADER.pack(len(payload), crc32(payload)), payload)
     return b"".join(parts)
 
 
-def frames(data: bytes, offset: int = 0) -> Iterator[Frame]:
+def decode_frames(data: bytes, offset: int = 0) -> Iterator[Frame]:
     """The whole frames of `data`, whose first byte lies at `offset`; a torn end is passed over."""
     place = 0
-    while place + HEAD.size <= len(data):
-        length, checksum = HEAD.unpack_from(data, place)
-        end = place + HEAD.size + length
+    while place + FRAME_HEADER.size <= len(data):
+        length, checksum = FRAME_HEADER.unpack_from(data, place)
+        end = place + FRAME_HEADER.size + length
         if length == 0 or end > len(data):
             return
-        payload = data[place + HEAD.size : end]
+        payload = data[place + FRAME_HEADER.size : end]
         yield Frame(payload if crc32(payload) == checksum else None, offset + end)
         place = end
 
 
-def measured(data: bytes, offset: int = 0, most: float = math.inf) -> tuple[int, int]:
+def scan_frames(data: bytes, offset: int = 0, max_count: float = math.inf) -> tuple[int, int]:
     """How many whole frames, at most so many, begin from `offset` on, and where they end; checksums are not read."""
     count = 0
-    while count < most and offset + HEAD.size <= len(data):
-        length, _ = HEAD.unpack_from(data, offset)
-        end = offset + HEAD.size + length
+    while count < max_count and offset + FRAME_HEADER.size <= len(data):
+        length, _ = FRAME_HEADER.unpack_from(data, offset)
+        end = offset + FRAME_HEADER.size + length
         if length == 0 or end > len(data):
             break
         count, offset = count + 1, end
     return count, offset
 
 
-def needed(data: bytes) -> int:
+def frame_size(data: bytes) -> int:
     """The bytes that the first frame of `data` takes in all; 0 where even its head is missing or is no head."""
-    if len(data) < HEAD.size:
+    if len(data) < FRAME_HEADER.size:
         return 0
-    length, _ = HEAD.unpack_from(data, 0)
-    return HEAD.size + length if length else 0
+    length, _ = FRAME_HEADER.unpack_from(data, 0)
+    return FRAME_HEADER.size + length if length else 0

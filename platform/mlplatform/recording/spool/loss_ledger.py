@@ -9,15 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mlplatform.recording.spool.disk_io import APPEND, DISK, Disk
+from mlplatform.recording.spool.disk_io import APPEND_FLAGS, DISK, Disk
 
 log = logging.getLogger(__name__)
-LOST: Final = "lost.jsonl"
+LOSS_FILE: Final = "lost.jsonl"
 """Where it is written down how many rows were lost, when, by whom and why."""
 
 
 @dataclass(frozen=True)
-class Lost:
+class LossRecord:
     """So many rows of one server, at one moment."""
 
     at: str
@@ -26,55 +26,55 @@ class Lost:
     reason: str
 
 
-class Ledger:
+class LossLog:
     """Writes down what is lost; what cannot be written waits in memory for the next time."""
 
     def __init__(self, root: Path, disk: Disk = DISK) -> None:
         self._root, self._disk = root, disk
-        self._waiting: list[Lost] = []
+        self._unwritten: list[LossRecord] = []
         self._lock = threading.Lock()
 
-    def note(self, now: datetime, instance: str, rows: int, reason: str) -> None:
+    def record(self, now: datetime, instance: str, rows: int, reason: str) -> None:
         """Write a loss down, now or with the next."""
         with self._lock:
-            self._waiting.append(Lost(now.isoformat(), instance, rows, reason))
-        self.write()
+            self._unwritten.append(LossRecord(now.isoformat(), instance, rows, reason))
+        self.flush()
 
-    def write(self) -> None:
+    def flush(self) -> None:
         """Write what waits."""
         with self._lock:
             try:
-                while self._waiting:
-                    self._append((json.dumps(asdict(self._waiting[0])) + "\n").encode())
-                    self._waiting.pop(0)
+                while self._unwritten:
+                    self._append((json.dumps(asdict(self._unwritten[0])) + "\n").encode())
+                    self._unwritten.pop(0)
             except OSError as error:
                 log.error("what was lost cannot be written down yet: %s", error)
 
     def _append(self, line: bytes) -> None:
-        file = self._disk.open(self._root / LOST, APPEND)
+        file = self._disk.open(self._root / LOSS_FILE, APPEND_FLAGS)
         try:
-            size = self._disk.status(file).st_size
+            size = self._disk.fstat(file).st_size
             whole = not size or self._disk.read(file, 1, size - 1) == b"\n"
             self._disk.append(file, line if whole else b"\n" + line)
         finally:
             self._disk.close(file)
 
 
-def lost_since(root: Path, moment: datetime, disk: Disk = DISK) -> int:
+def rows_lost_since(root: Path, moment: datetime, disk: Disk = DISK) -> int:
     """How many rows were lost on this disk since a moment."""
-    return sum(each.rows for each in losses(root, disk) if datetime.fromisoformat(each.at) >= moment)
+    return sum(each.rows for each in read_losses(root, disk) if datetime.fromisoformat(each.at) >= moment)
 
 
-def losses(root: Path, disk: Disk = DISK) -> Iterator[Lost]:
+def read_losses(root: Path, disk: Disk = DISK) -> Iterator[LossRecord]:
     """Everything that was written down, oldest first; a line that was torn is passed over. Raises OSError."""
     try:
-        text = disk.contents(root / LOST).decode(errors="replace")
+        text = disk.read_all(root / LOSS_FILE).decode(errors="replace")
     except FileNotFoundError:
         return
     for line in text.splitlines():
         try:
             said = json.loads(line)
             datetime.fromisoformat(said["at"])
-            yield Lost(str(said["at"]), str(said["instance"]), int(said["rows"]), str(said["reason"]))
+            yield LossRecord(str(said["at"]), str(said["instance"]), int(said["rows"]), str(said["reason"]))
         except (ValueError, KeyError, TypeError):
             continue

@@ -13,16 +13,16 @@ import time
 from pathlib import Path
 from typing import Final
 
-from mlplatform.recording.spool.disk_io import DISK, NEW, Disk
+from mlplatform.recording.spool.disk_io import CREATE_FLAGS, DISK, Disk
 
-HEAD_BYTES: Final = 4
+LENGTH_FIELD_BYTES: Final = 4
 
 
 class UnlinkedError(FileNotFoundError):
     """The file that is written was removed."""
 
 
-class Growing:
+class MmapAppendFile:
     """A new file. Room is made `step` bytes at a time; `size` is how far it is written.
 
     Raises OSError where the file cannot be made, or is there already: whatever is in it is kept.
@@ -30,10 +30,10 @@ class Growing:
 
     def __init__(self, path: Path, step: int, disk: Disk = DISK) -> None:
         self._disk, self._step = disk, step
-        self._file = disk.open(path, NEW)
-        self._room = self.size = 0
+        self._file = disk.open(path, CREATE_FLAGS)
+        self._capacity = self.size = 0
         self._memory: mmap.mmap | None = None
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def append(self, data: bytes) -> None:
         """Write at the end, all or nothing. Raises OSError where there is no room.
@@ -41,18 +41,18 @@ class Growing:
         The first bytes are copied last: whoever is killed in between leaves zeros where they belong.
         """
         end = self.size + len(data)
-        if end > self._room:
+        if end > self._capacity:
             self._grow(end)
-        begin = self.size + HEAD_BYTES
+        begin = self.size + LENGTH_FIELD_BYTES
         if self._memory is None:
-            self._disk.write(self._file, data[HEAD_BYTES:], begin)
-            self._disk.write(self._file, data[:HEAD_BYTES], self.size)
+            self._disk.write(self._file, data[LENGTH_FIELD_BYTES:], begin)
+            self._disk.write(self._file, data[:LENGTH_FIELD_BYTES], self.size)
         else:
-            self._memory[begin:end] = data[HEAD_BYTES:]
-            self._memory[self.size : begin] = data[:HEAD_BYTES]
+            self._memory[begin:end] = data[LENGTH_FIELD_BYTES:]
+            self._memory[self.size : begin] = data[:LENGTH_FIELD_BYTES]
         self.size = end
 
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether the file is shorter than its room: to copy behind its end would end the process.
 
         Whether it bears a name is looked at every `look_seconds` at most: a call that lets other threads in takes long.
@@ -60,12 +60,12 @@ class Growing:
         """
         now = time.monotonic()
         try:
-            if self._disk.length(self._file) < self._room:
+            if self._disk.file_length(self._file) < self._capacity:
                 return True
-            if now - self._looked < self._disk.look_seconds:
+            if now - self._checked_at < self._disk.check_seconds:
                 return False
-            self._looked = now
-            links = self._disk.status(self._file).st_nlink
+            self._checked_at = now
+            links = self._disk.fstat(self._file).st_nlink
         except OSError:
             return False  # that says nothing about the file
         if links == 0:
@@ -80,7 +80,7 @@ class Growing:
         """Another descriptor of the file, for a call of the system that takes long."""
         return self._disk.duplicate(self._file)
 
-    def leave(self) -> int:
+    def finish(self) -> int:
         """End writing; what was room is no longer part of the file. Returns its descriptor, to be closed."""
         self._unmap()
         with contextlib.suppress(OSError):  # zeros at the end are no rows
@@ -90,15 +90,15 @@ class Growing:
     def _grow(self, end: int) -> None:
         room = -(-end // self._step) * self._step
         try:
-            self._disk.write(self._file, bytes(room - self._room), self._room)
+            self._disk.write(self._file, bytes(room - self._capacity), self._capacity)
         except OSError:
             with contextlib.suppress(OSError):
-                self._disk.truncate(self._file, self._room)
+                self._disk.truncate(self._file, self._capacity)
             raise
         self._unmap()
-        self._room = room
+        self._capacity = room
         with contextlib.suppress(OSError):
-            self._memory = self._disk.map(self._file, room)
+            self._memory = self._disk.memory_map(self._file, room)
 
     def _unmap(self) -> None:
         if self._memory is not None:

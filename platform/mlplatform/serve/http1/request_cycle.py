@@ -5,32 +5,32 @@ from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from mlplatform.serve.http1.connection_limits import Connections, Pace
+from mlplatform.serve.http1.connection_limits import ConnectionTable, ThroughputWindow
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
 
 
-class Owner(Protocol):
+class OwnerConnection(Protocol):
     """The connection of a request."""
 
-    shared: Connections
+    connection_table: ConnectionTable
     loop: asyncio.AbstractEventLoop
 
     def refuse(self, status: int, kind: str, title: str, detail: str) -> None: ...
 
 
-class Cycle(RequestResponseCycle):
+class RequestCycle(RequestResponseCycle):
     """One request and its answer."""
 
-    since = 0.0
-    held = received = seen = framed = chunks = 0
-    announced: int | None = None
+    started_at = 0.0
+    buffered_bytes = received_bytes = received_at_last_check = framing_bytes = chunk_count = 0
+    content_length: int | None = None
     """The length that the request says its body has."""
-    flowing_at = 0.0
+    last_progress_at = 0.0
     """When it last brought as much as bodies must while others wait for room."""
-    pace: Pace | None = None
-    line: Owner
+    throughput: ThroughputWindow | None = None
+    connection: OwnerConnection
     task: "asyncio.Task[None] | None" = None
 
     async def receive(self) -> "ASGIReceiveEvent":
@@ -39,7 +39,7 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
             if self.more_body:
-                self.line.shared.wanted(self, self.line.loop.time())
+                self.connection.connection_table.request_more(self, self.connection.loop.time())
             else:
                 self.flow.resume_reading()
             await self.message_event.wait()
@@ -49,15 +49,15 @@ class Cycle(RequestResponseCycle):
         body, self.body = self.body, bytearray()
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
-    def let_in(self) -> None:
+    def resume_reading(self) -> None:
         """Read on."""
         self.flow.resume_reading()
 
     def refuse(self, status: int, kind: str, title: str, detail: str) -> None:
         """Give this request up."""
-        self.line.refuse(status, kind, title, detail)
+        self.connection.refuse(status, kind, title, detail)
 
-    def give_up(self) -> None:
+    def disconnect(self) -> None:
         """Let the app know that nobody waits for its answer."""
         self.disconnected = True
         self.message_event.set()

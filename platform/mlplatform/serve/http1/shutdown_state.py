@@ -5,30 +5,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-UNHURRIED_SECONDS: Final = 10.0
-LAST_SECOND: Final = 1.0
+DEFAULT_CLOSE_SECONDS: Final = 10.0
+RESERVED_SECONDS: Final = 1.0
 
 
 @dataclass
-class Ending:
+class ShutdownState:
     """The end of a server, `total` seconds after it was begun at the latest."""
 
-    total: float
+    total_seconds: float
     clock: Callable[[], float] = time.monotonic
-    begun_at: float | None = None
+    started_at: float | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """From now on."""
-        if self.begun_at is None:
-            self.begun_at = self.clock()
+        if self.started_at is None:
+            self.started_at = self.clock()
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the server was told to end."""
-        return self.begun_at is not None
+        return self.started_at is not None
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds for the parts to close, one second kept back; enough of them where nobody waits."""
-        if self.begun_at is None:
-            return UNHURRIED_SECONDS
-        return max(0.0, self.begun_at + self.total - self.clock() - LAST_SECOND)
+        if self.started_at is None:
+            return DEFAULT_CLOSE_SECONDS
+        return max(0.0, self.started_at + self.total_seconds - self.clock() - RESERVED_SECONDS)

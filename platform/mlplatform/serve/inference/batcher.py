@@ -19,31 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.serve.inference.model_slot import Loaded
+from mlplatform.serve.inference.model_slot import LoadedModel
 
 Images = NDArray[np.uint8]
-LOOK_SECONDS = 0.00025
+POLL_SECONDS = 0.00025
 """How often a lane that lets its batch fill looks for more."""
-STOPPING = "the server is stopping; ask another one"
+STOPPING_MESSAGE = "the server is stopping; ask another one"
 
 
 @dataclass(frozen=True)
-class Computed:
+class BatchResult:
     """Probabilities (n, classes), how long the batch took, and how many images it had."""
 
     probabilities: NDArray[np.float32]
     seconds: float
-    batch: int
+    batch_size: int
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    loaded: Loaded
+    model: LoadedModel
     images: Images
-    future: "asyncio.Future[Computed] | Future[Computed]"
+    future: "asyncio.Future[BatchResult] | Future[BatchResult]"
     loop: asyncio.AbstractEventLoop | None
 
-    def settle(self, outcome: Computed | Exception) -> None:
+    def resolve(self, outcome: BatchResult | Exception) -> None:
         """Give the outcome to whoever waits; one who went away gets nothing."""
         if self.future.done():
             return
@@ -56,99 +56,99 @@ class _Job:
 class Batcher:
     """Answers images on `lanes` threads, at most `max_batch` images at once unless one request alone has more."""
 
-    def __init__(self, lanes: int = 1, max_batch: int = 32, max_wait_ms: float = 0.0) -> None:
+    def __init__(self, workers: int = 1, max_batch: int = 32, max_wait_ms: float = 0.0) -> None:
         self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
-        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
-        self._changing = threading.Lock()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
         self._closed = False
         self._threads: list[threading.Thread] = []
-        self.resize(lanes, max_batch, max_wait_ms)
+        self.resize(workers, max_batch, max_wait_ms)
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """How many batches may be computed at once."""
         return len(self._threads)
 
-    async def run(self, loaded: Loaded, images: Images) -> Computed:
+    async def run(self, model: LoadedModel, images: Images) -> BatchResult:
         """Await the answer; raises what the model raises for these images, ModelUnavailableError after close."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(_Job(loaded, images, future, loop))
-        made: Computed = await future
+        self._enqueue(_Job(model, images, future, loop))
+        made: BatchResult = await future
         return made
 
-    def wait(self, loaded: Loaded, images: Images) -> Computed:
+    def run_blocking(self, model: LoadedModel, images: Images) -> BatchResult:
         """The same for a thread that may block."""
-        future: Future[Computed] = Future()
-        self._put(_Job(loaded, images, future, None))
+        future: Future[BatchResult] = Future()
+        self._enqueue(_Job(model, images, future, None))
         return future.result()
 
-    def resize(self, lanes: int, max_batch: int, max_wait_ms: float) -> None:
+    def resize(self, workers: int, max_batch: int, max_wait_ms: float) -> None:
         """Use these numbers from now on; what waits is answered, whichever lane ends."""
-        with self._changing:
+        with self._lock:
             if self._closed:
                 return
             self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
-            while len(self._threads) > lanes:
+            while len(self._threads) > workers:
                 self._threads.pop()
-                self._waiting.put(None)  # whichever lane takes it ends
-            while len(self._threads) < lanes:
-                lane = threading.Thread(target=self._lane, name=f"lane-{len(self._threads)}", daemon=True)
+                self._queue.put(None)  # whichever lane takes it ends
+            while len(self._threads) < workers:
+                lane = threading.Thread(target=self._run_worker, name=f"lane-{len(self._threads)}", daemon=True)
                 self._threads.append(lane)
                 lane.start()
 
     def close(self, timeout: float = 10.0) -> None:
         """Answer what waits, then stop; nothing is taken afterwards."""
-        with self._changing:
+        with self._lock:
             self._closed = True
             threads, self._threads = self._threads, []
         for _ in threads:
-            self._waiting.put(None)  # behind everything that waits
+            self._queue.put(None)  # behind everything that waits
         deadline = time.monotonic() + timeout
         for lane in threads:
             lane.join(max(0.0, deadline - time.monotonic()))
 
-    def _put(self, job: _Job) -> None:
-        with self._changing:
+    def _enqueue(self, job: _Job) -> None:
+        with self._lock:
             if self._closed:
-                raise ModelUnavailableError(STOPPING)
-            self._waiting.put(job)
+                raise ModelUnavailableError(STOPPING_MESSAGE)
+            self._queue.put(job)
 
-    def _lane(self) -> None:
+    def _run_worker(self) -> None:
         held: _Job | None = None  # of another model than the batch before: it begins the next one
         while True:
-            job = held if held is not None else self._waiting.get()
+            job = held if held is not None else self._queue.get()
             held = None
             if job is None:
                 return
-            batch, held, last = self._gathered(job)
-            _answer(batch)
+            batch, held, last = self._collect_batch(job)
+            _compute_batch(batch)
             if last:
                 return
 
-    def _gathered(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
+    def _collect_batch(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
         """The jobs of one batch, one of another model that was met, and whether this lane shall end."""
         batch, rows = [first], len(first.images)
         until = time.monotonic() + self.max_wait_ms / 1000
         while rows < self.max_batch:
             try:
-                job = self._waiting.get_nowait()
+                job = self._queue.get_nowait()
             except Empty:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                time.sleep(min(left, LOOK_SECONDS))  # not `get(timeout)`: with two lanes it may wait for ever (3.11)
+                time.sleep(min(left, POLL_SECONDS))  # not `get(timeout)`: with two lanes it may wait for ever (3.11)
                 continue
             if job is None:
                 return batch, None, True
-            if job.loaded is not first.loaded or rows + len(job.images) > self.max_batch:
+            if job.model is not first.model or rows + len(job.images) > self.max_batch:
                 return batch, job, False
             batch.append(job)
             rows += len(job.images)
         return batch, None, False
 
 
-def _answer(batch: list[_Job]) -> None:
+def _compute_batch(batch: list[_Job]) -> None:
     """Ask the model once for the whole batch, and tell everybody; request by request when that fails."""
     batch = [job for job in batch if not job.future.cancelled()]
     if not batch:
@@ -156,38 +156,38 @@ def _answer(batch: list[_Job]) -> None:
     begun = time.perf_counter()
     images = batch[0].images if len(batch) == 1 else np.concatenate([job.images for job in batch])
     try:
-        made = batch[0].loaded.predictor(images)
+        made = batch[0].model.predictor(images)
     except Exception as error:  # noqa: BLE001 - a lane's edge: whoever asked gets the error, and the lane goes on
         if len(batch) == 1:
-            _tell([(batch[0], error)])
+            _resolve_batch([(batch[0], error)])
         else:
             for job in batch:
-                _answer([job])
+                _compute_batch([job])
         return
     seconds, rows, start = time.perf_counter() - begun, len(images), 0
-    outcomes: list[tuple[_Job, Computed | Exception]] = []
+    outcomes: list[tuple[_Job, BatchResult | Exception]] = []
     for job in batch:
         end = start + len(job.images)
-        outcomes.append((job, Computed(made[start:end], seconds, rows)))
+        outcomes.append((job, BatchResult(made[start:end], seconds, rows)))
         start = end
-    _tell(outcomes)
+    _resolve_batch(outcomes)
 
 
-def _tell(outcomes: list[tuple[_Job, Any]]) -> None:
+def _resolve_batch(outcomes: list[tuple[_Job, Any]]) -> None:
     """Settle every job where it is awaited: once per event loop and batch, because waking a loop is dear."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any]]] = {}
     for job, outcome in outcomes:
         if job.loop is None:
-            job.settle(outcome)
+            job.resolve(outcome)
         else:
             loops.setdefault(job.loop, []).append((job, outcome))
     for loop, told in loops.items():
         try:
-            loop.call_soon_threadsafe(_settle, told)
+            loop.call_soon_threadsafe(_resolve_jobs, told)
         except RuntimeError:  # the loop was closed, and everybody in it is gone
             continue
 
 
-def _settle(told: Iterable[tuple[_Job, Any]]) -> None:
-    for job, outcome in told:
-        job.settle(outcome)
+def _resolve_jobs(outcomes: Iterable[tuple[_Job, Any]]) -> None:
+    for job, outcome in outcomes:
+        job.resolve(outcome)

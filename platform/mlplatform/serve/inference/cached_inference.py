@@ -4,76 +4,80 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlplatform.serve.inference.batcher import Computed, Images
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.inference.prediction_cache import Row, key_of
-from mlplatform.serve.state import Server
+from mlplatform.serve.inference.batcher import BatchResult, Images
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.prediction_cache import ProbabilityRow, cache_key
+from mlplatform.serve.state import ApiServer
 from pipelines.data import content_hash
 
 
 @dataclass(frozen=True)
-class _Known:
+class _CacheLookup:
     """The images of one request with their keys, and what the cache knows of them."""
 
     images: Images
     keys: list[str]
-    rows: list[Row | None]
+    rows: list[ProbabilityRow | None]
 
-    def missing(self) -> list[int]:
+    def missing_indices(self) -> list[int]:
         """Places of the images that must be computed."""
         return [place for place, row in enumerate(self.rows) if row is None]
 
 
-async def awaited(server: Server, loaded: Loaded, images: Images) -> Computed:
+async def infer(server: ApiServer, model: LoadedModel, images: Images) -> BatchResult:
     """The probabilities, without holding up the event loop."""
-    if not server.cache.size:
-        return await server.batcher.run(loaded, images)
-    known = _looked_up(server, loaded, images)
-    if known.missing() and server.cache.waits:
-        rows = await server.pool.run(server.cache.ask_others, known.keys, known.rows)
-        known = _shared(server, known, rows)
-    missing = known.missing()
+    if not server.prediction_cache.size:
+        return await server.batcher.run(model, images)
+    known = _lookup_local(server, model, images)
+    if known.missing_indices() and server.prediction_cache.may_block:
+        rows = await server.thread_pool.run(server.prediction_cache.lookup_shared, known.keys, known.rows)
+        known = _with_shared_rows(server, known, rows)
+    missing = known.missing_indices()
     made = (
-        await server.batcher.run(loaded, images if len(missing) == len(images) else images[missing])
-        if missing
-        else None
+        await server.batcher.run(model, images if len(missing) == len(images) else images[missing]) if missing else None
     )
-    fresh = _remembered(server, known, made)
-    if fresh and server.cache.waits:
-        server.pool.submit(server.cache.tell_others, fresh)
-    return _together(known, made)
+    fresh = _store_computed(server, known, made)
+    if fresh and server.prediction_cache.may_block:
+        server.thread_pool.submit(server.prediction_cache.publish, fresh)
+    return _merge_rows(known, made)
 
 
-def _looked_up(server: Server, loaded: Loaded, images: Images) -> _Known:
-    identity = f"{loaded.version}/{loaded.digest}"
-    keys = [key_of(loaded.name, identity, content_hash(image)) for image in images]
-    known = _Known(images, keys, server.cache.find(keys))
-    server.metrics.looked_up("here", len(images) - len(known.missing()))
+def _lookup_local(server: ApiServer, model: LoadedModel, images: Images) -> _CacheLookup:
+    identity = f"{model.version}/{model.digest}"
+    keys = [cache_key(model.name, identity, content_hash(image)) for image in images]
+    known = _CacheLookup(images, keys, server.prediction_cache.lookup(keys))
+    server.metrics.count_cache_lookups("here", len(images) - len(known.missing_indices()))
     return known
 
 
-def _shared(server: Server, known: _Known, rows: list[Row | None]) -> _Known:
-    told = _Known(known.images, known.keys, rows)
-    server.metrics.looked_up("shared", len(known.missing()) - len(told.missing()))
+def _with_shared_rows(server: ApiServer, lookup: _CacheLookup, rows: list[ProbabilityRow | None]) -> _CacheLookup:
+    told = _CacheLookup(lookup.images, lookup.keys, rows)
+    server.metrics.count_cache_lookups("shared", len(lookup.missing_indices()) - len(told.missing_indices()))
     return told
 
 
-def _remembered(server: Server, known: _Known, made: Computed | None) -> dict[str, Row]:
+def _store_computed(
+    server: ApiServer, lookup: _CacheLookup, batch_result: BatchResult | None
+) -> dict[str, ProbabilityRow]:
     """What was computed, by key."""
-    if made is None:
+    if batch_result is None:
         return {}
-    missing = known.missing()
-    server.metrics.looked_up("miss", len(missing))
-    fresh = {known.keys[place]: row for place, row in zip(missing, made.probabilities, strict=True)}
-    server.cache.keep(fresh)
+    missing = lookup.missing_indices()
+    server.metrics.count_cache_lookups("miss", len(missing))
+    fresh = {lookup.keys[place]: row for place, row in zip(missing, batch_result.probabilities, strict=True)}
+    server.prediction_cache.store(fresh)
     return fresh
 
 
-def _together(known: _Known, made: Computed | None) -> Computed:
+def _merge_rows(lookup: _CacheLookup, batch_result: BatchResult | None) -> BatchResult:
     """One row for each image, in their order."""
-    rows = [] if made is None else list(made.probabilities)
-    if made is not None and len(rows) == len(known.rows):
-        return made
+    rows = [] if batch_result is None else list(batch_result.probabilities)
+    if batch_result is not None and len(rows) == len(lookup.rows):
+        return batch_result
     computed = iter(rows)
-    whole = np.stack([next(computed) if row is None else row for row in known.rows])
-    return Computed(whole, 0.0 if made is None else made.seconds, 0 if made is None else made.batch)
+    whole = np.stack([next(computed) if row is None else row for row in lookup.rows])
+    return BatchResult(
+        whole,
+        0.0 if batch_result is None else batch_result.seconds,
+        0 if batch_result is None else batch_result.batch_size,
+    )

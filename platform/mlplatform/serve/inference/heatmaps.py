@@ -24,23 +24,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mlplatform.predictions.stored_image import from_png, to_png
-from mlplatform.serve.inference.image_codec import Grey
+from mlplatform.predictions.stored_image import decode_png, encode_png
+from mlplatform.serve.inference.image_codec import GreyImage
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 
 if TYPE_CHECKING:
-    from pipelines.image.grad_cam import Explainer
+    from pipelines.image.grad_cam import GradCamExplainer
 
-REMEMBERED: Final = 3
-LONGEST_SECONDS: Final = 60.0
+MAX_CACHED_MODELS: Final = 3
+TIMEOUT_SECONDS: Final = 60.0
 """After so long a process that gives no answer is ended; its first one is preceded by large imports."""
-PAUSE_SECONDS: Final = 30.0
+RESTART_DELAY_SECONDS: Final = 30.0
 """For so long no process is started after one died, so that a machine without memory is not kept busy with that."""
-PROGRAM: Final = (sys.executable, "-m", "mlplatform.serve.inference.heatmaps")
+COMMAND: Final = (sys.executable, "-m", "mlplatform.serve.inference.heatmaps")
 
 
 @dataclass(frozen=True)
-class Map:
+class Heatmap:
     """The class that is shown and the one that was answered, how much each place speaks for it, and a picture (PNG)."""
 
     index: int
@@ -49,10 +49,10 @@ class Map:
     overlay: str
 
 
-class Mapper(Protocol):
+class HeatmapRenderer(Protocol):
     """What makes heat maps."""
 
-    def make(self, model: Path, classes: Sequence[str], image: Grey, index: int | None) -> Map:
+    def render(self, model: Path, classes: Sequence[str], image: GreyImage, class_index: int | None) -> Heatmap:
         """The map of a class, that of the answer unless another is asked for; threads may share it.
 
         Raises ModelFormatError for a model that has none, ModelUnreadableError where none can be made now.
@@ -62,71 +62,71 @@ class Mapper(Protocol):
         """Give up what is held."""
 
 
-class ThreadMapper:
+class ThreadHeatmapRenderer:
     """Makes them in the thread that asks, one at a time; the few models asked about last stay open."""
 
     def __init__(self) -> None:
-        self._opened: OrderedDict[Path, Explainer] = OrderedDict()
+        self._explainers: OrderedDict[Path, GradCamExplainer] = OrderedDict()
         self._lock = threading.Lock()
 
-    def make(self, model: Path, classes: Sequence[str], image: Grey, index: int | None) -> Map:
+    def render(self, model: Path, classes: Sequence[str], image: GreyImage, class_index: int | None) -> Heatmap:
         with self._lock:
             explainer = self._explainer(model, tuple(classes))
-            from pipelines.image.grad_cam import overlay  # loaded by now, with the explainer
+            from pipelines.image.grad_cam import render_overlay  # loaded by now, with the explainer
 
             answered = explainer(image)
-            found = answered if index is None else explainer(image, index)
+            found = answered if class_index is None else explainer(image, class_index)
             heat = [[round(float(each), 4) for each in line] for line in found.heat]
-            png = b64encode(overlay(image, found.heat)).decode()
-            return Map(found.class_index, answered.class_index, heat, png)
+            png = b64encode(render_overlay(image, found.heat)).decode()
+            return Heatmap(found.class_index, answered.class_index, heat, png)
 
     def close(self) -> None:
-        self._opened.clear()
+        self._explainers.clear()
 
-    def _explainer(self, model: Path, classes: tuple[str, ...]) -> "Explainer":
-        found = self._opened.get(model)
+    def _explainer(self, model: Path, classes: tuple[str, ...]) -> "GradCamExplainer":
+        found = self._explainers.get(model)
         if found is None:
-            found = self._opened[model] = _opened(model, classes)
-        self._opened.move_to_end(model)
-        while len(self._opened) > REMEMBERED:
-            self._opened.popitem(last=False)
+            found = self._explainers[model] = _load_explainer(model, classes)
+        self._explainers.move_to_end(model)
+        while len(self._explainers) > MAX_CACHED_MODELS:
+            self._explainers.popitem(last=False)
         return found
 
 
-def _opened(model: Path, classes: tuple[str, ...]) -> "Explainer":
+def _load_explainer(model: Path, classes: tuple[str, ...]) -> "GradCamExplainer":
     try:
-        from pipelines.engines.torch_engine import load
-        from pipelines.image.grad_cam import Explainer
+        from pipelines.engines.torch_engine import load_torch_engine
+        from pipelines.image.grad_cam import GradCamExplainer
     except (ImportError, MemoryError, OSError) as error:
         raise ModelUnreadableError(f"PyTorch, which explains, cannot be loaded now ({error}); try again") from error
-    return Explainer(load(model, classes).module, len(classes))
+    return GradCamExplainer(load_torch_engine(model, classes).module, len(classes))
 
 
-class ProcessMapper:
+class ProcessHeatmapRenderer:
     """Makes them in a process that is started when first needed, one at a time."""
 
     def __init__(
         self,
-        command: Sequence[str] = PROGRAM,
-        seconds: float = LONGEST_SECONDS,
+        command: Sequence[str] = COMMAND,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._command, self._seconds, self._clock = command, seconds, clock
+        self._command, self._timeout_seconds, self._clock = command, timeout_seconds, clock
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._not_before = -PAUSE_SECONDS
+        self._restart_after = -RESTART_DELAY_SECONDS
         self._closed = False
 
-    def make(self, model: Path, classes: Sequence[str], image: Grey, index: int | None) -> Map:
-        picture = b64encode(to_png(image)).decode()
-        asked = {"model": str(model), "classes": list(classes), "picture": picture, "index": index}
+    def render(self, model: Path, classes: Sequence[str], image: GreyImage, class_index: int | None) -> Heatmap:
+        picture = b64encode(encode_png(image)).decode()
+        asked = {"model": str(model), "classes": list(classes), "picture": picture, "index": class_index}
         with self._lock:
-            told = self._told(json.dumps(asked).encode() + b"\n")
+            told = self._request(json.dumps(asked).encode() + b"\n")
         if "format" in told:
             raise ModelFormatError(told["format"])
         if "now" in told:
             raise ModelUnreadableError(told["now"])
-        return Map(**told)
+        return Heatmap(**told)
 
     def close(self) -> None:
         self._closed = True
@@ -134,34 +134,34 @@ class ProcessMapper:
         if process is not None:
             process.kill()  # whoever waits for it goes on
             with self._lock:
-                _ended(process)
+                _stop_process(process)
 
-    def _told(self, asked: bytes) -> dict[str, Any]:
-        process = self._running()
+    def _request(self, request_line: bytes) -> dict[str, Any]:
+        process = self._ensure_process()
         given, answering = process.stdin, process.stdout
         assert given is not None
         assert answering is not None
-        end = threading.Timer(self._seconds, process.kill)
+        end = threading.Timer(self._timeout_seconds, process.kill)
         end.start()
         try:
-            given.write(asked)
+            given.write(request_line)
             given.flush()
             told: dict[str, Any] = json.loads(answering.readline())
         except (OSError, ValueError) as error:  # it died, or was ended because it took too long
-            code = _ended(process)
-            self._process, self._not_before = None, self._clock() + PAUSE_SECONDS
+            code = _stop_process(process)
+            self._process, self._restart_after = None, self._clock() + RESTART_DELAY_SECONDS
             raise ModelUnreadableError(f"the process that explains ended with code {code}; try again") from error
         finally:
             end.cancel()
         return told
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _ensure_process(self) -> "subprocess.Popen[bytes]":
         if self._process is not None:
             if self._process.poll() is None:
                 return self._process
-            _ended(self._process)
+            _stop_process(self._process)
             self._process = None
-        if self._closed or self._clock() < self._not_before:
+        if self._closed or self._clock() < self._restart_after:
             raise ModelUnreadableError("the process that explains ended a moment ago; try again")
         try:
             self._process = subprocess.Popen(  # noqa: S603 - a module of this product
@@ -171,12 +171,12 @@ class ProcessMapper:
                 start_new_session=True,  # Ctrl-C is for the server
             )
         except (OSError, subprocess.SubprocessError, MemoryError) as error:
-            self._not_before = self._clock() + PAUSE_SECONDS
+            self._restart_after = self._clock() + RESTART_DELAY_SECONDS
             raise ModelUnreadableError(f"no process can be started that explains ({error}); try again") from error
         return self._process
 
 
-def _ended(process: "subprocess.Popen[bytes]") -> int:
+def _stop_process(process: "subprocess.Popen[bytes]") -> int:
     """End a process, whatever it does, and give its pipes back; returns its code."""
     process.kill()
     code = process.wait()
@@ -194,16 +194,18 @@ def main() -> None:
         os.nice(5)  # answers come first
     answering = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    mapper = ThreadMapper()
+    mapper = ThreadHeatmapRenderer()
     for line in sys.stdin.buffer:
-        answering.write(json.dumps(_answer(mapper, json.loads(line))).encode() + b"\n")
+        answering.write(json.dumps(_handle_request(mapper, json.loads(line))).encode() + b"\n")
         answering.flush()
 
 
-def _answer(mapper: Mapper, asked: dict[str, Any]) -> dict[str, Any]:
-    image = np.ascontiguousarray(from_png(b64decode(asked["picture"])))
+def _handle_request(renderer: HeatmapRenderer, heatmap_request: dict[str, Any]) -> dict[str, Any]:
+    image = np.ascontiguousarray(decode_png(b64decode(heatmap_request["picture"])))
     try:
-        return asdict(mapper.make(Path(asked["model"]), asked["classes"], image, asked["index"]))
+        return asdict(
+            renderer.render(Path(heatmap_request["model"]), heatmap_request["classes"], image, heatmap_request["index"])
+        )
     except ModelFormatError as error:
         return {"format": str(error)}
     except (ModelUnreadableError, MemoryError, OSError, RuntimeError) as error:  # torch has no error for its memory

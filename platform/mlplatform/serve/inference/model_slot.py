@@ -6,16 +6,16 @@ from datetime import datetime
 from pathlib import Path
 
 from mlplatform.errors import ModelUnavailableError
-from pipelines.engines.inference_engine import Engine
+from pipelines.engines.inference_engine import InferenceEngine
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A predictor with the name and version it answers under."""
 
     name: str
     version: int
-    predictor: Engine
+    predictor: InferenceEngine
     loaded_at: datetime
     folder: Path | None = None
     """Its files, from which it may be opened on another engine."""
@@ -25,26 +25,26 @@ class Loaded:
     """Of each of its files, by tag: what they must still be when it is opened again; None where nobody noted them."""
 
 
-class Holder:
+class ModelSlot:
     """Holds one loaded model. A request takes it once, so it is answered by exactly one version."""
 
     def __init__(self) -> None:
-        self._loaded: Loaded | None = None
+        self._current: LoadedModel | None = None
 
     @property
-    def loaded(self) -> Loaded | None:
+    def current(self) -> LoadedModel | None:
         """The model that answers now, None before the first."""
-        return self._loaded
+        return self._current
 
-    def take(self) -> Loaded:
+    def get(self) -> LoadedModel:
         """The model that answers now; raises ModelUnavailableError before the first."""
-        loaded = self._loaded
+        loaded = self._current
         if loaded is None:
             raise ModelUnavailableError(
                 "no champion is loaded yet: `platform train` makes the first one; the server loads it by itself"
             )
         return loaded
 
-    def put(self, loaded: Loaded) -> None:
+    def swap(self, model: LoadedModel) -> None:
         """Swap: requests under way finish on the model they took."""
-        self._loaded = loaded
+        self._current = model

@@ -11,40 +11,40 @@ from typing import Final
 
 import orjson
 
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.errors import ModelUnavailableError
-from mlplatform.promotion.rollouts import CANARY, CHAMPION
-from mlplatform.recording.recorder import Answer
+from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE
+from mlplatform.recording.recorder import SpooledPrediction
 from mlplatform.schema_base import ModelName
-from mlplatform.serve.inference.batcher import Computed
-from mlplatform.serve.inference.cached_inference import awaited
-from mlplatform.serve.inference.idempotency import lasting_ids
+from mlplatform.serve.inference.batcher import BatchResult
+from mlplatform.serve.inference.cached_inference import infer
+from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.serve.inference.image_codec import (
-    MOST_TAGS,
-    SMALL_BODY,
-    Decoder,
-    Sent,
-    among_images,
-    check_tags,
-    check_text,
-    is_small,
-    read_tags,
+    MAX_TAGS,
+    SMALL_BODY_BYTES,
+    DecodedRequest,
+    ImageDecoder,
+    is_small_png,
+    occurs_in_images,
+    parse_tags,
+    validate_tags,
+    validate_text,
 )
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.observability.request_timing import Passage
-from mlplatform.serve.observability.trace_context import kept_tags, read_trace
-from mlplatform.serve.protocols.raw_tensor import Tensor
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.observability.request_timing import RequestTiming
+from mlplatform.serve.observability.trace_context import add_trace_tag, parse_traceparent
+from mlplatform.serve.protocols.raw_tensor import RawTensor
 from mlplatform.serve.schemas import PredictionOut, PredictOut
-from mlplatform.serve.state import Server
+from mlplatform.serve.state import ApiServer
 from mlplatform.serve.tuning.tuner import host_class
-from mlplatform.store.prediction import Prediction
+from mlplatform.store.prediction import PredictionRecord
 
-PICTURE_MARKS: Final = (b"iVBOR", b"/9j", b"\\")
+BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
 """How a PNG or a JPEG begins in base64, and what could hide that."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictRequest:
     """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
 
     `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
@@ -52,30 +52,30 @@ class Asked:
     """
 
     body: bytes | None = None
-    pictures: tuple[bytes, ...] = ()
+    images: tuple[bytes, ...] = ()
     client_id: str = ""
     request_id: str = ""
     tags: str = ""
-    tensor: Tensor | None = None
-    decode: Callable[[Decoder], Sent] | None = None
+    tensor: RawTensor | None = None
+    decode: Callable[[ImageDecoder], DecodedRequest] | None = None
     version: int | None = None
-    key: str = ""
-    trace: str = ""
+    idempotency_key: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True)
-class Made:
+class PredictResult:
     """What a request became: its records, and what is said about it."""
 
-    loaded: Loaded
-    rows: list[Answer] = field(repr=False)
+    model: LoadedModel
+    rows: list[SpooledPrediction] = field(repr=False)
     request_id: str
-    spent_ms: float
+    latency_ms: float
     recorded: bool
 
-    def shown(self) -> PredictOut:
+    def to_response(self) -> PredictOut:
         """The reply as a model."""
-        classes, model = self.loaded.predictor.classes, ModelName(name=self.loaded.name, version=self.loaded.version)
+        classes, model = self.model.predictor.classes, ModelName(name=self.model.name, version=self.model.version)
         predictions = [
             PredictionOut(
                 id=row.prediction.id,
@@ -87,12 +87,12 @@ class Made:
             for row in self.rows
         ]
         return PredictOut(
-            request_id=self.request_id, predictions=predictions, latency_ms=self.spent_ms, recorded=self.recorded
+            request_id=self.request_id, predictions=predictions, latency_ms=self.latency_ms, recorded=self.recorded
         )
 
-    def json(self) -> bytes:
+    def to_json(self) -> bytes:
         """The same as JSON, without the time a model takes to be checked."""
-        classes, model = self.loaded.predictor.classes, {"name": self.loaded.name, "version": self.loaded.version}
+        classes, model = self.model.predictor.classes, {"name": self.model.name, "version": self.model.version}
         predictions = [
             {
                 "id": row.prediction.id,
@@ -107,105 +107,123 @@ class Made:
             {
                 "request_id": self.request_id,
                 "predictions": predictions,
-                "latency_ms": self.spent_ms,
+                "latency_ms": self.latency_ms,
                 "recorded": self.recorded,
             }
         )
 
 
-async def ask(server: Server, asked: Asked, content: bytes) -> PredictOut:
+async def predict(server: ApiServer, predict_request: PredictRequest, content: bytes) -> PredictOut:
     """Answer; a request sent again under its key, with the same content, is answered alike."""
 
     async def once() -> PredictOut:
-        return (await _observed(server, asked)).shown()
+        return (await _traced(server, predict_request)).to_response()
 
-    return await (server.repeats.once(asked.key, content, once) if asked.key else once())
+    return await (
+        server.idempotency_cache.get_or_run(predict_request.idempotency_key, content, once)
+        if predict_request.idempotency_key
+        else once()
+    )
 
 
-async def reply(server: Server, asked: Asked, content: bytes) -> bytes:
+async def predict_json(server: ApiServer, predict_request: PredictRequest, content: bytes) -> bytes:
     """The same as JSON."""
-    if asked.key:
-        return orjson.dumps((await ask(server, asked, content)).model_dump())
-    return (await _observed(server, asked)).json()
+    if predict_request.idempotency_key:
+        return orjson.dumps((await predict(server, predict_request, content)).model_dump())
+    return (await _traced(server, predict_request)).to_json()
 
 
-async def _observed(server: Server, asked: Asked) -> Made:
+async def _traced(server: ApiServer, predict_request: PredictRequest) -> PredictResult:
     """The answer, with every observer told how the request went."""
-    passage = Passage(trace=asked.trace)
-    with server.underway:
+    passage = RequestTiming(traceparent=predict_request.traceparent)
+    with server.in_flight:
         try:
-            return await answer(server, asked, passage)
+            return await run_prediction(server, predict_request, passage)
         except Exception as error:
             passage.error = type(error).__name__
             raise
         finally:
-            passage.ended = time.perf_counter_ns()
+            passage.ended_ns = time.perf_counter_ns()
             for observer in server.observers:
-                observer.passed(passage)
+                observer.on_finished(passage)
 
 
-async def answer(server: Server, asked: Asked, passage: Passage) -> Made:
+async def run_prediction(server: ApiServer, predict_request: PredictRequest, timing: RequestTiming) -> PredictResult:
     """Decode, ask the model, keep the records; the event loop is held up no longer than a small body needs.
 
     Raises the typed input errors, ModelUnavailableError and RecordingError.
     """
-    champion = server.holder.take()
+    champion = server.model_slot.get()
     begun = time.perf_counter_ns()
-    sent = _decoded(server, asked) if _is_small(asked) else await server.pool.run(_decoded, server, asked)
-    decoded, trace = passage.note("decode", begun).seconds, read_trace(asked.trace)
-    client_id = sent.texts.get("client_id") or asked.client_id
-    request_id = sent.texts.get("request_id") or asked.request_id or (trace.trace_id if trace else _request_id())
-    loaded, role = server.challenger.choose(champion, client_id or request_id, asked.version)
-    computed = await _by_canary(server, loaded, sent, named=asked.version is not None) if role == CANARY else None
+    sent = (
+        _decode(server, predict_request)
+        if _is_small(predict_request)
+        else await server.thread_pool.run(_decode, server, predict_request)
+    )
+    decoded, trace = timing.record_stage("decode", begun).seconds, parse_traceparent(predict_request.traceparent)
+    client_id = sent.fields.get("client_id") or predict_request.client_id
+    request_id = (
+        sent.fields.get("request_id") or predict_request.request_id or (trace.trace_id if trace else _request_id())
+    )
+    loaded, role = server.rollout_router.route(champion, client_id or request_id, predict_request.version)
+    computed = (
+        await _predict_with_canary(server, loaded, sent, version_requested=predict_request.version is not None)
+        if role == CANARY_ROLE
+        else None
+    )
     if computed is None:  # a canary that failed hurts nobody
-        loaded, role = champion, CHAMPION
-        computed = await awaited(server, champion, sent.images)
-    passage.inferred(computed.seconds)
+        loaded, role = champion, CHAMPION_ROLE
+        computed = await infer(server, champion, sent.images)
+    timing.record_inference(computed.seconds)
     spent_ms = (decoded + computed.seconds) * 1000
-    tags = kept_tags(sent.tags, trace, request_id, MOST_TAGS)
-    ids = lasting_ids(asked.key, client_id, loaded.version, sent.images) if asked.key else None
-    told = _Told(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
+    tags = add_trace_tag(sent.tags, trace, request_id, MAX_TAGS)
+    ids = (
+        deterministic_ids(predict_request.idempotency_key, client_id, loaded.version, sent.images)
+        if predict_request.idempotency_key
+        else None
+    )
+    told = _ResponseContext(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
     begun = time.perf_counter_ns()
-    rows = _rows(server, loaded, sent, computed, told)
-    lost = server.recorder.put(rows)
-    if server.recorder.waits:
-        await server.recorder.last(len(rows))
-    passage.note("record", begun)
-    passage.request_id, passage.version, passage.role = request_id, loaded.version, role
-    passage.prediction_ids = tuple([row.prediction.id for row in rows])
-    server.shadow.offer(champion, role, passage.prediction_ids, sent.images)
-    server.metrics.answered(loaded.version, len(rows), spent_ms / 1000, computed.batch)
-    return Made(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
+    rows = _prediction_rows(server, loaded, sent, computed, told)
+    lost = server.recorder.append(rows)
+    if server.recorder.must_wait:
+        await server.recorder.wait_durable(len(rows))
+    timing.record_stage("record", begun)
+    timing.request_id, timing.version, timing.role = request_id, loaded.version, role
+    timing.prediction_ids = tuple([row.prediction.id for row in rows])
+    server.shadow_inference.enqueue(champion, role, timing.prediction_ids, sent.images)
+    server.metrics.observe_prediction(loaded.version, len(rows), spent_ms / 1000, computed.batch_size)
+    return PredictResult(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
 
 
 def _request_id() -> str:
     """An id for a request, in the form of a trace's: it cannot be taken for that of a prediction."""
-    return new_id().replace("-", "")
+    return uuid7().replace("-", "")
 
 
-async def _by_canary(server: Server, loaded: Loaded, sent: Sent, *, named: bool) -> Computed | None:
+async def _predict_with_canary(
+    server: ApiServer, model: LoadedModel, decoded: DecodedRequest, *, version_requested: bool
+) -> BatchResult | None:
     """What the canary answers, counted; None where it fails.
 
     Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
     """
     try:
-        computed = await awaited(server, loaded, sent.images)
+        computed = await infer(server, model, decoded.images)
     except ModelUnavailableError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
-        server.challenger.note(loaded, len(sent.images), error)
+        server.rollout_router.record_failure(model, len(decoded.images), error)
     else:
-        if server.challenger.sound(loaded, computed.probabilities):
+        if server.rollout_router.record_success(model, computed.probabilities):
             return computed
-    if named:
-        raise ModelUnavailableError(
-            f"version {loaded.version} failed to answer; ask for none, and the champion answers"
-        )
+    if version_requested:
+        raise ModelUnavailableError(f"version {model.version} failed to answer; ask for none, and the champion answers")
     return None
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ResponseContext:
     """What all answers of one request share; `ids` where its key decides them."""
 
     request_id: str
@@ -216,56 +234,62 @@ class _Told:
     ids: Sequence[str] | None
 
 
-def _rows(server: Server, loaded: Loaded, sent: Sent, computed: Computed, told: _Told) -> list[Answer]:
+def _prediction_rows(
+    server: ApiServer,
+    model: LoadedModel,
+    decoded: DecodedRequest,
+    computed: BatchResult,
+    response_context: _ResponseContext,
+) -> list[SpooledPrediction]:
     """The records of a request that was answered."""
-    now, host, classes = server.parts.clock(), host_class(), loaded.predictor.classes
+    now, host, classes = server.parts.clock(), host_class(), model.predictor.classes
     highest = [(max(row), row) for row in computed.probabilities.tolist()]
     return [
-        Answer(
-            Prediction(
-                id=new_id() if told.ids is None else told.ids[place],
+        SpooledPrediction(
+            PredictionRecord(
+                id=uuid7() if response_context.ids is None else response_context.ids[place],
                 at=now,
-                model_name=loaded.name,
-                model_version=loaded.version,
+                model_name=model.name,
+                model_version=model.version,
                 image_hash="",
                 label=classes[row.index(confidence)],
                 probabilities=[round(each, 6) for each in row],
                 confidence=min(confidence, 1.0),
-                latency_ms=told.latency_ms,
-                request_id=told.request_id,
-                client_id=told.client_id,
-                tags=told.tags or None,
-                role=told.role,
+                latency_ms=response_context.latency_ms,
+                request_id=response_context.request_id,
+                client_id=response_context.client_id,
+                tags=response_context.tags or None,
+                role=response_context.role,
             ),
-            sent.images[place],
+            decoded.images[place],
             host,
         )
         for place, (confidence, row) in enumerate(highest)
     ]
 
 
-def _decoded(server: Server, asked: Asked) -> Sent:
-    check_text(asked.client_id, "client_id")
-    check_text(asked.request_id, "request_id")
-    if asked.decode is not None:
-        return asked.decode(server.decoder)
-    if asked.body is not None:
-        return server.decoder.json_body(asked.body)
-    tags = read_tags(asked.tags) if asked.tags else check_tags(None)
-    if asked.tensor is not None:
-        return Sent(asked.tensor.images(server.decoder), {}, tags)
-    return Sent(server.decoder.images(asked.pictures), {}, tags)
+def _decode(server: ApiServer, predict_request: PredictRequest) -> DecodedRequest:
+    validate_text(predict_request.client_id, "client_id")
+    validate_text(predict_request.request_id, "request_id")
+    if predict_request.decode is not None:
+        return predict_request.decode(server.decoder)
+    if predict_request.body is not None:
+        return server.decoder.decode_json(predict_request.body)
+    tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
+    if predict_request.tensor is not None:
+        return DecodedRequest(predict_request.tensor.to_model_input(server.decoder), {}, tags)
+    return DecodedRequest(server.decoder.decode_images(predict_request.images), {}, tags)
 
 
-def _is_small(asked: Asked) -> bool:
+def _is_small(predict_request: PredictRequest) -> bool:
     """Whether decoding takes no longer than handing the work to a thread would."""
-    if asked.decode is not None:
+    if predict_request.decode is not None:
         return False
-    if asked.tensor is not None:
-        return len(asked.tensor.data) <= SMALL_BODY
-    if asked.body is not None:
-        body = asked.body
-        return len(body) <= SMALL_BODY and not (
-            among_images(body, b'"') and any(mark in body for mark in PICTURE_MARKS)
+    if predict_request.tensor is not None:
+        return len(predict_request.tensor.data) <= SMALL_BODY_BYTES
+    if predict_request.body is not None:
+        body = predict_request.body
+        return len(body) <= SMALL_BODY_BYTES and not (
+            occurs_in_images(body, b'"') and any(mark in body for mark in BASE64_IMAGE_PREFIXES)
         )
-    return len(asked.pictures) == 1 and is_small(asked.pictures[0])
+    return len(predict_request.images) == 1 and is_small_png(predict_request.images[0])

@@ -15,133 +15,133 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.promotion import rollouts
-from mlplatform.promotion.rollout_analysis import end_trial
-from mlplatform.promotion.rollouts import CANARY, CHAMPION, Trial
-from mlplatform.serve.inference.model_slot import Holder, Loaded
-from monitors.decisions.failure_rate import failing
-from pipelines.engines.model_file import PASSING
+from mlplatform.promotion.rollout_analysis import end_rollout
+from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE, Rollout
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from monitors.decisions.failure_rate import too_many_failures
+from pipelines.engines.model_file import TRANSIENT_ERRORS
 from pipelines.errors import ModelFormatError
 from registry.errors import RegistryUnavailableError
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "server/trial"
 Images = NDArray[np.uint8]
-Shares = NDArray[np.float32]
+ProbabilityRows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Tried:
+class LoadedChallenger:
     """The running trial and its loaded challenger."""
 
-    trial: Trial
-    loaded: Loaded
+    rollout: Rollout
+    model: LoadedModel
 
-    def takes(self, client: str) -> bool:
+    def serves_client(self, client: str) -> bool:
         """Whether a canary answers this client."""
-        return self.trial.role == CANARY and place_of(client, self.trial.id) < self.trial.share
+        return self.rollout.role == CANARY_ROLE and bucket_of(client, self.rollout.id) < self.rollout.share
 
 
-def place_of(client: str, trial: str) -> float:
+def bucket_of(client: str, rollout_id: str) -> float:
     """Where a client lies between 0 and 1, drawn anew for each trial."""
-    return int.from_bytes(sha256(f"{trial}\0{client}".encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(sha256(f"{rollout_id}\0{client}".encode()).digest()[:8], "big") / 2**64
 
 
-class Challenger:
+class RolloutRouter:
     """The slot of one server; `load` makes a version ready to answer."""
 
-    def __init__(self, parts: Parts, holder: Holder, load: Callable[[int], Loaded]) -> None:
-        self._parts, self._holder, self._load = parts, holder, load
-        self._tried: Tried | None = None
+    def __init__(self, parts: AppContext, model_slot: ModelSlot, load: Callable[[int], LoadedModel]) -> None:
+        self._parts, self._model_slot, self._load = parts, model_slot, load
+        self._challenger: LoadedChallenger | None = None
         self._lock = threading.Lock()
-        self._answered = self._failed = 0
-        self._given_up = ("", "")
+        self._succeeded_count = self._failed_count = 0
+        self._pending_failure = ("", "")
 
     @property
-    def tried(self) -> Tried | None:
+    def challenger(self) -> LoadedChallenger | None:
         """What is tried now, None where nothing is."""
-        return self._tried
+        return self._challenger
 
-    def beside(self, champion: Loaded) -> Tried | None:
+    def for_champion(self, champion: LoadedModel) -> LoadedChallenger | None:
         """What is tried beside this champion; the moment another one serves, nothing is."""
-        tried = self._tried
-        return tried if tried is not None and tried.trial.beside == champion.version else None
+        tried = self._challenger
+        return tried if tried is not None and tried.rollout.beside == champion.version else None
 
-    def follow(self) -> None:
+    def refresh(self) -> None:
         """Look for the running trial once, load what it tries, let go of what it does not, end what fails."""
         with self._parts.database.read() as connection:
-            trial = rollouts.current(connection, self._parts.family.name)
-        champion, tried = self._holder.loaded, self._tried
+            trial = rollouts.running_rollout(connection, self._parts.pipeline.name)
+        champion, tried = self._model_slot.current, self._challenger
         if trial is None or champion is None or champion.version != trial.beside:
-            self._tried = None
+            self._challenger = None
             return
-        if trial.id == self._given_up[0]:  # the store was away when its end was to be written
-            self._give_up(trial, self._given_up[1])
+        if trial.id == self._pending_failure[0]:  # the store was away when its end was to be written
+            self._end_failed_rollout(trial, self._pending_failure[1])
             return
-        if tried is not None and tried.trial.id == trial.id:
+        if tried is not None and tried.rollout.id == trial.id:
             with self._lock:
-                reason = failing(self._failed, self._answered)
+                reason = too_many_failures(self._failed_count, self._succeeded_count)
             if reason is not None:
-                self._give_up(trial, reason)
+                self._end_failed_rollout(trial, reason)
             return
-        self._tried = None  # the one before is let go first: two models in memory, not three
-        self._begin(trial)
+        self._challenger = None  # the one before is let go first: two models in memory, not three
+        self._load_challenger(trial)
 
-    def _begin(self, trial: Trial) -> None:
+    def _load_challenger(self, rollout: Rollout) -> None:
         try:
-            loaded = self._load(trial.version)
-        except (RegistryUnavailableError, *PASSING) as error:
-            log.warning("version %d is to be tried and cannot be loaded yet: %s", trial.version, error)
+            loaded = self._load(rollout.version)
+        except (RegistryUnavailableError, *TRANSIENT_ERRORS) as error:
+            log.warning("version %d is to be tried and cannot be loaded yet: %s", rollout.version, error)
         except Exception as error:
-            log.exception("version %d cannot be tried", trial.version)
-            self._give_up(trial, f"it cannot be loaded: {error}")
+            log.exception("version %d cannot be tried", rollout.version)
+            self._end_failed_rollout(rollout, f"it cannot be loaded: {error}")
         else:
             with self._lock:
-                self._answered = self._failed = 0
-            self._tried = Tried(trial, loaded)
-            log.info("version %d is tried: %s", trial.version, trial.role)
+                self._succeeded_count = self._failed_count = 0
+            self._challenger = LoadedChallenger(rollout, loaded)
+            log.info("version %d is tried: %s", rollout.version, rollout.role)
 
-    def _give_up(self, trial: Trial, reason: str) -> None:
-        self._tried, self._given_up = None, (trial.id, reason)
+    def _end_failed_rollout(self, rollout: Rollout, reason: str) -> None:
+        self._challenger, self._pending_failure = None, (rollout.id, reason)
         with self._parts.database.write() as connection:
-            end_trial(connection, self._parts, trial, "failed", ACTOR, reason)
+            end_rollout(connection, self._parts, rollout, "failed", ACTOR, reason)
 
-    def choose(self, champion: Loaded, client: str, version: int | None) -> tuple[Loaded, str]:
+    def route(self, champion: LoadedModel, client: str, version: int | None) -> tuple[LoadedModel, str]:
         """Whichever version this client meets, or the one that is asked for, with its role.
 
         Raises NotFoundError for a version that answers nobody.
         """
-        tried = self.beside(champion)
+        tried = self.for_champion(champion)
         if version not in (None, champion.version):
-            if tried is None or tried.trial.role != CANARY or tried.loaded.version != version:
+            if tried is None or tried.rollout.role != CANARY_ROLE or tried.model.version != version:
                 raise NotFoundError(f"version {version} does not serve; version {champion.version} does")
-            return tried.loaded, CANARY
-        if tried is None or version is not None or not tried.takes(client):
-            return champion, CHAMPION
-        return tried.loaded, CANARY
+            return tried.model, CANARY_ROLE
+        if tried is None or version is not None or not tried.serves_client(client):
+            return champion, CHAMPION_ROLE
+        return tried.model, CANARY_ROLE
 
-    def sound(self, loaded: Loaded, probabilities: Shares) -> bool:
+    def record_success(self, model: LoadedModel, probabilities: ProbabilityRows) -> bool:
         """Count what the challenger answered; whether these are numbers."""
         if not np.isfinite(probabilities).all():
-            self.note(loaded, len(probabilities), ModelFormatError("it answers numbers that are none"))
+            self.record_failure(model, len(probabilities), ModelFormatError("it answers numbers that are none"))
             return False
         with self._lock:
-            self._answered += len(probabilities)
+            self._succeeded_count += len(probabilities)
         return True
 
-    def note(self, loaded: Loaded, images: int, error: Exception) -> None:
+    def record_failure(self, model: LoadedModel, images: int, error: Exception) -> None:
         """Count images that the challenger failed to answer."""
-        log.error("the challenger, version %d, failed: %s", loaded.version, error, exc_info=error)
+        log.error("the challenger, version %d, failed: %s", model.version, error, exc_info=error)
         with self._lock:
-            self._failed += images
+            self._failed_count += images
 
-    def probe(self, loaded: Loaded, images: Images) -> Shares | None:
+    def shadow_predict(self, model: LoadedModel, images: Images) -> ProbabilityRows | None:
         """What the challenger answers, counted; None where it fails, which is logged and hurts nobody."""
         try:
-            probabilities = loaded.predictor(images)
+            probabilities = model.predictor(images)
         except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, nobody waits for it
-            self.note(loaded, len(images), error)
+            self.record_failure(model, len(images), error)
             return None
-        return probabilities if self.sound(loaded, probabilities) else None
+        return probabilities if self.record_success(model, probabilities) else None

@@ -12,91 +12,93 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, StoreUnavailableError
 from mlplatform.promotion import promotion_history, quarantines
 from registry.catalog import CHAMPION
 from registry.errors import CorruptModelError
-from registry.model_package import DIGEST_TAGS, digests
+from registry.model_package import DIGEST_TAGS, digest_tags
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TargetVersion:
     """A version to answer with, and its pinned digests by tag; None where nothing was pinned yet."""
 
     version: int
-    pins: Mapping[str, str] | None
+    pinned_digests: Mapping[str, str] | None
 
 
-def chosen(parts: Parts) -> Chosen | None:
+def resolve_target_version(parts: AppContext) -> TargetVersion | None:
     """The champion by the history; None before the first.
 
     Raises StoreUnavailableError, RegistryError, and ConflictError for an alias that names a version in quarantine.
     """
-    name = parts.family.name
+    name = parts.pipeline.name
     with parts.database.read() as connection:
-        promotion = promotion_history.latest(connection, name)
-        barred = quarantines.current(connection, name) if promotion is None else {}
+        promotion = promotion_history.latest_promotion(connection, name)
+        barred = quarantines.quarantined_versions(connection, name) if promotion is None else {}
     if promotion is not None:
-        return Chosen(promotion.to_version, pinned(parts, promotion.to_version))
+        return TargetVersion(promotion.to_version, pinned_digests(parts, promotion.to_version))
     version = parts.catalog.alias(name, CHAMPION)
     if version in barred:
         raise ConflictError(f"MLflow's alias names version {version} of {name}, which is in quarantine")
-    return None if version is None else Chosen(version, pinned(parts, version))
+    return None if version is None else TargetVersion(version, pinned_digests(parts, version))
 
 
-def pinned(parts: Parts, version: int) -> Mapping[str, str] | None:
+def pinned_digests(parts: AppContext, version: int) -> Mapping[str, str] | None:
     """The digests noted when the version was promoted, or first served."""
     with parts.database.read() as connection:
-        found = evaluations.baselines_of(connection, parts.family.name, version)
-    return found.get(evaluations.DIGESTS, {}).get("")
+        found = evaluations.load_baselines(connection, parts.pipeline.name, version)
+    return found.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
 
 
-def pin(parts: Parts, version: int, found: Mapping[str, str]) -> None:
+def pin_digests(parts: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
     """Pin what the registry vouched for, where nothing is pinned yet: versions promoted before this was done."""
-    name, now = parts.family.name, parts.clock()
+    name, now = parts.pipeline.name, parts.clock()
     try:
         with parts.database.write() as connection:
-            evaluations.set_baseline(connection, name, version, evaluations.DIGESTS, "", found, now)
+            evaluations.store_baseline(connection, name, version, evaluations.ARTIFACT_DIGESTS, "", digests_by_tag, now)
     except StoreUnavailableError as error:
         log.warning("the digests of version %d are not pinned yet: %s", version, error)
 
 
-def prove(folder: Path, version: int, pins: Mapping[str, str]) -> Mapping[str, str]:
+def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]) -> Mapping[str, str]:
     """The digests of a version's files; raises CorruptModelError unless they are exactly those that were pinned."""
-    found = digests(folder)
+    found = digest_tags(folder)
     for name, tag in DIGEST_TAGS.items():
-        if found.get(tag) != pins.get(tag):
+        if found.get(tag) != pinned_digests.get(tag):
             raise CorruptModelError(
-                f"version {version} was promoted with sha256 {pins.get(tag, 'none')} of {name}, and {folder} has "
+                f"version {version} was promoted with sha256 {pinned_digests.get(tag, 'none')} of {name}, and {folder} has "
                 f"{found.get(tag, 'none')}: it is not answered with; remove that folder, or roll back"
             )
     return found
 
 
-class Memory:
+class LastKnownChampion:
     """The last champion that served here, on disk, for a start while database or registry are away."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, version: int, found: Mapping[str, str]) -> None:
+    def save(self, version: int, digests_by_tag: Mapping[str, str]) -> None:
         """Remember it; a disk that refuses is logged."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             draft = self._path.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps({"version": version, "digests": dict(found)}), encoding="utf-8")
+            draft.write_text(json.dumps({"version": version, "digests": dict(digests_by_tag)}), encoding="utf-8")
             draft.replace(self._path)
         except OSError as error:
             log.warning("the champion could not be remembered on disk: %s", error)
 
-    def read(self) -> Chosen | None:
+    def load(self) -> TargetVersion | None:
         """What was remembered; None where nothing can be read."""
         try:
             told = json.loads(self._path.read_text(encoding="utf-8"))
             pins = told.get("digests")
-            return Chosen(int(told["version"]), None if pins is None else {str(k): str(v) for k, v in pins.items()})
+            return TargetVersion(
+                int(told["version"]), None if pins is None else {str(k): str(v) for k, v in pins.items()}
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

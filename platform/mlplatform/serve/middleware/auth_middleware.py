@@ -16,19 +16,19 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.auth import api_key
-from mlplatform.auth.api_key_cache import Keyring
-from mlplatform.auth.rate_limit import Taken, Throttle, neighbourhood
+from mlplatform.auth.api_key_cache import ApiKeyCache
+from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
-from mlplatform.serve.middleware.scopes import HOLDS, SEES, needed
-from mlplatform.serve.problem_details import problem
+from mlplatform.serve.middleware.scopes import AUDIT_SCOPES, MUTATING_GETS, required_scopes
+from mlplatform.serve.problem_details import problem_response
 
 log = logging.getLogger(__name__)
 REALM: Final = 'realm="mlplatform"'
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-NEW_KEY_SECONDS: Final = 1.0
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
 """How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
 FAILURES_PER_SECOND: Final = 0.5
-FAILURES: Final = 20
+FAILURE_BURST: Final = 20
 """So many requests without a good key are told so at once; more are slowed down."""
 
 
@@ -40,35 +40,35 @@ class Caller:
     key_id: str = ""
 
 
-NOBODY: Final = Caller()
+ANONYMOUS: Final = Caller()
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
     """Who made this request."""
-    found = connection.scope.get("mlplatform.caller", NOBODY)
+    found = connection.scope.get("mlplatform.caller", ANONYMOUS)
     assert isinstance(found, Caller)
     return found
 
 
 @dataclass(frozen=True)
-class Terms:
+class AuthPolicy:
     """What the guard goes by. Without a keyring nobody is asked for a key; without a throttle nobody is slowed."""
 
-    keyring: Keyring | None
-    throttle: Throttle | None
+    api_key_cache: ApiKeyCache | None
+    rate_limiter: RateLimiter | None
     hosts: frozenset[str]
     """Names a request may be meant for, in lower case; none means any."""
     origins: frozenset[str]
     clock: Clock
-    failures: Throttle
-    refused: Callable[[int], None] = lambda _status: None
+    failure_limiter: RateLimiter
+    on_refused: Callable[[int], None] = lambda _status: None
 
 
-class Guard:
+class AuthMiddleware:
     """ASGI middleware in front of every route."""
 
-    def __init__(self, app: ASGIApp, terms: Terms) -> None:
-        self._app, self._terms = app, terms
+    def __init__(self, app: ASGIApp, policy: AuthPolicy) -> None:
+        self._app, self._policy = app, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,112 +80,122 @@ class Guard:
         headers: dict[bytes, str] = {}
         twice = False
         for name, value in scope["headers"]:
-            if name in _ONCE:
+            if name in _SINGLE_VALUE_HEADERS:
                 twice = twice or name in headers
                 headers[name] = value.decode("latin-1")
-        answer, taken = (_ambiguous(), None) if twice else await self._judged(scope, headers)
+        answer, taken = (_duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
         if answer is None:
-            await self._app(scope, receive, send if taken is None else self._counted(send, taken))
+            await self._app(scope, receive, send if taken is None else self._with_rate_headers(send, taken))
             return
-        self._terms.refused(answer.status_code)
+        self._policy.on_refused(answer.status_code)
         await answer(scope, receive, send)
 
-    async def _judged(self, scope: Scope, headers: Mapping[bytes, str]) -> tuple[JSONResponse | None, Taken | None]:
+    async def _authorize(
+        self, scope: Scope, headers: Mapping[bytes, str]
+    ) -> tuple[JSONResponse | None, RateDecision | None]:
         """What to answer instead of the app, and the token that was taken."""
-        terms, method = self._terms, scope["method"]
+        terms, method = self._policy, scope["method"]
         if terms.hosts and not terms.hosts & {_host(headers), "*"}:
-            return _misdirected(headers.get(b"host", "")), None
-        wanted = needed(method, scope["path"])
-        address = neighbourhood((scope.get("client") or ("",))[0])
+            return _wrong_host_problem(headers.get(b"host", "")), None
+        wanted = required_scopes(method, scope["path"])
+        address = client_network((scope.get("client") or ("",))[0])
         if not wanted:
             if b"authorization" in headers or b"x-api-key" in headers:
-                self._recognise(scope, headers, address)
+                self._identify_optional_caller(scope, headers, address)
             return None, None
-        caller, by_browser = NOBODY, True
-        if terms.keyring is not None:
+        caller, by_browser = ANONYMOUS, True
+        if terms.api_key_cache is not None:
             text, by_browser = _credentials(headers)
-            key = await self._key(terms.keyring, text, address)
+            key = await self._authenticate(terms.api_key_cache, text, address)
             if isinstance(key, JSONResponse):
-                return _challenged(key, scope, text, address), None
+                return _with_auth_challenge(key, scope, text, address), None
             if not key.allows(wanted):
-                return _forbidden(key, wanted), None
+                return _forbidden_problem(key, wanted), None
             caller = Caller(key.name, key.id)
-        changes = method not in SAFE or scope["path"] in HOLDS
-        if by_browser and self._foreign(headers, with_password=terms.keyring is not None, changes=changes):
-            return _other_site(), None
+        changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
+        if by_browser and self._is_cross_site(headers, with_password=terms.api_key_cache is not None, mutates=changes):
+            return _cross_site_problem(), None
         scope["mlplatform.caller"] = caller
-        if terms.throttle is None:
+        if terms.rate_limiter is None:
             return None, None
-        taken = terms.throttle.take(caller.key_id or address)
-        return (None if taken.granted else self._slowed(terms.throttle, taken)), taken
+        taken = terms.rate_limiter.acquire(caller.key_id or address)
+        return (None if taken.allowed else self._rate_limit_problem(terms.rate_limiter, taken)), taken
 
-    async def _key(self, keyring: Keyring, text: str, address: str) -> api_key.Key | JSONResponse:
+    async def _authenticate(
+        self, api_key_cache: ApiKeyCache, credentials: str, address: str
+    ) -> api_key.ApiKey | JSONResponse:
         """The key that a text is; or why it opens nothing."""
-        if not keyring.ready:
-            return problem(503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again")
-        shown = api_key.read(text)
-        key = None if shown is None else keyring.find(shown)
-        if key is None and not self._terms.failures.take(address).granted:
-            answer = problem(429, "too-many", "Too many requests", "too many requests without a good key; wait")
+        if not api_key_cache.ready:
+            return problem_response(
+                503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again"
+            )
+        shown = api_key.parse(credentials)
+        key = None if shown is None else api_key_cache.find(shown)
+        if key is None and not self._policy.failure_limiter.acquire(address).allowed:
+            answer = problem_response(
+                429, "too-many", "Too many requests", "too many requests without a good key; wait"
+            )
             answer.headers["retry-after"] = "2"
             return answer
         if key is None and shown is not None:
-            key = await self._found_anew(keyring, shown)
+            key = await self._recheck_unknown_key(api_key_cache, shown)
         if key is None:
-            said = "this key is not known" if text else "give an API key (`platform keys create` makes one)"
-            return problem(401, "unauthenticated", "A key is needed", said)
-        if dead := key.dead(self._terms.clock()):
-            return problem(401, "unauthenticated", "A key is needed", f"key {key.id} is {dead}")
+            said = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
+            return problem_response(401, "unauthenticated", "A key is needed", said)
+        if dead := key.inactive_reason(self._policy.clock()):
+            return problem_response(401, "unauthenticated", "A key is needed", f"key {key.id} is {dead}")
         return key
 
-    async def _found_anew(self, keyring: Keyring, shown: api_key.Shown) -> api_key.Key | None:
-        readings, keyring_loop = keyring.readings, asyncio.get_running_loop()
-        until = keyring_loop.time() + NEW_KEY_SECONDS
-        keyring.ask()
-        while keyring.readings == readings and keyring_loop.time() < until:
+    async def _recheck_unknown_key(
+        self, api_key_cache: ApiKeyCache, presented: api_key.PresentedKey
+    ) -> api_key.ApiKey | None:
+        readings, keyring_loop = api_key_cache.refresh_count, asyncio.get_running_loop()
+        until = keyring_loop.time() + UNKNOWN_KEY_WAIT_SECONDS
+        api_key_cache.request_refresh()
+        while api_key_cache.refresh_count == readings and keyring_loop.time() < until:
             await asyncio.sleep(0.02)
-        return keyring.find(shown)
+        return api_key_cache.find(presented)
 
-    def _recognise(self, scope: Scope, headers: Mapping[bytes, str], address: str) -> None:
+    def _identify_optional_caller(self, scope: Scope, headers: Mapping[bytes, str], address: str) -> None:
         """Note whose key came with a question that is open to anybody, who may be told more; nobody is refused."""
-        terms = self._terms
+        terms = self._policy
         text, _ = _credentials(headers)
-        shown = api_key.read(text)
-        if terms.keyring is None or shown is None:
+        shown = api_key.parse(text)
+        if terms.api_key_cache is None or shown is None:
             return
-        key = terms.keyring.find(shown)
+        key = terms.api_key_cache.find(shown)
         if key is None:
-            terms.failures.take(address)
-        elif not key.dead(terms.clock()) and key.allows(SEES):
+            terms.failure_limiter.acquire(address)
+        elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
             scope["mlplatform.caller"] = Caller(key.name, key.id)
 
-    def _foreign(self, headers: Mapping[bytes, str], *, with_password: bool, changes: bool) -> bool:
+    def _is_cross_site(self, headers: Mapping[bytes, str], *, with_password: bool, mutates: bool) -> bool:
         """Whether a browser sends this for a page of another site, which it does with the user's credentials.
 
         The origins of PLATFORM_CORS_ORIGINS may do so where there are no credentials, and never with the password that
         the browser keeps. Following a link from elsewhere is no such thing, as long as it changes nothing.
         """
         origin = headers.get(b"origin", "")
-        if not with_password and origin in self._terms.origins:
+        if not with_password and origin in self._policy.origins:
             return False
-        if not changes and (not with_password or (not origin and headers.get(b"sec-fetch-mode") in (None, "navigate"))):
+        if not mutates and (not with_password or (not origin and headers.get(b"sec-fetch-mode") in (None, "navigate"))):
             return False
         site = headers.get(b"sec-fetch-site")
         if site is not None:
             return site not in ("same-origin", "none")
         return bool(origin) and origin.partition("://")[2] != headers.get(b"host", "")  # an origin has no path
 
-    def _slowed(self, throttle: Throttle, taken: Taken) -> JSONResponse:
-        detail = f"at most {throttle.rate:g} requests a second, {throttle.burst} at once (PLATFORM_RATE_LIMIT)"
-        answer = problem(429, "too-many", "Too many requests", detail)
-        answer.headers["retry-after"] = taken.retry_after
-        answer.headers.update(_rate_headers(throttle, taken))
+    def _rate_limit_problem(self, limiter: RateLimiter, decision: RateDecision) -> JSONResponse:
+        detail = f"at most {limiter.rate:g} requests a second, {limiter.burst} at once (PLATFORM_RATE_LIMIT)"
+        answer = problem_response(429, "too-many", "Too many requests", detail)
+        answer.headers["retry-after"] = decision.retry_after
+        answer.headers.update(_rate_headers(limiter, decision))
         return answer
 
-    def _counted(self, send: Send, taken: Taken) -> Send:
-        throttle = self._terms.throttle
+    def _with_rate_headers(self, send: Send, decision: RateDecision) -> Send:
+        throttle = self._policy.rate_limiter
         assert throttle is not None
-        extra = [(name.encode(), value.encode()) for name, value in _rate_headers(throttle, taken).items()]
+        extra = [(name.encode(), value.encode()) for name, value in _rate_headers(throttle, decision).items()]
 
         async def with_rate(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":
@@ -195,7 +205,7 @@ class Guard:
         return with_rate  # type: ignore[return-value]
 
 
-_ONCE: Final = frozenset(
+_SINGLE_VALUE_HEADERS: Final = frozenset(
     {
         *(b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"),
         *(b"content-type", b"content-length", b"idempotency-key", b"x-client-id", b"x-request-id"),
@@ -205,9 +215,12 @@ _ONCE: Final = frozenset(
 """Headers that have one meaning: a request in which one stands twice means two things, and is refused."""
 
 
-def _rate_headers(throttle: Throttle, taken: Taken) -> dict[str, str]:
+def _rate_headers(limiter: RateLimiter, decision: RateDecision) -> dict[str, str]:
     """The fields of draft-ietf-httpapi-ratelimit-headers."""
-    return {"ratelimit-policy": throttle.policy, "ratelimit": f'"default";r={taken.left};t={taken.retry_after}'}
+    return {
+        "ratelimit-policy": limiter.policy_header,
+        "ratelimit": f'"default";r={decision.tokens_left};t={decision.retry_after}',
+    }
 
 
 def _host(headers: Mapping[bytes, str]) -> str:
@@ -232,40 +245,40 @@ def _credentials(headers: Mapping[bytes, str]) -> tuple[str, bool]:
     return "", False
 
 
-def _ambiguous() -> JSONResponse:
+def _duplicate_header_problem() -> JSONResponse:
     detail = "a header that has one meaning stands twice, such as host or authorization; send each once"
-    return problem(400, "ambiguous", "The request means two things", detail)
+    return problem_response(400, "ambiguous", "The request means two things", detail)
 
 
-def _challenged(answer: JSONResponse, scope: Scope, text: str, address: str) -> JSONResponse:
+def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, address: str) -> JSONResponse:
     """How to do better; a browser is asked for a password, where people put their key."""
-    if answer.status_code == 401:
+    if response.status_code == 401:
         bearer = f'Bearer {REALM}, error="invalid_token"' if text else f"Bearer {REALM}"
         basic = f'Basic {REALM}, charset="UTF-8"'
         page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
-        answer.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
-        shown = api_key.read(text)
+        response.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
+        shown = api_key.parse(text)
         named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
         log.info("refused: %s, from %s", named, address or "an unknown address")
-    return answer
+    return response
 
 
-def _forbidden(key: api_key.Key, wanted: frozenset[str]) -> JSONResponse:
-    named = " or ".join(sorted(wanted))
+def _forbidden_problem(key: api_key.ApiKey, accepted_scopes: frozenset[str]) -> JSONResponse:
+    named = " or ".join(sorted(accepted_scopes))
     detail = f"key {key.id} has {', '.join(key.scopes)}; this needs {named}"
-    answer = problem(403, "forbidden", "This key may not do that", detail)
-    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(wanted)}"'
+    answer = problem_response(403, "forbidden", "This key may not do that", detail)
+    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(accepted_scopes)}"'
     return answer
 
 
-def _other_site() -> JSONResponse:
+def _cross_site_problem() -> JSONResponse:
     detail = (
         "this request came from a page of another site; open the page here, or let that page send a key of its own "
         "(where no keys are asked for, name its origin in PLATFORM_CORS_ORIGINS)"
     )
-    return problem(403, "forbidden", "Another site may not do that", detail)
+    return problem_response(403, "forbidden", "Another site may not do that", detail)
 
 
-def _misdirected(host: str) -> JSONResponse:
+def _wrong_host_problem(host: str) -> JSONResponse:
     detail = f"the name {host[:100]!r} is not one of this server's; add it to PLATFORM_ALLOWED_HOSTS"
-    return problem(421, "misdirected", "Not this server's name", detail)
+    return problem_response(421, "misdirected", "Not this server's name", detail)

@@ -9,20 +9,20 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlplatform.recording.request_counts import WENT_AWAY, RequestCounts, asks_for_answers
-from mlplatform.serve.middleware.body_limit import LEFT
-from mlplatform.serve.observability.prometheus_metrics import Metrics
-from mlplatform.serve.observability.trace_context import HEADER, read_trace
-from mlplatform.serve.problem_details import problem
+from mlplatform.recording.request_counts import CLIENT_CLOSED_REQUEST, RequestCounts, is_prediction_request
+from mlplatform.serve.middleware.body_limit import CLIENT_DISCONNECTED
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.observability.trace_context import TRACEPARENT, parse_traceparent
+from mlplatform.serve.problem_details import problem_response
 
-STOPPING: Final = "this server stopped before it could answer; ask another, or again in a moment"
-_TRACE: Final = HEADER.encode()
+STOPPING_DETAIL: Final = "this server stopped before it could answer; ask another, or again in a moment"
+_TRACEPARENT_HEADER: Final = TRACEPARENT.encode()
 
 
-class Counting:
+class MetricsMiddleware:
     """ASGI middleware; the monitors look at how requests for answers ended."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, requests: RequestCounts) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, requests: RequestCounts) -> None:
         self._app, self._metrics, self._requests = app, metrics, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,31 +31,35 @@ class Counting:
             return
         started = False
         status = 500  # what an exception on its way out becomes
-        sent = next((value for name, value in scope.get("headers", ()) if name == _TRACE), b"").decode("latin-1")
+        sent = next((value for name, value in scope.get("headers", ()) if name == _TRACEPARENT_HEADER), b"").decode(
+            "latin-1"
+        )
 
         async def noticing(message: Message) -> None:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 started = True
                 status = message["status"]
-                if sent and read_trace(sent) is not None:
-                    message["headers"] = [*message.get("headers", ()), (_TRACE, sent.strip().encode())]
+                if sent and parse_traceparent(sent) is not None:
+                    message["headers"] = [*message.get("headers", ()), (_TRACEPARENT_HEADER, sent.strip().encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, noticing)
         except ClientDisconnect:
-            status = WENT_AWAY  # nobody is there to be answered, and nothing failed
+            status = CLIENT_CLOSED_REQUEST  # nobody is there to be answered, and nothing failed
         except asyncio.CancelledError:  # the server ends, and this request took too long for it
             if started:
-                status = WENT_AWAY
+                status = CLIENT_CLOSED_REQUEST
                 raise
-            await problem(503, "stopping", "The server stops", STOPPING, scope["path"])(scope, receive, noticing)
+            await problem_response(503, "stopping", "The server stops", STOPPING_DETAIL, scope["path"])(
+                scope, receive, noticing
+            )
         except Exception:
             status = 500
             raise
         finally:
-            status = WENT_AWAY if LEFT in scope else status  # whatever the app made of it
-            self._metrics.request(getattr(scope.get("route"), "path", "unknown"), status)
-            if scope["method"] == "POST" and asks_for_answers(scope["path"]):  # the limit answers before a route
+            status = CLIENT_CLOSED_REQUEST if CLIENT_DISCONNECTED in scope else status  # whatever the app made of it
+            self._metrics.count_request(getattr(scope.get("route"), "path", "unknown"), status)
+            if scope["method"] == "POST" and is_prediction_request(scope["path"]):  # the limit answers before a route
                 self._requests.count(status)

@@ -8,16 +8,16 @@ from typing import Final
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-PLAIN: Final = "mlplatform.path"
+UNPREFIXED_PATH: Final = "mlplatform.path"
 
 
-def plain_path(scope: Scope) -> str:
+def unprefixed_path(scope: Scope) -> str:
     """The path of a request without the prefix."""
-    path: str = scope.get(PLAIN) or scope["path"]
+    path: str = scope.get(UNPREFIXED_PATH) or scope["path"]
     return path
 
 
-class CutOff:
+class StripPrefixMiddleware:
     """ASGI middleware for outside of all others."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
@@ -30,11 +30,11 @@ class CutOff:
                 await RedirectResponse(f"{self._prefix}/", 308)(scope, receive, send)
                 return
             path = path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/") else path
-            scope = {**scope, "path": path, PLAIN: path, "root_path": self._prefix}
+            scope = {**scope, "path": path, UNPREFIXED_PATH: path, "root_path": self._prefix}
         await self._app(scope, receive, send)
 
 
-class PutBack:
+class RestorePrefixMiddleware:
     """ASGI middleware for inside of all others: what ASGI says a path is below a prefix."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:

@@ -4,12 +4,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CLOSED: Final = b"default-src 'none'; frame-ancestors 'none'"
-DOCS: Final = (
+DEFAULT_CSP: Final = b"default-src 'none'; frame-ancestors 'none'"
+DOCS_CSP: Final = (
     b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"connect-src 'self'; worker-src blob:; font-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 )
-ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
+SECURITY_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),  # with no-referrer, forms would say that they come from nowhere
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -20,7 +20,7 @@ ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
-class Headers:
+class SecurityHeadersMiddleware:
     """ASGI middleware that adds what an answer lacks; what a route set itself stays."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -31,7 +31,7 @@ class Headers:
             await self._app(scope, receive, send)
             return
         docs = scope["path"].startswith(("/docs", "/redoc"))
-        wanted = (*ALWAYS, (b"content-security-policy", DOCS if docs else CLOSED))
+        wanted = (*SECURITY_HEADERS, (b"content-security-policy", DOCS_CSP if docs else DEFAULT_CSP))
         if scope["scheme"] == "https":
             wanted = (*wanted, HSTS)
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from mlplatform.serve.observability.request_timing import Passage
-from mlplatform.serve.observability.trace_context import read_trace
+from mlplatform.serve.observability.request_timing import RequestTiming
+from mlplatform.serve.observability.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
 log = logging.getLogger(__name__)
-ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-SCOPE: Final = "mlplatform.serve"
+ENDPOINT_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+INSTRUMENTATION_SCOPE: Final = "mlplatform.serve"
 
 
-def begin_telemetry(environment: Mapping[str, str], instance: str) -> "Telemetry | None":
+def start_telemetry(environment: Mapping[str, str], instance: str) -> "OpenTelemetryExporter | None":
     """What sends spans and metrics, None where nobody asked for them or the libraries are not there."""
-    if not environment.get(ENDPOINT):
+    if not environment.get(ENDPOINT_VARIABLE):
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
-        log.warning("%s is set, and its libraries are not installed: pip install 'mlplatform[telemetry]'", ENDPOINT)
+        log.warning(
+            "%s is set, and its libraries are not installed: pip install 'mlplatform[telemetry]'", ENDPOINT_VARIABLE
+        )
         return None
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -45,52 +47,52 @@ def begin_telemetry(environment: Mapping[str, str], instance: str) -> "Telemetry
     traces = TracerProvider(resource=resource, shutdown_on_exit=False)
     traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    return Telemetry(traces, MeterProvider([reader], resource=resource, shutdown_on_exit=False))
+    return OpenTelemetryExporter(traces, MeterProvider([reader], resource=resource, shutdown_on_exit=False))
 
 
-class Telemetry:
+class OpenTelemetryExporter:
     """Tells OpenTelemetry of every request."""
 
     def __init__(self, traces: "TracerProvider", metrics: "MeterProvider") -> None:
         self._traces, self._metrics = traces, metrics
-        self._tracer = traces.get_tracer(SCOPE)
-        meter = metrics.get_meter(SCOPE)
+        self._tracer = traces.get_tracer(INSTRUMENTATION_SCOPE)
+        meter = metrics.get_meter(INSTRUMENTATION_SCOPE)
         self._stages = meter.create_histogram("mlplatform.stage.duration", "s", "Time of a request's stages.")
         self._requests = meter.create_histogram("mlplatform.predict.duration", "s", "Time of prediction requests.")
         self._predictions = meter.create_counter("mlplatform.predictions", "1", "Predictions by version and role.")
         self._offset = time.time_ns() - time.perf_counter_ns()
 
-    def passed(self, passage: Passage) -> None:
+    def on_finished(self, timing: RequestTiming) -> None:
         """Note one request; its span ends now and is sent later."""
         from opentelemetry import trace
 
         about: dict[str, AnyValue] = {
-            "mlplatform.model.version": passage.version,
-            "mlplatform.role": passage.role,
+            "mlplatform.model.version": timing.version,
+            "mlplatform.role": timing.role,
         }
-        ended = {"error": bool(passage.error)}
-        self._requests.record(passage.seconds, ended)
-        if passage.prediction_ids:
-            self._predictions.add(len(passage.prediction_ids), about)
+        ended = {"error": bool(timing.error)}
+        self._requests.record(timing.seconds, ended)
+        if timing.prediction_ids:
+            self._predictions.add(len(timing.prediction_ids), about)
         whole = self._tracer.start_span(
             "predict",
-            context=_parent(passage.trace),
+            context=_parent_context(timing.traceparent),
             kind=trace.SpanKind.SERVER,
-            start_time=passage.begun + self._offset,
+            start_time=timing.started_ns + self._offset,
             attributes={
                 **about,
-                "mlplatform.request.id": passage.request_id,
-                "mlplatform.prediction.ids": passage.prediction_ids,
+                "mlplatform.request.id": timing.request_id,
+                "mlplatform.prediction.ids": timing.prediction_ids,
             },
         )
-        if passage.error:
-            whole.set_status(trace.StatusCode.ERROR, passage.error)
+        if timing.error:
+            whole.set_status(trace.StatusCode.ERROR, timing.error)
         inside = trace.set_span_in_context(whole)
-        for stage in passage.stages:
+        for stage in timing.stages:
             self._stages.record(stage.seconds, {"stage": stage.name})
-            part = self._tracer.start_span(stage.name, context=inside, start_time=stage.begun + self._offset)
-            part.end(stage.ended + self._offset)
-        whole.end(passage.ended + self._offset)
+            part = self._tracer.start_span(stage.name, context=inside, start_time=stage.started_ns + self._offset)
+            part.end(stage.ended_ns + self._offset)
+        whole.end(timing.ended_ns + self._offset)
 
     def close(self) -> None:
         """Send what waits and stop."""
@@ -98,11 +100,11 @@ class Telemetry:
         self._metrics.shutdown()
 
 
-def _parent(header: str) -> "Context | None":
+def _parent_context(header: str) -> "Context | None":
     """The span that sent the request, as OpenTelemetry has it."""
     from opentelemetry import trace
 
-    found = read_trace(header)
+    found = parse_traceparent(header)
     if found is None:
         return None
     flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if found.sampled else trace.TraceFlags.DEFAULT)

@@ -9,68 +9,68 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
 StageName = Literal["queue", "decode", "infer", "record"]
-SECOND: Final = 1_000_000_000
+NS_PER_SECOND: Final = 1_000_000_000
 
 
-class Stage(NamedTuple):
+class StageTiming(NamedTuple):
     """One stage, from when until when."""
 
     name: StageName
-    begun: int
-    ended: int
+    started_ns: int
+    ended_ns: int
 
     @property
     def seconds(self) -> float:
         """How long it took."""
-        return (self.ended - self.begun) / SECOND
+        return (self.ended_ns - self.started_ns) / NS_PER_SECOND
 
 
 @dataclass
-class Passage:
+class RequestTiming:
     """What is known of a request so far; `trace` is the `traceparent` that it came with."""
 
-    begun: int = field(default_factory=time.perf_counter_ns)
-    ended: int = 0
-    stages: list[Stage] = field(default_factory=list)
-    trace: str = ""
+    started_ns: int = field(default_factory=time.perf_counter_ns)
+    ended_ns: int = 0
+    stages: list[StageTiming] = field(default_factory=list)
+    traceparent: str = ""
     request_id: str = ""
     version: int = 0
     role: str = ""
     prediction_ids: tuple[str, ...] = ()
     error: str = ""
 
-    def note(self, name: StageName, begun: int) -> Stage:
+    def record_stage(self, name: StageName, started_ns: int) -> StageTiming:
         """A stage that began then has ended now; one that fails is no stage."""
-        stage = Stage(name, begun, time.perf_counter_ns())
+        stage = StageTiming(name, started_ns, time.perf_counter_ns())
         self.stages.append(stage)
         return stage
 
-    def inferred(self, seconds: float) -> None:
+    def record_inference(self, seconds: float) -> None:
         """The model has answered, after so long; what went before since the last stage was waiting for it."""
-        now, before = time.perf_counter_ns(), self.stages[-1].ended if self.stages else self.begun
-        begun = max(before, now - round(seconds * SECOND))
-        self.stages += [Stage("queue", before, begun), Stage("infer", begun, now)]
+        now, before = time.perf_counter_ns(), self.stages[-1].ended_ns if self.stages else self.started_ns
+        begun = max(before, now - round(seconds * NS_PER_SECOND))
+        self.stages += [StageTiming("queue", before, begun), StageTiming("infer", begun, now)]
 
     @property
     def seconds(self) -> float:
         """From the beginning to the end."""
-        return (self.ended - self.begun) / SECOND
+        return (self.ended_ns - self.started_ns) / NS_PER_SECOND
 
 
-class Underway:
+class InFlight:
     """How many requests are being answered now; entered and left on the event loop only, read from any thread."""
 
     def __init__(self) -> None:
-        self.requests = 0
+        self.count = 0
 
     def __enter__(self) -> None:
-        self.requests += 1
+        self.count += 1
 
     def __exit__(self, *_error: object) -> None:
-        self.requests -= 1
+        self.count -= 1
 
 
-class Observer(Protocol):
+class RequestObserver(Protocol):
     """Who is told of every request that was answered or failed, from the thread that answered: it must be quick."""
 
-    def passed(self, passage: Passage) -> None: ...
+    def on_finished(self, timing: RequestTiming) -> None: ...

@@ -10,19 +10,26 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from mlplatform.errors import NotFoundError
-from mlplatform.promotion.rollouts import CANARY
-from mlplatform.serve.inference.idempotency import named_key
-from mlplatform.serve.inference.image_codec import Decoder, Sent, check_text, read_tags
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.inference.predict import Asked, ask
-from mlplatform.serve.observability.trace_context import HEADER as TRACE
-from mlplatform.serve.protocols.v2_tensors import INPUT, OUTPUTS, Inference, Output, read, write
+from mlplatform.promotion.rollouts import CANARY_ROLE
+from mlplatform.serve.inference.idempotency import idempotency_key
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, parse_tags, validate_text
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.predict import PredictRequest, predict
+from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
+from mlplatform.serve.protocols.v2_tensors import (
+    INPUT,
+    OUTPUTS,
+    InferenceRequest,
+    ResponseOutput,
+    parse_request,
+    render_response,
+)
 from mlplatform.serve.schemas import PredictOut
-from mlplatform.serve.state import Server
+from mlplatform.serve.state import ApiServer
 
-LENGTH: Final = "inference-header-content-length"
+JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
-ERROR: Final[dict[str, Any]] = {
+ERROR_RESPONSE: Final[dict[str, Any]] = {
     "description": "An error of the protocol",
     "content": {
         "application/json": {
@@ -30,8 +37,8 @@ ERROR: Final[dict[str, Any]] = {
         }
     },
 }
-ERRORS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR)
-TENSOR: Final[dict[str, Any]] = {
+ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR_RESPONSE)
+TENSOR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
     "properties": {
@@ -42,7 +49,7 @@ TENSOR: Final[dict[str, Any]] = {
         "data": {"type": "array", "description": "numbers, flat or nested; absent where binary_data_size is given"},
     },
 }
-INFER_BODY: Final[dict[str, Any]] = {
+INFER_OPENAPI: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -56,7 +63,7 @@ INFER_BODY: Final[dict[str, Any]] = {
                             "type": "object",
                             "description": "client_id, tags (a JSON object as text), binary_data_output",
                         },
-                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR},
+                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR_SCHEMA},
                         "outputs": {
                             "type": "array",
                             "maxItems": len(OUTPUTS),
@@ -79,49 +86,51 @@ INFER_BODY: Final[dict[str, Any]] = {
 
 
 @dataclass
-class Door:
+class V2Request:
     """One request on its way in: its bytes, and after decoding what they ask for."""
 
     body: bytes
-    header: str | None
-    inference: Inference | None = None
+    json_length: str | None
+    inference_request: InferenceRequest | None = None
 
-    def read(self, decoder: Decoder) -> Inference:
+    def parse(self, decoder: ImageDecoder) -> InferenceRequest:
         """What the bytes ask for."""
-        return read(self.body, self.header, decoder.check_amounts)
+        return parse_request(self.body, self.json_length, decoder.check_amounts)
 
-    def decode(self, decoder: Decoder) -> Sent:
+    def decode(self, decoder: ImageDecoder) -> DecodedRequest:
         """The images and names of the request."""
-        self.inference = inference = self.read(decoder)
+        self.inference_request = inference = self.parse(decoder)
         client_id = inference.parameters.get("client_id", "")
         for name, text in (("client_id", client_id), ("id", inference.id)):
-            check_text(text, name)
-        tags = read_tags(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
-        return Sent(inference.greys(decoder), {"client_id": client_id, "request_id": inference.id}, tags)
+            validate_text(text, name)
+        tags = parse_tags(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
+        return DecodedRequest(
+            inference.to_model_input(decoder), {"client_id": client_id, "request_id": inference.id}, tags
+        )
 
 
-def add_inference(app: FastAPI, server: Server) -> None:
+def add_v2_routes(app: FastAPI, server: ApiServer) -> None:
     """Let the app speak the protocol."""
-    _describe(app, server)
+    _add_metadata_routes(app, server)
 
-    @app.post("/v2/models/{name}/infer", openapi_extra=INFER_BODY, tags=["inference v2"], responses=ERRORS)
+    @app.post("/v2/models/{name}/infer", openapi_extra=INFER_OPENAPI, tags=["inference v2"], responses=ERROR_RESPONSES)
     async def infer(name: str, request: Request) -> Response:
         """Answer the images of a tensor; every answer is recorded under its prediction id."""
         return await _infer(server, name, None, request)
 
     @app.post(
         "/v2/models/{name}/versions/{version}/infer",
-        openapi_extra=INFER_BODY,
+        openapi_extra=INFER_OPENAPI,
         tags=["inference v2"],
-        responses=ERRORS,
+        responses=ERROR_RESPONSES,
     )
     async def infer_by(name: str, version: str, request: Request) -> Response:
         """The same by one version, which must be serving: the champion's, or a canary's."""
         return await _infer(server, name, version, request)
 
 
-def _describe(app: FastAPI, server: Server) -> None:
-    about: dict[str, Any] = {"tags": ["inference v2"], "responses": ERRORS}
+def _add_metadata_routes(app: FastAPI, server: ApiServer) -> None:
+    about: dict[str, Any] = {"tags": ["inference v2"], "responses": ERROR_RESPONSES}
 
     @app.get("/v2", **about)
     async def metadata() -> JSONResponse:
@@ -141,51 +150,51 @@ def _describe(app: FastAPI, server: Server) -> None:
     @app.get("/v2/models/{name}", **about)
     async def model(name: str) -> JSONResponse:
         """What the model takes and gives."""
-        return JSONResponse(_model(server, _find(server, name, None)))
+        return JSONResponse(_model_metadata(server, _find_model(server, name, None)))
 
     @app.get("/v2/models/{name}/versions/{version}", **about)
     async def model_by(name: str, version: str) -> JSONResponse:
         """The same of one version."""
-        return JSONResponse(_model(server, _find(server, name, version)))
+        return JSONResponse(_model_metadata(server, _find_model(server, name, version)))
 
     @app.get("/v2/models/{name}/ready", **about)
     async def model_ready(name: str) -> JSONResponse:
         """The model answers."""
-        return _readiness(server, _find(server, name, None))
+        return _readiness_response(server, _find_model(server, name, None))
 
     @app.get("/v2/models/{name}/versions/{version}/ready", **about)
     async def model_ready_by(name: str, version: str) -> JSONResponse:
         """That version answers."""
-        return _readiness(server, _find(server, name, version))
+        return _readiness_response(server, _find_model(server, name, version))
 
 
-def _readiness(server: Server, loaded: Loaded) -> JSONResponse:
-    return JSONResponse({"name": loaded.name, "ready": server.ready}, 200 if server.ready else 400)
+def _readiness_response(server: ApiServer, model: LoadedModel) -> JSONResponse:
+    return JSONResponse({"name": model.name, "ready": server.ready}, 200 if server.ready else 400)
 
 
-def _find(server: Server, name: str, version: str | None) -> Loaded:
+def _find_model(server: ApiServer, name: str, version: str | None) -> LoadedModel:
     """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
     _check_name(server, name)
-    loaded = server.holder.take()
-    tried = server.challenger.beside(loaded)
+    loaded = server.model_slot.get()
+    tried = server.rollout_router.for_champion(loaded)
     if version is not None and version != str(loaded.version):
-        if tried is not None and tried.trial.role == CANARY and version == str(tried.loaded.version):
-            return tried.loaded
+        if tried is not None and tried.rollout.role == CANARY_ROLE and version == str(tried.model.version):
+            return tried.model
         raise NotFoundError(f"version {version[:20]!r} does not serve; version {loaded.version} does")
     return loaded
 
 
-def _check_name(server: Server, name: str) -> None:
-    served = server.parts.family.name
+def _check_name(server: ApiServer, name: str) -> None:
+    served = server.parts.pipeline.name
     if name != served:
         raise NotFoundError(f"model {name[:40]!r} is not served here; {served!r} is")
 
 
-def _model(server: Server, loaded: Loaded) -> Mapping[str, Any]:
-    family, classes = server.parts.family, len(loaded.predictor.classes)
+def _model_metadata(server: ApiServer, loaded_model: LoadedModel) -> Mapping[str, Any]:
+    family, classes = server.parts.pipeline, len(loaded_model.predictor.classes)
     return {
-        "name": loaded.name,
-        "versions": [str(loaded.version)],
+        "name": loaded_model.name,
+        "versions": [str(loaded_model.version)],
         "platform": "pytorch_export",
         "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, family.height, family.width]}],
         "outputs": [
@@ -197,47 +206,47 @@ def _model(server: Server, loaded: Loaded) -> Mapping[str, Any]:
     }
 
 
-async def _infer(server: Server, name: str, version: str | None, request: Request) -> Response:
+async def _infer(server: ApiServer, name: str, version: str | None, request: Request) -> Response:
     _check_name(server, name)
     if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
         raise NotFoundError(f"version {version[:20]!r} is no number")
     body = await request.body()
-    door = Door(body, request.headers.get(LENGTH))
-    asked = Asked(
+    door = V2Request(body, request.headers.get(JSON_LENGTH_HEADER))
+    asked = PredictRequest(
         request_id=request.headers.get("x-request-id", ""),
         decode=door.decode,
         version=None if version is None else int(version),
-        key=named_key(request),
-        trace=request.headers.get(TRACE, ""),
+        idempotency_key=idempotency_key(request),
+        traceparent=request.headers.get(TRACE, ""),
     )
-    made = await ask(server, asked, body)
-    inference = door.inference
+    made = await predict(server, asked, body)
+    inference = door.inference_request
     if inference is None:  # an answer given again was not decoded again
-        inference = await server.pool.run(door.read, server.decoder)
-    content, length = write(_document(made, inference, name), _outputs(made), inference)
-    headers = {} if length is None else {LENGTH: str(length)}
+        inference = await server.thread_pool.run(door.parse, server.decoder)
+    content, length = render_response(_response_document(made, inference, name), _response_outputs(made), inference)
+    headers = {} if length is None else {JSON_LENGTH_HEADER: str(length)}
     kind = "application/json" if length is None else "application/octet-stream"
     return Response(content, headers=headers, media_type=kind)
 
 
-def _document(made: PredictOut, inference: Inference, name: str) -> dict[str, Any]:
+def _response_document(response: PredictOut, inference_request: InferenceRequest, name: str) -> dict[str, Any]:
     return {
         "model_name": name,
-        "model_version": str(made.predictions[0].model.version),
-        "id": inference.id or made.request_id,
-        "parameters": {"latency_ms": made.latency_ms, "recorded": made.recorded},
+        "model_version": str(response.predictions[0].model.version),
+        "id": inference_request.id or response.request_id,
+        "parameters": {"latency_ms": response.latency_ms, "recorded": response.recorded},
     }
 
 
-def _outputs(made: PredictOut) -> list[Output]:
-    rows = made.predictions
+def _response_outputs(response: PredictOut) -> list[ResponseOutput]:
+    rows = response.predictions
     return [
-        Output("label", np.array([row.label for row in rows], dtype=np.object_)),
-        Output("confidence", np.asarray([row.confidence for row in rows], dtype=np.float32)),
-        Output(
+        ResponseOutput("label", np.array([row.label for row in rows], dtype=np.object_)),
+        ResponseOutput("confidence", np.asarray([row.confidence for row in rows], dtype=np.float32)),
+        ResponseOutput(
             "probabilities",
             np.asarray([list(row.probabilities.values()) for row in rows], dtype=np.float32),
             tuple(rows[0].probabilities),
         ),
-        Output("prediction_id", np.array([row.id for row in rows], dtype=np.object_)),
+        ResponseOutput("prediction_id", np.array([row.id for row in rows], dtype=np.object_)),
     ]

@@ -13,14 +13,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mlplatform.errors import InvalidInputError
-from mlplatform.serve.inference.idempotency import named_key
-from mlplatform.serve.inference.image_codec import Decoder, Sent, check_tags, check_text
-from mlplatform.serve.inference.predict import Asked, ask
-from mlplatform.serve.observability.trace_context import HEADER as TRACE
-from mlplatform.serve.state import Server
+from mlplatform.serve.inference.idempotency import idempotency_key
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, validate_tags, validate_text
+from mlplatform.serve.inference.predict import PredictRequest, predict
+from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
+from mlplatform.serve.state import ApiServer
 
-FORMS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
-ERROR: Final[dict[str, Any]] = {
+INPUT_FORMATS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
+ERROR_RESPONSE: Final[dict[str, Any]] = {
     "description": "An error as MLflow's servers tell it",
     "content": {
         "application/json": {
@@ -32,9 +32,9 @@ ERROR: Final[dict[str, Any]] = {
         }
     },
 }
-ERRORS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR)
-PICTURE: Final[dict[str, Any]] = {"oneOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
-INVOCATIONS_BODY: Final[dict[str, Any]] = {
+ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR_RESPONSE)
+INPUT_SCHEMA: Final[dict[str, Any]] = {"oneOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
+INVOCATIONS_OPENAPI: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -49,7 +49,7 @@ INVOCATIONS_BODY: Final[dict[str, Any]] = {
                             "properties": {
                                 "columns": {"type": "array"},
                                 "index": {"type": "array"},
-                                "data": {"type": "array", "items": {"type": "array", "items": PICTURE}},
+                                "data": {"type": "array", "items": {"type": "array", "items": INPUT_SCHEMA}},
                             },
                         },
                         "dataframe_records": {"type": "array", "items": {"type": "object"}},
@@ -64,7 +64,7 @@ INVOCATIONS_BODY: Final[dict[str, Any]] = {
 }
 
 
-def add_invocations(app: FastAPI, server: Server) -> None:
+def add_mlflow_routes(app: FastAPI, server: ApiServer) -> None:
     """Let the app speak the protocol."""
 
     @app.get("/ping", tags=["mlflow"])
@@ -77,20 +77,20 @@ def add_invocations(app: FastAPI, server: Server) -> None:
         """The version of MLflow whose protocol this is."""
         return PlainTextResponse(version_of("mlflow"))
 
-    @app.post("/invocations", openapi_extra=INVOCATIONS_BODY, tags=["mlflow"], responses=ERRORS)
+    @app.post("/invocations", openapi_extra=INVOCATIONS_OPENAPI, tags=["mlflow"], responses=ERROR_RESPONSES)
     async def invocations(request: Request) -> JSONResponse:
         """Answer the pictures of a frame or tensor; every answer is recorded under its prediction id."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("application/json", ""):
             raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
         body = await request.body()
-        asked = Asked(
+        asked = PredictRequest(
             request_id=request.headers.get("x-request-id", ""),
-            decode=lambda decoder: sent(body, decoder),
-            key=named_key(request),
-            trace=request.headers.get(TRACE, ""),
+            decode=lambda decoder: decode_invocation(body, decoder),
+            idempotency_key=idempotency_key(request),
+            traceparent=request.headers.get(TRACE, ""),
         )
-        made = await ask(server, asked, body)
+        made = await predict(server, asked, body)
         rows = [
             {
                 "label": row.label,
@@ -104,28 +104,30 @@ def add_invocations(app: FastAPI, server: Server) -> None:
         return JSONResponse({"predictions": rows})
 
 
-def sent(body: bytes, decoder: Decoder) -> Sent:
+def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
     """The images, names and tags of a request; raises InvalidInputError naming what does not fit."""
     decoder.check_amounts(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError(f"the body is not JSON ({error})") from error
-    given = [name for name in FORMS if isinstance(document, dict) and name in document]
+    given = [name for name in INPUT_FORMATS if isinstance(document, dict) and name in document]
     if len(given) != 1 or set(document) - {given[0], "params", "signature_name"}:
-        raise InvalidInputError(f"the body must be an object with exactly one of {', '.join(FORMS)}, and params if any")
+        raise InvalidInputError(
+            f"the body must be an object with exactly one of {', '.join(INPUT_FORMATS)}, and params if any"
+        )
     params = document.get("params") or {}
     if not isinstance(params, dict) or set(params) - {"client_id", "request_id", "tags"}:
         raise InvalidInputError("params must be an object of client_id, request_id and tags")
     texts = {name: params[name] for name in ("client_id", "request_id") if name in params}
     for name, text in texts.items():
-        check_text(text, name)
-    rows = _rows(given[0], document[given[0]])
-    pictures = [_picture(row, decoder) for row in rows]
-    return Sent(decoder.images(pictures), texts, check_tags(params.get("tags")))
+        validate_text(text, name)
+    rows = _input_rows(given[0], document[given[0]])
+    pictures = [_normalise_input(row, decoder) for row in rows]
+    return DecodedRequest(decoder.decode_images(pictures), texts, validate_tags(params.get("tags")))
 
 
-def _rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types
+def _input_rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types
     """The pictures of a form, each as one cell or as a list of values."""
     if form == "dataframe_split":
         value = value.get("data") if isinstance(value, dict) else None
@@ -138,16 +140,16 @@ def _rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is 
         [value] = value.values()
     if not isinstance(value, list):
         raise InvalidInputError(f"{form} must be a list of pictures")
-    return [_cell(row) if isinstance(row, Mapping) else row for row in value]
+    return [_record_value(row) if isinstance(row, Mapping) else row for row in value]
 
 
-def _cell(row: Mapping[str, object]) -> object:
+def _record_value(row: Mapping[str, object]) -> object:
     """A record's only value, or all of them in their order."""
     values = list(row.values())
     return values[0] if len(values) == 1 else values
 
 
-def _picture(row: object, decoder: Decoder) -> object:
+def _normalise_input(row: object, decoder: ImageDecoder) -> object:
     """Values one after the other as rows, and a single channel without its brackets."""
     if isinstance(row, list):
         if len(row) == 1 and isinstance(row[0], list) and decoder.height != 1:

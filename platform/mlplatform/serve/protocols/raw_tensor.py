@@ -11,41 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import Decoder
+from mlplatform.serve.inference.image_codec import ImageDecoder
 
-KINDS: Final[dict[str, np.dtype[Any]]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+DTYPES: Final[dict[str, np.dtype[Any]]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True)
-class Tensor:
+class RawTensor:
     """The bytes, and what the headers say of them; an empty shape means as many images as there are bytes for."""
 
     data: bytes
-    kind: str = "uint8"
+    dtype: str = "uint8"
     shape: str = ""
 
-    def images(self, decoder: Decoder) -> NDArray[np.uint8]:
+    def to_model_input(self, decoder: ImageDecoder) -> NDArray[np.uint8]:
         """The images (n, height, width); raises InvalidInputError and TooLargeError."""
-        if self.kind not in KINDS:
-            raise InvalidInputError(f"x-tensor-dtype {self.kind[:40]!r} is not understood; send uint8 or float32")
-        size = KINDS[self.kind].itemsize
-        count = self._count(decoder, size)
+        if self.dtype not in DTYPES:
+            raise InvalidInputError(f"x-tensor-dtype {self.dtype[:40]!r} is not understood; send uint8 or float32")
+        size = DTYPES[self.dtype].itemsize
+        count = self._image_count(decoder, size)
         if count > decoder.max_images:
             raise TooLargeError(f"{count} images in one request; at most {decoder.max_images} (PLATFORM_MAX_IMAGES)")
         wanted = count * decoder.height * decoder.width * size
         if count < 1 or len(self.data) != wanted:
             raise InvalidInputError(
                 f"the tensor has {len(self.data)} bytes; {max(count, 1)} × {decoder.height} × {decoder.width} of "
-                f"{self.kind} have {wanted or decoder.height * decoder.width * size}"
+                f"{self.dtype} have {wanted or decoder.height * decoder.width * size}"
             )
-        values = np.frombuffer(self.data, KINDS[self.kind]).reshape(count, decoder.height, decoder.width)
-        if self.kind == "uint8":
+        values = np.frombuffer(self.data, DTYPES[self.dtype]).reshape(count, decoder.height, decoder.width)
+        if self.dtype == "uint8":
             return np.asarray(values, dtype=np.uint8)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
             raise InvalidInputError("the tensor has values outside 0 to 255 (or not a number)")
         return np.asarray(np.rint(values), dtype=np.uint8)
 
-    def _count(self, decoder: Decoder, size: int) -> int:
+    def _image_count(self, decoder: ImageDecoder, size: int) -> int:
         one = (decoder.height, decoder.width)
         if not self.shape:
             return len(self.data) // (math.prod(one) * size)

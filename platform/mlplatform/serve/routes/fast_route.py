@@ -12,12 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlplatform.serve.problem_details import told
+from mlplatform.serve.problem_details import problem_for
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-async def body_of(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The whole body, read once. Raises ClientDisconnect where its sender went away."""
     receive, parts = request.receive, []
     while True:
@@ -29,7 +29,7 @@ async def body_of(request: Request) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class Lane:
+class FastRouteMiddleware:
     """ASGI middleware for inside of all others: POST to the route's path goes straight to its endpoint."""
 
     def __init__(self, app: ASGIApp, route: APIRoute) -> None:
@@ -46,7 +46,7 @@ class Lane:
         try:
             response = await self._endpoint(request)
         except Exception as error:
-            problem = told(request, error)
+            problem = problem_for(request, error)
             if problem is None:
                 raise
             response = problem

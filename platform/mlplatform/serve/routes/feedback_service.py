@@ -5,24 +5,24 @@ from datetime import timedelta
 
 from mlplatform.errors import InvalidInputError, NotFoundError, StoreUnavailableError
 from mlplatform.feedback import label_records
-from mlplatform.feedback.label_ingestion import write_labels
-from mlplatform.feedback.label_records import Accepted
+from mlplatform.feedback.label_ingestion import record_labels
+from mlplatform.feedback.label_records import FeedbackReceipt
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.middleware.auth_middleware import NOBODY, Caller
+from mlplatform.serve.middleware.auth_middleware import ANONYMOUS, Caller
 from mlplatform.serve.schemas import FeedbackOut
-from mlplatform.serve.state import Server
+from mlplatform.serve.state import ApiServer
 
-FLUSH_SECONDS = 1.0
-CLOCK_SKEW = timedelta(minutes=5)
+FLUSH_TIMEOUT_SECONDS = 1.0
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
-def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NOBODY) -> list[FeedbackOut]:
+def accept_feedback(server: ApiServer, items: Sequence[FeedbackIn], caller: Caller = ANONYMOUS) -> list[FeedbackOut]:
     """Take all labels or none, as the caller's where no reviewer is named.
 
     For a prediction answered a moment ago is waited; for one in a spool its label waits.
     """
-    classes, latest = server.parts.family.classes, server.parts.clock() + CLOCK_SKEW
+    classes, latest = server.parts.pipeline.classes, server.parts.clock() + MAX_CLOCK_SKEW
     for item in items:
         if item.label not in classes:
             raise InvalidInputError(
@@ -32,31 +32,33 @@ def take_labels(server: Server, items: Sequence[FeedbackIn], caller: Caller = NO
         if item.at is not None and item.at > latest:  # nothing given later could supersede it
             raise InvalidInputError(f"label for prediction {item.prediction_id} is given at {item.at}, in the future")
     try:
-        return _written(server, items, caller)
+        return _record_labels(server, items, caller)
     except NotFoundError:
-        server.recorder.flush(FLUSH_SECONDS)
-        return _written(server, items, caller, wait=True)
+        server.recorder.flush(FLUSH_TIMEOUT_SECONDS)
+        return _record_labels(server, items, caller, wait=True)
 
 
-def _time_lags(server: Server, items: Sequence[FeedbackIn], taken: Sequence[Accepted]) -> None:
+def _observe_label_lags(server: ApiServer, items: Sequence[FeedbackIn], accepted: Sequence[FeedbackReceipt]) -> None:
     """Tell how long after its answer each new label came."""
     now = server.parts.clock()
     fresh = {
-        row.prediction_id: item.source for item, row in zip(items, taken, strict=True) if row.outcome == "recorded"
+        row.prediction_id: item.source for item, row in zip(items, accepted, strict=True) if row.outcome == "recorded"
     }
     try:
         with server.parts.database.read() as connection:
-            times = prediction_records.times(connection, fresh)
+            times = prediction_records.prediction_times(connection, fresh)
     except StoreUnavailableError:  # the labels are taken: a number less must not look like a refusal
         return
     for key, at in times.items():
-        server.metrics.labelled(fresh[key], max(0.0, (now - at).total_seconds()))
+        server.metrics.observe_label_lag(fresh[key], max(0.0, (now - at).total_seconds()))
 
 
-def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False) -> list[FeedbackOut]:
+def _record_labels(
+    server: ApiServer, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False
+) -> list[FeedbackOut]:
     now = server.parts.clock()
     labels = [
-        label_records.Label(
+        label_records.SubmittedLabel(
             item.prediction_id,
             item.label,
             item.source,
@@ -67,6 +69,6 @@ def _written(server: Server, items: Sequence[FeedbackIn], caller: Caller, *, wai
         )
         for item in items
     ]
-    taken = write_labels(server.parts, labels, caller.key_id, wait=wait)
-    _time_lags(server, items, taken)
+    taken = record_labels(server.parts, labels, caller.key_id, wait=wait)
+    _observe_label_lags(server, items, taken)
     return [FeedbackOut(**vars(item)) for item in taken]

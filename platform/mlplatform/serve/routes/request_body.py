@@ -14,21 +14,21 @@ from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mlplatform.errors import InvalidInputError
-from mlplatform.serve.inference.image_codec import SMALL_BODY, check_amounts
-from mlplatform.serve.routes.fast_route import body_of
-from mlplatform.serve.thread_pool import Pool
-from pipelines.edge.request_payloads import Amounts
+from mlplatform.serve.inference.image_codec import SMALL_BODY_BYTES, check_amounts
+from mlplatform.serve.routes.fast_route import read_body
+from mlplatform.serve.thread_pool import ThreadPool
+from pipelines.edge.request_payloads import JsonLimits
 
 T = TypeVar("T")
 Scalar = str | int | float | bool | None
-Rows = str | list[list[int | float]] | None
-MOST: Final = Amounts(lists=16_000, objects=16_000, values=100_000)
+PixelRows = str | list[list[int | float]] | None
+MAX_AMOUNTS: Final = JsonLimits(lists=16_000, objects=16_000, values=100_000)
 """What a thousand labels may hold, brackets and commas within their texts counted in."""
-MOST_ERRORS: Final = 5
-LONGEST_ERROR: Final = 200
+MAX_ERRORS: Final = 5
+MAX_ERROR_LENGTH: Final = 200
 
 
-def shape_of(model: type[BaseModel], *, strict: bool = False, **others: Any) -> type[Struct]:  # noqa: ANN401
+def struct_for(model: type[BaseModel], *, strict: bool = False, **others: Any) -> type[Struct]:  # noqa: ANN401
     """The shape of a model's JSON: each field a single value, but those in `others`, which say their type.
 
     `strict` asks for the fields without a default at once: of a list's items, so that wrong ones end it.
@@ -47,56 +47,61 @@ class JsonBody(Generic[T]):
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ThreadPool,
         kind: Any,  # noqa: ANN401 - a model, or several of them by a discriminator
         shape: type[Struct] | None = None,
-        amounts: Amounts = MOST,
+        amounts: JsonLimits = MAX_AMOUNTS,
     ) -> None:
         """`amounts` are the most that a body may hold."""
         self._pool, self._adapter, self._amounts = pool, TypeAdapter[T](kind), amounts
-        self._decoder = msgspec.json.Decoder(shape_of(kind) if shape is None else shape)
+        self._decoder = msgspec.json.Decoder(struct_for(kind) if shape is None else shape)
 
     @property
     def openapi(self) -> dict[str, Any]:
         """What OpenAPI says of the body."""
         schema = self._adapter.json_schema()
         known = schema.pop("$defs", {})
-        return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inlined(schema, known)}}}}
+        return {
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": _inline_definitions(schema, known)}},
+            }
+        }
 
     async def __call__(self, request: Request) -> T:
         """Read it whole and validate it."""
-        body = await body_of(request)
+        body = await read_body(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("", "application/json") and not (kind.startswith("application/") and kind.endswith("+json")):
             raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
-        return self.read(body) if len(body) <= SMALL_BODY else await self._pool.run(self.read, body)
+        return self.parse(body) if len(body) <= SMALL_BODY_BYTES else await self._pool.run(self.parse, body)
 
-    def read(self, body: bytes) -> T:
+    def parse(self, body: bytes) -> T:
         """The model that the bytes are."""
-        if len(body) > SMALL_BODY:
+        if len(body) > SMALL_BODY_BYTES:
             check_amounts(body, self._amounts, "send less at once")
         try:
             given = msgspec.to_builtins(self._decoder.decode(body))
         except msgspec.ValidationError as error:
-            raise InvalidInputError(f"the body cannot be used ({_short(str(error))})") from error
+            raise InvalidInputError(f"the body cannot be used ({_truncate(str(error))})") from error
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInputError(f"the body is not JSON in UTF-8 ({_short(str(error))})") from error
+            raise InvalidInputError(f"the body is not JSON in UTF-8 ({_truncate(str(error))})") from error
         try:
             return self._adapter.validate_python(given)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS]
-            parts = [f"{'.'.join(['body', *map(str, each['loc'])])}: {_short(each['msg'])}" for each in found]
+            found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
+            parts = [f"{'.'.join(['body', *map(str, each['loc'])])}: {_truncate(each['msg'])}" for each in found]
             raise InvalidInputError("; ".join(parts)) from error
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]}..."
 
 
-def _inlined(schema: Any, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is any of its types
+def _inline_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is any of its types
     """A JSON schema with its definitions where they are used: OpenAPI keeps them elsewhere."""
     if isinstance(schema, dict):
         if "$ref" in schema:
-            return _inlined(known[schema["$ref"].rpartition("/")[2]], known)
-        return {key: _inlined(value, known) for key, value in schema.items() if key != "discriminator"}
-    return [_inlined(each, known) for each in schema] if isinstance(schema, list) else schema
+            return _inline_definitions(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return {key: _inline_definitions(value, definitions) for key, value in schema.items() if key != "discriminator"}
+    return [_inline_definitions(each, definitions) for each in schema] if isinstance(schema, list) else schema

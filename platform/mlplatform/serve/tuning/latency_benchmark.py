@@ -8,18 +8,18 @@ from typing import Final
 
 import numpy as np
 
-from mlplatform.predictions.stored_image import to_png
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import Decoder
-from mlplatform.serve.inference.model_slot import Loaded
-from mlplatform.serve.tuning.compute_config import Plan
+from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.tuning.compute_config import ComputeConfig
 
 WARM_UP_CALLS: Final = 20
-CALLERS: Final = 16
+CONCURRENT_CALLERS: Final = 16
 
 
 @dataclass(frozen=True)
-class Speed:
+class LatencySummary:
     """Milliseconds of single-image calls, decoding included, after a warm-up."""
 
     p50_ms: float
@@ -27,7 +27,7 @@ class Speed:
     calls: int
     threads: int
 
-    def numbers(self) -> dict[str, float | int]:
+    def to_dict(self) -> dict[str, float | int]:
         """As stored: baselines."""
         return {
             "p50_ms": round(self.p50_ms, 4),
@@ -37,35 +37,37 @@ class Speed:
         }
 
 
-def measure(
-    loaded: Loaded,
-    decoder: Decoder,
+def measure_latency(
+    model: LoadedModel,
+    decoder: ImageDecoder,
     calls: int,
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> Speed:
+) -> LatencySummary:
     """Time the path of one picture: decode and predict, as the recorded latency does."""
     noise = np.random.default_rng(0).integers(0, 256, (decoder.height, decoder.width), dtype=np.uint8)
-    picture = to_png(noise)
+    picture = encode_png(noise)
     spent = []
     for _ in range(WARM_UP_CALLS + calls):
         begun = clock()
-        loaded.predictor(decoder.images([picture]))
+        model.predictor(decoder.decode_images([picture]))
         spent.append((clock() - begun) * 1000)
     kept = np.asarray(spent[WARM_UP_CALLS:])
-    return Speed(float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), calls, threads)
+    return LatencySummary(float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), calls, threads)
 
 
-def under_load(loaded: Loaded, plan: Plan, seconds: float, callers: int = CALLERS) -> float:
+def measure_throughput(
+    model: LoadedModel, config: ComputeConfig, seconds: float, callers: int = CONCURRENT_CALLERS
+) -> float:
     """Images a second that so many threads get answered, each asking again once it has its answer."""
-    images = np.random.default_rng(0).integers(0, 256, (1, loaded.predictor.height, loaded.predictor.width))
+    images = np.random.default_rng(0).integers(0, 256, (1, model.predictor.height, model.predictor.width))
     picture = images.astype(np.uint8)
-    batcher = Batcher(plan.lanes, plan.batch_max, plan.batch_wait_ms)
+    batcher = Batcher(config.lanes, config.batch_max, config.batch_wait_ms)
     counts, until = [0] * callers, time.perf_counter() + seconds
 
     def ask(number: int) -> None:
         while time.perf_counter() < until:
-            batcher.wait(loaded, picture)
+            batcher.run_blocking(model, picture)
             counts[number] += 1
 
     begun = time.perf_counter()

@@ -14,26 +14,34 @@ from functools import cache
 from typing import Any, Final
 
 from mlplatform.alerting import evaluations
-from mlplatform.context import Parts
+from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import compute_configs
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import Decoder
-from mlplatform.serve.inference.model_slot import Holder, Loaded
-from mlplatform.serve.inference.target_version import chosen, prove
-from mlplatform.serve.tuning.compute_config import Measured, Plan, better, busiest, fastest, plan_of, within
-from mlplatform.serve.tuning.latency_benchmark import Speed, measure, under_load
+from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.target_version import resolve_target_version, verify_digests
+from mlplatform.serve.tuning.compute_config import (
+    ComputeConfig,
+    ConfigBenchmark,
+    config_from_settings,
+    highest_throughput,
+    is_improvement,
+    lowest_latency,
+    merge_with_settings,
+)
+from mlplatform.serve.tuning.latency_benchmark import LatencySummary, measure_latency, measure_throughput
 from mlplatform.store import leases, tasks
-from pipelines.engines.inference_engine import GPU_FILE, Choice, engines_here
-from pipelines.engines.loading import open_model
+from pipelines.engines.inference_engine import GPU_FILE, EngineConfig, available_engines
+from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError
 
 log = logging.getLogger(__name__)
-BATCHES: Final = (1, 8, 32, 128)
-WAITS_MS: Final = (0.0, 1.0)
-LOAD_SECONDS: Final = 0.4
-LEASE_LIFE: Final = timedelta(minutes=3)
+BATCH_SIZES: Final = (1, 8, 32, 128)
+BATCH_WAITS_MS: Final = (0.0, 1.0)
+LOAD_TEST_SECONDS: Final = 0.4
+LEASE_DURATION: Final = timedelta(minutes=3)
 
 
 @cache
@@ -46,55 +54,55 @@ def host_class() -> str:
 class Tuner:
     """Pins latency baselines, follows what tuning found and carries out `tune-serving` tasks, on this process."""
 
-    parts: Parts
-    holder: Holder
-    decoder: Decoder
+    parts: AppContext
+    model_slot: ModelSlot
+    decoder: ImageDecoder
     batcher: Batcher | None = None
-    plan: Plan = field(init=False)
-    load_seconds: float = LOAD_SECONDS
-    measure: Callable[[Loaded, Decoder, int, int], Speed] = measure
-    under_load: Callable[[Loaded, Plan, float], float] = under_load
+    config: ComputeConfig = field(init=False)
+    load_seconds: float = LOAD_TEST_SECONDS
+    measure_latency: Callable[[LoadedModel, ImageDecoder, int, int], LatencySummary] = measure_latency
+    measure_throughput: Callable[[LoadedModel, ComputeConfig, float], float] = measure_throughput
 
     def __post_init__(self) -> None:
-        self.plan = plan_of(self.parts.settings)
+        self.config = config_from_settings(self.parts.settings)
 
     @property
     def threads(self) -> int:
         """Intra-op threads of one inference now."""
-        return self.plan.threads
+        return self.config.threads
 
-    def choice(self) -> Choice:
+    def backend_config(self) -> EngineConfig:
         """What opens the next model; what tuning found is looked up first."""
-        self._take_over()
-        return self.plan.choice()
+        self._load_stored()
+        return self.config.backend_config()
 
-    def pin(self, loaded: Loaded) -> None:
+    def store_latency_baseline(self, model: LoadedModel) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
-        speed = self.measure(loaded, self.decoder, self.parts.settings.baseline_calls, self.threads)
+        speed = self.measure_latency(model, self.decoder, self.parts.settings.baseline_calls, self.threads)
         with self.parts.database.write() as connection:
-            evaluations.set_baseline(
+            evaluations.store_baseline(
                 connection,
-                loaded.name,
-                loaded.version,
+                model.name,
+                model.version,
                 "latency",
                 host_class(),
-                speed.numbers(),
+                speed.to_dict(),
                 self.parts.clock(),
             )
 
-    def follow(self) -> bool:
+    def apply_stored(self) -> bool:
         """Compute as tuning found, here or on another server of the class; whether anything changed."""
-        before = self.plan
-        self._take_over()
-        if self.plan.choice() != before.choice():
-            loaded = self.holder.loaded
+        before = self.config
+        self._load_stored()
+        if self.config.backend_config() != before.backend_config():
+            loaded = self.model_slot.current
             if loaded is not None and loaded.folder is not None:
-                self.holder.put(self._opened(loaded, self.plan))
-        return self.plan != before
+                self.model_slot.swap(self._reopen(loaded, self.config))
+        return self.config != before
 
-    def work(self) -> int:
+    def run_open_tasks(self) -> int:
         """Carry out the open tuning tasks; returns how many were done. One server of a model does it at a time."""
-        loaded = self.holder.loaded
+        loaded = self.model_slot.current
         if loaded is None:
             return 0
         with self.parts.database.read() as connection:
@@ -102,7 +110,7 @@ class Tuner:
                 return 0
         name = f"tune-serving/{loaded.name}"
         with self.parts.database.write() as connection:
-            lease = leases.acquire(connection, name, self.parts.instance, LEASE_LIFE, self.parts.clock())
+            lease = leases.acquire(connection, name, self.parts.instance, LEASE_DURATION, self.parts.clock())
         if lease is None:
             return 0
         try:
@@ -115,104 +123,110 @@ class Tuner:
         finally:
             with self.parts.database.write() as connection:
                 leases.release(connection, lease)
-        self.follow()
+        self.apply_stored()
         return len(waiting)
 
-    def tune(self, loaded: Loaded) -> dict[str, Any]:
+    def tune(self, model: LoadedModel) -> dict[str, Any]:
         """Measure what the settings leave open, keep the best for the host class, and say what was before."""
-        now = replace(self.plan, engine=loaded.predictor.name, device=loaded.predictor.device)
-        before = self._loaded(loaded, self._alone(loaded, now))
+        now = replace(self.config, engine=model.predictor.name, device=model.predictor.device)
+        before = self._measure_throughput(model, self._measure_latency(model, now))
         found = [before]
-        best = fastest([before, *self._engines(loaded, found)])
-        after = self._batches(loaded, best.plan, found)
-        kept = after if better(before, after) else before
-        measured = {"before": before.numbers(), "after": kept.numbers(), "tried": [each.numbers() for each in found]}
-        tuning = compute_configs.Tuning(
-            loaded.name, host_class(), self.parts.clock(), kept.plan.numbers(), measured, self.parts.instance
+        best = lowest_latency([before, *self._search_backends(model, found)])
+        after = self._search_batching(model, best.config, found)
+        kept = after if is_improvement(before, after) else before
+        measured = {"before": before.to_dict(), "after": kept.to_dict(), "tried": [each.to_dict() for each in found]}
+        tuning = compute_configs.TunedConfig(
+            model.name, host_class(), self.parts.clock(), kept.config.to_dict(), measured, self.parts.instance
         )
         with self.parts.database.write() as connection:
-            compute_configs.keep(connection, tuning)
-        run_id = self._logged(loaded, before, kept, measured)
+            compute_configs.save(connection, tuning)
+        run_id = self._log_run(model, before, kept, measured)
         if run_id:
             with self.parts.database.write() as connection:
-                compute_configs.note_run(connection, tuning, run_id)
-        log.info("tuned %s: p95 %.3f ms before, %.3f ms after", loaded.name, before.p95_ms, kept.p95_ms)
+                compute_configs.record_run(connection, tuning, run_id)
+        log.info("tuned %s: p95 %.3f ms before, %.3f ms after", model.name, before.p95_ms, kept.p95_ms)
         return {**measured, "host_class": host_class(), "instance": self.parts.instance, "run_id": run_id}
 
-    def _take_over(self) -> None:
+    def _load_stored(self) -> None:
         """Make what is stored for this host class the plan; a store that is away changes nothing."""
         settings = self.parts.settings
         try:
             with self.parts.database.read() as connection:
-                stored = compute_configs.find(connection, self.parts.family.name, host_class())
+                stored = compute_configs.find(connection, self.parts.pipeline.name, host_class())
         except StoreUnavailableError:
             return
-        self.plan = plan_of(settings) if stored is None else within(settings, stored.plan)
+        self.config = config_from_settings(settings) if stored is None else merge_with_settings(settings, stored.plan)
         if self.batcher is not None:
-            self.batcher.resize(self.plan.lanes, self.plan.batch_max, self.plan.batch_wait_ms)
+            self.batcher.resize(self.config.lanes, self.config.batch_max, self.config.batch_wait_ms)
 
-    def _engines(self, loaded: Loaded, found: list[Measured]) -> list[Measured]:
+    def _search_backends(self, model: LoadedModel, benchmarks: list[ConfigBenchmark]) -> list[ConfigBenchmark]:
         """Every engine and number of threads that the settings allow and this version can be answered with."""
         settings, made = self.parts.settings, []
         cores = os.cpu_count() or 1
         counts = sorted({1, cores, *(2**power for power in range(8) if 2**power < cores)})
-        for engine, device in engines_here():
+        for engine, device in available_engines():
             if settings.engine not in ("auto", engine) or settings.device not in ("auto", device):
                 continue
             for threads in counts if device == "cpu" else counts[:1]:
-                plan = replace(self.plan, engine=engine, device=device, threads=threads)
-                if plan == self.plan or loaded.folder is None:
+                plan = replace(self.config, engine=engine, device=device, threads=threads)
+                if plan == self.config or model.folder is None:
                     continue
                 try:
-                    opened = self._opened(loaded, plan)
+                    opened = self._reopen(model, plan)
                     if opened.predictor.name == engine:  # not every version has a graph for every engine
-                        made.append(self._alone(loaded, plan))
+                        made.append(self._measure_latency(model, plan))
                 # a GPU that is full, a library that is broken
                 except (ModelFormatError, ModelUnreadableError, RuntimeError) as error:
                     log.warning("%s on %s cannot answer here: %s", engine, device, error)
-        found += made
+        benchmarks += made
         return made
 
-    def _batches(self, loaded: Loaded, plan: Plan, found: list[Measured]) -> Measured:
+    def _search_batching(
+        self, model: LoadedModel, config: ComputeConfig, benchmarks: list[ConfigBenchmark]
+    ) -> ConfigBenchmark:
         """The best lanes, size and wait of batches for one way to compute, found one after the other."""
-        best = self._loaded(loaded, self._alone(loaded, plan))
+        best = self._measure_throughput(model, self._measure_latency(model, config))
         cores = os.cpu_count() or 1
         steps: tuple[tuple[str, tuple[float, ...]], ...] = (
             ("lanes", tuple(sorted({1, min(2, cores), cores}))),
-            ("batch_max", BATCHES),
-            ("batch_wait_ms", WAITS_MS),
+            ("batch_max", BATCH_SIZES),
+            ("batch_wait_ms", BATCH_WAITS_MS),
         )
         for name, values in steps:
             tried = [best]
             for value in values:
-                other = replace(best.plan, **{name: value})  # type: ignore[arg-type]
-                if other != best.plan:
-                    tried.append(self._loaded(loaded, replace(best, plan=other)))
-            found += tried[1:]
-            best = busiest(tried)
+                other = replace(best.config, **{name: value})  # type: ignore[arg-type]
+                if other != best.config:
+                    tried.append(self._measure_throughput(model, replace(best, config=other)))
+            benchmarks += tried[1:]
+            best = highest_throughput(tried)
         return best
 
-    def _alone(self, loaded: Loaded, plan: Plan) -> Measured:
-        speed = self.measure(self._opened(loaded, plan), self.decoder, self.parts.settings.baseline_calls, plan.threads)
-        return Measured(plan, speed.p50_ms, speed.p95_ms)
+    def _measure_latency(self, model: LoadedModel, config: ComputeConfig) -> ConfigBenchmark:
+        speed = self.measure_latency(
+            self._reopen(model, config), self.decoder, self.parts.settings.baseline_calls, config.threads
+        )
+        return ConfigBenchmark(config, speed.p50_ms, speed.p95_ms)
 
-    def _loaded(self, loaded: Loaded, measured: Measured) -> Measured:
-        rps = self.under_load(self._opened(loaded, measured.plan), measured.plan, self.load_seconds)
-        return replace(measured, rps=rps)
+    def _measure_throughput(self, model: LoadedModel, benchmark: ConfigBenchmark) -> ConfigBenchmark:
+        rps = self.measure_throughput(self._reopen(model, benchmark.config), benchmark.config, self.load_seconds)
+        return replace(benchmark, rps=rps)
 
-    def _opened(self, loaded: Loaded, plan: Plan) -> Loaded:
+    def _reopen(self, model: LoadedModel, config: ComputeConfig) -> LoadedModel:
         """The same version, computed by this plan."""
-        if loaded.folder is None:
-            return loaded
-        if loaded.digests is not None:
-            prove(loaded.folder, loaded.version, loaded.digests)
-        return replace(loaded, predictor=open_model(loaded.folder, loaded.predictor.classes, plan.choice()))
+        if model.folder is None:
+            return model
+        if model.digests is not None:
+            verify_digests(model.folder, model.version, model.digests)
+        return replace(model, predictor=load_engine(model.folder, model.predictor.classes, config.backend_config()))
 
-    def _logged(self, loaded: Loaded, before: Measured, after: Measured, measured: dict[str, Any]) -> str:
+    def _log_run(
+        self, model: LoadedModel, before: ConfigBenchmark, after: ConfigBenchmark, measured: dict[str, Any]
+    ) -> str:
         """A run in MLflow that shows what was before and after; a registry that is away delays nothing."""
         try:
-            with self.parts.tracking.start_run(f"{loaded.name}-serving", f"tune {host_class()}") as run:
-                run.log_params({"host_class": host_class(), "version": loaded.version, **after.plan.numbers()})
+            with self.parts.tracking.start_run(f"{model.name}-serving", f"tune {host_class()}") as run:
+                run.log_params({"host_class": host_class(), "version": model.version, **after.config.to_dict()})
                 for side, each in (("before", before), ("after", after)):
                     figures = {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "rps": each.rps}
                     run.log_metrics({f"{side}_{name}": value for name, value in figures.items()})
@@ -223,12 +237,14 @@ class Tuner:
             return ""
 
 
-def champion_of(parts: Parts, choice: Choice) -> Loaded:
+def open_champion(parts: AppContext, backend_config: EngineConfig) -> LoadedModel:
     """The champion opened for measuring, outside of any server; raises NoChampionError before the first."""
-    name, wanted = parts.family.name, chosen(parts)
+    name, wanted = parts.pipeline.name, resolve_target_version(parts)
     if wanted is None:
         raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
     version, folder = wanted.version, parts.catalog.download(name, wanted.version, parts.model_cache)
-    if wanted.pins is not None:
-        prove(folder, version, wanted.pins)
-    return Loaded(name, version, open_model(folder, parts.family.classes, choice), parts.clock(), folder)
+    if wanted.pinned_digests is not None:
+        verify_digests(folder, version, wanted.pinned_digests)
+    return LoadedModel(
+        name, version, load_engine(folder, parts.pipeline.classes, backend_config), parts.clock(), folder
+    )

@@ -6,12 +6,12 @@ from mlplatform.store.tables import auth, feedback, monitoring, promotion, rollo
 
 connection = context.config.attributes["connection"]
 tables = (
-    monitoring.judged,
+    monitoring.outcomes,
     promotion.probations,
     auth.api_keys,
-    feedback.feedback_keys,
-    rollout.trials,
-    serving.tunings,
+    feedback.feedback_idempotency_keys,
+    rollout.rollouts,
+    serving.compute_configs,
 )
 [one] = {table.metadata for table in tables}  # every module's tables are in it
 context.configure(connection=connection, target_metadata=one, render_as_batch=True)

@@ -4,50 +4,50 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
 
-from mlplatform.store.tables.core import metadata, named_json, named_text, named_time
+from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
 api_keys: Final = Table(
     "api_keys",
     metadata,
     Column("id", String(16), primary_key=True),
-    named_text("name"),
+    text_column("name"),
     Column("digest", String(64), nullable=False),
-    named_json("scopes"),
-    named_time("created_at"),
-    named_text("created_by"),
-    named_time("expires_at", null=True),
-    named_time("revoked_at", null=True),
-    named_time("last_used_at", null=True),
+    json_column("scopes"),
+    time_column("created_at"),
+    text_column("created_by"),
+    time_column("expires_at", null=True),
+    time_column("revoked_at", null=True),
+    time_column("last_used_at", null=True),
 )
 
-audit_chains: Final = Table(
+hash_chain_heads: Final = Table(
     "audit_chains",
     metadata,
     Column("name", String(200), primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("hash", String(64), nullable=False),
-    named_time("at"),
+    time_column("at"),
 )
 
-audit_batches: Final = Table(
+prediction_attestations: Final = Table(
     "audit_batches",
     metadata,
     Column("chain", String(200), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    named_time("at", index=True),
-    named_time("oldest"),
+    time_column("at", index=True),
+    time_column("oldest"),
     Column("answers", Integer, nullable=False),
     Column("leaves", LargeBinary, nullable=False),
     Column("hash", String(64), nullable=False),
 )
 
-audit_anchor_files: Final = Table(
+audit_checkpoint_files: Final = Table(
     "audit_anchor_files",
     metadata,
     Column("id", String(64), primary_key=True),
-    named_text("path"),
-    named_text("host"),
+    text_column("path"),
+    text_column("host"),
     Column("lines", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
-    named_time("at"),
+    time_column("at"),
 )

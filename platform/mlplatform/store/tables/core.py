@@ -55,19 +55,19 @@ metadata = MetaData(
 )
 
 
-def _id() -> Column[str]:
+def _id_column() -> Column[str]:
     return Column("id", String(64), primary_key=True)
 
 
-def named_time(name: str, *, null: bool = False, index: bool = False) -> Column[datetime]:
+def time_column(name: str, *, null: bool = False, index: bool = False) -> Column[datetime]:
     return Column(name, UtcDateTime, nullable=null, index=index)
 
 
-def named_json(name: str, *, null: bool = False) -> Column[Any]:
+def json_column(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, JSON, nullable=null)
 
 
-def named_text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
+def text_column(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
     return Column(name, Text, nullable=null, server_default=default)
 
 
@@ -76,24 +76,24 @@ images = Table(
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("png", LargeBinary, nullable=False),
-    named_time("at"),
+    time_column("at"),
 )
 
 predictions = Table(
     "predictions",
     metadata,
-    _id(),
-    named_time("at"),
-    named_text("model_name"),
+    _id_column(),
+    time_column("at"),
+    text_column("model_name"),
     Column("model_version", Integer, nullable=False),
     Column("image_hash", String(64), ForeignKey("images.hash"), nullable=False, index=True),
-    named_text("label"),
-    named_json("probabilities"),
+    text_column("label"),
+    json_column("probabilities"),
     Column("confidence", Float, nullable=False),
     Column("latency_ms", Float, nullable=False),
-    named_text("request_id"),
-    named_text("client_id", default=""),
-    named_json("tags", null=True),
+    text_column("request_id"),
+    text_column("client_id", default=""),
+    json_column("tags", null=True),
     Column("role", String(16), nullable=False, server_default="champion"),
     Index("ix_predictions_window", "model_name", "model_version", "at"),
 )
@@ -101,13 +101,13 @@ predictions = Table(
 feedback = Table(
     "feedback",
     metadata,
-    _id(),
+    _id_column(),
     Column("prediction_id", String(64), ForeignKey("predictions.id"), nullable=False, index=True),
-    named_text("label"),
+    text_column("label"),
     Column("source", String(16), nullable=False),
-    named_text("reviewer", default=""),
-    named_time("at"),
-    named_time("received_at", index=True),
+    text_column("reviewer", default=""),
+    time_column("at"),
+    time_column("received_at", index=True),
     Column("superseded_by", String(64), nullable=True),
     Column("feed", String(200), nullable=True),
     Index(
@@ -128,45 +128,45 @@ baselines = Table(
     Column("model_version", Integer, primary_key=True),
     Column("kind", String(32), primary_key=True),
     Column("host_class", Text, primary_key=True),
-    named_json("numbers"),
-    named_time("at"),
+    json_column("numbers"),
+    time_column("at"),
 )
 
 evaluations = Table(
     "evaluations",
     metadata,
-    _id(),
-    named_text("rule"),
-    named_time("slot"),
-    named_time("at", index=True),
-    named_text("model_name"),
+    _id_column(),
+    text_column("rule"),
+    time_column("slot"),
+    time_column("at", index=True),
+    text_column("model_name"),
     Column("model_version", Integer, nullable=False),
-    named_time("window_start"),
-    named_time("window_end"),
+    time_column("window_start"),
+    time_column("window_end"),
     Column("state", String(16), nullable=False),
-    named_json("findings"),
-    named_json("measured", null=True),
-    named_text("report", null=True),
-    named_text("evaluated_by"),
+    json_column("findings"),
+    json_column("measured", null=True),
+    text_column("report", null=True),
+    text_column("evaluated_by"),
     UniqueConstraint("model_name", "rule", "slot"),
 )
 
 alerts = Table(
     "alerts",
     metadata,
-    _id(),
-    named_text("rule"),
-    named_text("key", default=""),
-    named_text("model_name"),
+    _id_column(),
+    text_column("rule"),
+    text_column("key", default=""),
+    text_column("model_name"),
     Column("model_version", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("severity", String(16), nullable=False),
-    named_time("opened_at", index=True),
-    named_time("since"),
-    named_time("fired_at", null=True),
-    named_time("last_notified_at", null=True),
-    named_json("numbers"),
-    named_text("sentence"),
+    time_column("opened_at", index=True),
+    time_column("since"),
+    time_column("fired_at", null=True),
+    time_column("last_notified_at", null=True),
+    json_column("numbers"),
+    text_column("sentence"),
     Column("evaluation_id", String(64), ForeignKey("evaluations.id"), nullable=False),
     Column("notices", Integer, nullable=False),
     Index(
@@ -181,72 +181,72 @@ alerts = Table(
     ),
 )
 
-alert_changes = Table(
+alert_transitions = Table(
     "alert_changes",
     metadata,
-    _id(),
+    _id_column(),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=False, index=True),
-    named_time("at"),
+    time_column("at"),
     Column("from_state", String(16), nullable=True),
     Column("to_state", String(16), nullable=False),
-    named_text("reason"),
-    named_text("actor"),
+    text_column("reason"),
+    text_column("actor"),
 )
 
 silences = Table(
     "silences",
     metadata,
-    _id(),
-    named_text("rule"),
-    named_text("key", default="*"),
-    named_text("severity", default="*"),
-    named_time("at"),
-    named_time("until"),
-    named_text("actor"),
-    named_text("comment", default=""),
+    _id_column(),
+    text_column("rule"),
+    text_column("key", default="*"),
+    text_column("severity", default="*"),
+    time_column("at"),
+    time_column("until"),
+    text_column("actor"),
+    text_column("comment", default=""),
 )
 
 outbox = Table(
     "outbox",
     metadata,
-    _id(),
+    _id_column(),
     Column("idempotency_key", String(200), nullable=False, unique=True),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True, index=True),
-    named_text("channel"),
-    named_json("payload"),
+    text_column("channel"),
+    json_column("payload"),
     Column("state", String(16), nullable=False, index=True),
-    named_time("created_at"),
-    named_time("next_attempt_at"),
+    time_column("created_at"),
+    time_column("next_attempt_at"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    named_text("last_error", null=True),
-    named_time("delivered_at", null=True),
+    text_column("last_error", null=True),
+    time_column("delivered_at", null=True),
     Column("model_name", String(64), nullable=True),
 )
 
 retrainings = Table(
     "retrainings",
     metadata,
-    _id(),
-    named_text("pipeline"),
+    _id_column(),
+    text_column("pipeline"),
     Column("state", String(16), nullable=False),
-    named_text("reason"),
+    text_column("reason"),
     Column("trigger", String(16), nullable=False),
-    named_json("causes"),
+    json_column("causes"),
     Column("rerun_of", String(64), ForeignKey("retrainings.id"), nullable=True),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True),
-    named_text("requested_by"),
-    named_time("requested_at"),
-    named_time("started_at", null=True),
-    named_time("heartbeat_at", null=True),
-    named_time("finished_at", null=True),
-    named_text("owner", null=True),
-    named_json("progress", null=True),
-    named_text("run_id", null=True),
+    text_column("requested_by"),
+    time_column("requested_at"),
+    time_column("started_at", null=True),
+    time_column("heartbeat_at", null=True),
+    time_column("finished_at", null=True),
+    text_column("owner", null=True),
+    json_column("progress", null=True),
+    text_column("run_id", null=True),
     Column("candidate_version", Integer, nullable=True),
-    named_json("verdict", null=True),
+    json_column("verdict", null=True),
     Column("promoted", Boolean, nullable=False, server_default=text("false")),
     Column("dry_run", Boolean, nullable=False, server_default=text("false")),
-    named_text("error", null=True),
+    text_column("error", null=True),
     Column("after_promotion", Integer, nullable=True),
     Column("ending", Integer, nullable=True),
     Index(
@@ -269,15 +269,15 @@ promotions = Table(
     "promotions",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    named_text("model_name"),
+    text_column("model_name"),
     Column("from_version", Integer, nullable=True),
     Column("to_version", Integer, nullable=False),
     Column("kind", String(16), nullable=False),
-    named_time("at"),
-    named_text("actor"),
-    named_text("reason"),
+    time_column("at"),
+    text_column("actor"),
+    text_column("reason"),
     Column("retraining_id", String(64), ForeignKey("retrainings.id"), nullable=True, unique=True),
-    named_json("verdict", null=True),
+    json_column("verdict", null=True),
     Column("fence", Integer, nullable=False),
     Index("ix_promotions_model", "model_name", "seq"),
 )
@@ -285,25 +285,25 @@ promotions = Table(
 tasks = Table(
     "tasks",
     metadata,
-    _id(),
+    _id_column(),
     Column("kind", String(32), nullable=False),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=True, unique=True),
     Column("key", String(200), nullable=True, unique=True),
-    named_text("model_name"),
+    text_column("model_name"),
     Column("state", String(16), nullable=False, index=True),
-    named_json("details"),
-    named_json("result", null=True),
-    named_time("at"),
-    named_time("finished_at", null=True),
+    json_column("details"),
+    json_column("result", null=True),
+    time_column("at"),
+    time_column("finished_at", null=True),
 )
 
 leases = Table(
     "leases",
     metadata,
     Column("name", String(100), primary_key=True),
-    named_text("holder"),
+    text_column("holder"),
     Column("fence", Integer, nullable=False),
-    named_time("expires_at"),
+    time_column("expires_at"),
 )
 
 heartbeats = Table(
@@ -311,19 +311,19 @@ heartbeats = Table(
     metadata,
     Column("component", String(32), primary_key=True),
     Column("instance", String(200), primary_key=True),
-    named_time("at"),
-    named_json("details"),
+    time_column("at"),
+    json_column("details"),
 )
 
 audit_log = Table(
     "audit_log",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    named_time("at", index=True),
-    named_text("actor"),
-    named_text("action"),
-    named_text("subject"),
-    named_json("details"),
+    time_column("at", index=True),
+    text_column("actor"),
+    text_column("action"),
+    text_column("subject"),
+    json_column("details"),
     Column("number", BigInteger, nullable=True, unique=True),
     Column("hash", String(64), nullable=True),
     Index("ix_audit_log_subject", "subject", "seq"),

@@ -4,9 +4,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, String, Table
 
-from mlplatform.store.tables.core import metadata, named_text, named_time
+from mlplatform.store.tables.core import metadata, text_column, time_column
 
-waiting_labels: Final = Table(
+pending_label_rows: Final = Table(
     "waiting_labels",
     metadata,
     Column("id", String(64), primary_key=True),
@@ -14,25 +14,25 @@ waiting_labels: Final = Table(
     Column("label", String(64), nullable=False),
     Column("source", String(16), nullable=False),
     Column("reviewer", String(200), nullable=False, server_default=""),
-    named_time("at"),
-    named_time("received_at", index=True),
-    named_text("key", default=""),
+    time_column("at"),
+    time_column("received_at", index=True),
+    text_column("key", default=""),
     Column("feed", String(200), nullable=False, server_default=""),
     Index("uq_waiting_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
 )
 
-feedback_keys: Final = Table(
+feedback_idempotency_keys: Final = Table(
     "feedback_keys",
     metadata,
     Column("key", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("feedback_id", String(64), nullable=False),
-    named_time("at", index=True),
+    time_column("at", index=True),
 )
 
 erased_predictions: Final = Table(
     "erased_predictions",
     metadata,
     Column("digest", BigInteger, primary_key=True, autoincrement=False),
-    named_time("at", index=True),
+    time_column("at", index=True),
 )

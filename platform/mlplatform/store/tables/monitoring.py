@@ -4,32 +4,32 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, text
 
-from mlplatform.store.tables.core import metadata, named_json, named_text, named_time
+from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
-counters: Final = Table(
+sequence_counters: Final = Table(
     "counters",
     metadata,
     Column("name", String(200), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 
-judged: Final = Table(
+outcomes: Final = Table(
     "judged",
     metadata,
     Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
     Column("seq", BigInteger, nullable=False),
-    named_text("model_name"),
+    text_column("model_name"),
     Column("model_version", Integer, nullable=False),
-    named_time("at"),
-    named_time("known_at"),
-    named_text("label"),
-    named_text("truth"),
+    time_column("at"),
+    time_column("known_at"),
+    text_column("label"),
+    text_column("truth"),
     Column("source", String(16), nullable=False),
-    named_text("seen"),
+    text_column("seen"),
     Column("confidence", Float, nullable=False),
     Column("weight", Float, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
-    named_json("tags", null=True),
+    json_column("tags", null=True),
     Index("uq_judged_order", "model_name", "model_version", "seq", unique=True),
     Index("ix_judged_window", "model_name", "model_version", "at"),
     Index(
@@ -56,7 +56,7 @@ label_counts: Final = Table(
     Column("n", Integer, nullable=False),
 )
 
-label_sums: Final = Table(
+label_count_rollups: Final = Table(
     "label_sums",
     metadata,
     Column("model_name", String(64), primary_key=True),
@@ -70,7 +70,7 @@ label_sums: Final = Table(
     Column("n", Integer, nullable=False),
 )
 
-tallies: Final = Table(
+prediction_counts: Final = Table(
     "tallies",
     metadata,
     Column("model_name", String(64), primary_key=True),
@@ -79,12 +79,12 @@ tallies: Final = Table(
     Column("host_class", String(200), primary_key=True),
     Column("instance", String(200), primary_key=True),
     Column("answers", Integer, nullable=False),
-    named_json("latency"),
-    named_json("labels"),
-    named_json("failures", null=True),
+    json_column("latency"),
+    json_column("labels"),
+    json_column("failures", null=True),
 )
 
-tally_sums: Final = Table(
+prediction_count_rollups: Final = Table(
     "tally_sums",
     metadata,
     Column("model_name", String(64), primary_key=True),
@@ -94,41 +94,41 @@ tally_sums: Final = Table(
     Column("host_class", String(200), primary_key=True),
     Column("instance", String(200), primary_key=True),
     Column("answers", Integer, nullable=False),
-    named_json("latency"),
-    named_json("labels"),
+    json_column("latency"),
+    json_column("labels"),
 )
 
-plans: Final = Table(
+sampling_plans: Final = Table(
     "plans",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("model_name", String(64), nullable=False),
     Column("model_version", Integer, nullable=False),
-    named_time("at"),
-    named_json("plan"),
+    time_column("at"),
+    json_column("plan"),
     Column("salt", String(64), nullable=False),
     Index("ix_plans_newest", "model_name", "model_version", "at"),
 )
 
-audits: Final = Table(
+review_samples: Final = Table(
     "audits",
     metadata,
     Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
     Column("model_name", String(64), nullable=False),
     Column("model_version", Integer, nullable=False),
-    named_time("at"),
+    time_column("at"),
     Column("inclusion", Float, nullable=False),
     Column("heaviest", Float, nullable=False),
     Column("stratum", String(200), nullable=False),
     Column("place", String(64), nullable=False),
     Column("claimed_by", String(200), nullable=False, server_default=""),
-    named_time("claimed_until", null=True),
-    named_time("finished_at", null=True),
+    time_column("claimed_until", null=True),
+    time_column("finished_at", null=True),
     Index("ix_audits_open", "model_name", "model_version", "finished_at", "place"),
     Index("ix_audits_window", "model_name", "model_version", "at"),
 )
 
-detectors: Final = Table(
+detector_states: Final = Table(
     "detectors",
     metadata,
     Column("model_name", String(64), primary_key=True),
@@ -136,5 +136,5 @@ detectors: Final = Table(
     Column("rule", String(64), primary_key=True),
     Column("definition", String(64), nullable=False),
     Column("cursor", BigInteger, nullable=False),
-    named_json("streams"),
+    json_column("streams"),
 )

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Table
 
-from mlplatform.store.tables.core import metadata, named_json, named_text, named_time
+from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
 probations: Final = Table(
     "probations",
@@ -14,16 +14,16 @@ probations: Final = Table(
     Column("version", Integer, nullable=False),
     Column("before", Integer, nullable=False),
     Column("state", String(16), nullable=False),
-    named_time("at"),
-    named_time("until"),
+    time_column("at"),
+    time_column("until"),
     Column("label_level", Float, nullable=False),
     Column("latency_level", Float, nullable=False),
     Column("cursor", BigInteger, nullable=False, server_default="0"),
-    named_json("duel"),
-    named_time("latency_until"),
-    named_text("reason", default=""),
-    named_time("decided_at", null=True),
-    named_time("ended_at", null=True),
+    json_column("duel"),
+    time_column("latency_until"),
+    text_column("reason", default=""),
+    time_column("decided_at", null=True),
+    time_column("ended_at", null=True),
     Index("ix_probations_model", "model_name", "promotion_seq"),
 )
 
@@ -34,9 +34,9 @@ quarantines: Final = Table(
     Column("model_name", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("lifted", Boolean, nullable=False),
-    named_time("at"),
-    named_text("actor"),
-    named_text("reason"),
-    named_time("projected_at", null=True),
+    time_column("at"),
+    text_column("actor"),
+    text_column("reason"),
+    time_column("projected_at", null=True),
     Index("ix_quarantines_version", "model_name", "version", "seq"),
 )

@@ -4,9 +4,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, text
 
-from mlplatform.store.tables.core import metadata, named_json, named_text, named_time
+from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
-trials: Final = Table(
+rollouts: Final = Table(
     "trials",
     metadata,
     Column("id", String(64), primary_key=True),
@@ -16,14 +16,14 @@ trials: Final = Table(
     Column("role", String(16), nullable=False),
     Column("share", Float, nullable=False),
     Column("state", String(16), nullable=False),
-    named_time("at"),
-    named_text("actor"),
-    named_text("reason"),
+    time_column("at"),
+    text_column("actor"),
+    text_column("reason"),
     Column("cursor", BigInteger, nullable=False, server_default="0"),
-    named_json("duel"),
-    named_time("ended_at", null=True),
-    named_text("ended_by", default=""),
-    named_text("ended_reason", default=""),
+    json_column("duel"),
+    time_column("ended_at", null=True),
+    text_column("ended_by", default=""),
+    text_column("ended_reason", default=""),
     Index(
         "uq_trials_running",
         "model_name",
@@ -33,15 +33,15 @@ trials: Final = Table(
     ),
 )
 
-shadow_answers: Final = Table(
+shadow_prediction_rows: Final = Table(
     "shadow_answers",
     metadata,
     Column("prediction_id", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
     Column("trial_id", String(64), nullable=False, index=True),
-    named_time("at", index=True),
-    named_text("label"),
-    named_json("probabilities"),
+    time_column("at", index=True),
+    text_column("label"),
+    json_column("probabilities"),
     Column("confidence", Float, nullable=False),
     Column("latency_ms", Float, nullable=False),
 )

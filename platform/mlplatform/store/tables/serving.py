@@ -4,16 +4,16 @@ from typing import Final
 
 from sqlalchemy import Column, String, Table
 
-from mlplatform.store.tables.core import metadata, named_json, named_text, named_time
+from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
-tunings: Final = Table(
+compute_configs: Final = Table(
     "tunings",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("host_class", String(200), primary_key=True),
-    named_time("at"),
-    named_json("plan"),
-    named_json("measured"),
-    named_text("instance"),
-    named_text("run_id", default=""),
+    time_column("at"),
+    json_column("plan"),
+    json_column("measured"),
+    text_column("instance"),
+    text_column("run_id", default=""),
 )
