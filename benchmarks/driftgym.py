@@ -207,7 +207,7 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
     stage = gym.stage(probe, 0)
     try:
         null = stage.allowed
-        with stage.parts.database.read() as connection:
+        with stage.context.database.read() as connection:
             champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
             baseline = load_baseline(connection, champion)

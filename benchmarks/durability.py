@@ -113,11 +113,11 @@ def _store(home: Path, server: str) -> Iterator[tuple[Database, Stoppable, str]]
     door = Door(target.host or "127.0.0.1", target.port or 5432)
     try:
         own = target.render_as_string(hide_password=False)
-        parts = create_context(Settings(_env_file=None, home=home, database_url=own))
-        promote_version(parts, 1, "moved to PostgreSQL", "benchmark", force=True)
+        context = create_context(Settings(_env_file=None, home=home, database_url=own))
+        promote_version(context, 1, "moved to PostgreSQL", "benchmark", force=True)
         through = target.set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        yield parts.database, Shut(door), through
-        parts.database.close()
+        yield context.database, Shut(door), through
+        context.database.close()
     finally:
         door.close()
         with outside.write() as connection:

@@ -173,9 +173,9 @@ def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
     (home / "alerts.yaml").write_text(rules_template(), encoding="utf-8")
     port = free_port()
     given = {"home": str(home), "alerts_file": str(home / "alerts.yaml"), "auth": "on", "port": str(port)}
-    parts = create_context(load_settings(**given, recipe="compact"))
-    train(parts, parts.pipeline, "to be fuzzed", "fuzz", recipe="compact")
-    text, _ = create_key(parts, "fuzz", ["admin"], None, "fuzz")
+    context = create_context(load_settings(**given, recipe="compact"))
+    train(context, context.pipeline, "to be fuzzed", "fuzz", recipe="compact")
+    text, _ = create_key(context, "fuzz", ["admin"], None, "fuzz")
     headers, address = {"x-api-key": text}, f"http://127.0.0.1:{port}"
     with ProcessGroup(home / "logs") as fleet:
         child = fleet.start("api", platform_command("serve"), {f"PLATFORM_{k.upper()}": v for k, v in given.items()})

@@ -43,7 +43,8 @@ def certify(
     """
     if sigma <= 0 or selection_draws < 1 or estimation_draws < 1 or not 0 < alpha < 1:
         raise DataError(
-            f"sigma {sigma}, draws {selection_draws} and {estimation_draws}, alpha {alpha} certify nothing; give positive ones"
+            f"sigma {sigma}, draws {selection_draws} and {estimation_draws}, alpha {alpha} certify "
+            "nothing; give positive ones"
         )
     generator = torch.Generator().manual_seed(seed)
     answer = int(_noisy_class_counts(network, image, sigma, selection_draws, generator).argmax())

@@ -56,12 +56,12 @@ def serve_here(home: Path, port: int) -> None:
     from mlplatform.serve.state import build_server
 
     set_threads(1)
-    parts = AppContext(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
-    parts.__dict__["catalog"] = Shelf(home / "model")
-    server = build_server(parts)
+    context = AppContext(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
+    context.__dict__["catalog"] = Shelf(home / "model")
+    server = build_server(context)
     server.model_slot.swap(
         LoadedModel(
-            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", parts.pipeline.classes), utc_now()
+            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", context.pipeline.classes), utc_now()
         )
     )
     serve(server, "127.0.0.1", port)

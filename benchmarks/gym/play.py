@@ -168,7 +168,7 @@ def _feedback(stage: Stage, scenario: Scenario, ids: list[str]) -> None:
 
 def _ask(stage: Stage) -> None:
     """A person asks for a retraining, so that what was fed in gets its chance to do harm."""
-    with stage.parts.database.write() as connection:
+    with stage.context.database.write() as connection:
         retraining_queue.request(
             connection, pipeline="digits", reason="asked by the gym", trigger="manual", requested_by="gym",
             now=stage.clock(),

@@ -112,31 +112,31 @@ def _rules(per_day: int, uniform: float, boost: int) -> str:
 
 
 def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> AppContext:
-    """The parts of a platform in a folder."""
+    """The context of a platform in a folder."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "alerts.yaml").write_text(rules, encoding="utf-8")
     uri = f"sqlite:///{home / 'mlflow.db'}" if (home / "mlflow.db").exists() else ""
     settings = Settings(
         _env_file=None, home=home, alerts_file=home / "alerts.yaml", mlflow_uri=uri, gate_margin_points=margin
     )
-    parts = AppContext(settings, clock)
-    parts.__dict__.update(family=family_of(atlas))
-    return parts
+    context = AppContext(settings, clock)
+    context.__dict__.update(family=family_of(atlas))
+    return context
 
 
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
-    parts = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
-    train(parts, parts.pipeline, "the gym's first version", "gym")
-    with parts.database.write() as connection:
+    context = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
+    train(context, context.pipeline, "the gym's first version", "gym")
+    with context.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
         evaluations.store_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
         connection.execute(text("SELECT 1"))
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         if promotion_history.latest_promotion(connection, "digits") is None:
             raise SystemExit("the gym's first version did not pass the gate; look at its verdict")
-    parts.database.close()
+    context.database.close()
 
 
 @dataclass
@@ -163,7 +163,7 @@ class Stage:
     _count: int = 0
 
     @cached_property
-    def parts(self) -> AppContext:
+    def context(self) -> AppContext:
         shutil.rmtree(self.home, ignore_errors=True)  # of a run that was broken off
         for name in ("platform.db", "mlflow.db"):
             self.home.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class Stage:
 
     @cached_property
     def warden(self) -> ProbationMonitor:
-        return ProbationMonitor(self.parts)
+        return ProbationMonitor(self.context)
 
     @cached_property
     def draw(self) -> np.random.Generator:
@@ -182,15 +182,15 @@ class Stage:
     @property
     def version(self) -> int:
         """The version that serves."""
-        with self.parts.database.read() as connection:
+        with self.context.database.read() as connection:
             latest = promotion_history.latest_promotion(connection, "digits")
         assert latest is not None
         return latest.to_version
 
     def predictor(self, version: int) -> TorchEngine:
         """A registered version, ready to answer."""
-        parts = self.parts
-        return load_champion(parts.catalog, parts.pipeline, version, parts.model_cache, MODEL_FILE).predictor
+        context = self.context
+        return load_champion(context.catalog, context.pipeline, version, context.model_cache, MODEL_FILE).predictor
 
     def answers(self, version: int, place: str, strength: float, side: str) -> NDArray[np.float32]:
         """The version's probabilities for all pictures of one side of a place, computed once."""
@@ -220,16 +220,16 @@ class Stage:
     @cached_property
     def allowed(self) -> float:
         """The share of errors that the rule about accuracy allows the first version."""
-        with self.parts.database.read() as connection:
+        with self.context.database.read() as connection:
             champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            null = null_error_share(self.parts.rules.rules[0], load_baseline(connection, champion))
+            null = null_error_share(self.context.rules.rules[0], load_baseline(connection, champion))
         assert null is not None
         return null
 
     def misread_classes(self, mixture: Mapping[tuple[str, float], float]) -> dict[str, float]:
         """For each class the share of its served pictures that the first version misreads on a mixture of places."""
-        wrong, shown = np.zeros(len(self.parts.pipeline.classes)), np.zeros(len(self.parts.pipeline.classes))
+        wrong, shown = np.zeros(len(self.context.pipeline.classes)), np.zeros(len(self.context.pipeline.classes))
         for (place, strength), share in mixture.items():
             truths = self.atlas.place(place, strength).stream.labels
             missed = self.answers(1, place, strength, "stream").argmax(axis=1) != truths
@@ -237,7 +237,7 @@ class Stage:
             wrong += share * np.bincount(truths[missed], minlength=len(shown)) / len(truths)
         return {
             name: float(wrong[place] / shown[place])
-            for place, name in enumerate(self.parts.pipeline.classes)
+            for place, name in enumerate(self.context.pipeline.classes)
             if shown[place]
         }
 
@@ -264,7 +264,7 @@ class Stage:
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
             rows.append((answer, encode_png(place.images[each.index])))
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             insert_predictions(connection, [PredictionWithInput(answer, png, HOST) for answer, png in rows], HOST)
         return [answer.id for answer, _ in rows]
 
@@ -283,7 +283,7 @@ class Stage:
         query = select(review_samples.c.prediction_id).where(
             review_samples.c.finished_at.is_(None), review_samples.c.at <= self.clock() - lag
         )
-        with self.parts.database.read() as connection:
+        with self.context.database.read() as connection:
             waiting = sorted(connection.scalars(query))
         self.label([(key, self.truth_of(key)) for key in waiting], "audit", "reviewer")
         return len(waiting)
@@ -291,22 +291,22 @@ class Stage:
     def label(self, given: Sequence[tuple[str, str]], source: str, reviewer: str) -> None:
         """Take labels, and remember them for the rivals."""
         now = self.clock()
-        record_labels(self.parts, [SubmittedLabel(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
+        record_labels(self.context, [SubmittedLabel(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
         self.known += [Known(now, self._made[key][1], label != self.said(key), source) for key, label in given]
 
     def plan(self) -> None:
         """Keep the sampling plan in step; its salt is seeded here, so that a run can be repeated."""
-        update_sampling_plan(self.parts)
-        with self.parts.database.write() as connection:
+        update_sampling_plan(self.context)
+        with self.context.database.write() as connection:
             connection.execute(update(sampling_plans).values(salt=f"gym {self.seed}"))
 
     def evaluate(self, only: Sequence[str] = ("accuracy-drop", "class-error")) -> None:
         """Evaluate rules for the present slot."""
-        for rule in self.parts.rules.rules:
+        for rule in self.context.rules.rules:
             if rule.name in only:
-                evaluate(self.parts, rule, slot_at(self.clock(), self.parts.rules.interval(rule)))
+                evaluate(self.context, rule, slot_at(self.clock(), self.context.rules.interval(rule)))
                 self.evaluated += 1
-        with self.parts.database.read() as connection:
+        with self.context.database.read() as connection:
             for row in alert_records.list_alerts(connection, include_closed=True):
                 if row["id"] not in self.alerts or self.alerts[row["id"]].is_open:
                     self.alerts[row["id"]] = alert_records.find(connection, row["id"])
@@ -319,13 +319,13 @@ class Stage:
     def renew(self, on_promotion: Callable[[int, int], None]) -> bool:
         """Carry out the retraining that is due, if any; tells of a promotion by old and new version."""
         owner, before = uuid7(), self.version
-        with self.parts.database.write() as connection:
-            row = claim_next(self.parts, connection, owner)
+        with self.context.database.write() as connection:
+            row = claim_next(self.context, connection, owner)
         if row is None:
             return False
-        state = run_retraining(self.parts, row.id, owner, lambda _: self.parts.pipeline)
+        state = run_retraining(self.context, row.id, owner, lambda _: self.context.pipeline)
         if state != "succeeded":
-            with self.parts.database.read() as connection:
+            with self.context.database.read() as connection:
                 error = retraining_queue.find(connection, row.id).error
             raise SystemExit(f"a retraining of the gym ended as {state}: {error}")
         if self.version != before:
@@ -334,12 +334,12 @@ class Stage:
 
     def look_after(self) -> None:
         """One round of the watcher's probation of a new version; a failed one is rolled back."""
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             lease = leases.acquire(connection, leader_lease_name("digits"), "gym", timedelta(0), EPOCH)
         assert lease is not None
         self.warden.tick(lease)
 
     def close(self) -> None:
         """Let the stage go."""
-        self.parts.database.close()
+        self.context.database.close()
         shutil.rmtree(self.home, ignore_errors=True)

@@ -56,14 +56,14 @@ def prepare(folder: Path) -> Path:
     graph = export_if_equivalent(module, images, answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
-    parts = AppContext(Settings(_env_file=None, home=folder))
-    with parts.tracking.start_run(family.name, "for a benchmark") as run:
+    context = AppContext(Settings(_env_file=None, home=folder))
+    with context.tracking.start_run(family.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
         uri = run.log_model(module, example, answers[:2], ["numpy"], family.classes, onnx=graph)
-    version = parts.catalog.register(family.name, uri, run.id)
-    parts.catalog.set_alias(family.name, CHAMPION, version)
-    file = parts.catalog.download(family.name, version, parts.model_cache) / ONNX_FILE
-    parts.database.close()
+    version = context.catalog.register(family.name, uri, run.id)
+    context.catalog.set_alias(family.name, CHAMPION, version)
+    file = context.catalog.download(family.name, version, context.model_cache) / ONNX_FILE
+    context.database.close()
     _mlflow_model(folder / "mlflow_model", images)
     _scripts(folder, images)
     return file

@@ -81,7 +81,8 @@ def _accuracy_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
         f"Accuracy is {percent_text(accuracy)} on {count_text(sample.n, 'labelled answer')}"
-        f"{_since_change_text(tally, WHOLE_STREAM, detector)}{weighting_note(counted_labels)}, against {percent_text(before)} "
+        f"{_since_change_text(tally, WHOLE_STREAM, detector)}{weighting_note(counted_labels)}, against "
+        f"{percent_text(before)} "
         f"on the golden set: {accuracy_change_text(drop)}. {verdict_sentence(rule, state, low, needed)}"
     )
     return (make_finding(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)
@@ -145,7 +146,8 @@ def _one_class(
         "" if len(cells) < 2 else f"; weighted by their chance to be drawn, that is {percent_text(sample.value)} of all"
     )
     sentence = (
-        f"Class {name}: {wrong} of {count_text(sample.n, 'labelled answer')} wrong{_since_change_text(tally, name, detector)}, "
+        f"Class {name}: {wrong} of {count_text(sample.n, 'labelled answer')} "
+        f"wrong{_since_change_text(tally, name, detector)}, "
         f"{percent_text(wrong / sample.n)}{every}. {verdict_sentence(rule, state, sample.low, needed)}"
     )
     numbers = (sample.value, sample.low, sample.high)

@@ -37,7 +37,10 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline) -> Fin
     mix = {name: sum(steps.values()) for name, steps in tally.predictions_by_confidence.items()}
     total = sum(mix.values())
     if baseline.reference_mix is None:
-        sentence = f"Version {tally.version} has not given its first {REFERENCE_PREDICTIONS:,} answers yet, the ones to compare with."
+        sentence = (
+            f"Version {tally.version} has not given its first {REFERENCE_PREDICTIONS:,} answers "
+            "yet, the ones to compare with."
+        )
         return make_finding(rule, tally, "insufficient", total, sentence)
     if not total:
         return make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally))
@@ -47,8 +50,10 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline) -> Fin
         p = class_mix_p_value(baseline.reference_mix.class_counts, mix, evaluation_level(rule))
         state = _drift_state(p <= evaluation_level(rule), p <= SUSPECT_LEVEL)
     sentence = (
-        f"{percent_text(distance)} of {count_text(total, 'answer')} would have to name another class to be like the first "
-        f"{sum(baseline.reference_mix.class_counts.values()):,}: {_largest_shifts(baseline.reference_mix, mix)}. {_drift_verdict(rule, state, total)}"
+        f"{percent_text(distance)} of {count_text(total, 'answer')} would have to name another class to "
+        "be like the first "
+        f"{sum(baseline.reference_mix.class_counts.values()):,}: "
+        f"{_largest_shifts(baseline.reference_mix, mix)}. {_drift_verdict(rule, state, total)}"
     )
     return make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state))
 
@@ -71,7 +76,8 @@ def input_drift(rule: Rule, tally: WindowCounts) -> Finding:
     state = _drift_state(bool(proved), bool(likely))
     named = proved or likely or sorted(seen.tests, key=lambda each: -each.distance)[:1]
     sentence = (
-        f"{count_text(seen.current_count, 'new picture')} against {seen.reference_count:,} of the version's first: they differ most in "
+        f"{count_text(seen.current_count, 'new picture')} against {seen.reference_count:,} of the "
+        "version's first: they differ most in "
         f"{join_names([f'{each.text} ({percent_text(each.distance)} apart)' for each in named], _MAX_NAMED)}. "
         f"{_drift_verdict(rule, state, seen.current_count)}"
     )

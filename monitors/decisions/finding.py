@@ -146,7 +146,10 @@ def verdict_sentence(rule: Rule, state: FindingState, bound: float | None, neede
             f"alarm at most {rule.false_alarms.text}."
         )
     if state == "breach":
-        return f"With {sure} {rule.metric_spec.subject} is {least} {metric_value_text(rule.metric, bound)}; the rule {asks} {allowed}."
+        return (
+            f"With {sure} {rule.metric_spec.subject} is {least} "
+            f"{metric_value_text(rule.metric, bound)}; the rule {asks} {allowed}."
+        )
     if state == "suspect":
         more = f"; about {count_text(needed, noun)} more would prove it if it stays so" if needed else ""
         budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"

@@ -65,7 +65,10 @@ def _one_group(rule: Rule, tally: WindowCounts, name: str, pair: GroupPair, conf
     n, rest = _total(own), _total(others)
     share = weighted_error_share(own, rule.confidence).value
     if not rest:
-        sentence = f"{rule.by} {name} has all {count_text(n, 'label')}{rule.slice_text} in the window; there is nothing to compare."
+        sentence = (
+            f"{rule.by} {name} has all {count_text(n, 'label')}{rule.slice_text} in the window; "
+            "there is nothing to compare."
+        )
         return make_finding(rule, tally, "insufficient", n, sentence, key=name)
     gap, low, high = _gap(pair, confidence or rule.confidence)
     state = state_by_window(rule, min(n, rest), gap, low)
@@ -75,8 +78,10 @@ def _one_group(rule: Rule, tally: WindowCounts, name: str, pair: GroupPair, conf
     )
     right, theirs = percent_text(1 - share) + " right", percent_text(1 - share + gap)
     sentence = (
-        f"{rule.by} {name}: {right} on {count_text(n, 'labelled answer')}{rule.slice_text}{weighting_note(own)}, against {theirs} on "
-        f"{count_text(rest, 'other')}{weighting_note(others)}: {comparison}. {verdict_sentence(rule, state, low, needed)}"
+        f"{rule.by} {name}: {right} on "
+        f"{count_text(n, 'labelled answer')}{rule.slice_text}{weighting_note(own)}, against {theirs} on "
+        f"{count_text(rest, 'other')}{weighting_note(others)}: {comparison}. "
+        f"{verdict_sentence(rule, state, low, needed)}"
     )
     return make_finding(rule, tally, state, n, sentence, gap, low, high, 1 - share + gap, needed, key=name)
 

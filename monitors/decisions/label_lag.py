@@ -29,7 +29,9 @@ def label_lag(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Fin
     state = state_by_window(rule, n, value, low)
     needed = samples_missing(rule, n, state)
     sentence = (
-        f"Of {count_text(n, 'answer')} drawn for review more than {asked} ago, {100 * (1 - rule.quantile):.3g} % waited "
-        f"{approximate_duration_text(value)} or longer for their label; {len(still):,} still wait. {verdict_sentence(rule, state, low, needed)}"
+        f"Of {count_text(n, 'answer')} drawn for review more than {asked} ago, "
+        f"{100 * (1 - rule.quantile):.3g} % waited "
+        f"{approximate_duration_text(value)} or longer for their label; {len(still):,} still wait. "
+        f"{verdict_sentence(rule, state, low, needed)}"
     )
     return (make_finding(rule, tally, state, n, sentence, value, low, high, None, needed),)

@@ -57,7 +57,10 @@ def _host_finding(rule: Rule, tally: WindowCounts, bins: BinCounts, reference: H
     needed = samples_missing(rule, total, state)
     last = verdict_sentence(rule, state, low, needed)
     if rule.is_beyond(ratio, rule.threshold) and state == "ok":
-        last = f"The rule allows {metric_value_text(rule.metric, rule.threshold)}, and whatever takes at most {rule.floor_ms:g} ms."
+        last = (
+            f"The rule allows {metric_value_text(rule.metric, rule.threshold)}, and whatever takes "
+            f"at most {rule.floor_ms:g} ms."
+        )
     sentence = (
         f"95 % of {count_text(total, 'answer')} took at most {milliseconds_text(p95)}, {ratio:.2f} times the "
         f"{milliseconds_text(reference.p95_ms)} measured at promotion. {last}"

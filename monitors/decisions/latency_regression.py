@@ -29,7 +29,8 @@ class LatencyRegression:
         return (
             f"The 95th percentile of {count_text(self.n, 'answer')} of version {new} on {self.host} is surely at least "
             f"{milliseconds_text(self.p95_lower_ms)}, {self.p95_lower_ms / self.limit_ms:.1f} times the "
-            f"{milliseconds_text(self.limit_ms)} that version {before} took there; {self.max_ratio:g} times are allowed."
+            f"{milliseconds_text(self.limit_ms)} that version {before} took there; {self.max_ratio:g} "
+            "times are allowed."
         )
 
 

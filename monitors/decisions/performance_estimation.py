@@ -123,7 +123,8 @@ def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector:
     needed = samples_missing(rule, now.n, state)
     sentence = (
         f"By its own calibrated confidence the model is right in {percent_text(1 - now.value)} of "
-        f"{count_text(now.n, 'answer')}, against {percent_text(1 - golden.value)} on the golden set: {accuracy_change_text(drop)}. "
+        f"{count_text(now.n, 'answer')}, against {percent_text(1 - golden.value)} on the golden set: "
+        f"{accuracy_change_text(drop)}. "
         f"{verdict_sentence(rule, state, low, needed)} No label has confirmed it yet."
     )
     numbers = (drop, low, high, 1 - golden.value, needed)

@@ -32,7 +32,8 @@ def failed_request_share(rule: Rule, tally: WindowCounts, _baseline: Baseline) -
     state = state_by_window(rule, total, bad / total, low)
     needed = samples_missing(rule, total, state)
     sentence = (
-        f"{bad:,} of {count_text(total, 'prediction request')} {_DESCRIPTIONS[rule.metric]}, {percent_text(bad / total)}. "
+        f"{bad:,} of {count_text(total, 'prediction request')} {_DESCRIPTIONS[rule.metric]}, "
+        f"{percent_text(bad / total)}. "
         f"{verdict_sentence(rule, state, low, needed)}"
     )
     return (make_finding(rule, tally, state, total, sentence, bad / total, low, high, None, needed),)

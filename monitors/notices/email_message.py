@@ -62,7 +62,8 @@ def _html(notice: NoticeView, domain: str) -> str:
     title = escape(single_line(notice.title))
     return (
         f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{title}</h2>\n'
-        f'{paragraphs}\n<table cellpadding="4">{rows}</table>\n{_images_html(notice.thumbnails, domain)}\n<p>{links}</p>\n'
+        f"{paragraphs}\n<table "
+        f'cellpadding="4">{rows}</table>\n{_images_html(notice.thumbnails, domain)}\n<p>{links}</p>\n'
         f"<p><small>{escape(notice.reminder)}</small></p>\n</body></html>\n"
     )
 

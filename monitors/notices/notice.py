@@ -223,7 +223,8 @@ def _numbers_by_alert(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]
         limits = formatting.interval_text(metric, alert.low, alert.high)
         name = keys_text(rule, [alert.key]) or alert.id
         lines[name] = (
-            f"{formatting.metric_value_text(metric, alert.value)} ({limits}), {formatting.count_text(alert.n, 'sample')}"
+            f"{formatting.metric_value_text(metric, alert.value)} ({limits}), "
+            f"{formatting.count_text(alert.n, 'sample')}"
         )
     lines |= {"Further": f"{formatting.count_text(rest, 'alert')} more"} if rest > 0 else {}
     return lines | {"Allowed": formatting.metric_value_text(rule.metric, subjects[0].alert.threshold)}

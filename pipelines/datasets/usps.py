@@ -51,7 +51,8 @@ def _parse_table(content: bytes, name: str) -> NDArray[np.float64]:
     for number, row in enumerate(rows, start=1):
         if len(row) != 1 + SOURCE_SIDE * SOURCE_SIDE:
             raise CorruptDataError(
-                f"row {number} of {name} has {len(row)} numbers, not a label and {SOURCE_SIDE * SOURCE_SIDE} greys; fetch it again"
+                f"row {number} of {name} has {len(row)} numbers, not a label and "
+                f"{SOURCE_SIDE * SOURCE_SIDE} greys; fetch it again"
             )
     if not rows:
         raise CorruptDataError(f"{name} holds no row; fetch it again")

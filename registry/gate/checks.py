@@ -91,7 +91,8 @@ def check_benefit(evidence: GateEvidence) -> GateCheck:
     elif rows.n < policy.min_rows:
         passed, finding = None, f"cannot show a benefit, as {policy.min_rows} rows are needed"
     detail = (
-        f"On {told.n} {told.origin} rows the candidate {finding}: {_change_text(told, _difference_numbers(told, policy.alpha))}, "
+        f"On {told.n} {told.origin} rows the candidate {finding}: "
+        f"{_change_text(told, _difference_numbers(told, policy.alpha))}, "
         f"exact McNemar p = {p_value:.2g}."
     )
     return GateCheck("benefit", passed, detail, numbers | {"p_better": better, "p_worse": worse})
@@ -304,7 +305,10 @@ def _difference_numbers(rows: PairedPredictions, alpha: float) -> dict[str, floa
 
 
 def _change_text(rows: PairedPredictions, numbers: Mapping[str, float]) -> str:
-    return f"{rows.gains} rows gained, {rows.losses} lost, {_points(rows.accuracy_difference, sign=True)} {_range_text(numbers)}"
+    return (
+        f"{rows.gains} rows gained, {rows.losses} lost, "
+        f"{_points(rows.accuracy_difference, sign=True)} {_range_text(numbers)}"
+    )
 
 
 def _range_text(numbers: Mapping[str, float]) -> str:

@@ -162,7 +162,8 @@ def evidence_from_json(text: str) -> GateEvidence | FirstVersionEvidence:
         rules = raw.pop("rules")
         if rules != EVIDENCE_VERSION:
             raise GateError(
-                f"The evidence follows rules {rules}, this gate {EVIDENCE_VERSION}: replay it with the commit its run names"
+                f"The evidence follows rules {rules}, this gate {EVIDENCE_VERSION}: replay it with the "
+                "commit its run names"
             )
         return _gate_evidence(raw) if "golden" in raw else FirstVersionEvidence(**raw)
     except GateError:

@@ -63,7 +63,7 @@ class World:
 
     env: Mapping[str, str]
     fleet: ProcessGroup
-    parts: AppContext
+    context: AppContext
     used: int = field(default=0)
 
     def start(self, name: str, *words: str, **env: str) -> ManagedProcess:
@@ -100,7 +100,7 @@ class World:
             )
             made.append(prediction_records.PredictionWithInput(row, encode_png(image)))
             labels.append(label_records.SubmittedLabel(row.id, str(truth), "audit", "test", now))
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             prediction_records.insert_predictions(connection, made)
             label_records.insert_labels(connection, labels, now)
         return [row.prediction.id for row in made]
@@ -119,7 +119,7 @@ def world(trained: Path, tmp_path: Path) -> Iterator[World]:
     settings = Settings(_env_file=None, home=home, alerts_file=rules)
     env = {**QUICK, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules)}
     env |= dict.fromkeys(("PLATFORM_DATABASE_URL", "PLATFORM_MLFLOW_URI", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE"), "")
-    parts = create_context(settings)
+    context = create_context(settings)
     with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
-        yield World(env, fleet, parts)
-    parts.database.close()
+        yield World(env, fleet, context)
+    context.database.close()

@@ -78,9 +78,9 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed(world
     child.process.send_signal(signal.SIGTERM)
     child.process.wait(timeout=20)
     match_pending_labels(
-        world.parts
+        world.context
     )  # what a watcher does: a label whose prediction was still in the spool waits for it
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         recorded = set(connection.scalars(select(predictions.c.id)))
         rows = Counter(connection.scalars(select(feedback.c.prediction_id)))
         total = connection.scalar(select(func.count()).select_from(predictions))

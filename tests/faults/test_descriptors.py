@@ -76,8 +76,8 @@ def kept(database: Database, ids: list[str]) -> int:
 
 
 def nothing_is_left(world: World) -> None:
-    settled(world.parts.settings.spool_folder, 60)
-    assert RowQuarantine(world.parts.settings.spool_folder).list_files() == []
+    settled(world.context.settings.spool_folder, 60)
+    assert RowQuarantine(world.context.settings.spool_folder).list_files() == []
 
 
 def writing_process(server: ManagedProcess) -> int | None:
@@ -103,7 +103,7 @@ def test_idle_connections_that_take_all_descriptors_cost_no_answer(world: World)
             ids += ask(client, port, number)
     assert len(ids) > 50
     nothing_is_left(world)
-    assert kept(world.parts.database, ids) == len(ids) == len(set(ids))
+    assert kept(world.context.database, ids) == len(ids) == len(set(ids))
     counts = recorder_of(port)
     assert (counts["dropped"], counts["failed"], counts["damaged"], counts["set_aside"]) == (0, 0, 0, 0)
 
@@ -134,13 +134,13 @@ def test_a_server_whose_writing_process_is_killed_while_descriptors_are_short_lo
         killer.join()
     assert len(ids) > 50
     nothing_is_left(world)
-    assert kept(world.parts.database, ids) == len(ids)
+    assert kept(world.context.database, ids) == len(ids)
 
 
 @pytest.mark.timeout(300)
 def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_after_a_restart(world: World) -> None:
-    port, path = free_port(), world.parts.settings.home / "platform.db"
-    world.parts.database.close()
+    port, path = free_port(), world.context.settings.home / "platform.db"
+    world.context.database.close()
     backup = path.with_name("backup")
     shutil.copy(path, backup)
     server = serve(world, port)
@@ -162,9 +162,9 @@ def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_
     assert "removed or replaced" in found.log.read_text()
     world.kill(server)
     serve(world, port, "again")
-    settled(world.parts.settings.spool_folder, 60)
-    restored = Database(world.parts.settings.store_url)  # as a process that starts now opens it
+    settled(world.context.settings.spool_folder, 60)
+    restored = Database(world.context.settings.store_url)  # as a process that starts now opens it
     assert kept(restored, after) == ANSWERS
     assert kept(restored, before) == 0, "these are in the old file, as the backup was made before them"
     assert recorder_of(port)["database_replaced"] == 0
-    assert [seen.rows for seen in inspect_spools(world.parts.settings.spool_folder) if seen.rows] == []
+    assert [seen.rows for seen in inspect_spools(world.context.settings.spool_folder) if seen.rows] == []

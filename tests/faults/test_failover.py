@@ -24,10 +24,12 @@ def own() -> Iterator[Own]:
 
 @pytest.mark.timeout(400)
 def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own) -> None:
-    old = world.parts.settings
-    parts = create_context(Settings(_env_file=None, home=old.home, alerts_file=old.alerts_file, database_url=own.url()))
-    promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
-    parts.database.close()
+    old = world.context.settings
+    context = create_context(
+        Settings(_env_file=None, home=old.home, alerts_file=old.alerts_file, database_url=own.url())
+    )
+    promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+    context.database.close()
     api = f"http://127.0.0.1:{free_port()}"
     server = world.start("api", "serve", "--port", api.rpartition(":")[2], PLATFORM_DATABASE_URL=own.url())
     world.fleet.wait_healthy(server, http_ok(f"{api}/readyz"), 90)

@@ -27,7 +27,7 @@ def test_a_training_leaves_files_for_their_owner_alone(trained: Path) -> None:
 
 
 def test_serving_watching_and_the_mlflow_server_repair_a_home_and_keep_it_private(world: World) -> None:
-    home = world.parts.settings.home
+    home = world.context.settings.home
     for path in (home, *home.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
     api, mlflow = free_port(), free_port()
@@ -55,7 +55,7 @@ def test_serving_watching_and_the_mlflow_server_repair_a_home_and_keep_it_privat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_a_spool_of_another_user_is_not_taken_over(world: World) -> None:
-    spool = world.parts.settings.spool_folder
+    spool = world.context.settings.spool_folder
     (spool / "stranger-1").mkdir(parents=True)
     os.chown(spool / "stranger-1", 12345, 12345)
     env = {**os.environ, **world.env, "PLATFORM_PORT": "0"}

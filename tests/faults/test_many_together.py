@@ -51,14 +51,14 @@ def share_the_work(world: World) -> None:
             world.start(f"watcher-{number}", "watch")
 
         def retrained() -> bool:
-            with world.parts.database.read() as connection:
+            with world.context.database.read() as connection:
                 return any(row.state not in retraining_queue.OPEN_STATES for row in retraining_queue.recent(connection))
 
         begun = time.monotonic()
         world.wait("the retraining", retrained, seconds=200)
         time.sleep(max(0.0, SECONDS - (time.monotonic() - begun)))
     assert world.fleet.find_exited() is None
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         per_slot = connection.execute(
             select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         ).scalars()
@@ -78,14 +78,14 @@ def share_the_work(world: World) -> None:
 @contextmanager
 def on_postgres(world: World) -> Iterator[World]:
     """The same platform with its store in a schema of its own, where version 1 is champion too."""
-    settings = world.parts.settings
+    settings = world.context.settings
     with schema_of_its_own() as url:
-        parts = create_context(
+        context = create_context(
             Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
         )
         try:
-            promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
-            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, parts)
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, context)
         finally:
             world.fleet.stop()
-            parts.database.close()
+            context.database.close()

@@ -105,7 +105,7 @@ def marks(home: Path) -> set[str]:
 def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
     world: World, outbound: Outbound, tmp_path: Path
 ) -> None:
-    settings = world.parts.settings
+    settings = world.context.settings
     mlflow = world.start("mlflow", "mlflow")
     world.fleet.wait_healthy(mlflow, http_ok(f"{settings.mlflow_uri}/health"), 90)
     run(world, "train", "--json")
@@ -122,7 +122,7 @@ def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
     world.record(200, right=0.2)
 
     def retrained() -> bool:
-        with world.parts.database.read() as connection:
+        with world.context.database.read() as connection:
             return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
 
     world.wait("a retraining in a process of its own", retrained, 180)

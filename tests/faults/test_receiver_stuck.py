@@ -34,8 +34,8 @@ PAYLOADS: dict[str, dict[str, object]] = {
 }
 
 
-def post(parts: AppContext, channel: str, key: str) -> None:
-    with parts.database.write() as connection:
+def post(context: AppContext, channel: str, key: str) -> None:
+    with context.database.write() as connection:
         outbox.enqueue(
             connection,
             key=key,
@@ -54,19 +54,19 @@ def test_the_others_are_told_and_a_term_signal_ends_it(tmp_path: Path) -> None:
         rules = tmp_path / "alerts.yaml"
         rules.write_text(RULES.replace("STUCK", str(port)).replace("GOOD", str(good)), encoding="utf-8")
         values = {"PLATFORM_HOME": str(tmp_path), "PLATFORM_DELIVERY_TIMEOUT_SECONDS": "600"}
-        parts = AppContext(Settings(_env_file=None, home=tmp_path, alerts_file=rules))
+        context = AppContext(Settings(_env_file=None, home=tmp_path, alerts_file=rules))
         for channel in ("web", "mail", "push"):
             for number in range(25):
-                post(parts, channel, f"{channel} {number}")
+                post(context, channel, f"{channel} {number}")
         with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
             watcher = fleet.start("watcher", platform_command("watch"), {**QUICK, **values})
             fleet.wait_healthy(watcher, lambda: seen.connections >= 3, 90)
-            post(parts, "good", "the only good one")
+            post(context, "good", "the only good one")
             assert mailbox.wait_for_messages(1, 0, 60)
             assert mailbox.posts[0].headers["idempotency-key"] == "the only good one"
             watcher.process.send_signal(signal.SIGTERM)
             assert watcher.process.wait(60) == 0, watcher.tail()
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         waiting = outbox.list_undelivered(connection)
     assert len(waiting) == 75
     assert {(each.state, each.attempts) for each in waiting} == {("waiting", 0)}

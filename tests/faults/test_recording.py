@@ -31,7 +31,7 @@ def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
     ledgers = storm.run(SECONDS)
     settled(spools, 60)
     world.fleet.stop()
-    return compared(world.parts.database, ledgers, storm)
+    return compared(world.context.database, ledgers, storm)
 
 
 def nothing_was_lost(outcome: Outcome) -> None:
@@ -43,11 +43,11 @@ def nothing_was_lost(outcome: Outcome) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_storm_over_sqlite_loses_and_doubles_nothing_that_was_answered(world: World) -> None:
-    nothing_was_lost(stormed(world, Locked(world.parts.database), world.parts.settings.spool_folder))
+    nothing_was_lost(stormed(world, Locked(world.context.database), world.context.settings.spool_folder))
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.postgres
 def test_a_storm_over_postgres_loses_and_doubles_nothing_that_was_answered(world: World) -> None:
     with behind_a_door(world) as (moved, door):
-        nothing_was_lost(stormed(moved, Shut(door), world.parts.settings.spool_folder))
+        nothing_was_lost(stormed(moved, Shut(door), world.context.settings.spool_folder))

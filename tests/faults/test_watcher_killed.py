@@ -14,7 +14,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     first = world.start("first", "watch", **secret)
 
     def running() -> list[retraining_queue.Retraining]:
-        with world.parts.database.read() as connection:
+        with world.context.database.read() as connection:
             return [
                 row
                 for row in retraining_queue.recent(connection)
@@ -23,18 +23,18 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
 
     world.wait("a retraining under way", lambda: bool(running()))
     [interrupted] = running()
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         told_before = {message.idempotency_key for message in outbox.recent_messages(connection)}
     world.kill(first)
     world.start("second", "watch", **secret)
 
     def ended() -> bool:
-        with world.parts.database.read() as connection:
+        with world.context.database.read() as connection:
             rows = retraining_queue.recent(connection)
         return len(rows) > 1 and all(row.state not in retraining_queue.OPEN_STATES for row in rows)
 
     world.wait("the rerun", ended, seconds=150)
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         rows = retraining_queue.recent(connection)
         fired = [
             row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
@@ -52,25 +52,25 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     assert told_before <= set(told)
     assert len([row for row in made if row.retraining_id]) <= 1
     assert interrupted.run_id is not None
-    run = world.parts.tracking.connection.client.get_run(interrupted.run_id)
+    run = world.context.tracking.connection.client.get_run(interrupted.run_id)
     assert run.info.status == "KILLED"
 
 
 def test_the_training_process_ends_with_its_watcher(world: World) -> None:
     world.record(60, right=1.0)
     watcher = world.start("watcher", "watch")
-    with world.parts.database.write() as connection:
+    with world.context.database.write() as connection:
         queued, _ = retraining_queue.request(
             connection,
             pipeline="digits",
             reason="test",
             trigger="manual",
             requested_by="test",
-            now=world.parts.clock(),
+            now=world.context.clock(),
         )
 
     def progressing() -> bool:
-        with world.parts.database.read() as connection:
+        with world.context.database.read() as connection:
             return retraining_queue.find(connection, queued).progress is not None
 
     world.wait("a training under way", progressing)

@@ -35,13 +35,13 @@ HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SEC
 
 
 def leader(world: World) -> str | None:
-    with world.parts.database.read() as connection:
-        return leases.current_holder(connection, leader_lease_name("digits"), world.parts.clock())
+    with world.context.database.read() as connection:
+        return leases.current_holder(connection, leader_lease_name("digits"), world.context.clock())
 
 
 def latest(world: World) -> leases.Lease:
     """The lease as it stands, whether or not it has expired."""
-    with world.parts.database.write() as connection:
+    with world.context.database.write() as connection:
         lease = leases.lock_lease(connection, leader_lease_name("digits"))
     assert lease is not None
     return lease
@@ -53,12 +53,12 @@ def leads(world: World, child: ManagedProcess) -> bool:
 
 
 def evaluated(world: World) -> int:
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         return connection.scalar(select(func.count()).select_from(evaluations)) or 0
 
 
 def nothing_is_doubled(world: World) -> None:
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         per_slot = select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
         assert set(connection.scalars(per_slot)) == {1}
         told = [message.idempotency_key for message in outbox.recent_messages(connection)]
@@ -104,7 +104,7 @@ def replaced_while_paused(world: World) -> None:
         assert taken.fence > lost.fence
         now = latest(world)
         assert now == taken or now.fence > taken.fence, "a lease that was lost stays lost: it is only ever taken anew"
-        with world.parts.database.write() as connection, pytest.raises(FencedError):
+        with world.context.database.write() as connection, pytest.raises(FencedError):
             leases.require_lease(connection, lost)
     assert world.fleet.find_exited() is None
     nothing_is_doubled(world)
@@ -118,7 +118,7 @@ def paused_leader(world: World, watchers: list[ManagedProcess]) -> ManagedProces
         if paused is None:
             continue
         stop(paused.process.pid)
-        if others_can_write(world.parts.database):
+        if others_can_write(world.context.database):
             return paused
         os.kill(paused.process.pid, signal.SIGCONT)
         time.sleep(0.1)
@@ -218,18 +218,18 @@ def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World)
 @contextmanager
 def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
     """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
-    settings = world.parts.settings
+    settings = world.context.settings
     with schema_of_its_own() as url:
         target = make_url(POSTGRES)
         door = Door(target.host or "127.0.0.1", target.port or 5432)
         through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        parts = create_context(
+        context = create_context(
             Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
         )
         try:
-            promote_version(parts, 1, "moved to PostgreSQL", "test", force=True)
-            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, parts), door
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), door
         finally:
             world.fleet.stop()
             door.close()
-            parts.database.close()
+            context.database.close()

@@ -32,34 +32,34 @@ Rows = dict[str, list[dict[str, Any]]]
 class World:
     """Parts whose log, predictions, labels, promotions and keys were written as the platform writes them."""
 
-    parts: AppContext
+    context: AppContext
     clock: FakeClock
     ids: list[str] = field(default_factory=list)
     backup: Rows = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
-        return checkpoints.checkpoint_path(self.parts)
+        return checkpoints.checkpoint_path(self.context)
 
     def anchor(self) -> checkpoints.Checkpoint | None:
-        return checkpoints.write_checkpoint(self.parts, self.file, self.clock.tick(minutes=1))
+        return checkpoints.write_checkpoint(self.context, self.file, self.clock.tick(minutes=1))
 
     def report(self, copy: Path | None = None) -> VerificationReport:
-        return verify_with_checkpoint_file(self.parts, copy)
+        return verify_with_checkpoint_file(self.context, copy)
 
     def faults(self) -> list[str]:
         return self.report().faults
 
     def meddle(self, act: Callable[[Connection], object]) -> None:
         """Let somebody write to the database past the platform."""
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             act(connection)
 
 
-def grown(parts: AppContext, clock: FakeClock) -> World:
+def grown(context: AppContext, clock: FakeClock) -> World:
     """Two servers' answers, labels that superseded others, promotions, a quarantine and keys, anchored on the way."""
-    world = World(parts, clock)
-    catalog = parts.catalog
+    world = World(context, clock)
+    catalog = context.catalog
     assert isinstance(catalog, FakeCatalog)
     for version in (1, 2, 3):
         catalog.add("digits", version, {})
@@ -67,38 +67,38 @@ def grown(parts: AppContext, clock: FakeClock) -> World:
         for server in SERVERS:
             at = clock.tick(seconds=10)
             rows = [prediction(at, seed=seed, prediction_id=uuid7(clock)) for seed in range(4)]
-            with parts.database.write() as connection:
+            with context.database.write() as connection:
                 insert_predictions(connection, rows, server)
             world.ids += [row.prediction.id for row in rows]
-        promote(parts, turn + 1, turn or None)
+        promote(context, turn + 1, turn or None)
         label(world, world.ids[turn], "4")
         label(world, world.ids[turn], "5")
         world.anchor()
         if turn == 0:
-            world.backup = copied(parts)
-    _, key = create_key(parts, "scanner", ["predict"], None, "ada")
-    create_key(parts, "dashboard", ["audit"], None, "ada")
-    revoke_key(parts, key.id, "ada")
-    with parts.database.write() as connection:
+            world.backup = copied(context)
+    _, key = create_key(context, "scanner", ["predict"], None, "ada")
+    create_key(context, "dashboard", ["audit"], None, "ada")
+    revoke_key(context, key.id, "ada")
+    with context.database.write() as connection:
         set_quarantine(connection, "digits", 1, "ada", "old", clock())
     world.anchor()
     return world
 
 
-def promote(parts: AppContext, version: int, expected: int | None) -> None:
+def promote(context: AppContext, version: int, expected: int | None) -> None:
     kind = "first" if expected is None else "promote"
     change = PromotionRequest("digits", version, expected, kind, "ada", "better", {"outcome": "promote", "points": 1.5})  # type: ignore[arg-type]
-    promotion_service(parts).promote(change)
+    promotion_service(context).promote(change)
 
 
 def label(world: World, key: str, truth: str, source: str = "audit") -> None:
     at = world.clock.tick(seconds=1)
-    record_labels(world.parts, [SubmittedLabel(key, truth, source, "ann", at)])  # type: ignore[arg-type]
+    record_labels(world.context, [SubmittedLabel(key, truth, source, "ann", at)])  # type: ignore[arg-type]
 
 
-def copied(parts: AppContext) -> Rows:
+def copied(context: AppContext) -> Rows:
     """Every row of every table, as a backup holds them."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return {
             table.name: [dict(row._mapping) for row in connection.execute(select(table))]
             for table in metadata.sorted_tables
@@ -164,8 +164,8 @@ def line(file: Path, heads: dict[str, tuple[int, str]], at: datetime) -> None:
         lines.write(json.dumps({"at": hash_chain.canonical_time(at), "heads": heads}, sort_keys=True) + "\n")
 
 
-def heads(parts: AppContext) -> dict[str, tuple[int, str]]:
-    with parts.database.read() as connection:
+def heads(context: AppContext) -> dict[str, tuple[int, str]]:
+    with context.database.read() as connection:
         return {head.name: (head.number, head.hash) for head in hash_chain.list_heads(connection)}
 
 

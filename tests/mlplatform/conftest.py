@@ -165,7 +165,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def parts(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
+def context(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
     """A platform whose database, registry and clock are the test's."""
     made = AppContext(settings, clock)
     made.__dict__.update(database=database, catalog=catalog)

@@ -37,45 +37,45 @@ rules:
 """
 
 
-def with_rules(parts: AppContext, text: str = RULES) -> AppContext:
+def with_rules(context: AppContext, text: str = RULES) -> AppContext:
     """The same platform, watched by these rules."""
-    parts.settings.alerts_file.write_text(text, encoding="utf-8")
-    parts.__dict__.pop("rules", None)
-    return parts
+    context.settings.alerts_file.write_text(text, encoding="utf-8")
+    context.__dict__.pop("rules", None)
+    return context
 
 
-def rule(parts: AppContext, name: str) -> Rule:
+def rule(context: AppContext, name: str) -> Rule:
     """The rule of that name."""
-    return next(rule for rule in parts.rules.rules if rule.name == name)
+    return next(rule for rule in context.rules.rules if rule.name == name)
 
 
-def promote(parts: AppContext, version: int = 1, correct: int = 990, total: int = 1000) -> None:
+def promote(context: AppContext, version: int = 1, correct: int = 990, total: int = 1000) -> None:
     """Register a version with its golden counts and make it champion."""
-    assert isinstance(parts.catalog, FakeCatalog)
-    parts.catalog.add("digits", version, {"golden_correct": str(correct), "golden_total": str(total)})
-    current = promotion_service(parts).current("digits")
+    assert isinstance(context.catalog, FakeCatalog)
+    context.catalog.add("digits", version, {"golden_correct": str(correct), "golden_total": str(total)})
+    current = promotion_service(context).current("digits")
     expected = None if current is None else current.to_version
     kind: str = "first" if expected is None else "promote"
-    promotion_service(parts).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(context).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
-def answer(parts: AppContext, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:
+def answer(context: AppContext, right: int, wrong: int = 0, *, version: int = 1, latency_ms: float = 2.0) -> list[str]:
     """Labelled answers on images of a 3, recorded now; the clock then moves on by a second."""
-    now = parts.clock()
+    now = context.clock()
     labels = ["3"] * right + ["5"] * wrong
     rows = [prediction(now, label=label, version=version, latency_ms=latency_ms) for label in labels]
-    ids = recorded(parts.database, *rows)
+    ids = recorded(context.database, *rows)
     given = [label_records.SubmittedLabel(key, "3", "audit", "someone", now) for key in ids]
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         label_records.insert_labels(connection, given, now)
-    tick(parts, seconds=1)
+    tick(context, seconds=1)
     return ids
 
 
-def tick(parts: AppContext, **amount: float) -> datetime:
+def tick(context: AppContext, **amount: float) -> datetime:
     """Move the platform's clock."""
-    assert isinstance(parts.clock, FakeClock)
-    return parts.clock.tick(**amount)
+    assert isinstance(context.clock, FakeClock)
+    return context.clock.tick(**amount)
 
 
 def counting(window: Window, rule: Rule, report: Path | None) -> EvidentlyMetrics:
@@ -85,47 +85,47 @@ def counting(window: Window, rule: Rule, report: Path | None) -> EvidentlyMetric
     return EvidentlyMetrics(len(window.rows), len(window.labelled(rule.sources)), None, {}, None, sampled=True)
 
 
-def lease_of(parts: AppContext, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
+def lease_of(context: AppContext, holder: str = "me", life: timedelta = timedelta(seconds=15)) -> leases.Lease:
     """The watcher's lease, taken now."""
-    with parts.database.write() as connection:
-        lease = leases.acquire(connection, leader_lease_name("digits"), holder, life, parts.clock())
+    with context.database.write() as connection:
+        lease = leases.acquire(connection, leader_lease_name("digits"), holder, life, context.clock())
     assert lease is not None
     return lease
 
 
-def all_alerts(parts: AppContext) -> list[Alert]:
+def all_alerts(context: AppContext) -> list[Alert]:
     """Every alert, newest first."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return [
             alert_records.find(connection, row["id"])
             for row in alert_records.list_alerts(connection, include_closed=True)
         ]
 
 
-def all_evaluations(parts: AppContext) -> list[evaluations.Evaluation]:
+def all_evaluations(context: AppContext) -> list[evaluations.Evaluation]:
     """Every evaluation, newest first."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return evaluations.recent(connection)
 
 
-def notices(parts: AppContext) -> list[outbox.OutboxMessage]:
+def notices(context: AppContext) -> list[outbox.OutboxMessage]:
     """Every notice, oldest first."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return outbox.recent_messages(connection)[::-1]
 
 
-def all_retrainings(parts: AppContext) -> list[retraining_queue.Retraining]:
+def all_retrainings(context: AppContext) -> list[retraining_queue.Retraining]:
     """Every retraining, oldest first."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return retraining_queue.recent(connection)[::-1]
 
 
-def open_tasks(parts: AppContext) -> Sequence[tasks.Task]:
+def open_tasks(context: AppContext) -> Sequence[tasks.Task]:
     """The open tasks."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return tasks.open_tasks(connection, "digits")
 
 
-def reports(parts: AppContext) -> list[Path]:
+def reports(context: AppContext) -> list[Path]:
     """The report files on disk."""
-    return sorted((parts.settings.home / "reports").glob("*"))
+    return sorted((context.settings.home / "reports").glob("*"))

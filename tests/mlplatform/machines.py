@@ -28,9 +28,9 @@ class PlatformMachine(RuleBasedStateMachine):
         shutil.copy(template, self.folder / "platform.db")
         made = Settings(_env_file=None, home=self.folder / "home", alerts_file=self.folder / "alerts.yaml")
         self.clock = FakeClock()
-        self.parts = AppContext(made, self.clock)
+        self.context = AppContext(made, self.clock)
         self.database = Database(f"sqlite:///{self.folder / 'platform.db'}")
-        self.parts.__dict__.update(database=self.database, catalog=FakeCatalog())
+        self.context.__dict__.update(database=self.database, catalog=FakeCatalog())
 
     def teardown(self) -> None:
         self.database.close()

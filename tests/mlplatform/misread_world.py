@@ -22,29 +22,29 @@ EVERYWHERE = RULES.replace(
 MISREAD = {"3": "5", "5": "6", "8": "3"}
 
 
-def misread_world(parts: AppContext) -> AppContext:
+def misread_world(context: AppContext) -> AppContext:
     """A champion with 20 labelled answers of each of three classes: ten right, eight read as MISREAD says, two as 0."""
-    promote(with_rules(parts, EVERYWHERE))
-    now = parts.clock()
+    promote(with_rules(context, EVERYWHERE))
+    now = context.clock()
     rows, truths = [], []
     for truth, label in MISREAD.items():
         labels = [truth] * 10 + [label] * 8 + ["0"] * 2
         for place, given in enumerate(labels):
             rows.append(prediction(now, seed=100 * int(truth) + place, label=given, confidence=0.50 + place / 50))
             truths.append(truth)
-    ids = recorded(parts.database, *rows)
+    ids = recorded(context.database, *rows)
     given_labels = [
         label_records.SubmittedLabel(key, truth, "audit", "ann", now) for key, truth in zip(ids, truths, strict=True)
     ]
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         label_records.insert_labels(connection, given_labels, now)
-    tick(parts, seconds=1)
-    return parts
+    tick(context, seconds=1)
+    return context
 
 
-def evaluated(parts: AppContext, state: str = "breach", name: str = "class-error") -> evaluations.Evaluation:
+def evaluated(context: AppContext, state: str = "breach", name: str = "class-error") -> evaluations.Evaluation:
     """An evaluation of the last hour, written now."""
-    now, the_rule = parts.clock(), rule(parts, name)
+    now, the_rule = context.clock(), rule(context, name)
     evaluation = evaluations.Evaluation(
         id=uuid7(),
         rule=name,
@@ -59,18 +59,18 @@ def evaluated(parts: AppContext, state: str = "breach", name: str = "class-error
         report=None,
         evaluated_by="test",
     )
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         evaluations.add(connection, evaluation)
-    tick(parts, seconds=1)
+    tick(context, seconds=1)
     return evaluation
 
 
 def kept(
-    parts: AppContext, evaluation: evaluations.Evaluation, keys: str, state: AlertState = "firing"
+    context: AppContext, evaluation: evaluations.Evaluation, keys: str, state: AlertState = "firing"
 ) -> list[Subject]:
     """Alerts about these classes, written as that evaluation leaves them."""
     told = []
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         known = {alert.key: alert for alert in alert_records.open_alerts(connection, "digits")}
         for key in keys:
             fresh = Alert(
@@ -97,14 +97,14 @@ def kept(
     return told
 
 
-def tell(parts: AppContext, subjects: list[Subject], kind: NoticeKind, evaluation: evaluations.Evaluation) -> int:
+def tell(context: AppContext, subjects: list[Subject], kind: NoticeKind, evaluation: evaluations.Evaluation) -> int:
     """Post one notice about these alerts."""
-    with parts.database.write() as connection:
-        return enqueue_alert_notice(connection, parts, rule(parts, evaluation.rule), subjects, kind, evaluation)
+    with context.database.write() as connection:
+        return enqueue_alert_notice(connection, context, rule(context, evaluation.rule), subjects, kind, evaluation)
 
 
-def body_for(parts: AppContext, channel: str) -> dict[str, object]:
+def body_for(context: AppContext, channel: str) -> dict[str, object]:
     """What was last put into the outbox for one channel."""
-    found: OutboxMessage = next(message for message in reversed(notices(parts)) if message.channel == channel)
+    found: OutboxMessage = next(message for message in reversed(notices(context)) if message.channel == channel)
     body: dict[str, object] = found.payload["body"]
     return body

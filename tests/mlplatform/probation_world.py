@@ -82,58 +82,58 @@ class Watched(FakeCatalog):
         self._database.use()
 
 
-def two_versions(parts: AppContext, text: str = WITH_PROBATION) -> AppContext:
+def two_versions(context: AppContext, text: str = WITH_PROBATION) -> AppContext:
     """Version 1, and a minute later version 2, promoted."""
-    promote(with_rules(parts, text), 1)
-    tick(parts, minutes=1)
-    promote(parts, 2)
-    tick(parts, minutes=1)
-    return parts
+    promote(with_rules(context, text), 1)
+    tick(context, minutes=1)
+    promote(context, 2)
+    tick(context, minutes=1)
+    return context
 
 
-def warden(parts: AppContext, before: str = "3") -> ProbationMonitor:
+def warden(context: AppContext, before: str = "3") -> ProbationMonitor:
     """A warden for whom the version before reads this class everywhere."""
     reads = Reads(before)
-    return ProbationMonitor(parts, lambda _parts, _version: reads)
+    return ProbationMonitor(context, lambda _parts, _version: reads)
 
 
-def forever(parts: AppContext) -> leases.Lease:
+def forever(context: AppContext) -> leases.Lease:
     """The leader's lease, for longer than any test."""
-    return lease_of(parts, life=FOR_EVER)
+    return lease_of(context, life=FOR_EVER)
 
 
 def label(
-    parts: AppContext, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
+    context: AppContext, n: int, answer: str, *, truth: str = "3", source: Source = "audit", version: int = 2
 ) -> list[str]:
     """So many answers on pictures nobody has sent before, and their labels; the clock moves on by a second."""
-    now = parts.clock()
+    now = context.clock()
     ids = recorded(
-        parts.database,
+        context.database,
         *(prediction(now, seed=next(_SEEDS), label=answer, version=version) for _ in range(n)),
     )
-    give(parts, ids, truth=truth, source=source)
+    give(context, ids, truth=truth, source=source)
     return ids
 
 
-def give(parts: AppContext, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
+def give(context: AppContext, ids: list[str], *, truth: str = "3", source: Source = "audit") -> None:
     """Label these answers."""
-    now = parts.clock()
-    with parts.database.write() as connection:
+    now = context.clock()
+    with context.database.write() as connection:
         label_records.insert_labels(
             connection, [label_records.SubmittedLabel(key, truth, source, "someone", now) for key in ids], now
         )
-    tick(parts, seconds=1)
+    tick(context, seconds=1)
 
 
-def history(parts: AppContext) -> list[tuple[promotion_history.PromotionKind, int]]:
+def history(context: AppContext) -> list[tuple[promotion_history.PromotionKind, int]]:
     """Every promotion's kind and version, oldest first."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return [(each.kind, each.to_version) for each in promotion_history.promotion_history(connection, "digits")][
             ::-1
         ]
 
 
-def the_probation(parts: AppContext) -> Probation:
+def the_probation(context: AppContext) -> Probation:
     """The newest probation."""
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return list_probations(connection, "digits")[0]

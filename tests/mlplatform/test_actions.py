@@ -28,21 +28,21 @@ from tests.mlplatform.loop_world import (
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """A platform with one firing alert on class 3 whose rule has started nothing yet."""
-    promote(with_rules(parts, RULES.replace("label-audit", "none")))
-    answer(parts, 30, 30)
-    evaluate(parts, rule(parts, "class-error"), parts.clock())
-    return parts
+    promote(with_rules(context, RULES.replace("label-audit", "none")))
+    answer(context, 30, 30)
+    evaluate(context, rule(context, "class-error"), context.clock())
+    return context
 
 
-def start(parts: AppContext, action: Action, alert: Alert | None = None) -> str | None:
+def start(context: AppContext, action: Action, alert: Alert | None = None) -> str | None:
     """Act on the alert as if its rule had this action."""
-    the_rule: Rule = rule(parts, "class-error").model_copy(update={"action": action})
-    finding = Finding(**all_evaluations(parts)[0].findings[0])
-    with parts.database.write() as connection:
+    the_rule: Rule = rule(context, "class-error").model_copy(update={"action": action})
+    finding = Finding(**all_evaluations(context)[0].findings[0])
+    with context.database.write() as connection:
         return start_action(
-            connection, parts.pipeline.classes, the_rule, alert or all_alerts(parts)[0], finding, parts.clock()
+            connection, context.pipeline.classes, the_rule, alert or all_alerts(context)[0], finding, context.clock()
         )
 
 

@@ -12,37 +12,37 @@ from mlplatform.errors import SettingsError
 from tests.mlplatform.conftest import START, FakeClock, prediction, recorded
 
 
-def noted(parts: AppContext, subject: str) -> None:
-    with parts.database.write() as connection:
+def noted(context: AppContext, subject: str) -> None:
+    with context.database.write() as connection:
         audit_entries.append(connection, "ada", "look", subject, START)
 
 
-def test_only_heads_that_moved_are_written_down(parts: AppContext, tmp_path: Path, clock: FakeClock) -> None:
+def test_only_heads_that_moved_are_written_down(context: AppContext, tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "deep" / "anchors.jsonl"
-    assert checkpoints.write_checkpoint(parts, file, clock()) is None
+    assert checkpoints.write_checkpoint(context, file, clock()) is None
     assert not file.exists()
-    recorded(parts.database, prediction())
-    first = checkpoints.write_checkpoint(parts, file, clock())
+    recorded(context.database, prediction())
+    first = checkpoints.write_checkpoint(context, file, clock())
     assert first is not None
     assert set(first.heads) == {"log", "unnamed"}
-    assert checkpoints.write_checkpoint(parts, file, clock.tick(minutes=1)) is None
-    noted(parts, "clock")
-    checkpoints.write_checkpoint(parts, file, clock.tick(minutes=1))
+    assert checkpoints.write_checkpoint(context, file, clock.tick(minutes=1)) is None
+    noted(context, "clock")
+    checkpoints.write_checkpoint(context, file, clock.tick(minutes=1))
     held = list(checkpoints.read_checkpoints(file, None))
     assert [set(each.heads) for each in held] == [{"log", "unnamed"}, {"log"}]
     assert {name: each.heads[name][0] for name, each in checkpoints.latest_by_chain(held).items()} == {
         "log": 2,
         "unnamed": 1,
     }
-    assert verify_audit_log(parts.database, held).anchored == 2
+    assert verify_audit_log(context.database, held).anchored == 2
 
 
-def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: AppContext, tmp_path: Path) -> None:
+def test_a_key_vouches_for_lines_and_not_for_changed_ones(context: AppContext, tmp_path: Path) -> None:
     key, file = tmp_path / "key", tmp_path / "anchors.jsonl"
     key.write_text("0123456789abcdef0123456789abcdef\n")
-    signed = AppContext(parts.settings.model_copy(update={"audit_key_file": key}), parts.clock)
-    signed.__dict__.update(database=parts.database)
-    noted(parts, "clock")
+    signed = AppContext(context.settings.model_copy(update={"audit_key_file": key}), context.clock)
+    signed.__dict__.update(database=context.database)
+    noted(context, "clock")
     made = checkpoints.write_checkpoint(signed, file, START)
     assert made is not None
     assert list(checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))) == [made]
@@ -51,11 +51,11 @@ def test_a_key_vouches_for_lines_and_not_for_changed_ones(parts: AppContext, tmp
     file.write_text("half a li\n[]\n{}\n" + json.dumps(line) + "\n")
     [forged] = checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))
     assert not forged.authenticated
-    assert any("does not vouch" in fault for fault in verify_audit_log(parts.database, [forged], signed=True).faults)
+    assert any("does not vouch" in fault for fault in verify_audit_log(context.database, [forged], signed=True).faults)
 
 
-def test_a_key_that_is_missing_or_short_is_refused(parts: AppContext, tmp_path: Path) -> None:
-    wrong = AppContext(parts.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
+def test_a_key_that_is_missing_or_short_is_refused(context: AppContext, tmp_path: Path) -> None:
+    wrong = AppContext(context.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
     with pytest.raises(SettingsError, match="cannot be read"):
         checkpoints.signing_key(wrong)
     (tmp_path / "key").write_bytes(b"short")
@@ -63,7 +63,7 @@ def test_a_key_that_is_missing_or_short_is_refused(parts: AppContext, tmp_path: 
         checkpoints.signing_key(wrong)
 
 
-def test_the_file_is_in_the_home_folder_unless_named(parts: AppContext, tmp_path: Path) -> None:
-    assert checkpoints.checkpoint_path(parts) == parts.settings.home / "audit-anchors.jsonl"
-    named = AppContext(parts.settings.model_copy(update={"audit_anchors": tmp_path / "x"}))
+def test_the_file_is_in_the_home_folder_unless_named(context: AppContext, tmp_path: Path) -> None:
+    assert checkpoints.checkpoint_path(context) == context.settings.home / "audit-anchors.jsonl"
+    named = AppContext(context.settings.model_copy(update={"audit_anchors": tmp_path / "x"}))
     assert checkpoints.checkpoint_path(named) == tmp_path / "x"

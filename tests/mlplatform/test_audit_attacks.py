@@ -50,8 +50,8 @@ Attack = Callable[[World, Connection], object]
 
 
 @pytest.fixture
-def world(parts: AppContext, clock: FakeClock) -> World:
-    made = grown(parts, clock)
+def world(context: AppContext, clock: FakeClock) -> World:
+    made = grown(context, clock)
     assert made.faults() == []
     return made
 
@@ -225,11 +225,11 @@ def test_an_attack_on_the_database_is_named(world: World, attack: str) -> None:
 
 @pytest.mark.parametrize("attack", ANCHORED)
 def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(world: World, attack: str) -> None:
-    with_rules(world.parts)
-    with world.parts.database.write() as connection:
+    with_rules(world.context)
+    with world.context.database.write() as connection:
         lease = leases.acquire(connection, "test", "me", timedelta(days=9), world.clock())
     assert lease is not None
-    fresh, running = checkpoints.CheckpointWriter(world.parts), checkpoints.CheckpointWriter(world.parts)
+    fresh, running = checkpoints.CheckpointWriter(world.context), checkpoints.CheckpointWriter(world.context)
     assert running.write(world.clock()) is None
     before = world.file.read_bytes()
     kept = {row["name"]: row for row in _leases(world)}
@@ -238,18 +238,18 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
     for anchoring in (fresh, running):
         for _ in range(3):
             with pytest.raises(AuditError, match="contradicts its anchors"):
-                write_checkpoint_or_notify(world.parts, anchoring, lease)
+                write_checkpoint_or_notify(world.context, anchoring, lease)
     assert world.file.read_bytes() == before
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         [first, *_] = outbox.list_undelivered(connection)
     assert first.payload["kind"] == "audit-contradiction"
-    assert ("problem", True) in [(mark, "chain" in words) for mark, words in checkpoint_findings(world.parts)]
+    assert ("problem", True) in [(mark, "chain" in words) for mark, words in checkpoint_findings(world.context)]
 
 
 def _leases(world: World) -> list[dict[str, Any]]:
     from mlplatform.store.tables.core import leases as table
 
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         return [dict(row._mapping) for row in connection.execute(select(table))]
 
 
@@ -264,7 +264,7 @@ def _keep_lease(connection: Connection, kept: dict[str, dict[str, Any]]) -> None
 def test_a_head_that_an_older_version_wrote_over_an_attack_hides_nothing(world: World, attack: str) -> None:
     act, fragment = ANCHORED[attack]
     world.meddle(lambda connection: act(world, connection))
-    line(world.file, heads(world.parts), world.clock())
+    line(world.file, heads(world.context), world.clock())
     assert any(fragment in fault for fault in world.faults())
     with pytest.raises(AuditError):
         world.anchor()
@@ -297,7 +297,7 @@ def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World)
 
 def test_a_file_that_was_cut_short_is_named_and_not_written_on(world: World) -> None:
     lines = world.file.read_bytes().splitlines(keepends=True)
-    running = checkpoints.CheckpointWriter(world.parts)
+    running = checkpoints.CheckpointWriter(world.context)
     running.write(world.clock())
     for rest in (lines[:-1], lines[:1], []):
         world.file.write_bytes(b"".join(rest))
@@ -341,14 +341,14 @@ def test_a_copy_of_the_file_may_be_older_and_must_be_there(world: World, tmp_pat
 def test_a_file_of_ones_own_may_be_put_elsewhere_and_begun_again(world: World, tmp_path: Path) -> None:
     mine = tmp_path / "mine.jsonl"
     for _ in range(2):
-        assert checkpoints.write_checkpoint(world.parts, mine, world.clock.tick(minutes=1)) is not None
+        assert checkpoints.write_checkpoint(world.context, mine, world.clock.tick(minutes=1)) is not None
         assert world.report(mine).faults == []
         mine.rename(tmp_path / "elsewhere.jsonl")
     assert world.faults() == []
 
 
 def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.parts)
+    running = checkpoints.CheckpointWriter(world.context)
     running.write(world.clock())
     for unfinished in (b'{"at": "2026', b"{", b""):
         with world.file.open("ab") as file:
@@ -357,11 +357,11 @@ def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World)
         label(world, world.ids[11], str(len(unfinished) % 10))
         assert running.write(world.clock()) is not None
         assert world.faults() == []
-    assert checkpoints.write_checkpoint(world.parts, world.file, world.clock()) is None
+    assert checkpoints.write_checkpoint(world.context, world.file, world.clock()) is None
 
 
 def test_a_full_disk_is_no_contradiction(world: World) -> None:
-    full = checkpoints.CheckpointWriter(world.parts, Path("/dev/full"))
+    full = checkpoints.CheckpointWriter(world.context, Path("/dev/full"))
     with pytest.raises(AuditError, match="cannot be kept in /dev/full") as failed:
         full.write(world.clock())
     assert failed.value.faults == ()
@@ -369,7 +369,7 @@ def test_a_full_disk_is_no_contradiction(world: World) -> None:
 
 
 def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> None:
-    mine, yours = checkpoints.CheckpointWriter(world.parts), checkpoints.CheckpointWriter(world.parts)
+    mine, yours = checkpoints.CheckpointWriter(world.context), checkpoints.CheckpointWriter(world.context)
     for turn, anchoring in enumerate((mine, yours, yours, mine, mine, yours)):
         label(world, world.ids[12], str(turn))
         assert anchoring.write(world.clock.tick(minutes=1)) is not None
@@ -377,7 +377,7 @@ def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> N
     def work(anchoring: checkpoints.CheckpointWriter) -> Callable[[], None]:
         def take_ten() -> None:
             for _ in range(10):
-                with world.parts.database.write() as connection:
+                with world.context.database.write() as connection:
                     audit_entries.append(connection, "ada", "look", "clock", world.clock())
                 anchoring.write(world.clock())
 
@@ -388,7 +388,7 @@ def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> N
 
 
 def test_a_round_reads_only_what_was_added(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.parts)
+    running = checkpoints.CheckpointWriter(world.context)
     running.write(world.clock())
     offset = running._progress.offset
     assert offset == world.file.stat().st_size
@@ -404,12 +404,12 @@ def test_a_person_may_begin_anew_where_a_backup_was_restored(world: World) -> No
     world.meddle(lambda connection: restored(connection, world.backup))
     with pytest.raises(AuditError):
         world.anchor()
-    aside = checkpoints.replace_checkpoint_file(world.parts, world.file, "restored the backup of noon", "ada")
+    aside = checkpoints.replace_checkpoint_file(world.context, world.file, "restored the backup of noon", "ada")
     assert aside is not None
     assert aside.exists()
     assert world.anchor() is not None
     assert world.faults() == []
-    with world.parts.database.read() as connection:
+    with world.context.database.read() as connection:
         [entry] = audit_entries.recent_entries(connection, 1)
     assert (entry["action"], entry["details"]["reason"]) == ("accept-anchors", "restored the backup of noon")
     assert entry["details"]["faults"] != []
@@ -420,11 +420,11 @@ def test_a_person_may_begin_anew_where_a_backup_was_restored(world: World) -> No
 
 
 def signed(world: World, *keys: str) -> World:
-    file = world.parts.settings.home / "audit.key"
+    file = world.context.settings.home / "audit.key"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(keys) + "\n")
-    made = AppContext(world.parts.settings.model_copy(update={"audit_key_file": file}), world.parts.clock)
-    made.__dict__.update(database=world.parts.database, catalog=world.parts.catalog)
+    made = AppContext(world.context.settings.model_copy(update={"audit_key_file": file}), world.context.clock)
+    made.__dict__.update(database=world.context.database, catalog=world.context.catalog)
     return World(made, world.clock, world.ids, world.backup)
 
 
@@ -442,7 +442,7 @@ def test_a_key_may_come_later_and_be_replaced_and_unsigned_lines_may_not_follow(
     assert rotated.faults() == []
     assert any("a key that was replaced" in fault for fault in signed(world, NEW_KEY).faults())
     rotated = signed(world, NEW_KEY, OLD_KEY)
-    line(world.file, heads(world.parts), world.clock())
+    line(world.file, heads(world.context), world.clock())
     assert any("must be signed" in fault for fault in rotated.faults())
     with pytest.raises(AuditError):
         rotated.anchor()
@@ -453,7 +453,7 @@ def test_a_file_that_was_wholly_replaced_by_unsigned_lines_is_named(world: World
     label(world, world.ids[14], "1")
     keyed.anchor()
     world.file.write_text("")
-    line(world.file, heads(world.parts), world.clock())
+    line(world.file, heads(world.context), world.clock())
     assert keyed.faults() != []
     with pytest.raises(AuditError):
         keyed.anchor()
@@ -468,23 +468,23 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.parts)
+    running = checkpoints.CheckpointWriter(world.context)
     label(world, world.ids[15], "2", "correction")
     label(world, world.ids[15], "2", "correction")
     for days in (5, 15, 20, 25):
         world.clock.tick(days=days)
-        recorded(world.parts.database, *(prediction(world.clock(), seed=seed) for seed in range(3)))
-        apply_retention(world.parts, "me")
+        recorded(world.context.database, *(prediction(world.clock(), seed=seed) for seed in range(3)))
+        apply_retention(world.context, "me")
         assert running.write(world.clock()) is not None
         assert world.faults() == []
     assert world.report().erased > 12
-    [key] = recorded(world.parts.database, prediction(world.clock(), seed=7))
+    [key] = recorded(world.context.database, prediction(world.clock(), seed=7))
     label(world, key, "6")
-    done = erase_client(world.parts, "client", "ada")
+    done = erase_client(world.context, "client", "ada")
     assert (done["labelled"], done["answers"] > 1) == (1, True)
     running.write(world.clock())
     assert world.faults() == []
-    assert erase_client(world.parts, "client", "ada")["answers"] == 0
+    assert erase_client(world.context, "client", "ada")["answers"] == 0
 
 
 def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path) -> None:
@@ -531,7 +531,7 @@ def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path
 def test_a_file_of_an_older_version_keeps_verifying_and_is_written_on(world: World) -> None:
     world.file.unlink()
     world.meddle(lambda connection: connection.execute(delete(audit_checkpoint_files)))
-    line(world.file, heads(world.parts), world.clock())
+    line(world.file, heads(world.context), world.clock())
     assert world.faults() == []
     label(world, world.ids[10], "4")
     assert world.anchor() is not None

@@ -50,14 +50,14 @@ rules:
 class World:
     """Traffic by the hour, in which classes go bad, servers slow down and labels come late, twice or corrected."""
 
-    parts: AppContext
+    context: AppContext
     rng: np.random.Generator
     version: int = 1
     owed: list[tuple[datetime, label_records.SubmittedLabel]] = field(default_factory=list)
 
     @property
     def hours(self) -> float:
-        return (self.parts.clock() - START) / HOUR
+        return (self.context.clock() - START) / HOUR
 
     @property
     def closed(self) -> bool:
@@ -65,16 +65,16 @@ class World:
 
     def live(self, hours: int) -> None:
         """Let the time go by, the watcher on duty at some moment of every slot."""
-        end = self.parts.clock() + timedelta(hours=hours)
+        end = self.context.clock() + timedelta(hours=hours)
         half = timedelta(minutes=30)
-        while (start := slot_at(self.parts.clock(), half) + half) < end:
-            self.parts.clock.now = start + timedelta(seconds=float(self.rng.integers(0, 90)))  # type: ignore[attr-defined]
+        while (start := slot_at(self.context.clock(), half) + half) < end:
+            self.context.clock.now = start + timedelta(seconds=float(self.rng.integers(0, 90)))  # type: ignore[attr-defined]
             self.answer()
             self.label()
-            for rule in self.parts.rules.rules:
-                evaluate(self.parts, rule, slot_at(self.parts.clock(), self.parts.rules.interval(rule)))
+            for rule in self.context.rules.rules:
+                evaluate(self.context, rule, slot_at(self.context.clock(), self.context.rules.interval(rule)))
             if self.rng.random() < 0.5:
-                tick(self.parts, seconds=int(self.rng.integers(1, 40)))
+                tick(self.context, seconds=int(self.rng.integers(1, 40)))
                 self.answer()
                 self.label()
 
@@ -82,7 +82,7 @@ class World:
         """Answers of this moment; nobody asks at night, and for the better part of one day."""
         if self.hours % 24 > 20 or self.closed:
             return
-        now = self.parts.clock()
+        now = self.context.clock()
         bad = 0.45 if 30 < self.hours < 60 or 120 < self.hours < 150 else 0.02
         slow = 70 < self.hours < 78
         rows = []
@@ -92,17 +92,17 @@ class World:
             row = prediction(now, label=label, version=self.version, seed=int(digit), latency_ms=spent)
             rows.append(replace(row, host_class="host"))
             self._owe(row.prediction.id, str(digit), label, now)
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             insert_predictions(connection, rows, "server")
 
     def label(self) -> None:
         """The labels that are due."""
         if self.closed:
             return
-        now = self.parts.clock()
+        now = self.context.clock()
         due = [label for at, label in self.owed if at <= now]
         self.owed = [(at, label) for at, label in self.owed if at > now]
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             label_records.insert_labels(connection, [replace(label, at=now) for label in due], now)
 
     def _owe(self, key: str, truth: str, label: str, now: datetime) -> None:
@@ -122,21 +122,21 @@ class World:
             later(9, truth, "delayed", "hasty")
 
 
-def lived(parts: AppContext, seed: int, hours: int = 160) -> World:
+def lived(context: AppContext, seed: int, hours: int = 160) -> World:
     """Three versions, the second undone by a rollback, watched all the time."""
-    promote(with_rules(parts, RULES), 1, 985, 1000)
-    world = World(parts, np.random.default_rng(seed))
-    with parts.database.write() as connection:
+    promote(with_rules(context, RULES), 1, 985, 1000)
+    world = World(context, np.random.default_rng(seed))
+    with context.database.write() as connection:
         speed = {"p95_ms": 2.8, "calls": 500}
-        evaluations.store_baseline(connection, "digits", 1, "latency", "host", speed, parts.clock() + 2 * HOUR)
-        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, parts.clock() + 40 * HOUR)
+        evaluations.store_baseline(connection, "digits", 1, "latency", "host", speed, context.clock() + 2 * HOUR)
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.2, "strata": {}}, context.clock() + 40 * HOUR)
     world.live(hours * 4 // 10)
-    tick(parts, seconds=1)
-    promote(parts, 2, 980, 1000)
+    tick(context, seconds=1)
+    promote(context, 2, 980, 1000)
     world.version = 2
     world.live(hours // 10)
-    tick(parts, seconds=1)
-    promotion_service(parts).rollback("digits", "test", "because")
+    tick(context, seconds=1)
+    promotion_service(context).rollback("digits", "test", "because")
     world.version = 1
     world.live(hours // 2)
     return world
@@ -147,46 +147,48 @@ def named(alarms: Sequence[BacktestAlert]) -> list[tuple[object, ...]]:
 
 
 def trial(
-    parts: AppContext, length: timedelta = timedelta(days=60), config: AlertsConfig | None = None
+    context: AppContext, length: timedelta = timedelta(days=60), config: AlertsConfig | None = None
 ) -> BacktestResult:
-    return run_backtest(parts, config or parts.rules, length)
+    return run_backtest(context, config or context.rules, length)
 
 
-def rule_of(parts: AppContext, alarm: BacktestAlert) -> Rule:
-    return next(rule for rule in parts.rules.rules if rule.name == alarm.rule)
+def rule_of(context: AppContext, alarm: BacktestAlert) -> Rule:
+    return next(rule for rule in context.rules.rules if rule.name == alarm.rule)
 
 
-def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(parts: AppContext) -> None:
-    lived(parts, SEED)
-    whole = trial(parts)
-    assert {each.rule for each in whole.in_fact} == {rule.name for rule in parts.rules.rules}
+def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(context: AppContext) -> None:
+    lived(context, SEED)
+    whole = trial(context)
+    assert {each.rule for each in whole.in_fact} == {rule.name for rule in context.rules.rules}
     assert {(each.rule, each.key) for each in whole.in_fact} >= {("latency", NO_DATA), ("accuracy-drop", NO_DATA)}
     assert {each.ended for each in whole.in_fact} == {"resolved", "superseded", None}
     assert named(whole.alarms) == named(whole.in_fact)
-    assert all(each.slot == slot_at(each.fired_at, parts.rules.interval(rule_of(parts, each))) for each in whole.alarms)
-    last = trial(parts, timedelta(days=3))
+    assert all(
+        each.slot == slot_at(each.fired_at, context.rules.interval(rule_of(context, each))) for each in whole.alarms
+    )
+    last = trial(context, timedelta(days=3))
     assert named(last.alarms) == named(last.in_fact)
     assert 0 < len(last.alarms) < len(whole.alarms)
 
 
-def contents(parts: AppContext) -> dict[str, int]:
-    with parts.database.read() as connection:
+def contents(context: AppContext) -> dict[str, int]:
+    with context.database.read() as connection:
         tables = metadata.sorted_tables
         return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
 
 
-def watched_from(parts: AppContext, hours: int) -> None:
+def watched_from(context: AppContext, hours: int) -> None:
     """Nobody watches; answers come each hour, every second wrong from some hour on."""
     for hour in range(48):
-        answer(parts, *((5, 5) if hour >= hours else (10, 0)))
-        parts.clock.now = START + (hour + 1) * HOUR  # type: ignore[attr-defined]
+        answer(context, *((5, 5) if hour >= hours else (10, 0)))
+        context.clock.now = START + (hour + 1) * HOUR  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def unwatched(parts: AppContext) -> AppContext:
-    promote(with_rules(parts, RULES), 1, 985, 1000)
-    watched_from(parts, 24)
-    return parts
+def unwatched(context: AppContext) -> AppContext:
+    promote(with_rules(context, RULES), 1, 985, 1000)
+    watched_from(context, 24)
+    return context
 
 
 def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: AppContext) -> None:
@@ -211,17 +213,17 @@ def test_a_laxer_rule_fires_less(unwatched: AppContext) -> None:
     assert found.alarms == ()
 
 
-def test_a_label_is_not_seen_before_it_was_known(parts: AppContext) -> None:
-    promote(with_rules(parts, RULES), 1, 985, 1000)
+def test_a_label_is_not_seen_before_it_was_known(context: AppContext) -> None:
+    promote(with_rules(context, RULES), 1, 985, 1000)
     rows = [prediction(START, label="5", seed=seed) for seed in range(30)]
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         insert_predictions(connection, rows)
-    late = tick(parts, hours=10)
-    with parts.database.write() as connection:
+    late = tick(context, hours=10)
+    with context.database.write() as connection:
         labels = [label_records.SubmittedLabel(row.prediction.id, "3", "audit", "ann", START) for row in rows]
         label_records.insert_labels(connection, labels, late)
-    tick(parts, hours=5)
-    fired = {each.rule: each.fired_at for each in trial(parts).alarms if each.key != NO_DATA}
+    tick(context, hours=5)
+    fired = {each.rule: each.fired_at for each in trial(context).alarms if each.key != NO_DATA}
     assert fired == {"accuracy-drop": late + 2 * HOUR, "class-error": late, "class-now": late}
 
 
@@ -240,19 +242,19 @@ def test_every_metric_that_is_replayed_exists() -> None:
     assert set(REPLAYABLE_METRICS) <= set(METRICS)
 
 
-def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(parts: AppContext) -> None:
-    promote(with_rules(parts, RULES), 1, 985, 1000)
+def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(context: AppContext) -> None:
+    promote(with_rules(context, RULES), 1, 985, 1000)
     for host in ("fast", "slow"):
         row = replace(prediction(START), host_class=host)
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             insert_predictions(connection, [row], host)
-    [note] = trial(parts).notes
+    [note] = trial(context).notes
     assert note.startswith("1 slots lay in a minute")
 
 
-def test_before_the_first_champion_there_is_nothing_to_replay(parts: AppContext) -> None:
+def test_before_the_first_champion_there_is_nothing_to_replay(context: AppContext) -> None:
     with pytest.raises(NotFoundError, match="platform train"):
-        trial(with_rules(parts, RULES))
+        trial(with_rules(context, RULES))
 
 
 def test_rules_of_another_model_and_no_time_are_refused(unwatched: AppContext) -> None:

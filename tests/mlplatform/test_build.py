@@ -1,4 +1,4 @@
-"""The workshop: parts made once, when asked for; the environment over the file."""
+"""The workshop: context made once, when asked for; the environment over the file."""
 
 import logging
 import os
@@ -20,10 +20,10 @@ from tests.mlplatform.conftest import FakeClock
 @pytest.fixture
 def made(settings: Settings, clock: FakeClock) -> Iterator[AppContext]:
     """Parts on the embedded defaults."""
-    parts = AppContext(settings, clock)
-    yield parts
-    if "database" in parts.__dict__:
-        parts.database.close()
+    context = AppContext(settings, clock)
+    yield context
+    if "database" in context.__dict__:
+        context.database.close()
 
 
 def test_nothing_is_built_or_written_before_it_is_asked_for(made: AppContext) -> None:
@@ -92,8 +92,8 @@ def test_building_a_process_quiets_libraries_and_keeps_what_a_person_set(
         monkeypatch.setenv(key, "mine")
         monkeypatch.delenv(key)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-    parts = create_context(settings)
-    assert parts.settings is settings
+    context = create_context(settings)
+    assert context.settings is settings
     assert os.environ["DO_NOT_TRACK"] == "true"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert not logging.getLogger("alembic").isEnabledFor(logging.INFO)

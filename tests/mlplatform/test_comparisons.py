@@ -17,25 +17,25 @@ from tests.mlplatform.test_early import SURE, WATCHED, crown, look, serve
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    crown(with_rules(parts, WATCHED), 1, None)
-    return parts
+def world(context: AppContext) -> AppContext:
+    crown(with_rules(context, WATCHED), 1, None)
+    return context
 
 
-def drifted(parts: AppContext) -> Evaluation:
-    serve(parts, 13, [SURE] * 100)
-    look(parts, "prediction-drift")
-    serve(parts, 13, [SURE] * 100, labels="01")
-    made = look(parts, "prediction-drift")
+def drifted(context: AppContext) -> Evaluation:
+    serve(context, 13, [SURE] * 100)
+    look(context, "prediction-drift")
+    serve(context, 13, [SURE] * 100, labels="01")
+    made = look(context, "prediction-drift")
     assert made.state == "breach"
     return made
 
 
-def window(parts: AppContext, name: str = "prediction-drift") -> Window:
-    with parts.database.read() as connection:
+def window(context: AppContext, name: str = "prediction-drift") -> Window:
+    with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, "digits")
         assert champion is not None
-        return load_window(connection, parts.pipeline.classes, rule(parts, name), champion, parts.clock())
+        return load_window(connection, context.pipeline.classes, rule(context, name), champion, context.clock())
 
 
 def test_the_first_answers_are_those_that_were_pinned(world: AppContext) -> None:
@@ -68,7 +68,7 @@ def test_without_first_answers_it_shows_the_window_alone(world: AppContext) -> N
 
 
 def test_a_comparison_that_fails_leaves_the_decision(world: AppContext) -> None:
-    def fail(parts: AppContext, of: Rule, seen: Window, path: Path) -> bool:
+    def fail(context: AppContext, of: Rule, seen: Window, path: Path) -> bool:
         raise MetricsError("Evidently could not compute this window")
 
     made = drifted(world)
@@ -82,6 +82,6 @@ def test_evidently_draws_the_answers_beside_the_first(world: AppContext, tmp_pat
     assert (tmp_path / "beside.html").stat().st_size > 10_000
 
 
-def fake(parts: AppContext, of: Rule, seen: Window, path: Path) -> bool:
+def fake(context: AppContext, of: Rule, seen: Window, path: Path) -> bool:
     path.write_text(f"{len(seen.rows) - 1_300} beside the first", encoding="utf-8")
     return True

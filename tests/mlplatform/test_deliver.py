@@ -44,17 +44,17 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    promote(with_rules(parts))
-    return parts
+def world(context: AppContext) -> AppContext:
+    promote(with_rules(context))
+    return context
 
 
-def fire(parts: AppContext, channel: str) -> outbox.OutboxMessage:
+def fire(context: AppContext, channel: str) -> outbox.OutboxMessage:
     """Let the accuracy alert fire and tell one channel."""
-    the_rule = rule(parts, "accuracy-drop").model_copy(update={"notify": (channel,)})
-    answer(parts, 18, 12)
-    evaluate(parts, the_rule, parts.clock())
-    [message] = notices(parts)
+    the_rule = rule(context, "accuracy-drop").model_copy(update={"notify": (channel,)})
+    answer(context, 18, 12)
+    evaluate(context, the_rule, context.clock())
+    [message] = notices(context)
     return message
 
 
@@ -70,9 +70,9 @@ class Receiver:
         return self._answer(request)
 
 
-def sends_to(parts: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
+def sends_to(context: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
     receiver = Receiver(answer)
-    return OutboxDispatcher(parts, httpx.Client(transport=httpx.MockTransport(receiver))), receiver
+    return OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(receiver))), receiver
 
 
 def fine(request: httpx.Request) -> httpx.Response:
@@ -286,10 +286,10 @@ def test_a_channel_of_another_kind_under_the_old_name_blocks_no_other_message(wo
     assert receiver.requests == []
 
 
-def pictured(parts: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
+def pictured(context: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
     """A courier for a Slack notice that shows pictures by their public address."""
-    public = AppContext(parts.settings.model_copy(update={"public_url": "https://platform.test"}), parts.clock)
-    public.__dict__.update(database=parts.database, catalog=parts.catalog)
+    public = AppContext(context.settings.model_copy(update={"public_url": "https://platform.test"}), context.clock)
+    public.__dict__.update(database=context.database, catalog=context.catalog)
     fire(public, "team-slack")
     return sends_to(public, answer)
 
@@ -318,10 +318,10 @@ def test_slack_is_asked_once_more_only_when_it_says_the_message_is_wrong(
     assert notices(world)[0].last_error == f"HTTP {status}: no"
 
 
-def with_channel(parts: AppContext, written: str) -> AppContext:
+def with_channel(context: AppContext, written: str) -> AppContext:
     """The same rules, with the events channel written so."""
     line = next(line for line in RULES.splitlines() if line.strip().startswith("events:"))
-    return with_rules(parts, RULES.replace(line, f"  events: {{{written}}}"))
+    return with_rules(context, RULES.replace(line, f"  events: {{{written}}}"))
 
 
 def test_an_existing_alertmanager_receiver_gets_what_it_knows(world: AppContext) -> None:

@@ -36,20 +36,20 @@ def clinic(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform in order: rules, tables, a champion, a registry that agrees."""
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
-    parts = AppContext(settings, FakeClock())
+    context = AppContext(settings, FakeClock())
     database = Database(settings.store_url)
-    parts.__dict__.update(catalog=FakeCatalog(), database=database)
-    promote(with_rules(parts))
-    yield parts
+    context.__dict__.update(catalog=FakeCatalog(), database=database)
+    promote(with_rules(context))
+    yield context
     database.close()
 
 
-def look(parts: AppContext, subject: str) -> list[tuple[str, str]]:
-    return list(CHECKS[subject](parts))
+def look(context: AppContext, subject: str) -> list[tuple[str, str]]:
+    return list(CHECKS[subject](context))
 
 
-def marks(parts: AppContext, subject: str) -> list[str]:
-    return [mark for mark, _ in look(parts, subject)]
+def marks(context: AppContext, subject: str) -> list[str]:
+    return [mark for mark, _ in look(context, subject)]
 
 
 def test_everything_is_examined_and_a_failure_is_a_finding(settings: Settings) -> None:
@@ -219,6 +219,6 @@ def test_a_process_that_holds_a_replaced_database_file_is_a_problem_until_it_end
     assert not [detail for _, detail in look(recent(clinic), "database") if "replaced" in detail]
 
 
-def recent(parts: AppContext) -> AppContext:
+def recent(context: AppContext) -> AppContext:
     """The same platform today: what processes found is dated by the machine's clock."""
-    return AppContext(parts.settings)
+    return AppContext(context.settings)

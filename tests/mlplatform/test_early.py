@@ -30,40 +30,40 @@ CALIBRATION = {"offset": 0.0, "slope": 1.0, "rows": 160, "golden": {"54": 980, "
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """Version 1 serves and says what its confidence is worth."""
-    crown(with_rules(parts, WATCHED), 1, None)
-    return parts
+    crown(with_rules(context, WATCHED), 1, None)
+    return context
 
 
-def crown(parts: AppContext, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
-    assert isinstance(parts.catalog, FakeCatalog)
+def crown(context: AppContext, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
+    assert isinstance(context.catalog, FakeCatalog)
     tags = {"golden_correct": "990", "golden_total": "1000"}
     if calibration is not None:
         tags["calibration"] = json.dumps(calibration)
-    parts.catalog.add("digits", version, tags)
+    context.catalog.add("digits", version, tags)
     kind: str = "first" if expected is None else "promote"
-    promotion_service(parts).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+    promotion_service(context).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
 
 
-def serve(parts: AppContext, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
+def serve(context: AppContext, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
     """These answers each minute, the classes in turn; the clock moves on."""
     every = list(confidences)
     for _ in range(minutes):
-        now = parts.clock()
+        now = context.clock()
         rows = [prediction(now, label=labels[n % len(labels)], confidence=each) for n, each in enumerate(every)]
-        recorded(parts.database, *rows)
-        tick(parts, minutes=1)
+        recorded(context.database, *rows)
+        tick(context, minutes=1)
 
 
-def look(parts: AppContext, name: str) -> Evaluation:
-    made = evaluate(parts, rule(parts, name), parts.clock())
+def look(context: AppContext, name: str) -> Evaluation:
+    made = evaluate(context, rule(context, name), context.clock())
     assert made is not None
     return made
 
 
-def held(parts: AppContext, version: int = 1) -> detector_state.DetectorState:
-    with parts.database.read() as connection:
+def held(context: AppContext, version: int = 1) -> detector_state.DetectorState:
+    with context.database.read() as connection:
         found = detector_state.load_state(connection, "digits", version, "expected-drop")
     assert found is not None
     return found

@@ -31,66 +31,66 @@ MUTED = 'mute: [{from: "00:00", to: "23:00", severities: [critical]}]\n'
 ENDED = ("resolved", "superseded")
 
 
-def look(parts: AppContext, name: str = "accuracy-drop") -> None:
+def look(context: AppContext, name: str = "accuracy-drop") -> None:
     """Evaluate a rule in a slot of its own."""
-    tick(parts, seconds=61)
-    evaluate(parts, rule(parts, name), parts.clock())
+    tick(context, seconds=61)
+    evaluate(context, rule(context, name), context.clock())
 
 
-def promoted(parts: AppContext) -> None:
-    promote(parts, 2)
-    look(parts)
+def promoted(context: AppContext) -> None:
+    promote(context, 2)
+    look(context)
 
 
-def rolled_back(parts: AppContext) -> None:
+def rolled_back(context: AppContext) -> None:
     """The champion that fires goes back to the one before."""
-    promotion_service(parts).rollback("digits", "ada", "worse than before")
-    look(parts)
+    promotion_service(context).rollback("digits", "ada", "worse than before")
+    look(context)
 
 
-def sent_back_by_probation(parts: AppContext) -> None:
-    current = promotion_service(parts).current("digits")
+def sent_back_by_probation(context: AppContext) -> None:
+    current = promotion_service(context).current("digits")
     assert current is not None
-    promotion_service(parts).promote(
+    promotion_service(context).promote(
         PromotionRequest(
             "digits", 1, current.to_version, "rollback", "watcher", "worse", in_transaction=lambda *_: None
         )
     )
-    look(parts)
+    look(context)
 
 
-def without_its_rule(parts: AppContext) -> None:
-    with_rules(parts, WATCHED.replace("name: accuracy-drop", "name: another").replace("0.5 points", "99 points"))
-    look(parts, "another")
+def without_its_rule(context: AppContext) -> None:
+    with_rules(context, WATCHED.replace("name: accuracy-drop", "name: another").replace("0.5 points", "99 points"))
+    look(context, "another")
 
 
-def recovered(parts: AppContext) -> None:
-    tick(parts, hours=2)
-    answer(parts, 60, version=promotion_service(parts).current("digits").to_version)  # type: ignore[union-attr]
-    look(parts)
+def recovered(context: AppContext) -> None:
+    tick(context, hours=2)
+    answer(context, 60, version=promotion_service(context).current("digits").to_version)  # type: ignore[union-attr]
+    look(context)
 
 
-def recovered_when_taken_on(parts: AppContext) -> None:
-    acknowledge_alert(parts, all_alerts(parts)[0].id, "ada")
-    recovered(parts)
+def recovered_when_taken_on(context: AppContext) -> None:
+    acknowledge_alert(context, all_alerts(context)[0].id, "ada")
+    recovered(context)
 
 
-def recovered_at_another_severity(parts: AppContext) -> None:
-    with_rules(parts, WATCHED.replace("severity: critical", "severity: warning"))
-    recovered(parts)
+def recovered_at_another_severity(context: AppContext) -> None:
+    with_rules(context, WATCHED.replace("severity: critical", "severity: warning"))
+    recovered(context)
 
 
-def recovered_without_its_channels(parts: AppContext) -> None:
+def recovered_without_its_channels(context: AppContext) -> None:
     """The rule tells nobody any more; those who heard of it are told of the end."""
-    with_rules(parts, WATCHED.replace("[team-slack, mail, events, on-call, nobody]", "[]"))
-    recovered(parts)
+    with_rules(context, WATCHED.replace("[team-slack, mail, events, on-call, nobody]", "[]"))
+    recovered(context)
 
 
-def recovered_while_inhibited(parts: AppContext) -> None:
+def recovered_while_inhibited(context: AppContext) -> None:
     text = WATCHED.replace("severity: critical,", "severity: critical, inhibited_by: [class-error],")
-    with_rules(parts, text)
-    look(parts, "class-error")
-    recovered(parts)
+    with_rules(context, text)
+    look(context, "class-error")
+    recovered(context)
 
 
 @dataclass(frozen=True)
@@ -117,25 +117,25 @@ WAYS = {
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    return with_rules(parts, WATCHED)
+def world(context: AppContext) -> AppContext:
+    return with_rules(context, WATCHED)
 
 
-def fire(parts: AppContext, version: int = 1) -> None:
+def fire(context: AppContext, version: int = 1) -> None:
     """A champion whose accuracy alert fires."""
     for each in range(1, version + 1):
-        promote(parts, each)
-    answer(parts, 18, 12, version=version)
-    look(parts)
+        promote(context, each)
+    answer(context, 18, 12, version=version)
+    look(context)
 
 
-def of_alert(parts: AppContext, *kinds: str) -> list[OutboxMessage]:
+def of_alert(context: AppContext, *kinds: str) -> list[OutboxMessage]:
     """The notices of these kinds about accuracy."""
-    return [each for each in notices(parts) if each.payload["kind"] in kinds and each.payload.get("alerts")]
+    return [each for each in notices(context) if each.payload["kind"] in kinds and each.payload.get("alerts")]
 
 
-def endings(parts: AppContext) -> list[OutboxMessage]:
-    return of_alert(parts, *ENDED)
+def endings(context: AppContext) -> list[OutboxMessage]:
+    return of_alert(context, *ENDED)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
@@ -169,11 +169,11 @@ def test_a_receiver_of_incidents_closes_every_one_it_was_given(world: AppContext
     assert body["groupLabels"] == bodies(world, "firing")[0]["groupLabels"]
 
 
-def bodies(parts: AppContext, *kinds: str) -> list[dict[str, Any]]:
+def bodies(context: AppContext, *kinds: str) -> list[dict[str, Any]]:
     """What the receiver of incidents was posted about the accuracy alert."""
     return [
         each.payload["body"]
-        for each in of_alert(parts, *kinds)
+        for each in of_alert(context, *kinds)
         if each.channel == "on-call" and each.payload["body"]["groupLabels"]["alertname"] != "class-error"
     ]
 
@@ -285,9 +285,9 @@ def test_several_classes_that_end_together_are_one_notice_per_channel(world: App
 # --- another champion
 
 
-def promoted_and_rolled_back(parts: AppContext) -> None:
-    promote(parts, 2)
-    promotion_service(parts).rollback("digits", "ada", "too slow")
+def promoted_and_rolled_back(context: AppContext) -> None:
+    promote(context, 2)
+    promotion_service(context).rollback("digits", "ada", "too slow")
 
 
 @pytest.mark.parametrize(

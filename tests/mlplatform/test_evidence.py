@@ -24,20 +24,20 @@ DIGITS = tuple("0123456789")
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    promote(with_rules(parts))
-    return parts
+def world(context: AppContext) -> AppContext:
+    promote(with_rules(context))
+    return context
 
 
-def champion(parts: AppContext) -> promotion_history.Promotion:
-    current = promotion_service(parts).current("digits")
+def champion(context: AppContext) -> promotion_history.Promotion:
+    current = promotion_service(context).current("digits")
     assert current is not None
     return current
 
 
-def window(parts: AppContext) -> Window:
-    with parts.database.read() as connection:
-        return load_window(connection, DIGITS, rule(parts, "accuracy-drop"), champion(parts), parts.clock())
+def window(context: AppContext) -> Window:
+    with context.database.read() as connection:
+        return load_window(connection, DIGITS, rule(context, "accuracy-drop"), champion(context), context.clock())
 
 
 def test_the_window_holds_the_champions_answers_of_its_length_only(world: AppContext) -> None:
@@ -93,8 +93,8 @@ def test_the_baseline_is_that_of_promotion_for_each_class_of_hosts(world: AppCon
         )
 
 
-def report(parts: AppContext, identity: str) -> Path:
-    return report_path(parts, rule(parts, "accuracy-drop"), identity)
+def report(context: AppContext, identity: str) -> Path:
+    return report_path(context, rule(context, "accuracy-drop"), identity)
 
 
 def test_a_report_is_named_after_its_rule_and_evaluation(world: AppContext) -> None:

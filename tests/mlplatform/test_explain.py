@@ -22,17 +22,17 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """A platform whose accuracy alert just fired."""
-    promote(with_rules(parts))
-    answer(parts, 18, 12)
-    evaluate(parts, rule(parts, "accuracy-drop"), parts.clock())
-    return parts
+    promote(with_rules(context))
+    answer(context, 18, 12)
+    evaluate(context, rule(context, "accuracy-drop"), context.clock())
+    return context
 
 
-def explained(parts: AppContext) -> AlertExplanation:
+def explained(context: AppContext) -> AlertExplanation:
     """The newest alert, explained."""
-    return load_explanation(parts, all_alerts(parts)[0].id)
+    return load_explanation(context, all_alerts(context)[0].id)
 
 
 def test_it_says_why_in_the_findings_words_and_numbers(world: AppContext) -> None:
@@ -119,10 +119,10 @@ def test_a_later_evaluation_is_told_apart_from_the_cause(world: AppContext) -> N
     assert "samples: 530" in now
 
 
-def test_an_alert_of_a_class_is_explained_with_its_task_and_shared_notice(parts: AppContext) -> None:
-    misread_world(parts)
-    evaluate(parts, rule(parts, "class-error"), parts.clock())
-    found = explained(parts)
+def test_an_alert_of_a_class_is_explained_with_its_task_and_shared_notice(context: AppContext) -> None:
+    misread_world(context)
+    evaluate(context, rule(context, "class-error"), context.clock())
+    found = explained(context)
     assert found.heading.startswith("class-error (class 8) · digits v1 · warning · firing since ")
     assert [line.split()[3] for line in found.sections["Actions"]] == ["label-audit"]
 

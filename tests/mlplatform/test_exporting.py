@@ -31,12 +31,12 @@ class Shelf(FakeCatalog):
 
 
 @pytest.fixture
-def stocked(parts: AppContext) -> AppContext:
-    if not parts.database.is_sqlite:
+def stocked(context: AppContext) -> AppContext:
+    if not context.database.is_sqlite:
         pytest.skip("the kind of database means nothing here")
-    parts.__dict__["catalog"] = Shelf()
-    parts.__dict__.pop("champions", None)
-    return parts
+    context.__dict__["catalog"] = Shelf()
+    context.__dict__.pop("champions", None)
+    return context
 
 
 def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked: AppContext, tmp_path: Path) -> None:

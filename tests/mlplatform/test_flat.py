@@ -59,10 +59,10 @@ def history(folder: Path, rows: int, rules: str) -> Iterator[AppContext]:
     alerts = folder / "alerts.yaml"
     alerts.write_text(rules, encoding="utf-8")
     url = f"sqlite:///{folder / f'{rows}.db'}"
-    parts = AppContext(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
-    fill.in_bulk(parts.database, rows, fill.prepare(parts.database))
-    yield parts
-    parts.database.close()
+    context = AppContext(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
+    fill.in_bulk(context.database, rows, fill.prepare(context.database))
+    yield context
+    context.database.close()
 
 
 def copied(template: Path, path: Path) -> Database:
@@ -102,11 +102,11 @@ def test_a_latency_window_of_thirty_days_takes_few_more_steps_after_forty_times_
     wide = "\n".join("    window: 30d" if "    window:" in line else line for line in rules_template().splitlines())
     taken = []
     for rows in (1_000, 40_000):
-        with history(tmp_path, rows, wide) as parts:
-            rule = next(rule for rule in parts.rules.rules if rule.name == "latency")
-            later = parts.clock() + timedelta(minutes=5)
-            taken.append(steps(parts.database, partial(evaluate, parts, rule, later)))
-            with parts.database.read() as connection:
+        with history(tmp_path, rows, wide) as context:
+            rule = next(rule for rule in context.rules.rules if rule.name == "latency")
+            later = context.clock() + timedelta(minutes=5)
+            taken.append(steps(context.database, partial(evaluate, context, rule, later)))
+            with context.database.read() as connection:
                 [newest] = evaluations.recent(connection, limit=1)
             assert newest.findings[0]["n"] == rows, "all of them were judged"
     assert taken[1] < 1.5 * taken[0] + 5

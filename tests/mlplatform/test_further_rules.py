@@ -52,45 +52,45 @@ RULES = {
 
 
 @pytest.fixture
-def watched(parts: AppContext) -> AppContext:
+def watched(context: AppContext) -> AppContext:
     """A champion whose every kind of rule looks at the last hour."""
     lines = [
         f"  - {{name: {name}, {written}, window: 1h{'' if name == 'volume' else ', min_samples: 20'}}}\n"
         for name, written in RULES.items()
     ]
-    promote(with_rules(parts, HEAD + "".join(lines)))
-    return parts
+    promote(with_rules(context, HEAD + "".join(lines)))
+    return context
 
 
-def sent(parts: AppContext, right: int, wrong: int, scanner: str, *, labelled: bool = True) -> list[str]:
+def sent(context: AppContext, right: int, wrong: int, scanner: str, *, labelled: bool = True) -> list[str]:
     """Answers to pictures of a 3 that came with a scanner's name, each labelled now."""
-    now = parts.clock()
+    now = context.clock()
     rows = [prediction(now, label=label) for label in ["3"] * right + ["5"] * wrong]
     tagged = [
         replace(row, prediction=replace(row.prediction, tags={"scanner": scanner}, client_id=f"{scanner} desk"))
         for row in rows
     ]
-    ids = recorded(parts.database, *tagged)
+    ids = recorded(context.database, *tagged)
     if labelled:
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             label_records.insert_labels(
                 connection, [label_records.SubmittedLabel(key, "3", "audit", "ada", now) for key in ids], now
             )
-    tick(parts, seconds=1)
+    tick(context, seconds=1)
     return ids
 
 
-def evaluated(parts: AppContext, name: str) -> evaluations.Evaluation:
+def evaluated(context: AppContext, name: str) -> evaluations.Evaluation:
     """What that rule finds now."""
-    found = evaluate(parts, rule(parts, name), slot_at(parts.clock(), timedelta(seconds=1)))
+    found = evaluate(context, rule(context, name), slot_at(context.clock(), timedelta(seconds=1)))
     assert found is not None
-    tick(parts, seconds=1)
+    tick(context, seconds=1)
     return found
 
 
-def found(parts: AppContext, name: str) -> dict[str, str]:
+def found(context: AppContext, name: str) -> dict[str, str]:
     """The state of each of the rule's findings."""
-    return {finding["key"]: finding["state"] for finding in evaluated(parts, name).findings}
+    return {finding["key"]: finding["state"] for finding in evaluated(context, name).findings}
 
 
 @pytest.mark.parametrize("name", ["drop", "budget", "f1"])

@@ -40,9 +40,9 @@ class FakeTracking(TrackingStore):
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    parts.__dict__["tracking"] = FakeTracking()
-    return with_rules(parts)
+def world(context: AppContext) -> AppContext:
+    context.__dict__["tracking"] = FakeTracking()
+    return with_rules(context)
 
 
 @pytest.fixture
@@ -61,16 +61,16 @@ def govern(world: AppContext) -> Iterator[Callable[[list[str]], RetrainingSuperv
             child.wait()
 
 
-def queue(parts: AppContext, trigger: retraining_queue.RetrainingTrigger = "manual", pipeline: str = "digits") -> str:
-    with parts.database.write() as connection:
+def queue(context: AppContext, trigger: retraining_queue.RetrainingTrigger = "manual", pipeline: str = "digits") -> str:
+    with context.database.write() as connection:
         queued, _ = retraining_queue.request(
-            connection, pipeline=pipeline, reason="r", trigger=trigger, requested_by="me", now=parts.clock()
+            connection, pipeline=pipeline, reason="r", trigger=trigger, requested_by="me", now=context.clock()
         )
     return queued
 
 
-def states(parts: AppContext) -> list[str]:
-    return [row.state for row in all_retrainings(parts)]
+def states(context: AppContext) -> list[str]:
+    return [row.state for row in all_retrainings(context)]
 
 
 def until_ended(governor: RetrainingSupervisor) -> None:
@@ -268,16 +268,16 @@ def test_a_governor_that_no_longer_leads_starts_nothing(
     assert (states(world), governor._children) == (["queued"], {})
 
 
-def abandoned(parts: AppContext) -> tuple[str, Lease]:
+def abandoned(context: AppContext) -> tuple[str, Lease]:
     """A retraining that a dead process left running, and the lease of the next leader."""
-    queued = queue(parts)
-    with parts.database.write() as connection:
+    queued = queue(context)
+    with context.database.write() as connection:
         retraining_queue.claim(
-            connection, "digits", "dead", RetrainingLimits(parts.rules.retraining.cooldown, 2), parts.clock()
+            connection, "digits", "dead", RetrainingLimits(context.rules.retraining.cooldown, 2), context.clock()
         )
         retraining_queue.record_run(connection, queued, "dead", "run-7")
-    tick(parts, seconds=31)
-    return queued, lease_of(parts)
+    tick(context, seconds=31)
+    return queued, lease_of(context)
 
 
 def test_an_abandoned_retraining_is_closed_and_run_again_once(
@@ -387,9 +387,9 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(world: AppContext) ->
 
 
 def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(
-    parts: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
+    context: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
 ) -> None:
-    world = with_rules(parts, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
+    world = with_rules(context, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
     world.__dict__["tracking"] = FakeTracking()
     answer(world, 12)
     lease, governor = lease_of(world, life=timedelta(days=9)), govern(["sh", "-c", "exit 1"])

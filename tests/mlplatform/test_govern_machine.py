@@ -50,7 +50,7 @@ class RetrainingMachine(PlatformMachine):
 
     def __init__(self, template: Path) -> None:
         super().__init__(template)
-        self.parts.__dict__["tracking"] = FakeTracking()
+        self.context.__dict__["tracking"] = FakeTracking()
         self.version = 0
         self.alerts: list[Alert] = []
         self.over: dict[str, str] = {}
@@ -69,7 +69,7 @@ class RetrainingMachine(PlatformMachine):
     def limits_are_edited(self, limits: dict[str, object]) -> None:
         text = ", ".join(f"{key}: {value}" for key, value in limits.items())
         with_rules(
-            self.parts, RULES.replace("cooldown: 1h, daily_cap: 2, min_feedback: 10", f"{text}, min_feedback: 0")
+            self.context, RULES.replace("cooldown: 1h, daily_cap: 2, min_feedback: 10", f"{text}, min_feedback: 0")
         )
 
     @rule(minutes=st.sampled_from([1, 20, 70, 400, 1500]))
@@ -221,7 +221,7 @@ class RetrainingMachine(PlatformMachine):
 
     def is_allowed(self, rows: Sequence[Retraining]) -> bool:
         """Whether an alert may start a retraining now, by the promises of alerts.yaml."""
-        config, now = self.parts.rules.retraining, self.clock.now
+        config, now = self.context.rules.retraining, self.clock.now
         ended = [row.finished_at for row in rows if row.state in ("succeeded", "failed") and row.finished_at]
         if ended and now < max(ended) + config.cooldown:
             return False
@@ -231,7 +231,7 @@ class RetrainingMachine(PlatformMachine):
         return not self.is_broken(rows)
 
     def is_broken(self, rows: Sequence[Retraining]) -> bool:
-        config = self.parts.rules.retraining
+        config = self.context.rules.retraining
         return bool(config.breaker) and not config.dry_run and self.useless(rows) >= config.breaker
 
     def useless(self, rows: Sequence[Retraining]) -> int:
@@ -251,7 +251,7 @@ class RetrainingMachine(PlatformMachine):
         with self.database.read() as connection:
             opened = tasks.open_tasks(connection, "digits", "review-retraining")
         assert len(opened) <= 1
-        breaker = self.parts.rules.retraining.breaker
+        breaker = self.context.rules.retraining.breaker
         if opened:
             assert breaker
             assert self.useless(rows) >= breaker
@@ -318,15 +318,15 @@ class RetrainingMachine(PlatformMachine):
 
     def promote(self, actor: str, retraining: tuple[str, str] | None) -> None:
         self.version += 1
-        assert isinstance(self.parts.catalog, FakeCatalog)
-        self.parts.catalog.add("digits", self.version)
-        current = promotion_service(self.parts).current("digits")
+        assert isinstance(self.context.catalog, FakeCatalog)
+        self.context.catalog.add("digits", self.version)
+        current = promotion_service(self.context).current("digits")
         expected, kind = (None, "first") if current is None else (current.to_version, "promote")
         change = PromotionRequest("digits", self.version, expected, kind, actor, "r", retraining=retraining)  # type: ignore[arg-type]
-        promotion_service(self.parts).promote(change)
+        promotion_service(self.context).promote(change)
 
     def new_governor(self) -> RetrainingSupervisor:
-        return RetrainingSupervisor(self.parts, self.command, startup_seconds=0.0)
+        return RetrainingSupervisor(self.context, self.command, startup_seconds=0.0)
 
     def command(self, retraining_id: str, owner: str) -> list[str]:
         """A child that waits to be told its exit code."""

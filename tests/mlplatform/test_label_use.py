@@ -54,34 +54,34 @@ def test_quotas_starve_where_they_take_most() -> None:
     assert not is_quota_starved(None)
 
 
-def stall(parts: AppContext) -> AppContext:
+def stall(context: AppContext) -> AppContext:
     """Three retrainings brought nothing, because quotas took the labels."""
     verdict: dict[str, Any] = {"outcome": "inconclusive", "reasons": ["On 37 rows no benefit."], "labels": STARVED}
     for _ in range(3):
-        assert isinstance(parts.clock, FakeClock)
-        now = parts.clock.tick(hours=7)
-        with parts.database.write() as connection:
+        assert isinstance(context.clock, FakeClock)
+        now = context.clock.tick(hours=7)
+        with context.database.write() as connection:
             retraining_queue.request(
                 connection, pipeline="digits", reason="r", trigger="alert", requested_by="w", now=now
             )
             row = retraining_queue.claim(connection, "digits", "me", RetrainingLimits(timedelta(0), 10), now)
             assert row is not None
             retraining_queue.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
-    return parts
+    return context
 
 
 @pytest.fixture
-def stalled(parts: AppContext) -> AppContext:
-    promote(with_rules(parts, RULES))
-    return stall(parts)
+def stalled(context: AppContext) -> AppContext:
+    promote(with_rules(context, RULES))
+    return stall(context)
 
 
-def governed(parts: AppContext) -> None:
-    with parts.database.write() as connection:
-        lease = leases.acquire(connection, "watcher:digits", "w", parts.rules.retraining.cooldown, parts.clock())
+def governed(context: AppContext) -> None:
+    with context.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:digits", "w", context.rules.retraining.cooldown, context.clock())
     assert lease is not None
-    RetrainingSupervisor(parts).tick(lease)
-    RetrainingSupervisor(parts).tick(lease)  # another watcher says nothing twice
+    RetrainingSupervisor(context).tick(lease)
+    RetrainingSupervisor(context).tick(lease)  # another watcher says nothing twice
 
 
 def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppContext) -> None:

@@ -94,19 +94,19 @@ def catalog(model: Path) -> FakeCatalog:
 
 
 @pytest.fixture
-def world(parts: AppContext, digits: Images) -> AppContext:
+def world(context: AppContext, digits: Images) -> AppContext:
     """Version 1 has given its first answers."""
-    promote(with_rules(parts, WATCHED))
-    show(parts, digits[:FIRST])
-    return parts
+    promote(with_rules(context, WATCHED))
+    show(context, digits[:FIRST])
+    return context
 
 
-def show(parts: AppContext, images: Images, version: int = 1) -> None:
+def show(context: AppContext, images: Images, version: int = 1) -> None:
     """Answers on these pictures, one each second."""
-    now = parts.clock()
+    now = context.clock()
     rows = [shown(image, now + n * timedelta(seconds=1), version) for n, image in enumerate(images)]
-    recorded(parts.database, *rows)
-    tick(parts, seconds=len(images) + 1)
+    recorded(context.database, *rows)
+    tick(context, seconds=len(images) + 1)
 
 
 def shown(image: Images, at: object, version: int) -> PredictionWithInput:
@@ -115,8 +115,8 @@ def shown(image: Images, at: object, version: int) -> PredictionWithInput:
     return PredictionWithInput(row, encode_png(image))
 
 
-def look(parts: AppContext, drift: InputDriftMonitor | None = None) -> Evaluation:
-    made = evaluate(parts, rule(parts, "input-drift"), parts.clock(), drift=drift)
+def look(context: AppContext, drift: InputDriftMonitor | None = None) -> Evaluation:
+    made = evaluate(context, rule(context, "input-drift"), context.clock(), drift=drift)
     assert made is not None
     return made
 
@@ -154,12 +154,12 @@ def test_more_pictures_of_the_same_kind_are_no_drift(world: AppContext, digits: 
     assert all_alerts(world) == []
 
 
-def test_until_the_first_answers_are_complete_nothing_is_decided(parts: AppContext, digits: Images) -> None:
-    promote(with_rules(parts, WATCHED))
-    show(parts, digits[: FIRST - 1])
-    assert look(parts).state == "insufficient"
-    show(parts, digits[FIRST - 1 : FIRST + 10])
-    found = look(parts)
+def test_until_the_first_answers_are_complete_nothing_is_decided(context: AppContext, digits: Images) -> None:
+    promote(with_rules(context, WATCHED))
+    show(context, digits[: FIRST - 1])
+    assert look(context).state == "insufficient"
+    show(context, digits[FIRST - 1 : FIRST + 10])
+    found = look(context)
     assert found.state == "insufficient"
     assert "10 newly" in found.findings[0]["sentence"]
 

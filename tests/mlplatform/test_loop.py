@@ -42,23 +42,23 @@ from tests.mlplatform.loop_world import (
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """A platform with rules and version 1 as champion."""
-    promote(with_rules(parts))
-    return parts
+    promote(with_rules(context))
+    return context
 
 
 def look(
-    parts: AppContext, name: str = "accuracy-drop", measure: MeasureWindow = counting
+    context: AppContext, name: str = "accuracy-drop", measure: MeasureWindow = counting
 ) -> evaluations.Evaluation | None:
     """One turn for the slot of the moment, and its measurement."""
-    made = evaluate(parts, rule(parts, name), parts.clock())
-    return None if made is None else write_report(parts, rule(parts, name), made, measure)
+    made = evaluate(context, rule(context, name), context.clock())
+    return None if made is None else write_report(context, rule(context, name), made, measure)
 
 
-def written(parts: AppContext) -> tuple[int, int, int, int]:
+def written(context: AppContext) -> tuple[int, int, int, int]:
     """How many evaluations, alerts, notices and retrainings the store holds."""
-    return len(all_evaluations(parts)), len(all_alerts(parts)), len(notices(parts)), len(all_retrainings(parts))
+    return len(all_evaluations(context)), len(all_alerts(context)), len(notices(context)), len(all_retrainings(context))
 
 
 def at_once(*jobs: Callable[[], object]) -> list[object]:
@@ -79,9 +79,9 @@ def at_once(*jobs: Callable[[], object]) -> list[object]:
     return outcomes
 
 
-def test_without_a_champion_nothing_is_evaluated(parts: AppContext) -> None:
-    assert look(with_rules(parts)) is None
-    assert written(parts) == (0, 0, 0, 0)
+def test_without_a_champion_nothing_is_evaluated(context: AppContext) -> None:
+    assert look(with_rules(context)) is None
+    assert written(context) == (0, 0, 0, 0)
 
 
 def test_a_breach_fires_one_alert_tells_each_configured_channel_and_asks_for_one_retraining(world: AppContext) -> None:
@@ -291,10 +291,10 @@ def test_a_bad_class_opens_one_label_audit_per_alert(world: AppContext) -> None:
     assert len(notices(world)) == 1
 
 
-def pin_latency(parts: AppContext, p95_ms: float) -> None:
-    with parts.database.write() as connection:
+def pin_latency(context: AppContext, p95_ms: float) -> None:
+    with context.database.write() as connection:
         numbers = {"p95_ms": p95_ms, "calls": 500}
-        evaluations.store_baseline(connection, "digits", 1, "latency", "host", numbers, parts.clock())
+        evaluations.store_baseline(connection, "digits", 1, "latency", "host", numbers, context.clock())
 
 
 def test_slow_answers_wait_for_their_time_then_open_one_tuning_task_and_tell_no_unconfigured_channel(
@@ -378,8 +378,8 @@ def test_retiring_spares_the_alerts_of_the_champion(world: AppContext) -> None:
         assert close_stale_alerts(connection, world, 2, world.clock()) == 0
 
 
-def test_a_rule_without_an_action_only_tells(parts: AppContext) -> None:
-    world = with_rules(parts, RULES.replace("action: retrain", "action: none"))
+def test_a_rule_without_an_action_only_tells(context: AppContext) -> None:
+    world = with_rules(context, RULES.replace("action: retrain", "action: none"))
     promote(world)
     answer(world, 18, 12)
     look(world)
@@ -410,13 +410,13 @@ BUDGET = RULES.replace("min_samples: 20, severity", "false_alarms: 1 per 90d, mi
 
 
 @pytest.fixture
-def budgeted(parts: AppContext) -> AppContext:
-    promote(with_rules(parts, BUDGET))
-    return parts
+def budgeted(context: AppContext) -> AppContext:
+    promote(with_rules(context, BUDGET))
+    return context
 
 
-def memory(parts: AppContext, name: str = "accuracy-drop") -> detector_state.DetectorState:
-    with parts.database.read() as connection:
+def memory(context: AppContext, name: str = "accuracy-drop") -> detector_state.DetectorState:
+    with context.database.read() as connection:
         found = detector_state.load_state(connection, "digits", 1, name)
     assert found is not None
     return found
@@ -510,8 +510,8 @@ def test_a_class_is_proved_bad_by_its_own_labels(budgeted: AppContext) -> None:
 # --- nothing to decide from, inhibition, escalation, mute hours
 
 
-def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(parts: AppContext) -> None:
-    world = with_rules(parts, RULES.replace("severity: critical,", "severity: critical, no_data: 2h,"))
+def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(context: AppContext) -> None:
+    world = with_rules(context, RULES.replace("severity: critical,", "severity: critical, no_data: 2h,"))
     promote(world)
     answer(world, 30)
     evaluation = look(world)
@@ -529,9 +529,9 @@ def test_labels_that_stay_away_are_an_alert_of_their_own_that_starts_no_action(p
     assert [alert.state for alert in all_alerts(world)] == ["resolved"]
 
 
-def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(parts: AppContext) -> None:
+def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(context: AppContext) -> None:
     text = RULES.replace("severity: critical,", "severity: critical, inhibited_by: [class-error], repeat: 1h,")
-    world = with_rules(parts, text)
+    world = with_rules(context, text)
     promote(world)
     answer(world, 18, 12)
     look(world, "class-error")
@@ -551,9 +551,9 @@ def test_an_inhibited_rule_fires_in_silence_and_acts_when_it_is_let_go(parts: Ap
     assert "repeat" in " ".join(message.idempotency_key for message in notices(world)), kinds
 
 
-def test_an_escalation_reaches_its_own_channels(parts: AppContext) -> None:
+def test_an_escalation_reaches_its_own_channels(context: AppContext) -> None:
     text = RULES.replace("severity: critical,", "severity: critical, escalate: {after: 30m, notify: [mail]},")
-    world = with_rules(parts, text)
+    world = with_rules(context, text)
     promote(world)
     answer(world, 18, 12)
     look(world)
@@ -564,9 +564,9 @@ def test_an_escalation_reaches_its_own_channels(parts: AppContext) -> None:
     assert "nobody has taken this on" in last.payload["message"]
 
 
-def test_in_mute_hours_people_are_left_alone_and_actions_run(parts: AppContext) -> None:
+def test_in_mute_hours_people_are_left_alone_and_actions_run(context: AppContext) -> None:
     hours = 'mute: [{from: "00:00", to: "23:59", severities: [critical]}]\n'
-    world = with_rules(parts, RULES.replace("channels:", f"{hours}channels:", 1))
+    world = with_rules(context, RULES.replace("channels:", f"{hours}channels:", 1))
     promote(world)
     answer(world, 18, 12)
     look(world)

@@ -90,7 +90,7 @@ class AlertMachine(PlatformMachine):
 
     @initialize(chosen=OPTIONS)
     def begin(self, chosen: dict[str, Any]) -> None:
-        with_rules(self.parts, written(FIRST | chosen))
+        with_rules(self.context, written(FIRST | chosen))
         self.another_version_serves(back=False)
 
     @rule(
@@ -113,7 +113,7 @@ class AlertMachine(PlatformMachine):
     def the_watcher_sees_traffic(self, digits: str, wrong: int, times: int) -> None:
         for _ in range(times):
             self.answers_come_with_their_labels(digits, wrong, "audit")
-            for each in self.parts.rules.rules:
+            for each in self.context.rules.rules:
                 self.evaluate(each)
             self.clock.tick(minutes=10)
 
@@ -121,7 +121,7 @@ class AlertMachine(PlatformMachine):
     def few_labels_come_after_a_quiet_hour(self, wrong: int) -> None:
         self.clock.tick(minutes=70)
         self.answers_come_with_their_labels("3", wrong, "audit")
-        for each in self.parts.rules.rules:
+        for each in self.context.rules.rules:
             self.evaluate(each)
 
     @rule(minutes=st.sampled_from([1, 10, 10, 20, 45, 200, 2000]))
@@ -137,47 +137,47 @@ class AlertMachine(PlatformMachine):
     def another_version_serves(self, back: bool) -> None:
         if not back:
             self.version = self.newest = self.newest + 1
-            promote(self.parts, self.version)
+            promote(self.context, self.version)
             return
         with suppress(NotFoundError):  # there is none to go back to
-            self.version = promotion_service(self.parts).rollback("digits", "ann", "because").to_version
+            self.version = promotion_service(self.context).rollback("digits", "ann", "because").to_version
 
     @rule(chosen=OPTIONS)
     def rules_are_edited(self, chosen: dict[str, Any]) -> None:
-        with_rules(self.parts, written(FIRST | chosen))
+        with_rules(self.context, written(FIRST | chosen))
         self.since_jump += 1
 
     @rule(name=st.sampled_from(["*", "accuracy-drop", "class-*"]), minutes=st.sampled_from([15, 120]))
     def somebody_silences(self, name: str, minutes: int) -> None:
-        until = self.parts.clock() + timedelta(minutes=minutes)
+        until = self.context.clock() + timedelta(minutes=minutes)
         with suppress(NotFoundError):  # no such rule is written now
-            silence_alerts(self.parts, Silence(name, until, reason="we know"), "ann")
+            silence_alerts(self.context, Silence(name, until, reason="we know"), "ann")
 
     @rule(data=st.data())
     def somebody_acknowledges(self, data: st.DataObject) -> None:
         firing = [each for each in self.open_alerts() if each.state == "firing"]
         if firing:
-            acknowledge_alert(self.parts, data.draw(st.sampled_from(firing)).id, "ann")
+            acknowledge_alert(self.context, data.draw(st.sampled_from(firing)).id, "ann")
 
     @rule(place=st.integers(0, 1))
     def a_rule_is_evaluated(self, place: int) -> None:
-        watched = self.parts.rules.rules
+        watched = self.context.rules.rules
         self.evaluate(watched[place % len(watched)])
 
     @rule(times=st.integers(1, 4))
     def the_watcher_goes_on(self, times: int) -> None:
         for _ in range(times):
-            for each in self.parts.rules.rules:
+            for each in self.context.rules.rules:
                 self.evaluate(each)
             self.clock.tick(minutes=10)
 
     # --- one turn, looked at closely
 
     def evaluate(self, watched: Rule) -> None:
-        slot = slot_at(self.clock.now, self.parts.rules.interval(watched))
+        slot = slot_at(self.clock.now, self.context.rules.interval(watched))
         before, was_open = self.counts(), {each.id: each for each in self.open_alerts()}
         silenced = self.silences(watched)
-        made = evaluate(self.parts, watched, slot)
+        made = evaluate(self.context, watched, slot)
         if (watched.name, slot) in self.done:
             assert made is None
             assert self.counts() == before, "a slot that is done changes nothing"
@@ -190,7 +190,7 @@ class AlertMachine(PlatformMachine):
 
     def check_states(self, watched: Rule, made: Evaluation, was_open: Mapping[str, Alert]) -> None:
         findings = {each["key"]: each for each in made.findings}
-        names = {each.name for each in self.parts.rules.rules}
+        names = {each.name for each in self.context.rules.rules}
         for alert in self.open_alerts():
             assert alert.version == self.version, "alerts of versions that no longer serve are closed"
             assert alert.rule in names, "and those of rules that are gone"
@@ -209,7 +209,7 @@ class AlertMachine(PlatformMachine):
     ) -> None:
         fresh = self.messages()[self.told :]
         self.told += len(fresh)
-        muted = any(hours.covers(watched.severity, made.at) for hours in self.parts.rules.mute)
+        muted = any(hours.covers(watched.severity, made.at) for hours in self.context.rules.mute)
         told: Counter[tuple[str, str]] = Counter()
         for message in fresh:
             kind = message.payload["kind"]
@@ -221,7 +221,7 @@ class AlertMachine(PlatformMachine):
                 assert alert.rule == watched.name or kind == "superseded"
                 assert not self.is_silent(alert), "nobody is told under a silence"
                 assert kind != "repeat" or was_open[key].state == "firing", "taken on: no more reminders"
-                hushed = any(hours.covers(alert.severity, made.at) for hours in self.parts.rules.mute)
+                hushed = any(hours.covers(alert.severity, made.at) for hours in self.context.rules.mute)
                 assert late == (hushed and kind in CLOSED), "and the end after them"
         self.check_endings(was_open, told)
         inhibited = any(each.rule in watched.inhibited_by and each.state != "pending" for each in self.open_alerts())

@@ -15,18 +15,18 @@ from tests.mlplatform.loop_world import with_rules
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    return with_rules(parts)
+def world(context: AppContext) -> AppContext:
+    return with_rules(context)
 
 
 def beat(
-    parts: AppContext, dropped: int, refused: int = 0, component: str = "api", model: str = "digits", **more: object
+    context: AppContext, dropped: int, refused: int = 0, component: str = "api", model: str = "digits", **more: object
 ) -> int:
     """A server says what it lost; returns how many notices are new."""
     details = {"recorder": {"dropped": dropped, "refused": refused, **more}, "model": model}
-    with parts.database.write() as connection:
-        leases.record_heartbeat(connection, component, "host:1:a", parts.clock(), details)
-        return notify_recording_loss(connection, parts)
+    with context.database.write() as connection:
+        leases.record_heartbeat(connection, component, "host:1:a", context.clock(), details)
+        return notify_recording_loss(connection, context)
 
 
 def test_nothing_lost_is_no_news_and_a_loss_is_told_to_each_channel_once(world: AppContext) -> None:

@@ -163,27 +163,27 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"delivery_timeout_seconds": 20.0})
 
 
-def written_for(parts: AppContext, port: int, to: str) -> AppContext:
+def written_for(context: AppContext, port: int, to: str) -> AppContext:
     rules = RULES.replace("port: 1,", f"port: {port},").replace("to: [a@example.org]", f"to: [{to}]")
-    return with_rules(parts, rules)
+    return with_rules(context, rules)
 
 
-def test_only_the_refused_reader_is_tried_again_and_each_gets_one_mail(parts: AppContext) -> None:
+def test_only_the_refused_reader_is_tried_again_and_each_gets_one_mail(context: AppContext) -> None:
     with post_office({"b@example.org": "450 greylisted"}) as (port, box):
-        promote(written_for(parts, port, "a@example.org, b@example.org, c@example.org"))
-        answer(parts, 18, 12)
-        only_mail = rule(parts, "accuracy-drop").model_copy(update={"notify": ("mail",)})
-        evaluate(parts, only_mail, parts.clock())
-        sender = create_dispatcher(parts)
+        promote(written_for(context, port, "a@example.org, b@example.org, c@example.org"))
+        answer(context, 18, 12)
+        only_mail = rule(context, "accuracy-drop").model_copy(update={"notify": ("mail",)})
+        evaluate(context, only_mail, context.clock())
+        sender = create_dispatcher(context)
         assert sender.dispatch_due()["waiting"] == 1
-        tick(parts, minutes=1)
+        tick(context, minutes=1)
         assert sender.dispatch_due()["waiting"] == 1
         assert box.mails == [("a@example.org", "c@example.org")]
         box.refusals.clear()
-        tick(parts, minutes=1)
+        tick(context, minutes=1)
         assert sender.dispatch_due()["delivered"] == 1
         assert box.mails == [("a@example.org", "c@example.org"), ("b@example.org",)]
-    [message] = notices(parts)
+    [message] = notices(context)
     assert (message.state, message.attempts) == ("delivered", 3)
 
 

@@ -65,7 +65,7 @@ def champion(split: Split) -> Champion:
 
 
 def answered(
-    parts: AppContext, images: Images, clients: Sequence[str], tags: dict[str, str] | None = None
+    context: AppContext, images: Images, clients: Sequence[str], tags: dict[str, str] | None = None
 ) -> list[str]:
     """Answers on these images for these clients, in turns; returns their ids."""
     one, rows = prediction(), []
@@ -73,11 +73,11 @@ def answered(
         client = clients[place % len(clients)]
         row = replace(one.prediction, id=uuid7(), image_hash=content_hash(image), client_id=client, tags=tags)
         rows.append(PredictionWithInput(row, encode_png(image)))
-    return recorded(parts.database, *rows)
+    return recorded(context.database, *rows)
 
 
 def labelled(
-    parts: AppContext,
+    context: AppContext,
     ids: Sequence[str],
     labels: Sequence[int | str],
     source: LabelSource,
@@ -90,23 +90,23 @@ def labelled(
         label_records.SubmittedLabel(key, str(said), source, reviewer, at)
         for key, said in zip(ids, labels, strict=True)
     ]
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         return [each.id for each in label_records.insert_labels(connection, given, at)]
 
 
-def honest(parts: AppContext, split: Split, count: int = 200) -> list[str]:
+def honest(context: AppContext, split: Split, count: int = 200) -> list[str]:
     """Right labels that twelve clients sent later."""
     rows = split.stream.take(range(count))
-    ids = answered(parts, rows.images, [f"client {n}" for n in range(12)])
-    return labelled(parts, ids, rows.labels.tolist(), "delayed")
+    ids = answered(context, rows.images, [f"client {n}" for n in range(12)])
+    return labelled(context, ids, rows.labels.tolist(), "delayed")
 
 
 def chosen(
-    parts: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
+    context: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
-    limits = limits or retraining_policy(parts, FAMILY)
-    material = load_training_labels(parts, FAMILY, limits.group_by, limits.quotas.trusted)
+    limits = limits or retraining_policy(context, FAMILY)
+    material = load_training_labels(context, FAMILY, limits.group_by, limits.quotas.trusted)
     order = TrainingSpec(
         FAMILY,
         FAMILY.recipe(None),
@@ -142,12 +142,14 @@ def wrong(labels: NDArray[np.int64]) -> list[int]:
 
 
 def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_training(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
-    good = honest(parts, split)
+    good = honest(context, split)
     lies = split.stream.take(range(300, 600))
-    sent = set(labelled(parts, answered(parts, lies.images, ["flood"]), wrong(lies.labels), "delayed", "many names"))
-    rows, _ = chosen(parts, split, champion)
+    sent = set(
+        labelled(context, answered(context, lies.images, ["flood"]), wrong(lies.labels), "delayed", "many names")
+    )
+    rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & sent) <= 50  # the quota's floor; a fifth of the rest is less
     assert len(trained(rows) & sent) <= 0.05 * len(sent)  # of what the quota let through, nearly all is suspicious
     assert len(trained(rows) & set(good)) >= 0.55 * len(good)  # a third of the honest ones judges
@@ -155,11 +157,11 @@ def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_trainin
     assert len(set(rows.holdout.feedback_ids) & sent) <= 0.1 * len(sent)
 
 
-def test_complaints_alone_do_not_make_a_training(parts: AppContext, split: Split, champion: Champion) -> None:
+def test_complaints_alone_do_not_make_a_training(context: AppContext, split: Split, champion: Champion) -> None:
     rows = split.stream.take(range(300))
-    ids = answered(parts, rows.images, [f"client {n}" for n in range(30)])
-    sent = labelled(parts, ids, rows.labels.tolist(), "correction")
-    learnt, _ = chosen(parts, split, champion)
+    ids = answered(context, rows.images, [f"client {n}" for n in range(30)])
+    sent = labelled(context, ids, rows.labels.tolist(), "correction")
+    learnt, _ = chosen(context, split, champion)
     assert 30 <= len(trained(learnt)) <= 50
     assert learnt.holdout is not None
     assert len(learnt.holdout) == 0
@@ -167,57 +169,57 @@ def test_complaints_alone_do_not_make_a_training(parts: AppContext, split: Split
     assert sum(accounted(learnt).values()) == len(sent)
 
 
-def test_threes_called_eights_do_not_get_through(parts: AppContext, split: Split, champion: Champion) -> None:
-    honest(parts, split)
+def test_threes_called_eights_do_not_get_through(context: AppContext, split: Split, champion: Champion) -> None:
+    honest(context, split)
     places = np.flatnonzero(split.stream.labels == 3)
     threes = split.stream.take(places[places >= 200])
-    sent = set(labelled(parts, answered(parts, threes.images, ["liar"]), [8] * len(threes), "correction"))
+    sent = set(labelled(context, answered(context, threes.images, ["liar"]), [8] * len(threes), "correction"))
     assert len(sent) > 30
-    rows, _ = chosen(parts, split, champion)
+    rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & sent) <= 0.15 * len(sent)
 
 
-def test_the_quotas_are_those_of_alerts_yaml(parts: AppContext, split: Split, champion: Champion) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
-    assert retraining_policy(parts, FAMILY).quotas == Quotas(rows=10, giver=0.05)
-    honest(parts, split)
+def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, champion: Champion) -> None:
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
+    assert retraining_policy(context, FAMILY).quotas == Quotas(rows=10, giver=0.05)
+    honest(context, split)
     flood = split.stream.take(range(300, 500))
-    sent = set(labelled(parts, answered(parts, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
-    rows, _ = chosen(parts, split, champion)
+    sent = set(labelled(context, answered(context, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
+    rows, _ = chosen(context, split, champion)
     assert 0 < len(trained(rows) & sent) <= 10
 
 
-def test_without_rules_for_the_model_the_defaults_protect_it(parts: AppContext) -> None:
-    assert retraining_policy(parts, FAMILY) == Retraining()
-    with_rules(parts, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
-    assert retraining_policy(parts, FAMILY) == Retraining()
+def test_without_rules_for_the_model_the_defaults_protect_it(context: AppContext) -> None:
+    assert retraining_policy(context, FAMILY) == Retraining()
+    with_rules(context, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
+    assert retraining_policy(context, FAMILY) == Retraining()
 
 
 # --- conflicts, lineage, people
 
 
-def disputed(parts: AppContext, split: Split) -> tuple[str, list[str]]:
+def disputed(context: AppContext, split: Split) -> tuple[str, list[str]]:
     """An answer that trains, with two trusted labels that contradict each other; returns it and the labels."""
     image = next(each for each in split.stream.images[400:] if not is_holdout(content_hash(each)))
-    [key] = answered(parts, image[None], ["client 1"])
-    labels = labelled(parts, [key], ["5"], "audit", "ada") + labelled(parts, [key], ["6"], "delayed", "system")
+    [key] = answered(context, image[None], ["client 1"])
+    labels = labelled(context, [key], ["5"], "audit", "ada") + labelled(context, [key], ["6"], "delayed", "system")
     return key, labels
 
 
-def test_every_label_is_accounted_for_exactly_once(parts: AppContext, split: Split, champion: Champion) -> None:
-    known = honest(parts, split)
-    key, conflict = disputed(parts, split)
-    strange = labelled(parts, answered(parts, split.stream.images[500:501], ["x"]), ["letter"], "audit")
+def test_every_label_is_accounted_for_exactly_once(context: AppContext, split: Split, champion: Champion) -> None:
+    known = honest(context, split)
+    key, conflict = disputed(context, split)
+    strange = labelled(context, answered(context, split.stream.images[500:501], ["x"]), ["letter"], "audit")
     again = labelled(
-        parts, answered(parts, split.stream.images[:20], ["y"]), split.stream.labels[:20].tolist(), "correction"
+        context, answered(context, split.stream.images[:20], ["y"]), split.stream.labels[:20].tolist(), "correction"
     )
     copies = labelled(
-        parts, answered(parts, split.golden.images[:30], ["z"]), split.golden.labels[:30].tolist(), "delayed"
+        context, answered(context, split.golden.images[:30], ["z"]), split.golden.labels[:30].tolist(), "delayed"
     )
-    labelled(parts, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
-    with parts.database.read() as connection:
+    labelled(context, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
+    with context.database.read() as connection:
         newest = [each.id for each in label_records.current_labels(connection, key)]
-    rows, material = chosen(parts, split, champion)
+    rows, material = chosen(context, split, champion)
     everything = {*known, *newest, *strange, *again, *copies}
     assert conflict[1] not in everything
     assert accounted(rows) == Counter(everything)
@@ -227,52 +229,52 @@ def test_every_label_is_accounted_for_exactly_once(parts: AppContext, split: Spl
     assert reasons[strange[0]] == "unusable"
 
 
-def asked(parts: AppContext, split: Split, champion: Champion, key: str) -> Rows:
+def asked(context: AppContext, split: Split, champion: Champion, key: str) -> Rows:
     """Choose rows, and ask people about what was set aside, as a retraining does."""
-    rows, material = chosen(parts, split, champion)
-    with parts.database.write() as connection:
-        open_label_review(connection, parts, "digits", f"label-review/{key}", material, rows.excluded)
+    rows, material = chosen(context, split, champion)
+    with context.database.write() as connection:
+        open_label_review(connection, context, "digits", f"label-review/{key}", material, rows.excluded)
     return rows
 
 
 def test_a_persons_verdict_on_what_was_set_aside_is_used_by_the_next_retraining(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
-    key, conflict = disputed(parts, split)
-    assert trained(asked(parts, split, champion, "one")).isdisjoint(conflict)
-    [task] = open_tasks(parts)
+    key, conflict = disputed(context, split)
+    assert trained(asked(context, split, champion, "one")).isdisjoint(conflict)
+    [task] = open_tasks(context)
     assert (task.kind, task.key, task.details["in_doubt"]) == ("label-review", "label-review/one", 1)
     [item] = task.details["predictions"]
     assert (item["id"], sorted(item["feedback"])) == (key, sorted(conflict))
     assert item["why"].startswith("conflict: class")
-    assert [each.prediction_id for each in task_items(parts, task.id)] == [key]
-    assert submit_labels(parts, [ReviewLabel(key, "6", task.id)], "bob") == {"audit": 0, "review": 1, "repeated": 0}
-    with parts.database.write() as connection:
-        assert tasks.close_finished_labelling(connection, "digits", parts.clock()) == 1
-    rows = asked(parts, split, champion, "two")
+    assert [each.prediction_id for each in task_items(context, task.id)] == [key]
+    assert submit_labels(context, [ReviewLabel(key, "6", task.id)], "bob") == {"audit": 0, "review": 1, "repeated": 0}
+    with context.database.write() as connection:
+        assert tasks.close_finished_labelling(connection, "digits", context.clock()) == 1
+    rows = asked(context, split, champion, "two")
     assert rows.feedback is not None
     assert rows.feedback.labels.tolist() == [6]
     assert rows.feedback_weights.tolist() == [1.0]
     assert {each.reason for each in rows.excluded} == {"overruled", "repeated"}
-    assert open_tasks(parts) == []
+    assert open_tasks(context) == []
 
 
 def test_a_suspicious_label_that_a_person_confirms_is_learnt(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
     """The world has changed and the champion is wrong: the doubt is not raised again."""
-    honest(parts, split)
+    honest(context, split)
     lies = split.stream.take([n for n in range(300, 420) if not is_holdout(split.stream.ids[n])])
-    sent = labelled(parts, answered(parts, lies.images, ["new world"]), wrong(lies.labels), "delayed")
-    asked(parts, split, champion, "one")
-    [task] = open_tasks(parts)
+    sent = labelled(context, answered(context, lies.images, ["new world"]), wrong(lies.labels), "delayed")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
     doubts = [item["doubt"] for item in task.details["predictions"]]
     assert doubts == sorted(doubts, reverse=True)
     item = next(each for each in task.details["predictions"] if set(each["feedback"]) & set(sent))
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         [said] = [each.label for each in label_records.current_labels(connection, item["id"])]
-    submit_labels(parts, [ReviewLabel(item["id"], said, task.id)], "bob")
-    rows, material = chosen(parts, split, champion)
+    submit_labels(context, [ReviewLabel(item["id"], said, task.id)], "bob")
+    rows, material = chosen(context, split, champion)
     assert rows.feedback is not None
     reviews = {key for key, each in material.records_by_id.items() if each.source == "review"}
     assert reviews <= set(rows.feedback.feedback_ids)
@@ -280,49 +282,49 @@ def test_a_suspicious_label_that_a_person_confirms_is_learnt(
 
 
 def test_a_review_of_a_fairly_found_image_stays_on_the_side_of_the_gate(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
     kept = [n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:2]
-    fair, picked = answered(parts, split.stream.images[kept], ["a"])
-    labelled(parts, [fair], ["9"], "audit", "ada")
-    said = labelled(parts, [fair, picked], split.stream.labels[kept].tolist(), "review", "bob")
-    rows, _ = chosen(parts, split, champion)
+    fair, picked = answered(context, split.stream.images[kept], ["a"])
+    labelled(context, [fair], ["9"], "audit", "ada")
+    said = labelled(context, [fair, picked], split.stream.labels[kept].tolist(), "review", "bob")
+    rows, _ = chosen(context, split, champion)
     assert rows.holdout is not None
     assert rows.holdout.feedback_ids == (said[0],)
     assert trained(rows) == {said[1]}
 
 
-def test_a_flood_of_one_picture_asks_people_once(parts: AppContext, split: Split, champion: Champion) -> None:
+def test_a_flood_of_one_picture_asks_people_once(context: AppContext, split: Split, champion: Champion) -> None:
     picture = np.repeat(split.stream.images[:1], 60, axis=0)
-    labelled(parts, answered(parts, picture, ["flood"]), [n % 10 for n in range(60)], "correction")
-    asked(parts, split, champion, "one")
-    [task] = open_tasks(parts)
+    labelled(context, answered(context, picture, ["flood"]), [n % 10 for n in range(60)], "correction")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
     [item] = task.details["predictions"]
     assert len(item["feedback"]) == 20
     assert len(item["why"]) < 300
 
 
-def test_contradictions_do_not_hide_suspicions(parts: AppContext, split: Split, champion: Champion) -> None:
-    honest(parts, split)
+def test_contradictions_do_not_hide_suspicions(context: AppContext, split: Split, champion: Champion) -> None:
+    honest(context, split)
     lies = split.stream.take(range(300, 360))
-    labelled(parts, answered(parts, lies.images, ["liar"]), wrong(lies.labels), "delayed")
+    labelled(context, answered(context, lies.images, ["liar"]), wrong(lies.labels), "delayed")
     for said in ("1", "2"):
-        labelled(parts, answered(parts, split.stream.images[400:430], ["quarrel"]), [said] * 30, "correction")
-    asked(parts, split, champion, "one")
-    [task] = open_tasks(parts)
+        labelled(context, answered(context, split.stream.images[400:430], ["quarrel"]), [said] * 30, "correction")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
     first = [item["why"].partition(":")[0] for item in task.details["predictions"][:6]]
     assert Counter(first) == {"conflict": 3, "suspicious": 3}
     assert set(first) == set(REVIEWABLE_REASONS)
 
 
 def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, group_by: scanner}"))
-    one = answered(parts, split.stream.images[:5], ["a"], {"scanner": "b", "paper": "blue"})
-    two = answered(parts, split.stream.images[5:8], ["a"])
-    labelled(parts, [*one, *two], split.stream.labels[:8].tolist(), "audit")
-    _, material = chosen(parts, split, champion)
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, group_by: scanner}"))
+    one = answered(context, split.stream.images[:5], ["a"], {"scanner": "b", "paper": "blue"})
+    two = answered(context, split.stream.images[5:8], ["a"])
+    labelled(context, [*one, *two], split.stream.labels[:8].tolist(), "audit")
+    _, material = chosen(context, split, champion)
     assert Counter(material.groups.values()) == {"b": 5, "": 3}
     assert material.groups[split.stream.ids[0]] == "b"
 
@@ -352,18 +354,18 @@ def turned(images: Images) -> Images:
 
 @pytest.mark.parametrize("again", [np.array, moved, brightened, noised, turned])
 def test_no_golden_or_gate_image_trains_nor_what_looks_like_one(
-    parts: AppContext, split: Split, champion: Champion, again: Callable[[Images], Images]
+    context: AppContext, split: Split, champion: Champion, again: Callable[[Images], Images]
 ) -> None:
     """They come back as labelled feedback, as they are or seen again, from anybody, with the right label."""
     gate = split.stream.take([n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:60])
-    judged = labelled(parts, answered(parts, gate.images, ["auditor"]), gate.labels.tolist(), "audit", "ada")
+    judged = labelled(context, answered(context, gate.images, ["auditor"]), gate.labels.tolist(), "audit", "ada")
     golden, twice = split.golden.take(range(120)), again(gate.images)
     people = [f"client {n}" for n in range(9)]
-    sent = labelled(parts, answered(parts, again(golden.images), people), golden.labels.tolist(), "correction", "a")
-    sent += labelled(parts, answered(parts, twice, people), gate.labels.tolist(), "correction", "b")
+    sent = labelled(context, answered(context, again(golden.images), people), golden.labels.tolist(), "correction", "a")
+    sent += labelled(context, answered(context, twice, people), gate.labels.tolist(), "correction", "b")
     others = split.stream.take([n for n in range(len(split.stream)) if not is_holdout(split.stream.ids[n])][:60])
-    fresh = labelled(parts, answered(parts, others.images, people), others.labels.tolist(), "delayed", "c")
-    rows, _ = chosen(parts, split, champion, Retraining(quotas=Quotas(giver=1, corrections=1, classes=99)))
+    fresh = labelled(context, answered(context, others.images, people), others.labels.tolist(), "delayed", "c")
+    rows, _ = chosen(context, split, champion, Retraining(quotas=Quotas(giver=1, corrections=1, classes=99)))
     assert trained(rows).isdisjoint([*sent, *judged])
     assert len(trained(rows)) >= 0.9 * len(fresh)
     assert {content_hash(image) for image in rows.epoch_rows.images}.isdisjoint({*split.golden.ids, *gate.ids})

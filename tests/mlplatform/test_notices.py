@@ -38,27 +38,27 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """A platform whose accuracy alert just fired and told everybody."""
-    promote(with_rules(parts))
-    answer(parts, 18, 12)
-    evaluate(parts, rule(parts, "accuracy-drop"), parts.clock())
-    return parts
+    promote(with_rules(context))
+    answer(context, 18, 12)
+    evaluate(context, rule(context, "accuracy-drop"), context.clock())
+    return context
 
 
-def post(parts: AppContext, kind: NoticeKind = "firing", notify: tuple[str, ...] | None = None) -> int:
+def post(context: AppContext, kind: NoticeKind = "firing", notify: tuple[str, ...] | None = None) -> int:
     """Post a notice about the alert again."""
-    the_rule = rule(parts, "accuracy-drop")
+    the_rule = rule(context, "accuracy-drop")
     if notify is not None:
         the_rule = the_rule.model_copy(update={"notify": notify})
-    [alert], evaluation = all_alerts(parts), all_evaluations(parts)[0]
-    with parts.database.write() as connection:
-        return enqueue_alert_notice(connection, parts, the_rule, [Subject(alert, "It is so.")], kind, evaluation)
+    [alert], evaluation = all_alerts(context), all_evaluations(context)[0]
+    with context.database.write() as connection:
+        return enqueue_alert_notice(connection, context, the_rule, [Subject(alert, "It is so.")], kind, evaluation)
 
 
-def payload(parts: AppContext, channel: str) -> outbox.OutboxMessage:
+def payload(context: AppContext, channel: str) -> outbox.OutboxMessage:
     """The notice for one channel."""
-    return next(message for message in notices(parts) if message.channel == channel)
+    return next(message for message in notices(context) if message.channel == channel)
 
 
 def test_the_same_notice_again_changes_nothing(world: AppContext) -> None:
@@ -118,9 +118,9 @@ def test_the_email_survives_the_outbox_with_its_identity_unfolded(world: AppCont
     assert "Accuracy is 60.0 %" in plain.get_content()
 
 
-def test_without_public_addresses_there_are_no_links(parts: AppContext, settings: Settings) -> None:
-    plain = AppContext(settings.model_copy(update={"public_url": "", "mlflow_public_url": ""}), parts.clock)
-    plain.__dict__.update(database=parts.database, catalog=parts.catalog)
+def test_without_public_addresses_there_are_no_links(context: AppContext, settings: Settings) -> None:
+    plain = AppContext(settings.model_copy(update={"public_url": "", "mlflow_public_url": ""}), context.clock)
+    plain.__dict__.update(database=context.database, catalog=context.catalog)
     promote(with_rules(plain, RULES))
     answer(plain, 18, 12)
     evaluate(plain, rule(plain, "accuracy-drop"), plain.clock())
@@ -133,9 +133,9 @@ def test_a_notice_waits_from_the_moment_of_its_evaluation(world: AppContext) -> 
 
 
 @pytest.fixture
-def misread(parts: AppContext) -> AppContext:
+def misread(context: AppContext) -> AppContext:
     """A platform whose champion misreads 3, 5 and 8, with every kind of channel."""
-    return misread_world(parts)
+    return misread_world(context)
 
 
 def test_several_alerts_of_one_evaluation_are_one_notice_per_channel(misread: AppContext) -> None:

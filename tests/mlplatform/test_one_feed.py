@@ -45,16 +45,21 @@ def scanned(images: ImageSet, seed: int = 7) -> ImageSet:
 
 
 def given(
-    parts: AppContext, images: ImageSet, clients: Sequence[str], reviewer: str = "", feed: str = "", truth: bool = True
+    context: AppContext,
+    images: ImageSet,
+    clients: Sequence[str],
+    reviewer: str = "",
+    feed: str = "",
+    truth: bool = True,
 ) -> set[str]:
     """Delayed labels of these pictures, right or all wrong; returns their ids."""
-    ids = answered(parts, images.images, clients)
+    ids = answered(context, images.images, clients)
     said = images.labels.tolist() if truth else wrong(images.labels)
     labels = [
         SubmittedLabel(key, str(name), "delayed", reviewer, START, "", feed)
         for key, name in zip(ids, said, strict=True)
     ]
-    return {taken.id for taken in record_labels(parts, labels)}
+    return {taken.id for taken in record_labels(context, labels)}
 
 
 @pytest.mark.parametrize(
@@ -63,12 +68,12 @@ def given(
     ids=["one client", "nobody named", "one client and one reviewer", "one reviewer"],
 )
 def test_all_that_one_feed_says_of_a_changed_world_is_learnt(
-    parts: AppContext, split: Split, champion: Champion, clients: list[str], reviewer: str
+    context: AppContext, split: Split, champion: Champion, clients: list[str], reviewer: str
 ) -> None:
     world = scanned(split.stream.take(range(LABELS)))
     assert (champion.predictor(world.images).argmax(axis=1) == world.labels).mean() < 0.5
-    sent = given(parts, world, clients, reviewer)
-    rows, _ = chosen(parts, split, champion)
+    sent = given(context, world, clients, reviewer)
+    rows, _ = chosen(context, split, champion)
     assert rows.holdout is not None
     assert len(trained(rows) & sent) >= 0.6 * LABELS
     assert len(rows.holdout) >= 0.3 * LABELS
@@ -76,12 +81,12 @@ def test_all_that_one_feed_says_of_a_changed_world_is_learnt(
 
 
 def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
-    if not parts.database.is_sqlite:
+    if not context.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
-    given(parts, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = load_training_labels(parts, FAMILY)
+    given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
+    material = load_training_labels(context, FAMILY)
     order = TrainingSpec(
         FAMILY,
         replace(FAMILY.recipe("compact"), epochs=8, patience=8),
@@ -103,8 +108,8 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     assert (champion.predictor(later.images).argmax(axis=1) == later.labels).mean() < 0.5
 
 
-def of_clients(parts: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = load_training_labels(parts, FAMILY)
+def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
+    material = load_training_labels(context, FAMILY)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
@@ -115,21 +120,23 @@ def of_clients(parts: AppContext, split: Split, champion: Champion, clients: lis
     )
 
 
-def test_one_client_teaches_what_twelve_would(parts: AppContext, split: Split, champion: Champion) -> None:
-    given(parts, scanned(split.stream.take(range(LABELS))), ["backend"])
-    one = of_clients(parts, split, champion, ["backend"])
-    twelve = of_clients(parts, split, champion, [f"client {n}" for n in range(12)])
+def test_one_client_teaches_what_twelve_would(context: AppContext, split: Split, champion: Champion) -> None:
+    given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
+    one = of_clients(context, split, champion, ["backend"])
+    twelve = of_clients(context, split, champion, [f"client {n}" for n in range(12)])
     assert len(trained(one) & trained(twelve)) >= 0.97 * len(trained(twelve))
 
 
-def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: AppContext, split: Split, champion: Champion) -> None:
+def test_traffic_that_repeats_itself_is_learnt_and_judged(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
     """Forms of one layout: sixty pictures, each scanned again and again."""
     papers = split.stream.take(range(60))
     generator = np.random.default_rng(0)
     again = np.repeat(scanned(papers).images, 8, axis=0)
     seen = np.clip(again + generator.normal(0, 2, again.shape), 0, 255).astype(np.uint8)
-    sent = given(parts, ImageSet(seen, np.repeat(papers.labels, 8), "again"), ["backend"])
-    rows, _ = chosen(parts, split, champion)
+    sent = given(context, ImageSet(seen, np.repeat(papers.labels, 8), "again"), ["backend"])
+    rows, _ = chosen(context, split, champion)
     assert rows.holdout is not None
     assert len(trained(rows) & sent) >= 0.3 * len(sent)
     assert len(rows.holdout) >= 0.05 * len(sent)
@@ -137,14 +144,14 @@ def test_traffic_that_repeats_itself_is_learnt_and_judged(parts: AppContext, spl
 
 @pytest.mark.parametrize("changed", [False, True], ids=["as it was", "changed"])
 def test_a_flood_of_lies_beside_a_trusted_feed_gets_its_share_at_most(
-    parts: AppContext, split: Split, champion: Champion, changed: bool
+    context: AppContext, split: Split, champion: Champion, changed: bool
 ) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger key]}}"))
-    assert retraining_policy(parts, FAMILY).quotas.trusted == ("ledger key",)
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger key]}}"))
+    assert retraining_policy(context, FAMILY).quotas.trusted == ("ledger key",)
     world = scanned(split.stream) if changed else split.stream
-    truth = given(parts, world.take(range(250)), ["backend"], "ann", "ledger key")
-    lies = given(parts, world.take(range(250, 671)), [""], truth=False)
-    rows, _ = chosen(parts, split, champion)
+    truth = given(context, world.take(range(250)), ["backend"], "ann", "ledger key")
+    lies = given(context, world.take(range(250, 671)), [""], truth=False)
+    rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & truth) >= 0.55 * len(truth)
     assert len(trained(rows) & lies) <= 0.25 * len(trained(rows) & truth) + 1
     assert rows.holdout is not None
@@ -152,22 +159,22 @@ def test_a_flood_of_lies_beside_a_trusted_feed_gets_its_share_at_most(
 
 
 def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
-    parts: AppContext, split: Split, champion: Champion
+    context: AppContext, split: Split, champion: Champion
 ) -> None:
     """A reviewer's name is free to choose, the name of an API key is not."""
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
-    given(parts, split.stream.take(range(200)), [f"client {n}" for n in range(12)])
-    lies = given(parts, split.stream.take(range(200, 600)), ["flood"], "ledger", "some key", truth=False)
-    rows, _ = chosen(parts, split, champion)
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
+    given(context, split.stream.take(range(200)), [f"client {n}" for n in range(12)])
+    lies = given(context, split.stream.take(range(200, 600)), ["flood"], "ledger", "some key", truth=False)
+    rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & lies) <= 50
     assert not any(
-        origin.from_trusted_feed for origin in load_training_labels(parts, FAMILY, None, ("ledger",)).origins.values()
+        origin.from_trusted_feed for origin in load_training_labels(context, FAMILY, None, ("ledger",)).origins.values()
     )
 
 
-def test_without_keys_the_reviewers_name_is_the_feed(parts: AppContext, split: Split, champion: Champion) -> None:
-    with_rules(parts, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
-    given(parts, split.stream.take(range(100)), [f"client {n}" for n in range(12)])
-    sent = given(parts, split.stream.take(range(200, 600)), ["backend"], "ledger")
-    rows, _ = chosen(parts, split, champion)
+def test_without_keys_the_reviewers_name_is_the_feed(context: AppContext, split: Split, champion: Champion) -> None:
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
+    given(context, split.stream.take(range(100)), [f"client {n}" for n in range(12)])
+    sent = given(context, split.stream.take(range(200, 600)), ["backend"], "ledger")
+    rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & sent) >= 0.6 * len(sent)

@@ -35,16 +35,16 @@ from tests.mlplatform.loop_world import (
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
+def world(context: AppContext) -> AppContext:
     """A platform whose accuracy alert fires."""
-    promote(with_rules(parts))
-    answer(parts, 18, 12)
-    evaluate(parts, rule(parts, "accuracy-drop"), parts.clock())
-    return parts
+    promote(with_rules(context))
+    answer(context, 18, 12)
+    evaluate(context, rule(context, "accuracy-drop"), context.clock())
+    return context
 
 
-def newest_entry(parts: AppContext) -> tuple[str, str, str]:
-    with parts.database.read() as connection:
+def newest_entry(context: AppContext) -> tuple[str, str, str]:
+    with context.database.read() as connection:
         entry = audit_entries.recent_entries(connection)[0]
     return entry["actor"], entry["action"], entry["subject"]
 
@@ -112,9 +112,9 @@ def test_a_silence_has_an_end_and_a_name(world: AppContext) -> None:
         assert alert_records.active_silences(connection, until) == []
 
 
-def catalog_of(parts: AppContext) -> FakeCatalog:
-    assert isinstance(parts.catalog, FakeCatalog)
-    return parts.catalog
+def catalog_of(context: AppContext) -> FakeCatalog:
+    assert isinstance(context.catalog, FakeCatalog)
+    return context.catalog
 
 
 def test_a_version_the_gate_passed_is_promoted(world: AppContext) -> None:
@@ -124,9 +124,9 @@ def test_a_version_the_gate_passed_is_promoted(world: AppContext) -> None:
     assert world.catalog.alias("digits", "champion") == 2
 
 
-def test_a_first_version_is_promoted_as_first(parts: AppContext) -> None:
-    catalog_of(parts).add("digits", 1, {"gate": "promote"})
-    assert promote_version(parts, 1, "r", "ada", force=False).kind == "first"
+def test_a_first_version_is_promoted_as_first(context: AppContext) -> None:
+    catalog_of(context).add("digits", 1, {"gate": "promote"})
+    assert promote_version(context, 1, "r", "ada", force=False).kind == "first"
 
 
 @pytest.mark.parametrize("tags", [{"gate": "keep"}, {"gate": "inconclusive"}, {}])
@@ -171,14 +171,14 @@ def test_a_card_without_its_file_is_the_description(world: AppContext) -> None:
 # --- silences
 
 
-def silenced(parts: AppContext, rule: str = "accuracy-*", hours: float = 4, severity: str = "*") -> str:
-    until = parts.clock() + timedelta(hours=hours)
-    return silence_alerts(parts, Silence(rule, until, severity=severity), "ada")
+def silenced(context: AppContext, rule: str = "accuracy-*", hours: float = 4, severity: str = "*") -> str:
+    until = context.clock() + timedelta(hours=hours)
+    return silence_alerts(context, Silence(rule, until, severity=severity), "ada")
 
 
-def listed(parts: AppContext, *, everything: bool = False) -> list[str]:
-    with parts.database.read() as connection:
-        return [row["id"] for row in alert_records.list_silences(connection, None if everything else parts.clock())]
+def listed(context: AppContext, *, everything: bool = False) -> list[str]:
+    with context.database.read() as connection:
+        return [row["id"] for row in alert_records.list_silences(connection, None if everything else context.clock())]
 
 
 @pytest.mark.parametrize("rule", ["acuracy-drop", "accuracy", "", "Accuracy-drop", "latency ", "x*"])

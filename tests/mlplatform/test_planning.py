@@ -17,28 +17,28 @@ AUDITED = RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:"
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    promote(with_rules(parts, AUDITED))
-    return parts
+def world(context: AppContext) -> AppContext:
+    promote(with_rules(context, AUDITED))
+    return context
 
 
-def traffic(parts: AppContext, sure: int, doubtful: int = 0) -> None:
-    now = parts.clock()
+def traffic(context: AppContext, sure: int, doubtful: int = 0) -> None:
+    now = context.clock()
     rows = [prediction(now, confidence=0.999) for _ in range(sure)]
-    recorded(parts.database, *rows, *(prediction(now, confidence=0.5) for _ in range(doubtful)))
+    recorded(context.database, *rows, *(prediction(now, confidence=0.5) for _ in range(doubtful)))
 
 
-def newest(parts: AppContext, version: int = 1) -> SamplingPlan | None:
-    with parts.database.read() as connection:
+def newest(context: AppContext, version: int = 1) -> SamplingPlan | None:
+    with context.database.read() as connection:
         found = sampling_plans.current_plan(connection, "digits", version)
     return None if found is None else SamplingPlan.from_json(found.plan)
 
 
-def test_without_a_budget_or_a_champion_nothing_is_planned(parts: AppContext) -> None:
-    assert update_sampling_plan(with_rules(parts, AUDITED)) is None
-    promote(with_rules(parts))
-    assert update_sampling_plan(parts) is None
-    assert newest(parts) is None
+def test_without_a_budget_or_a_champion_nothing_is_planned(context: AppContext) -> None:
+    assert update_sampling_plan(with_rules(context, AUDITED)) is None
+    promote(with_rules(context))
+    assert update_sampling_plan(context) is None
+    assert newest(context) is None
 
 
 def test_the_first_plan_is_small_while_the_traffic_is_not_known(world: AppContext) -> None:

@@ -54,24 +54,24 @@ KEPT = ROLLED_BACK[:2]
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    return two_versions(parts)
+def world(context: AppContext) -> AppContext:
+    return two_versions(context)
 
 
-def another(parts: AppContext) -> AppContext:
+def another(context: AppContext) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = AppContext(parts.settings, parts.clock)
-    made.__dict__.update(database=parts.database, catalog=parts.catalog)
+    made = AppContext(context.settings, context.clock)
+    made.__dict__.update(database=context.database, catalog=context.catalog)
     return made
 
 
-def of_rollbacks(parts: AppContext) -> list[OutboxMessage]:
+def of_rollbacks(context: AppContext) -> list[OutboxMessage]:
     """The notices but for those of promotions."""
-    return [each for each in notices(parts) if each.payload["kind"] != "promoted"]
+    return [each for each in notices(context) if each.payload["kind"] != "promoted"]
 
 
-def barred(parts: AppContext) -> dict[int, str]:
-    with parts.database.read() as connection:
+def barred(context: AppContext) -> dict[int, str]:
+    with context.database.read() as connection:
         return {
             version: entry.reason for version, entry in quarantines.quarantined_versions(connection, "digits").items()
         }
@@ -146,14 +146,14 @@ def test_each_label_is_read_once_by_however_many_watchers_and_restarts(world: Ap
     assert the_probation(world).duel["n"] == 17
 
 
-def test_corrections_and_answers_of_before_the_promotion_do_not_count(parts: AppContext) -> None:
-    promote(with_rules(parts, WITH_PROBATION), 1)
-    tick(parts, minutes=1)
-    early = label(parts, 20, "5", version=2)
-    promote(parts, 2)
-    label(parts, 40, "5", source="correction")
-    give(parts, early, source="delayed")
-    found = warden(parts).tick(forever(parts))
+def test_corrections_and_answers_of_before_the_promotion_do_not_count(context: AppContext) -> None:
+    promote(with_rules(context, WITH_PROBATION), 1)
+    tick(context, minutes=1)
+    early = label(context, 20, "5", version=2)
+    promote(context, 2)
+    label(context, 40, "5", source="correction")
+    give(context, early, source="delayed")
+    found = warden(context).tick(forever(context))
     assert found is not None
     assert (found.state, found.duel["n"]) == ("running", 0)
 
@@ -249,34 +249,34 @@ def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppCon
 
 
 @pytest.mark.parametrize("committing", [False, True], ids=["between uses", "before a commit"])
-def test_a_watcher_killed_anywhere_sends_a_version_back_once(parts: AppContext, committing: bool) -> None:
+def test_a_watcher_killed_anywhere_sends_a_version_back_once(context: AppContext, committing: bool) -> None:
     """At every use of database and registry in turn, each on a version of its own; then another watcher leads."""
-    promote(with_rules(parts, WITH_PROBATION), 1)
-    assert isinstance(parts.catalog, FakeCatalog)
+    promote(with_rules(context, WITH_PROBATION), 1)
+    assert isinstance(context.catalog, FakeCatalog)
     for use in range(1, 60):
         version = use + 1
-        promote(parts, version)
-        label(parts, 20, "5", version=version)
-        database = Dying(parts.database, use, committing=committing)
-        killed = another(parts)
-        killed.__dict__.update(database=database, catalog=Watched(parts.catalog, database))
+        promote(context, version)
+        label(context, 20, "5", version=version)
+        database = Dying(context.database, use, committing=committing)
+        killed = another(context)
+        killed.__dict__.update(database=database, catalog=Watched(context.catalog, database))
         died = False
         try:
-            warden(killed).tick(lease_of(parts))
+            warden(killed).tick(lease_of(context))
         except Killed:
             died = True
-        tick(parts, minutes=2)
-        warden(parts).tick(lease_of(parts, "the next watcher"))
-        promotion_service(parts).reconcile("digits")
-        assert history(parts)[-2:] == [("promote", version), ("rollback", 1)]
-        assert [kind for kind, _ in history(parts)].count("rollback") == use
-        with parts.database.read() as connection:
+        tick(context, minutes=2)
+        warden(context).tick(lease_of(context, "the next watcher"))
+        promotion_service(context).reconcile("digits")
+        assert history(context)[-2:] == [("promote", version), ("rollback", 1)]
+        assert [kind for kind, _ in history(context)].count("rollback") == use
+        with context.database.read() as connection:
             sent = [each.payload["kind"] for each in outbox.recent_messages(connection, limit=500)]
         assert sent.count("rolled-back") == 3 * use
-        assert parts.catalog.alias("digits", CHAMPION) == 1
-        assert QUARANTINE_TAG in parts.catalog.version("digits", version).tags
-        assert the_probation(parts).state == "rolled-back"
-        tick(parts, minutes=2)
+        assert context.catalog.alias("digits", CHAMPION) == 1
+        assert QUARANTINE_TAG in context.catalog.version("digits", version).tags
+        assert the_probation(context).state == "rolled-back"
+        tick(context, minutes=2)
         if not died:
             break
     assert 15 < use < 59
@@ -324,7 +324,7 @@ def test_while_the_registry_is_away_the_decision_waits_and_is_then_carried_out_o
 def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(world: AppContext) -> None:
     lease = forever(world)
 
-    def gone(parts: AppContext, version: int) -> Reads:
+    def gone(context: AppContext, version: int) -> Reads:
         raise CorruptModelError(f"version {version} is broken")
 
     label(world, 30, "5")
@@ -342,14 +342,14 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
     assert (found.state, found.reason) == ("ended", "version 1 cannot be asked: version 1 is broken")
 
 
-def test_the_version_before_is_fetched_from_the_registry_and_answers(parts: AppContext) -> None:
+def test_the_version_before_is_fetched_from_the_registry_and_answers(context: AppContext) -> None:
     family, tracking = bars_family(bars_split(32)), FakeTracking()
-    parts.__dict__.update(catalog=MemoryCatalog(tracking), tracking=tracking, family=family)
+    context.__dict__.update(catalog=MemoryCatalog(tracking), tracking=tracking, family=family)
     before = torch.get_num_threads()
     try:
-        train(parts, family, "the first", "me")
+        train(context, family, "the first", "me")
         golden = family.load(None).golden
-        answers = load_version(parts, 1)(golden.images).argmax(axis=1)
+        answers = load_version(context, 1)(golden.images).argmax(axis=1)
     finally:
         torch.set_num_threads(before)
     assert (answers == golden.labels).mean() > 0.9
@@ -384,11 +384,11 @@ def test_a_version_before_that_was_deleted_ends_it(world: AppContext) -> None:
 
 
 @pytest.mark.parametrize("written", ["probation: {period: 0s}", "probation: {period: 30s}"])
-def test_without_a_period_or_after_it_none_begins(parts: AppContext, written: str) -> None:
-    two_versions(parts, WITH_PROBATION.replace(WRITTEN, written))
-    label(parts, 30, "5")
-    assert warden(parts).tick(forever(parts)) is None
-    assert history(parts) == KEPT
+def test_without_a_period_or_after_it_none_begins(context: AppContext, written: str) -> None:
+    two_versions(context, WITH_PROBATION.replace(WRITTEN, written))
+    label(context, 30, "5")
+    assert warden(context).tick(forever(context)) is None
+    assert history(context) == KEPT
 
 
 def test_switching_it_off_ends_the_running_one(world: AppContext) -> None:
@@ -403,28 +403,28 @@ def test_switching_it_off_ends_the_running_one(world: AppContext) -> None:
     )
 
 
-def test_the_first_version_and_a_restored_one_are_on_none(parts: AppContext) -> None:
-    promote(with_rules(parts, WITH_PROBATION), 1)
-    lease = forever(parts)
-    assert warden(parts).tick(lease) is None
-    promote(parts, 2)
-    promotion_service(parts).rollback("digits", "ada", "by hand")
-    assert warden(parts).tick(lease) is None
+def test_the_first_version_and_a_restored_one_are_on_none(context: AppContext) -> None:
+    promote(with_rules(context, WITH_PROBATION), 1)
+    lease = forever(context)
+    assert warden(context).tick(lease) is None
+    promote(context, 2)
+    promotion_service(context).rollback("digits", "ada", "by hand")
+    assert warden(context).tick(lease) is None
 
 
-def slow(parts: AppContext, minutes: int, latency_ms: float, version: int = 2, per_minute: int = 20) -> None:
+def slow(context: AppContext, minutes: int, latency_ms: float, version: int = 2, per_minute: int = 20) -> None:
     """Answers of this latency, minute by minute."""
     for _ in range(minutes):
-        now = parts.clock()
+        now = context.clock()
         rows = (prediction(now, version=version, latency_ms=latency_ms) for _ in range(per_minute))
-        recorded(parts.database, *(replace(row, host_class="host") for row in rows))
-        tick(parts, minutes=1)
+        recorded(context.database, *(replace(row, host_class="host") for row in rows))
+        tick(context, minutes=1)
 
 
-def measured(parts: AppContext, version: int, p95_ms: float) -> None:
-    with parts.database.write() as connection:
+def measured(context: AppContext, version: int, p95_ms: float) -> None:
+    with context.database.write() as connection:
         numbers = {"p95_ms": p95_ms, "calls": 300}
-        evaluations.store_baseline(connection, "digits", version, "latency", "host", numbers, parts.clock())
+        evaluations.store_baseline(connection, "digits", version, "latency", "host", numbers, context.clock())
 
 
 def test_a_version_that_is_surely_too_slow_goes_back(world: AppContext) -> None:
@@ -452,15 +452,15 @@ def test_a_version_that_is_slower_within_the_limit_stays_and_every_window_is_loo
     assert (first.state, first.latency_until) == ("running", first.at + timedelta(minutes=5))
 
 
-def test_clients_that_were_slow_to_serve_before_are_no_fault_of_the_new_version(parts: AppContext) -> None:
-    promote(with_rules(parts, WITH_PROBATION), 1)
-    measured(parts, 1, 2.0)
-    slow(parts, 10, 20.0, version=1)
-    promote(parts, 2)
-    slow(parts, 6, 30.0)
-    found = warden(parts).tick(forever(parts))
+def test_clients_that_were_slow_to_serve_before_are_no_fault_of_the_new_version(context: AppContext) -> None:
+    promote(with_rules(context, WITH_PROBATION), 1)
+    measured(context, 1, 2.0)
+    slow(context, 10, 20.0, version=1)
+    promote(context, 2)
+    slow(context, 6, 30.0)
+    found = warden(context).tick(forever(context))
     assert found is not None
-    assert (found.state, history(parts)) == ("running", KEPT)
+    assert (found.state, history(context)) == ("running", KEPT)
 
 
 def test_the_watcher_looks_and_a_second_one_does_not(world: AppContext) -> None:
@@ -474,16 +474,16 @@ def test_the_watcher_looks_and_a_second_one_does_not(world: AppContext) -> None:
     assert the_probation(world).state == "running"
 
 
-def test_detectors_of_a_version_on_probation_begin_with_more_of_their_budget(parts: AppContext) -> None:
+def test_detectors_of_a_version_on_probation_begin_with_more_of_their_budget(context: AppContext) -> None:
     """The same labels prove nothing about a first version, and something about one on probation."""
     budget = WITH_PROBATION.replace("min_samples: 20,", "min_samples: 20, false_alarms: 1 per 90d,", 1)
-    promote(with_rules(parts, budget), 1)
+    promote(with_rules(context, budget), 1)
     for version in (1, 2):
         if version == 2:
-            promote(parts, 2)
-        label(parts, 42, "3", version=version)
-        label(parts, 5, "5", version=version)
-        evaluation = evaluate(parts, rule(parts, "accuracy-drop"), parts.clock())
+            promote(context, 2)
+        label(context, 42, "3", version=version)
+        label(context, 5, "5", version=version)
+        evaluation = evaluate(context, rule(context, "accuracy-drop"), context.clock())
         assert evaluation is not None
         assert evaluation.state == {1: "suspect", 2: "breach"}[version]
 

@@ -23,11 +23,11 @@ class Shelf(TrackingStore):
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    promote(with_rules(parts))
+def world(context: AppContext) -> AppContext:
+    promote(with_rules(context))
     cards = {"run-1": "# digits\n\nOne.\n\n## Ethical considerations\n\nNone.\n", "run-2": "# digits\n\nTwo.\n"}
-    parts.__dict__["tracking"] = Shelf(cards)
-    return parts
+    context.__dict__["tracking"] = Shelf(cards)
+    return context
 
 
 def test_a_version_that_never_answered_has_nothing_to_show(world: AppContext) -> None:

@@ -23,9 +23,9 @@ def answer(seed: int, **changes: object) -> SpooledPrediction:
     return SpooledPrediction(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
 
 
-def put(parts: AppContext, name: str, data: bytes) -> None:
-    parts.settings.spool_folder.mkdir(parents=True, exist_ok=True)
-    with (parts.settings.spool_folder / name).open("ab") as file:
+def put(context: AppContext, name: str, data: bytes) -> None:
+    context.settings.spool_folder.mkdir(parents=True, exist_ok=True)
+    with (context.settings.spool_folder / name).open("ab") as file:
         file.write(data)
 
 
@@ -42,104 +42,104 @@ def ids(*answers: SpooledPrediction) -> set[str]:
     return {each.prediction.id for each in answers}
 
 
-def names(parts: AppContext) -> list[str]:
-    return [each.name for each in list_files(parts)]
+def names(context: AppContext) -> list[str]:
+    return [each.name for each in list_files(context)]
 
 
-def test_refused_rows_and_damaged_segments_are_written_once_and_what_is_no_row_stays(parts: AppContext) -> None:
+def test_refused_rows_and_damaged_segments_are_written_once_and_what_is_no_row_stays(context: AppContext) -> None:
     refused, before, after = answer(1), answer(2), answer(3)
-    put(parts, REFUSED_FILE, frames_of(refused, refused))
+    put(context, REFUSED_FILE, frames_of(refused, refused))
     begin = len(frames_of(before))
-    put(parts, f"host-1-a-0000000001.rows.from-{begin}.damaged", frames_of(before) + b"\xff" * 30 + frames_of(after))
-    assert [(each.rows, each.damaged) for each in list_files(parts)] == [(1, 0), (1, 1)]
-    told = restore(parts, None, "ann")
+    put(context, f"host-1-a-0000000001.rows.from-{begin}.damaged", frames_of(before) + b"\xff" * 30 + frames_of(after))
+    assert [(each.rows, each.damaged) for each in list_files(context)] == [(1, 0), (1, 1)]
+    told = restore(context, None, "ann")
     assert [(each.restored, each.refused, each.damaged) for each in told] == [(1, 0, 0), (1, 0, 1)]
-    assert kept(parts.database) == ids(refused, after), "what lies before the damage was sent before"
-    [left] = list_files(parts)
+    assert kept(context.database) == ids(refused, after), "what lies before the damage was sent before"
+    [left] = list_files(context)
     assert (left.rows, left.damaged, left.size) == (0, 1, 30)
-    assert restore(parts, None, "ann")[0].restored == 0
-    assert kept(parts.database) == ids(refused, after)
-    with parts.database.read() as connection:
+    assert restore(context, None, "ann")[0].restored == 0
+    assert kept(context.database) == ids(refused, after)
+    with context.database.read() as connection:
         assert audit_entries.latest_entry(connection, "restore-rows", f"spool/{told[1].name}") is not None
-    assert discard(parts, left.name, "ann").damaged == 1
-    assert list_files(parts) == []
+    assert discard(context, left.name, "ann").damaged == 1
+    assert list_files(context) == []
 
 
-def test_a_segment_that_an_older_version_set_aside_is_restored_too(parts: AppContext) -> None:
+def test_a_segment_that_an_older_version_set_aside_is_restored_too(context: AppContext) -> None:
     one = answer(1)
-    put(parts, "host-1-a-0000000001.rows.damaged", frames_of(one))
-    assert restore(parts, "host-1-a-0000000001.rows.damaged", "ann")[0].restored == 1
-    assert kept(parts.database) == ids(one)
-    assert list_files(parts) == []
+    put(context, "host-1-a-0000000001.rows.damaged", frames_of(one))
+    assert restore(context, "host-1-a-0000000001.rows.damaged", "ann")[0].restored == 1
+    assert kept(context.database) == ids(one)
+    assert list_files(context) == []
 
 
-def test_what_the_database_still_refuses_stays_whole(parts: AppContext) -> None:
+def test_what_the_database_still_refuses_stays_whole(context: AppContext) -> None:
     good, bad = answer(1), answer(2, latency_ms=None)
-    put(parts, REFUSED_FILE, frames_of(bad, good))
-    [told] = restore(parts, REFUSED_FILE, "ann")
+    put(context, REFUSED_FILE, frames_of(bad, good))
+    [told] = restore(context, REFUSED_FILE, "ann")
     assert (told.restored, told.refused) == (1, 1)
-    assert kept(parts.database) == ids(good)
-    [left] = list_files(parts)
-    assert (parts.settings.spool_folder / left.name).read_bytes() == frames_of(bad)
+    assert kept(context.database) == ids(good)
+    [left] = list_files(context)
+    assert (context.settings.spool_folder / left.name).read_bytes() == frames_of(bad)
 
 
-def test_a_database_that_goes_away_leaves_every_row_where_it_was(parts: AppContext) -> None:
-    flaky = Flaky(parts.database)
-    parts.__dict__["database"] = flaky
+def test_a_database_that_goes_away_leaves_every_row_where_it_was(context: AppContext) -> None:
+    flaky = Flaky(context.database)
+    context.__dict__["database"] = flaky
     one = answer(1)
-    put(parts, REFUSED_FILE, frames_of(one))
+    put(context, REFUSED_FILE, frames_of(one))
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
-        restore(parts, None, "ann")
+        restore(context, None, "ann")
     flaky.away, flaky.answers_to_lose = False, 1
     with pytest.raises(StoreUnavailableError):
-        restore(parts, None, "ann")
-    assert sum(each.rows for each in list_files(parts)) == 1
-    restore(parts, None, "ann")
-    assert (kept(flaky.inner), list_files(parts)) == (ids(one), [])
+        restore(context, None, "ann")
+    assert sum(each.rows for each in list_files(context)) == 1
+    restore(context, None, "ann")
+    assert (kept(flaky.inner), list_files(context)) == (ids(one), [])
 
 
-def test_a_server_adds_to_a_new_file_while_one_is_restored(parts: AppContext) -> None:
-    put(parts, REFUSED_FILE, frames_of(answer(1)))
-    asides, later = RowQuarantine(parts.settings.spool_folder), answer(2)
+def test_a_server_adds_to_a_new_file_while_one_is_restored(context: AppContext) -> None:
+    put(context, REFUSED_FILE, frames_of(answer(1)))
+    asides, later = RowQuarantine(context.settings.spool_folder), answer(2)
     with asides.lock_file(REFUSED_FILE) as taken:
         assert taken is not None
         asides.add(REFUSED_FILE, frames_of(later))
         with pytest.raises(ConflictError, match="another process"):
-            restore(parts, taken.name, "ann")
+            restore(context, taken.name, "ann")
         asides.rewrite(taken, ())
-    assert names(parts) == [REFUSED_FILE]
-    restore(parts, None, "ann")
-    assert kept(parts.database) == ids(later)
+    assert names(context) == [REFUSED_FILE]
+    restore(context, None, "ann")
+    assert kept(context.database) == ids(later)
 
 
-def test_one_killed_between_commit_and_removal_doubles_nothing(parts: AppContext) -> None:
+def test_one_killed_between_commit_and_removal_doubles_nothing(context: AppContext) -> None:
     one = answer(1)
-    put(parts, REFUSED_FILE, frames_of(one))
-    with RowQuarantine(parts.settings.spool_folder).lock_file(REFUSED_FILE):
+    put(context, REFUSED_FILE, frames_of(one))
+    with RowQuarantine(context.settings.spool_folder).lock_file(REFUSED_FILE):
         pass  # killed here: the file bears another name and is still listed
-    [name] = names(parts)
+    [name] = names(context)
     assert name != REFUSED_FILE
-    restore(parts, name, "ann")
-    put(parts, REFUSED_FILE, frames_of(one))
-    restore(parts, None, "ann")
-    assert kept(parts.database) == ids(one)
-    assert list_files(parts) == []
+    restore(context, name, "ann")
+    put(context, REFUSED_FILE, frames_of(one))
+    restore(context, None, "ann")
+    assert kept(context.database) == ids(one)
+    assert list_files(context) == []
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are(parts: AppContext) -> None:
-    put(parts, REFUSED_FILE, frames_of(answer(1)))
+def test_a_name_that_is_not_there_is_told_with_those_that_are(context: AppContext) -> None:
+    put(context, REFUSED_FILE, frames_of(answer(1)))
     for name in ("../platform.db", "lock", ""):
         with pytest.raises(NotFoundError, match=REFUSED_FILE):
-            discard(parts, name, "ann")
-    assert names(parts) == [REFUSED_FILE]
+            discard(context, name, "ann")
+    assert names(context) == [REFUSED_FILE]
 
 
-def test_a_torn_end_of_what_was_set_aside_hides_no_later_row(parts: AppContext, tmp_path: Path) -> None:
+def test_a_torn_end_of_what_was_set_aside_hides_no_later_row(context: AppContext, tmp_path: Path) -> None:
     one, two = answer(1), answer(2)
-    put(parts, REFUSED_FILE, frames_of(one)[:-40])
-    RowQuarantine(parts.settings.spool_folder).add(REFUSED_FILE, frames_of(two))
-    [seen] = list_files(parts)
+    put(context, REFUSED_FILE, frames_of(one)[:-40])
+    RowQuarantine(context.settings.spool_folder).add(REFUSED_FILE, frames_of(two))
+    [seen] = list_files(context)
     assert (seen.rows, seen.damaged) == (1, 1)
-    restore(parts, None, "ann")
-    assert kept(parts.database) == ids(two)
+    restore(context, None, "ann")
+    assert kept(context.database) == ids(two)

@@ -35,15 +35,15 @@ rules:
 def mailbox(settings: Settings) -> Iterator[tuple[AppContext, Mailbox]]:
     """Rules whose channels end at receivers on loopback; no database is there."""
     http, smtp = free_port(), free_port()
-    parts = with_rules(AppContext(settings), RULES.replace("HTTP", str(http)).replace("SMTP", str(smtp)))
+    context = with_rules(AppContext(settings), RULES.replace("HTTP", str(http)).replace("SMTP", str(smtp)))
     with run_receivers(http, smtp) as box:
-        yield parts, box
+        yield context, box
 
 
 @pytest.mark.parametrize("name", ["team-slack", "events", "on-call", "phone"])
 def test_a_sample_arrives_and_says_that_it_is_a_test(mailbox: tuple[AppContext, Mailbox], name: str) -> None:
-    parts, box = mailbox
-    send_test_notice(parts, name)
+    context, box = mailbox
+    send_test_notice(context, name)
     [posted] = box.posts
     said = json.dumps(posted.json, ensure_ascii=False)
     assert f"This is a test of channel {name}: nothing is wrong" in said
@@ -51,8 +51,8 @@ def test_a_sample_arrives_and_says_that_it_is_a_test(mailbox: tuple[AppContext, 
 
 
 def test_a_sample_webhook_is_signed(mailbox: tuple[AppContext, Mailbox]) -> None:
-    parts, box = mailbox
-    send_test_notice(parts, "events")
+    context, box = mailbox
+    send_test_notice(context, "events")
     [posted] = box.posts
     identity, moment = posted.headers["webhook-id"], int(posted.headers["webhook-timestamp"])
     assert verify(SECRET, identity, moment, posted.body, posted.headers["webhook-signature"], moment)
@@ -60,16 +60,16 @@ def test_a_sample_webhook_is_signed(mailbox: tuple[AppContext, Mailbox]) -> None
 
 
 def test_a_sample_email_arrives(mailbox: tuple[AppContext, Mailbox]) -> None:
-    parts, box = mailbox
-    send_test_notice(parts, "mail")
+    context, box = mailbox
+    send_test_notice(context, "mail")
     assert box.wait_for_messages(0, 1, 10)
     assert box.mails[0]["Subject"] == "[info] firing: test · digits v1"
 
 
 def test_a_rehearsal_needs_no_database_and_leaves_nothing_behind(mailbox: tuple[AppContext, Mailbox]) -> None:
-    parts, _ = mailbox
-    send_test_notice(parts, "on-call")
-    assert not parts.settings.home.exists()
+    context, _ = mailbox
+    send_test_notice(context, "on-call")
+    assert not context.settings.home.exists()
 
 
 def test_an_unknown_channel_names_the_known_ones(mailbox: tuple[AppContext, Mailbox]) -> None:
@@ -78,19 +78,19 @@ def test_an_unknown_channel_names_the_known_ones(mailbox: tuple[AppContext, Mail
 
 
 def test_a_channel_that_is_off_says_which_keys_and_variables_are_empty(mailbox: tuple[AppContext, Mailbox]) -> None:
-    parts, _ = mailbox
+    context, _ = mailbox
     with pytest.raises(SettingsError, match=r"off: url is empty \(set PLATFORM_TEST_NO_SUCH_URL\)"):
-        send_test_notice(parts, "from-variable")
+        send_test_notice(context, "from-variable")
     with pytest.raises(SettingsError, match=r"host is empty \(set PLATFORM_TEST_NO_SUCH_HOST\); to is empty \(write"):
-        send_test_notice(parts, "half-mail")
+        send_test_notice(context, "half-mail")
 
 
 def test_a_receivers_refusal_is_told_without_the_address(mailbox: tuple[AppContext, Mailbox]) -> None:
-    parts, _ = mailbox
-    text = parts.settings.alerts_file.read_text().replace("/slack", "/SECRETPART")
-    with_rules(parts, text)
+    context, _ = mailbox
+    text = context.settings.alerts_file.read_text().replace("/slack", "/SECRETPART")
+    with_rules(context, text)
     refusing = httpx.Client(
         transport=httpx.MockTransport(lambda request: httpx.Response(404, text=f"no team at {request.url.path}"))
     )
     with pytest.raises(DeliveryError, match=r"^channel 'team-slack': HTTP 404: no team at /\*\*\*$"):
-        send_test_notice(parts, "team-slack", refusing)
+        send_test_notice(context, "team-slack", refusing)

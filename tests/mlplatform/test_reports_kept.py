@@ -36,28 +36,28 @@ LIBRARY = "/* plotly */" + "x" * 300_000
 
 
 @pytest.fixture
-def world(parts: AppContext, settings: Settings) -> AppContext:
+def world(context: AppContext, settings: Settings) -> AppContext:
     """A platform with a public address that keeps two reports beside those of alerts."""
-    vars(parts)["settings"] = settings.model_copy(update={"public_url": "https://platform.test", "reports_kept": 2})
-    promote(with_rules(parts, QUIET))
-    return parts
+    vars(context)["settings"] = settings.model_copy(update={"public_url": "https://platform.test", "reports_kept": 2})
+    promote(with_rules(context, QUIET))
+    return context
 
 
-def look(parts: AppContext, name: str = "accuracy-drop") -> Evaluation:
-    made = evaluate(parts, rule(parts, name), parts.clock())
+def look(context: AppContext, name: str = "accuracy-drop") -> Evaluation:
+    made = evaluate(context, rule(context, name), context.clock())
     assert made is not None
-    return write_report(parts, rule(parts, name), made, counting)
+    return write_report(context, rule(context, name), made, counting)
 
 
-def linked(parts: AppContext, place: int) -> str:
+def linked(context: AppContext, place: int) -> str:
     """The evaluation whose report a notice to the team leads to; empty for none."""
-    told = [message for message in notices(parts) if message.channel == "team-slack"][place]
+    told = [message for message in notices(context) if message.channel == "team-slack"][place]
     found = re.search(r"/v1/evaluations/([0-9a-f-]+)/report", json.dumps(told.payload))
     return found[1] if found else ""
 
 
-def kinds(parts: AppContext) -> list[str]:
-    return [cast("str", each.payload["kind"]) for each in notices(parts) if each.channel == "team-slack"]
+def kinds(context: AppContext) -> list[str]:
+    return [cast("str", each.payload["kind"]) for each in notices(context) if each.channel == "team-slack"]
 
 
 def test_the_report_of_a_firing_notice_is_kept_however_many_are_newer_and_though_the_alert_is_over(

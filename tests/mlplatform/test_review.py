@@ -29,24 +29,24 @@ from tests.mlplatform.loop_world import promote, tick, with_rules
 
 
 @pytest.fixture
-def world(parts: AppContext) -> AppContext:
-    promote(with_rules(parts))
-    with parts.database.write() as connection:
-        sampling_plans.publish(connection, "digits", 1, SamplingPlan(uniform=1.0).to_json(), parts.clock())
-    tick(parts, minutes=1)
-    return parts
+def world(context: AppContext) -> AppContext:
+    promote(with_rules(context))
+    with context.database.write() as connection:
+        sampling_plans.publish(connection, "digits", 1, SamplingPlan(uniform=1.0).to_json(), context.clock())
+    tick(context, minutes=1)
+    return context
 
 
-def drawn(parts: AppContext, count: int = 3) -> list[str]:
-    return recorded(parts.database, *(prediction(parts.clock(), seed=seed) for seed in range(count)))
+def drawn(context: AppContext, count: int = 3) -> list[str]:
+    return recorded(context.database, *(prediction(context.clock(), seed=seed) for seed in range(count)))
 
 
-def picked(parts: AppContext, count: int = 2) -> tuple[str, list[str]]:
+def picked(context: AppContext, count: int = 2) -> tuple[str, list[str]]:
     """An open label audit of answers of another version, which is not drawn from."""
-    ids = recorded(parts.database, *(prediction(parts.clock(), seed=seed, version=2) for seed in range(count)))
+    ids = recorded(context.database, *(prediction(context.clock(), seed=seed, version=2) for seed in range(count)))
     details = {"class": "3", "predictions": [{"id": key, "doubt": 0.5} for key in ids]}
-    with parts.database.write() as connection:
-        task = tasks.open_task(connection, "label-audit", "digits", details, parts.clock())
+    with context.database.write() as connection:
+        task = tasks.open_task(connection, "label-audit", "digits", details, context.clock())
     assert task is not None
     return task, ids
 
@@ -87,8 +87,8 @@ def test_verdicts_on_drawn_answers_estimate_and_on_picked_ones_train(world: AppC
     assert [(row.truth, row.source) for row in judged_now] == [("8", "correction")]
 
 
-def labels_of(parts: AppContext, key: str) -> list[tuple[str, str, str]]:
-    with parts.database.read() as connection:
+def labels_of(context: AppContext, key: str) -> list[tuple[str, str, str]]:
+    with context.database.read() as connection:
         found = load_input_labels(connection, "digits")
     return [(each.label, each.source, each.reviewer) for each in found if each.prediction_id == key]
 
@@ -104,14 +104,14 @@ def test_a_drawn_answer_that_is_picked_keeps_its_place_in_the_draw(world: AppCon
     assert sources(world) == [("8", "audit", 1.0)]  # the draw says that it counts, the review what it shows
 
 
-def sources(parts: AppContext) -> list[tuple[str, str, float]]:
-    with parts.database.read() as connection:
+def sources(context: AppContext) -> list[tuple[str, str, float]]:
+    with context.database.read() as connection:
         return [(row.truth, row.source, row.weight) for row in outcomes.outcomes_after(connection, "digits", 1, 0, 10)]
 
 
-def open_task(parts: AppContext, kind: tasks.TaskKind, items: list[dict[str, object]]) -> str:
-    with parts.database.write() as connection:
-        made = tasks.open_task(connection, kind, "digits", {"predictions": items}, parts.clock())
+def open_task(context: AppContext, kind: tasks.TaskKind, items: list[dict[str, object]]) -> str:
+    with context.database.write() as connection:
+        made = tasks.open_task(connection, kind, "digits", {"predictions": items}, context.clock())
     assert made is not None
     return made
 
@@ -214,6 +214,6 @@ def test_progress_names_version_and_plan(world: AppContext) -> None:
     assert found["windows"][0]["oldest_open"] == world.clock()
 
 
-def test_without_a_champion_there_is_nothing_to_review(parts: AppContext) -> None:
+def test_without_a_champion_there_is_nothing_to_review(context: AppContext) -> None:
     with pytest.raises(NotFoundError, match="no champion"):
-        review_progress(with_rules(parts))
+        review_progress(with_rules(context))

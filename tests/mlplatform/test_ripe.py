@@ -21,30 +21,30 @@ SEQUENTIAL = RULES.replace(
 MINUTE = timedelta(minutes=1)
 
 
-def look(parts: AppContext) -> None:
-    evaluate(parts, rule(parts, "accuracy-drop"), slot_at(parts.clock(), MINUTE))
-    tick(parts, minutes=1)
+def look(context: AppContext) -> None:
+    evaluate(context, rule(context, "accuracy-drop"), slot_at(context.clock(), MINUTE))
+    tick(context, minutes=1)
 
 
 @pytest.fixture
-def broken(parts: AppContext) -> AppContext:
+def broken(context: AppContext) -> AppContext:
     """A version that answers well for a day, then gets one in ten wrong until its alert fires."""
-    promote(with_rules(parts, SEQUENTIAL))
+    promote(with_rules(context, SEQUENTIAL))
     for _ in range(20):
-        answer(parts, 20)
-        look(parts)
-    tick(parts, hours=3)
-    while not all_alerts(parts):
-        answer(parts, 18, 2)
-        look(parts)
-    return parts
+        answer(context, 20)
+        look(context)
+    tick(context, hours=3)
+    while not all_alerts(context):
+        answer(context, 18, 2)
+        look(context)
+    return context
 
 
-def ripe(parts: AppContext, min_feedback: int = 10) -> Readiness:
-    with parts.database.read() as connection:
+def ripe(context: AppContext, min_feedback: int = 10) -> Readiness:
+    with context.database.read() as connection:
         queued = retraining_queue.find_queued(connection, "digits")
         assert queued is not None
-        return assess_readiness(connection, queued, min_feedback, parts.clock())
+        return assess_readiness(connection, queued, min_feedback, context.clock())
 
 
 def test_an_alert_knows_since_when_answers_have_been_bad(broken: AppContext) -> None:
@@ -54,15 +54,15 @@ def test_an_alert_knows_since_when_answers_have_been_bad(broken: AppContext) -> 
     assert timedelta(0) < alert.fired_at - alert.changed_at < timedelta(hours=1)
 
 
-def test_the_change_is_found_among_labels_that_come_all_at_once(parts: AppContext) -> None:
-    promote(with_rules(parts, SEQUENTIAL))
+def test_the_change_is_found_among_labels_that_come_all_at_once(context: AppContext) -> None:
+    promote(with_rules(context, SEQUENTIAL))
     for _ in range(30):
-        answer(parts, 20)
-    changed = parts.clock()
+        answer(context, 20)
+    changed = context.clock()
     for _ in range(12):
-        answer(parts, 14, 6)
-    look(parts)
-    [alert] = all_alerts(parts)
+        answer(context, 14, 6)
+    look(context)
+    [alert] = all_alerts(context)
     assert alert.changed_at is not None
     assert abs(alert.changed_at - changed) <= timedelta(seconds=1)
 
@@ -120,38 +120,38 @@ def test_a_persons_request_waits_for_no_labels(broken: AppContext) -> None:
         assert can_start(connection, "digits", 10_000, broken.clock())
 
 
-def test_without_a_moment_of_change_every_label_counts(parts: AppContext) -> None:
-    promote(with_rules(parts))
-    answer(parts, 12, 8)
-    look(parts)
-    assert ripe(parts, 10) == Readiness(None, 20, 10)
-    assert ripe(parts, 21).is_ready is False
+def test_without_a_moment_of_change_every_label_counts(context: AppContext) -> None:
+    promote(with_rules(context))
+    answer(context, 12, 8)
+    look(context)
+    assert ripe(context, 10) == Readiness(None, 20, 10)
+    assert ripe(context, 21).is_ready is False
 
 
-def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(parts: AppContext) -> None:
+def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(context: AppContext) -> None:
     """The detector is sure after a few dozen labels, when the window as a whole still looks fine."""
     promote(
         with_rules(
-            parts, SEQUENTIAL.replace("window: 1h, min_samples: 20", "window: 7d, min_samples: 20, clear: 0.2 points")
+            context, SEQUENTIAL.replace("window: 1h, min_samples: 20", "window: 7d, min_samples: 20, clear: 0.2 points")
         )
     )
     for _ in range(40):
-        answer(parts, 50)
-        look(parts)
-    tick(parts, hours=3)
+        answer(context, 50)
+        look(context)
+    tick(context, hours=3)
     for _ in range(3):
-        answer(parts, 5, 5)
-        look(parts)
-    [alert] = all_alerts(parts)
+        answer(context, 5, 5)
+        look(context)
+    [alert] = all_alerts(context)
     assert alert.state == "firing"
     assert alert.value is not None
     assert alert.value > 0.3
     assert alert.n <= 40
     for _ in range(8):
-        answer(parts, 50)
-        look(parts)
-    assert all_alerts(parts)[0].state == "firing", "most answers since the change are right by now, but not enough"
+        answer(context, 50)
+        look(context)
+    assert all_alerts(context)[0].state == "firing", "most answers since the change are right by now, but not enough"
     for _ in range(200):
-        answer(parts, 50)
-        look(parts)
-    assert all_alerts(parts)[0].state == "resolved"
+        answer(context, 50)
+        look(context)
+    assert all_alerts(context)[0].state == "resolved"

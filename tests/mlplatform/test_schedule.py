@@ -35,18 +35,18 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"lease_seconds": 15.0})
 
 
-def another(parts: AppContext, database: Database | None = None) -> AppContext:
+def another(context: AppContext, database: Database | None = None) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = AppContext(parts.settings, parts.clock)
-    made.__dict__.update(database=database or parts.database, catalog=parts.catalog)
+    made = AppContext(context.settings, context.clock)
+    made.__dict__.update(database=database or context.database, catalog=context.catalog)
     return made
 
 
 @pytest.fixture
-def pair(parts: AppContext) -> tuple[Watcher, Watcher]:
+def pair(context: AppContext) -> tuple[Watcher, Watcher]:
     """Two watchers of one platform."""
-    promote(with_rules(parts))
-    return Watcher(parts, counting), Watcher(another(parts), counting)
+    promote(with_rules(context))
+    return Watcher(context, counting), Watcher(another(context), counting)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_the_leader_sets_the_champion_alias_right(pair: tuple[Watcher, Watcher])
     assert leader.context.catalog.alias("digits", "champion") == 1
 
 
-def test_rules_of_another_model_are_refused_at_once(parts: AppContext) -> None:
-    with_rules(parts, RULES.replace("model: digits", "model: letters"))
+def test_rules_of_another_model_are_refused_at_once(context: AppContext) -> None:
+    with_rules(context, RULES.replace("model: digits", "model: letters"))
     with pytest.raises(SettingsError, match=r"'letters' but PLATFORM_PIPELINE is 'digits'"):
-        Watcher(parts, counting)
+        Watcher(context, counting)
 
 
 class FlakyDatabase(Database):
@@ -234,23 +234,23 @@ def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
     return happened()
 
 
-def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(parts: AppContext) -> None:
-    promote(with_rules(parts))
-    answer(parts, 18, 12)
-    watcher = Watcher(parts, counting)
+def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context: AppContext) -> None:
+    promote(with_rules(context))
+    answer(context, 18, 12)
+    watcher = Watcher(context, counting)
     with running(watcher):
-        assert eventually(lambda: len(all_evaluations(parts)) == 3)
-    assert {evaluation.rule for evaluation in all_evaluations(parts)} == {"accuracy-drop", "latency", "class-error"}
-    successor = Watcher(another(parts), counting)
+        assert eventually(lambda: len(all_evaluations(context)) == 3)
+    assert {evaluation.rule for evaluation in all_evaluations(context)} == {"accuracy-drop", "latency", "class-error"}
+    successor = Watcher(another(context), counting)
     successor.renew_leadership()
     assert successor.lease is not None
 
 
 def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
-    parts: AppContext, caplog: pytest.LogCaptureFixture
+    context: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = AppContext(parts.settings.model_copy(update={"lease_seconds": 0.3}), parts.clock)
-    flaky, catalog = FlakyDatabase(parts.database), FakeCatalog()
+    quick = AppContext(context.settings.model_copy(update={"lease_seconds": 0.3}), context.clock)
+    flaky, catalog = FlakyDatabase(context.database), FakeCatalog()
     quick.__dict__.update(database=flaky, catalog=catalog)
     watcher = Watcher(with_rules(quick))
     flaky.away = True
@@ -263,24 +263,24 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
         assert eventually(lambda: "lead: the database did not answer" in caplog.text)
         flaky.away = False
         done = len(caplog.records)
-        tick(parts, seconds=1)
+        tick(context, seconds=1)
         assert eventually(lambda: watcher.lease is not None)
         assert len(caplog.records) - done <= 5
 
 
-def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watcher(parts: AppContext) -> None:
+def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watcher(context: AppContext) -> None:
     own = (
         "  - {name: own, metric: 'python:tests.mlplatform.own_metrics:waits', above: 1, window: 1h, min_samples: 20}\n"
     )
-    promote(with_rules(parts, RULES + own))
-    answer(parts, 18, 12)
+    promote(with_rules(context, RULES + own))
+    answer(context, 18, 12)
     own_metrics.ENTERED.clear()
     own_metrics.GO_ON.clear()
     try:
-        with running(Watcher(parts, counting)):
+        with running(Watcher(context, counting)):
             assert own_metrics.ENTERED.wait(20)
-            assert eventually(lambda: len(all_evaluations(parts)) == 3)
-        assert "own" not in {evaluation.rule for evaluation in all_evaluations(parts)}
+            assert eventually(lambda: len(all_evaluations(context)) == 3)
+        assert "own" not in {evaluation.rule for evaluation in all_evaluations(context)}
     finally:
         own_metrics.GO_ON.set()
         for thread in threading.enumerate():

@@ -63,19 +63,19 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     database.close()
 
 
-def claimed(parts: AppContext, pipeline: str = "bars") -> retraining_queue.Retraining:
+def claimed(context: AppContext, pipeline: str = "bars") -> retraining_queue.Retraining:
     """A retraining that "me" has to carry out."""
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         retraining_queue.request(
-            connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=parts.clock()
+            connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=context.clock()
         )
-        row = retraining_queue.claim(connection, pipeline, "me", NO_LIMITS, parts.clock())
+        row = retraining_queue.claim(connection, pipeline, "me", NO_LIMITS, context.clock())
     assert row is not None
     return row
 
 
-def now_of(parts: AppContext, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
-    with parts.database.read() as connection:
+def now_of(context: AppContext, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
+    with context.database.read() as connection:
         return retraining_queue.find(connection, row.id)
 
 
@@ -172,7 +172,7 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop
 class OvertakingCatalog(MemoryCatalog):
     """A registry in which somebody promotes another version while a candidate is registered."""
 
-    parts: AppContext
+    context: AppContext
 
     def register(
         self,
@@ -183,11 +183,11 @@ class OvertakingCatalog(MemoryCatalog):
         description: str = "",
     ) -> int:
         rival = super().register(name, "", "run-0")
-        promotion_service(self.parts).promote(PromotionRequest(name, rival, None, "first", "somebody", "meanwhile"))
+        promotion_service(self.context).promote(PromotionRequest(name, rival, None, "first", "somebody", "meanwhile"))
         return super().register(name, model_uri, run_id, tags, description)
 
 
-def answered(parts: AppContext, images: ImageSet) -> list[str]:
+def answered(context: AppContext, images: ImageSet) -> list[str]:
     """Answers on these images."""
     one = prediction()
     rows = [
@@ -195,7 +195,7 @@ def answered(parts: AppContext, images: ImageSet) -> list[str]:
         for image in images.images
     ]
     return recorded(
-        parts.database,
+        context.database,
         *(PredictionWithInput(row, encode_png(image)) for row, image in zip(rows, images.images, strict=True)),
     )
 
@@ -229,7 +229,7 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
 def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, family: Pipeline) -> None:
     assert isinstance(shop.tracking, FakeTracking)
     catalog = OvertakingCatalog(shop.tracking)
-    catalog.parts = shop
+    catalog.context = shop
     shop.__dict__["catalog"] = catalog
     row = claimed(shop)
     assert run_retraining(shop, row.id, "me", lambda _name: family) == "failed"
@@ -240,8 +240,8 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, famil
 
 
 @contextmanager
-def beating(parts: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
-    pulse = RetrainingHeartbeat(parts, row.id, "me")
+def beating(context: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
+    pulse = RetrainingHeartbeat(context, row.id, "me")
     pulse.start()
     try:
         yield pulse

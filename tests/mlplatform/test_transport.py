@@ -88,75 +88,75 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"delivery_timeout_seconds": SECONDS})
 
 
-def with_channels(parts: AppContext, written: Mapping[str, str]) -> AppContext:
+def with_channels(context: AppContext, written: Mapping[str, str]) -> AppContext:
     """Rules with these channels, and one that nobody is to notice."""
     channels = "\n".join(f"  {name}: {{{text}}}" for name, text in written.items())
     rules = "rules:\n  - {name: r, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 20}\n"
-    return with_rules(parts, f"version: 1\nmodel: digits\nchannels:\n{channels}\n{rules}")
+    return with_rules(context, f"version: 1\nmodel: digits\nchannels:\n{channels}\n{rules}")
 
 
-def post(parts: AppContext, channel: str, key: str = "k", severity: str = "critical") -> outbox.OutboxMessage:
+def post(context: AppContext, channel: str, key: str = "k", severity: str = "critical") -> outbox.OutboxMessage:
     """Put a small notice into the outbox."""
-    kind = parts.rules.channels[channel].type
+    kind = context.rules.channels[channel].type
     payload: dict[str, object] = {"type": kind, "severity": severity, "body": {"blocks": []}}
     if kind == "email":
         payload["message"] = "Subject: it fell\nFrom: a@b.c\nTo: d@e.f\n\nIt fell.\n"
     if kind == "apprise":
         payload["body"] = {"title": "t", "body": "b", "type": "info"}
-    with parts.database.write() as connection:
-        outbox.enqueue(connection, key=key, channel=channel, payload=payload, alert_id=None, now=parts.clock())
-    return next(each for each in notices(parts) if each.idempotency_key == key)
+    with context.database.write() as connection:
+        outbox.enqueue(connection, key=key, channel=channel, payload=payload, alert_id=None, now=context.clock())
+    return next(each for each in notices(context) if each.idempotency_key == key)
 
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(("behaviour", "channel"), [case[1:] for case in CASES], ids=[f"{c[0]}-{c[2]}" for c in CASES])
 def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(
-    parts: AppContext, behaviour: Behaviour, channel: str
+    context: AppContext, behaviour: Behaviour, channel: str
 ) -> None:
     with peer(behaviour) as (port, stubborn):
-        with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
-        message = post(parts, "it")
+        with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
+        message = post(context, "it")
         with pytest.raises(DeliveryError, match=r"no answer within|timeout|Timeout|timed out|no answer \(|longer than"):
-            create_dispatcher(parts).send(message)
+            create_dispatcher(context).send(message)
         assert stubborn.cut.wait(30) or not stubborn.connections  # a slow machine may not even get that far
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("channel", ["slack", "webhook", "alertmanager"])
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
-def test_a_receiver_that_took_it_may_drip_its_answer(parts: AppContext, channel: str, status: str) -> None:
+def test_a_receiver_that_took_it_may_drip_its_answer(context: AppContext, channel: str, status: str) -> None:
     head = f"HTTP/1.1 {status}\r\ncontent-length: 999999\r\n\r\n".encode()
     with peer(answering(head)) as (port, _):
-        with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
-        post(parts, "it")
-        assert create_dispatcher(parts).dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
+        with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
+        post(context, "it")
+        assert create_dispatcher(context).dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
 
 
 @pytest.mark.timeout(60)
-def test_a_receiver_that_refused_it_and_drips_is_quoted(parts: AppContext) -> None:
+def test_a_receiver_that_refused_it_and_drips_is_quoted(context: AppContext) -> None:
     with peer(answering(b"HTTP/1.1 500 No\r\ncontent-length: 999999\r\n\r\nsorry ")) as (port, _):
-        with_channels(parts, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
+        with_channels(context, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="HTTP 500: sorry x"):
-            create_dispatcher(parts).send(post(parts, "it"))
+            create_dispatcher(context).send(post(context, "it"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("head", [b"content-length: 314572800\r\n\r\n", b"content-encoding: gzip\r\n\r\n", b"\r\n"])
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
-def test_no_more_than_a_part_of_an_answer_is_read(parts: AppContext, head: bytes, status: bytes) -> None:
+def test_no_more_than_a_part_of_an_answer_is_read(context: AppContext, head: bytes, status: bytes) -> None:
     with peer(flooding(b"HTTP/1.1 " + status + b"\r\n" + head, b"x" * 65536)) as (port, stubborn):
-        with_channels(parts, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
-        post(parts, "it")
-        assert create_dispatcher(parts).dispatch_due()["delivered"] == (1 if status.startswith(b"2") else 0)
+        with_channels(context, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
+        post(context, "it")
+        assert create_dispatcher(context).dispatch_due()["delivered"] == (1 if status.startswith(b"2") else 0)
         assert stubborn.cut.wait(20)
         assert stubborn.sent < 100 * MAX_RESPONSE_BYTES  # what lies in the buffers of both ends included
 
 
 @pytest.mark.timeout(90)
-def test_apprise_reads_no_endless_answer_into_this_process(parts: AppContext) -> None:
-    settings = parts.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
-    patient = AppContext(settings, parts.clock)
-    patient.__dict__["database"] = parts.database
+def test_apprise_reads_no_endless_answer_into_this_process(context: AppContext) -> None:
+    settings = context.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
+    patient = AppContext(settings, context.clock)
+    patient.__dict__["database"] = context.database
     with peer(flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**20)) as (port, stubborn):
         with_channels(patient, {"it": CHANNELS["apprise"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="Apprise"):
@@ -166,11 +166,11 @@ def test_apprise_reads_no_endless_answer_into_this_process(parts: AppContext) ->
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", [b"220-" + b"x" * 500 + b"\r\n", b"x" * 4096])
-def test_a_mail_server_that_answers_without_end_is_left(parts: AppContext, piece: bytes) -> None:
+def test_a_mail_server_that_answers_without_end_is_left(context: AppContext, piece: bytes) -> None:
     with peer(lambda s, c: s.flood(c, b"", piece)) as (port, stubborn):
-        with_channels(parts, {"it": CHANNELS["mail"].replace("PORT", str(port))})
+        with_channels(context, {"it": CHANNELS["mail"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="SMTP 127"):
-            create_dispatcher(parts).send(post(parts, "it"))
+            create_dispatcher(context).send(post(context, "it"))
         assert stubborn.cut.wait(20)
 
 
@@ -198,39 +198,39 @@ class Endless:
             return self.arrived.wait_for(lambda: len(self.sent) >= count, 30)
 
 
-def beside(parts: AppContext, transport: Endless) -> OutboxDispatcher:
-    return OutboxDispatcher(parts, httpx.Client(), transport)  # type: ignore[arg-type]
+def beside(context: AppContext, transport: Endless) -> OutboxDispatcher:
+    return OutboxDispatcher(context, httpx.Client(), transport)  # type: ignore[arg-type]
 
 
 THREE = {name: CHANNELS["slack"].replace("PORT", str(place)) for place, name in enumerate(("stuck", "a", "b"), 1)}
 
 
 @pytest.mark.timeout(90)
-def test_channels_do_not_wait_for_one_that_hangs(parts: AppContext) -> None:
-    with_channels(parts, THREE)
+def test_channels_do_not_wait_for_one_that_hangs(context: AppContext) -> None:
+    with_channels(context, THREE)
     transport = Endless("stuck")
-    sender = beside(parts, transport)
+    sender = beside(context, transport)
     for number in range(30):
-        post(parts, "stuck", f"stuck {number}")
+        post(context, "stuck", f"stuck {number}")
     for name in ("a", "b"):
-        post(parts, name, name, "info")
+        post(context, name, name, "info")
     sender.start_workers()
     assert transport.wait(2)
-    post(parts, "a", "critical and later")
+    post(context, "a", "critical and later")
     while "critical and later" not in transport.sent:
-        tick(parts, seconds=1)
+        tick(context, seconds=1)
         sender.start_workers()
-    assert [each.state for each in notices(parts) if each.channel == "stuck"] == ["waiting"] * 30
+    assert [each.state for each in notices(context) if each.channel == "stuck"] == ["waiting"] * 30
     transport.released.set()
     sender.close(0)
 
 
 @pytest.mark.timeout(90)
-def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(parts: AppContext) -> None:
-    with_channels(parts, THREE)
+def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(context: AppContext) -> None:
+    with_channels(context, THREE)
     transport = Endless("stuck")
-    sender = beside(parts, transport)
-    message = post(parts, "stuck")
+    sender = beside(context, transport)
+    message = post(context, "stuck")
     for _ in range(MAX_HUNG_DELIVERIES):
         with pytest.raises(DeliveryError, match="no answer within"):
             sender.send(message)
@@ -248,10 +248,10 @@ def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(part
 
 
 @pytest.mark.timeout(90)
-def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(parts: AppContext) -> None:
-    with_channels(parts, THREE)
-    patient = AppContext(parts.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}), parts.clock)
-    patient.__dict__.update(database=parts.database)
+def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(context: AppContext) -> None:
+    with_channels(context, THREE)
+    patient = AppContext(context.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}), context.clock)
+    patient.__dict__.update(database=context.database)
     with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, stubborn):
         with_channels(patient, {"stuck": CHANNELS["slack"].replace("PORT", str(port))})
         post(patient, "stuck")
@@ -265,20 +265,20 @@ def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(parts: AppC
     assert (message.state, message.attempts, message.last_error) == ("waiting", 0, None)
 
 
-def test_what_no_transport_can_send_is_put_off_like_any_other(parts: AppContext) -> None:
-    with_channels(parts, THREE)
-    message = post(parts, "a")
-    with parts.database.write() as connection:
+def test_what_no_transport_can_send_is_put_off_like_any_other(context: AppContext) -> None:
+    with_channels(context, THREE)
+    message = post(context, "a")
+    with context.database.write() as connection:
         outbox.record_failure(
             connection,
             outbox.OutboxMessage(**{**vars(message), "payload": {"type": "slack"}}),
             "x",
             outbox.DeliveryPolicy(9, {"critical": timedelta(1)}),
-            parts.clock(),
+            context.clock(),
         )
-    tick(parts, minutes=1)
-    assert create_dispatcher(parts).dispatch_due() == {"delivered": 0, "waiting": 1, "failed": 0}
-    assert notices(parts)[0].last_error == "it cannot be sent: KeyError"
+    tick(context, minutes=1)
+    assert create_dispatcher(context).dispatch_due() == {"delivered": 0, "waiting": 1, "failed": 0}
+    assert notices(context)[0].last_error == "it cannot be sent: KeyError"
 
 
 # --- what receivers ask for
@@ -321,82 +321,82 @@ class Busy:
         return httpx.Response(self.status, headers=headers)
 
 
-def talks_to(parts: AppContext, receiver: Callable[[httpx.Request], httpx.Response]) -> OutboxDispatcher:
-    return OutboxDispatcher(parts, httpx.Client(transport=httpx.MockTransport(receiver)))
+def talks_to(context: AppContext, receiver: Callable[[httpx.Request], httpx.Response]) -> OutboxDispatcher:
+    return OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(receiver)))
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("kind", ["slack", "webhook", "alertmanager"])
 def test_a_busy_receiver_is_left_alone_as_long_as_it_asks_and_no_try_is_spent(
-    parts: AppContext, status: int, kind: str
+    context: AppContext, status: int, kind: str
 ) -> None:
-    with_channels(parts, {"it": CHANNELS[kind].replace("PORT", "1")})
+    with_channels(context, {"it": CHANNELS[kind].replace("PORT", "1")})
     receiver = Busy(status, "300")
-    sender = talks_to(parts, receiver)
-    post(parts, "it", "first")
-    post(parts, "it", "second")
+    sender = talks_to(context, receiver)
+    post(context, "it", "first")
+    post(context, "it", "second")
     for _ in range(12):
         for _ in range(5):
             sender.dispatch_due()
-            tick(parts, seconds=60)
+            tick(context, seconds=60)
     assert receiver.asked == ["first"] * 12
-    assert {each.attempts for each in notices(parts)} == {0}
+    assert {each.attempts for each in notices(context)} == {0}
     receiver.status = 200
     assert sender.dispatch_due()["delivered"] == 2
 
 
-def test_another_channel_is_not_held_by_it(parts: AppContext) -> None:
-    with_channels(parts, THREE)
+def test_another_channel_is_not_held_by_it(context: AppContext) -> None:
+    with_channels(context, THREE)
     receiver = Busy(429, "300")
-    sender = talks_to(parts, receiver)
-    post(parts, "a", "one")
+    sender = talks_to(context, receiver)
+    post(context, "a", "one")
     sender.dispatch_due()
-    post(parts, "b", "two")
+    post(context, "b", "two")
     sender.dispatch_due()
     assert receiver.asked == ["one", "two"]
 
 
-def test_a_refusal_without_a_wish_and_a_wish_without_a_refusal_are_as_before(parts: AppContext) -> None:
-    with_channels(parts, THREE)
+def test_a_refusal_without_a_wish_and_a_wish_without_a_refusal_are_as_before(context: AppContext) -> None:
+    with_channels(context, THREE)
     receiver = Busy(429, "")
-    sender = talks_to(parts, receiver)
-    post(parts, "a")
+    sender = talks_to(context, receiver)
+    post(context, "a")
     sender.dispatch_due()
     receiver.status, receiver.retry_after = 500, "300"
-    tick(parts, seconds=2)
+    tick(context, seconds=2)
     sender.dispatch_due()
-    [message] = notices(parts)
-    assert (message.attempts, message.next_attempt_at) == (2, parts.clock() + timedelta(seconds=4))
+    [message] = notices(context)
+    assert (message.attempts, message.next_attempt_at) == (2, context.clock() + timedelta(seconds=4))
 
 
 @pytest.mark.parametrize("severity", ["critical", "warning", "info"])
-def test_an_outage_of_a_day_is_outlived_by_what_is_critical(parts: AppContext, severity: str) -> None:
-    with_channels(parts, THREE)
+def test_an_outage_of_a_day_is_outlived_by_what_is_critical(context: AppContext, severity: str) -> None:
+    with_channels(context, THREE)
     receiver = Busy(500, "")
-    sender = talks_to(parts, receiver)
-    post(parts, "a", severity=severity)
+    sender = talks_to(context, receiver)
+    post(context, "a", severity=severity)
     for _ in range(26 * 4):
         sender.dispatch_due()
-        tick(parts, minutes=15)
-    [message] = notices(parts)
+        tick(context, minutes=15)
+    [message] = notices(context)
     assert message.state == ("waiting" if severity == "critical" else "failed")
     receiver.status = 200
     assert sender.dispatch_due()["delivered"] == (severity == "critical")
 
 
 def test_a_clock_set_back_delays_no_notice_and_one_set_forward_gives_none_up(
-    parts: AppContext, caplog: pytest.LogCaptureFixture
+    context: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with_channels(parts, THREE)
+    with_channels(context, THREE)
     receiver = Busy(500, "")
-    sender = talks_to(parts, receiver)
-    post(parts, "a")
-    tick(parts, days=4000)
+    sender = talks_to(context, receiver)
+    post(context, "a")
+    tick(context, days=4000)
     sender.dispatch_due()
-    assert notices(parts)[0].state == "waiting"
-    tick(parts, days=-4000)
+    assert notices(context)[0].state == "waiting"
+    tick(context, days=-4000)
     sender.dispatch_due()
-    tick(parts, seconds=2)
+    tick(context, seconds=2)
     receiver.status = 200
     assert sender.dispatch_due()["delivered"] == 1
     assert [record.levelname for record in caplog.records if "clock went back" in record.message] == ["WARNING"]
@@ -404,17 +404,17 @@ def test_a_clock_set_back_delays_no_notice_and_one_set_forward_gives_none_up(
 
 @pytest.mark.parametrize("back", [{"seconds": -90}, {"minutes": -10}, {"hours": -2}])
 def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(
-    parts: AppContext, back: dict[str, float]
+    context: AppContext, back: dict[str, float]
 ) -> None:
-    with_channels(parts, THREE)
+    with_channels(context, THREE)
     receiver = Busy(500, "")
-    sender = talks_to(parts, receiver)
-    post(parts, "a", "before")
+    sender = talks_to(context, receiver)
+    post(context, "a", "before")
     sender.dispatch_due()
-    tick(parts, **back)
-    post(parts, "b", "after")
+    tick(context, **back)
+    post(context, "b", "after")
     sender.dispatch_due()
-    tick(parts, seconds=3)
+    tick(context, seconds=3)
     sender.dispatch_due()
     assert receiver.asked.count("before") >= 2
     assert "after" in receiver.asked
@@ -424,7 +424,7 @@ def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(
 
 
 def proxied(
-    parts: AppContext, url: str, proxy: str, allowed: tuple[str, ...] = ()
+    context: AppContext, url: str, proxy: str, allowed: tuple[str, ...] = ()
 ) -> tuple[OutboxDispatcher, list[str], list[str]]:
     """A courier with a proxy in memory: what went directly, and what through it."""
     directly, through = list[str](), list[str]()
@@ -436,9 +436,9 @@ def proxied(
 
         return httpx.Client(transport=httpx.MockTransport(take))
 
-    settings = parts.settings.model_copy(update={"delivery_proxy": proxy, "allowed_receivers": allowed})
-    made = AppContext(settings, parts.clock)
-    made.__dict__.update(database=parts.database)
+    settings = context.settings.model_copy(update={"delivery_proxy": proxy, "allowed_receivers": allowed})
+    made = AppContext(settings, context.clock)
+    made.__dict__.update(database=context.database)
     with_channels(made, {"it": f'type: slack, url: "{url}"'})
     return OutboxDispatcher(made, httpx.Client(), Transport(made, taking(directly), taking(through))), directly, through
 
@@ -454,9 +454,9 @@ def proxied(
     ],
 )
 def test_with_a_proxy_receivers_that_a_setting_names_are_reached_directly_and_others_through_it(
-    parts: AppContext, url: str, allowed: tuple[str, ...], way: str
+    context: AppContext, url: str, allowed: tuple[str, ...], way: str
 ) -> None:
-    sender, directly, through = proxied(parts, url, "http://proxy.invalid:3128", allowed)
+    sender, directly, through = proxied(context, url, "http://proxy.invalid:3128", allowed)
     sender.send(post(sender.context, "it"))
     assert (len(directly), len(through)) == ((1, 0) if way == "directly" else (0, 1))
 
@@ -464,14 +464,14 @@ def test_with_a_proxy_receivers_that_a_setting_names_are_reached_directly_and_ot
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/x", "http://localhost/x", "http://169.254.169.254/x", "http://127.1/"]
 )
-def test_a_proxy_is_sent_to_no_address_inside(parts: AppContext, url: str) -> None:
-    sender, directly, through = proxied(parts, url, "http://proxy.invalid:3128")
+def test_a_proxy_is_sent_to_no_address_inside(context: AppContext, url: str) -> None:
+    sender, directly, through = proxied(context, url, "http://proxy.invalid:3128")
     with pytest.raises(DeliveryError, match="is no public address"):
         sender.send(post(sender.context, "it"))
     assert (directly, through) == ([], [])
 
 
-def test_no_proxy_of_the_environment_sees_a_notice(parts: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_sees_a_notice(context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def take(self: Peer, connection: socket.socket) -> None:
         self.request(connection)
         self.send(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
@@ -482,18 +482,18 @@ def test_no_proxy_of_the_environment_sees_a_notice(parts: AppContext, monkeypatc
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         for place, channel in enumerate(HTTP):
-            with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
-            post(parts, "it", f"k{place}")
-        patient = parts.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
-        parts.__dict__["settings"] = patient
+            with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
+            post(context, "it", f"k{place}")
+        patient = context.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
+        context.__dict__["settings"] = patient
         for place, channel in enumerate(HTTP):
-            with_channels(parts, {"it": CHANNELS[channel].replace("PORT", str(port))})
-            message = next(each for each in notices(parts) if each.idempotency_key == f"k{place}")
-            create_transport(parts).send(message)
+            with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
+            message = next(each for each in notices(context) if each.idempotency_key == f"k{place}")
+            create_transport(context).send(message)
         assert proxy.connections == 0
 
 
-def test_a_notice_names_its_identity_to_every_receiver(parts: AppContext) -> None:
+def test_a_notice_names_its_identity_to_every_receiver(context: AppContext) -> None:
     heard = list[bytes]()
 
     def take(self: Peer, connection: socket.socket) -> None:
@@ -501,7 +501,7 @@ def test_a_notice_names_its_identity_to_every_receiver(parts: AppContext) -> Non
         self.send(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
     with peer(take) as (port, _):
-        with_channels(parts, {"it": CHANNELS["alertmanager"].replace("PORT", str(port))})
-        create_dispatcher(parts).send(post(parts, "it", "identity"))
+        with_channels(context, {"it": CHANNELS["alertmanager"].replace("PORT", str(port))})
+        create_dispatcher(context).send(post(context, "it", "identity"))
     assert b"idempotency-key: identity" in heard[0].lower()
     assert json.loads(heard[0].partition(b"\r\n\r\n")[2] or b"{}") in ({"blocks": []}, {})

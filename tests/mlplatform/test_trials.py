@@ -27,11 +27,11 @@ from tests.mlplatform.loop_world import lease_of, promote, tick, with_rules
 
 
 @pytest.fixture
-def world(parts: AppContext, catalog: FakeCatalog) -> AppContext:
+def world(context: AppContext, catalog: FakeCatalog) -> AppContext:
     """Version 1 is champion; versions 2 and 3 are registered."""
     for version in (1, 2, 3):
         catalog.add("digits", version)
-    made = with_rules(parts)
+    made = with_rules(context)
     promote(made, 1)
     return made
 
@@ -129,10 +129,10 @@ def test_the_champion_unknown_and_quarantined_versions_are_not_tried(world: AppC
     assert running(world) is None
 
 
-def test_without_a_champion_there_is_nothing_to_try_beside(parts: AppContext, catalog: FakeCatalog) -> None:
+def test_without_a_champion_there_is_nothing_to_try_beside(context: AppContext, catalog: FakeCatalog) -> None:
     catalog.add("digits", 1)
     with pytest.raises(ConflictError, match="no version is champion yet"):
-        begin(parts, version=1)
+        begin(context, version=1)
 
 
 def test_stopping_what_is_not_tried_is_not_found(world: AppContext) -> None:

@@ -62,27 +62,27 @@ def test_plain_values_are_what_json_has() -> None:
     }
 
 
-def test_a_prediction_is_shown_with_its_classes_and_current_labels(parts: AppContext, database: Database) -> None:
+def test_a_prediction_is_shown_with_its_classes_and_current_labels(context: AppContext, database: Database) -> None:
     [one] = recorded(database, prediction(label="7", confidence=0.8))
     with database.write() as connection:
         for name, hours in (("1", 1), ("2", 2)):
             given = label_records.SubmittedLabel(one, name, "audit", "ann", START + timedelta(hours=hours))
             label_records.insert_labels(connection, [given], START)
-    shown = queries.load_prediction(parts, one)
+    shown = queries.load_prediction(context, one)
     assert (shown.id, shown.label, shown.model.version, shown.client_id) == (one, "7", 1, "client")
     assert shown.probabilities["7"] == 0.8
     assert tuple(shown.probabilities) == tuple("0123456789")
     assert [(item.label, item.source) for item in shown.labels] == [("2", "audit")]
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        queries.load_prediction(parts, "nobody")
+        queries.load_prediction(context, "nobody")
 
 
-def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: AppContext, database: Database) -> None:
-    folder = parts.settings.home / "reports"
+def test_a_report_is_a_file_of_the_reports_folder_or_not_found(context: AppContext, database: Database) -> None:
+    folder = context.settings.home / "reports"
     (folder / "deeper").mkdir(parents=True)
-    for path in (folder / "r.html", folder / "deeper" / "r.html", parts.settings.home / "secret"):
+    for path in (folder / "r.html", folder / "deeper" / "r.html", context.settings.home / "secret"):
         path.write_text("x")
-    (folder / "link.html").symlink_to(parts.settings.home / "secret")
+    (folder / "link.html").symlink_to(context.settings.home / "secret")
     paths: dict[str, Path | None] = {
         "kept": folder / "r.html",
         "none": None,
@@ -98,24 +98,24 @@ def test_a_report_is_a_file_of_the_reports_folder_or_not_found(parts: AppContext
             for number, (name, path) in enumerate(paths.items())
         ),
     )
-    assert queries.find_report(parts, "kept") == folder / "r.html"
+    assert queries.find_report(context, "kept") == folder / "r.html"
     for name in ("none", "gone", "deeper", "outside", "link"):
         with pytest.raises(NotFoundError, match="keeps no report"):
-            queries.find_report(parts, name)
+            queries.find_report(context, name)
     with pytest.raises(NotFoundError, match="'nobody' is not known"):
-        queries.find_report(parts, "nobody")
+        queries.find_report(context, "nobody")
 
 
 def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a_card(
-    parts: AppContext, database: Database, catalog: FakeCatalog
+    context: AppContext, database: Database, catalog: FakeCatalog
 ) -> None:
     empty: dict[str, Any] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
-    assert queries.model_overview(parts) == empty
+    assert queries.model_overview(context) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)
     catalog.add("letters", 1)
     promoted(database, 1, 2)
-    shown = queries.model_overview(parts)
+    shown = queries.model_overview(context)
     assert json.loads(json.dumps(shown)) == shown
     assert shown["champion"] == 2
     assert [(item["version"], item["has_card"], item["tags"]) for item in shown["versions"]] == [
@@ -126,14 +126,14 @@ def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a
     assert [(item["from_version"], item["to_version"]) for item in shown["promotions"]] == [(1, 2), (None, 1)]
 
 
-def test_models_without_a_registry_is_the_registrys_error(parts: AppContext, catalog: FakeCatalog) -> None:
+def test_models_without_a_registry_is_the_registrys_error(context: AppContext, catalog: FakeCatalog) -> None:
     catalog.away = RegistryUnavailableError("away")
     with pytest.raises(RegistryUnavailableError):
-        queries.model_overview(parts)
+        queries.model_overview(context)
 
 
-def test_the_status_of_an_empty_platform_is_empty(parts: AppContext) -> None:
-    assert queries.platform_status(parts) == {
+def test_the_status_of_an_empty_platform_is_empty(context: AppContext) -> None:
+    assert queries.platform_status(context) == {
         "model": "digits",
         "champion": None,
         "probation": None,
@@ -156,7 +156,7 @@ def test_the_status_of_an_empty_platform_is_empty(parts: AppContext) -> None:
 
 
 def test_the_status_shows_who_lives_what_serves_and_what_is_open(
-    parts: AppContext, database: Database, clock: FakeClock
+    context: AppContext, database: Database, clock: FakeClock
 ) -> None:
     recorded(database, prediction(), prediction(seed=1))
     promoted(database, 1, 2)
@@ -170,7 +170,7 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
             connection, pipeline="digits", reason="why", trigger="manual", requested_by="ann", now=START
         )
         task = tasks.open_task(connection, "label-audit", "digits", {}, START)
-    shown = queries.platform_status(parts)
+    shown = queries.platform_status(context)
     assert json.loads(json.dumps(shown)) == shown
     assert (shown["champion"], shown["leader"]) == (2, "host:1")
     assert [item["instance"] for item in shown["processes"]] == ["host:1"]
@@ -179,40 +179,40 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     assert [item["id"] for item in shown["retrainings"]] == [queued]
     assert [item["id"] for item in shown["tasks"]] == [task]
     clock.tick(seconds=20)
-    assert queries.platform_status(parts)["leader"] is None
+    assert queries.platform_status(context)["leader"] is None
 
 
 def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(
-    parts: AppContext, database: Database, clock: FakeClock
+    context: AppContext, database: Database, clock: FakeClock
 ) -> None:
-    host = parts.instance.partition(":")[0]
+    host = context.instance.partition(":")[0]
     with database.write() as connection:
         leases.record_heartbeat(connection, "watcher", f"{host}:1:a", START, {})
         leases.record_heartbeat(connection, "watcher", f"{host}:2:b", START - timedelta(minutes=1), {})
         leases.record_heartbeat(connection, "watcher", "elsewhere:1:c", START, {})
         leases.record_heartbeat(connection, "api", f"{host}:3:d", START, {})
-    assert queries.local_watchers(parts) == [f"{host}:1:a"]
+    assert queries.local_watchers(context) == [f"{host}:1:a"]
     clock.tick(minutes=1)
-    assert queries.local_watchers(parts) == []
+    assert queries.local_watchers(context) == []
 
 
 def test_signs_of_life_from_before_the_clock_was_set_back_prove_no_life_and_are_a_fault_of_the_clock(
-    parts: AppContext, clock: FakeClock
+    context: AppContext, clock: FakeClock
 ) -> None:
-    host = parts.instance.partition(":")[0]
-    with parts.database.write() as connection:
+    host = context.instance.partition(":")[0]
+    with context.database.write() as connection:
         leases.record_heartbeat(connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": None})
-    assert queries.clock_faults(parts) == []
+    assert queries.clock_faults(context) == []
     clock.tick(hours=-2)
-    assert queries.local_watchers(parts) == []
-    [fault] = queries.clock_faults(parts)
+    assert queries.local_watchers(context) == []
+    [fault] = queries.clock_faults(context)
     assert "7200 s from now" in fault
     assert "NTP" in fault
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         leases.record_heartbeat(
             connection, "watcher", f"{host}:1:a", clock(), {"leader": True, "clock": "the clock was set back"}
         )
-    assert queries.local_watchers(parts) == [f"{host}:1:a"]
-    assert queries.clock_faults(parts) == [
+    assert queries.local_watchers(context) == [f"{host}:1:a"]
+    assert queries.clock_faults(context) == [
         f"watcher {host}:1:a: the clock was set back; let all hosts keep time by NTP"
     ]

@@ -118,7 +118,7 @@ class SteppedTracking(FakeTracking):
 class Shop:
     """A platform that trains into a registry in memory, with an earlier challenger in it."""
 
-    parts: AppContext
+    context: AppContext
     family: Pipeline
     catalog: SteppedCatalog
     tracking: SteppedTracking
@@ -137,8 +137,8 @@ class Shop:
         self.tracking.at = told
 
     def cancel(self, row: retraining_queue.Retraining) -> None:
-        with self.parts.database.write() as connection:
-            retraining_queue.cancel(connection, row.id, "ann", self.parts.clock())
+        with self.context.database.write() as connection:
+            retraining_queue.cancel(connection, row.id, "ann", self.context.clock())
 
     @property
     def registered(self) -> tuple[set[int], dict[str, int]]:
@@ -173,37 +173,37 @@ UNTOUCHED = ({1}, {"challenger": 1})
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
-    row = claimed(shop.parts)
+    row = claimed(shop.context)
     shop.at(step, lambda: shop.cancel(row))
-    assert run_retraining(shop.parts, row.id, "me", lambda _name: shop.family) == "cancelled"
+    assert run_retraining(shop.context, row.id, "me", lambda _name: shop.family) == "cancelled"
     assert step in shop.seen
-    assert now_of(shop.parts, row).state == "cancelled"
+    assert now_of(shop.context, row).state == "cancelled"
     assert shop.registered == UNTOUCHED
-    with shop.parts.database.read() as connection:
+    with shop.context.database.read() as connection:
         assert promotion_history.latest_promotion(connection, "bars") is None
         assert promotion_history.find_by_retraining(connection, row.id) is None
 
 
 @pytest.mark.parametrize("step", ["registered", "aliased"])
 def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_watcher(shop: Shop, step: str) -> None:
-    with_rules(shop.parts, RULES.replace("model: digits", "model: bars"))
-    row = claimed(shop.parts)
+    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
+    row = claimed(shop.context)
 
     def killed() -> None:
         raise KilledError
 
     shop.at(step, killed)
     with pytest.raises(KilledError):
-        run_retraining(shop.parts, row.id, "me", lambda _name: shop.family)
+        run_retraining(shop.context, row.id, "me", lambda _name: shop.family)
     assert shop.registered[0] == {1, 2}
     shop.cancel(row)
-    with shop.parts.database.write() as connection:
+    with shop.context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
     assert lease is not None
     shop.at("", lambda: None)
-    RetrainingSupervisor(shop.parts).tick(lease)
+    RetrainingSupervisor(shop.context).tick(lease)
     assert shop.registered == UNTOUCHED
-    with shop.parts.database.read() as connection:
+    with shop.context.database.read() as connection:
         assert unfinished_runs.interrupted_retrainings(connection, "bars", START) == []
         [entry] = [each for each in audit_entries.recent_entries(connection) if each["action"] == "withdraw"]
     assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
@@ -217,42 +217,42 @@ def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
 
 
 def abandoned(shop: Shop) -> retraining_queue.Retraining:
-    row = claimed(shop.parts)
-    with shop.parts.database.write() as connection:
+    row = claimed(shop.context)
+    with shop.context.database.write() as connection:
         retraining_queue.record_run(connection, row.id, "me", "run-9")
-        retraining_queue.requeue_interrupted(connection, row.id, "me", shop.parts.clock())
-    return now_of(shop.parts, row)
+        retraining_queue.requeue_interrupted(connection, row.id, "me", shop.context.clock())
+    return now_of(shop.context, row)
 
 
 def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    assert withdraw_versions(shop.parts, row, "watcher") == [version]
+    assert withdraw_versions(shop.context, row, "watcher") == [version]
     assert shop.registered == ({1}, {})
-    assert withdraw_versions(shop.parts, row, "watcher") == []
+    assert withdraw_versions(shop.context, row, "watcher") == []
 
 
 def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
     row = abandoned(shop)
     made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.parts, row, "watcher")
+    withdraw_versions(shop.context, row, "watcher")
     assert shop.registered == UNTOUCHED
-    promotion_service(shop.parts).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
+    promotion_service(shop.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
     made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.parts, row, "watcher")
+    withdraw_versions(shop.context, row, "watcher")
     assert shop.registered == ({1}, {"champion": 1})
 
 
 def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    promotion_service(shop.parts).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
-    assert withdraw_versions(shop.parts, row, "watcher") == []
+    promotion_service(shop.context).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
+    assert withdraw_versions(shop.context, row, "watcher") == []
     assert version in shop.catalog.held
 
 
 def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
-    with_rules(shop.parts, RULES.replace("model: digits", "model: bars"))
+    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
     row = abandoned(shop)
     made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
 
@@ -260,13 +260,13 @@ def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
         raise RegistryUnavailableError("MLflow is away")
 
     shop.at("alias", away)
-    with shop.parts.database.write() as connection:
+    with shop.context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
         with_cancelled_rerun(connection)
     assert lease is not None
-    RetrainingSupervisor(shop.parts).tick(lease)
+    RetrainingSupervisor(shop.context).tick(lease)
     assert 2 in shop.catalog.held
-    RetrainingSupervisor(shop.parts).tick(lease)  # the next watcher
+    RetrainingSupervisor(shop.context).tick(lease)  # the next watcher
     assert shop.registered == UNTOUCHED
 
 
@@ -277,24 +277,24 @@ def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
 
 
 def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
-    row = claimed(shop.parts)
-    pulse = RetrainingHeartbeat(shop.parts, row.id, "me")
+    row = claimed(shop.context)
+    pulse = RetrainingHeartbeat(shop.context, row.id, "me")
     assert pulse.owns_retraining()
-    assert not RetrainingHeartbeat(shop.parts, row.id, "somebody").owns_retraining()
+    assert not RetrainingHeartbeat(shop.context, row.id, "somebody").owns_retraining()
     shop.cancel(row)
     assert not pulse.owns_retraining()
     assert pulse.ownership_lost.is_set()
 
 
 def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
-    row = claimed(shop.parts)
+    row = claimed(shop.context)
     change = PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
     shop.cancel(row)
     with pytest.raises(FencedError):
-        promotion_service(shop.parts).promote(change)
+        promotion_service(shop.context).promote(change)
     assert shop.registered == UNTOUCHED
-    other = claimed(shop.parts)
-    promotion_service(shop.parts).promote(
+    other = claimed(shop.context)
+    promotion_service(shop.context).promote(
         PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
     )
     with pytest.raises(ConflictError, match="has promoted its candidate"):

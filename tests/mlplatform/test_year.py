@@ -44,7 +44,7 @@ BREAKS = (120, 250)
 class Year:
     """The world outside: what the serving version gets wrong, and who receives notices."""
 
-    parts: AppContext
+    context: AppContext
     rng: np.random.Generator
     version: int = 1
     learnt: int = 0
@@ -54,24 +54,24 @@ class Year:
 
     @property
     def day(self) -> int:
-        return (self.parts.clock() - START).days
+        return (self.context.clock() - START).days
 
     def traffic(self) -> None:
         changes = sum(self.day >= each for each in BREAKS)
         share = HEALTHY if changes <= self.learnt else BROKEN
         wrong = self.rng.random(24) < share
-        now = self.parts.clock()
+        now = self.context.clock()
         rows = [
             prediction(now, label=str((digit + int(bad)) % 10), version=self.version, seed=digit)
             for digit, bad in zip(self.rng.integers(0, 10, 24), wrong, strict=True)
         ]
         truths = [str((int(row.prediction.label) - int(bad)) % 10) for row, bad in zip(rows, wrong, strict=True)]
-        ids = recorded(self.parts.database, *rows)
+        ids = recorded(self.context.database, *rows)
         given = [
             label_records.SubmittedLabel(key, truth, "delayed", "t", now)
             for key, truth in zip(ids, truths, strict=True)
         ]
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             label_records.insert_labels(connection, given, now)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -85,22 +85,22 @@ class Year:
 
     def retrain(self) -> None:
         """What the governor's children would do: a training on new labels, which learns the world as it is."""
-        config, owner = self.parts.rules.retraining, uuid7()
+        config, owner = self.context.rules.retraining, uuid7()
         limits = RetrainingLimits(config.cooldown, config.daily_cap)
-        with self.parts.database.write() as connection:
-            row = retraining_queue.claim(connection, "digits", owner, limits, self.parts.clock())
+        with self.context.database.write() as connection:
+            row = retraining_queue.claim(connection, "digits", owner, limits, self.context.clock())
         if row is None:
             return
         self.version += 1
         self.learnt = sum(self.day >= each for each in BREAKS)
-        promote(self.parts, self.version)
-        with self.parts.database.write() as connection:
+        promote(self.context, self.version)
+        with self.context.database.write() as connection:
             retraining_queue.finish(
                 connection,
                 row.id,
                 owner,
                 "succeeded",
-                self.parts.clock(),
+                self.context.clock(),
                 candidate_version=self.version,
                 promoted=True,
             )
@@ -108,31 +108,31 @@ class Year:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_year_goes_by(parts: AppContext, seed: int) -> None:
-    if parts.database.is_sqlite is False and seed > 1:
+def test_a_year_goes_by(context: AppContext, seed: int) -> None:
+    if context.database.is_sqlite is False and seed > 1:
         pytest.skip("one year on PostgreSQL is enough")
-    promote(with_rules(parts, RULES))
-    year = Year(parts, np.random.default_rng(seed))
-    courier = OutboxDispatcher(parts, httpx.Client(transport=httpx.MockTransport(year.answer)))
+    promote(with_rules(context, RULES))
+    year = Year(context, np.random.default_rng(seed))
+    courier = OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(year.answer)))
     days_fired: list[int] = []
     while year.day < 365:
-        tick(parts, days=1)
+        tick(context, days=1)
         if year.rng.random() < 0.02:
-            tick(parts, hours=float(year.rng.integers(-30, 30)))  # a clock that is set, in either direction
+            tick(context, hours=float(year.rng.integers(-30, 30)))  # a clock that is set, in either direction
         year.traffic()
-        for rule in parts.rules.rules:
-            before = {alert.id for alert in all_alerts(parts)}
-            evaluate(parts, rule, slot_at(parts.clock(), EVERY))
-            evaluate(parts, rule, slot_at(parts.clock(), EVERY))
-            fresh = [alert for alert in all_alerts(parts) if alert.id not in before]
+        for rule in context.rules.rules:
+            before = {alert.id for alert in all_alerts(context)}
+            evaluate(context, rule, slot_at(context.clock(), EVERY))
+            evaluate(context, rule, slot_at(context.clock(), EVERY))
+            fresh = [alert for alert in all_alerts(context) if alert.id not in before]
             days_fired += [year.day for alert in fresh if alert.rule == "accuracy-drop"]
         courier.dispatch_due()
         year.retrain()
     for _ in range(10):
-        tick(parts, hours=6)
+        tick(context, hours=6)
         courier.dispatch_due()
 
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         made = evaluations.recent(connection, limit=100_000)
     slots = Counter((evaluation.rule, evaluation.slot) for evaluation in made)
     assert len(slots) > 600
@@ -144,7 +144,7 @@ def test_a_year_goes_by(parts: AppContext, seed: int) -> None:
     false_alarms = [day for day in days_fired if not any(broke <= day < broke + 20 for broke in BREAKS)]
     assert len(false_alarms) <= 4, "one per 90 days is tolerated"
     assert year.learnt == 2
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         messages = outbox.recent_messages(connection, limit=10_000)
         rows = retraining_queue.recent(connection, limit=1000)
     assert year.refused > 0

@@ -51,7 +51,9 @@ def volume(answers: int, *, hours: float = 48, **written: object) -> Finding:
     """Answers of the day before `end`, by a version that has served for so long."""
     counted = tally([])
     since = counted.end - timedelta(hours=hours)
-    [found] = decide(rule("volume", **written), replace(counted, predictions=answers, serving_since=since), golden(1, 1))
+    [found] = decide(
+        rule("volume", **written), replace(counted, predictions=answers, serving_since=since), golden(1, 1)
+    )
     return found
 
 

@@ -376,7 +376,11 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Pipeline, spl
 def test_what_was_trained_is_kept_while_the_registry_does_not_take_it(
     family: Pipeline, split: Split, tmp_path: Path
 ) -> None:
-    order, told, changes = replace(order_of(family, split), checkpoint_folder=tmp_path), list[EpochMetrics](), list[int]()
+    order, told, changes = (
+        replace(order_of(family, split), checkpoint_folder=tmp_path),
+        list[EpochMetrics](),
+        list[int](),
+    )
 
     class Away(MemoryCatalog):
         def register(self, *_args: object, **_kwargs: object) -> int:

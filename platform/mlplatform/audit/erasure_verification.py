@@ -85,7 +85,8 @@ class ErasureClaims:
         """Hold what is missing against how many answers retention says it removed."""
         if self.missing_predictions > self.claimed_predictions:
             report_fault(
-                f"{self.missing_predictions} old predictions are gone, and the audit log's retention removed {self.claimed_predictions}"
+                f"{self.missing_predictions} old predictions are gone, and the audit log's retention "
+                f"removed {self.claimed_predictions}"
             )
 
     def _is_expired(self, batch: prediction_attestation.AttestationBatch) -> bool:

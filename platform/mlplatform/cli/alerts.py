@@ -47,8 +47,8 @@ def explain_alert(alert_id: str, as_json: JsonOption = False) -> None:
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    explanation = load_explanation(parts, _resolve_alert_id(parts, alert_id))
+    context = create_context(load_settings())
+    explanation = load_explanation(context, _resolve_alert_id(context, alert_id))
     echo(to_jsonable(explanation), explanation.text, as_json)
 
 
@@ -59,9 +59,9 @@ def acknowledge(alert_id: str, by: ActorOption = "cli", as_json: JsonOption = Fa
     from mlplatform.operations.operator_actions import acknowledge_alert
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    found = _resolve_alert_id(parts, alert_id)
-    state = acknowledge_alert(parts, found, by)
+    context = create_context(load_settings())
+    found = _resolve_alert_id(context, alert_id)
+    state = acknowledge_alert(context, found, by)
     echo({"id": found, "state": state}, f"alert {found} is {state}", as_json)
 
 
@@ -81,11 +81,11 @@ def create_silence(
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
-    parts, wanted = create_context(load_settings()), parse_length_option(until)
+    context, wanted = create_context(load_settings()), parse_length_option(until)
     if wanted > MAX_SILENCE_DURATION:
         raise typer.BadParameter(f"{until!r} is longer than {MAX_SILENCE_DURATION.days}d", param_hint="--for")
-    end = parts.clock() + wanted
-    made = silence_alerts(parts, Silence(rule, end, key, severity, comment), by)
+    end = context.clock() + wanted
+    made = silence_alerts(context, Silence(rule, end, key, severity, comment), by)
     echo(
         {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
         f"{rule} is silent until {end:%F %T %Z}; `platform alerts unsilence {made}` ends that",
@@ -104,9 +104,9 @@ def list_silences(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    with parts.database.read() as connection:
-        rows = to_jsonable(alert_records.list_silences(connection, None if everything else parts.clock()))
+    context = create_context(load_settings())
+    with context.database.read() as connection:
+        rows = to_jsonable(alert_records.list_silences(connection, None if everything else context.clock()))
     if as_json:
         print_json(rows)
     else:
@@ -151,8 +151,8 @@ def backtest_rules(
     from mlplatform.monitoring.backtest.backtest import run_backtest
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings(alerts_file=rules))
-    print_backtest(run_backtest(parts, parts.rules, parse_length_option(since, "--since")), as_json)
+    context = create_context(load_settings(alerts_file=rules))
+    print_backtest(run_backtest(context, context.rules, parse_length_option(since, "--since")), as_json)
 
 
 @alerts_app.command("schema")
@@ -164,11 +164,11 @@ def print_schema(as_json: JsonOption = False) -> None:
     print_json(json_schema())
 
 
-def _resolve_alert_id(parts: "AppContext", alert_id: str) -> str:
+def _resolve_alert_id(context: "AppContext", alert_id: str) -> str:
     """The id that a beginning of it stands for."""
     from mlplatform.store.short_ids import resolve_id
 
-    with parts.database.read() as connection:
+    with context.database.read() as connection:
         return resolve_id(connection, "alert", alert_id)
 
 

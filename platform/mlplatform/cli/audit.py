@@ -44,11 +44,11 @@ def write_review_sheet(
     from mlplatform.settings import load_settings
     from mlplatform.store.short_ids import resolve_id
 
-    parts = create_context(load_settings())
+    context = create_context(load_settings())
     if task is not None:
-        with parts.database.read() as connection:
+        with context.database.read() as connection:
             task = resolve_id(connection, "task", task)
-    answers = claim_items(parts, reviewer, limit) if task is None else task_items(parts, task, limit)
+    answers = claim_items(context, reviewer, limit) if task is None else task_items(context, task, limit)
     if not answers:
         echo({"answers": 0, "sheet": None}, "nothing waits for review", as_json)
         return
@@ -104,10 +104,10 @@ def write_checkpoint(
     from mlplatform.context import create_context
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    path = out or checkpoints.checkpoint_path(parts)
-    aside = checkpoints.replace_checkpoint_file(parts, path, accept, by) if accept else None
-    made = checkpoints.write_checkpoint(parts, path, parts.clock())
+    context = create_context(load_settings())
+    path = out or checkpoints.checkpoint_path(context)
+    aside = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
+    made = checkpoints.write_checkpoint(context, path, context.clock())
     value = {
         "file": str(path),
         "chains": 0 if made is None else len(made.heads),

@@ -24,7 +24,7 @@ def import_label_file(
     from mlplatform.feedback.label_import import Defaults, import_labels, preview_import, read_label_file
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    lines = read_label_file(parts, file, Defaults(source, reviewer))
-    told = preview_import(parts, lines) if dry_run else import_labels(parts, lines)
+    context = create_context(load_settings())
+    lines = read_label_file(context, file, Defaults(source, reviewer))
+    told = preview_import(context, lines) if dry_run else import_labels(context, lines)
     echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)

@@ -62,8 +62,8 @@ def revoke_api_key(
     from mlplatform.settings import load_settings
     from mlplatform.store.short_ids import resolve_id
 
-    parts = create_context(load_settings())
-    with parts.database.read() as connection:
+    context = create_context(load_settings())
+    with context.database.read() as connection:
         found = resolve_id(connection, "key", key_id)
-    revoke_key(parts, found, by)
+    revoke_key(context, found, by)
     echo({"id": found, "state": "revoked"}, f"key {found} is revoked", as_json)

@@ -44,12 +44,12 @@ def show_card(
     from mlplatform.operations.operator_actions import diff_model_cards, load_model_card
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
+    context = create_context(load_settings())
     if diff is not None:
-        changed = diff_model_cards(parts, diff, version)
+        changed = diff_model_cards(context, diff, version)
         echo({"from": diff, "to": version, "diff": changed}, changed, as_json)
         return
-    text = load_model_card(parts, version)
+    text = load_model_card(context, version)
     echo({"version": version, "card": text}, text, as_json)
 
 
@@ -80,8 +80,8 @@ def rollback(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
-    made = promotion_service(parts).rollback(parts.pipeline.name, by, reason)
+    context = create_context(load_settings())
+    made = promotion_service(context).rollback(context.pipeline.name, by, reason)
     echo(to_jsonable(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
 
 

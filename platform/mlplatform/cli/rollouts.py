@@ -45,11 +45,11 @@ def _start_or_stop(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = create_context(load_settings())
+    context = create_context(load_settings())
     if stop:
-        trial = stop_rollout(parts, version, role, by, reason)
+        trial = stop_rollout(context, version, role, by, reason)
         said = f"version {version} is no {role} any more"
     else:
-        trial = begin_rollout(parts, version, role, share, by, reason)
+        trial = begin_rollout(context, version, role, share, by, reason)
         said = f"version {version} is tried as {role} beside version {trial.beside}; servers load it within seconds"
     echo(to_jsonable(trial), said, as_json)

@@ -130,10 +130,10 @@ def watch(
     from mlplatform.watcher.scheduler import STOP_SECONDS, Watcher
 
     if probe:
-        parts = create_context(load_settings())
-        found = local_watchers(parts)
+        context = create_context(load_settings())
+        found = local_watchers(context)
         text = f"{len(found)} watcher(s) alive on this host"
-        echo(found, "; ".join([text, *clock_faults(parts)]), as_json)
+        echo(found, "; ".join([text, *clock_faults(context)]), as_json)
         raise typer.Exit(0 if found else 1)
     watcher = Watcher(create_context(load_settings()))
 

@@ -44,13 +44,13 @@ def run_training(
     """`platform train`."""
     from mlplatform.retraining.worker import select_recipe, train
 
-    parts = create_context(load_settings(pipeline=pipeline, data_dir=data_dir))
-    chosen = select_recipe(parts, parts.pipeline, recipe)
-    found = _search_recipe(parts, chosen, trials, as_json) if trials else None
+    context = create_context(load_settings(pipeline=pipeline, data_dir=data_dir))
+    chosen = select_recipe(context, context.pipeline, recipe)
+    found = _search_recipe(context, chosen, trials, as_json) if trials else None
     with ProgressBar("training", quiet=as_json) as bar:
         outcome = train(
-            parts,
-            parts.pipeline,
+            context,
+            context.pipeline,
             reason,
             "cli",
             recipe=chosen if found is None else found.recipe,
@@ -59,7 +59,7 @@ def run_training(
     candidate, verdict = outcome.candidate, outcome.candidate.verdict
     promoted = outcome.promotion is not None
     value = {
-        "model": parts.pipeline.name,
+        "model": context.pipeline.name,
         "version": candidate.version,
         "run_id": candidate.run_id,
         "golden_accuracy": candidate.scores.accuracy,
@@ -70,7 +70,7 @@ def run_training(
         "seconds": round(candidate.seconds, 1),
     } | ({} if found is None else {"search": {"best": asdict(found.best_trial), "trials": len(found.trials)}})
     sentence = (
-        f"version {candidate.version} of {parts.pipeline.name}: golden accuracy "
+        f"version {candidate.version} of {context.pipeline.name}: golden accuracy "
         f"{candidate.scores.accuracy:.2%}; gate: {verdict.outcome}; "
         + ("it is champion now" if promoted else "it is challenger, the champion stays")
     )
@@ -80,12 +80,12 @@ def run_training(
 
 def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | None, as_json: bool) -> None:
     """`platform retrain`."""
-    parts = create_context(load_settings(pipeline=pipeline))
-    now = parts.clock()
-    with parts.database.write() as connection:
+    context = create_context(load_settings(pipeline=pipeline))
+    now = context.clock()
+    with context.database.write() as connection:
         queued, fresh = retraining_queue.request(
             connection,
-            pipeline=parts.pipeline.name,
+            pipeline=context.pipeline.name,
             reason=reason,
             trigger="manual",
             requested_by="cli",
@@ -93,7 +93,7 @@ def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | Non
             dry_run=dry_run,
         )
         audit_entries.append(connection, "cli", "ask-retrain", f"retraining/{queued}", now, {"reason": reason})
-        leader = leases.current_holder(connection, leader_lease_name(parts.pipeline.name), now)
+        leader = leases.current_holder(connection, leader_lease_name(context.pipeline.name), now)
     if not wait:
         hint = "" if leader else "; no watcher is on duty, start `platform watch`"
         verb = "queued" if fresh else "joins the queued"
@@ -105,25 +105,25 @@ def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | Non
         return
     if leader is None and not as_json:
         console().print("no watcher is on duty yet: waiting for `platform watch`", markup=False)
-    row = wait_until_closed(parts, queued, quiet=as_json)
+    row = wait_until_closed(context, queued, quiet=as_json)
     echo(to_jsonable(row), _outcome_text(row), as_json)
     raise typer.Exit(0 if row.state == "succeeded" else EXIT_FAILED)
 
 
 def cancel_by_id(retraining_id: str, as_json: bool) -> None:
     """`platform retrain --cancel`."""
-    parts = create_context(load_settings())
-    with parts.database.read() as connection:
+    context = create_context(load_settings())
+    with context.database.read() as connection:
         found = resolve_id(connection, "retraining", retraining_id)
-    cancel_retraining(parts, found, "cli")
+    cancel_retraining(context, found, "cli")
     echo({"id": found, "state": "cancelled"}, f"retraining {found} is cancelled", as_json)
 
 
-def wait_until_closed(parts: AppContext, retraining_id: str, *, quiet: bool) -> retraining_queue.Retraining:
+def wait_until_closed(context: AppContext, retraining_id: str, *, quiet: bool) -> retraining_queue.Retraining:
     """Show a retraining's progress until it is closed."""
     with ProgressBar("retraining", quiet=quiet) as bar:
         while True:
-            with parts.database.read() as connection:
+            with context.database.read() as connection:
                 row = retraining_queue.find(connection, retraining_id)
             if row.state not in retraining_queue.OPEN_STATES:
                 return row
@@ -146,9 +146,9 @@ def evaluate_rules(as_json: bool) -> None:
     from mlplatform.monitoring.evaluate import evaluate
     from mlplatform.monitoring.rule_inputs import write_report
 
-    parts = create_context(load_settings())
-    made = [(rule, evaluate(parts, rule, parts.clock())) for rule in parts.rules.rules]
-    rows = [to_jsonable(write_report(parts, rule, each)) for rule, each in made if each is not None]
+    context = create_context(load_settings())
+    made = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]
+    rows = [to_jsonable(write_report(context, rule, each)) for rule, each in made if each is not None]
     if not rows:
         raise NotFoundError("there is no champion to check; `platform train` makes the first one")
     if as_json:
@@ -174,24 +174,24 @@ def print_status(everything: bool, as_json: bool) -> None:
         print_screen(shown)
 
 
-def _search_recipe(parts: AppContext, base: "Recipe", trials: int, quiet: bool) -> "SearchResult":
+def _search_recipe(context: AppContext, base: "Recipe", trials: int, quiet: bool) -> "SearchResult":
     """The best recipe of a search on base rows; its study is kept in the home folder and goes on with each call."""
     from pipelines.training.recipe_search import search
     from pipelines.training.training_mix import subsample
 
-    split = parts.pipeline.load(parts.settings.data_dir)
+    split = context.pipeline.load(context.settings.data_dir)
     with ProgressBar("searching", quiet=quiet) as bar:
         done = itertools.count(1)
         return search(
-            parts.pipeline,
+            context.pipeline,
             base,
             subsample(split.train, base.max_train_rows),
             split.validation,
-            parts.tracking,
-            storage=f"sqlite:///{parts.settings.home.resolve() / 'search.db'}",
+            context.tracking,
+            storage=f"sqlite:///{context.settings.home.resolve() / 'search.db'}",
             trials=trials,
-            seed=parts.settings.seed,
-            device=parts.settings.training_device,
+            seed=context.settings.seed,
+            device=context.settings.training_device,
             on_trial=lambda t: bar.update(next(done), trials, f"trial {t.number} {t.state}"),
         )
 

@@ -18,21 +18,21 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     from mlplatform.serve.inference.model_slot import ModelSlot
     from mlplatform.serve.tuning.tuner import Tuner, host_class, open_champion
 
-    parts = create_context(load_settings(pipeline=pipeline))
-    family, settings, host = parts.pipeline, parts.settings, host_class()
+    context = create_context(load_settings(pipeline=pipeline))
+    family, settings, host = context.pipeline, context.settings, host_class()
     if forget:
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             found = compute_configs.delete_config(connection, family.name, host)
-            audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", parts.clock(), {"found": found})
+            audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", context.clock(), {"found": found})
         text = f"servers on {host} compute as their settings say" if found else f"nothing was tuned on {host}"
         echo({"host_class": host, "forgotten": found}, text, as_json)
         return
     decoder = ImageDecoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
-    tuner = Tuner(parts, ModelSlot(), decoder)
-    result = tuner.tune(open_champion(parts, tuner.backend_config()))
-    with parts.database.write() as connection:
+    tuner = Tuner(context, ModelSlot(), decoder)
+    result = tuner.tune(open_champion(context, tuner.backend_config()))
+    with context.database.write() as connection:
         audit_entries.append(
-            connection, "cli", "tune-serving", f"host/{host}", parts.clock(), {"plan": result["after"]}
+            connection, "cli", "tune-serving", f"host/{host}", context.clock(), {"plan": result["after"]}
         )
     if as_json:
         print_json(result)

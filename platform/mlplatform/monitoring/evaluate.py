@@ -131,7 +131,10 @@ def _decide(
     tally = replace(load_counts(connection, classes, rule, champion, now, sampled), input_comparison=input_comparison)
     if "classes" in rule.metric_spec.data_needs:
         tally = replace(
-            tally, predictions_by_confidence=predicted_counts_since(connection, champion, baseline.reference_mix, tally.start, now)
+            tally,
+            predictions_by_confidence=predicted_counts_since(
+                connection, champion, baseline.reference_mix, tally.start, now
+            ),
         )
     missing = missing_data_finding(connection, rule, tally, champion)
     memory = advance_detectors(connection, rule, baseline, champion, classes, context.rules.probation)

@@ -103,12 +103,14 @@ def guarantee_text(rule: Rule) -> str:
         )
     if rule.false_alarms is not None:
         return (
-            f"While all is well, false alarms come at most {rule.false_alarms.text} on average{rule.metric_spec.scope_text}: "
+            f"While all is well, false alarms come at most {rule.false_alarms.text} on "
+            f"average{rule.metric_spec.scope_text}: "
             f"each scheduled look is wrong with a chance of at most {1 - rule.confidence:.2g}. {_INDEPENDENCE_NOTE}"
         )
     return (
         f"While the model is healthy, one evaluation raises a false alarm with a chance of at most "
-        f"{100 * (1 - rule.confidence):.3g} %{rule.metric_spec.scope_text}. That holds per evaluation: windows overlap, "
+        f"{100 * (1 - rule.confidence):.3g} %{rule.metric_spec.scope_text}. That holds per evaluation: "
+        "windows overlap, "
         "so the rate per month is higher."
     )
 

@@ -50,11 +50,11 @@ class CheckResult:
 
 def run_checks(settings: Settings) -> list[CheckResult]:
     """Every finding; nothing raises, a failure is a finding."""
-    parts = create_context(settings)
+    context = create_context(settings)
     findings: list[CheckResult] = []
     for subject, look in CHECKS.items():
         try:
-            findings += [CheckResult(mark, subject, detail) for mark, detail in look(parts)]
+            findings += [CheckResult(mark, subject, detail) for mark, detail in look(context)]
         except KNOWN_ERRORS as error:
             findings.append(CheckResult("problem", subject, str(error)))
     return findings
@@ -299,7 +299,7 @@ def checkpoint_findings(context: AppContext) -> Iterator[tuple[str, str]]:
 
 
 def _schema_is_current(context: AppContext) -> bool:
-    """Whether `parts.database`, which creates and upgrades tables, would change none."""
+    """Whether `context.database`, which creates and upgrades tables, would change none."""
     current, newest = Database(context.settings.store_url).revision()
     return current == newest
 

@@ -82,17 +82,17 @@ def mlflow_url(settings: Settings) -> str:
 def start_platform(processes: ProcessGroup, settings: Settings, env: Mapping[str, str]) -> dict[str, float]:
     """Start the three processes and wait until each is healthy; returns the seconds each took."""
     api = http_url(settings.host, settings.port)
-    parts = create_context(settings)
+    context = create_context(settings)
     mlflow = processes.start("mlflow", platform_command("mlflow"), env)
     took = {"mlflow": processes.wait_healthy(mlflow, http_ok(f"{mlflow_url(settings)}/health"), STARTUP_SECONDS)}
     shared = {**env, "PLATFORM_MLFLOW_URI": mlflow_url(settings)}
     serve = processes.start("api", platform_command("serve"), shared)
     watch = processes.start("watcher", platform_command("watch"), shared)
     took["api"] = processes.wait_healthy(serve, http_ok(f"{api}/healthz"), STARTUP_SECONDS)
-    started = parts.clock()
+    started = context.clock()
 
     def on_duty() -> bool:
-        with parts.database.read() as connection:
+        with context.database.read() as connection:
             return any(beat.component == "watcher" for beat in leases.recent_heartbeats(connection, started))
 
     took["watcher"] = processes.wait_healthy(watch, on_duty, STARTUP_SECONDS)

@@ -78,5 +78,6 @@ def advance(connection: Connection, expected: Probation, updated: Probation) -> 
     )
     if moved.rowcount != 1:
         raise ConflictError(
-            f"the probation of {expected.model_name} version {expected.version} moved on meanwhile; it is looked at again"
+            f"the probation of {expected.model_name} version {expected.version} moved on meanwhile; it "
+            "is looked at again"
         )

@@ -73,7 +73,8 @@ def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice
             f"Right only in v{probation.before}": f"{duel.lost:,}",
             f"Right only in v{probation.version}": f"{duel.won:,}",
             "Champion since": f"{probation.at:%Y-%m-%d %H:%M} UTC",
-            "False rollbacks": f"at most {100 * (probation.label_level + probation.latency_level):.3g} % of good versions",
+            "False rollbacks": f"at most {100 * (probation.label_level + probation.latency_level):.3g} "
+            "% of good versions",
         },
         links=version_links(context.settings, probation.model_name, probation.version),
         idempotency_key=f"rolled-back-{probation.model_name}-{probation.promotion_seq}",

@@ -165,7 +165,8 @@ class PromotionService:
         barred = quarantines.quarantined_versions(connection, request.model).get(request.to_version)
         if barred is not None and not request.force:
             raise ConflictError(
-                f"version {request.to_version} is in quarantine since {barred.at:%Y-%m-%d %H:%M} UTC, by {barred.actor} "
+                f"version {request.to_version} is in quarantine since {barred.at:%Y-%m-%d %H:%M} UTC, "
+                f"by {barred.actor} "
                 f"({barred.reason}); lift that with `platform models quarantine {request.to_version} --lift`, or "
                 "promote it with --force"
             )
@@ -265,7 +266,7 @@ def _store_calibration_baseline(connection: Connection, version: RegisteredVersi
         evaluations.store_baseline(connection, version.name, version.version, "calibration", "", numbers, clock())
 
 
-def promotion_service(parts: AppContext) -> PromotionService:
+def promotion_service(context: AppContext) -> PromotionService:
     """The way to read and change champions, from the parts of a process; what changes is announced on the channels."""
 
     def announce(connection: Connection, change: PromotionRequest, promotion: promotion_history.Promotion) -> None:
@@ -273,6 +274,6 @@ def promotion_service(parts: AppContext) -> PromotionService:
             enqueue_promotion_notice,  # what only a process that promotes needs
         )
 
-        enqueue_promotion_notice(connection, parts, change, promotion)
+        enqueue_promotion_notice(connection, context, change, promotion)
 
-    return PromotionService(parts.database, parts.catalog, parts.clock, parts.instance, notify=announce)
+    return PromotionService(context.database, context.catalog, context.clock, context.instance, notify=announce)

@@ -276,7 +276,8 @@ class Recorder:
             woken = self._condition.wait_for(lambda: self._own_queued_rows() > 0 or self._closing.is_set(), timeout=1.0)
             self._idle = False
         if not woken and (own := self._spool_directory.own) is not None:
-            own.remove_sent_segments()  # what is recorded need not lie on disk twice: it may be personal, and erased from the table
+            # What is recorded need not lie on disk twice: it may be personal, and erased from the table.
+            own.remove_sent_segments()
 
     def _own_queued_rows(self) -> int:
         own = self._spool_directory.own

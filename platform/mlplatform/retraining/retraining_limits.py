@@ -46,7 +46,8 @@ def hold_reason(
         return None
     if limits.breaker_threshold and len(unsuccessful_streak(connection, pipeline)) >= limits.breaker_threshold:
         return HoldReason(
-            f"the last {limits.breaker_threshold} retrainings brought nothing; look at them, then `platform retrain` or promote",
+            f"the last {limits.breaker_threshold} retrainings brought nothing; look at them, then "
+            "`platform retrain` or promote",
             None,
         )
     if limits.daily_cap == 0:

@@ -93,10 +93,10 @@ def create_app(server: ApiServer) -> FastAPI:
     )
     app.router.route_class = server.route_limiter.route_class()
     add_error_handlers(app)
-    if prefix := server.parts.settings.root_path:
+    if prefix := server.context.settings.root_path:
         app.add_middleware(RestorePrefixMiddleware, prefix=prefix)
     app.add_middleware(FastRouteMiddleware, route=_add_prediction_routes(app, server))
-    app.add_middleware(BodyLimitMiddleware, max_bytes=int(server.parts.settings.max_body_mb * 2**20))
+    app.add_middleware(BodyLimitMiddleware, max_bytes=int(server.context.settings.max_body_mb * 2**20))
     app.add_middleware(MetricsMiddleware, metrics=server.metrics, requests=server.request_counts)
     add_v2_routes(app, server)
     add_mlflow_routes(app, server)
@@ -148,7 +148,7 @@ def _add_prediction_routes(app: FastAPI, server: ApiServer) -> APIRoute:
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:
         """The picture of a recorded prediction, as PNG."""
-        with server.parts.database.read() as connection:
+        with server.context.database.read() as connection:
             row = prediction_records.find(connection, prediction_id)
             png = prediction_records.load_image(connection, row.image_hash)
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
@@ -157,7 +157,7 @@ def _add_prediction_routes(app: FastAPI, server: ApiServer) -> APIRoute:
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
         server.recorder.flush(1.0)
-        return queries.load_prediction(server.parts, prediction_id)
+        return queries.load_prediction(server.context, prediction_id)
 
     return answering
 
@@ -236,7 +236,7 @@ def _add_feedback_routes(app: FastAPI, server: ApiServer) -> None:
         reviewer = reviewer or caller_of(request).name
         if not reviewer:
             raise InvalidInputError("say who reviews: ?reviewer=NAME, or use a key")
-        found = claim_items(server.parts, reviewer, limit)
+        found = claim_items(server.context, reviewer, limit)
         answers = [
             ReviewOut(
                 prediction_id=each.prediction_id,
@@ -247,7 +247,7 @@ def _add_feedback_routes(app: FastAPI, server: ApiServer) -> None:
             for each in found
             if each.claimed_until is not None
         ]
-        return ReviewMany(answers=answers, classes=list(server.parts.pipeline.classes))
+        return ReviewMany(answers=answers, classes=list(server.context.pipeline.classes))
 
 
 def _add_model_routes(app: FastAPI, server: ApiServer) -> None:
@@ -258,42 +258,42 @@ def _add_model_routes(app: FastAPI, server: ApiServer) -> None:
         """Queue a retraining, or join the one that is queued."""
         caller = caller_of(request)
         asked_by = body.requested_by or caller.name or "api"
-        with server.parts.database.write() as connection:
+        with server.context.database.write() as connection:
             queued, fresh = retraining_queue.request(
                 connection,
-                pipeline=server.parts.pipeline.name,
+                pipeline=server.context.pipeline.name,
                 reason=body.reason,
                 trigger="api",
                 requested_by=asked_by,
-                now=server.parts.clock(),
+                now=server.context.clock(),
             )
             subject = f"retraining/{queued}"
             details = {"reason": body.reason} | ({"key": caller.key_id, "by": asked_by} if caller.key_id else {})
             audit_entries.append(
-                connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details
+                connection, caller.name or asked_by, "ask-retrain", subject, server.context.clock(), details
             )
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
     def retraining(retraining_id: PathId) -> JSONResponse:
         """A retraining: its state, progress, verdict and candidate."""
-        with server.parts.database.read() as connection:
+        with server.context.database.read() as connection:
             return JSONResponse(to_jsonable(retraining_queue.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
     def cancel(retraining_id: PathId, request: Request) -> None:
         """Cancel a queued or running retraining; the champion stays."""
-        cancel_retraining(server.parts, retraining_id, caller_of(request).name or "api")
+        cancel_retraining(server.context, retraining_id, caller_of(request).name or "api")
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
         """Registered versions, the champion and the history of promotions."""
-        return JSONResponse(queries.model_overview(server.parts))
+        return JSONResponse(queries.model_overview(server.context))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
     def report(evaluation_id: PathId) -> HTMLResponse:
         """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
-        page = inline_scripts(queries.find_report(server.parts, evaluation_id))
+        page = inline_scripts(queries.find_report(server.context, evaluation_id))
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
@@ -303,18 +303,18 @@ def _add_pages(app: FastAPI, server: ApiServer) -> None:
     def overview() -> HTMLResponse:
         """The platform at a glance."""
         return HTMLResponse(
-            dashboard.overview_page(server.parts),
+            dashboard.overview_page(server.context),
             headers={"content-security-policy": dashboard.CONTENT_SECURITY_POLICY},
         )
 
     @app.get("/alerts/{alert_id}", include_in_schema=False)
     def alert(alert_id: PathId) -> HTMLResponse:
         """One alert explained."""
-        text = dashboard.alert_page(server.parts, alert_id)
+        text = dashboard.alert_page(server.context, alert_id)
         return HTMLResponse(text, headers={"content-security-policy": dashboard.CONTENT_SECURITY_POLICY})
 
     @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
     def take_on(alert_id: PathId, request: Request) -> RedirectResponse:
         """Acknowledge a firing alert from its page; the guard refuses a form of another site."""
-        acknowledge_alert(server.parts, alert_id, caller_of(request).name or "dashboard")
+        acknowledge_alert(server.context, alert_id, caller_of(request).name or "dashboard")
         return RedirectResponse(f"../{alert_id}", status_code=303)

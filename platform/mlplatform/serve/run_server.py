@@ -35,16 +35,16 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
     settings = load_settings(host=host, port=port)
     server = build_process_server(settings)
     shown, text = startup_message(settings)
-    echo(shown | {"instance": server.parts.instance}, text, as_json)
+    echo(shown | {"instance": server.context.instance}, text, as_json)
     serve(server, settings.host, settings.port)
 
 
 def build_process_server(settings: Settings) -> ApiServer:
     """A server as `platform serve` runs it."""
-    parts = create_context(settings, serves_requests=True)
+    context = create_context(settings, serves_requests=True)
     check_spool_owner(settings)
-    writer = ProcessWriter(settings.store_url, patience=parts.patience) if settings.recorder == "process" else None
-    return build_server(parts, writer=writer, heatmap_renderer=ProcessHeatmapRenderer())
+    writer = ProcessWriter(settings.store_url, patience=context.patience) if settings.recorder == "process" else None
+    return build_server(context, writer=writer, heatmap_renderer=ProcessHeatmapRenderer())
 
 
 def startup_message(settings: Settings) -> tuple[dict[str, str], str]:
@@ -60,7 +60,7 @@ def startup_message(settings: Settings) -> tuple[dict[str, str], str]:
 
 def build_http_server(server: ApiServer, host: str, port: int) -> GracefulServer:
     """Uvicorn around the server's app, with the bounds and the end that its settings say."""
-    settings = server.parts.settings
+    settings = server.context.settings
     refused = server.metrics.requests
     connections = ConnectionTable(
         limits_from_settings(settings), lambda status: refused.labels("refused", str(status)).inc()

@@ -38,7 +38,7 @@ EXPLANATION_WAIT_SECONDS = 20.0
 class ApiServer:
     """Everything an app needs, started together and closed together."""
 
-    parts: AppContext
+    context: AppContext
     decoder: ImageDecoder
     model_slot: ModelSlot
     recorder: Recorder
@@ -71,7 +71,7 @@ class ApiServer:
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
-        if self.parts.settings.requires_keys:
+        if self.context.settings.requires_keys:
             self.api_key_cache.start()
         self.recorder.start()
         self.shadow_inference.start()
@@ -93,7 +93,7 @@ class ApiServer:
 
 
 def build_server(
-    parts: AppContext,
+    context: AppContext,
     environ: Mapping[str, str] | None = None,
     writer: Writer | None = None,
     heatmap_renderer: HeatmapRenderer | None = None,
@@ -103,27 +103,29 @@ def build_server(
     `writer` is what writes the answers' rows, the recorder's thread where none is given; `mapper` what
     makes heat maps, the thread of the request likewise.
     """
-    settings, family, holder = parts.settings, parts.pipeline, ModelSlot()
+    settings, family, holder = context.settings, context.pipeline, ModelSlot()
     megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
     decoder = ImageDecoder(family.height, family.width, settings.max_images, *megapixels, settings.polarity)
-    requests = RequestCounts(parts.database, parts.clock, family.name, parts.instance, lambda: _serving_version(holder))
+    requests = RequestCounts(
+        context.database, context.clock, family.name, context.instance, lambda: _serving_version(holder)
+    )
     recorder = Recorder(
-        writer or ThreadWriter(parts.database),
-        spool_directory=_build_spool_directory(parts),
+        writer or ThreadWriter(context.database),
+        spool_directory=_build_spool_directory(context),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
         sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
         request_counts=requests,
-        store_replaced=lambda: parts.database.is_file_replaced,
+        store_replaced=lambda: context.database.is_file_replaced,
     )
     pool = ThreadPool(POOL_THREADS)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
     cache = build_cache(settings, len(family.classes))
-    tuner = Tuner(parts, holder, decoder, batcher)
+    tuner = Tuner(context, holder, decoder, batcher)
 
-    challenger = RolloutRouter(parts, holder, lambda version: reloader.load(version))
+    challenger = RolloutRouter(context, holder, lambda version: reloader.load(version))
     underway = InFlight()
-    shadow = ShadowInference(parts, challenger, lambda: underway.count > 0)
+    shadow = ShadowInference(context, challenger, lambda: underway.count > 0)
 
     def after_poll() -> None:
         challenger.refresh()
@@ -133,7 +135,7 @@ def build_server(
     def told() -> dict[str, object]:
         return {"recorder": vars(recorder.counts()) | {"aside_since": recorder.quarantined_since}, "model": family.name}
 
-    reloader = ModelReloader(parts, holder, tuner.store_latency_baseline, after_poll, tuner.backend_config, told)
+    reloader = ModelReloader(context, holder, tuner.store_latency_baseline, after_poll, tuner.backend_config, told)
     metrics = ServerMetrics(holder, recorder)
 
     def roles() -> dict[str, int]:
@@ -146,10 +148,10 @@ def build_server(
         "shadow": lambda: shadow.counts()["queued"],
     }
     metrics.register_sources(shadow=shadow.counts, roles=roles, depths=depths)
-    telemetry = start_telemetry(os.environ if environ is None else environ, parts.instance)
+    telemetry = start_telemetry(os.environ if environ is None else environ, context.instance)
     observers: tuple[RequestObserver, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
     return ApiServer(
-        parts=parts,
+        context=context,
         decoder=decoder,
         model_slot=holder,
         recorder=recorder,
@@ -160,8 +162,8 @@ def build_server(
         tuner=tuner,
         reloader=reloader,
         request_counts=requests,
-        explanation_service=ExplanationService(parts, holder, decoder, heatmap_renderer or ThreadHeatmapRenderer()),
-        api_key_cache=ApiKeyCache(lambda: parts.database, parts.clock),
+        explanation_service=ExplanationService(context, holder, decoder, heatmap_renderer or ThreadHeatmapRenderer()),
+        api_key_cache=ApiKeyCache(lambda: context.database, context.clock),
         rollout_router=challenger,
         shadow_inference=shadow,
         in_flight=underway,
@@ -171,16 +173,16 @@ def build_server(
     )
 
 
-def _build_spool_directory(parts: AppContext) -> SpoolDirectory:
+def _build_spool_directory(context: AppContext) -> SpoolDirectory:
     """The spools below the home folder."""
-    settings = parts.settings
+    settings = context.settings
     return SpoolDirectory(
         root=settings.spool_folder,
-        instance=parts.instance,
+        instance=context.instance,
         limit_bytes=int(settings.spool_mb * 2**20),
         on_full=settings.spool_full,
         fsync=settings.spool_fsync,
-        clock=parts.clock,
+        clock=context.clock,
     )
 
 

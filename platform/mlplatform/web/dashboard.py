@@ -34,9 +34,9 @@ _OVERVIEW_TABLES = (
 )
 
 
-def overview_page(parts: AppContext) -> str:
+def overview_page(context: AppContext) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
-    shown = queries.platform_status(parts)
+    shown = queries.platform_status(context)
     counts = ", ".join(format_totals(shown["counts"]))
     champion = "no champion yet" if shown["champion"] is None else f"version {shown['champion']} serves"
     body = [f"<h1>{escape(shown['model'])}: {champion}</h1><p>{escape(counts)}. <a href='docs'>API</a></p>"]
@@ -47,9 +47,9 @@ def overview_page(parts: AppContext) -> str:
     return _page(f"{shown['model']} · mlplatform", "".join(body))
 
 
-def alert_page(parts: AppContext, alert_id: str) -> str:
+def alert_page(context: AppContext, alert_id: str) -> str:
     """One alert explained, with a button to take it on while it fires; raises NotFoundError."""
-    explained = load_explanation(parts, alert_id)
+    explained = load_explanation(context, alert_id)
     sections = "".join(
         f"<h2>{escape(name)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
         for name, lines in explained.sections.items()

@@ -76,12 +76,12 @@ def platform() -> Command:
 
 @pytest.fixture
 def store(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
-    """The parts of the deployment, its database filled in."""
+    """The context of the deployment, its database filled in."""
     (tmp_path / "home").mkdir()
     shutil.copy(sqlite_template, tmp_path / "home" / "platform.db")
-    parts = AppContext(Settings())
-    yield parts
-    parts.database.close()
+    context = AppContext(Settings())
+    yield context
+    context.database.close()
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
     """The deployment with a registry of its own, version 1 champion."""
     shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    parts = AppContext(Settings())
-    parts.__dict__["database"] = store.database
-    promotion_service(parts).promote(PromotionRequest("digits", 1, None, "first", "test", "because"))
-    return parts
+    context = AppContext(Settings())
+    context.__dict__["database"] = store.database
+    promotion_service(context).promote(PromotionRequest("digits", 1, None, "first", "test", "because"))
+    return context

@@ -27,10 +27,10 @@ def firing(store: AppContext) -> str:
     return all_alerts(store)[0].id
 
 
-def breach(parts: AppContext) -> None:
+def breach(context: AppContext) -> None:
     """A champion, and answers that are too often wrong."""
     now = utc_now()
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         promotion_history.append(
             connection,
             model_name="digits",
@@ -45,8 +45,8 @@ def breach(parts: AppContext) -> None:
         golden = {"correct": 990, "total": 1000}
         evaluations.store_baseline(connection, "digits", 1, "accuracy", "", golden, now)
     before = now - timedelta(seconds=1)
-    ids = recorded(parts.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
-    with parts.database.write() as connection:
+    ids = recorded(context.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
+    with context.database.write() as connection:
         label_records.insert_labels(
             connection, [label_records.SubmittedLabel(key, "3", "audit", "t", before) for key in ids], before
         )

@@ -183,6 +183,6 @@ def test_what_nobody_expected_is_printed_harmless(
     assert harmless(said.out + said.err)
 
 
-def _first(parts: AppContext, table: str) -> str:
-    with parts.database.read() as connection:
+def _first(context: AppContext, table: str) -> str:
+    with context.database.read() as connection:
         return str(connection.scalar(select(metadata.tables[table].c.id).limit(1)))

@@ -21,15 +21,15 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -
     """A deployment whose champion reads digits, on both engines."""
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'own.db'}")
     monkeypatch.setenv("PLATFORM_BASELINE_CALLS", "20")
-    parts = AppContext(Settings())
-    parts.__dict__["database"] = store.database
+    context = AppContext(Settings())
+    context.__dict__["database"] = store.database
     made = module(3)
-    with parts.tracking.start_run("digits", "tiny") as run:
+    with context.tracking.start_run("digits", "tiny") as run:
         example = np.zeros((2, 1, 28, 28), np.float32)
         answers = np.zeros((2, 10), np.float32)
         uri = run.log_model(made, example, answers, ["numpy"], CLASSES, onnx=export_onnx(made))
-    parts.catalog.set_alias("digits", CHAMPION, parts.catalog.register("digits", uri, run.id))
-    return parts
+    context.catalog.set_alias("digits", CHAMPION, context.catalog.register("digits", uri, run.id))
+    return context
 
 
 def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits: AppContext) -> None:

@@ -46,12 +46,12 @@ def test_without_a_watcher_the_answer_says_what_to_start(platform: Command, stor
     assert "no watcher" not in platform("retrain").out
 
 
-def carry_out(parts: AppContext, state: retraining_queue.RetrainingState) -> threading.Thread:
+def carry_out(context: AppContext, state: retraining_queue.RetrainingState) -> threading.Thread:
     """In place of a watcher: start what is queued, close it soon."""
 
     def watch() -> None:
         while True:
-            with parts.database.write() as connection:
+            with context.database.write() as connection:
                 row = retraining_queue.claim(connection, "digits", "me", NO_LIMITS, utc_now())
                 if row is not None:
                     break
@@ -59,7 +59,7 @@ def carry_out(parts: AppContext, state: retraining_queue.RetrainingState) -> thr
         time.sleep(0.2)
         error = None if state == "succeeded" else "no disk left"
         verdict = {"reasons": ["It is better."]}
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             retraining_queue.finish(
                 connection,
                 row.id,

@@ -268,5 +268,5 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: ApiS
     assert live.models()["model"] == "digits"
     with pytest.raises(ApiRequestError, match="not known"):
         live.prediction("nothing")
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         assert prediction_records.count_rows(connection)["predictions"] == 2

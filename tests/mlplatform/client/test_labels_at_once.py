@@ -62,7 +62,7 @@ def without_a_key(address: str) -> Told:
 @contextmanager
 def held(server: ApiServer, folder: Path) -> Iterator[tuple[ApiServer, str, threading.Event]]:
     """The server with a writer that is held, and where it listens."""
-    writer = HeldWriter(server.parts.database)
+    writer = HeldWriter(server.context.database)
     recorder = Recorder(writer, spool_directory=shelf_in(folder), batch=10, flush_seconds=0)
     slow = replace(server, recorder=recorder, metrics=ServerMetrics(server.model_slot, recorder))
     with listening(slow) as address:
@@ -83,8 +83,8 @@ def test_a_label_sent_right_after_its_answer_waits_and_counts_when_the_row_is_wr
         assert "no prediction of this id is recorded yet" in taken.note
         going.set()
         assert slow.recorder.flush(30)
-        assert match_pending_labels(slow.parts) == 1
-        with slow.parts.database.read() as connection:
+        assert match_pending_labels(slow.context) == 1
+        with slow.context.database.read() as connection:
             assert [each.label for each in label_records.current_labels(connection, row.id)] == ["4"]
 
 

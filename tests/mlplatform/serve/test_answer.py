@@ -45,7 +45,7 @@ def test_the_latency_of_a_request_is_shared_by_its_images(server: ApiServer) -> 
     server.recorder.start()
     made = answered(server, PredictRequest(None, (PNG,) * 4))
     assert server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         spent = list(connection.scalars(select(predictions.c.latency_ms)))
     server.recorder.close()
     assert sum(spent) == pytest.approx(made.latency_ms, abs=0.01)
@@ -78,7 +78,7 @@ def test_without_a_model_the_error_says_so(server: ApiServer) -> None:
 
 def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: ApiServer, tmp_path: Path) -> None:
     small = Recorder(
-        ThreadWriter(server.parts.database), spool_directory=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0
+        ThreadWriter(server.context.database), spool_directory=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0
     )
     full = replace(server, recorder=small)
     made = answered(full, PredictRequest(None, (PNG, PNG)))
@@ -114,7 +114,7 @@ def test_models_swapped_under_load_fail_no_request_and_every_answer_names_its_ma
         assert len({item["model"]["version"] for item in one.json()["predictions"]}) == 1
     assert {item["label"] for item in made} == {"1", "2", "3"}
     assert all(item["label"] == str(item["model"]["version"]) for item in made)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         kept = connection.execute(select(predictions.c.id, predictions.c.label, predictions.c.model_version)).all()
     assert Counter(row.id for row in kept) == Counter(item["id"] for item in made)
     assert all(row.label == str(row.model_version) for row in kept)

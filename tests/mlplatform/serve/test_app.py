@@ -162,7 +162,7 @@ def test_many_pictures_of_mixed_forms_are_answered_in_their_order(client: httpx.
     kept = [client.get(f"/v1/predictions/{item['id']}").json() for item in made]
     assert [item["image_hash"] for item in kept] == [content_hash(image) for image in pictures]
     assert {item["client_id"] for item in kept} == {"till"}
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         assert np.array_equal(decode_png(prediction_records.load_image(connection, kept[3]["image_hash"])), pictures[3])
 
 
@@ -356,7 +356,7 @@ def test_retrain_queues_one_and_joins_it_after_that(client: httpx.Client) -> Non
 
 
 def test_models_shows_versions_champion_and_history(client: httpx.Client, server: ApiServer) -> None:
-    with server.parts.database.write() as connection:
+    with server.context.database.write() as connection:
         promotion_history.append(
             connection,
             model_name="digits",
@@ -566,9 +566,9 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
 
 
 def test_a_reviewer_is_given_pictures_without_the_models_answer(server: ApiServer) -> None:
-    with server.parts.database.write() as connection:
+    with server.context.database.write() as connection:
         sampling_plans.publish(
-            connection, server.parts.pipeline.name, 1, SamplingPlan(uniform=1.0).to_json(), server.parts.clock()
+            connection, server.context.pipeline.name, 1, SamplingPlan(uniform=1.0).to_json(), server.context.clock()
         )
     with running(server) as client:
         sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[

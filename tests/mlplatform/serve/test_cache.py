@@ -135,7 +135,7 @@ def test_the_same_picture_is_answered_from_memory_and_recorded_again(server: Api
         assert first["id"] != again["id"]
         assert first["probabilities"] == again["probabilities"]
         assert server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(predictions)) == 4
 
 
@@ -143,7 +143,7 @@ def test_a_request_may_be_known_in_part_and_keeps_its_order(server: ApiServer) -
     asked = server.decoder.decode_images([encode_png(picture(seed)) for seed in (5, 6, 7)])
     with running(server) as client:
         alone = [client.post("/v1/predict", json={"images": [image.tolist()]}).json() for image in asked[:2]]
-        server.model_slot.swap(replace(loaded(1), loaded_at=server.parts.clock()))
+        server.model_slot.swap(replace(loaded(1), loaded_at=server.context.clock()))
         whole = client.post("/v1/predict", json={"images": asked[[1, 2, 0]].tolist()}).json()["predictions"]
         assert metric(client, "here") == 2
     assert whole[0]["probabilities"] == alone[1]["predictions"][0]["probabilities"]

@@ -56,7 +56,7 @@ def trial(role: RolloutRole, share: float = 0.3, version: int = 2) -> Rollout:
 
 def begin(server: ApiServer, role: RolloutRole, share: float = 0.3) -> Rollout:
     made = trial(role, share)
-    with server.parts.database.write() as connection:
+    with server.context.database.write() as connection:
         rollouts.start(connection, made)
     return made
 
@@ -71,9 +71,9 @@ def stocked_with(server: ApiServer, made: LoadedModel | None = None) -> None:
 def quiet(lite: AppContext) -> ApiServer:
     """A server that answers with version 1, and looks for trials only when told."""
     patient = lite.settings.model_copy(update={"poll_seconds": 600.0})
-    parts = AppContext(patient)
-    parts.__dict__.update(database=lite.database, catalog=lite.catalog)
-    made = build_server(parts)
+    context = AppContext(patient)
+    context.__dict__.update(database=lite.database, catalog=lite.catalog)
+    made = build_server(context)
     made.model_slot.swap(loaded(1))
     stocked_with(made)
     return made
@@ -96,13 +96,13 @@ def ask(client: httpx.Client, name: str = "") -> dict[str, object]:
 
 def kept(server: ApiServer) -> dict[str, tuple[int, str, str]]:
     server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         return {row.id: (row.model_version, row.label, row.role) for row in connection.execute(select(rows))}
 
 
 def beside(server: ApiServer) -> dict[str, tuple[int, str]]:
     assert server.shadow_inference.wait_until_idle(10)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         return {
             row.prediction_id: (row.model_version, row.label)
             for row in connection.execute(select(shadow_prediction_rows))
@@ -130,12 +130,12 @@ def test_a_shadow_is_recorded_under_the_predictions_id_and_never_returned(
 def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, quiet: ApiServer) -> None:
     begin(quiet, "shadow")
     quiet.rollout_router.refresh()
-    begun = quiet.parts.clock()
+    begun = quiet.context.clock()
     for _ in range(5):
         ask(client)
     assert len(kept(quiet)) == len(beside(quiet)) == 5
-    with quiet.parts.database.read() as connection:
-        assert prediction_counts.prediction_total(connection, NAME, 1, begun, quiet.parts.clock()) == 5
+    with quiet.context.database.read() as connection:
+        assert prediction_counts.prediction_total(connection, NAME, 1, begun, quiet.context.clock()) == 5
         assert prediction_counts.last_prediction_minute(connection, NAME, 2) is None
         assert prediction_records.count_rows(connection)["predictions"] == 5
 
@@ -178,7 +178,7 @@ def test_a_version_may_be_asked_for_by_number_while_it_is_a_canary_only(client: 
         answer = client.post(path.format(version), json={"inputs": [tensor]}).json()
         assert answer["model_version"] == str(version)
         assert client.get(f"/v2/models/digits/versions/{version}/ready").status_code == 200
-    with quiet.parts.database.write() as connection:
+    with quiet.context.database.write() as connection:
         rollouts.end_rollout(connection, made, "stopped", "ann", "", START)
     begin(quiet, "shadow")
     quiet.rollout_router.refresh()
@@ -197,7 +197,7 @@ def test_where_a_canary_fails_the_champion_answers_and_the_trial_ends(
     assert {ask(client)["label"] for _ in range(20)} == {"1"}
     quiet.rollout_router.refresh()
     assert quiet.rollout_router.challenger is None
-    with quiet.parts.database.read() as connection:
+    with quiet.context.database.read() as connection:
         over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_by) == ("failed", "server/trial")
@@ -225,11 +225,11 @@ def test_a_version_that_cannot_be_loaded_ends_its_trial_and_one_out_of_reach_is_
     for error in passing:
         quiet.rollout_router._load = failing_with(error)
         quiet.rollout_router.refresh()
-        with quiet.parts.database.read() as connection:
+        with quiet.context.database.read() as connection:
             assert rollouts.running_rollout(connection, NAME) is not None
     quiet.rollout_router._load = corrupt
     quiet.rollout_router.refresh()
-    with quiet.parts.database.read() as connection:
+    with quiet.context.database.read() as connection:
         over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
     assert (over.state, over.ended_reason) == ("failed", "it cannot be loaded: no such file")
@@ -248,7 +248,7 @@ def test_the_challenger_is_let_go_when_its_trial_ends_or_the_champion_changes(qu
     assert held() is None
     quiet.model_slot.swap(loaded(1))
     assert held() == 2
-    with quiet.parts.database.write() as connection:
+    with quiet.context.database.write() as connection:
         rollouts.end_rollout(connection, made, "stopped", "ann", "", START)
     assert held() is None
 
@@ -324,7 +324,7 @@ def test_a_store_that_is_away_costs_shadow_answers_and_no_prediction(
 def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) -> None:
     begin(quiet, "shadow")
     quiet.rollout_router.refresh()
-    shadow = ShadowInference(quiet.parts, quiet.rollout_router)
+    shadow = ShadowInference(quiet.context, quiet.rollout_router)
     shadow.start()
     images = np.stack([picture(1)])
     shadow.enqueue(loaded(1), "champion", ["a"], images)
@@ -333,7 +333,7 @@ def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) 
         time.sleep(0.01)
     shadow.close()
     shadow.enqueue(loaded(1), "champion", ["b"], images)
-    with quiet.parts.database.read() as connection:
+    with quiet.context.database.read() as connection:
         assert [each.label for each in shadow_predictions.list_by_prediction(connection, "a")] == ["2"]
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == os.getpriority(os.PRIO_PROCESS, 0)
@@ -342,7 +342,7 @@ def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) 
 def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: ApiServer) -> None:
     from tests.mlplatform.loop_world import promote
 
-    promote(quiet.parts, 1)
+    promote(quiet.context, 1)
     begun = client.post("/v1/models/2/canary", json={"share": 0.2, "reason": "to see", "requested_by": "ann"})
     assert (begun.status_code, begun.json()["role"], begun.json()["beside"]) == (201, "canary", 1)
     assert client.post("/v1/models/3/shadow", json={}).status_code == 409
@@ -396,7 +396,7 @@ def test_an_end_that_the_store_did_not_take_is_written_later_and_the_version_sta
     assert quiet.rollout_router.challenger is None
     flaky.write = write  # type: ignore[method-assign]
     quiet.rollout_router.refresh()
-    with quiet.parts.database.read() as connection:
+    with quiet.context.database.read() as connection:
         over = rollouts.latest_rollout(connection, NAME)
     assert over is not None
     assert (over.state, quiet.rollout_router.challenger) == ("failed", None)
@@ -439,7 +439,7 @@ def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dr
     begin(quiet, "shadow")
     quiet.rollout_router.refresh()
     busy = [True]
-    shadow = ShadowInference(quiet.parts, quiet.rollout_router, lambda: busy[0])
+    shadow = ShadowInference(quiet.context, quiet.rollout_router, lambda: busy[0])
     shadow._max_wait_seconds = 0.3
     images = np.stack([picture(1)] * 3)
     shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], images)

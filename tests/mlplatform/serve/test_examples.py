@@ -20,9 +20,9 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from mlplatform.serve.state import build_server
     from mlplatform.settings import Settings
 
-    parts = AppContext(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))
-    parts.__dict__["database"] = None
-    return create_app(build_server(parts)).openapi()
+    context = AppContext(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))
+    context.__dict__["database"] = None
+    return create_app(build_server(context)).openapi()
 
 
 def test_every_endpoint_has_an_example_and_no_example_is_left_over(document: dict[str, Any]) -> None:

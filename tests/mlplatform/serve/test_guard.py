@@ -44,7 +44,7 @@ def asked(locked: ApiServer) -> Iterator[httpx.Client]:
 
 
 def key(server: ApiServer, *scopes: str, name: str = "ada", lives: timedelta | None = None) -> str:
-    return create_key(server.parts, name, scopes, lives, "cli")[0]
+    return create_key(server.context, name, scopes, lives, "cli")[0]
 
 
 def shown(text: str, kind: str = "bearer") -> dict[str, str]:
@@ -96,9 +96,9 @@ def test_a_text_that_is_no_key_is_refused(asked: httpx.Client, text: str) -> Non
 def test_an_expired_and_a_revoked_key_open_nothing(asked: httpx.Client, locked: ApiServer) -> None:
     old = key(locked, "admin", lives=timedelta(microseconds=1))
     assert "is expired" in asked.get("/docs", headers=shown(old)).json()["detail"]
-    text, made = create_key(locked.parts, "bob", ["admin"], None, "cli")
+    text, made = create_key(locked.context, "bob", ["admin"], None, "cli")
     assert asked.get("/docs", headers=shown(text)).status_code == 200
-    revoke_key(locked.parts, made.id, "cli")
+    revoke_key(locked.context, made.id, "cli")
     begun = time.monotonic()
     while asked.get("/docs", headers=shown(text)).status_code == 200:
         assert time.monotonic() - begun < 60
@@ -142,7 +142,7 @@ def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, 
     assert asked.post("/v1/feedback", json=label, headers=headers).status_code == 200
     retraining = asked.post("/v1/retrain", json={}, headers=headers).json()["id"]
     assert asked.delete(f"/v1/retrainings/{retraining}", headers=headers).status_code == 204
-    with locked.parts.database.read() as connection:
+    with locked.context.database.read() as connection:
         assert prediction_records.find(connection, made).client_id == "scanner 7"
         assert prediction_records.find(connection, named).client_id == "me"
         assert list(connection.scalars(select(feedback.c.reviewer))) == ["scanner 7"]
@@ -153,7 +153,7 @@ def test_who_asked_is_recorded_where_the_body_says_nothing(asked: httpx.Client, 
 
 def test_a_reviewer_is_the_keys_holder_or_must_be_named(asked: httpx.Client, locked: ApiServer) -> None:
     assert asked.get("/v1/audit/next", headers=shown(key(locked, "audit"))).status_code == 200
-    with running(guarded(locked.parts, auth="off")) as client:
+    with running(guarded(locked.context, auth="off")) as client:
         assert client.get("/v1/audit/next").status_code == 422
 
 
@@ -322,11 +322,11 @@ def test_a_header_of_one_meaning_that_stands_twice_is_refused(client: httpx.Clie
 def test_the_log_says_which_key_was_not_good_and_where_from_and_no_secret(
     asked: httpx.Client, locked: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text, made = create_key(locked.parts, "bob", ["audit"], None, "cli")
-    forged = create_key(locked.parts, "eve", ["audit"], None, "cli")[0]
-    with locked.parts.database.write() as connection:
+    text, made = create_key(locked.context, "bob", ["audit"], None, "cli")
+    forged = create_key(locked.context, "eve", ["audit"], None, "cli")[0]
+    with locked.context.database.write() as connection:
         connection.execute(api_keys.delete().where(api_keys.c.name == "eve"))
-    revoke_key(locked.parts, made.id, "cli")
+    revoke_key(locked.context, made.id, "cli")
     locked.api_key_cache.refresh()
     caplog.set_level("INFO")
     for shown_key in (text, forged, "no key of ours", ""):

@@ -103,7 +103,7 @@ def test_metrics_asked_for_together_are_made_once_and_never_older_than_the_quest
 
 
 def failing(server: ApiServer, text: str) -> None:
-    catalog = server.parts.catalog
+    catalog = server.context.catalog
     assert isinstance(catalog, StockedCatalog)
     catalog.away = RegistryUnavailableError(text)
     server.reloader.poll()

@@ -84,7 +84,7 @@ def test_tensors_of_every_form_are_answered_alike_and_recorded_as_the_same_pictu
     assert answer.as_numpy("probabilities").shape == (3, 10)
     assert answer.as_numpy("probabilities").argmax(axis=1).tolist() == [1, 1, 1]
     server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         rows = [prediction_records.find(connection, each) for each in ids]
         kept = [decode_png(prediction_records.load_image(connection, row.image_hash)) for row in rows]
     assert np.array_equal(np.stack(kept), GREYS)
@@ -141,7 +141,7 @@ def test_a_version_that_does_not_serve_and_another_model_are_not_found(client: A
 
 
 def test_a_server_without_a_model_lives_and_is_not_ready(server: ApiServer) -> None:
-    empty = build_server(server.parts)
+    empty = build_server(server.context)
     with listening(empty) as address:
         client = triton.InferenceServerClient(address)
         assert client.is_server_live()
@@ -267,14 +267,14 @@ def test_texts_as_bytes_stand_behind_their_lengths(server: ApiServer) -> None:
 
 
 def test_other_failures_of_the_protocol_have_its_form_too_and_count_as_prediction_requests(server: ApiServer) -> None:
-    begun = server.parts.clock()
+    begun = server.context.clock()
     with running(server) as client:
         assert set(client.get("/v2/nothing").json()) == {"error"}
         large = client.post(INFER, content=b"x" * 2**21)
         assert (large.status_code, set(large.json())) == (413, {"error"})
         assert client.post(INFER, json=one()).status_code == 200
-    with server.parts.database.read() as connection:
-        assert request_status_counts(connection, "digits", 1, begun, server.parts.clock()) == {200: 1, 413: 1}
+    with server.context.database.read() as connection:
+        assert request_status_counts(connection, "digits", 1, begun, server.context.clock()) == {200: 1, 413: 1}
 
 
 def _text(value: object) -> str:

@@ -29,7 +29,7 @@ HASHES = [content_hash(grey) for grey in GREYS]
 
 def hashes(server: ApiServer, ids: list[str]) -> list[str]:
     server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         return [prediction_records.find(connection, each).image_hash for each in ids]
 
 
@@ -67,7 +67,7 @@ def test_whatever_mlflows_client_sends_is_answered_and_recorded_as_the_same_pict
     assert set(frame["model_version"]) == {1}
     ids = frame["prediction_id"].tolist()
     assert hashes(server, ids) == HASHES
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         row = prediction_records.find(connection, ids[0])
     assert (row.client_id, row.tags) == ("till", {"scanner": "flatbed"})
     label = {"prediction_id": ids[0], "label": "4", "source": "audit"}
@@ -75,7 +75,7 @@ def test_whatever_mlflows_client_sends_is_answered_and_recorded_as_the_same_pict
 
 
 def test_mlflows_client_is_told_that_no_model_is_loaded(server: ApiServer) -> None:
-    with listening(build_server(server.parts)) as address:
+    with listening(build_server(server.context)) as address:
         with pytest.raises(Exception, match="ping failed"):
             mlflow(address).ping()
         with pytest.raises(Exception, match=r"MODEL_UNAVAILABLE.*no champion is loaded yet"):

@@ -25,9 +25,9 @@ from tests.mlplatform.serve.test_recorder import answer
 
 
 @pytest.fixture
-def both(parts: AppContext) -> ApiServer:
+def both(context: AppContext) -> ApiServer:
     """A server that is not started, on either database."""
-    return build_server(parts)
+    return build_server(context)
 
 
 def label(prediction_id: str, name: str = "4", **changes: object) -> FeedbackIn:

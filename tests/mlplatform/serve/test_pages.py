@@ -16,9 +16,9 @@ from tests.mlplatform.serve.conftest import running
 @pytest.fixture
 def firing(server: ApiServer) -> str:
     """The id of an alert that fires."""
-    breach(with_rules(server.parts))
-    evaluate(server.parts, rule(server.parts, "accuracy-drop"), server.parts.clock())
-    [alert] = [each for each in all_alerts(server.parts) if each.rule == "accuracy-drop"]
+    breach(with_rules(server.context))
+    evaluate(server.context, rule(server.context, "accuracy-drop"), server.context.clock())
+    [alert] = [each for each in all_alerts(server.context) if each.rule == "accuracy-drop"]
     return alert.id
 
 
@@ -54,7 +54,7 @@ def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: Ap
         assert answer.status_code == 303
         assert "<button>" not in client.get(f"/alerts/{firing}").text
         assert client.post(f"/alerts/{firing}/acknowledge").status_code == 303
-        with server.parts.database.read() as connection:
+        with server.context.database.read() as connection:
             assert alert_records.find(connection, firing).state == "acknowledged"
             assert [each["actor"] for each in alert_records.list_transitions(connection, firing)] == [
                 "watcher",
@@ -66,18 +66,18 @@ def test_another_sites_form_acknowledges_nothing(server: ApiServer, firing: str)
     with running(server) as client:
         answer = client.post(f"/alerts/{firing}/acknowledge", headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         assert alert_records.find(connection, firing).state == "firing"
 
 
 def test_an_unknown_alert_is_not_found(client: httpx.Client, server: ApiServer) -> None:
-    with_rules(server.parts)
+    with_rules(server.context)
     assert client.get("/alerts/nobody").status_code == 404
     assert client.post("/alerts/nobody/acknowledge").status_code == 404
 
 
 def test_what_people_wrote_is_shown_as_text(server: ApiServer, firing: str) -> None:
-    with server.parts.database.write() as connection:
+    with server.context.database.write() as connection:
         alert = alert_records.find(connection, firing)
         evaluation = alert_records.list_alerts(connection)[0]["evaluation_id"]
         alert_records.save(connection, alert, "<script>alert(1)</script>", evaluation)

@@ -215,9 +215,9 @@ def test_a_server_that_starts_while_the_registry_is_away_serves_the_last_champio
     assert again.error == "the registry is away"
 
 
-def promoted(parts: AppContext, version: int, *, pins: dict[str, str] | None = None) -> None:
+def promoted(context: AppContext, version: int, *, pins: dict[str, str] | None = None) -> None:
     """Let the history say that the version is champion, its files' digests pinned or not."""
-    with parts.database.write() as connection:
+    with context.database.write() as connection:
         current = promotion_history.latest_promotion(connection, NAME)
         promotion_history.append(
             connection,
@@ -272,9 +272,9 @@ def test_a_champion_that_was_deleted_in_the_registry_is_missed_by_name(
     assert "no version 1" in caplog.text
 
 
-def replaced(parts: AppContext, name: str, content: bytes) -> None:
+def replaced(context: AppContext, name: str, content: bytes) -> None:
     """Another file in the place of a downloaded one."""
-    (parts.model_cache / NAME / "1" / name).write_bytes(content)
+    (context.model_cache / NAME / "1" / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("away", ["registry", "registry and database"])

@@ -31,7 +31,7 @@ def rows(server: ApiServer) -> int:
     from mlplatform.predictions import prediction_records
 
     server.recorder.flush(5)
-    with server.parts.database.read() as connection:
+    with server.context.database.read() as connection:
         return prediction_records.count_rows(connection)["predictions"]
 
 
@@ -61,12 +61,12 @@ def test_another_server_gives_the_same_ids_while_the_same_version_serves_and_the
     client: httpx.Client, server: ApiServer
 ) -> None:
     first = send(client)["predictions"]
-    other = build_server(server.parts)
+    other = build_server(server.context)
     other.model_slot.swap(loaded(1))
     with running(other) as second:
         assert send(second)["predictions"] == first
     assert rows(server) == 2
-    third = build_server(server.parts)
+    third = build_server(server.context)
     third.model_slot.swap(loaded(2))
     with running(third) as second:
         assert send(second)["predictions"] != first, "an id must not stand for two versions' answers"
@@ -74,7 +74,7 @@ def test_another_server_gives_the_same_ids_while_the_same_version_serves_and_the
 
 
 def test_an_error_under_a_key_is_not_remembered(server: ApiServer) -> None:
-    empty = build_server(server.parts)
+    empty = build_server(server.context)
     with running(empty) as client:
         body = {"images": [picture(1).tolist()] * 2}
         assert client.post("/v1/predict", json=body, headers=KEY).status_code == 503

@@ -154,7 +154,7 @@ def test_a_server_counts_what_it_answered_refused_and_failed(server: ApiServer, 
         answer = client.post("/v1/predict", json={"images": [GREY.tolist()]})
         assert answer.status_code == 500
     with flaky.read() as connection:
-        now = server.parts.clock()
+        now = server.context.clock()
         found = prediction_counts.request_status_counts(connection, NAME, 1, now - 60 * WRITE_INTERVAL, now)
     assert found == {200: 1, 413: 1, 422: 1, 500: 1}
 
@@ -164,7 +164,7 @@ def test_requests_without_a_model_are_counted_for_whatever_version_should_serve(
     with running(server) as client:
         assert client.post("/v1/predict", json={"images": [GREY.tolist()]}).status_code == 503
     with flaky.read() as connection:
-        now = server.parts.clock()
+        now = server.context.clock()
         assert prediction_counts.request_status_counts(connection, NAME, 7, now - 60 * WRITE_INTERVAL, now) == {503: 1}
 
 

@@ -61,7 +61,7 @@ def test_a_trace_is_echoed_and_kept_by_every_protocol(client: httpx.Client, serv
         answer = client.post(path, json=DOORS[path], headers={"traceparent": HEADER} | extra)
         assert (answer.status_code, answer.headers["traceparent"]) == (200, HEADER)
         server.recorder.flush(5)
-        with server.parts.database.read() as connection:
+        with server.context.database.read() as connection:
             row = prediction_records.find(connection, _id_in(answer.json()))
         assert (row.request_id, row.tags or {}) == kept
 

@@ -59,8 +59,8 @@ def on_disk(files: Path, engine: EngineName = "onnx") -> LoadedModel:
     return LoadedModel(NAME, 1, load_engine(files, CLASSES, EngineConfig(engine, "cpu")), START, files)
 
 
-def baselines(parts: AppContext, version: int) -> dict[str, dict[str, float]]:
-    with parts.database.read() as connection:
+def baselines(context: AppContext, version: int) -> dict[str, dict[str, float]]:
+    with context.database.read() as connection:
         return evaluations.load_baselines(connection, NAME, version).get("latency", {})
 
 
@@ -81,28 +81,28 @@ def test_speed_is_taken_from_the_calls_after_the_warm_up() -> None:
 
 def test_the_first_baseline_of_a_host_class_stays(tuner: Tuner) -> None:
     tuner.store_latency_baseline(loaded(1))
-    first = baselines(tuner.parts, 1)
+    first = baselines(tuner.context, 1)
     tuner.store_latency_baseline(loaded(1))
-    assert baselines(tuner.parts, 1) == first
+    assert baselines(tuner.context, 1) == first
     assert list(first) == [host_class()]
 
 
 def test_an_open_tuning_task_is_carried_out_once_and_closed_with_its_result(tuner: Tuner) -> None:
-    with tuner.parts.database.write() as connection:
+    with tuner.context.database.write() as connection:
         mine = tasks.open_task(connection, "tune-serving", NAME, {}, START)
         tasks.open_task(connection, "label-audit", NAME, {}, START)
         tasks.open_task(connection, "tune-serving", "letters", {}, START)
     assert tuner.run_open_tasks() == 0
     tuner.model_slot.swap(loaded(1))
     assert [tuner.run_open_tasks(), tuner.run_open_tasks()] == [1, 0]
-    with tuner.parts.database.read() as connection:
+    with tuner.context.database.read() as connection:
         assert [task.kind for task in tasks.open_tasks(connection, NAME)] == ["label-audit"]
         assert tasks.open_tasks(connection, "letters")
         assert mine not in [task.id for task in tasks.open_tasks(connection, NAME)]
 
 
 def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -> None:
-    with tuner.parts.database.write() as connection:
+    with tuner.context.database.write() as connection:
         tasks.open_task(connection, "tune-serving", NAME, {}, START)
     tuner.model_slot.swap(loaded(1))
     flaky.away = True
@@ -137,12 +137,12 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
     tried = result["tried"]
     assert {each["engine"] for each in tried} == {"onnx", "torch"}
     assert {each["batch_max"] for each in tried} >= {1, 8, 32, 128}
-    with tuner.parts.database.read() as connection:
+    with tuner.context.database.read() as connection:
         kept = compute_configs.find(connection, NAME, host_class())
     assert kept is not None
     assert kept.plan == {key: result["after"][key] for key in kept.plan}
     assert kept.run_id == result["run_id"] == "run-1"
-    tracking = tuner.parts.tracking
+    tracking = tuner.context.tracking
     assert isinstance(tracking, FakeTracking)
     [run] = tracking.runs
     assert run.metrics["before_p95_ms"] == pytest.approx([3.0])
@@ -151,9 +151,9 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
 
 
 def test_what_the_settings_name_is_not_searched(tuner: Tuner, files: Path) -> None:
-    parts = AppContext(tuner.parts.settings.model_copy(update={"engine": "onnx"}))
-    parts.__dict__.update(database=tuner.parts.database, tracking=tuner.parts.tracking)
-    tried = Tuner(parts, ModelSlot(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
+    context = AppContext(tuner.context.settings.model_copy(update={"engine": "onnx"}))
+    context.__dict__.update(database=tuner.context.database, tracking=tuner.context.tracking)
+    tried = Tuner(context, ModelSlot(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
     assert {each["engine"] for each in tried} == {"onnx"}
 
 
@@ -162,14 +162,14 @@ def test_a_registry_that_is_away_costs_the_run_and_not_the_result(tuner: Tuner, 
         def start_run(self, *_args: object, **_named: object) -> Never:
             raise RegistryUnavailableError("the registry is away")
 
-    tuner.parts.__dict__.update(tracking=Away())
+    tuner.context.__dict__.update(tracking=Away())
     assert tuner.tune(on_disk(files))["run_id"] == ""
-    with tuner.parts.database.read() as connection:
+    with tuner.context.database.read() as connection:
         assert compute_configs.find(connection, NAME, host_class()) is not None
 
 
-def stored(parts: AppContext, plan: ComputeConfig) -> None:
-    with parts.database.write() as connection:
+def stored(context: AppContext, plan: ComputeConfig) -> None:
+    with context.database.write() as connection:
         compute_configs.save(
             connection, compute_configs.TunedConfig(NAME, host_class(), START, plan.to_dict(), {}, "another server")
         )
@@ -206,13 +206,13 @@ def test_a_store_that_is_away_leaves_the_plan_as_it_is(lite: AppContext, flaky: 
 
 def test_one_server_of_a_model_tunes_at_a_time(tuner: Tuner) -> None:
     tuner.model_slot.swap(loaded(1))
-    with tuner.parts.database.write() as connection:
+    with tuner.context.database.write() as connection:
         tasks.open_task(connection, "tune-serving", NAME, {}, START)
         name = f"tune-serving/{NAME}"
-        lease = leases.acquire(connection, name, "another server", timedelta(minutes=1), tuner.parts.clock())
+        lease = leases.acquire(connection, name, "another server", timedelta(minutes=1), tuner.context.clock())
     assert lease is not None
     assert tuner.run_open_tasks() == 0
-    with tuner.parts.database.write() as connection:
+    with tuner.context.database.write() as connection:
         leases.release(connection, lease)
     assert tuner.run_open_tasks() == 1
 

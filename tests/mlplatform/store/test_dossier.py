@@ -15,12 +15,12 @@ from tests.mlplatform.misread_world import evaluated, kept, misread_world, tell
 
 
 @pytest.fixture
-def misread(parts: AppContext) -> AppContext:
-    return misread_world(parts)
+def misread(context: AppContext) -> AppContext:
+    return misread_world(context)
 
 
-def about(parts: AppContext, alert_id: str) -> AlertDetails:
-    with parts.database.read() as connection:
+def about(context: AppContext, alert_id: str) -> AlertDetails:
+    with context.database.read() as connection:
         return load_alert_details(connection, alert_id)
 
 

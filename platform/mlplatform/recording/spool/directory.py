@@ -256,7 +256,8 @@ class SpoolDirectory:
         while (size := self.size_bytes) + needed > self.limit_bytes:
             if self.on_full == "refuse" or not self._drop_oldest("the limit is reached"):
                 raise RecordingError(
-                    f"{self.queued_rows} predictions ({size / 2**20:.1f} MiB) wait for the database, which is as much as "
+                    f"{self.queued_rows} predictions ({size / 2**20:.1f} MiB) wait for the database, "
+                    "which is as much as "
                     f"PLATFORM_SPOOL_MB allows ({self.limit_bytes / 2**20:g}), so no answer is given; "
                     "let the database catch up"
                 )

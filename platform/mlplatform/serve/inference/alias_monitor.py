@@ -19,8 +19,8 @@ CHECK_INTERVAL_SECONDS: Final = 10.0
 class AliasMonitor:
     """Notes an alias that somebody moved by hand, once, in the log and in the audit log."""
 
-    def __init__(self, parts: AppContext, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._parts, self._monotonic = parts, monotonic
+    def __init__(self, context: AppContext, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._parts, self._monotonic = context, monotonic
         self._next_check_at = 0.0
         self._last_mismatch: tuple[int | None, int] | None = None
 

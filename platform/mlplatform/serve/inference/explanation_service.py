@@ -34,9 +34,9 @@ class ExplanationService:
     """Explains predictions and pictures; threads may share it."""
 
     def __init__(
-        self, parts: AppContext, model_slot: ModelSlot, decoder: ImageDecoder, renderer: HeatmapRenderer
+        self, context: AppContext, model_slot: ModelSlot, decoder: ImageDecoder, renderer: HeatmapRenderer
     ) -> None:
-        self._parts, self._model_slot, self._decoder, self._renderer = parts, model_slot, decoder, renderer
+        self._parts, self._model_slot, self._decoder, self._renderer = context, model_slot, decoder, renderer
 
     def explain(self, explain_request: ExplainIn) -> RenderedExplanation:
         """The heat map of what is asked.

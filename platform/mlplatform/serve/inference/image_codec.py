@@ -168,7 +168,8 @@ class ImageDecoder:
                 )
             if MIN_COUNTED_SIDE * max(columns, rows) > max(self.max_pixels, MIN_COUNTED_SIDE**2):
                 raise TooLargeError(
-                    f"{name} is {columns}×{rows} pixels; no side may be longer than {self.max_pixels // MIN_COUNTED_SIDE:g} "
+                    f"{name} is {columns}×{rows} pixels; no side may be longer than "
+                    f"{self.max_pixels // MIN_COUNTED_SIDE:g} "
                     f"(a {MIN_COUNTED_SIDE}th of PLATFORM_MAX_MEGAPIXELS)"
                 )
             if work > pixels_left:  # a few kilobytes may say that they are megapixels

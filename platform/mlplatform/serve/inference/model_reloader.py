@@ -46,21 +46,21 @@ class ModelReloader:
 
     def __init__(
         self,
-        parts: AppContext,
+        context: AppContext,
         model_slot: ModelSlot,
         measure: Callable[[LoadedModel], None],
         after_poll: Callable[[], None] = lambda: None,
         backend_config: Callable[[], EngineConfig] = EngineConfig,
         heartbeat_details: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        self._parts, self._model_slot = parts, model_slot
+        self._parts, self._model_slot = context, model_slot
         self._measure, self._after_poll, self._backend_config, self._heartbeat_details = (
             measure,
             after_poll,
             backend_config,
             heartbeat_details,
         )
-        self._alias_monitor = AliasMonitor(parts)
+        self._alias_monitor = AliasMonitor(context)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reloader", daemon=True)
         self.error: str | None = None

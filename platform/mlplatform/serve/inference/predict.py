@@ -242,7 +242,7 @@ def _prediction_rows(
     response_context: _ResponseContext,
 ) -> list[SpooledPrediction]:
     """The records of a request that was answered."""
-    now, host, classes = server.parts.clock(), host_class(), model.predictor.classes
+    now, host, classes = server.context.clock(), host_class(), model.predictor.classes
     highest = [(max(row), row) for row in computed.probabilities.tolist()]
     return [
         SpooledPrediction(

@@ -52,8 +52,8 @@ def bucket_of(client: str, rollout_id: str) -> float:
 class RolloutRouter:
     """The slot of one server; `load` makes a version ready to answer."""
 
-    def __init__(self, parts: AppContext, model_slot: ModelSlot, load: Callable[[int], LoadedModel]) -> None:
-        self._parts, self._model_slot, self._load = parts, model_slot, load
+    def __init__(self, context: AppContext, model_slot: ModelSlot, load: Callable[[int], LoadedModel]) -> None:
+        self._parts, self._model_slot, self._load = context, model_slot, load
         self._challenger: LoadedChallenger | None = None
         self._lock = threading.Lock()
         self._succeeded_count = self._failed_count = 0

@@ -59,9 +59,9 @@ class ShadowInference:
     """The queue and the thread; start it once, close it at the end."""
 
     def __init__(
-        self, parts: AppContext, rollout_router: RolloutRouter, busy: Callable[[], bool] = lambda: False
+        self, context: AppContext, rollout_router: RolloutRouter, busy: Callable[[], bool] = lambda: False
     ) -> None:
-        self._parts, self._rollout_router, self._is_busy = parts, rollout_router, busy
+        self._parts, self._rollout_router, self._is_busy = context, rollout_router, busy
         self._max_queued, self._max_wait_seconds = MAX_QUEUED_IMAGES, MAX_WAIT_SECONDS
         self._queue: deque[ShadowTask] = deque()
         self._unwritten: list[ShadowPrediction] = []

@@ -30,35 +30,35 @@ class TargetVersion:
     pinned_digests: Mapping[str, str] | None
 
 
-def resolve_target_version(parts: AppContext) -> TargetVersion | None:
+def resolve_target_version(context: AppContext) -> TargetVersion | None:
     """The champion by the history; None before the first.
 
     Raises StoreUnavailableError, RegistryError, and ConflictError for an alias that names a version in quarantine.
     """
-    name = parts.pipeline.name
-    with parts.database.read() as connection:
+    name = context.pipeline.name
+    with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
         barred = quarantines.quarantined_versions(connection, name) if promotion is None else {}
     if promotion is not None:
-        return TargetVersion(promotion.to_version, pinned_digests(parts, promotion.to_version))
-    version = parts.catalog.alias(name, CHAMPION)
+        return TargetVersion(promotion.to_version, pinned_digests(context, promotion.to_version))
+    version = context.catalog.alias(name, CHAMPION)
     if version in barred:
         raise ConflictError(f"MLflow's alias names version {version} of {name}, which is in quarantine")
-    return None if version is None else TargetVersion(version, pinned_digests(parts, version))
+    return None if version is None else TargetVersion(version, pinned_digests(context, version))
 
 
-def pinned_digests(parts: AppContext, version: int) -> Mapping[str, str] | None:
+def pinned_digests(context: AppContext, version: int) -> Mapping[str, str] | None:
     """The digests noted when the version was promoted, or first served."""
-    with parts.database.read() as connection:
-        found = evaluations.load_baselines(connection, parts.pipeline.name, version)
+    with context.database.read() as connection:
+        found = evaluations.load_baselines(connection, context.pipeline.name, version)
     return found.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
 
 
-def pin_digests(parts: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
+def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
     """Pin what the registry vouched for, where nothing is pinned yet: versions promoted before this was done."""
-    name, now = parts.pipeline.name, parts.clock()
+    name, now = context.pipeline.name, context.clock()
     try:
-        with parts.database.write() as connection:
+        with context.database.write() as connection:
             evaluations.store_baseline(connection, name, version, evaluations.ARTIFACT_DIGESTS, "", digests_by_tag, now)
     except StoreUnavailableError as error:
         log.warning("the digests of version %d are not pinned yet: %s", version, error)
@@ -70,7 +70,8 @@ def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]
     for name, tag in DIGEST_TAGS.items():
         if found.get(tag) != pinned_digests.get(tag):
             raise CorruptModelError(
-                f"version {version} was promoted with sha256 {pinned_digests.get(tag, 'none')} of {name}, and {folder} has "
+                f"version {version} was promoted with sha256 {pinned_digests.get(tag, 'none')} of "
+                f"{name}, and {folder} has "
                 f"{found.get(tag, 'none')}: it is not answered with; remove that folder, or roll back"
             )
     return found

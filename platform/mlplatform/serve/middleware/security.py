@@ -24,13 +24,13 @@ SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
 
 def add_security(app: FastAPI, server: ApiServer) -> None:
     """Put the doors around the app; call it after every other middleware, so that they are outermost."""
-    settings = server.parts.settings
+    settings = server.context.settings
     terms = AuthPolicy(
         api_key_cache=server.api_key_cache if settings.requires_keys else None,
         rate_limiter=_build_rate_limiter(settings),
         hosts=allowed_hosts(settings),
         origins=frozenset(settings.cors_origins),
-        clock=server.parts.clock,
+        clock=server.context.clock,
         failure_limiter=RateLimiter(FAILURES_PER_SECOND, FAILURE_BURST, time.monotonic),
         on_refused=lambda status: server.metrics.requests.labels("refused", str(status)).inc(),
     )

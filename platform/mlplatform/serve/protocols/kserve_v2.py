@@ -185,13 +185,13 @@ def _find_model(server: ApiServer, name: str, version: str | None) -> LoadedMode
 
 
 def _check_name(server: ApiServer, name: str) -> None:
-    served = server.parts.pipeline.name
+    served = server.context.pipeline.name
     if name != served:
         raise NotFoundError(f"model {name[:40]!r} is not served here; {served!r} is")
 
 
 def _model_metadata(server: ApiServer, loaded_model: LoadedModel) -> Mapping[str, Any]:
-    family, classes = server.parts.pipeline, len(loaded_model.predictor.classes)
+    family, classes = server.context.pipeline, len(loaded_model.predictor.classes)
     return {
         "name": loaded_model.name,
         "versions": [str(loaded_model.version)],

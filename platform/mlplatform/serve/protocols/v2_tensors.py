@@ -136,7 +136,8 @@ def _decode_bytes(rest: bytes, size: object, datatype: str) -> NDArray[np.generi
     dtype = np.dtype(DTYPES[datatype]).newbyteorder("<")
     if type(size) is not int or size != len(rest) or size % dtype.itemsize:
         raise InvalidInputError(
-            f"binary_data_size is {describe_value(size)}; {len(rest)} bytes follow the JSON, {dtype.itemsize} for each value"
+            f"binary_data_size is {describe_value(size)}; {len(rest)} bytes follow the JSON, "
+            f"{dtype.itemsize} for each value"
         )
     return np.frombuffer(rest, dtype=dtype)
 

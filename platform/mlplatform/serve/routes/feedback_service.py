@@ -22,7 +22,7 @@ def accept_feedback(server: ApiServer, items: Sequence[FeedbackIn], caller: Call
 
     For a prediction answered a moment ago is waited; for one in a spool its label waits.
     """
-    classes, latest = server.parts.pipeline.classes, server.parts.clock() + MAX_CLOCK_SKEW
+    classes, latest = server.context.pipeline.classes, server.context.clock() + MAX_CLOCK_SKEW
     for item in items:
         if item.label not in classes:
             raise InvalidInputError(
@@ -40,12 +40,12 @@ def accept_feedback(server: ApiServer, items: Sequence[FeedbackIn], caller: Call
 
 def _observe_label_lags(server: ApiServer, items: Sequence[FeedbackIn], accepted: Sequence[FeedbackReceipt]) -> None:
     """Tell how long after its answer each new label came."""
-    now = server.parts.clock()
+    now = server.context.clock()
     fresh = {
         row.prediction_id: item.source for item, row in zip(items, accepted, strict=True) if row.outcome == "recorded"
     }
     try:
-        with server.parts.database.read() as connection:
+        with server.context.database.read() as connection:
             times = prediction_records.prediction_times(connection, fresh)
     except StoreUnavailableError:  # the labels are taken: a number less must not look like a refusal
         return
@@ -56,7 +56,7 @@ def _observe_label_lags(server: ApiServer, items: Sequence[FeedbackIn], accepted
 def _record_labels(
     server: ApiServer, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False
 ) -> list[FeedbackOut]:
-    now = server.parts.clock()
+    now = server.context.clock()
     labels = [
         label_records.SubmittedLabel(
             item.prediction_id,
@@ -69,6 +69,6 @@ def _record_labels(
         )
         for item in items
     ]
-    taken = record_labels(server.parts, labels, caller.key_id, wait=wait)
+    taken = record_labels(server.context, labels, caller.key_id, wait=wait)
     _observe_label_lags(server, items, taken)
     return [FeedbackOut(**vars(item)) for item in taken]

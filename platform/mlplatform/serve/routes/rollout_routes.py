@@ -50,22 +50,24 @@ def add_rollout_routes(app: FastAPI, server: ApiServer) -> None:
     @app.post("/v1/models/{version}/shadow", status_code=201, openapi_extra=shadow.openapi, **ROUTE_OPTIONS)
     def begin_shadow(version: VersionPath, body: Annotated[ShadowIn, Depends(shadow)]) -> TrialOut:
         """Record what a version would answer, beside the champion, and return none of it."""
-        return _to_response(begin_rollout(server.parts, version, "shadow", 0.0, body.requested_by, body.reason))
+        return _to_response(begin_rollout(server.context, version, "shadow", 0.0, body.requested_by, body.reason))
 
     @app.delete("/v1/models/{version}/shadow", **ROUTE_OPTIONS)
     def stop_shadow(version: VersionPath) -> TrialOut:
         """Stop the shadow."""
-        return _to_response(stop_rollout(server.parts, version, "shadow", "api", "asked through the API"))
+        return _to_response(stop_rollout(server.context, version, "shadow", "api", "asked through the API"))
 
     @app.post("/v1/models/{version}/canary", status_code=201, openapi_extra=canary.openapi, **ROUTE_OPTIONS)
     def begin_canary(version: VersionPath, body: Annotated[CanaryIn, Depends(canary)]) -> TrialOut:
         """Let a version answer a share of the clients, until it is stopped or found worse."""
-        return _to_response(begin_rollout(server.parts, version, "canary", body.share, body.requested_by, body.reason))
+        return _to_response(
+            begin_rollout(server.context, version, "canary", body.share, body.requested_by, body.reason)
+        )
 
     @app.delete("/v1/models/{version}/canary", **ROUTE_OPTIONS)
     def stop_canary(version: VersionPath) -> TrialOut:
         """Stop the canary: the champion answers all clients again."""
-        return _to_response(stop_rollout(server.parts, version, "canary", "api", "asked through the API"))
+        return _to_response(stop_rollout(server.context, version, "canary", "api", "asked through the API"))
 
 
 def _to_response(rollout: Rollout) -> TrialOut:

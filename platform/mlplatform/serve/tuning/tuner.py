@@ -54,7 +54,7 @@ def host_class() -> str:
 class Tuner:
     """Pins latency baselines, follows what tuning found and carries out `tune-serving` tasks, on this process."""
 
-    parts: AppContext
+    context: AppContext
     model_slot: ModelSlot
     decoder: ImageDecoder
     batcher: Batcher | None = None
@@ -64,7 +64,7 @@ class Tuner:
     measure_throughput: Callable[[LoadedModel, ComputeConfig, float], float] = measure_throughput
 
     def __post_init__(self) -> None:
-        self.config = config_from_settings(self.parts.settings)
+        self.config = config_from_settings(self.context.settings)
 
     @property
     def threads(self) -> int:
@@ -78,8 +78,8 @@ class Tuner:
 
     def store_latency_baseline(self, model: LoadedModel) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
-        speed = self.measure_latency(model, self.decoder, self.parts.settings.baseline_calls, self.threads)
-        with self.parts.database.write() as connection:
+        speed = self.measure_latency(model, self.decoder, self.context.settings.baseline_calls, self.threads)
+        with self.context.database.write() as connection:
             evaluations.store_baseline(
                 connection,
                 model.name,
@@ -87,7 +87,7 @@ class Tuner:
                 "latency",
                 host_class(),
                 speed.to_dict(),
-                self.parts.clock(),
+                self.context.clock(),
             )
 
     def apply_stored(self) -> bool:
@@ -105,23 +105,23 @@ class Tuner:
         loaded = self.model_slot.current
         if loaded is None:
             return 0
-        with self.parts.database.read() as connection:
+        with self.context.database.read() as connection:
             if not tasks.open_tasks(connection, loaded.name, "tune-serving"):
                 return 0
         name = f"tune-serving/{loaded.name}"
-        with self.parts.database.write() as connection:
-            lease = leases.acquire(connection, name, self.parts.instance, LEASE_DURATION, self.parts.clock())
+        with self.context.database.write() as connection:
+            lease = leases.acquire(connection, name, self.context.instance, LEASE_DURATION, self.context.clock())
         if lease is None:
             return 0
         try:
-            with self.parts.database.read() as connection:
+            with self.context.database.read() as connection:
                 waiting = tasks.open_tasks(connection, loaded.name, "tune-serving")
             result = self.tune(loaded) if waiting else {}
             for task in waiting:
-                with self.parts.database.write() as connection:
-                    tasks.close_task(connection, task.id, result, self.parts.clock())
+                with self.context.database.write() as connection:
+                    tasks.close_task(connection, task.id, result, self.context.clock())
         finally:
-            with self.parts.database.write() as connection:
+            with self.context.database.write() as connection:
                 leases.release(connection, lease)
         self.apply_stored()
         return len(waiting)
@@ -136,23 +136,23 @@ class Tuner:
         kept = after if is_improvement(before, after) else before
         measured = {"before": before.to_dict(), "after": kept.to_dict(), "tried": [each.to_dict() for each in found]}
         tuning = compute_configs.TunedConfig(
-            model.name, host_class(), self.parts.clock(), kept.config.to_dict(), measured, self.parts.instance
+            model.name, host_class(), self.context.clock(), kept.config.to_dict(), measured, self.context.instance
         )
-        with self.parts.database.write() as connection:
+        with self.context.database.write() as connection:
             compute_configs.save(connection, tuning)
         run_id = self._log_run(model, before, kept, measured)
         if run_id:
-            with self.parts.database.write() as connection:
+            with self.context.database.write() as connection:
                 compute_configs.record_run(connection, tuning, run_id)
         log.info("tuned %s: p95 %.3f ms before, %.3f ms after", model.name, before.p95_ms, kept.p95_ms)
-        return {**measured, "host_class": host_class(), "instance": self.parts.instance, "run_id": run_id}
+        return {**measured, "host_class": host_class(), "instance": self.context.instance, "run_id": run_id}
 
     def _load_stored(self) -> None:
         """Make what is stored for this host class the plan; a store that is away changes nothing."""
-        settings = self.parts.settings
+        settings = self.context.settings
         try:
-            with self.parts.database.read() as connection:
-                stored = compute_configs.find(connection, self.parts.pipeline.name, host_class())
+            with self.context.database.read() as connection:
+                stored = compute_configs.find(connection, self.context.pipeline.name, host_class())
         except StoreUnavailableError:
             return
         self.config = config_from_settings(settings) if stored is None else merge_with_settings(settings, stored.plan)
@@ -161,7 +161,7 @@ class Tuner:
 
     def _search_backends(self, model: LoadedModel, benchmarks: list[ConfigBenchmark]) -> list[ConfigBenchmark]:
         """Every engine and number of threads that the settings allow and this version can be answered with."""
-        settings, made = self.parts.settings, []
+        settings, made = self.context.settings, []
         cores = os.cpu_count() or 1
         counts = sorted({1, cores, *(2**power for power in range(8) if 2**power < cores)})
         for engine, device in available_engines():
@@ -204,7 +204,7 @@ class Tuner:
 
     def _measure_latency(self, model: LoadedModel, config: ComputeConfig) -> ConfigBenchmark:
         speed = self.measure_latency(
-            self._reopen(model, config), self.decoder, self.parts.settings.baseline_calls, config.threads
+            self._reopen(model, config), self.decoder, self.context.settings.baseline_calls, config.threads
         )
         return ConfigBenchmark(config, speed.p50_ms, speed.p95_ms)
 
@@ -225,7 +225,7 @@ class Tuner:
     ) -> str:
         """A run in MLflow that shows what was before and after; a registry that is away delays nothing."""
         try:
-            with self.parts.tracking.start_run(f"{model.name}-serving", f"tune {host_class()}") as run:
+            with self.context.tracking.start_run(f"{model.name}-serving", f"tune {host_class()}") as run:
                 run.log_params({"host_class": host_class(), "version": model.version, **after.config.to_dict()})
                 for side, each in (("before", before), ("after", after)):
                     figures = {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "rps": each.rps}
@@ -237,14 +237,14 @@ class Tuner:
             return ""
 
 
-def open_champion(parts: AppContext, backend_config: EngineConfig) -> LoadedModel:
+def open_champion(context: AppContext, backend_config: EngineConfig) -> LoadedModel:
     """The champion opened for measuring, outside of any server; raises NoChampionError before the first."""
-    name, wanted = parts.pipeline.name, resolve_target_version(parts)
+    name, wanted = context.pipeline.name, resolve_target_version(context)
     if wanted is None:
         raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
-    version, folder = wanted.version, parts.catalog.download(name, wanted.version, parts.model_cache)
+    version, folder = wanted.version, context.catalog.download(name, wanted.version, context.model_cache)
     if wanted.pinned_digests is not None:
         verify_digests(folder, version, wanted.pinned_digests)
     return LoadedModel(
-        name, version, load_engine(folder, parts.pipeline.classes, backend_config), parts.clock(), folder
+        name, version, load_engine(folder, context.pipeline.classes, backend_config), context.clock(), folder
     )
