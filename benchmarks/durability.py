@@ -39,7 +39,7 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.datasets.optdigits import load_optdigits
-from tests.faults.proxy import Door
+from tests.support.tcp_proxy import Door
 
 QUICK_SERVER = {"PLATFORM_POLL_SECONDS": "0.5", "PLATFORM_BASELINE_CALLS": "40", "PLATFORM_LOG_LEVEL": "warning"}
 PUTS = 2_000
