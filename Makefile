@@ -17,14 +17,14 @@ up: $(RUN_STAMP)
 	$(BIN)/platform up
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layout.py
+	$(BIN)/python -m pytest -q tests/unit/project
 
 docs: $(DOCS_STAMP)
 	$(BIN)/python docs/generate.py

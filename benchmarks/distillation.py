@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.losses import LossFn, cross_entropy_loss, distillation_loss, train_with_loss
+from pipelines.builtin.digits import BEST, COMPACT, load_split
 from pipelines.data import ImageSet
-from pipelines.evaluate import wilson
-from pipelines.families.digits import BEST, COMPACT, load
-from pipelines.lessons import Lesson, by_labels, by_teacher, teach
-from pipelines.mixture import capped
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import logits_of
+from pipelines.engines.torch_engine import logits_of
+from pipelines.evaluation.classification_scores import wilson_interval
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_mix import subsample
 
 MOST_PARAMETERS = 25_000
 STUDENT = replace(BEST, name="student", channels=(8, 20, 36), dropout=0.0, augmentation=COMPACT.augmentation)
@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    split = load(asked.data_dir)
-    train = capped(split.train, asked.rows)
+    split = load_split(asked.data_dir)
+    train = subsample(split.train, asked.rows)
     judged = split.golden if asked.data_dir is None else ImageSet.concat("test", split.golden, split.stream)
     epochs = asked.epochs or (8 if asked.quick else 40)
-    teacher, spent = _taught(TEACHER.name, by_labels(), train, epochs, asked.seed)
-    alone, _ = _taught(STUDENT.name, by_labels(), train, epochs, asked.seed + 1)
-    student, _ = _taught(STUDENT.name, by_teacher(teacher, TEMPERATURE, SHARE), train, epochs, asked.seed + 1)
+    teacher, spent = _taught(TEACHER.name, cross_entropy_loss(), train, epochs, asked.seed)
+    alone, _ = _taught(STUDENT.name, cross_entropy_loss(), train, epochs, asked.seed + 1)
+    student, _ = _taught(STUDENT.name, distillation_loss(teacher, TEMPERATURE, SHARE), train, epochs, asked.seed + 1)
     if parameter_count(student) > MOST_PARAMETERS:
         raise SystemExit(f"the student has {parameter_count(student)} parameters, more than {MOST_PARAMETERS}")
     figures: dict[str, object] = {
@@ -57,17 +57,17 @@ def main() -> None:
     for name, network in (("teacher", teacher), ("student_alone", alone), ("student_distilled", student)):
         right = int((logits_of(network, judged.images).argmax(axis=1) == judged.labels).sum())
         figures[name] = round(right / len(judged), 5)
-        figures[f"{name}_interval"] = [round(limit, 5) for limit in wilson(right, len(judged))]
+        figures[f"{name}_interval"] = [round(limit, 5) for limit in wilson_interval(right, len(judged))]
     for name, value in figures.items():
         print(f"{name}: {value}")
     print(json.dumps(figures))
 
 
-def _taught(name: str, lesson: Lesson, train: ImageSet, epochs: int, seed: int) -> tuple[nn.Module, float]:
+def _taught(name: str, lesson: LossFn, train: ImageSet, epochs: int, seed: int) -> tuple[nn.Module, float]:
     recipe = TEACHER if name == TEACHER.name else STUDENT
     begun = time.perf_counter()
     network = build_network(recipe, 10, seed=seed)
-    made = teach(network, train, lesson, epochs=epochs, seed=seed, augmentation=recipe.augmentation)
+    made = train_with_loss(network, train, lesson, epochs=epochs, seed=seed, augmentation=recipe.augmentation)
     return made, time.perf_counter() - begun
 
 

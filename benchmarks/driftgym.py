@@ -39,8 +39,8 @@ from benchmarks.gym.scenarios import FAILING, OLD, PER_HOUR, Scenario, scenarios
 from benchmarks.gym.stage import CLASS_LIMIT, Stage, first_champion
 from benchmarks.gym.worlds import Atlas, load_atlas
 from benchmarks.peers import NANNYML, environment
-from mlplatform.evidence import baseline_of
-from mlplatform.store import promotions
+from mlplatform.monitoring.rule_inputs import load_baseline
+from mlplatform.promotion import promotion_history
 
 PER_DAY: Final = 200
 BOOST: Final = 3
@@ -207,10 +207,10 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
     stage = gym.stage(probe, 0)
     try:
         null = stage.allowed
-        with stage.parts.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+        with stage.context.database.read() as connection:
+            champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            baseline = baseline_of(connection, champion)
+            baseline = load_baseline(connection, champion)
         usual = 1 - stage.accuracy(1, OLD, "stream")
         moved = 1 - stage.accuracy(1, {("turned", 0.7): 1.0}, "stream")
         small = {f"{points:g}": points / 100 / (moved - usual) for points in SMALL}

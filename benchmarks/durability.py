@@ -28,18 +28,18 @@ from typing import Any
 from sqlalchemy import make_url, text
 
 from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from mlplatform.build import build
-from mlplatform.clock import new_id, utc_now
-from mlplatform.people import promote_version
-from mlplatform.processes import Child, Fleet, free_port
+from mlplatform.clock import utc_now, uuid7
+from mlplatform.context import create_context
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.settings import Settings
-from mlplatform.spool.rows import Answer, to_bytes
-from mlplatform.spool.shelf import Shelf
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction
-from mlplatform.up import platform_command
-from pipelines.optdigits import load_optdigits
-from tests.faults.proxy import Door
+from mlplatform.store.prediction import PredictionRecord
+from pipelines.datasets.optdigits import load_optdigits
+from tests.support.tcp_proxy import Door
 
 QUICK_SERVER = {"PLATFORM_POLL_SECONDS": "0.5", "PLATFORM_BASELINE_CALLS": "40", "PLATFORM_LOG_LEVEL": "warning"}
 PUTS = 2_000
@@ -69,9 +69,9 @@ def main() -> None:
         _train(Path(folder), env)
         with _store(home, arguments.database) as (database, stoppable, url):
             env |= {"PLATFORM_DATABASE_URL": url}
-            with Fleet(Path(folder) / "logs", cwd=Path(folder)) as fleet:
+            with ProcessGroup(Path(folder) / "logs", cwd=Path(folder)) as fleet:
                 outcome = _storm(fleet, env, database, stoppable, home, storm_seconds, arguments.seed)
-            with Fleet(Path(folder) / "logs", cwd=Path(folder)) as fleet:
+            with ProcessGroup(Path(folder) / "logs", cwd=Path(folder)) as fleet:
                 memory = _stalled(fleet, env, stoppable, home, stalled)
         puts = {f"fsync_{name}": _puts(Path(folder), fsync=name == "on") for name in ("off", "on")}
     figures: dict[str, Any] = {
@@ -106,18 +106,18 @@ def _store(home: Path, server: str) -> Iterator[tuple[Database, Stoppable, str]]
         yield database, Locked(database), url
         database.close()
         return
-    schema, outside = f"benchmark_{new_id()[-12:]}", Database(server)
+    schema, outside = f"benchmark_{uuid7()[-12:]}", Database(server)
     with outside.write() as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
     target = make_url(server).update_query_dict({"options": f"-csearch_path={schema}"})
     door = Door(target.host or "127.0.0.1", target.port or 5432)
     try:
         own = target.render_as_string(hide_password=False)
-        parts = build(Settings(_env_file=None, home=home, database_url=own))
-        promote_version(parts, 1, "moved to PostgreSQL", "benchmark", force=True)
+        context = create_context(Settings(_env_file=None, home=home, database_url=own))
+        promote_version(context, 1, "moved to PostgreSQL", "benchmark", force=True)
         through = target.set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        yield parts.database, Shut(door), through
-        parts.database.close()
+        yield context.database, Shut(door), through
+        context.database.close()
     finally:
         door.close()
         with outside.write() as connection:
@@ -126,15 +126,21 @@ def _store(home: Path, server: str) -> Iterator[tuple[Database, Stoppable, str]]
 
 
 def _storm(
-    fleet: Fleet, env: dict[str, str], database: Database, stoppable: Stoppable, home: Path, seconds: float, seed: int
+    fleet: ProcessGroup,
+    env: dict[str, str],
+    database: Database,
+    stoppable: Stoppable,
+    home: Path,
+    seconds: float,
+    seed: int,
 ) -> Outcome:
-    def start(port: int) -> Child:
+    def start(port: int) -> ManagedProcess:
         return fleet.start(f"api-{port}", platform_command("serve", "--port", str(port)), env)
 
-    def kill(child: Child) -> None:
+    def kill(child: ManagedProcess) -> None:
         os.kill(child.process.pid, signal.SIGKILL)
         child.process.wait()
-        fleet.children.remove(child)
+        fleet.processes.remove(child)
 
     storm = Storm((free_port(), free_port()), start, kill, stoppable, seed=seed)
     ledgers = storm.run(seconds)
@@ -142,11 +148,13 @@ def _storm(
     return compared(database, ledgers, storm)
 
 
-def _stalled(fleet: Fleet, env: dict[str, str], stoppable: Stoppable, home: Path, seconds: float) -> dict[str, Any]:
+def _stalled(
+    fleet: ProcessGroup, env: dict[str, str], stoppable: Stoppable, home: Path, seconds: float
+) -> dict[str, Any]:
     """One server's memory while rows pile up behind a database that is away, and how long they then take."""
-    children: list[Child] = []
+    children: list[ManagedProcess] = []
 
-    def start(port: int) -> Child:
+    def start(port: int) -> ManagedProcess:
         children.append(fleet.start(f"stalled-{port}", platform_command("serve", "--port", str(port)), env))
         return children[-1]
 
@@ -182,14 +190,14 @@ def _resident_mb(pid: int) -> float:
 def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     """What keeping one row costs its answer, in microseconds."""
     image = load_optdigits().images[0]
-    row = Prediction(new_id(), utc_now(), "digits", 1, "", "3", [0.1] * 10, 0.5, 2.0, new_id(), "client")
-    shelf = Shelf(folder / f"puts-{fsync}", "bench:1:x", 2**30, fsync=fsync)
+    row = PredictionRecord(uuid7(), utc_now(), "digits", 1, "", "3", [0.1] * 10, 0.5, 2.0, uuid7(), "client")
+    shelf = SpoolDirectory(folder / f"puts-{fsync}", "bench:1:x", 2**30, fsync=fsync)
     spent = []
     for _ in range(PUTS if not fsync else PUTS // 10):
         begun = time.perf_counter()
-        shelf.append([to_bytes(Answer(row, image))])
+        shelf.append([encode_prediction(SpooledPrediction(row, image))])
         if fsync:
-            shelf.sync(shelf.written)
+            shelf.sync(shelf.appended_bytes)
         spent.append((time.perf_counter() - begun) * 1e6)
     shelf.close()
     steps = statistics.quantiles(spent, n=100)

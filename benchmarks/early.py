@@ -19,22 +19,22 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monitors.comparison import Profile, compare
-from monitors.drift import SAMPLE, level_of
-from monitors.expected import Minute, advance
-from monitors.permutation import holm
-from monitors.rules import AlertsConfig, Rule
-from monitors.sequential import Detector
-from monitors.window import Doubts
-from pipelines.embedding import Embedder
-from pipelines.family import find_family
-from pipelines.imagestats import image_stats
-from pipelines.mixture import capped
-from pipelines.model import build_network
-from pipelines.predict import Predictor, exportable, load, save
-from pipelines.scanner import second_scanner
-from pipelines.train import fit
-from registry.confidence import calibrate, in_steps
+from monitors.decisions.drift import MAX_COMPARED_INPUTS, evaluation_level
+from monitors.decisions.performance_estimation import MinuteCounts, update_performance_detector
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.statistics.e_detector import Detector
+from monitors.statistics.permutation_test import holm
+from monitors.statistics.two_sample import FeatureSample, compare_samples
+from monitors.windows.window import ErrorByConfidence
+from pipelines.discovery import find_pipeline
+from pipelines.engines.embedding import Embedder
+from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable
+from pipelines.image.image_statistics import image_statistics
+from pipelines.image.simulated_shift import simulate_scanner_shift
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import subsample
+from registry.confidence_bins import count_by_bin, fit_calibration
 
 Images = NDArray[np.uint8]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ CHANGES: dict[str, Callable[[Images], Images]] = {
     "turned 20 degrees": lambda images: np.stack([ndimage.rotate(each, 20, reshape=False, order=1) for each in images]),
     "blurred": lambda images: ndimage.gaussian_filter(images, (0, 2, 2)),
     "brighter by 20": lambda images: np.clip(images.astype(int) + 20, 0, 255).astype(np.uint8),
-    "second scanner": lambda images: second_scanner(images, 0),
+    "second scanner": lambda images: simulate_scanner_shift(images, 0),
 }
 
 
@@ -55,31 +55,31 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="nine quiet days instead of 90")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    family = find_family("digits")
+    family = find_pipeline("digits")
     split, recipe = family.load(Path(arguments.data_dir) if arguments.data_dir else None), family.recipe("compact")
     network = build_network(recipe, len(family.classes), seed=0)
-    fitted = fit(network, recipe, capped(split.train, recipe.max_train_rows), split.validation, seed=0)
+    fitted = fit(network, recipe, subsample(split.train, recipe.max_train_rows), split.validation, seed=0)
     with TemporaryDirectory() as folder:
-        save(exportable(fitted.network), Path(folder) / "model.pt2")
-        predictor = load(Path(folder) / "model.pt2", family.classes)
+        save_exportable(build_exportable(fitted.network), Path(folder) / "model.pt2")
+        predictor = load_torch_engine(Path(folder) / "model.pt2", family.classes)
     known, golden = predictor(split.validation.images), split.golden
     right = known.argmax(axis=1) == split.validation.labels
-    doubt = calibrate(known.max(axis=1), right, predictor(golden.images).max(axis=1))
-    doubts = Doubts(doubt.errors(), doubt.golden)
+    doubt = fit_calibration(known.max(axis=1), right, predictor(golden.images).max(axis=1))
+    doubts = ErrorByConfidence(doubt.error_by_bin(), doubt.golden)
     days = QUIET_DAYS // 10 if arguments.quick else QUIET_DAYS
     figures: dict[str, Any] = {"false_alarms": _quiet(doubts, predictor, golden.images, days), "quiet_days": days}
-    unseen = np.concatenate([golden.images, split.stream.images[: 2 * SAMPLE]])
-    unseen = unseen[np.random.default_rng(0).permutation(len(unseen))[: 2 * SAMPLE]]
+    unseen = np.concatenate([golden.images, split.stream.images[: 2 * MAX_COMPARED_INPUTS]])
+    unseen = unseen[np.random.default_rng(0).permutation(len(unseen))[: 2 * MAX_COMPARED_INPUTS]]
     for name, change in CHANGES.items():
         changed = change(golden.images)
         answers = predictor(changed)
-        steps = in_steps(answers.max(axis=1).tolist())
-        expected = 1 - sum(doubts.errors[step] * n for step, n in steps.items()) / len(golden)
+        steps = count_by_bin(answers.max(axis=1).tolist())
+        expected = 1 - sum(doubts.error_by_bin[step] * n for step, n in steps.items()) / len(golden)
         figures[name] = {
             "expected": round(100 * expected, 2),
             "real": round(100 * float((answers.argmax(axis=1) == golden.labels).mean()), 2),
             "minutes_to_alarm": None if name == "none" else _alarm_after(doubts, predictor(changed).max(axis=1)),
-            "look": _look(predictor, unseen[:SAMPLE], change(unseen[SAMPLE:])),
+            "look": _look(predictor, unseen[:MAX_COMPARED_INPUTS], change(unseen[MAX_COMPARED_INPUTS:])),
         }
     for name, value in figures.items():
         print(f"{name}: {value}")
@@ -92,44 +92,46 @@ def _rule(metric: str, above: str) -> Rule:
     return AlertsConfig.model_validate(written).rules[0]
 
 
-def _minutes(confidences: NDArray[np.float32], seed: int, many: int) -> list[Minute]:
+def _minutes(confidences: NDArray[np.float32], seed: int, many: int) -> list[MinuteCounts]:
     drawn = np.random.default_rng(seed).choice(confidences, (many, RATE))
     return [
-        Minute(number, START + timedelta(minutes=number), in_steps(row.tolist()))
+        MinuteCounts(number, START + timedelta(minutes=number), count_by_bin(row.tolist()))
         for number, row in enumerate(drawn, start=1)
     ]
 
 
-def _quiet(doubts: Doubts, predictor: Predictor, images: Images, days: int) -> int:
+def _quiet(doubts: ErrorByConfidence, predictor: TorchEngine, images: Images, days: int) -> int:
     rule, confidences, alarms = _rule("expected_drop", "2 points"), predictor(images).max(axis=1), 0
     state: Detector | None = None
     for day in range(days):
-        state, _ = advance(rule, doubts, state, _minutes(confidences, day, 1440), START - timedelta(hours=1))
+        state, _ = update_performance_detector(
+            rule, doubts, state, _minutes(confidences, day, 1440), START - timedelta(hours=1)
+        )
         if state.alarmed_at is not None:
             alarms, state = alarms + 1, None
     return alarms
 
 
-def _alarm_after(doubts: Doubts, confidences: NDArray[np.float32]) -> int | None:
+def _alarm_after(doubts: ErrorByConfidence, confidences: NDArray[np.float32]) -> int | None:
     """The median over ten streams; None where most never alarm in a day."""
     rule, delays = _rule("expected_drop", "2 points"), []
     for seed in range(10):
         minutes = _minutes(confidences, seed, 1440)
-        state, _ = advance(rule, doubts, None, minutes, START - timedelta(hours=1))
+        state, _ = update_performance_detector(rule, doubts, None, minutes, START - timedelta(hours=1))
         delays.append(1441 if state.alarmed_at is None else (state.alarmed_at - START) // timedelta(minutes=1))
     middle = int(np.median(delays))
     return None if middle > 1440 else middle
 
 
-def _look(predictor: Predictor, first: Images, newest: Images) -> dict[str, Any]:
-    embed, level = Embedder(predictor), level_of(_rule("input_drift", "25 %"))
+def _look(predictor: TorchEngine, first: Images, newest: Images) -> dict[str, Any]:
+    embed, level = Embedder(predictor), evaluation_level(_rule("input_drift", "25 %"))
     begun = time.perf_counter()
-    sides = [Profile(image_stats(images), embed(images)) for images in (first, newest)]
+    sides = [FeatureSample(image_statistics(images), embed(images)) for images in (first, newest)]
     seen = time.perf_counter()
-    measures = compare(sides[0], sides[1], {}, level)
+    measures = compare_samples(sides[0], sides[1], {}, level)
     done = time.perf_counter()
-    sure = holm([each.p for each in measures], level)
-    found = [f"{each.name} {each.apart:.2f}" for each, one in zip(measures, sure, strict=True) if one]
+    sure = holm([each.p_value for each in measures], level)
+    found = [f"{each.name} {each.distance:.2f}" for each, one in zip(measures, sure, strict=True) if one]
     return {"seconds_seen": round(seen - begun, 2), "seconds_compared": round(done - seen, 2), "proved": found}
 
 

@@ -162,24 +162,24 @@ def main() -> None:
 
 def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
     """Serve a model from a home of its own, and fuzz it."""
-    from mlplatform.build import build
-    from mlplatform.people import create_key
-    from mlplatform.processes import Fleet, answers, free_port
+    from mlplatform.context import create_context
+    from mlplatform.host.processes import ProcessGroup, free_port, http_ok
+    from mlplatform.operations.local_stack import platform_command
+    from mlplatform.operations.operator_actions import create_key
+    from mlplatform.operations.scaffold import rules_template
+    from mlplatform.retraining.worker import train
     from mlplatform.settings import load_settings
-    from mlplatform.starter import rules_template
-    from mlplatform.training import train
-    from mlplatform.up import platform_command
 
     (home / "alerts.yaml").write_text(rules_template(), encoding="utf-8")
     port = free_port()
     given = {"home": str(home), "alerts_file": str(home / "alerts.yaml"), "auth": "on", "port": str(port)}
-    parts = build(load_settings(**given, recipe="compact"))
-    train(parts, parts.family, "to be fuzzed", "fuzz", recipe="compact")
-    text, _ = create_key(parts, "fuzz", ["admin"], None, "fuzz")
+    context = create_context(load_settings(**given, recipe="compact"))
+    train(context, context.pipeline, "to be fuzzed", "fuzz", recipe="compact")
+    text, _ = create_key(context, "fuzz", ["admin"], None, "fuzz")
     headers, address = {"x-api-key": text}, f"http://127.0.0.1:{port}"
-    with Fleet(home / "logs") as fleet:
+    with ProcessGroup(home / "logs") as fleet:
         child = fleet.start("api", platform_command("serve"), {f"PLATFORM_{k.upper()}": v for k, v in given.items()})
-        fleet.wait_healthy(child, answers(f"{address}/readyz"), 120)
+        fleet.wait_healthy(child, http_ok(f"{address}/readyz"), 120)
         with httpx.Client(base_url=address, headers=headers, timeout=30, trust_env=False) as client:
             schema = client.get("/openapi.json").json()
             ids = [
@@ -187,7 +187,7 @@ def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
                 for _ in range(10)
             ]
         found = fuzz(address, schema, ids, headers=headers, seconds=seconds, each=MANY, seed=seed)
-        alive = child.alive and httpx.get(f"{address}/healthz", timeout=10, trust_env=False).is_success
+        alive = child.is_running and httpx.get(f"{address}/healthz", timeout=10, trust_env=False).is_success
         log = (home / "logs" / "api.log").read_text(errors="replace")
     for route, count in sorted(found.routes.items()):
         print(f"{count:8} {route}")

@@ -27,10 +27,10 @@ from sqlalchemy import select
 
 from benchmarks.attacks import ATTACKS
 from benchmarks.attacks.honest import Honest
-from mlplatform.processes import Child, Fleet, answers, ended_by_signals, free_port
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, exit_on_signals, free_port, http_ok
+from mlplatform.operations.local_stack import platform_command
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
-from mlplatform.up import platform_command
+from mlplatform.store.tables.core import predictions
 
 MEMORY_KIB: Final = 2 * 2**20
 FILES: Final = 256
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
     seconds = arguments.seconds or (3.0 if arguments.quick else 12.0)
-    with tempfile.TemporaryDirectory() as folder, ended_by_signals():
+    with tempfile.TemporaryDirectory() as folder, exit_on_signals():
         result = _attacked(Path(folder), arguments.only or list(ATTACKS), seconds, arguments.port or free_port())
     print(json.dumps(result))
     sys.exit(1 if result["lost"] or not result["alive"] else 0)
@@ -57,7 +57,7 @@ def _attacked(folder: Path, names: list[str], seconds: float, port: int) -> dict
     _train(folder, env)
     figures: dict[str, dict[str, Any]] = {}
     given: list[str] = []
-    with Fleet(folder / "logs", cwd=folder, stop_seconds=30.0) as fleet:
+    with ProcessGroup(folder / "logs", cwd=folder, stop_seconds=30.0) as fleet:
         child = _serving(fleet, env, port)
         with Honest("127.0.0.1", port) as warm:
             time.sleep(seconds)
@@ -65,12 +65,12 @@ def _attacked(folder: Path, names: list[str], seconds: float, port: int) -> dict
         before = _resident_mib(child)
         print(f"{'nobody':22} {warm.seen.figures()}", flush=True)
         for name in names:
-            if not child.alive:
+            if not child.is_running:
                 figures[name] = {"alive": False}
                 child = _serving(fleet, env, port)
             figures[name] = _one(name, child, folder, port, seconds, before, given)
             print(f"{name:22} {figures[name]}", flush=True)
-        alive = child.alive
+        alive = child.is_running
         stopped = _stopped(child)
         log = child.log.read_text(errors="replace")
     lost = _lost(folder / "home", given)
@@ -95,14 +95,14 @@ def _attacked(folder: Path, names: list[str], seconds: float, port: int) -> dict
     }
 
 
-def _serving(fleet: Fleet, env: dict[str, str], port: int) -> Child:
+def _serving(fleet: ProcessGroup, env: dict[str, str], port: int) -> ManagedProcess:
     child = fleet.start("api", [*LIMITED, *platform_command("serve")], env)
-    fleet.wait_healthy(child, answers(f"http://127.0.0.1:{port}/readyz"), 120)
+    fleet.wait_healthy(child, http_ok(f"http://127.0.0.1:{port}/readyz"), 120)
     return child
 
 
 def _one(
-    name: str, child: Child, folder: Path, port: int, seconds: float, before: float, given: list[str]
+    name: str, child: ManagedProcess, folder: Path, port: int, seconds: float, before: float, given: list[str]
 ) -> dict[str, Any]:
     _forget_peak(child)
     command = [sys.executable, "-m", "benchmarks.attacks", name, str(port), str(folder / "home"), str(seconds)]
@@ -123,7 +123,7 @@ def _one(
         "rss_peak_mib": round(_peak_mib(child) - before, 1),
         "answers_5xx": server_errors,
         "broken": sum(failures.values()) - server_errors,
-        "alive": child.alive,
+        "alive": child.is_running,
     }
 
 
@@ -140,7 +140,7 @@ def _many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _status(child: Child, key: str) -> float:
+def _status(child: ManagedProcess, key: str) -> float:
     """A figure of the process in MiB; nothing where it has ended."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{child.process.pid}/status").read_text().splitlines()
@@ -148,20 +148,20 @@ def _status(child: Child, key: str) -> float:
     return 0.0
 
 
-def _resident_mib(child: Child) -> float:
+def _resident_mib(child: ManagedProcess) -> float:
     return _status(child, "VmRSS:")
 
 
-def _peak_mib(child: Child) -> float:
+def _peak_mib(child: ManagedProcess) -> float:
     return _status(child, "VmHWM:")
 
 
-def _forget_peak(child: Child) -> None:
+def _forget_peak(child: ManagedProcess) -> None:
     with suppress(OSError):
         Path(f"/proc/{child.process.pid}/clear_refs").write_text("5")
 
 
-def _stopped(child: Child) -> float | None:
+def _stopped(child: ManagedProcess) -> float | None:
     """How long the server took to end when it was told to; None where it did not within half a minute."""
     begun = time.monotonic()
     child.process.send_signal(signal.SIGTERM)

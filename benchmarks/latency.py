@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.edge_files import export_file
-from pipelines.engine import Engine
-from pipelines.families.digits import FAMILY, load
-from pipelines.model import build_network, parameter_count
-from pipelines.onnx_graph import export_onnx, load_onnx
-from pipelines.predict import exportable, measure_latency, save
-from pipelines.predict import load as load_pt2
-from registry.package import MODEL_FILE, ONNX_FILE
+from pipelines.builtin.digits import FAMILY, load_split
+from pipelines.edge.export import export_file
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
+from pipelines.engines.torch_engine import build_exportable, measure_latency, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine as load_pt2
+from pipelines.training.network import build_network, parameter_count
+from registry.model_package import MODEL_FILE, ONNX_FILE
 
 BATCHES = (1, 8, 32, 64, 128, 256)
 PROMISED_MS = 4.0
@@ -43,22 +43,22 @@ def main() -> None:
 
 def _recipe(name: str, quick: bool) -> dict[str, object]:
     network = build_network(FAMILY.recipe(name), len(FAMILY.classes), height=FAMILY.height, width=FAMILY.width)
-    module = exportable(network, height=FAMILY.height, width=FAMILY.width, temperature=1.1)
+    module = build_exportable(network, height=FAMILY.height, width=FAMILY.width, temperature=1.1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        save(module, folder / MODEL_FILE)
+        save_exportable(module, folder / MODEL_FILE)
         (folder / ONNX_FILE).write_bytes(export_onnx(module))
         int8 = folder / "int8.onnx"
-        export_file(folder, FAMILY.classes, FAMILY.name, 1, "onnx-int8", load(None).validation, int8)
+        export_file(folder, FAMILY.classes, FAMILY.name, 1, "onnx-int8", load_split(None).validation, int8)
         files = {"pt2": folder / MODEL_FILE, "onnx": folder / ONNX_FILE, "onnx-int8": int8}
         found: dict[str, object] = {"parameters": parameter_count(network)}
         for form, path in files.items():
-            reader = load_pt2 if form == "pt2" else load_onnx
+            reader = load_pt2 if form == "pt2" else load_onnx_engine
             found[form] = {"size_bytes": path.stat().st_size, **_timed(reader(path, FAMILY.classes, threads=1), quick)}
     return found
 
 
-def _timed(model: Engine, quick: bool) -> dict[str, float]:
+def _timed(model: InferenceEngine, quick: bool) -> dict[str, float]:
     spent = measure_latency(model, 100 if quick else 1000)
     p50, p95 = np.percentile(spent, [50, 95])
     rates = {
@@ -73,7 +73,7 @@ def _timed(model: Engine, quick: bool) -> dict[str, float]:
     }
 
 
-def _images_per_second(model: Engine, batch: int, calls: int) -> float:
+def _images_per_second(model: InferenceEngine, batch: int, calls: int) -> float:
     images = np.random.default_rng(0).integers(0, 256, (batch, model.height, model.width), dtype=np.uint8)
     model(images)
     fastest = float("inf")

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from mlplatform.up import platform_command
+from mlplatform.operations.local_stack import platform_command
 
 LIMIT_SECONDS = 600
 

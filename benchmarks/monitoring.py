@@ -25,8 +25,8 @@ from sqlalchemy import text
 
 from benchmarks.history import cells, fill, world
 from benchmarks.peers import NANNYML, environment
-from mlplatform.clock import new_id
-from mlplatform.starter import rules_template
+from mlplatform.clock import uuid7
+from mlplatform.operations.scaffold import rules_template
 from mlplatform.store.database import Database
 
 FULL: Final = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -51,12 +51,12 @@ class Bench:
     def store(self) -> Iterator[str]:
         """The URL of an empty store that is removed afterwards."""
         if not self.server:
-            path = self.folder / f"{new_id()}.db"
+            path = self.folder / f"{uuid7()}.db"
             yield f"sqlite:///{path}"
             for each in self.folder.glob(f"{path.name}*"):
                 each.unlink()
             return
-        schema, server = f"benchmark_{new_id()[-12:]}", Database(self.server)
+        schema, server = f"benchmark_{uuid7()[-12:]}", Database(self.server)
         with server.write() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
         try:

@@ -1,10 +1,11 @@
 """Promise: `best` reads 99.70 % of MNIST's test images or more, mean of three seeds, with at most 200 000 parameters.
 
-Trains the recipe through the same code that makes every candidate (`pipelines.train.fit`), one seed after the other, on
-MNIST's 60 000 training images (2 % of them, by content hash, only validate), and judges the exported model as a server
-loads it on all 10 000 test images, once, after the training has chosen its weights. Each seed is written into
-`docs/results/recogniser.json` as it ends, so that a series that was broken off keeps what is done; seeds that a recipe
-and revision already have are not trained again. A training that was killed goes on from its checkpoint.
+Trains the recipe through the same code that makes every candidate (`pipelines.training.training_loop.fit`), one seed
+after the other, on MNIST's 60 000 training images (2 % of them, by content hash, only validate), and judges the
+exported model as a server loads it on all 10 000 test images, once, after the training has chosen its weights. Each
+seed is written into `docs/results/recogniser.json` as it ends, so that a series that was broken off keeps what is done;
+seeds that a recipe and revision already have are not trained again. A training that was killed goes on from its
+checkpoint.
 
 `--quick` trains one epoch on 3 000 images, writes no file and judges the way through, not the promise.
 """
@@ -24,17 +25,18 @@ from typing import Any
 
 import torch
 
+from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.data import ImageSet, split_by_hash
-from pipelines.evaluate import Judgement, judge
-from pipelines.families.digits import MNIST_TRAIN_FRACTIONS
-from pipelines.family import Family, find_family
-from pipelines.idx import load_idx_folder
-from pipelines.mixture import capped
-from pipelines.model import build_network, parameter_count
-from pipelines.predict import exportable, load, save
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.discovery import find_pipeline
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
+from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
-from pipelines.train import EpochMetrics, Fitted, fit
-from registry.provenance import git_revision
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
+from pipelines.training.training_mix import subsample
+from registry.run_provenance import git_revision
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "recogniser.json"
@@ -53,7 +55,7 @@ def main() -> None:
     if arguments.data_dir is None:
         print(json.dumps({"skipped": "no MNIST: name its folder with --data-dir or PLATFORM_TEST_MNIST_DIR"}))
         return
-    family = find_family("digits")
+    family = find_pipeline("digits")
     recipe = family.recipe(arguments.recipe)
     train, test = load_idx_folder(arguments.data_dir)
     if arguments.quick:
@@ -78,10 +80,10 @@ def _folder() -> Path | None:
 
 
 def _trained(
-    family: Family, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
+    family: Pipeline, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
-    rows = capped(sides.train, recipe.max_train_rows)
+    rows = subsample(sides.train, recipe.max_train_rows)
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width, seed=seed)
     parameters, begun = parameter_count(network), time.process_time()
 
@@ -94,7 +96,7 @@ def _trained(
         )
 
     fitted = fit(
-        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoints=checkpoints, device=device
+        network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoint_folder=checkpoints, device=device
     )
     judgement = _judged(fitted, family, test)
     return {
@@ -114,12 +116,12 @@ def _trained(
     }
 
 
-def _judged(fitted: Fitted, family: Family, test: ImageSet) -> Judgement:
+def _judged(fitted: TrainingResult, family: Pipeline, test: ImageSet) -> ClassificationScores:
     """As a server answers: exported, written, read back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
-        save(exportable(fitted.network, height=family.height, width=family.width), path)
-        return judge(load(path, family.classes)(test.images), test.labels, family.classes)
+        save_exportable(build_exportable(fitted.network, height=family.height, width=family.width), path)
+        return score_predictions(load_torch_engine(path, family.classes)(test.images), test.labels, family.classes)
 
 
 def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:

@@ -14,16 +14,22 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from pipelines.attack import fgsm, pgd, right_under
-from pipelines.corruptions import LEVELS, corrupted
+from benchmarks.losses import (
+    adversarial_loss,
+    cross_entropy_loss,
+    defensive_distillation_loss,
+    gaussian_noise_loss,
+    train_with_loss,
+)
+from benchmarks.randomized_smoothing import certify
+from pipelines.builtin.digits import COMPACT, load_split
+from pipelines.candidate.plots import to_png
 from pipelines.data import ImageSet
-from pipelines.families.digits import COMPACT, load
-from pipelines.figures import png_of
-from pipelines.lessons import by_labels, defensively, teach, under_attack, under_noise
-from pipelines.mixture import capped
-from pipelines.model import build_network
-from pipelines.predict import as_batch
-from pipelines.smoothing import certify
+from pipelines.engines.torch_engine import to_batch
+from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
+from pipelines.image.corruptions import SEVERITIES, corrupt
+from pipelines.training.network import build_network
+from pipelines.training.training_mix import subsample
 
 EPSILONS = (0.05, 0.1, 0.2)
 HARDENED_FOR = 0.1
@@ -67,8 +73,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    split = load(asked.data_dir)
-    train = capped(split.train, 600 if asked.quick else 4000)
+    split = load_split(asked.data_dir)
+    train = subsample(split.train, 600 if asked.quick else 4000)
     by_hash = np.argsort(np.array(split.golden.ids), kind="stable")
     rows = split.golden.take(by_hash[: asked.rows or (100 if asked.quick else 300)])
     certified_rows = rows.take(np.arange(min(len(rows), 20 if asked.quick else 100)))
@@ -95,27 +101,37 @@ def _models(train: ImageSet, epochs: int) -> dict[str, nn.Module]:
         return build_network(COMPACT, 10, seed=seed)
 
     some = COMPACT.augmentation
-    hot = teach(blank(2), train, by_labels(HEAT), epochs=epochs, seed=SEED, augmentation=some, rate=1e-2)
+    hot = train_with_loss(
+        blank(2), train, cross_entropy_loss(HEAT), epochs=epochs, seed=SEED, augmentation=some, learning_rate=1e-2
+    )
     return {
-        "plain": teach(blank(1), train, by_labels(), epochs=epochs, seed=SEED, augmentation=some),
-        "noise": teach(blank(1), train, under_noise(SIGMA, SEED), epochs=epochs, seed=SEED, augmentation=some),
-        "hardened": teach(
-            blank(1), train, under_attack(HARDENED_FOR, SEED), epochs=epochs, seed=SEED, augmentation=some
+        "plain": train_with_loss(blank(1), train, cross_entropy_loss(), epochs=epochs, seed=SEED, augmentation=some),
+        "noise": train_with_loss(
+            blank(1), train, gaussian_noise_loss(SIGMA, SEED), epochs=epochs, seed=SEED, augmentation=some
         ),
-        "distilled": teach(
-            blank(3), train, defensively(hot, HEAT), epochs=epochs, seed=SEED, augmentation=some, rate=1e-2
+        "hardened": train_with_loss(
+            blank(1), train, adversarial_loss(HARDENED_FOR, SEED), epochs=epochs, seed=SEED, augmentation=some
+        ),
+        "distilled": train_with_loss(
+            blank(3),
+            train,
+            defensive_distillation_loss(hot, HEAT),
+            epochs=epochs,
+            seed=SEED,
+            augmentation=some,
+            learning_rate=1e-2,
         ),
     }
 
 
 def _attacked(network: nn.Module, look: nn.Module, rows: ImageSet, steps: int) -> dict[str, float]:
     """Accuracy of the network on pictures made against `look`."""
-    images, labels = as_batch(rows.images), torch.from_numpy(rows.labels.copy())
-    found = {"clean": right_under(network, images, labels) / len(rows)}
+    images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
+    found = {"clean": count_correct(network, images, labels) / len(rows)}
     for epsilon in EPSILONS:
-        found[f"fgsm_{epsilon:g}"] = right_under(network, fgsm(look, images, labels, epsilon), labels) / len(rows)
+        found[f"fgsm_{epsilon:g}"] = count_correct(network, fgsm(look, images, labels, epsilon), labels) / len(rows)
         harmed = pgd(look, images, labels, epsilon, steps=steps)
-        found[f"pgd_{epsilon:g}"] = right_under(network, harmed, labels) / len(rows)
+        found[f"pgd_{epsilon:g}"] = count_correct(network, harmed, labels) / len(rows)
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -123,9 +139,9 @@ def _corrupted(network: nn.Module, rows: ImageSet) -> dict[str, float]:
     labels = torch.from_numpy(rows.labels.copy())
     return {
         f"{kind}_{level}": round(
-            right_under(network, as_batch(corrupted(rows.images, kind, level)), labels) / len(rows), 4
+            count_correct(network, to_batch(corrupt(rows.images, kind, level)), labels) / len(rows), 4
         )
-        for kind in LEVELS
+        for kind in SEVERITIES
         for level in (1, 2, 3)
     }
 
@@ -133,9 +149,9 @@ def _corrupted(network: nn.Module, rows: ImageSet) -> dict[str, float]:
 def _certified(network: nn.Module, rows: ImageSet, draws: int) -> dict[str, float]:
     """Share of rows answered right with a certificate of each radius at least; wrong at most 1 of 1000 each."""
     radii = []
-    for number, (image, label) in enumerate(zip(as_batch(rows.images), rows.labels.tolist(), strict=True)):
-        found = certify(network, image, SIGMA, draws=draws, seed=number)
-        radii.append(found.radius if found.answer == label else -1.0)
+    for number, (image, label) in enumerate(zip(to_batch(rows.images), rows.labels.tolist(), strict=True)):
+        found = certify(network, image, SIGMA, estimation_draws=draws, seed=number)
+        radii.append(found.radius if found.predicted_class == label else -1.0)
     held = np.array(radii)
     made = {f"certified_{radius:g}": round(float((held > radius).mean()), 4) for radius in RADII}
     return {**made, "median_radius": round(float(np.median(held)), 4), "rows": len(rows), "draws": draws}
@@ -150,7 +166,7 @@ def _drawn(figures: dict[str, object]) -> bytes:
     axes.set(xlabel="epsilon (of 1, per pixel)", ylabel="accuracy under PGD", ylim=(0, 1))
     axes.legend()
     axes.grid(alpha=0.3)
-    return png_of(figure)
+    return to_png(figure)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ import numpy as np
 
 from benchmarks.shim.stage import QUIET, System, prepare, systems
 from mlplatform.errors import ProcessError
-from mlplatform.processes import Child, Fleet, answers, ended_by_signals, free_port
-from pipelines.onnx_graph import load_onnx
+from mlplatform.host.processes import ManagedProcess, ProcessGroup, exit_on_signals, free_port, http_ok
+from pipelines.engines.onnx_engine import load_onnx_engine
 
 PEERS: Final = ("mlflow", "bentoml", "litserve")
 STARTING_SECONDS: Final = 120.0
@@ -50,7 +50,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed; install it (apt-get install wrk, brew install wrk) and run again")
     rounds, seconds = (3, 3) if arguments.quick else (7, 6)
-    with tempfile.TemporaryDirectory() as name, ended_by_signals():
+    with tempfile.TemporaryDirectory() as name, exit_on_signals():
         told = _measured(Path(name), arguments, rounds, seconds)
     for key, value in told.items():
         print(f"{key}: {value}")
@@ -61,7 +61,7 @@ def _measured(folder: Path, arguments: argparse.Namespace, rounds: int, seconds:
     model, connections = prepare(folder), arguments.connections
     closed: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
     paced: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
-    with Fleet(folder / "logs") as fleet:
+    with ProcessGroup(folder / "logs") as fleet:
         running = _started(fleet, systems(folder, model, arguments.database))
         for system, _, address in running:
             _load(folder, system, address, WARM_UP_SECONDS, connections, 0)
@@ -86,7 +86,7 @@ def _measured(folder: Path, arguments: argparse.Namespace, rounds: int, seconds:
 
 
 def _soaked(
-    folder: Path, ours: tuple[System, Child, str], seconds: int, connections: int, rate: float
+    folder: Path, ours: tuple[System, ManagedProcess, str], seconds: int, connections: int, rate: float
 ) -> dict[str, Any]:
     """Ours alone at one rate: its memory, its rows in the spool and its p99, every half a minute."""
     system, child, address = ours
@@ -109,7 +109,7 @@ def _soaked(
     }
 
 
-def _started(fleet: Fleet, all_of_them: list[System]) -> list[tuple[System, Child, str]]:
+def _started(fleet: ProcessGroup, all_of_them: list[System]) -> list[tuple[System, ManagedProcess, str]]:
     """Every server that answers, with its address; one that does not start is told and left out."""
     running = []
     for system in all_of_them:
@@ -118,7 +118,7 @@ def _started(fleet: Fleet, all_of_them: list[System]) -> list[tuple[System, Chil
         fleet.cwd = system.folder
         child = fleet.start(system.name, command, {**QUIET, **system.environment})
         try:
-            fleet.wait_healthy(child, answers(address + system.alive), STARTING_SECONDS)
+            fleet.wait_healthy(child, http_ok(address + system.alive), STARTING_SECONDS)
         except ProcessError as error:
             print(f"{system.name} is left out: {error}")
             continue
@@ -156,7 +156,7 @@ def _note(figures: Figures, told: Mapping[str, float]) -> None:
 
 def _bare(model: Path, seconds: float) -> float:
     """Single pictures a second through ONNX Runtime in a loop of this process."""
-    predictor = load_onnx(model, tuple("0123456789"))
+    predictor = load_onnx_engine(model, tuple("0123456789"))
     images = np.random.default_rng(0).integers(0, 256, (64, 1, 28, 28), dtype=np.uint8)
     begun, made = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:

@@ -18,18 +18,18 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from mlplatform.build import Parts
-from mlplatform.clock import new_id, utc_now
-from mlplatform.processes import Fleet, answers, free_port
-from mlplatform.serve.decode import to_png
+from mlplatform.clock import utc_now, uuid7
+from mlplatform.context import AppContext
+from mlplatform.host.processes import ProcessGroup, free_port, http_ok
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.promotion import rollouts
+from mlplatform.promotion.rollouts import Rollout
 from mlplatform.settings import Settings
-from mlplatform.store import trials
 from mlplatform.store.database import Database
-from mlplatform.store.trials import Trial
-from monitors.duel import Duel
-from pipelines.family import find_family
-from pipelines.model import build_network
-from pipelines.predict import exportable, load, save, set_threads
+from monitors.statistics.paired_test import PairedTest
+from pipelines.discovery import find_pipeline
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable, set_threads
+from pipelines.training.network import build_network
 from registry.catalog import Catalog
 
 ROOT = Path(__file__).parent.parent
@@ -51,15 +51,19 @@ class Shelf(Catalog):
 
 def serve_here(home: Path, port: int) -> None:
     """The server process."""
-    from mlplatform.serve.holder import Loaded
-    from mlplatform.serve.run import serve
-    from mlplatform.serve.server import assemble
+    from mlplatform.serve.inference.model_slot import LoadedModel
+    from mlplatform.serve.run_server import serve
+    from mlplatform.serve.state import build_server
 
     set_threads(1)
-    parts = Parts(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
-    parts.__dict__["catalog"] = Shelf(home / "model")
-    server = assemble(parts)
-    server.holder.put(Loaded(NAME, 1, load(home / "model" / "data" / "model.pt2", parts.family.classes), utc_now()))
+    context = AppContext(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
+    context.__dict__["catalog"] = Shelf(home / "model")
+    server = build_server(context)
+    server.model_slot.swap(
+        LoadedModel(
+            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", context.pipeline.classes), utc_now()
+        )
+    )
     serve(server, "127.0.0.1", port)
 
 
@@ -82,9 +86,11 @@ def main() -> None:
 
 
 def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, object]:
-    family = find_family(NAME)
+    family = find_pipeline(NAME)
     network = build_network(family.recipe(), len(family.classes), height=family.height, width=family.width)
-    save(exportable(network, height=family.height, width=family.width), home / "model" / "data" / "model.pt2")
+    save_exportable(
+        build_exportable(network, height=family.height, width=family.width), home / "model" / "data" / "model.pt2"
+    )
     database = Database(f"sqlite:///{home / 'platform.db'}")
     database.upgrade()
     port = free_port()
@@ -92,8 +98,8 @@ def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, 
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])}
     spent: dict[str, list[list[float]]] = {"without": [], "with": []}
     local = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
-    with Fleet(home / "logs") as fleet, local as client:
-        fleet.wait_healthy(fleet.start("api", command, paths), answers(f"http://127.0.0.1:{port}/readyz"), 120)
+    with ProcessGroup(home / "logs") as fleet, local as client:
+        fleet.wait_healthy(fleet.start("api", command, paths), http_ok(f"http://127.0.0.1:{port}/readyz"), 120)
         _ask(client, 5.0, rate)
         for turn in range(turns):
             trial = _begin(database) if turn % 2 else None
@@ -101,7 +107,7 @@ def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, 
             spent["with" if trial else "without"].append(_ask(client, seconds, rate))
             if trial is not None:
                 with database.write() as connection:
-                    trials.end(connection, trial, "stopped", "benchmark", "", utc_now())
+                    rollouts.end_rollout(connection, trial, "stopped", "benchmark", "", utc_now())
                 time.sleep(1.0)
         shadow = dict(re.findall(r'mlplatform_shadow\{state="(\w+)"\} ([\d.]+)', client.get("/metrics").text))
     database.close()
@@ -121,10 +127,12 @@ def _quantile(values: list[float], quantile: int) -> float:
     return round(float(np.percentile(values, quantile)), 2)
 
 
-def _begin(database: Database) -> Trial:
-    trial = Trial(new_id(), NAME, 2, 1, "shadow", 0.0, "running", utc_now(), "benchmark", "", 0, Duel().to_json())
+def _begin(database: Database) -> Rollout:
+    trial = Rollout(
+        uuid7(), NAME, 2, 1, "shadow", 0.0, "running", utc_now(), "benchmark", "", 0, PairedTest().to_json()
+    )
     with database.write() as connection:
-        trials.begin(connection, trial)
+        rollouts.start(connection, trial)
     return trial
 
 
@@ -132,7 +140,7 @@ def _ask(client: httpx.Client, seconds: float, rate: float) -> list[float]:
     """Milliseconds of each request at a steady rate; what was due while another was under way counts its wait."""
     generator = np.random.default_rng(0)
     bodies = [
-        {"images": [b64encode(to_png(generator.integers(0, 256, (28, 28), dtype=np.uint8))).decode()]}
+        {"images": [b64encode(encode_png(generator.integers(0, 256, (28, 28), dtype=np.uint8))).decode()]}
         for _ in range(50)
     ]
     begun, spent = time.perf_counter(), []

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlplatform.processes import Fleet, answers, free_port
-from mlplatform.up import platform_command
+from mlplatform.host.processes import ProcessGroup, free_port, http_ok
+from mlplatform.operations.local_stack import platform_command
 
 HEALTHY_SECONDS = 120.0
 
@@ -59,9 +59,9 @@ def _api(home: Path, env: dict[str, str]) -> float:
     """Seconds from the start of `platform serve` until /healthz answers."""
     port = free_port()
     begun = time.perf_counter()
-    with Fleet(home / "logs") as fleet:
+    with ProcessGroup(home / "logs") as fleet:
         child = fleet.start("api", platform_command("serve", "--port", str(port)), env)
-        fleet.wait_healthy(child, answers(f"http://127.0.0.1:{port}/healthz"), HEALTHY_SECONDS)
+        fleet.wait_healthy(child, http_ok(f"http://127.0.0.1:{port}/healthz"), HEALTHY_SECONDS)
         return time.perf_counter() - begun
 
 

@@ -1,11 +1,11 @@
 """Promise: training is three times faster than the loop tutorials teach, and 85 % of its time is the network's own.
 
 Three loops take turns on the same rows, network, batch size and movements of the images, one thread each: ours
-(`pipelines.train.fit`, whole batches moved as tensors, channels last, the recipe's precision), and a DataLoader with
-one transform per image, alone and with two worker processes. Rates are by the clock, the second epoch of each turn
-counts, medians over the turns; `speedup` compares with the faster DataLoader. The network's own share is measured in
-processor seconds, which neighbours on the machine disturb less, on one batch that is already moved: forward, loss,
-backward, step and mean of the weights. `--quick` takes fewer rows and turns.
+(`pipelines.training.training_loop.fit`, whole batches moved as tensors, channels last, the recipe's precision), and a
+DataLoader with one transform per image, alone and with two worker processes. Rates are by the clock, the second epoch
+of each turn counts, medians over the turns; `speedup` compares with the faster DataLoader. The network's own share is
+measured in processor seconds, which neighbours on the machine disturb less, on one batch that is already moved:
+forward, loss, backward, step and mean of the weights. `--quick` takes fewer rows and turns.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch.nn import functional
 
 from benchmarks.tutorial.loop import Digits, seconds_of
 from benchmarks.tutorial.transforms import Transform
-from pipelines.augment import augment
+from pipelines.builtin.digits import FAMILY
 from pipelines.data import ImageSet
-from pipelines.families.digits import FAMILY
-from pipelines.idx import load_idx_folder
-from pipelines.model import build_network
-from pipelines.optdigits import load_optdigits
-from pipelines.optimise import Average, Optimiser
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.augmentation import augment
 from pipelines.recipe import Recipe
-from pipelines.train import fit
+from pipelines.training.network import build_network
+from pipelines.training.optimizer import ScheduledOptimizer, WeightAverage
+from pipelines.training.training_loop import fit
 
 WORKERS = 2
 
@@ -105,8 +105,8 @@ def _alone(recipe: Recipe, rows: ImageSet) -> float:
     batch = augment(images, recipe.augmentation, torch.Generator().manual_seed(0))
     truth = torch.from_numpy(rows.labels[: recipe.batch_size].copy())
     batches = -(-len(rows) // len(batch))
-    optimiser = Optimiser(network, recipe, 2 * batches)
-    average = Average(network, recipe.averaging) if recipe.averaging else None
+    optimiser = ScheduledOptimizer(network, recipe, 2 * batches)
+    average = WeightAverage(network, recipe.averaging) if recipe.averaging else None
     spent = 0.0
     for _ in range(2):
         begun = time.process_time()
@@ -115,7 +115,7 @@ def _alone(recipe: Recipe, rows: ImageSet) -> float:
                 logits = network(batch)
             optimiser.step(functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing))
             if average is not None:
-                average.follow()
+                average.update()
         spent = time.process_time() - begun
     return spent * len(rows) / (batches * len(batch))
 

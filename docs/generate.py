@@ -19,7 +19,7 @@ from generator.http import http_page  # noqa: E402
 from generator.metrics import metrics_page  # noqa: E402
 from generator.server import describe_server  # noqa: E402
 from generator.settings import exit_codes_page, settings_page  # noqa: E402
-from monitors.rules import json_schema  # noqa: E402
+from monitors.rules.alerts_config import json_schema  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from monitors.decisions.finding import Finding
 from monitors.errors import AlertError
-from monitors.finding import Finding
-from monitors.rules import Rule, Severity
+from monitors.rules.alerts_config import Rule, Severity
 
 AlertState = Literal["pending", "firing", "acknowledged", "resolved", "superseded"]
-Kind = Literal["firing", "resolved", "repeat", "escalated"]
+NoticeKind = Literal["firing", "resolved", "repeat", "escalated"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Change:
+class AlertChange:
     """One entry of an alert's history."""
 
     from_state: AlertState | None
@@ -57,12 +57,12 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
+class AlertStep:
     """The alert after a step, and what the caller now owes the world."""
 
     alert: Alert | None
-    change: Change | None = None
-    notify: Kind | None = None
+    change: AlertChange | None = None
+    notify: NoticeKind | None = None
     act: bool = False
 
 
@@ -84,16 +84,18 @@ class Silence:
         return now < self.until and all(fnmatchcase(name, glob) for name, glob in pairs)
 
 
-def step(alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
+def apply_finding(
+    alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]
+) -> AlertStep:
     """What a finding does to the alert of its rule, key and version.
 
     Only a breach opens or fires; only "ok" at the clear level, for as long as `keep_firing` says, closes. A suspicion,
     too few samples or no data change nothing, except that reminders of a firing alert go on.
     """
-    _check_same(alert, finding, rule)
+    _check_identity(alert, finding, rule)
     if alert is None or not alert.is_open:
-        return _open(finding, rule, now, new_id) if finding.state == "breach" else Step(alert)
-    current = _refreshed(_not_in_the_future(alert, now), finding, rule)
+        return _open(finding, rule, now, new_id) if finding.state == "breach" else AlertStep(alert)
+    current = _with_numbers(_clamp_times(alert, now), finding, rule)
     if finding.state == "ok" and (finding.clear or current.state == "pending"):
         if current.state == "pending" or now - (current.calm_since or now) >= rule.keep_firing:
             return _close(current, finding, now)
@@ -102,27 +104,27 @@ def step(alert: Alert | None, finding: Finding, rule: Rule, now: datetime, new_i
         current = replace(current, calm_since=None)
     if current.state == "pending":
         due = finding.state == "breach" and now - current.since >= rule.for_
-        return _fire(current, finding.sentence, rule, now) if due else Step(current)
-    return _escalated(current, rule, now) or _remind(current, rule.repeat, now)
+        return _fire(current, finding.sentence, rule, now) if due else AlertStep(current)
+    return _escalate(current, rule, now) or _remind(current, rule.repeat, now)
 
 
-def acknowledge(alert: Alert, now: datetime) -> Step:
+def acknowledge(alert: Alert, now: datetime) -> AlertStep:
     """Somebody has taken a firing alert on; it reminds no more. Doing so twice changes nothing."""
     if alert.state == "acknowledged":
-        return Step(alert)
+        return AlertStep(alert)
     if alert.state != "firing":
         raise AlertError(f"alert {alert.id} is {alert.state}; only a firing alert can be acknowledged")
-    return _move(alert, "acknowledged", now, "acknowledged")
+    return _transition(alert, "acknowledged", now, "acknowledged")
 
 
-def supersede(alert: Alert, now: datetime) -> Step:
+def supersede(alert: Alert, now: datetime) -> AlertStep:
     """A new version serves: the open alert of the old one ends; a closed one stays. Who tells of it knows who heard."""
     if not alert.is_open:
-        return Step(alert)
-    return _move(alert, "superseded", now, f"version {alert.version} no longer serves")
+        return AlertStep(alert)
+    return _transition(alert, "superseded", now, f"version {alert.version} no longer serves")
 
 
-def _check_same(alert: Alert | None, finding: Finding, rule: Rule) -> None:
+def _check_identity(alert: Alert | None, finding: Finding, rule: Rule) -> None:
     if finding.rule != rule.name:
         raise AlertError(f"a finding of rule {finding.rule} was given with rule {rule.name}; pass its own rule")
     if alert is None:
@@ -133,7 +135,7 @@ def _check_same(alert: Alert | None, finding: Finding, rule: Rule) -> None:
         raise AlertError(f"alert {alert.id} is about {mine}, the finding about {theirs}; supersede or open another")
 
 
-def _not_in_the_future(alert: Alert, now: datetime) -> Alert:
+def _clamp_times(alert: Alert, now: datetime) -> Alert:
     """After the clock was set back, waits start again instead of lasting until the old time returns."""
     notified = alert.last_notified_at
     calm = alert.calm_since
@@ -145,7 +147,7 @@ def _not_in_the_future(alert: Alert, now: datetime) -> Alert:
     )
 
 
-def _refreshed(alert: Alert, finding: Finding, rule: Rule) -> Alert:
+def _with_numbers(alert: Alert, finding: Finding, rule: Rule) -> Alert:
     if finding.state in ("insufficient", "no-data"):
         return replace(alert, severity=rule.severity)
     return replace(
@@ -161,7 +163,7 @@ def _refreshed(alert: Alert, finding: Finding, rule: Rule) -> Alert:
     )
 
 
-def _open(finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> Step:
+def _open(finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]) -> AlertStep:
     bare = Alert(
         id=new_id(),
         rule=rule.name,
@@ -173,44 +175,44 @@ def _open(finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]
         opened_at=now,
         since=now,
     )
-    alert = _refreshed(bare, finding, rule)
+    alert = _with_numbers(bare, finding, rule)
     if rule.for_ > timedelta(0):
-        return Step(alert, Change(None, "pending", finding.sentence))
+        return AlertStep(alert, AlertChange(None, "pending", finding.sentence))
     fired = _fire(alert, finding.sentence, rule, now)
-    return replace(fired, change=Change(None, "firing", finding.sentence))
+    return replace(fired, change=AlertChange(None, "firing", finding.sentence))
 
 
-def _fire(alert: Alert, reason: str, rule: Rule, now: datetime) -> Step:
-    told = replace(_noticed(alert, now), fired_at=now)
-    return replace(_move(told, "firing", now, reason), notify="firing", act=rule.action != "none")
+def _fire(alert: Alert, reason: str, rule: Rule, now: datetime) -> AlertStep:
+    told = replace(_count_notice(alert, now), fired_at=now)
+    return replace(_transition(told, "firing", now, reason), notify="firing", act=rule.action != "none")
 
 
-def _close(alert: Alert, finding: Finding, now: datetime) -> Step:
+def _close(alert: Alert, finding: Finding, now: datetime) -> AlertStep:
     if alert.state == "pending":
-        return _move(alert, "resolved", now, finding.sentence)
-    return replace(_move(_noticed(alert, now), "resolved", now, finding.sentence), notify="resolved")
+        return _transition(alert, "resolved", now, finding.sentence)
+    return replace(_transition(_count_notice(alert, now), "resolved", now, finding.sentence), notify="resolved")
 
 
-def _escalated(alert: Alert, rule: Rule, now: datetime) -> Step | None:
+def _escalate(alert: Alert, rule: Rule, now: datetime) -> AlertStep | None:
     """Tell further people, once, about an alert nobody has taken on for long enough."""
     begun = alert.fired_at
     if rule.escalate is None or alert.state != "firing" or alert.escalated_at is not None or begun is None:
         return None
     if now - begun < rule.escalate.after:
         return None
-    return Step(replace(alert, escalated_at=now, notices=alert.notices + 1), None, "escalated")
+    return AlertStep(replace(alert, escalated_at=now, notices=alert.notices + 1), None, "escalated")
 
 
-def _remind(alert: Alert, repeat: timedelta, now: datetime) -> Step:
+def _remind(alert: Alert, repeat: timedelta, now: datetime) -> AlertStep:
     told = alert.last_notified_at
     if alert.state == "firing" and (told is None or now - told >= repeat):
-        return Step(_noticed(alert, now), None, "repeat")
-    return Step(alert)
+        return AlertStep(_count_notice(alert, now), None, "repeat")
+    return AlertStep(alert)
 
 
-def _noticed(alert: Alert, now: datetime) -> Alert:
+def _count_notice(alert: Alert, now: datetime) -> Alert:
     return replace(alert, last_notified_at=now, notices=alert.notices + 1)
 
 
-def _move(alert: Alert, state: AlertState, now: datetime, reason: str) -> Step:
-    return Step(replace(alert, state=state, since=now), Change(alert.state, state, reason))
+def _transition(alert: Alert, state: AlertState, now: datetime, reason: str) -> AlertStep:
+    return AlertStep(replace(alert, state=state, since=now), AlertChange(alert.state, state, reason))

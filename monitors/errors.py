@@ -14,7 +14,7 @@ from typing import NamedTuple
 class MonitorError(Exception): ...
 
 
-class Problem(NamedTuple):
+class ConfigProblem(NamedTuple):
     file: str
     line: int
     key: str
@@ -25,7 +25,7 @@ class Problem(NamedTuple):
 
 
 class RulesError(MonitorError, ValueError):
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
         self.file, self.line, self.key, _ = problems[0]

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipelines.errors import DataError
 
-HELD_BACK_SHARE = 1 / 3
-SIDES = ("train", "validation", "golden", "stream")
+HOLDOUT_SHARE = 1 / 3
+SPLIT_PARTS = ("train", "validation", "golden", "stream")
 
 
 def content_hash(image: NDArray[np.uint8]) -> str:
@@ -28,15 +28,15 @@ def content_hash(image: NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{height}x{width}".encode() + image.tobytes()).hexdigest()
 
 
-def bucket(content_id: str, salt: str = "") -> float:
+def hash_fraction(content_id: str, salt: str = "") -> float:
     """A number in [0, 1) that depends on the identity and the salt only, so that splits never move."""
     digest = hashlib.sha256(f"{salt}{content_id}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / float(1 << 53)
 
 
-def held_back(content_id: str) -> bool:
+def is_holdout(content_id: str) -> bool:
     """Whether feedback on this image is for the gate only, and never for training."""
-    return bucket(content_id, "gate") < HELD_BACK_SHARE
+    return hash_fraction(content_id, "gate") < HOLDOUT_SHARE
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +79,12 @@ class ImageSet:
 
     def take(self, indices: ArrayLike) -> Self:
         """The rows at these positions (or where a boolean mask is true), in that order."""
-        rows = _positions(indices, len(self), self.name)
-        return type(self)(**self._rows(rows))
+        rows = _row_positions(indices, len(self), self.name)
+        return type(self)(**self._selected_fields(rows))
 
-    def without(self, ids: Collection[str]) -> Self:
+    def exclude(self, content_hashes: Collection[str]) -> Self:
         """The rows whose image is not among these identities."""
-        unwanted = frozenset(ids)
+        unwanted = frozenset(content_hashes)
         return self.take(np.array([i not in unwanted for i in self.ids], dtype=bool))
 
     @staticmethod
@@ -100,7 +100,7 @@ class ImageSet:
         writers = tuple(w for each in sets for w in each.writers or ("",) * len(each)) if known else ()
         return ImageSet(images, np.concatenate([each.labels for each in sets]), name, writers=writers)
 
-    def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
+    def _selected_fields(self, rows: NDArray[np.intp]) -> dict[str, Any]:
         writers = tuple(self.writers[i] for i in rows) if self.writers else ()
         return {"images": self.images[rows], "labels": self.labels[rows], "name": self.name, "writers": writers}
 
@@ -125,21 +125,24 @@ class FeedbackRows(ImageSet):
                 f"'{self.name}' has {len(self.labels)} rows but {len(self.trains_only)} flags; give one each"
             )
 
-    def for_training(self) -> FeedbackRows:
+    def training_rows(self) -> FeedbackRows:
         """The rows that training may see."""
-        return self.take(~self._held_back())
+        return self.take(~self._holdout_mask())
 
-    def held_back(self) -> FeedbackRows:
+    def holdout_rows(self) -> FeedbackRows:
         """The rows that only the gate may see: a fair sample, held back by hash."""
-        return self.take(self._held_back())
+        return self.take(self._holdout_mask())
 
-    def _held_back(self) -> NDArray[np.bool_]:
+    def _holdout_mask(self) -> NDArray[np.bool_]:
         flags = self.trains_only or (False,) * len(self)
-        return np.array([held_back(i) and not flag for i, flag in zip(self.ids, flags, strict=True)], dtype=bool)
+        return np.array([is_holdout(i) and not flag for i, flag in zip(self.ids, flags, strict=True)], dtype=bool)
 
-    def _rows(self, rows: NDArray[np.intp]) -> dict[str, Any]:
+    def _selected_fields(self, rows: NDArray[np.intp]) -> dict[str, Any]:
         flags = tuple(self.trains_only[i] for i in rows) if self.trains_only else ()
-        return super()._rows(rows) | {"feedback_ids": tuple(self.feedback_ids[i] for i in rows), "trains_only": flags}
+        return super()._selected_fields(rows) | {
+            "feedback_ids": tuple(self.feedback_ids[i] for i in rows),
+            "trains_only": flags,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +165,7 @@ class Split:
 
 def split_by_hash(images: ImageSet, fractions: Mapping[str, float]) -> Split:
     """Deal the images to the sides by their identity; a side that is not named stays empty."""
-    return _dealt(images, fractions, images.ids)
+    return _split_by_owner(images, fractions, images.ids)
 
 
 def split_by_writer(images: ImageSet, fractions: Mapping[str, float]) -> Split:
@@ -184,31 +187,31 @@ def split_by_writer(images: ImageSet, fractions: Mapping[str, float]) -> Split:
         first, second = leader(owner), leader(found.setdefault(image, owner))
         if first != second:
             joined[min(first, second)] = max(first, second)  # a writer's name comes after any content hash
-    return _dealt(images, fractions, [leader(owner) for owner in owners])
+    return _split_by_owner(images, fractions, [leader(owner) for owner in owners])
 
 
-def _dealt(images: ImageSet, fractions: Mapping[str, float], owners: Sequence[str]) -> Split:
+def _split_by_owner(images: ImageSet, fractions: Mapping[str, float], owners: Sequence[str]) -> Split:
     _check_fractions(fractions)
-    buckets = np.array([bucket(owner, "split") for owner in owners], dtype=np.float64)
+    buckets = np.array([hash_fraction(owner, "split") for owner in owners], dtype=np.float64)
     sides, low = {}, 0.0
-    for side in SIDES:
+    for side in SPLIT_PARTS:
         high = low + fractions.get(side, 0.0)
         inside = (buckets >= low) & (buckets < high)
-        sides[side] = _renamed(images.take(inside), f"{images.name}/{side}")
+        sides[side] = _with_name(images.take(inside), f"{images.name}/{side}")
         low = high
     return Split(**sides)
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
-    unknown = sorted(set(fractions) - set(SIDES))
+    unknown = sorted(set(fractions) - set(SPLIT_PARTS))
     if unknown:
-        raise DataError(f"unknown sides {unknown}; allowed: {', '.join(SIDES)}")
+        raise DataError(f"unknown sides {unknown}; allowed: {', '.join(SPLIT_PARTS)}")
     total = sum(fractions.values())
     if min(fractions.values(), default=-1.0) < 0 or not 0 < total <= 1 + 1e-9:
         raise DataError(f"fractions {dict(fractions)} sum to {total:g}; give shares >= 0 that sum to at most 1")
 
 
-def _positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
+def _row_positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
     array = np.asarray(indices)
     if array.dtype == bool and array.shape == (size,):
         return np.flatnonzero(array)
@@ -219,5 +222,5 @@ def _positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
     return array.astype(np.intp)
 
 
-def _renamed(images: ImageSet, name: str) -> ImageSet:
+def _with_name(images: ImageSet, name: str) -> ImageSet:
     return replace(images, name=name)

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 from pipelines.errors import TrainingError
 
-Body = Literal["plain", "lean"]
+NetworkHead = Literal["plain", "lean"]
 Schedule = Literal["plateau", "one-cycle"]
 Precision = Literal["float32", "bfloat16"]
 
-CALM = 1 / 3
+COOLDOWN_SCALE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Recipe:
     feedback_repeats: int = 4
     """...but each row at most this often."""
     threads: int = 1
-    body: Body = "plain"
+    body: NetworkHead = "plain"
     """Plain: a dense layer reads the last block. Lean: its mean does, and pooling comes before the norm."""
     schedule: Schedule = "plateau"
     """Plateau: Adam, halved when validation stands still, the best epoch wins. One-cycle: AdamW, up and down to
@@ -97,7 +97,7 @@ class Recipe:
         for name in ("hidden", "epochs", "batch_size", "patience", "feedback_repeats", "threads"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("channels", min(self.channels, default=0) >= 1, "counts of 1 or more, one for each block")
-        for name, kind in (("body", Body), ("schedule", Schedule), ("precision", Precision)):
+        for name, kind in (("body", NetworkHead), ("schedule", Schedule), ("precision", Precision)):
             self._require(name, getattr(self, name) in get_args(kind), " or ".join(get_args(kind)))
         self._require("calm", 0 <= self.calm <= 1, "a share from 0 to 1")
         self._require("averaging", 0 <= self.averaging < 1, "a share from 0 to below 1")
@@ -113,7 +113,7 @@ class Recipe:
         """How far images move in this epoch, from 1."""
         if epoch <= self.epochs * (1 - self.calm):
             return self.augmentation
-        return Augmentation(**{name: amount * CALM for name, amount in asdict(self.augmentation).items()})
+        return Augmentation(**{name: amount * COOLDOWN_SCALE for name, amount in asdict(self.augmentation).items()})
 
     def as_params(self) -> dict[str, str | int | float]:
         """Flat, stable names for a tracking server; None becomes 'all'."""
@@ -127,7 +127,7 @@ class Recipe:
                 params["recipe" if key == "name" else key] = "all" if value is None else value
         return params
 
-    def _require(self, field: str, fine: bool, allowed: str) -> None:
-        if not fine:
+    def _require(self, field: str, valid: bool, allowed: str) -> None:
+        if not valid:
             value = getattr(self, field)
             raise TrainingError(f"recipe '{self.name}': {field} is {value}; give {allowed}")

@@ -11,13 +11,13 @@ from hashlib import sha256
 
 import yaml
 
-from registry.card_changes import summary
+from registry.card_changes import change_summary
 from registry.errors import CardError
-from registry.gate import Verdict
-from registry.paired import exact_bounds
+from registry.gate.paired_comparison import exact_bounds
+from registry.gate.verdict import Verdict
 
 INTERVAL_TAIL = 0.025
-MARKS = {True: "passed", False: "failed", None: "not settled"}
+RESULT_TEXT = {True: "passed", False: "failed", None: "not settled"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FeedbackUse:
 
 
 @dataclass(frozen=True)
-class ClassLine:
+class ClassResult:
     """How one class did on the golden set; `correct` of `rows` were found."""
 
     name: str
@@ -55,7 +55,7 @@ class ClassLine:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CardSection:
     """What was measured about one side of a model: a note, and a table where `header` is given."""
 
     note: str
@@ -64,7 +64,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """Everything a card says. `details` and `metrics` are shown as tables in their own order."""
 
     name: str
@@ -79,37 +79,37 @@ class Card:
     training_data: tuple[DataUse, ...]
     feedback: FeedbackUse
     evaluation_data: tuple[DataUse, ...]
-    classes: tuple[ClassLine, ...]
+    classes: tuple[ClassResult, ...]
     verdict: Verdict
     ethics: str
     caveats: str
     intervals: Mapping[str, tuple[float, float]]
     """95 % limits of the metrics that have them."""
-    calibration: Measured
-    fairness: Measured
-    robustness: Measured
-    latency: Measured
+    calibration: CardSection
+    fairness: CardSection
+    robustness: CardSection
+    latency: CardSection
     contact: str
 
 
-def render(card: Card) -> str:
+def render_card(card: ModelCard) -> str:
     """The card as Markdown; CardError names every section that would be empty."""
     sections = {
-        "Model details": _pairs(("Field", "Value"), card.details),
+        "Model details": _key_value_table(("Field", "Value"), card.details),
         "Intended use": card.intended_use,
         "Factors": card.factors,
-        "Metrics": _joined(
+        "Metrics": _paragraphs(
             card.metrics_note,
-            _metrics(card),
+            _metric_table(card),
         ),
-        "Training data": _joined(_data(card.training_data), _feedback(card.feedback)),
-        "Evaluation data": _data(card.evaluation_data),
-        "Quantitative analyses": _classes(card.classes),
-        "Calibration": _measured(card.calibration),
-        "Fairness": _measured(card.fairness),
-        "Robustness": _measured(card.robustness),
-        "Latency and size": _measured(card.latency),
-        "Gate verdict": _verdict(card.verdict),
+        "Training data": _paragraphs(_data_table(card.training_data), _feedback_text(card.feedback)),
+        "Evaluation data": _data_table(card.evaluation_data),
+        "Quantitative analyses": _class_table(card.classes),
+        "Calibration": _section_text(card.calibration),
+        "Fairness": _section_text(card.fairness),
+        "Robustness": _section_text(card.robustness),
+        "Latency and size": _section_text(card.latency),
+        "Gate verdict": _verdict_text(card.verdict),
         "Ethical considerations": card.ethics,
         "Caveats and recommendations": card.caveats,
         "Contact": card.contact,
@@ -128,20 +128,20 @@ def without_header(text: str) -> str:
     return text.split("\n---\n", 1)[-1].lstrip("\n") if text.startswith("---\n") else text
 
 
-def difference(before: str, after: str, names: tuple[str, str]) -> str:
+def card_diff(before: str, after: str, names: tuple[str, str]) -> str:
     """What changed from one rendered card to another: what is grave first, then a unified diff; empty for nothing."""
     lines = unified_diff(before.splitlines(), after.splitlines(), *names, n=0, lineterm="")
-    return "\n".join([*filter(None, [summary(before, after)]), *lines])
+    return "\n".join([*filter(None, [change_summary(before, after)]), *lines])
 
 
-def with_production(text: str, measured: Measured) -> str:
+def with_production(text: str, production: CardSection) -> str:
     """A rendered card with what use has shown since, in a section of its own before the ethical considerations."""
-    section = f"## In production\n\n{_measured(measured).strip()}\n\n"
+    section = f"## In production\n\n{_section_text(production).strip()}\n\n"
     mark = "## Ethical considerations\n"
     return text.replace(mark, section + mark, 1) if mark in text else f"{text.rstrip()}\n\n{section.rstrip()}\n"
 
 
-def _header(card: Card) -> str:
+def _header(card: ModelCard) -> str:
     golden = card.evaluation_data[0].name if card.evaluation_data else "none"
     result = {
         "task": {"type": "image-classification"},
@@ -156,7 +156,7 @@ def _header(card: Card) -> str:
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
 
 
-def _metrics(card: Card) -> str:
+def _metric_table(card: ModelCard) -> str:
     rows = []
     for name, value in card.metrics.items():
         limits = card.intervals.get(name)
@@ -164,42 +164,42 @@ def _metrics(card: Card) -> str:
     return _table(("Metric", "Value", "95 % interval"), rows)
 
 
-def _measured(measured: Measured) -> str:
+def _section_text(measured: CardSection) -> str:
     if not measured.header:
         return measured.note
-    return _joined(measured.note, _table(measured.header, measured.rows))
+    return _paragraphs(measured.note, _table(measured.header, measured.rows))
 
 
-def _data(uses: Sequence[DataUse]) -> str:
+def _data_table(uses: Sequence[DataUse]) -> str:
     rows = [(use.role, use.name, str(use.rows), f"`{use.digest[:16]}`") for use in uses]
     return _table(("Role", "Data set", "Rows", "sha256"), rows)
 
 
-def _feedback(feedback: FeedbackUse) -> str:
+def _feedback_text(feedback: FeedbackUse) -> str:
     if not feedback.count:
         return "No labelled feedback was used."
     return f"Labelled feedback used: {feedback.count} answers, sha256 of their ids `{feedback.digest[:16]}`."
 
 
-def _classes(lines: Sequence[ClassLine]) -> str:
+def _class_table(lines: Sequence[ClassResult]) -> str:
     header = ("Class", "Rows", "Recall", "95 % interval", "Precision", "F1")
     return _table(header, [_class_row(line) for line in lines])
 
 
-def _class_row(line: ClassLine) -> tuple[str, ...]:
+def _class_row(line: ClassResult) -> tuple[str, ...]:
     low, high = exact_bounds(line.correct, line.rows, INTERVAL_TAIL)
     recall = f"{line.correct / line.rows:.3f}" if line.rows else "no rows"
     interval = f"{low:.3f} to {high:.3f}"
     return (line.name, str(line.rows), recall, interval, f"{line.precision:.3f}", f"{line.f1:.3f}")
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict_text(verdict: Verdict) -> str:
     reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
-    checks = [(check.name, MARKS[check.passed], check.detail) for check in verdict.checks]
-    return _joined(f"**{verdict.outcome}**", reasons, _table(("Check", "Result", "Finding"), checks))
+    checks = [(check.name, RESULT_TEXT[check.passed], check.detail) for check in verdict.checks]
+    return _paragraphs(f"**{verdict.outcome}**", reasons, _table(("Check", "Result", "Finding"), checks))
 
 
-def _pairs(header: tuple[str, str], values: Mapping[str, str]) -> str:
+def _key_value_table(header: tuple[str, str], values: Mapping[str, str]) -> str:
     return _table(header, list(values.items()))
 
 
@@ -214,6 +214,6 @@ def _cell(value: str) -> str:
     return " ".join(value.replace("|", "\\|").split())
 
 
-def _joined(*parts: str) -> str:
+def _paragraphs(*parts: str) -> str:
     """The parts as paragraphs; empty when any of them is, so that no half section passes."""
     return "\n\n".join(parts) if all(part.strip() for part in parts) else ""

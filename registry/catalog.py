@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
-from registry.package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
-from registry.patience import again_while_away
-from registry.runs import Tracking
+from registry.model_package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
+from registry.runs import TrackingStore
+from registry.store_retries import retry_while_unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 QUARANTINE_TAG = "mlplatform.quarantined"
 """Borne by versions that failed and may not be trusted again; its value says why."""
-BEFORE_TAG = "mlplatform.challenger_before"
+PREVIOUS_CHALLENGER_TAG = "mlplatform.challenger_before"
 """Borne by a version: whose place it took as challenger."""
 REGISTRATION_TAG = "mlplatform.registration"
 """Marks the call that registered a version, so that the same call made again finds it."""
@@ -37,7 +37,7 @@ CUT_NOTICE = "\n\n*Cut here: the whole card is an artifact of the run.*\n"
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """One registered version as it stood when it was read."""
 
     name: str
@@ -53,9 +53,9 @@ class Version:
 class Catalog:
     """The model registry of one store."""
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: TrackingStore) -> None:
         self._connection = tracking.connection
-        self._left: list[Path] = []
+        self._pending_removals: list[Path] = []
         """Folders of downloads that could not be removed, as without descriptors; the next download does."""
 
     def register(
@@ -71,10 +71,10 @@ class Catalog:
             raise RegistryError(f"{name!r} is no model name: use letters, digits, - and _, a letter or digit first")
         return self._register(name, model_uri, run_id, {**(tags or {}), REGISTRATION_TAG: uuid4().hex}, description)
 
-    @again_while_away
+    @retry_while_unavailable
     def _register(self, name: str, model_uri: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
         """One registration, once: where its answer was lost, the version that bears its mark is the one it made."""
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
             noted = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
             if SHA256_TAG not in noted:
@@ -88,84 +88,84 @@ class Catalog:
                 source=logged.artifact_location,
                 run_id=run_id,
                 tags={**tags, **noted},
-                description=_fitting(description),
+                description=_truncate_description(description),
                 await_creation_for=READY_SECONDS,
                 model_id=logged.model_id,
             )
         return int(made.version)
 
-    @again_while_away
-    def version(self, name: str, version: int) -> Version:
+    @retry_while_unavailable
+    def version(self, name: str, version: int) -> RegisteredVersion:
         """One version; UnknownVersionError names those that exist."""
-        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
-            return _record(client.get_model_version(name, str(version)))
+        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
+            return _version_record(client.get_model_version(name, str(version)))
 
-    @again_while_away
-    def versions(self, name: str) -> tuple[Version, ...]:
+    @retry_while_unavailable
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         """All versions, newest first; empty when the model was never registered."""
         if not MODEL_NAME.fullmatch(name):
             return ()
-        found: list[Version] = []
+        found: list[RegisteredVersion] = []
         token: str | None = None
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             while token != "":
                 page = client.search_model_versions(f"name = '{name}'", page_token=token)
-                found += [_record(item) for item in page]
+                found += [_version_record(item) for item in page]
                 token = page.token or ""
         aliases = self._aliases(name) if found else {}
-        named = [replace(item, aliases=_pointing_at(item.version, aliases)) for item in found]
+        named = [replace(item, aliases=_aliases_of(item.version, aliases)) for item in found]
         return tuple(sorted(named, key=lambda item: item.version, reverse=True))
 
-    @again_while_away
+    @retry_while_unavailable
     def alias(self, name: str, alias: str) -> int | None:
         """The version an alias points at, None when nothing carries it."""
         return self._aliases(name).get(alias)
 
-    def champion(self, name: str) -> Version:
+    def champion(self, name: str) -> RegisteredVersion:
         """The trusted version; NoChampionError before the first promotion."""
         version = self.alias(name, CHAMPION)
         if version is None:
             raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
         return self.version(name, version)
 
-    @again_while_away
+    @retry_while_unavailable
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version, taking it from any other."""
-        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
             client.set_registered_model_alias(name, alias, str(version))
 
-    @again_while_away
+    @retry_while_unavailable
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove an alias; removing an absent one changes nothing."""
         if alias in self._aliases(name):
-            with self._connection.speaking() as client:
+            with self._connection.session() as client:
                 client.delete_registered_model_alias(name, alias)
 
-    @again_while_away
+    @retry_while_unavailable
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         """Add or replace one tag of a version."""
-        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
             client.set_model_version_tag(name, str(version), key, value)
 
-    @again_while_away
+    @retry_while_unavailable
     def delete_tag(self, name: str, version: int, key: str) -> None:
         """Remove one tag of a version; removing an absent one changes nothing."""
         if key in self.version(name, version).tags:
-            with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+            with self._connection.session(lambda: self._unknown_version(name, version)) as client:
                 client.delete_model_version_tag(name, str(version), key)
 
     def delete_version(self, name: str, version: int) -> None:
         """Take a version out of the registry; its run keeps what was logged."""
-        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
+        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
             client.delete_model_version(name, str(version))
 
-    @again_while_away
+    @retry_while_unavailable
     def set_description(self, name: str, version: int, text: str) -> None:
         """Show the model card on the version's page, cut to what MLflow's column holds."""
-        with self._connection.speaking(lambda: self._unknown(name, version)) as client:
-            client.update_model_version(name, str(version), _fitting(text))
+        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
+            client.update_model_version(name, str(version), _truncate_description(text))
 
-    @again_while_away
+    @retry_while_unavailable
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 
@@ -174,27 +174,27 @@ class Catalog:
         """
         record = self.version(name, version)
         folder = target / name / str(version)
-        if _intact(folder, record):
+        if _is_intact(folder, record):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        self._left = [each for each in self._left if not _removed(each)]
+        self._pending_removals = [each for each in self._pending_removals if not _remove_folder(each)]
         temporary = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder.parent))
         try:
-            _swap(self._fetch(record, temporary), folder, temporary / "old", record)
+            _replace_folder(self._fetch(record, temporary), folder, temporary / "old", record)
         finally:
-            if not _removed(temporary):
-                self._left.append(temporary)
+            if not _remove_folder(temporary):
+                self._pending_removals.append(temporary)
         return folder
 
-    def _fetch(self, record: Version, parent: Path) -> Path:
+    def _fetch(self, record: RegisteredVersion, parent: Path) -> Path:
         from mlflow.artifacts import download_artifacts
 
         uri = self._connection.uri
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             location = client.get_model_version_download_uri(record.name, str(record.version))
             folder = Path(download_artifacts(location, dst_path=str(parent), tracking_uri=uri, registry_uri=uri))
         if not (folder / MODEL_FILE).is_file():
-            raise CorruptModelError(f"{_title(record)} has no {MODEL_FILE}: register it again from a new run")
+            raise CorruptModelError(f"{_version_title(record)} has no {MODEL_FILE}: register it again from a new run")
         for name, tag in DIGEST_TAGS.items():
             noted = record.tags.get(tag)
             if name == ONNX_FILE and noted is None:
@@ -203,7 +203,7 @@ class Catalog:
             found = model_digest(folder, name) if (folder / name).is_file() else "nothing"
             if found != noted:
                 raise CorruptModelError(
-                    f"{_title(record)} should have sha256 {noted}, its file {name} has {found}: "
+                    f"{_version_title(record)} should have sha256 {noted}, its file {name} has {found}: "
                     "do not serve it, roll back to another version"
                 )
         return folder
@@ -211,7 +211,7 @@ class Catalog:
     def _aliases(self, name: str) -> dict[str, int]:
         absent = UnknownVersionError(name)
         try:
-            with self._connection.speaking(lambda: absent) as client:
+            with self._connection.session(lambda: absent) as client:
                 aliases: dict[str, str] = client.get_registered_model(name).aliases
         except UnknownVersionError:
             return {}
@@ -226,13 +226,13 @@ class Catalog:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _unknown(self, name: str, version: int) -> UnknownVersionError:
+    def _unknown_version(self, name: str, version: int) -> UnknownVersionError:
         known = ", ".join(str(item.version) for item in self.versions(name)) or "none"
         return UnknownVersionError(f"Model {name!r} has no version {version}; registered: {known}")
 
 
-def _record(found: "ModelVersion") -> Version:
-    return Version(
+def _version_record(found: "ModelVersion") -> RegisteredVersion:
+    return RegisteredVersion(
         name=found.name,
         version=int(found.version),
         run_id=found.run_id or "",
@@ -244,21 +244,21 @@ def _record(found: "ModelVersion") -> Version:
     )
 
 
-def _pointing_at(version: int, aliases: Mapping[str, int]) -> tuple[str, ...]:
+def _aliases_of(version: int, aliases: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(sorted(alias for alias, target in aliases.items() if target == version))
 
 
-def _fitting(text: str) -> str:
+def _truncate_description(text: str) -> str:
     if len(text) <= DESCRIPTION_LIMIT:
         return text
     return text[: DESCRIPTION_LIMIT - len(CUT_NOTICE)] + CUT_NOTICE
 
 
-def _title(record: Version) -> str:
+def _version_title(record: RegisteredVersion) -> str:
     return f"Version {record.version} of {record.name!r}"
 
 
-def _intact(folder: Path, record: Version) -> bool:
+def _is_intact(folder: Path, record: RegisteredVersion) -> bool:
     """Whether every model file is there as noted, and no other."""
     return all(
         (model_digest(folder, name) if (folder / name).is_file() else None) == record.tags.get(tag)
@@ -266,18 +266,18 @@ def _intact(folder: Path, record: Version) -> bool:
     )
 
 
-def _removed(folder: Path) -> bool:
+def _remove_folder(folder: Path) -> bool:
     """Whether the folder is gone with everything in it."""
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()
 
 
-def _swap(fetched: Path, folder: Path, attic: Path, record: Version) -> None:
+def _replace_folder(fetched: Path, folder: Path, attic: Path, record: RegisteredVersion) -> None:
     """Put `fetched` in the place of `folder`; when another process was faster, its equal copy stays."""
-    if folder.exists() and not _intact(folder, record):
+    if folder.exists() and not _is_intact(folder, record):
         shutil.move(folder, attic)
     try:
         fetched.rename(folder)
     except OSError:
-        if not _intact(folder, record):
+        if not _is_intact(folder, record):
             raise

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from registry.connection import Connection
 from registry.errors import RegistryError
-from registry.package import digests, save_package
-from registry.patience import again_while_away
-from registry.provenance import provenance
+from registry.mlflow_connection import MlflowConnection
+from registry.model_package import digest_tags, save_package
+from registry.run_provenance import provenance_tags
+from registry.store_retries import retry_while_unavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ EXPERIMENT_TAGS = (("mlflow.experimentKind", "custom_model_development"),)  # th
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
-class Tracking:
+class TrackingStore:
     """One MLflow store, and where its experiments keep their files.
 
     `artifact_root` is a folder or URI that every client of the store reaches under the same address; give
@@ -38,21 +38,21 @@ class Tracking:
     def __init__(self, uri: str, artifact_root: str | None = None) -> None:
         self.uri = uri
         self.artifact_root = artifact_root
-        self.connection = Connection(uri)
+        self.connection = MlflowConnection(uri)
 
     def check(self) -> None:
         """Ask the store one small question; RegistryUnavailableError when it stays silent."""
         self.connection.check()
 
-    def strange_locations(self) -> dict[str, str]:
+    def foreign_artifact_locations(self) -> dict[str, str]:
         """Experiments whose files are kept outside of `artifact_root`, by name; none where a server decides.
 
         Whoever may write to MLflow may name any folder there, and a run then writes to it as the user who runs.
         """
         if self.artifact_root is None:
             return {}
-        root = self._root().rstrip("/") + "/"
-        with self.connection.speaking() as client:
+        root = self._artifact_root_uri().rstrip("/") + "/"
+        with self.connection.session() as client:
             made = client.search_experiments(max_results=1000)
         places = {each.name: unquote(str(each.artifact_location)) for each in made if each.name != "Default"}
         return {name: at for name, at in places.items() if not at.startswith(unquote(root)) or ".." in at.split("/")}
@@ -63,7 +63,7 @@ class Tracking:
         experiment: str,
         run_name: str,
         tags: Mapping[str, str] | None = None,
-        stops: tuple[type[Exception], ...] = (),
+        stop_errors: tuple[type[Exception], ...] = (),
     ) -> Iterator["Run"]:
         """Open a run and close it by how the block ends: FINISHED, FAILED on an error, KILLED on a stop.
 
@@ -74,23 +74,23 @@ class Tracking:
         try:
             yield run
         except Exception as error:
-            self._try_close(run.id, "KILLED" if isinstance(error, stops) else "FAILED")
+            self._try_close(run.id, "KILLED" if isinstance(error, stop_errors) else "FAILED")
             raise
         except BaseException:
             self._try_close(run.id, "KILLED")
             raise
         self.close_run(run.id, "FINISHED")
 
-    @again_while_away
+    @retry_while_unavailable
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, for example one whose process died; an unknown run is a RegistryError."""
-        with self.connection.speaking() as client:
+        with self.connection.session() as client:
             client.set_terminated(run_id, status=status)
 
-    @again_while_away
+    @retry_while_unavailable
     def read_text(self, run_id: str, name: str) -> str | None:
         """A text file kept under a run by `Run.log_text`; None when the run keeps no such file."""
-        with self.connection.speaking() as client:
+        with self.connection.session() as client:
             files = [item.path for item in client.list_artifacts(run_id)]
             if name not in files:
                 return None
@@ -103,34 +103,34 @@ class Tracking:
         except RegistryError as error:
             logging.getLogger(__name__).warning("Run %s stays open, not %s: %s", run_id, status, error)
 
-    @again_while_away
+    @retry_while_unavailable
     def _open_run(self, experiment: str, run_name: str, tags: Mapping[str, str]) -> "Run":
         experiment_id = self._experiment_id(experiment)
-        with self.connection.speaking() as client:
-            run = client.create_run(experiment_id, run_name=run_name, tags={**provenance(), **tags})
+        with self.connection.session() as client:
+            run = client.create_run(experiment_id, run_name=run_name, tags={**provenance_tags(), **tags})
         return Run(self.connection, experiment_id, run.info.run_id)
 
     def _experiment_id(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        with self.connection.speaking() as client:
+        with self.connection.session() as client:
             found = client.get_experiment_by_name(name)
             if found is not None:
                 return str(found.experiment_id)
             try:
-                return str(client.create_experiment(name, self._location(name), dict(EXPERIMENT_TAGS)))
+                return str(client.create_experiment(name, self._artifact_location(name), dict(EXPERIMENT_TAGS)))
             except MlflowException as error:
                 other = client.get_experiment_by_name(name)
                 if error.error_code != "RESOURCE_ALREADY_EXISTS" or other is None:
                     raise
                 return str(other.experiment_id)
 
-    def _location(self, experiment: str) -> str | None:
+    def _artifact_location(self, experiment: str) -> str | None:
         if self.artifact_root is None:
             return None
-        return f"{self._root().rstrip('/')}/{quote(experiment, safe='')}"
+        return f"{self._artifact_root_uri().rstrip('/')}/{quote(experiment, safe='')}"
 
-    def _root(self) -> str:
+    def _artifact_root_uri(self) -> str:
         root = self.artifact_root or ""
         return root if urlsplit(root).scheme else Path(root).resolve().as_uri()
 
@@ -138,20 +138,20 @@ class Tracking:
 class Run:
     """An open run: everything logged here shows on its page in the MLflow UI."""
 
-    def __init__(self, connection: Connection, experiment_id: str, run_id: str) -> None:
+    def __init__(self, connection: MlflowConnection, experiment_id: str, run_id: str) -> None:
         self.id = run_id
         self.experiment_id = experiment_id
         self._connection = connection
 
-    @again_while_away
+    @retry_while_unavailable
     def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
         """Record the settings of the run; a value logged once cannot change."""
         from mlflow.entities import Param
 
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             client.log_batch(self.id, params=[Param(name, str(value)) for name, value in params.items()])
 
-    @again_while_away
+    @retry_while_unavailable
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at one step (an epoch), in one request."""
         from mlflow.entities import Metric
@@ -159,42 +159,42 @@ class Run:
 
         now = get_current_time_millis()
         rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             client.log_batch(self.id, metrics=rows)
 
-    @again_while_away
+    @retry_while_unavailable
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add or replace tags of the run."""
         from mlflow.entities import RunTag
 
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    @again_while_away
+    @retry_while_unavailable
     def log_figure(self, name: str, png: bytes) -> None:
         """Keep a PNG as `figures/<name>.png`."""
-        with tempfile.TemporaryDirectory() as folder, self._connection.speaking() as client:
+        with tempfile.TemporaryDirectory() as folder, self._connection.session() as client:
             file = Path(folder, f"{name}.png")
             file.write_bytes(png)
             client.log_artifact(self.id, str(file), "figures")
 
-    @again_while_away
+    @retry_while_unavailable
     def log_text(self, name: str, text: str) -> None:
         """Keep a text file under the run, for example `card.md`."""
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             client.log_text(self.id, text, name)
 
     def log_json(self, name: str, value: object) -> None:
         """Keep a JSON file under the run, for example `verdict.json`."""
         self.log_text(name, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
-    @again_while_away
+    @retry_while_unavailable
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Keep a table as `tables/<name>.json`, in the form that MLflow's page shows as rows and columns."""
         text = json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}, indent=1)
         self.log_text(f"tables/{name}.json", text + "\n")
 
-    @again_while_away
+    @retry_while_unavailable
     def log_dataset(self, name: str, digest: str, source: str, context: str, rows: int) -> None:
         """Record which data the run used; `context` is its role, for example train, validation, golden.
 
@@ -206,10 +206,10 @@ class Run:
         source_json = json.dumps({"uri": source})
         dataset = Dataset(name, digest[:DIGEST_LENGTH], "local", source_json, profile=profile)
         tag = InputTag("mlflow.data.context", context)
-        with self._connection.speaking() as client:
+        with self._connection.session() as client:
             client.log_inputs(self.id, datasets=[DatasetInput(dataset, [tag])])
 
-    @again_while_away
+    @retry_while_unavailable
     def log_model(
         self,
         module: object,
@@ -223,7 +223,7 @@ class Run:
         """Keep a torch module as a pickle-free graph (see `save_package`); returns its `models:/<id>` URI."""
         from mlflow.entities import LoggedModelOutput
 
-        with self._connection.speaking() as client, tempfile.TemporaryDirectory() as temporary:
+        with self._connection.session() as client, tempfile.TemporaryDirectory() as temporary:
             logged = client.create_logged_model(self.experiment_id, name, source_run_id=self.id)
             folder = Path(temporary, "model")
             try:
@@ -232,7 +232,7 @@ class Run:
             except BaseException:
                 client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
-            client.set_logged_model_tags(logged.model_id, digests(folder))
+            client.set_logged_model_tags(logged.model_id, digest_tags(folder))
             client.finalize_logged_model(logged.model_id, "READY")
             client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
         return f"models:/{logged.model_id}"

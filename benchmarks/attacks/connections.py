@@ -105,9 +105,9 @@ def _png() -> bytes:
 
     import numpy as np
 
-    from mlplatform.serve.decode import to_png
+    from mlplatform.predictions.stored_image import encode_png
 
-    return base64.b64encode(to_png(np.zeros((28, 28), dtype=np.uint8)))
+    return base64.b64encode(encode_png(np.zeros((28, 28), dtype=np.uint8)))
 
 
 ATTACKS: Final[dict[str, Callable[[Target], None]]] = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 
 EVERY_SECONDS: Final = 0.025
 PATIENCE_SECONDS: Final = 30.0

@@ -19,15 +19,15 @@ from typing import Protocol
 import httpx
 from sqlalchemy import func, select
 
-from mlplatform.clock import new_id
-from mlplatform.processes import Child, answers
-from mlplatform.serve.decode import to_png
-from mlplatform.spool.shelf import look
+from mlplatform.clock import uuid7
+from mlplatform.host.processes import ManagedProcess, http_ok
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.store.database import Database
-from mlplatform.store.schema import predictions
-from mlplatform.store.schema_watch import tallies
+from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.monitoring import prediction_counts
 from pipelines.data import ImageSet
-from pipelines.optdigits import load_optdigits
+from pipelines.datasets.optdigits import load_optdigits
 
 READY_SECONDS = 120.0
 PATIENCE = 6
@@ -74,8 +74,8 @@ class Storm:
     """
 
     ports: tuple[int, ...]
-    start: Callable[[int], Child]
-    kill: Callable[[Child], None]
+    start: Callable[[int], ManagedProcess]
+    kill: Callable[[ManagedProcess], None]
     database: Stoppable
     seed: int = 0
     calm: tuple[float, float] = (0.5, 4.0)
@@ -87,7 +87,7 @@ class Storm:
     _digits: ImageSet = field(default_factory=load_optdigits)
     _ending: threading.Event = field(default_factory=threading.Event)
     _faults: list[Exception] = field(default_factory=list)
-    _running: dict[int, Child] = field(default_factory=dict)
+    _running: dict[int, ManagedProcess] = field(default_factory=dict)
 
     def run(self, seconds: float) -> list[Ledger]:
         """Storm for so long; the database and all servers are there at the end."""
@@ -130,8 +130,8 @@ class Storm:
         with httpx.Client(timeout=10.0, trust_env=False) as client:
             while not self._ending.is_set():
                 images = [digits.images[chance.randrange(len(digits))] for _ in range(chance.choice((1, 1, 1, 5)))]
-                body = [base64.b64encode(to_png(image)).decode() for image in images]
-                request = new_id()
+                body = [base64.b64encode(encode_png(image)).decode() for image in images]
+                request = uuid7()
                 ledger.sent[request] = len(images)
                 port = chance.choice(self.ports)
                 try:
@@ -152,7 +152,7 @@ class Storm:
         chance = random.Random(f"{self.seed} kill")
         while not self._ending.wait(chance.uniform(*self.calm)):
             port = chance.choice(self.ports)
-            if self._running[port].alive:
+            if self._running[port].is_running:
                 self.kill(self._running[port])
                 self.kills += 1
             self._running[port] = self.start(port)
@@ -168,13 +168,13 @@ class Storm:
 
     def _await(self, port: int, seconds: float = READY_SECONDS) -> None:
         """Wait until the server answers; one that ended, for want of a database, is started again."""
-        deadline, ready = time.monotonic() + seconds, answers(f"http://127.0.0.1:{port}/readyz")
+        deadline, ready = time.monotonic() + seconds, http_ok(f"http://127.0.0.1:{port}/readyz")
         while not ready():
             if time.monotonic() > deadline:
                 if seconds < READY_SECONDS:
                     return
                 raise TimeoutError(f"server {port} was not ready in {seconds:g} s:\n{self._running[port].tail()}")
-            if not self._running[port].alive:
+            if not self._running[port].is_running:
                 self._running[port] = self.start(port)
             time.sleep(0.1)
 
@@ -182,7 +182,7 @@ class Storm:
 def settled(spools: Path, seconds: float) -> None:
     """Wait until no row waits in any spool; raises TimeoutError saying what does."""
     deadline = time.monotonic() + seconds
-    while left := [seen for seen in look(spools) if seen.rows]:
+    while left := [seen for seen in inspect_spools(spools) if seen.rows]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"rows still wait in the spools: {left}")
         time.sleep(0.2)
@@ -192,7 +192,7 @@ def compared(database: Database, ledgers: list[Ledger], storm: Storm) -> Outcome
     """The ledgers against the table: every id given is there, and no request left more rows than it had images."""
     with database.read() as connection:
         rows = connection.execute(select(predictions.c.id, predictions.c.request_id)).all()
-        tallied = connection.scalar(select(func.sum(tallies.c.answers))) or 0
+        tallied = connection.scalar(select(func.sum(prediction_counts.c.answers))) or 0
     kept, of_request = Counter(row.id for row in rows), Counter(row.request_id for row in rows)
     given = [key for ledger in ledgers for ids in ledger.given.values() for key in ids]
     sent = {request: n for ledger in ledgers for request, n in ledger.sent.items()}

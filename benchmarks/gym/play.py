@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario
 from benchmarks.gym.stage import CLASS_LIMIT, START, Shown, Stage
-from mlplatform.store import retrainings
-from monitors.finding import NO_DATA
+from mlplatform.retraining import retraining_queue
+from monitors.decisions.finding import NO_DATA
 
 WATCHED = ("accuracy-drop", "class-error")
 POISON_PER_HOUR = 4
@@ -168,8 +168,8 @@ def _feedback(stage: Stage, scenario: Scenario, ids: list[str]) -> None:
 
 def _ask(stage: Stage) -> None:
     """A person asks for a retraining, so that what was fed in gets its chance to do harm."""
-    with stage.parts.database.write() as connection:
-        retrainings.request(
+    with stage.context.database.write() as connection:
+        retraining_queue.request(
             connection, pipeline="digits", reason="asked by the gym", trigger="manual", requested_by="gym",
             now=stage.clock(),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from monitors.sequential import Observation, begin, observe
+from monitors.statistics.e_detector import Observation, start_detector, update_detector
 
 Bits = Sequence[int]
 """1 for a wrong answer, 0 for a right one, in the order labels became known."""
@@ -102,7 +102,7 @@ def our_alarms(null: float, labels: Bits, per_day: float) -> list[int]:
     while first < len(labels):
         start = _EPOCH + first * gap
         rest = [Observation(start + (n + 1) * gap, float(wrong)) for n, wrong in enumerate(labels[first:])]
-        moved = observe(begin(null, start), rest, 1 / BUDGET.total_seconds())
+        moved = update_detector(start_detector(null, start), rest, 1 / BUDGET.total_seconds())
         if moved.alarmed_at is None:
             break
         first += moved.n

@@ -13,30 +13,34 @@ from numpy.typing import NDArray
 from sqlalchemy import select, text, update
 
 from benchmarks.gym.worlds import Atlas
-from mlplatform.build import Parts
-from mlplatform.clock import EPOCH, new_id
-from mlplatform.evidence import baseline_of
-from mlplatform.govern import claim_next
-from mlplatform.labelling import write_labels
-from mlplatform.loop import turn
-from mlplatform.planning import replan
-from mlplatform.probation import Warden
-from mlplatform.schedule import slot_of
-from mlplatform.serve.decode import to_png
+from mlplatform.alerting import alert_records, evaluations
+from mlplatform.clock import EPOCH, uuid7
+from mlplatform.context import AppContext
+from mlplatform.feedback.label_ingestion import record_labels
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.rule_inputs import load_baseline
+from mlplatform.monitoring.sampling_plan import update_sampling_plan
+from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.supervisor import claim_next
+from mlplatform.retraining.worker import run_retraining, train
 from mlplatform.settings import Settings
-from mlplatform.store import alerts, evaluations, leases, promotions, retrainings
-from mlplatform.store.feedback import Label
-from mlplatform.store.predictions import Prediction, Recorded, record
-from mlplatform.store.schema_watch import audits, plans
-from mlplatform.training import train, work
-from mlplatform.views import leader_lease
+from mlplatform.store import leases
+from mlplatform.store.leadership import leader_lease_name
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.tables.monitoring import review_samples, sampling_plans
 from monitors.alerts import Alert
-from monitors.watching import null_of
-from pipelines.families.digits import BEST, COMPACT, FAMILY
-from pipelines.family import Family
-from pipelines.predict import Predictor
-from pipelines.retrain import champion_of
-from registry.package import MODEL_FILE
+from monitors.decisions.rule_detectors import null_error_share
+from pipelines.builtin.digits import BEST, COMPACT, FAMILY
+from pipelines.candidate.training_spec import load_champion
+from pipelines.engines.torch_engine import TorchEngine
+from pipelines.pipeline import Pipeline
+from registry.model_package import MODEL_FILE
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HOST: Final = "gym"
@@ -97,7 +101,7 @@ class Known:
 Answers = dict[tuple[str, str, float], NDArray[np.float32]]
 
 
-def family_of(atlas: Atlas) -> Family:
+def family_of(atlas: Atlas) -> Pipeline:
     """The digit family, learning from the atlas."""
     recipe = FEW if len(atlas.split.train) < FEW_ROWS else MANY
     return replace(FAMILY, load=lambda _: atlas.split, recipes={"gym": recipe}, default_recipe="gym")
@@ -107,32 +111,32 @@ def _rules(per_day: int, uniform: float, boost: int) -> str:
     return RULES.format(per_day=per_day, uniform=uniform, boost=boost, class_limit=f"{CLASS_LIMIT:.0%}")
 
 
-def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> Parts:
-    """The parts of a platform in a folder."""
+def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> AppContext:
+    """The context of a platform in a folder."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "alerts.yaml").write_text(rules, encoding="utf-8")
     uri = f"sqlite:///{home / 'mlflow.db'}" if (home / "mlflow.db").exists() else ""
     settings = Settings(
         _env_file=None, home=home, alerts_file=home / "alerts.yaml", mlflow_uri=uri, gate_margin_points=margin
     )
-    parts = Parts(settings, clock)
-    parts.__dict__.update(family=family_of(atlas))
-    return parts
+    context = AppContext(settings, clock)
+    context.__dict__.update(family=family_of(atlas))
+    return context
 
 
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
-    parts = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
-    train(parts, parts.family, "the gym's first version", "gym")
-    with parts.database.write() as connection:
+    context = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
+    train(context, context.pipeline, "the gym's first version", "gym")
+    with context.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
-        evaluations.set_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
+        evaluations.store_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
         connection.execute(text("SELECT 1"))
-    with parts.database.read() as connection:
-        if promotions.latest(connection, "digits") is None:
+    with context.database.read() as connection:
+        if promotion_history.latest_promotion(connection, "digits") is None:
             raise SystemExit("the gym's first version did not pass the gate; look at its verdict")
-    parts.database.close()
+    context.database.close()
 
 
 @dataclass
@@ -159,7 +163,7 @@ class Stage:
     _count: int = 0
 
     @cached_property
-    def parts(self) -> Parts:
+    def context(self) -> AppContext:
         shutil.rmtree(self.home, ignore_errors=True)  # of a run that was broken off
         for name in ("platform.db", "mlflow.db"):
             self.home.mkdir(parents=True, exist_ok=True)
@@ -168,8 +172,8 @@ class Stage:
         return assembled(self.home, self.atlas, self.clock, rules, self.margin)
 
     @cached_property
-    def warden(self) -> Warden:
-        return Warden(self.parts)
+    def warden(self) -> ProbationMonitor:
+        return ProbationMonitor(self.context)
 
     @cached_property
     def draw(self) -> np.random.Generator:
@@ -178,15 +182,15 @@ class Stage:
     @property
     def version(self) -> int:
         """The version that serves."""
-        with self.parts.database.read() as connection:
-            latest = promotions.latest(connection, "digits")
+        with self.context.database.read() as connection:
+            latest = promotion_history.latest_promotion(connection, "digits")
         assert latest is not None
         return latest.to_version
 
-    def predictor(self, version: int) -> Predictor:
+    def predictor(self, version: int) -> TorchEngine:
         """A registered version, ready to answer."""
-        parts = self.parts
-        return champion_of(parts.catalog, parts.family, version, parts.model_cache, MODEL_FILE).predictor
+        context = self.context
+        return load_champion(context.catalog, context.pipeline, version, context.model_cache, MODEL_FILE).predictor
 
     def answers(self, version: int, place: str, strength: float, side: str) -> NDArray[np.float32]:
         """The version's probabilities for all pictures of one side of a place, computed once."""
@@ -216,16 +220,16 @@ class Stage:
     @cached_property
     def allowed(self) -> float:
         """The share of errors that the rule about accuracy allows the first version."""
-        with self.parts.database.read() as connection:
-            champion = promotions.latest(connection, "digits")
+        with self.context.database.read() as connection:
+            champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            null = null_of(self.parts.rules.rules[0], baseline_of(connection, champion))
+            null = null_error_share(self.context.rules.rules[0], load_baseline(connection, champion))
         assert null is not None
         return null
 
     def misread_classes(self, mixture: Mapping[tuple[str, float], float]) -> dict[str, float]:
         """For each class the share of its served pictures that the first version misreads on a mixture of places."""
-        wrong, shown = np.zeros(len(self.parts.family.classes)), np.zeros(len(self.parts.family.classes))
+        wrong, shown = np.zeros(len(self.context.pipeline.classes)), np.zeros(len(self.context.pipeline.classes))
         for (place, strength), share in mixture.items():
             truths = self.atlas.place(place, strength).stream.labels
             missed = self.answers(1, place, strength, "stream").argmax(axis=1) != truths
@@ -233,7 +237,7 @@ class Stage:
             wrong += share * np.bincount(truths[missed], minlength=len(shown)) / len(truths)
         return {
             name: float(wrong[place] / shown[place])
-            for place, name in enumerate(self.parts.family.classes)
+            for place, name in enumerate(self.context.pipeline.classes)
             if shown[place]
         }
 
@@ -253,15 +257,15 @@ class Stage:
             best, self._count = int(row.argmax()), self._count + 1
             key = f"{self.seed:06d}-{self._count:09d}"
             self._made[key] = (each, version)
-            answer = Prediction(
+            answer = PredictionRecord(
                 id=key, at=now, model_name="digits", model_version=version, image_hash=place.ids[each.index],
                 label=str(best), probabilities=[round(float(share), 6) for share in row],
                 confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=key,
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
-            rows.append((answer, to_png(place.images[each.index])))
-        with self.parts.database.write() as connection:
-            record(connection, [Recorded(answer, png, HOST) for answer, png in rows], HOST)
+            rows.append((answer, encode_png(place.images[each.index])))
+        with self.context.database.write() as connection:
+            insert_predictions(connection, [PredictionWithInput(answer, png, HOST) for answer, png in rows], HOST)
         return [answer.id for answer, _ in rows]
 
     def truth_of(self, prediction_id: str) -> str:
@@ -276,8 +280,10 @@ class Stage:
 
     def review(self, lag: timedelta) -> int:
         """Label every drawn answer that is older than the lag; returns how many."""
-        query = select(audits.c.prediction_id).where(audits.c.finished_at.is_(None), audits.c.at <= self.clock() - lag)
-        with self.parts.database.read() as connection:
+        query = select(review_samples.c.prediction_id).where(
+            review_samples.c.finished_at.is_(None), review_samples.c.at <= self.clock() - lag
+        )
+        with self.context.database.read() as connection:
             waiting = sorted(connection.scalars(query))
         self.label([(key, self.truth_of(key)) for key in waiting], "audit", "reviewer")
         return len(waiting)
@@ -285,25 +291,25 @@ class Stage:
     def label(self, given: Sequence[tuple[str, str]], source: str, reviewer: str) -> None:
         """Take labels, and remember them for the rivals."""
         now = self.clock()
-        write_labels(self.parts, [Label(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
+        record_labels(self.context, [SubmittedLabel(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
         self.known += [Known(now, self._made[key][1], label != self.said(key), source) for key, label in given]
 
     def plan(self) -> None:
         """Keep the sampling plan in step; its salt is seeded here, so that a run can be repeated."""
-        replan(self.parts)
-        with self.parts.database.write() as connection:
-            connection.execute(update(plans).values(salt=f"gym {self.seed}"))
+        update_sampling_plan(self.context)
+        with self.context.database.write() as connection:
+            connection.execute(update(sampling_plans).values(salt=f"gym {self.seed}"))
 
     def evaluate(self, only: Sequence[str] = ("accuracy-drop", "class-error")) -> None:
         """Evaluate rules for the present slot."""
-        for rule in self.parts.rules.rules:
+        for rule in self.context.rules.rules:
             if rule.name in only:
-                turn(self.parts, rule, slot_of(self.clock(), self.parts.rules.interval(rule)))
+                evaluate(self.context, rule, slot_at(self.clock(), self.context.rules.interval(rule)))
                 self.evaluated += 1
-        with self.parts.database.read() as connection:
-            for row in alerts.listed(connection, everything=True):
+        with self.context.database.read() as connection:
+            for row in alert_records.list_alerts(connection, include_closed=True):
                 if row["id"] not in self.alerts or self.alerts[row["id"]].is_open:
-                    self.alerts[row["id"]] = alerts.find(connection, row["id"])
+                    self.alerts[row["id"]] = alert_records.find(connection, row["id"])
 
     def fired(self, rule: str) -> list[Alert]:
         """The alerts of a rule that have fired, in their order; not those about missing data."""
@@ -312,15 +318,15 @@ class Stage:
 
     def renew(self, on_promotion: Callable[[int, int], None]) -> bool:
         """Carry out the retraining that is due, if any; tells of a promotion by old and new version."""
-        owner, before = new_id(), self.version
-        with self.parts.database.write() as connection:
-            row = claim_next(self.parts, connection, owner)
+        owner, before = uuid7(), self.version
+        with self.context.database.write() as connection:
+            row = claim_next(self.context, connection, owner)
         if row is None:
             return False
-        state = work(self.parts, row.id, owner, lambda _: self.parts.family)
+        state = run_retraining(self.context, row.id, owner, lambda _: self.context.pipeline)
         if state != "succeeded":
-            with self.parts.database.read() as connection:
-                error = retrainings.find(connection, row.id).error
+            with self.context.database.read() as connection:
+                error = retraining_queue.find(connection, row.id).error
             raise SystemExit(f"a retraining of the gym ended as {state}: {error}")
         if self.version != before:
             on_promotion(before, self.version)
@@ -328,12 +334,12 @@ class Stage:
 
     def look_after(self) -> None:
         """One round of the watcher's probation of a new version; a failed one is rolled back."""
-        with self.parts.database.write() as connection:
-            lease = leases.acquire(connection, leader_lease("digits"), "gym", timedelta(0), EPOCH)
+        with self.context.database.write() as connection:
+            lease = leases.acquire(connection, leader_lease_name("digits"), "gym", timedelta(0), EPOCH)
         assert lease is not None
-        self.warden.round(lease)
+        self.warden.tick(lease)
 
     def close(self) -> None:
         """Let the stage go."""
-        self.parts.database.close()
+        self.context.database.close()
         shutil.rmtree(self.home, ignore_errors=True)

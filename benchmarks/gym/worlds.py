@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.data import ImageSet, Split, bucket, split_by_hash
-from pipelines.idx import load_idx_folder
-from pipelines.optdigits import load_optdigits
-from pipelines.qmnist import with_writers
-from pipelines.scanner import second_scanner
-from pipelines.usps import load_usps
+from pipelines.data import ImageSet, Split, hash_fraction, split_by_hash
+from pipelines.datasets.idx_files import load_idx_folder
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.datasets.qmnist import attach_writers
+from pipelines.datasets.usps import load_usps
+from pipelines.image.simulated_shift import simulate_scanner_shift
 
 Images = NDArray[np.uint8]
 Change = Callable[[Images, float, int], Images]
@@ -79,8 +79,8 @@ def _real(folder: Path) -> Atlas:
     train, test = load_idx_folder(folder / "mnist")
     staff, students = (_by_writers(folder, "train", train, series) for series in (False, True))
     judges = _by_writers(folder, "test", test, False)
-    judges = judges.without(train.ids)
-    golden = judges.take([bucket(i, "golden") < GOLDEN_SHARE for i in judges.ids])
+    judges = judges.exclude(train.ids)
+    golden = judges.take([hash_fraction(i, "golden") < GOLDEN_SHARE for i in judges.ids])
     parts = split_by_hash(staff, STAFF_FRACTIONS)
     split = Split(parts.train, parts.validation, golden, parts.stream)
     usps = ImageSet.concat("usps", *load_usps(folder / "usps"))
@@ -89,14 +89,14 @@ def _real(folder: Path) -> Atlas:
 
 
 def _dealt(images: ImageSet) -> Place:
-    order = np.argsort([bucket(i, "gym") for i in images.ids])[:MOST]
+    order = np.argsort([hash_fraction(i, "gym") for i in images.ids])[:MOST]
     cut = int(len(order) * EXAM_SHARE)
     return Place(images.take(order[cut:]), images.take(order[:cut]))
 
 
 def _by_writers(folder: Path, side: str, images: ImageSet, students: bool) -> ImageSet:
     """The images of one population, by QMNIST's extended labels (Yadav and Bottou 2019)."""
-    writers = with_writers(images, folder / "qmnist-labels", side).writers
+    writers = attach_writers(images, folder / "qmnist-labels", side).writers
     return images.take([each.startswith(STUDENTS) == students for each in writers])
 
 
@@ -136,9 +136,9 @@ def bright(images: Images, strength: float, seed: int) -> Images:
 
 
 def rescanned(images: Images, strength: float, seed: int) -> Images:
-    """Another device (`pipelines.scanner`)."""
+    """Another device (`pipelines.image.simulated_shift`)."""
     del strength
-    return second_scanner(images, seed + 70)
+    return simulate_scanner_shift(images, seed + 70)
 
 
 CHANGES: Final[Mapping[str, Change]] = {

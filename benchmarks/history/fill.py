@@ -11,35 +11,40 @@ from sqlalchemy import Connection, Table, insert, select, text
 
 from benchmarks.history import world
 from benchmarks.history.world import Answer, Span
-from mlplatform.clock import new_id
-from mlplatform.store import evaluations, feedback, predictions, promotions, spans
+from mlplatform.alerting import evaluations
+from mlplatform.clock import uuid7
+from mlplatform.feedback import label_records
+from mlplatform.predictions import prediction_records
+from mlplatform.predictions.prediction_counts import minute_index
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.promotion import promotion_history
+from mlplatform.store import rollups
 from mlplatform.store.database import Database
-from mlplatform.store.predictions import Prediction, Recorded
-from mlplatform.store.schema import feedback as feedback_rows
-from mlplatform.store.schema import images
-from mlplatform.store.schema import predictions as prediction_rows
-from mlplatform.store.schema_watch import (
-    audits,
-    counters,
-    judged,
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.tables.core import feedback as feedback_rows
+from mlplatform.store.tables.core import images
+from mlplatform.store.tables.core import predictions as prediction_rows
+from mlplatform.store.tables.monitoring import (
+    label_count_rollups,
     label_counts,
-    label_sums,
-    plans,
-    tallies,
-    tally_sums,
+    outcomes,
+    prediction_count_rollups,
+    prediction_counts,
+    review_samples,
+    sampling_plans,
+    sequence_counters,
 )
-from mlplatform.store.tallies import minute_of
-from monitors.sampling import stratum_of
-from monitors.tally import latency_bin
-from registry.confidence import step_of
+from monitors.statistics.review_sampling import stratum_of
+from monitors.windows.window_counts import latency_bin
+from registry.confidence_bins import bin_of
 
 WRITTEN_TOGETHER: Final = 500
 """As many as the recorder writes in one transaction at most."""
 REVIEWER: Final = "benchmark"
 GOLDEN: Final = {"correct": 2_970, "total": 3_000}
 LATENCY: Final = {"p95_ms": 3.3, "calls": 1_000}
-COUNTED: Final = (label_counts, label_sums, tallies, tally_sums, counters)
-FILLED: Final = (prediction_rows, feedback_rows, judged, plans, audits, *COUNTED)
+COUNTED: Final = (label_counts, label_count_rollups, prediction_counts, prediction_count_rollups, sequence_counters)
+FILLED: Final = (prediction_rows, feedback_rows, outcomes, sampling_plans, review_samples, *COUNTED)
 PNGS = dict[str, bytes]
 Received = dict[str, datetime]
 
@@ -48,7 +53,7 @@ def prepare(database: Database) -> PNGS:
     """Make version 1 champion with its baselines, and keep the pictures; returns them by hash."""
     pngs, key = dict(world.pictures()), (world.MODEL, world.VERSION)
     with database.write() as connection:
-        promotions.append(
+        promotion_history.append(
             connection,
             model_name=world.MODEL,
             expected=None,
@@ -59,9 +64,9 @@ def prepare(database: Database) -> PNGS:
             reason="a history to judge",
             fence=1,
         )
-        evaluations.set_baseline(connection, *key, "accuracy", "", GOLDEN, world.START)
-        evaluations.set_baseline(connection, *key, "latency", world.HOST_CLASS, LATENCY, world.START)
-        evaluations.set_baseline(connection, *key, "calibration", "", _calibration(), world.START)
+        evaluations.store_baseline(connection, *key, "accuracy", "", GOLDEN, world.START)
+        evaluations.store_baseline(connection, *key, "latency", world.HOST_CLASS, LATENCY, world.START)
+        evaluations.store_baseline(connection, *key, "calibration", "", _calibration(), world.START)
         connection.execute(insert(images), [{"hash": each, "png": pngs[each], "at": world.START} for each in pngs])
     return pngs
 
@@ -70,7 +75,7 @@ def _calibration() -> dict[str, Any]:
     """What the golden set says of the model's confidence: that it may be taken at its word."""
     rows = GOLDEN["total"]
     golden = world.span(world.START, timedelta(days=1), rows, 0, [""], world.plan_of(rows, 0), seed=2)
-    steps = Counter(str(step_of(answer.row["confidence"])) for answer in golden.answers)
+    steps = Counter(str(bin_of(answer.row["confidence"])) for answer in golden.answers)
     return {"offset": 0.0, "slope": 1.0, "rows": rows, "golden": dict(steps)}
 
 
@@ -85,7 +90,7 @@ def by_writers(database: Database, rows: int, pngs: PNGS) -> None:
 def publish(database: Database, span: Span) -> None:
     """Put the span's plan in force, with the salt its answers were drawn by."""
     with database.write() as connection:
-        connection.execute(insert(plans), [_plan(span)])
+        connection.execute(insert(sampling_plans), [_plan(span)])
 
 
 def record(database: Database, answers: list[Answer], pngs: PNGS, together: int = WRITTEN_TOGETHER) -> None:
@@ -94,21 +99,23 @@ def record(database: Database, answers: list[Answer], pngs: PNGS, together: int 
         mine = [answer.row for answer in answers if answer.instance == server]
         for first in range(0, len(mine), together):
             batch = mine[first : first + together]
-            given = [Recorded(Prediction(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch]
+            given = [
+                PredictionWithInput(PredictionRecord(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch
+            ]
             with database.write() as connection:
-                predictions.record(connection, given, server)
+                prediction_records.insert_predictions(connection, given, server)
 
 
 def take_labels(database: Database, answers: list[Answer], together: int = world.BATCH) -> None:
     """Take the labels of these answers as the API server does, so many in one request."""
     for received_at, batch in world.batches(answers, together):
         labels = [
-            feedback.Label(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
+            label_records.SubmittedLabel(each.row["id"], each.truth, each.source, REVIEWER, each.row["at"])
             for each in batch
             if each.source is not None
         ]
         with database.write() as connection:
-            feedback.add(connection, labels, received_at)
+            label_records.insert_labels(connection, labels, received_at)
 
 
 def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
@@ -120,20 +127,26 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
         }
         labelled = [answer for answer in each.answers if answer.source is not None]
         with database.write() as connection:
-            _put(connection, plans, [_plan(each)])
+            _put(connection, sampling_plans, [_plan(each)])
             _put(connection, prediction_rows, [answer.row for answer in each.answers])
             drawn = [answer for answer in each.answers if answer.inclusion is not None]
-            _put(connection, audits, [_draw(each, answer, received) for answer in drawn])
+            _put(connection, review_samples, [_draw(each, answer, received) for answer in drawn])
             _put(connection, feedback_rows, [_feedback(answer, received) for answer in labelled])
-            _put(connection, judged, [_judged(each, *numbered, received) for numbered in enumerate(labelled, seq + 1)])
+            _put(
+                connection, outcomes, [_judged(each, *numbered, received) for numbered in enumerate(labelled, seq + 1)]
+            )
             _put(connection, label_counts, _label_counts(labelled, 1))
-            _put(connection, tallies, _tallies(each.answers, 1))
-            for wide in spans.ROLLED:  # a day's answers lie in no other day's spans
-                _put(connection, label_sums, [{"span": wide, **row} for row in _label_counts(labelled, wide)])
-                _put(connection, tally_sums, [{"span": wide, **row} for row in _tallies(each.answers, wide)])
+            _put(connection, prediction_counts, _tallies(each.answers, 1))
+            for wide in rollups.ROLLUP_SPANS:  # a day's answers lie in no other day's spans
+                _put(connection, label_count_rollups, [{"span": wide, **row} for row in _label_counts(labelled, wide)])
+                _put(
+                    connection,
+                    prediction_count_rollups,
+                    [{"span": wide, **row} for row in _tallies(each.answers, wide)],
+                )
         seq += len(labelled)
     with database.write() as connection:
-        _put(connection, counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
+        _put(connection, sequence_counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -166,7 +179,7 @@ def _draw(span: Span, answer: Answer, received: Received) -> dict[str, Any]:
         "model_version": world.VERSION,
         "at": row["at"],
         "inclusion": answer.inclusion,
-        "heaviest": span.plan.heaviest,
+        "heaviest": span.plan.max_weight,
         "stratum": stratum_of(row["label"], row["confidence"]),
         "place": world.place_of(row["id"]),
         "finished_at": received[row["id"]] if answer.source == "audit" else None,
@@ -175,7 +188,7 @@ def _draw(span: Span, answer: Answer, received: Received) -> dict[str, Any]:
 
 def _feedback(answer: Answer, received: Received) -> dict[str, Any]:
     return {
-        "id": new_id(),
+        "id": uuid7(),
         "prediction_id": answer.row["id"],
         "label": answer.truth,
         "source": answer.source,
@@ -197,7 +210,7 @@ def _judged(span: Span, seq: int, answer: Answer, received: Received) -> dict[st
         "source": answer.source,
         "seen": f"{answer.source}:{seq}",
         "weight": weight,
-        "share": weight / span.plan.heaviest if answer.source == "audit" else 1.0,
+        "share": weight / span.plan.max_weight if answer.source == "audit" else 1.0,
         "tags": {"client": row["client_id"]},
     }
 
@@ -207,7 +220,7 @@ def _weight(answer: Answer) -> float:
 
 
 def _begin(answer: Answer, span: int) -> int:
-    return spans.start_of(minute_of(answer.row["at"]), span)
+    return rollups.span_start(minute_index(answer.row["at"]), span)
 
 
 def _label_counts(labelled: list[Answer], span: int) -> list[dict[str, Any]]:
@@ -226,7 +239,7 @@ def _tallies(answers: list[Answer], span: int) -> list[dict[str, Any]]:
         row = each.row
         key = (_begin(each, span), each.instance)
         latency[key][str(latency_bin(row["latency_ms"]))] += 1
-        labels[key][f"{step_of(row['confidence'])} {row['label']}"] += 1
+        labels[key][f"{bin_of(row['confidence'])} {row['label']}"] += 1
     return [
         {
             "model_name": world.MODEL,

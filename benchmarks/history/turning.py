@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from benchmarks.history import fill, world
 from benchmarks.history.cells import peak_mib
-from mlplatform.build import Parts
-from mlplatform.loop import turn
+from mlplatform.alerting import detector_state
+from mlplatform.context import AppContext
+from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.settings import Settings
-from mlplatform.store import detectors, leases
-from mlplatform.views import leader_lease
-from monitors.rules import Rule
+from mlplatform.store import leases
+from mlplatform.store.leadership import leader_lease_name
+from monitors.rules.alerts_config import Rule
 
 EVERY: Final = timedelta(minutes=5)
 ROUND: Final = EVERY + timedelta(minutes=1)
@@ -46,17 +47,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(_env_file=None, home=Path(home), database_url=url, alerts_file=rules)
         clock = Clock(world.START + timedelta(days=world.DAYS) + first * ROUND)
-        parts = Parts(settings, clock)
+        context = AppContext(settings, clock)
         pngs, started = dict(world.pictures()), peak_mib()
-        with parts.database.write() as connection:
-            name = leader_lease(parts.rules.model)
-            lease = leases.acquire(connection, name, parts.instance, timedelta(days=1), clock())
+        with context.database.write() as connection:
+            name = leader_lease_name(context.rules.model)
+            lease = leases.acquire(connection, name, context.instance, timedelta(days=1), clock())
         assert lease is not None
-        told: dict[str, Any] = {"catch_up_s": _catch_up(parts, clock, lease), "start_mib": started}
-        taken = [_round(parts, clock, lease, pngs, number) for number in range(first, first + WARM + rounds)][WARM:]
-        with parts.database.write() as connection:
+        told: dict[str, Any] = {"catch_up_s": _catch_up(context, clock, lease), "start_mib": started}
+        taken = [_round(context, clock, lease, pngs, number) for number in range(first, first + WARM + rounds)][WARM:]
+        with context.database.write() as connection:
             leases.release(connection, lease)
-        names = [rule.name for rule in _rules(parts)]
+        names = [rule.name for rule in _rules(context)]
         for place, kind in enumerate(("seconds", "cpu_seconds")):
             told[f"rules_{kind}"] = {
                 name: round(statistics.median(each[name][place] for each in taken), 5) for name in names
@@ -67,30 +68,33 @@ def main() -> None:
         print(json.dumps(told))
 
 
-def _rules(parts: Parts) -> list[Rule]:
+def _rules(context: AppContext) -> list[Rule]:
     """All but those that look at pictures with the model's own network: at most 500 pictures, whatever the history."""
-    return [rule for rule in parts.rules.rules if "pictures" not in rule.kind.needs]
+    return [rule for rule in context.rules.rules if "pictures" not in rule.metric_spec.data_needs]
 
 
-def _catch_up(parts: Parts, clock: Clock, lease: leases.Lease) -> float:
+def _catch_up(context: AppContext, clock: Clock, lease: leases.Lease) -> float:
     """Seconds until every detector has read the history it begins with, as after an upgrade."""
     begun, cursors = time.perf_counter(), dict[str, int]()
     while True:
-        for rule in _rules(parts):
-            turn(parts, rule, clock(), lease)
+        for rule in _rules(context):
+            evaluate(context, rule, clock(), lease)
         clock.now += timedelta(seconds=1)
-        before, cursors = cursors, _cursors(parts)
+        before, cursors = cursors, _cursors(context)
         if cursors == before:
             return round(time.perf_counter() - begun, 3)
 
 
-def _cursors(parts: Parts) -> dict[str, int]:
-    with parts.database.read() as connection:
-        held = {each.name: detectors.held(connection, world.MODEL, world.VERSION, each.name) for each in _rules(parts)}
+def _cursors(context: AppContext) -> dict[str, int]:
+    with context.database.read() as connection:
+        held = {
+            each.name: detector_state.load_state(connection, world.MODEL, world.VERSION, each.name)
+            for each in _rules(context)
+        }
     return {name: each.cursor for name, each in held.items() if each is not None}
 
 
-def _round(parts: Parts, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, number: int) -> dict[str, Spent]:
+def _round(context: AppContext, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, number: int) -> dict[str, Spent]:
     """What arrives in five minutes, then every rule once; returns what each took."""
     first = 10**9 + number * ANSWERS
     plan = world.plan_of(ANSWERS * timedelta(days=1) / EVERY, world.DAYS)
@@ -100,16 +104,16 @@ def _round(parts: Parts, clock: Clock, lease: leases.Lease, pngs: fill.PNGS, num
     labelled += [world.delayed(each) for each in spare[: world.BATCH - len(labelled)]]
     labelled.sort(key=lambda each: each.row["at"])
     clock.now += ROUND
-    fill.publish(parts.database, given)
-    fill.record(parts.database, given.answers, pngs)
-    fill.take_labels(parts.database, labelled)
-    return {rule.name: _spent(parts, rule, clock(), lease) for rule in _rules(parts)}
+    fill.publish(context.database, given)
+    fill.record(context.database, given.answers, pngs)
+    fill.take_labels(context.database, labelled)
+    return {rule.name: _spent(context, rule, clock(), lease) for rule in _rules(context)}
 
 
-def _spent(parts: Parts, rule: Rule, slot: datetime, lease: leases.Lease) -> Spent:
+def _spent(context: AppContext, rule: Rule, slot: datetime, lease: leases.Lease) -> Spent:
     """Wall and CPU seconds of one evaluation."""
     wall, cpu = time.perf_counter(), time.process_time()
-    if turn(parts, rule, slot, lease) is None:
+    if evaluate(context, rule, slot, lease) is None:
         raise SystemExit(f"rule {rule.name} was not evaluated for {slot}")
     return time.perf_counter() - wall, time.process_time() - cpu
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlplatform.serve.decode import to_png
-from mlplatform.store.truths import Source
-from monitors.sampling import Plan, draw, make_plan, stratum_of
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.predictions.stored_image import encode_png
+from monitors.statistics.review_sampling import SamplingPlan, make_sampling_plan, poisson_draw, stratum_of
 from pipelines.data import content_hash
 
 MODEL: Final = "digits"
@@ -42,7 +42,7 @@ class Answer:
     instance: str
     inclusion: float | None
     truth: str
-    source: Source | None
+    source: LabelSource | None
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Span:
     """The answers of one day, or of less, and the plan in force."""
 
     at: datetime
-    plan: Plan
+    plan: SamplingPlan
     answers: list[Answer]
 
 
 def pictures() -> list[tuple[str, bytes]]:
     """Images of noise: content hash and PNG."""
     made = np.random.default_rng(0).integers(0, 256, (PICTURES, 28, 28), dtype=np.uint8)
-    return [(content_hash(image), to_png(image)) for image in made]
+    return [(content_hash(image), encode_png(image)) for image in made]
 
 
 def spans(rows: int, hashes: list[str], seed: int = 0) -> Iterator[Span]:
@@ -68,7 +68,7 @@ def spans(rows: int, hashes: list[str], seed: int = 0) -> Iterator[Span]:
         yield span(at, timedelta(days=1), last - first, first, hashes, plan_of(rows / DAYS, day), seed)
 
 
-def plan_of(per_day: float, day: int) -> Plan:
+def plan_of(per_day: float, day: int) -> SamplingPlan:
     """The plan of a day: a hundredth of its answers, more of those in doubt, a little different each day."""
     traffic = np.random.default_rng([1, day]).uniform(0.8, 1.2, (len(CLASSES), 4))
     shares = (0.0005, 0.03, 0.09, 0.88)  # of answers by band of confidence
@@ -78,10 +78,12 @@ def plan_of(per_day: float, day: int) -> Plan:
             stratum = stratum_of(label, confidence)
             answers[stratum] = float(per_day / len(CLASSES) * shares[band] * traffic[place, band])
             error[stratum] = 1 - confidence
-    return make_plan(DRAWN * per_day, answers, error)
+    return make_sampling_plan(DRAWN * per_day, answers, error)
 
 
-def span(at: datetime, length: timedelta, rows: int, first: int, hashes: list[str], plan: Plan, seed: int = 0) -> Span:
+def span(
+    at: datetime, length: timedelta, rows: int, first: int, hashes: list[str], plan: SamplingPlan, seed: int = 0
+) -> Span:
     """So many answers from `at` on, the first of them number `first` of the history."""
     rng = np.random.default_rng([seed, first, rows])
     truth, pictured = rng.integers(0, 10, rows), rng.integers(0, len(hashes), rows)
@@ -95,8 +97,8 @@ def span(at: datetime, length: timedelta, rows: int, first: int, hashes: list[st
     for place, (named, true, sure, spent, picture) in enumerate(columns):
         moment = at + length * place / rows
         row = _row(first + place, moment, named, sure, spent, hashes[picture])
-        inclusion = draw(plan, row["id"], SALT, row["label"], sure)
-        source: Source | None = (
+        inclusion = poisson_draw(plan, row["id"], SALT, row["label"], sure)
+        source: LabelSource | None = (
             "audit" if inclusion is not None and reviewed[place] else "delayed" if delayed[place] else None
         )
         answers.append(Answer(row, SERVERS[place % 2], inclusion, CLASSES[true], source))

@@ -5,14 +5,14 @@ Recorded it is what `platform serve` runs; unrecorded its recorder throws the an
 
 import sys
 
-from mlplatform.serve.run import assembled, serve
+from mlplatform.serve.run_server import build_process_server, serve
 from mlplatform.settings import load_settings
 
 
 def main(port: str, *options: str) -> None:
     """Serve until told to end."""
     settings = load_settings(port=int(port))
-    server = assembled(settings)
+    server = build_process_server(settings)
     if "--unrecorded" in options:
         vars(server.recorder)["put"] = lambda _answers: 0  # no setting does this: recording is the point
     serve(server, settings.host, settings.port)

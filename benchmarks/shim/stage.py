@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers import environment
-from mlplatform.build import Parts
+from mlplatform.context import AppContext
 from mlplatform.settings import Settings
-from pipelines.family import find_family
-from pipelines.model import build_network
-from pipelines.onnx_graph import portable
-from pipelines.predict import Predictor, exportable
+from pipelines.discovery import find_pipeline
+from pipelines.engines.onnx_engine import export_if_equivalent
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
-from registry.package import ONNX_FILE
+from registry.model_package import ONNX_FILE
 
 HERE: Final = Path(__file__).parent
 PINS: Final = ("bentoml==1.4.40", "litserve==0.2.19", "onnxruntime==1.32.0", "numpy>=2.2,<3")
@@ -49,21 +49,21 @@ class System:
 
 def prepare(folder: Path) -> Path:
     """Register the network as champion of a platform in `folder` and write the requests; returns its ONNX file."""
-    family = find_family("digits")
+    family = find_pipeline("digits")
     images = family.load(None).stream.images[:IMAGES]
-    module = exportable(build_network(family.recipe(), len(family.classes), seed=1))
-    answers = Predictor(module, family.classes, family.height, family.width)(images)
-    graph = portable(module, images, answers)
+    module = build_exportable(build_network(family.recipe(), len(family.classes), seed=1))
+    answers = TorchEngine(module, family.classes, family.height, family.width)(images)
+    graph = export_if_equivalent(module, images, answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
-    parts = Parts(Settings(_env_file=None, home=folder))
-    with parts.tracking.start_run(family.name, "for a benchmark") as run:
+    context = AppContext(Settings(_env_file=None, home=folder))
+    with context.tracking.start_run(family.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
         uri = run.log_model(module, example, answers[:2], ["numpy"], family.classes, onnx=graph)
-    version = parts.catalog.register(family.name, uri, run.id)
-    parts.catalog.set_alias(family.name, CHAMPION, version)
-    file = parts.catalog.download(family.name, version, parts.model_cache) / ONNX_FILE
-    parts.database.close()
+    version = context.catalog.register(family.name, uri, run.id)
+    context.catalog.set_alias(family.name, CHAMPION, version)
+    file = context.catalog.download(family.name, version, context.model_cache) / ONNX_FILE
+    context.database.close()
     _mlflow_model(folder / "mlflow_model", images)
     _scripts(folder, images)
     return file

@@ -1,7 +1,7 @@
 """The per-image transforms that tutorials use, as torchvision does them on PIL images; they know no training loop.
 
-The same movements as `pipelines.augment`, one image at a time: a random affine by Pillow, an elastic warp of blurred
-noise, a thicker or thinner stroke by Pillow's filters, a weaker contrast.
+The same movements as `pipelines.image.augmentation`, one image at a time: a random affine by Pillow, an elastic warp of
+blurred noise, a thicker or thinner stroke by Pillow's filters, a weaker contrast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional
 
-from pipelines.augment import REACH
+from pipelines.image.augmentation import WARP_SMOOTHNESS
 from pipelines.recipe import Augmentation
 
 
@@ -57,8 +57,8 @@ class Transform:
 
     def _warped(self, image: torch.Tensor) -> torch.Tensor:
         _, height, width = image.shape
-        size = int(4 * REACH) * 2 + 1
-        line = torch.exp(-((torch.arange(size) - size // 2) / REACH).square() / 2)
+        size = int(4 * WARP_SMOOTHNESS) * 2 + 1
+        line = torch.exp(-((torch.arange(size) - size // 2) / WARP_SMOOTHNESS).square() / 2)
         line = line / line.sum()
         noise = torch.rand(1, 2, height, width) * 2 - 1
         padded = functional.pad(

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from pipelines.builtin.digits import COMPACT, FAMILY
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.families.digits import COMPACT, FAMILY
 from pipelines.idx import load_idx_folder
 from pipelines.neighbours import fingerprint, near_duplicates
 from pipelines.origin import Origin

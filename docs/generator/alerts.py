@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 
 from generator.markdown import anchor, page, table
 from generator.schemas import Schema, type_text
-from mlplatform.starter import rules_template
-from monitors.kinds import KINDS
-from monitors.rules import json_schema
+from mlplatform.operations.scaffold import rules_template
+from monitors.rules.alerts_config import json_schema
+from monitors.rules.metric_catalog import METRICS
 
 
 def alerts_page() -> str:
@@ -42,7 +42,7 @@ def alerts_page() -> str:
             ", ".join(f"`{option}`" for option in sorted(kind.options)),
             ", ".join(f"`{action}`" for action in kind.allowed_actions),
         )
-        for name, kind in KINDS.items()
+        for name, kind in METRICS.items()
     ]
     return page(
         "alerts.yaml",

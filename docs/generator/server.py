@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from generator.markdown import first_line
-from mlplatform.build import Parts
+from mlplatform.context import AppContext
 from mlplatform.serve.app import create_app
-from mlplatform.serve.server import assemble
+from mlplatform.serve.state import build_server
 from mlplatform.settings import Settings
 
 _INTERACTIVE = {"/docs": "This reference, to try in a browser.", "/redoc": "This reference on one page."}
@@ -39,8 +39,8 @@ def describe_server() -> ServerDescription:
     try:
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(_env_file=None, home=Path(folder), auth="on")
-            context = Parts(settings=settings, answering=True)
-            server = assemble(context, environ={})
+            context = AppContext(settings=settings, serves_requests=True)
+            server = build_server(context, environ={})
             app = create_app(server)
             openapi = app.openapi()
             pages = tuple(

@@ -8,9 +8,9 @@ import typing
 from pydantic.fields import FieldInfo
 
 from generator.markdown import choices, code, page, table
-from mlplatform.cli import exits
+from mlplatform.cli import exit_codes
+from mlplatform.operations.scaffold import default_text, rules_template, template_variables
 from mlplatform.settings import Settings
-from mlplatform.starter import default_text, rules_template, variables
 
 
 def settings_page() -> str:
@@ -19,7 +19,7 @@ def settings_page() -> str:
         (f"`PLATFORM_{name.upper()}`", code(default_text(info)), _allowed(info), info.description or "")
         for name, info in Settings.model_fields.items()
     ]
-    channels = [(f"`{name}`", code(default)) for name, default in variables(rules_template()).items()]
+    channels = [(f"`{name}`", code(default)) for name, default in template_variables(rules_template()).items()]
     return page(
         "Settings",
         "Read from the environment, then from `.env` in the working directory, then these defaults; an empty variable "
@@ -49,7 +49,7 @@ def _allowed(info: FieldInfo) -> str:
 
 def exit_codes_page() -> str:
     """What the exit status of a command means."""
-    rows = re.findall(r"^\| \d+ \|.*\|$", exits.__doc__ or "", flags=re.MULTILINE)
+    rows = re.findall(r"^\| \d+ \|.*\|$", exit_codes.__doc__ or "", flags=re.MULTILINE)
     return page(
         "Exit codes",
         "What the exit status of `platform` means, for scripts and schedulers. A known error is one line on standard "

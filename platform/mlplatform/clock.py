@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AT_ONCE = 128
-_drawn: deque[int] = deque()
+_POOL_SIZE = 128
+_random_pool: deque[int] = deque()
 """Random numbers of the system's, drawn many at once: a call of it for every id lets another thread in each time."""
-os.register_at_fork(after_in_child=_drawn.clear)  # else a child would give the ids of its parent
+os.register_at_fork(after_in_child=_random_pool.clear)  # else a child would give the ids of its parent
 
 
 def utc_now() -> datetime:
@@ -20,7 +20,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def new_id(clock: Clock | None = None) -> str:
+def uuid7(clock: Clock | None = None) -> str:
     """A time-ordered UUID (version 7, RFC 9562 section 5.7) as 36 characters, ordered to the microsecond."""
     now = time.time_ns() // 1000 if clock is None else (clock() - EPOCH) // timedelta(microseconds=1)
     milliseconds, microseconds = divmod(now, 1000)
@@ -32,8 +32,8 @@ def new_id(clock: Clock | None = None) -> str:
 def _random() -> int:
     """62 random bits."""
     try:
-        return _drawn.pop() >> 2
+        return _random_pool.pop() >> 2
     except IndexError:
-        first, *rest = struct.unpack(f"{_AT_ONCE}Q", os.urandom(8 * _AT_ONCE))
-        _drawn.extend(rest)
+        first, *rest = struct.unpack(f"{_POOL_SIZE}Q", os.urandom(8 * _POOL_SIZE))
+        _random_pool.extend(rest)
         return int(first) >> 2

@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlplatform.errors import SettingsError
-from mlplatform.outward import outward_of
+from mlplatform.network.egress import egress_policy
 
-LIBRARIES_MB = 512
-OWN_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MIN_TRAINING_MEMORY_MB = 512
+RESERVED_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 def _lower(value: object) -> object:
@@ -28,12 +28,12 @@ def _from_json(value: object) -> object:
         raise ValueError('give a JSON list, e.g. ["mlflow", "mlflow:5000"]') from None
 
 
-def _prefix(value: object) -> object:
+def _validate_path_prefix(value: object) -> object:
     if not isinstance(value, str) or not value.strip("/"):
         return "" if isinstance(value, str) else value
     if not re.fullmatch(r"(/[\w.~-]+)+", path := "/" + value.strip("/"), flags=re.ASCII):
         raise ValueError("give a path such as /ml or /tools/ml")
-    if path.split("/")[1] in OWN_PATHS:
+    if path.split("/")[1] in RESERVED_PATHS:
         raise ValueError(f"the API has paths of its own below {path}; give another, such as /ml{path}")
     return path
 
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Requests a second one key (without keys: one address) may make; 0 sets no limit."
     )
     rate_burst: int = Field(0, ge=0, description="Requests at once within the rate limit; 0 means twice its number.")
-    root_path: Annotated[str, BeforeValidator(_prefix)] = Field(
+    root_path: Annotated[str, BeforeValidator(_validate_path_prefix)] = Field(
         "", description="Path prefix under which a proxy shows the API server, such as /ml; it may cut it off or not."
     )
     max_connections: int = Field(
@@ -243,13 +243,13 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_receivers")
     @classmethod
-    def _receivers_can_be(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        outward_of(value)
+    def _validate_receivers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        egress_policy(value)
         return value
 
     @field_validator("delivery_proxy")
     @classmethod
-    def _a_proxy_has_an_address(cls, value: str) -> str:
+    def _validate_proxy(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and not (parts.scheme in ("http", "https") and parts.hostname):
             raise ValueError("is not the address of an HTTP proxy; write http://host:port")
@@ -257,20 +257,20 @@ class Settings(BaseSettings):
 
     @field_validator("umask")
     @classmethod
-    def _owners_keep_their_rights(cls, value: str) -> str:
+    def _validate_umask(cls, value: str) -> str:
         if not value.isdecimal() or set(value) - set("01234567") or int(value, 8) > 0o777 or int(value, 8) & 0o700:
             raise ValueError("give an octal number that leaves the owner all rights: 0077, or 0007 for a shared group")
         return value
 
     @field_validator("training_memory_mb")
     @classmethod
-    def _libraries_must_fit(cls, value: int) -> int:
-        if 0 < value < LIBRARIES_MB:
-            raise ValueError(f"the libraries alone need {LIBRARIES_MB} MiB; give more, or 0 for no limit")
+    def _validate_training_memory(cls, value: int) -> int:
+        if 0 < value < MIN_TRAINING_MEMORY_MB:
+            raise ValueError(f"the libraries alone need {MIN_TRAINING_MEMORY_MB} MiB; give more, or 0 for no limit")
         return value
 
     @model_validator(mode="after")
-    def _heartbeats_fit_their_limit(self) -> Self:
+    def _validate_heartbeats(self) -> Self:
         if self.abandoned_seconds < 3 * self.heartbeat_seconds:
             raise ValueError(
                 f"abandoned_seconds {self.abandoned_seconds:g} must be at least three times heartbeat_seconds "
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _a_server_has_time_to_stop(self) -> Self:
+    def _validate_stop_seconds(self) -> Self:
         if self.stop_seconds < self.drain_seconds + 1:
             raise ValueError(
                 f"stop_seconds {self.stop_seconds:g} must be at least a second more than drain_seconds "
@@ -288,7 +288,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _a_commit_that_is_waited_for_is_not_dropped(self) -> Self:
+    def _validate_recording(self) -> Self:
         if self.recording == "sync" and self.spool_full == "drop-oldest":
             raise ValueError(
                 "recording=sync promises that an answer is committed and spool_full=drop-oldest forgets answers; "
@@ -297,9 +297,9 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def asks_for_keys(self) -> bool:
+    def requires_keys(self) -> bool:
         """Whether the API server asks for keys."""
-        return self.auth == "on" or (self.auth == "auto" and self.host not in LOOPBACK)
+        return self.auth == "on" or (self.auth == "auto" and self.host not in LOOPBACK_HOSTS)
 
     @property
     def umask_bits(self) -> int:

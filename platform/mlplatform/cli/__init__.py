@@ -10,17 +10,17 @@ import sys
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
 from mlplatform.cli.edge import edge_app, export_model
-from mlplatform.cli.exits import FAILED, exit_code
+from mlplatform.cli.exit_codes import EXIT_FAILED, exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
+from mlplatform.cli.rollouts import canary, shadow
 from mlplatform.cli.root import app
-from mlplatform.cli.trials import canary, shadow
-from mlplatform.logs import print_tracebacks_safely, safe_traceback
-from mlplatform.untracked import leave_untracked
-from monitors.controls import indent_further_lines
+from mlplatform.host.control_characters import indent_further_lines
+from mlplatform.host.log_setup import format_traceback_safely, print_tracebacks_safely
+from mlplatform.host.telemetry_opt_out import disable_telemetry
 
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
@@ -37,7 +37,7 @@ __all__ = ["app", "canary", "exit_code", "main", "shadow"]
 
 def main() -> None:
     """Run the command line; known errors become one line on stderr and a documented exit code."""
-    leave_untracked(os.environ)
+    disable_telemetry(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="replace")  # a word less is better than a traceback
@@ -47,7 +47,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the edge of the process: whatever ends it is printed
         code = exit_code(error)
         if code is None:
-            print(safe_traceback(type(error), error, error.__traceback__), file=sys.stderr)  # noqa: T201
-            sys.exit(FAILED)
+            print(format_traceback_safely(type(error), error, error.__traceback__), file=sys.stderr)  # noqa: T201
+            sys.exit(EXIT_FAILED)
         print(indent_further_lines(f"platform: {error}"), file=sys.stderr)  # noqa: T201 - this is the command line
         sys.exit(code)

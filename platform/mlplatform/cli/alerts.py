@@ -6,30 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import echo, print_json
 
 if TYPE_CHECKING:
-    from mlplatform.build import Parts
+    from mlplatform.context import AppContext
 
 alerts_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
-By = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
+ActorOption = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
 
 
 @alerts_app.command("list")
 def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Also the closed ones.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Open alerts, or all of them."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.alerting import alert_records
+    from mlplatform.context import create_context
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
-    from mlplatform.store import alerts
-    from mlplatform.store.short_ids import short_ids
+    from mlplatform.store.short_ids import abbreviate_ids
 
-    with build(load_settings()).database.read() as connection:
-        rows = plain(alerts.listed(connection, everything=everything))
-        short = short_ids(connection, "alert", [row["id"] for row in rows])
+    with create_context(load_settings()).database.read() as connection:
+        rows = to_jsonable(alert_records.list_alerts(connection, include_closed=everything))
+        short = abbreviate_ids(connection, "alert", [row["id"] for row in rows])
     if as_json:
         print_json(rows)
     else:
@@ -39,53 +40,53 @@ def list_alerts(
 
 
 @alerts_app.command("explain")
-def explain_alert(alert_id: str, as_json: AsJson = False) -> None:
+def explain_alert(alert_id: str, as_json: JsonOption = False) -> None:
     """Why an alert fired, in words and numbers, and what followed."""
-    from mlplatform.build import build
-    from mlplatform.explain import explain
-    from mlplatform.plain import plain
+    from mlplatform.context import create_context
+    from mlplatform.operations.alert_explanation import load_explanation
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
-    explanation = explain(parts, _whole(parts, alert_id))
-    say(plain(explanation), explanation.text, as_json)
+    context = create_context(load_settings())
+    explanation = load_explanation(context, _resolve_alert_id(context, alert_id))
+    echo(to_jsonable(explanation), explanation.text, as_json)
 
 
 @alerts_app.command("ack")
-def acknowledge(alert_id: str, by: By = "cli", as_json: AsJson = False) -> None:
+def acknowledge(alert_id: str, by: ActorOption = "cli", as_json: JsonOption = False) -> None:
     """Take a firing alert on: it reminds no more."""
-    from mlplatform.build import build
-    from mlplatform.people import acknowledge_alert
+    from mlplatform.context import create_context
+    from mlplatform.operations.operator_actions import acknowledge_alert
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
-    found = _whole(parts, alert_id)
-    state = acknowledge_alert(parts, found, by)
-    say({"id": found, "state": state}, f"alert {found} is {state}", as_json)
+    context = create_context(load_settings())
+    found = _resolve_alert_id(context, alert_id)
+    state = acknowledge_alert(context, found, by)
+    echo({"id": found, "state": state}, f"alert {found} is {state}", as_json)
 
 
 @alerts_app.command("silence")
-def silence(
+def create_silence(
     rule: Annotated[str, typer.Argument(help="Rule name or glob, such as latency or '*'.")],
     until: Annotated[str, typer.Option("--for", help="How long: 30m, 8h, 2d.")] = "4h",
     key: Annotated[str, typer.Option(help="Only alerts of this class or group; a glob.")] = "*",
     severity: Annotated[str, typer.Option(help="Only alerts of this severity; a glob.")] = "*",
-    by: By = "cli",
+    by: ActorOption = "cli",
     comment: Annotated[str, typer.Option(help="Why.")] = "",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send no notices of matching alerts for a while; their actions still run."""
-    from mlplatform.build import build
-    from mlplatform.people import LONGEST_SILENCE, silence_alerts
+    from mlplatform.context import create_context
+    from mlplatform.operations.operator_actions import MAX_SILENCE_DURATION, silence_alerts
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
-    parts, wanted = build(load_settings()), length(until)
-    if wanted > LONGEST_SILENCE:
-        raise typer.BadParameter(f"{until!r} is longer than {LONGEST_SILENCE.days}d", param_hint="--for")
-    end = parts.clock() + wanted
-    made = silence_alerts(parts, Silence(rule, end, key, severity, comment), by)
-    say(
+    context, wanted = create_context(load_settings()), parse_length_option(until)
+    if wanted > MAX_SILENCE_DURATION:
+        raise typer.BadParameter(f"{until!r} is longer than {MAX_SILENCE_DURATION.days}d", param_hint="--for")
+    end = context.clock() + wanted
+    made = silence_alerts(context, Silence(rule, end, key, severity, comment), by)
+    echo(
         {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
         f"{rule} is silent until {end:%F %T %Z}; `platform alerts unsilence {made}` ends that",
         as_json,
@@ -95,17 +96,17 @@ def silence(
 @alerts_app.command("silences")
 def list_silences(
     everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Silences in force, or all of them."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.alerting import alert_records
+    from mlplatform.context import create_context
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
-    from mlplatform.store import alerts
 
-    parts = build(load_settings())
-    with parts.database.read() as connection:
-        rows = plain(alerts.silences_of(connection, None if everything else parts.clock()))
+    context = create_context(load_settings())
+    with context.database.read() as connection:
+        rows = to_jsonable(alert_records.list_silences(connection, None if everything else context.clock()))
     if as_json:
         print_json(rows)
     else:
@@ -115,65 +116,65 @@ def list_silences(
 @alerts_app.command("unsilence")
 def end_silence(
     silence: Annotated[str, typer.Argument(help="The silence's id, or the beginning of it.")],
-    by: By = "cli",
-    as_json: AsJson = False,
+    by: ActorOption = "cli",
+    as_json: JsonOption = False,
 ) -> None:
     """End a silence now: notices of its alerts go out again."""
-    from mlplatform import people
-    from mlplatform.build import build
+    from mlplatform.context import create_context
+    from mlplatform.operations import operator_actions
     from mlplatform.settings import load_settings
 
-    ended = people.end_silence(build(load_settings()), silence, by)
-    say({"id": ended, "state": "ended"}, f"silence {ended} is over", as_json)
+    ended = operator_actions.end_silence(create_context(load_settings()), silence, by)
+    echo({"id": ended, "state": "ended"}, f"silence {ended} is over", as_json)
 
 
 @alerts_app.command("test")
-def send_test(channel: str, as_json: AsJson = False) -> None:
+def send_test(channel: str, as_json: JsonOption = False) -> None:
     """Send a sample notice through one channel of alerts.yaml, now."""
-    from mlplatform.build import build
-    from mlplatform.rehearse import rehearse
+    from mlplatform.alerting.channel_test import send_test_notice
+    from mlplatform.context import create_context
     from mlplatform.settings import load_settings
 
-    rehearse(build(load_settings()), channel)
-    say({"channel": channel, "state": "sent"}, "sent", as_json)
+    send_test_notice(create_context(load_settings()), channel)
+    echo({"channel": channel, "state": "sent"}, "sent", as_json)
 
 
 @alerts_app.command("backtest")
 def backtest_rules(
     rules: Annotated[Path | None, typer.Option("--rules", help="Rules to try; PLATFORM_ALERTS_FILE otherwise.")] = None,
     since: Annotated[str, typer.Option("--since", help="How far back: 12h, 30d, 13w.")] = "30d",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """When rules would have fired over stored history, beside what fired in fact; changes nothing."""
-    from mlplatform.backtest import backtest
-    from mlplatform.build import build
-    from mlplatform.cli.backtest import show
+    from mlplatform.cli.backtest import print_backtest
+    from mlplatform.context import create_context
+    from mlplatform.monitoring.backtest.backtest import run_backtest
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings(alerts_file=rules))
-    show(backtest(parts, parts.rules, length(since, "--since")), as_json)
+    context = create_context(load_settings(alerts_file=rules))
+    print_backtest(run_backtest(context, context.rules, parse_length_option(since, "--since")), as_json)
 
 
 @alerts_app.command("schema")
-def schema(as_json: AsJson = False) -> None:
+def print_schema(as_json: JsonOption = False) -> None:
     """The JSON Schema of alerts.yaml, for editors; always JSON."""
-    from monitors.rules import json_schema
+    from monitors.rules.alerts_config import json_schema
 
     del as_json
     print_json(json_schema())
 
 
-def _whole(parts: "Parts", alert_id: str) -> str:
+def _resolve_alert_id(context: "AppContext", alert_id: str) -> str:
     """The id that a beginning of it stands for."""
-    from mlplatform.store.short_ids import whole_id
+    from mlplatform.store.short_ids import resolve_id
 
-    with parts.database.read() as connection:
-        return whole_id(connection, "alert", alert_id)
+    with context.database.read() as connection:
+        return resolve_id(connection, "alert", alert_id)
 
 
-def length(text: str, option: str = "--for") -> timedelta:
+def parse_length_option(text: str, option: str = "--for") -> timedelta:
     """A length of time as people write it; raises typer's BadParameter."""
-    from monitors.quantities import parse_duration
+    from monitors.rules.units import parse_duration
 
     try:
         return parse_duration(text)

@@ -5,21 +5,22 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import echo, print_json
 
 audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
-Reviewer = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept with the labels.")]
+ReviewerOption = Annotated[str, typer.Option("--reviewer", help="Who reviews; kept with the labels.")]
 
 
 @audit_app.command("status")
-def status(as_json: AsJson = False) -> None:
+def show_review_status(as_json: JsonOption = False) -> None:
     """How many answers were drawn and settled, and by which plan."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.review import progress
+    from mlplatform.context import create_context
+    from mlplatform.operations.review_progress import review_progress
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    shown = plain(progress(build(load_settings())))
+    shown = to_jsonable(review_progress(create_context(load_settings())))
     if as_json:
         print_json(shown)
         return
@@ -28,59 +29,59 @@ def status(as_json: AsJson = False) -> None:
 
 
 @audit_app.command("next")
-def next_batch(
-    reviewer: Reviewer,
+def write_review_sheet(
+    reviewer: ReviewerOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and the sheet.")] = Path("audit"),
     limit: Annotated[int, typer.Option("--limit", help="How many answers, at most 100.")] = 20,
     task: Annotated[
         str | None, typer.Option("--task", help="A label audit or review instead of drawn answers.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the next pictures and a sheet to fill in."""
-    from mlplatform.build import build
-    from mlplatform.review import export, next_answers, picked_answers
+    from mlplatform.context import create_context
+    from mlplatform.feedback.review_tasks import claim_items, task_items, write_sheet
     from mlplatform.settings import load_settings
-    from mlplatform.store.short_ids import whole_id
+    from mlplatform.store.short_ids import resolve_id
 
-    parts = build(load_settings())
+    context = create_context(load_settings())
     if task is not None:
-        with parts.database.read() as connection:
-            task = whole_id(connection, "task", task)
-    answers = next_answers(parts, reviewer, limit) if task is None else picked_answers(parts, task, limit)
+        with context.database.read() as connection:
+            task = resolve_id(connection, "task", task)
+    answers = claim_items(context, reviewer, limit) if task is None else task_items(context, task, limit)
     if not answers:
-        say({"answers": 0, "sheet": None}, "nothing waits for review", as_json)
+        echo({"answers": 0, "sheet": None}, "nothing waits for review", as_json)
         return
-    sheet = export(out, answers, task or "")
+    sheet = write_sheet(out, answers, task or "")
     text = f"{len(answers)} pictures; fill in {sheet}, then: platform audit submit {sheet} --reviewer {reviewer}"
-    say({"answers": len(answers), "sheet": str(sheet)}, text, as_json)
+    echo({"answers": len(answers), "sheet": str(sheet)}, text, as_json)
 
 
 @audit_app.command("submit")
-def submit_sheet(sheet: Path, reviewer: Reviewer, as_json: AsJson = False) -> None:
+def submit_sheet(sheet: Path, reviewer: ReviewerOption, as_json: JsonOption = False) -> None:
     """Take the filled rows of a sheet; sending it again changes nothing."""
-    from mlplatform.build import build
-    from mlplatform.review import read_sheet, submit
+    from mlplatform.context import create_context
+    from mlplatform.feedback.review_tasks import read_sheet, submit_labels
     from mlplatform.settings import load_settings
 
-    taken = submit(build(load_settings()), read_sheet(sheet), reviewer)
+    taken = submit_labels(create_context(load_settings()), read_sheet(sheet), reviewer)
     words = f"{taken['audit']} audit labels, {taken['review']} reviews, {taken['repeated']} known already"
-    say(taken, words, as_json)
+    echo(taken, words, as_json)
 
 
 @audit_app.command("log")
-def log_entries(
+def list_log_entries(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Who did what to which model, key, rule or label, newest first."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.audit import audit_entries
+    from mlplatform.context import create_context
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
-    from mlplatform.store import audit
 
-    with build(load_settings()).database.read() as connection:
-        rows = plain(audit.entries(connection, limit))
+    with create_context(load_settings()).database.read() as connection:
+        rows = to_jsonable(audit_entries.recent_entries(connection, limit))
     if as_json:
         print_json(rows)
     else:
@@ -90,31 +91,31 @@ def log_entries(
 
 
 @audit_app.command("anchor")
-def take_anchor(
+def write_checkpoint(
     out: Annotated[Path | None, typer.Option("--out", help="File to add to; PLATFORM_AUDIT_ANCHORS otherwise.")] = None,
     accept: Annotated[
         str, typer.Option("--accept", help="Why the file is put aside and begun anew, though it contradicts.")
     ] = "",
     by: Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")] = "cli",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write down the heads of the audit log's chains, to be kept outside the database."""
-    from mlplatform import anchors
-    from mlplatform.build import build
+    from mlplatform.audit import checkpoints
+    from mlplatform.context import create_context
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
-    path = out or anchors.file_of(parts)
-    aside = anchors.begin_anew(parts, path, accept, by) if accept else None
-    made = anchors.take(parts, path, parts.clock())
+    context = create_context(load_settings())
+    path = out or checkpoints.checkpoint_path(context)
+    aside = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
+    made = checkpoints.write_checkpoint(context, path, context.clock())
     value = {
         "file": str(path),
         "chains": 0 if made is None else len(made.heads),
-        "signed": bool(made and made.proved),
+        "signed": bool(made and made.authenticated),
         "aside": aside and str(aside),
     }
     words = f"; what was there before is kept in {aside}" if aside else ""
-    say(value, f"{value['chains']} heads that moved are in {path}{words}", as_json)
+    echo(value, f"{value['chains']} heads that moved are in {path}{words}", as_json)
 
 
 @audit_app.command("verify")
@@ -122,14 +123,14 @@ def verify_log(
     anchors_file: Annotated[
         Path | None, typer.Option("--anchors", help="Anchors to hold against; PLATFORM_AUDIT_ANCHORS otherwise.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find what was changed, removed or reordered in the log and in predictions; exit code 1 when something was."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.audit.verification import verify_with_checkpoint_file
+    from mlplatform.context import create_context
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
-    from mlplatform.verification import verify_at_home
 
-    report = verify_at_home(build(load_settings()), anchors_file)
-    say(plain(report) | {"sound": report.sound}, report.text, as_json)
-    raise typer.Exit(0 if report.sound else 1)
+    report = verify_with_checkpoint_file(create_context(load_settings()), anchors_file)
+    echo(to_jsonable(report) | {"sound": report.ok}, report.text, as_json)
+    raise typer.Exit(0 if report.ok else 1)

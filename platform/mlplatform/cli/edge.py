@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import echo, print_json
 
 edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)
 
@@ -17,14 +18,14 @@ def export_model(
     with_server: Annotated[
         bool, typer.Option("--with-server", help="Write the edge server's files beside it: python edge.py FILE.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a version as one file for another machine, compared with PyTorch on the golden set."""
-    from mlplatform.build import build
-    from mlplatform.exporting import export
+    from mlplatform.context import create_context
+    from mlplatform.operations.model_export import export_version
     from mlplatform.settings import load_settings
 
-    made = export(build(load_settings()), version, form, out, with_server=with_server)
+    made = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
     if as_json:
         print_json(made)
         return
@@ -39,7 +40,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", help="Port.")] = 8080,
     threads: Annotated[int, typer.Option("--threads", help="Threads per answer.", min=1)] = 1,
     polarity: Annotated[str, typer.Option("--polarity", help="auto, light-on-dark or dark-on-light.")] = "auto",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Answer /v1/predict with an exported model until Ctrl-C; needs neither PyTorch nor a database.
 
@@ -47,18 +48,18 @@ def serve(
     """
     import os
 
+    from mlplatform.alerting.links import http_url
     from mlplatform.errors import SettingsError
-    from mlplatform.links import http_address
-    from pipelines import edge
-    from pipelines.pictures import POLARITIES
+    from pipelines.edge import edge_server
+    from pipelines.image.image_decoding import POLARITIES
 
     if polarity not in POLARITIES:
         raise SettingsError(f"polarity {polarity!r} is not known; known: {', '.join(POLARITIES)}")
     try:
-        ready = edge.EdgeModel(model, threads, polarity)  # type: ignore[arg-type]  # it is one of them
-        server = edge.make_server(ready, host, port, os.environ.get(edge.KEY_VARIABLE, ""))
-    except edge.Refused as refused:
+        ready = edge_server.EdgeModel(model, threads, polarity)  # type: ignore[arg-type]  # it is one of them
+        server = edge_server.make_server(ready, host, port, os.environ.get(edge_server.KEY_VARIABLE, ""))
+    except edge_server.RequestRejectedError as refused:
         raise SettingsError(str(refused)) from refused
     value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
-    say(value, f"{ready.name} version {ready.version} answers on {http_address(host, port)}/v1/predict", as_json)
-    edge.run(server)
+    echo(value, f"{ready.name} version {ready.version} answers on {http_url(host, port)}/v1/predict", as_json)
+    edge_server.serve_until_signal(server)

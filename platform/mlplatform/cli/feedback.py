@@ -5,25 +5,26 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, say
+from mlplatform.cli.output import JsonOption
+from mlplatform.host.console import echo
 
 feedback_app = typer.Typer(help="Labels by prediction id.", no_args_is_help=True)
 
 
 @feedback_app.command("import")
-def import_file(
+def import_label_file(
     file: Path,
     source: Annotated[str, typer.Option("--source", help="Where no line says so: audit, delayed, correction.")] = "",
     reviewer: Annotated[str, typer.Option("--reviewer", help="Who gave the labels where no line says so.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every line and write nothing.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take labels from CSV or JSON lines; sending a file again changes nothing."""
-    from mlplatform.build import build
-    from mlplatform.importing import Defaults, read_labels, rehearse, take
+    from mlplatform.context import create_context
+    from mlplatform.feedback.label_import import Defaults, import_labels, preview_import, read_label_file
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
-    lines = read_labels(parts, file, Defaults(source, reviewer))
-    told = rehearse(parts, lines) if dry_run else take(parts, lines)
-    say(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
+    context = create_context(load_settings())
+    lines = read_label_file(context, file, Defaults(source, reviewer))
+    told = preview_import(context, lines) if dry_run else import_labels(context, lines)
+    echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)

@@ -4,21 +4,23 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import echo, print_json
+from mlplatform.promotion.promotion_service import promotion_service
 
 models_app = typer.Typer(help="Registered versions and the champion.", no_args_is_help=True)
-By = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+ActorOption = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
 
 
 @models_app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(as_json: JsonOption = False) -> None:
     """Versions with their probation and quarantine, the champion and the newest promotions."""
-    from mlplatform.build import build
+    from mlplatform.context import create_context
+    from mlplatform.operations.queries import model_overview
     from mlplatform.settings import load_settings
-    from mlplatform.views import models
 
-    shown = models(build(load_settings()))
+    shown = model_overview(create_context(load_settings()))
     if as_json:
         print_json(shown)
         return
@@ -27,74 +29,76 @@ def list_models(as_json: AsJson = False) -> None:
     print_table(shown["model"], rows, about, "no version yet")
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
     if shown["trial"] is not None:
-        say(None, shown["trial"]["text"], as_json=False)
+        echo(None, shown["trial"]["text"], as_json=False)
     print_table("promotions", shown["promotions"], columns, "none")
 
 
 @models_app.command("card")
-def card(
+def show_card(
     version: int,
     diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The model card of a version, with what production has shown of it, or what changed since another's."""
-    from mlplatform.build import build
-    from mlplatform.people import card_difference, model_card
+    from mlplatform.context import create_context
+    from mlplatform.operations.operator_actions import diff_model_cards, load_model_card
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
+    context = create_context(load_settings())
     if diff is not None:
-        changed = card_difference(parts, diff, version)
-        say({"from": diff, "to": version, "diff": changed}, changed, as_json)
+        changed = diff_model_cards(context, diff, version)
+        echo({"from": diff, "to": version, "diff": changed}, changed, as_json)
         return
-    text = model_card(parts, version)
-    say({"version": version, "card": text}, text, as_json)
+    text = load_model_card(context, version)
+    echo({"version": version, "card": text}, text, as_json)
 
 
 @models_app.command("promote")
 def promote(
     version: int,
-    reason: Reason = "promoted by hand",
-    by: By = "cli",
+    reason: ReasonOption = "promoted by hand",
+    by: ActorOption = "cli",
     force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict, or in quarantine.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a version champion; refused against the gate's verdict or in quarantine unless forced."""
-    from mlplatform.build import build
-    from mlplatform.people import promote_version
-    from mlplatform.plain import plain
+    from mlplatform.context import create_context
+    from mlplatform.operations.operator_actions import promote_version
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    made = promote_version(build(load_settings()), version, reason, by, force=force)
-    say(plain(made), f"version {made.to_version} is champion now, after {made.from_version}", as_json)
+    made = promote_version(create_context(load_settings()), version, reason, by, force=force)
+    echo(to_jsonable(made), f"version {made.to_version} is champion now, after {made.from_version}", as_json)
 
 
 @models_app.command("rollback")
-def rollback(reason: Reason = "rolled back by hand", by: By = "cli", as_json: AsJson = False) -> None:
+def rollback(
+    reason: ReasonOption = "rolled back by hand", by: ActorOption = "cli", as_json: JsonOption = False
+) -> None:
     """Restore the champion before the current one, which goes into quarantine."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
+    from mlplatform.context import create_context
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    parts = build(load_settings())
-    made = parts.champions.rollback(parts.family.name, by, reason)
-    say(plain(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
+    context = create_context(load_settings())
+    made = promotion_service(context).rollback(context.pipeline.name, by, reason)
+    echo(to_jsonable(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
 
 
 @models_app.command("quarantine")
 def quarantine(
     version: int,
-    reason: Reason = "by hand",
-    by: By = "cli",
+    reason: ReasonOption = "by hand",
+    by: ActorOption = "cli",
     lift: Annotated[bool, typer.Option("--lift", help="End the quarantine instead.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Set a version apart: nothing promotes it or returns to it; `--lift` ends that."""
-    from mlplatform.build import build
-    from mlplatform.people import quarantine_version
+    from mlplatform.context import create_context
+    from mlplatform.operations.operator_actions import quarantine_version
     from mlplatform.settings import load_settings
 
-    changed = quarantine_version(build(load_settings()), version, reason, by, lift=lift)
+    changed = quarantine_version(create_context(load_settings()), version, reason, by, lift=lift)
     said = f"version {version} is {'no longer' if lift else ''} in quarantine".replace("  ", " ")
     value = {"version": version, "quarantined": not lift, "changed": changed}
-    say(value, said if changed else f"{said}, as before", as_json)
+    echo(value, said if changed else f"{said}, as before", as_json)

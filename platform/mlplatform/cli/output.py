@@ -1,46 +1,24 @@
 """How answers are printed: JSON for programs, tables for people; it computes nothing."""
 
-import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitors.controls import escape_controls, escape_parts, steering_texts
+from mlplatform.host.console import console
+from mlplatform.host.control_characters import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
-WHOLE = ("id", "short_id", "run_id", "version", "seq", "number", "state")
+ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
+UNBROKEN_COLUMNS = ("id", "short_id", "run_id", "version", "seq", "number", "state")
 """Columns that are never broken within a word."""
-LONG_WORD, SENTENCE = 16, 24
+MAX_WORD_WIDTH, MIN_SENTENCE_WIDTH = 16, 24
 """What a column needs at most for a word that may be broken, and what one of sentences needs at least."""
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-
-
-def console() -> "Console":
-    """Where people read. What is printed steers no terminal, and is no markup."""
-    from mlplatform.cli.safe import SafeConsole
-
-    return SafeConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
-
-
-def print_json(value: object) -> None:
-    """One JSON value on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-    sys.stdout.flush()
-
-
-def say(value: object, text: str, as_json: bool) -> None:
-    """The value as JSON, or a sentence. What stands in the value stays on one line of the text."""
-    if as_json:
-        print_json(value)
-    else:
-        console().print(escape_parts(text, steering_texts(value)), markup=False)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
@@ -52,23 +30,23 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
         console().print(escape_controls(f"{title}: {empty}"), markup=False)
         return
     where = console()
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    whole = [column in WHOLE or any(_moment(row.get(column)) for row in rows) for column in columns]
+    cells = [[_format_cell(row.get(column)) for column in columns] for row in rows]
+    whole = [column in UNBROKEN_COLUMNS or any(_parse_time(row.get(column)) for row in rows) for column in columns]
     names = [column.replace("_", " ") for column in columns]
-    needed = [_needed(name, [row[at] for row in cells], whole[at]) for at, name in enumerate(names)]
+    needed = [_minimum_width(name, [row[at] for row in cells], whole[at]) for at, name in enumerate(names)]
     if sum(needed) + 3 * len(columns) + 1 > where.width:
         _print_paragraphs(where, title, names, cells)
     else:
         _print_columns(where, title, zip(names, whole, strict=True), cells)
 
 
-def _needed(name: str, cells: Sequence[str], whole: bool) -> int:
+def _minimum_width(name: str, cells: Sequence[str], whole: bool) -> int:
     """The width below which a column cannot be read."""
     longest = max(map(len, cells))
     if whole:
         return max(longest, *map(len, name.split()))
     words = [len(word) for text in (name, *cells) for word in text.split()]
-    return max(min(longest, SENTENCE), min(max(words), LONG_WORD))
+    return max(min(longest, MIN_SENTENCE_WIDTH), min(max(words), MAX_WORD_WIDTH))
 
 
 def _print_columns(
@@ -98,23 +76,23 @@ def _print_paragraphs(where: "Console", title: str, names: Sequence[str], cells:
             where.print(indented, soft_wrap=False)
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     """A value as people read it: moments to the minute, which fits a line."""
-    moment = _moment(value)
+    moment = _parse_time(value)
     if moment is not None:
         return f"{moment:%Y-%m-%d %H:%M}"
     if isinstance(value, Mapping):
-        told = ((escape_controls(str(name)), _cell(each)) for name, each in value.items())
+        told = ((escape_controls(str(name)), _format_cell(each)) for name, each in value.items())
         return ", ".join(f"{name} {each}" for name, each in told if each)
     if isinstance(value, list | tuple):
-        return ", ".join(map(_cell, value))
+        return ", ".join(map(_format_cell, value))
     return "" if value is None else escape_controls(str(value))
 
 
-def _moment(value: object) -> datetime | None:
+def _parse_time(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not MOMENT.match(value):
+    if not isinstance(value, str) or not ISO_TIME.match(value):
         return None
     try:
         return datetime.fromisoformat(value)

@@ -4,21 +4,22 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import echo, print_json
 
 recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
-Actor = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]
+ActorOption = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]
 
 
 @recording_app.command("list")
-def list_asides(as_json: AsJson = False) -> None:
+def list_quarantined_rows(as_json: JsonOption = False) -> None:
     """What was set aside on this disk: refused by the database, or damaged."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import listed
+    from mlplatform.context import create_context
+    from mlplatform.recording.recovery import list_files
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    rows = plain(listed(build(load_settings())))
+    rows = to_jsonable(list_files(create_context(load_settings())))
     if as_json:
         print_json(rows)
     else:
@@ -28,29 +29,31 @@ def list_asides(as_json: AsJson = False) -> None:
 @recording_app.command("restore")
 def restore_rows(
     name: Annotated[str | None, typer.Argument(help="File as listed; all of them otherwise.")] = None,
-    actor: Actor = "cli",
-    as_json: AsJson = False,
+    actor: ActorOption = "cli",
+    as_json: JsonOption = False,
 ) -> None:
     """Write set-aside rows into the database after all; those it still refuses and what is damaged stay."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import restore
+    from mlplatform.context import create_context
+    from mlplatform.recording.recovery import restore
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = restore(build(load_settings()), name, actor)
+    told = restore(create_context(load_settings()), name, actor)
     lines = [f"{each.name}: {each.restored} restored, {each.refused} refused, {each.damaged} damaged" for each in told]
-    say(plain(told), "\n".join(lines) or "nothing is set aside", as_json)
+    echo(to_jsonable(told), "\n".join(lines) or "nothing is set aside", as_json)
 
 
 @recording_app.command("discard")
 def discard_rows(
-    name: Annotated[str, typer.Argument(help="File as listed.")], actor: Actor = "cli", as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="File as listed.")],
+    actor: ActorOption = "cli",
+    as_json: JsonOption = False,
 ) -> None:
     """Give up what a file of set-aside rows holds, for good."""
-    from mlplatform.build import build
-    from mlplatform.plain import plain
-    from mlplatform.recovery import discard
+    from mlplatform.context import create_context
+    from mlplatform.recording.recovery import discard
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = discard(build(load_settings()), name, actor)
-    say(plain(told), f"{told.name}: {told.refused} rows and {told.damaged} damaged stretches given up", as_json)
+    told = discard(create_context(load_settings()), name, actor)
+    echo(to_jsonable(told), f"{told.name}: {told.refused} rows and {told.damaged} damaged stretches given up", as_json)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import AsJson, console, print_json, print_table, say
+from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.host.console import console, echo, print_json
 
 app = typer.Typer(
     name="platform",
@@ -20,27 +21,27 @@ data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 PipelineOption = Annotated[str | None, typer.Option("--pipeline", help="Model family; PLATFORM_PIPELINE otherwise.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST in IDX form.")]
+DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST in IDX form.")]
 
 
 @app.command()
 def demo(
-    data_dir: DataDir = None,
+    data_dir: DataDirOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn the whole loop once, on real digits, in processes of its own."""
-    from mlplatform.demo.story import tell
+    from mlplatform.demo.scenario import run_demo
 
-    result = tell(data_dir=data_dir, keep=keep, quiet=as_json)
+    result = run_demo(data_dir=data_dir, keep=keep, quiet=as_json)
     if as_json:
         print_json(result)
 
 
 @app.command()
-def up(as_json: AsJson = False) -> None:
+def up(as_json: JsonOption = False) -> None:
     """Run MLflow, the API server and the watcher on this machine until Ctrl-C."""
-    from mlplatform.up import run_platform
+    from mlplatform.operations.local_stack import run_platform
 
     run_platform(as_json)
 
@@ -50,14 +51,14 @@ def train(
     pipeline: PipelineOption = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe; the family's default otherwise.")] = None,
     reason: Annotated[str, typer.Option(help="Why; shown on the card and in MLflow.")] = "trained by hand",
-    data_dir: DataDir = None,
+    data_dir: DataDirOption = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many recipes first, then train the best.")] = 0,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a version now, in this process; the gate decides whether it becomes champion."""
-    from mlplatform.cli.work import train_now
+    from mlplatform.cli.training import run_training
 
-    train_now(pipeline, recipe, reason, data_dir, search, as_json)
+    run_training(pipeline, recipe, reason, data_dir, search, as_json)
 
 
 @app.command()
@@ -67,39 +68,39 @@ def retrain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare, promote nothing.")] = False,
     cancel: Annotated[str | None, typer.Option("--cancel", help="Cancel the one of this id instead.")] = None,
     pipeline: PipelineOption = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Queue a retraining for the watcher, as an alert would."""
-    from mlplatform.cli import work
+    from mlplatform.cli import training
 
     if cancel is not None:
-        work.cancel(cancel, as_json)
+        training.cancel_by_id(cancel, as_json)
         return
-    work.retrain_queued(reason, wait, dry_run, pipeline, as_json)
+    training.queue_retraining(reason, wait, dry_run, pipeline, as_json)
 
 
 @app.command("work-retraining", hidden=True)
 def work_retraining(retraining_id: str, owner: str) -> None:
     """Carry out a claimed retraining (started by the watcher)."""
-    from mlplatform.build import build
-    from mlplatform.memory import limit_memory
+    from mlplatform.context import create_context
+    from mlplatform.retraining.memory_limit import limit_memory
+    from mlplatform.retraining.worker import run_retraining
     from mlplatform.settings import load_settings
-    from mlplatform.training import work
 
     settings = load_settings()
     limit_memory(settings.training_memory_mb)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(0 if work(build(settings), retraining_id, owner) != "failed" else 1)
+    sys.exit(0 if run_retraining(create_context(settings), retraining_id, owner) != "failed" else 1)
 
 
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind to; PLATFORM_HOST otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; PLATFORM_PORT otherwise.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the API server; it loads the champion and follows it."""
-    from mlplatform.serve.run import run_server
+    from mlplatform.serve.run_server import run_server
 
     run_server(host, port, as_json)
 
@@ -108,91 +109,91 @@ def serve(
 def tune_serving(
     forget: Annotated[bool, typer.Option("--forget", help="Go back to the settings on this class of hosts.")] = False,
     pipeline: PipelineOption = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure engine, threads and batches on this host; its servers take the best over."""
-    from mlplatform.cli.tuning import tune_now
+    from mlplatform.cli.tuning import run_tuning
 
-    tune_now(forget, pipeline, as_json)
+    run_tuning(forget, pipeline, as_json)
 
 
 @app.command()
 def watch(
     probe: Annotated[bool, typer.Option("--probe", help="Only ask: does a watcher live on this host?")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a watcher: monitors, alerts, notices and retraining; one among many leads."""
-    from mlplatform.build import build
-    from mlplatform.processes import end_anyway
-    from mlplatform.schedule import STOP_SECONDS, Watcher
+    from mlplatform.context import create_context
+    from mlplatform.host.processes import exit_after
+    from mlplatform.operations.queries import clock_faults, local_watchers
     from mlplatform.settings import load_settings
-    from mlplatform.views import clock_faults, watchers_here
+    from mlplatform.watcher.scheduler import STOP_SECONDS, Watcher
 
     if probe:
-        parts = build(load_settings())
-        found = watchers_here(parts)
+        context = create_context(load_settings())
+        found = local_watchers(context)
         text = f"{len(found)} watcher(s) alive on this host"
-        say(found, "; ".join([text, *clock_faults(parts)]), as_json)
+        echo(found, "; ".join([text, *clock_faults(context)]), as_json)
         raise typer.Exit(0 if found else 1)
-    watcher = Watcher(build(load_settings()))
+    watcher = Watcher(create_context(load_settings()))
 
     def end(*_args: object) -> None:
         watcher.stop()
-        end_anyway(STOP_SECONDS)
+        exit_after(STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    say({"instance": watcher.parts.instance}, f"watcher {watcher.parts.instance} is on duty", as_json)
+    echo({"instance": watcher.context.instance}, f"watcher {watcher.context.instance} is on duty", as_json)
     watcher.run()
 
 
 @app.command()
-def mlflow(as_json: AsJson = False) -> None:
+def mlflow(as_json: JsonOption = False) -> None:
     """Run the MLflow server of the platform on PLATFORM_MLFLOW_PORT."""
-    from mlplatform.up import run_mlflow
+    from mlplatform.operations.local_stack import run_mlflow
 
     run_mlflow(as_json)
 
 
 @app.command()
-def check(as_json: AsJson = False) -> None:
+def check(as_json: JsonOption = False) -> None:
     """Run the monitors now; exit code 10 when a rule is in breach."""
-    from mlplatform.cli.work import check_now
+    from mlplatform.cli.training import evaluate_rules
 
-    check_now(as_json)
+    evaluate_rules(as_json)
 
 
 @app.command()
 def status(
     everything: Annotated[bool, typer.Option("--all", help="All of it, longer than a screen.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The platform at a glance: one screen, what is grave first."""
-    from mlplatform.cli.work import show_status
+    from mlplatform.cli.training import print_status
 
-    show_status(everything, as_json)
+    print_status(everything, as_json)
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a commented alerts.yaml and .env.example."""
-    from mlplatform.starter import write_starters
+    from mlplatform.operations.scaffold import write_scaffold
 
-    written = write_starters(folder, force)
-    say([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
+    written = write_scaffold(folder, force)
+    echo([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """What is configured, reachable and missing; exit code 1 when something must be mended."""
-    from mlplatform.doctor import examine
+    from mlplatform.operations.diagnostics import run_checks
     from mlplatform.settings import load_settings
 
-    findings = examine(load_settings())
+    findings = run_checks(load_settings())
     rows = [vars(finding) for finding in findings]
     if as_json:
         print_json(rows)
@@ -205,12 +206,12 @@ def doctor(as_json: AsJson = False) -> None:
 def fetch(
     name: Annotated[str, typer.Argument(help="Data set: mnist, qmnist or usps.")],
     folder: Annotated[Path | None, typer.Option(help="Where to put it [default: var/data/NAME].")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download a data set and check it against its known checksums."""
-    from mlplatform.cli.work import fetch_data
+    from mlplatform.cli.training import fetch_data
 
     console_or_quiet = None if as_json else console()
     target = folder or Path("var/data") / name
     files = fetch_data(name, target, console_or_quiet)
-    say({"files": [str(path) for path in files]}, f"{name} is at {target}", as_json)
+    echo({"files": [str(path) for path in files]}, f"{name} is at {target}", as_json)

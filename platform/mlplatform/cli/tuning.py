@@ -2,43 +2,47 @@
 
 from typing import Any
 
-from mlplatform.build import build
-from mlplatform.cli.output import console, print_json, print_table, say
+from mlplatform.cli.output import print_table
+from mlplatform.context import create_context
+from mlplatform.host.console import console, echo, print_json
 from mlplatform.settings import load_settings
 
-COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")
+BENCHMARK_COLUMNS = ("when", "plan", "p50_ms", "p95_ms", "rps")
 
 
-def tune_now(forget: bool, pipeline: str | None, as_json: bool) -> None:
+def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     """Measure in this process and keep the best for the host class, or forget what was kept."""
-    from mlplatform.serve.decode import Decoder
-    from mlplatform.serve.holder import Holder
-    from mlplatform.serve.tuning import Tuner, champion_of, host_class
-    from mlplatform.store import audit, tunings
+    from mlplatform.audit import audit_entries
+    from mlplatform.predictions import compute_configs
+    from mlplatform.serve.inference.image_codec import ImageDecoder
+    from mlplatform.serve.inference.model_slot import ModelSlot
+    from mlplatform.serve.tuning.tuner import Tuner, host_class, open_champion
 
-    parts = build(load_settings(pipeline=pipeline))
-    family, settings, host = parts.family, parts.settings, host_class()
+    context = create_context(load_settings(pipeline=pipeline))
+    family, settings, host = context.pipeline, context.settings, host_class()
     if forget:
-        with parts.database.write() as connection:
-            found = tunings.forget(connection, family.name, host)
-            audit.note(connection, "cli", "forget-tuning", f"host/{host}", parts.clock(), {"found": found})
+        with context.database.write() as connection:
+            found = compute_configs.delete_config(connection, family.name, host)
+            audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", context.clock(), {"found": found})
         text = f"servers on {host} compute as their settings say" if found else f"nothing was tuned on {host}"
-        say({"host_class": host, "forgotten": found}, text, as_json)
+        echo({"host_class": host, "forgotten": found}, text, as_json)
         return
-    decoder = Decoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
-    tuner = Tuner(parts, Holder(), decoder)
-    result = tuner.tune(champion_of(parts, tuner.choice()))
-    with parts.database.write() as connection:
-        audit.note(connection, "cli", "tune-serving", f"host/{host}", parts.clock(), {"plan": result["after"]})
+    decoder = ImageDecoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
+    tuner = Tuner(context, ModelSlot(), decoder)
+    result = tuner.tune(open_champion(context, tuner.backend_config()))
+    with context.database.write() as connection:
+        audit_entries.append(
+            connection, "cli", "tune-serving", f"host/{host}", context.clock(), {"plan": result["after"]}
+        )
     if as_json:
         print_json(result)
         return
-    rows = [{"when": when, "plan": _plan(result[when]), **result[when]} for when in ("before", "after")]
-    print_table(f"serving {family.name} on {host}", rows, COLUMNS, "")
+    rows = [{"when": when, "plan": _describe_config(result[when]), **result[when]} for when in ("before", "after")]
+    print_table(f"serving {family.name} on {host}", rows, BENCHMARK_COLUMNS, "")
     console().print(f"{len(result['tried'])} plans were measured; servers take the best over at their next look")
 
 
-def _plan(measured: dict[str, Any]) -> str:
+def _describe_config(measured: dict[str, Any]) -> str:
     return (
         f"{measured['engine']} on {measured['device']}, {measured['threads']} thread(s), {measured['lanes']} lane(s), "
         f"batches of {measured['batch_max']}, wait {measured['batch_wait_ms']:g} ms"

@@ -5,29 +5,38 @@ with Client("http://127.0.0.1:8000", api_key=key) as client:
     client.feedback([Label(answered.predictions[0].id, "3", source="audit")])
 """
 
-from mlplatform.client.asynchronous import AsyncClient
-from mlplatform.client.calls import Label
-from mlplatform.client.errors import ApiError, ClientError, RefusedError, UnavailableError, UnreadableError
-from mlplatform.client.results import Answered, Detail, Given, Prediction, Queued, Review, Reviews, Taken
-from mlplatform.client.retries import Retries
-from mlplatform.client.sync import Client
+from mlplatform.client.api_calls import Label
+from mlplatform.client.async_client import AsyncClient
+from mlplatform.client.errors import ApiError, ApiRequestError, ClientError, InvalidResponseError, UnavailableError
+from mlplatform.client.results import (
+    FeedbackResult,
+    LabelRecord,
+    Prediction,
+    PredictionDetail,
+    PredictResponse,
+    RetrainingQueued,
+    ReviewAssignment,
+    ReviewBatch,
+)
+from mlplatform.client.retries import RetryPolicy
+from mlplatform.client.sync_client import Client
 
 __all__ = [
-    "Answered",
     "ApiError",
+    "ApiRequestError",
     "AsyncClient",
     "Client",
     "ClientError",
-    "Detail",
-    "Given",
+    "FeedbackResult",
+    "InvalidResponseError",
     "Label",
+    "LabelRecord",
+    "PredictResponse",
     "Prediction",
-    "Queued",
-    "RefusedError",
-    "Retries",
-    "Review",
-    "Reviews",
-    "Taken",
+    "PredictionDetail",
+    "RetrainingQueued",
+    "RetryPolicy",
+    "ReviewAssignment",
+    "ReviewBatch",
     "UnavailableError",
-    "UnreadableError",
 ]

@@ -19,7 +19,7 @@ class Prediction:
     version: int
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Prediction":
+    def from_json(cls, raw: Mapping[str, Any]) -> "Prediction":
         """From JSON."""
         return cls(
             id=str(raw["id"]),
@@ -32,7 +32,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Answered:
+class PredictResponse:
     """The answers to one request, in the order of its images; `recorded` is false where the recorder was full."""
 
     request_id: str
@@ -41,14 +41,14 @@ class Answered:
     recorded: bool
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Answered":
+    def from_json(cls, raw: Mapping[str, Any]) -> "PredictResponse":
         """From JSON."""
-        rows = tuple(Prediction.read(each) for each in raw["predictions"])
+        rows = tuple(Prediction.from_json(each) for each in raw["predictions"])
         return cls(str(raw["request_id"]), rows, float(raw["latency_ms"]), bool(raw["recorded"]))
 
 
 @dataclass(frozen=True)
-class Taken:
+class FeedbackResult:
     """What became of a label: recorded, repeated, superseded, late, waiting or erased.
 
     `counts` says whether it estimates how good the model is, the note why not.
@@ -61,14 +61,14 @@ class Taken:
     note: str = ""
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Taken":
+    def from_json(cls, raw: Mapping[str, Any]) -> "FeedbackResult":
         """From JSON."""
         said = bool(raw.get("counts", False)), str(raw.get("note", ""))
         return cls(str(raw["id"]), str(raw["prediction_id"]), str(raw["outcome"]), *said)
 
 
 @dataclass(frozen=True)
-class Given:
+class LabelRecord:
     """A current label of a prediction."""
 
     label: str
@@ -76,13 +76,13 @@ class Given:
     at: datetime
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Given":
+    def from_json(cls, raw: Mapping[str, Any]) -> "LabelRecord":
         """From JSON."""
         return cls(str(raw["label"]), str(raw["source"]), datetime.fromisoformat(raw["at"]))
 
 
 @dataclass(frozen=True)
-class Detail:
+class PredictionDetail:
     """A recorded prediction with its labels."""
 
     prediction: Prediction
@@ -93,13 +93,13 @@ class Detail:
     client_id: str
     tags: Mapping[str, str]
     role: str
-    labels: tuple[Given, ...]
+    labels: tuple[LabelRecord, ...]
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Detail":
+    def from_json(cls, raw: Mapping[str, Any]) -> "PredictionDetail":
         """From JSON."""
         return cls(
-            prediction=Prediction.read(raw),
+            prediction=Prediction.from_json(raw),
             at=datetime.fromisoformat(raw["at"]),
             latency_ms=float(raw["latency_ms"]),
             image_hash=str(raw["image_hash"]),
@@ -107,12 +107,12 @@ class Detail:
             client_id=str(raw["client_id"]),
             tags=dict(raw["tags"]),
             role=str(raw["role"]),
-            labels=tuple(Given.read(each) for each in raw["labels"]),
+            labels=tuple(LabelRecord.from_json(each) for each in raw["labels"]),
         )
 
 
 @dataclass(frozen=True)
-class Review:
+class ReviewAssignment:
     """A picture to be labelled, as PNG, held until a moment."""
 
     prediction_id: str
@@ -121,7 +121,7 @@ class Review:
     until: datetime
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Review":
+    def from_json(cls, raw: Mapping[str, Any]) -> "ReviewAssignment":
         """From JSON."""
         times = (datetime.fromisoformat(raw[name]) for name in ("at", "until"))
         at, until = times
@@ -129,26 +129,26 @@ class Review:
 
 
 @dataclass(frozen=True)
-class Reviews:
+class ReviewBatch:
     """What to review next, and the labels to choose from."""
 
-    answers: tuple[Review, ...]
+    answers: tuple[ReviewAssignment, ...]
     classes: tuple[str, ...]
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Reviews":
+    def from_json(cls, raw: Mapping[str, Any]) -> "ReviewBatch":
         """From JSON."""
-        return cls(tuple(Review.read(each) for each in raw["answers"]), tuple(map(str, raw["classes"])))
+        return cls(tuple(ReviewAssignment.from_json(each) for each in raw["answers"]), tuple(map(str, raw["classes"])))
 
 
 @dataclass(frozen=True)
-class Queued:
+class RetrainingQueued:
     """The queued retraining; `joined` where one was queued already."""
 
     id: str
     joined: bool
 
     @classmethod
-    def read(cls, raw: Mapping[str, Any]) -> "Queued":
+    def from_json(cls, raw: Mapping[str, Any]) -> "RetrainingQueued":
         """From JSON."""
         return cls(str(raw["id"]), bool(raw["joined"]))

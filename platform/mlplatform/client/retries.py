@@ -14,32 +14,36 @@ from typing import Final, TypeVar
 
 import httpx
 
-from mlplatform.client.calls import PASSING, Call
+from mlplatform.client.api_calls import RETRYABLE_STATUSES, ApiRequest
 from mlplatform.client.errors import UnavailableError
 
 T = TypeVar("T")
-NOTHING_DONE: Final = (429, 503)
-Came = httpx.Response | httpx.TransportError
+UNPROCESSED_STATUSES: Final = (429, 503)
+AttemptResult = httpx.Response | httpx.TransportError
 
 
 @dataclass(frozen=True)
-class Retries:
+class RetryPolicy:
     """How patient a client is: tries in all, the first and longest wait, and all waits together, in seconds."""
 
-    tries: int = 4
-    first_seconds: float = 0.2
-    longest_seconds: float = 5.0
+    max_attempts: int = 4
+    initial_delay_seconds: float = 0.2
+    max_delay_seconds: float = 5.0
     budget_seconds: float = 30.0
-    luck: Callable[[], float] = random.random
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    jitter: Callable[[], float] = random.random
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def wait(self, failures: int, came: Came) -> float:
+    def delay_seconds(self, failures: int, result: AttemptResult) -> float:
         """Seconds to wait after so many failures."""
-        most = min(self.longest_seconds, self.first_seconds * 2.0 ** (failures - 1))
-        asked = self.asked(came.headers.get("retry-after", "")) if isinstance(came, httpx.Response) else 0.0
-        return asked + most * self.luck()
+        most = min(self.max_delay_seconds, self.initial_delay_seconds * 2.0 ** (failures - 1))
+        asked = (
+            self.retry_after_seconds(result.headers.get("retry-after", ""))
+            if isinstance(result, httpx.Response)
+            else 0.0
+        )
+        return asked + most * self.jitter()
 
-    def asked(self, retry_after: str) -> float:
+    def retry_after_seconds(self, retry_after: str) -> float:
         """Seconds that a `Retry-After` header asks for: a number or a date; 0 where it says neither."""
         if retry_after.strip().isdecimal():
             return float(retry_after)
@@ -47,28 +51,28 @@ class Retries:
             moment = parsedate_to_datetime(retry_after)
         except ValueError:
             return 0.0
-        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - self.now()).total_seconds())
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - self.clock()).total_seconds())
 
 
-def conversation(call: Call[T], retries: Retries) -> Generator[float, Came, T]:
+def retry_steps(request: ApiRequest[T], policy: RetryPolicy) -> Generator[float, AttemptResult, T]:
     """Yields how long to wait before sending; is sent what came back; returns the answer read, or raises."""
     wait, waited, failures = 0.0, 0.0, 0
     while True:
         came = yield wait
-        if isinstance(came, httpx.Response) and came.status_code not in PASSING:
-            return call.result(came)
+        if isinstance(came, httpx.Response) and came.status_code not in RETRYABLE_STATUSES:
+            return request.parse_response(came)
         failures += 1
-        wait = retries.wait(failures, came)
+        wait = policy.delay_seconds(failures, came)
         waited += wait
-        if not _worth_it(call, came) or failures >= retries.tries or waited > retries.budget_seconds:
+        if not _may_retry(request, came) or failures >= policy.max_attempts or waited > policy.budget_seconds:
             if isinstance(came, httpx.Response):
-                return call.result(came)
-            raise UnavailableError(0, "no-answer", f"{call.method} {call.path}: {came!r} after {failures} tries")
+                return request.parse_response(came)
+            raise UnavailableError(0, "no-answer", f"{request.method} {request.path}: {came!r} after {failures} tries")
 
 
-def _worth_it(call: Call[T], came: Came) -> bool:
-    if isinstance(came, httpx.Response):
-        return call.repeatable or came.status_code in NOTHING_DONE
-    if isinstance(came, httpx.UnsupportedProtocol):  # an address without http://
+def _may_retry(request: ApiRequest[T], result: AttemptResult) -> bool:
+    if isinstance(result, httpx.Response):
+        return request.idempotent or result.status_code in UNPROCESSED_STATUSES
+    if isinstance(result, httpx.UnsupportedProtocol):  # an address without http://
         return False
-    return call.repeatable or isinstance(came, httpx.ConnectError | httpx.ConnectTimeout)  # it never left
+    return request.idempotent or isinstance(result, httpx.ConnectError | httpx.ConnectTimeout)  # it never left

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 @dataclass(frozen=True)
-class Posted:
+class ReceivedPost:
     """One POST: its path, headers (lower case) and body."""
 
     path: str
@@ -32,39 +32,39 @@ class Posted:
 class Mailbox:
     """Everything received so far, in order; `wait` blocks until something fits."""
 
-    posts: list[Posted] = field(default_factory=list)
+    posts: list[ReceivedPost] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
-    arrived: threading.Condition = field(default_factory=threading.Condition)
+    condition: threading.Condition = field(default_factory=threading.Condition)
 
-    def take(self, item: Posted | EmailMessage) -> None:
+    def receive(self, item: ReceivedPost | EmailMessage) -> None:
         """Keep one item."""
-        with self.arrived:
-            (self.posts if isinstance(item, Posted) else self.mails).append(item)  # type: ignore[arg-type]
-            self.arrived.notify_all()
+        with self.condition:
+            (self.posts if isinstance(item, ReceivedPost) else self.mails).append(item)  # type: ignore[arg-type]
+            self.condition.notify_all()
 
-    def wait(self, posts: int, mails: int, seconds: float) -> bool:
+    def wait_for_messages(self, posts: int, mails: int, seconds: float) -> bool:
         """Wait until that many of each have arrived."""
-        with self.arrived:
-            return self.arrived.wait_for(lambda: len(self.posts) >= posts and len(self.mails) >= mails, seconds)
+        with self.condition:
+            return self.condition.wait_for(lambda: len(self.posts) >= posts and len(self.mails) >= mails, seconds)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd
         """aiosmtpd's hook: one mail arrived."""
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         content = content.replace(b"\r\n", b"\n")  # \r is SMTP's, not the text's
         mail = message_from_bytes(content, policy=policy.default)
-        self.take(mail)
+        self.receive(mail)
         return "250 OK"
 
 
 @contextmanager
-def receivers(http_port: int, smtp_port: int) -> Iterator[Mailbox]:
+def run_receivers(http_port: int, smtp_port: int) -> Iterator[Mailbox]:
     """Run both on loopback until the block ends."""
     mailbox = Mailbox()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            mailbox.take(Posted(self.path, {key.lower(): value for key, value in self.headers.items()}, body))
+            mailbox.receive(ReceivedPost(self.path, {key.lower(): value for key, value in self.headers.items()}, body))
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"ok")

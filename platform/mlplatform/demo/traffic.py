@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.client import Client, ClientError, Label
-from mlplatform.serve.decode import to_png
+from mlplatform.predictions.stored_image import encode_png
 from pipelines.data import ImageSet
 
-LABEL_BATCH = 20
+LABEL_BATCH_SIZE = 20
 
 
-def sample(rows: int, share: float, seed: int) -> NDArray[np.bool_]:
+def sample_mask(rows: int, share: float, seed: int) -> NDArray[np.bool_]:
     """Which of so many rows an audit draws."""
     return np.random.default_rng(seed).random(rows) < share
 
 
 @dataclass(frozen=True)
-class Sent:
+class AnsweredRequest:
     """One answered image: what the server said, which version said it, and what is true."""
 
     prediction_id: str
@@ -33,7 +33,7 @@ class Sent:
 
 
 @dataclass
-class Tally:
+class TrafficCounts:
     """Requests and failures; thread-safe."""
 
     requests: int = 0
@@ -41,7 +41,7 @@ class Tally:
     versions: Counter[int] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, version: int | None, failure: str | None) -> None:
+    def record(self, version: int | None, failure: str | None) -> None:
         """One request ended."""
         with self.lock:
             self.requests += 1
@@ -52,20 +52,22 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Traffic:
+class TrafficGenerator:
     """Clients of one API server."""
 
     client: Client
     classes: tuple[str, ...]
-    tally: Tally
+    counts: TrafficCounts
     workers: int = 2
 
-    def send(self, images: ImageSet, client_id: str, on_sent: Callable[[int], None] = lambda _: None) -> list[Sent]:
+    def send_images(
+        self, images: ImageSet, client_id: str, on_sent: Callable[[int], None] = lambda _: None
+    ) -> list[AnsweredRequest]:
         """Send every image as a request of its own; failed requests are tallied and left out."""
-        answered: list[Sent] = []
+        answered: list[AnsweredRequest] = []
         with ThreadPoolExecutor(self.workers) as pool:
             work = (
-                pool.submit(self.one, image, self.classes[label], client_id)
+                pool.submit(self.send_image, image, self.classes[label], client_id)
                 for image, label in zip(images.images, images.labels, strict=True)
             )
             for done, future in enumerate(list(work), start=1):
@@ -75,23 +77,23 @@ class Traffic:
                 on_sent(done)
         return answered
 
-    def one(self, image: np.ndarray, truth: str, client_id: str) -> Sent | None:
+    def send_image(self, image: np.ndarray, truth: str, client_id: str) -> AnsweredRequest | None:
         """One request; None when it failed."""
         try:
-            [made] = self.client.predict([to_png(image)], client_id=client_id).predictions
+            [made] = self.client.predict([encode_png(image)], client_id=client_id).predictions
         except (ClientError, ValueError) as error:
-            self.tally.count(None, repr(error))
+            self.counts.record(None, repr(error))
             return None
-        sent = Sent(made.id, made.label, made.version, truth)
-        self.tally.count(sent.version, None)
+        sent = AnsweredRequest(made.id, made.label, made.version, truth)
+        self.counts.record(sent.version, None)
         return sent
 
-    def label(self, answers: Sequence[Sent], share: float, seed: int) -> int:
+    def send_labels(self, answers: Sequence[AnsweredRequest], share: float, seed: int) -> int:
         """Give the truth for a random share of the answers, as an audit would; returns how many."""
-        chosen = sample(len(answers), share, seed)
+        chosen = sample_mask(len(answers), share, seed)
         picked = [answer for answer, take in zip(answers, chosen, strict=True) if take]
-        for first in range(0, len(picked), LABEL_BATCH):
-            batch = picked[first : first + LABEL_BATCH]
+        for first in range(0, len(picked), LABEL_BATCH_SIZE):
+            batch = picked[first : first + LABEL_BATCH_SIZE]
             self.client.feedback([Label(sent.prediction_id, sent.truth, "audit", "demo") for sent in batch])
         return len(picked)
 
@@ -105,7 +107,7 @@ class Traffic:
                 for image, label in zip(images.images, images.labels, strict=True):
                     if stopping.wait(pause):
                         return
-                    self.one(image, self.classes[label], client_id)
+                    self.send_image(image, self.classes[label], client_id)
 
         thread = threading.Thread(target=run, name="traffic", daemon=True)
         thread.start()
@@ -116,6 +118,6 @@ class Traffic:
             thread.join()
 
 
-def accuracy(answers: Sequence[Sent]) -> float:
+def accuracy(answers: Sequence[AnsweredRequest]) -> float:
     """Share of answers that were right."""
     return sum(sent.label == sent.truth for sent in answers) / max(1, len(answers))

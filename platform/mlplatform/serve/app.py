@@ -11,61 +11,70 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from mlplatform import views
+from mlplatform.audit import audit_entries
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.people import acknowledge_alert, cancel_retraining
-from mlplatform.plain import plain
-from mlplatform.report_files import whole_page
-from mlplatform.review import MOST_AT_ONCE, next_answers
-from mlplatform.serve import pages
-from mlplatform.serve.answer import Asked, reply
-from mlplatform.serve.bodies import (
-    NO_NUL,
-    PREDICT_BODY,
-    PROBLEMS,
+from mlplatform.feedback.label_schema import FeedbackIn
+from mlplatform.feedback.review_tasks import MAX_ITEMS, claim_items
+from mlplatform.monitoring.report_files import inline_scripts
+from mlplatform.operations import queries
+from mlplatform.operations.operator_actions import acknowledge_alert, cancel_retraining
+from mlplatform.operations.prediction_view import PredictionDetail
+from mlplatform.predictions import prediction_records
+from mlplatform.retraining import retraining_queue
+from mlplatform.schema_base import NO_NUL_PATTERN
+from mlplatform.serialization import to_jsonable
+from mlplatform.serve.inference.idempotency import idempotency_key
+from mlplatform.serve.inference.image_codec import SMALL_BODY_BYTES
+from mlplatform.serve.inference.predict import PredictRequest, predict_json
+from mlplatform.serve.middleware.auth_middleware import caller_of
+from mlplatform.serve.middleware.body_limit import BodyLimitMiddleware
+from mlplatform.serve.middleware.metrics_middleware import MetricsMiddleware
+from mlplatform.serve.middleware.path_prefix import RestorePrefixMiddleware, StripPrefixMiddleware
+from mlplatform.serve.middleware.security import add_security
+from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
+from mlplatform.serve.problem_details import add_error_handlers
+from mlplatform.serve.protocols.kserve_v2 import add_v2_routes
+from mlplatform.serve.protocols.mlflow_scoring import add_mlflow_routes
+from mlplatform.serve.protocols.raw_tensor import RawTensor
+from mlplatform.serve.routes.fast_route import FastRouteMiddleware, read_body
+from mlplatform.serve.routes.feedback_service import accept_feedback
+from mlplatform.serve.routes.health import add_health_routes
+from mlplatform.serve.routes.openapi_examples import add_examples
+from mlplatform.serve.routes.request_body import JsonBody, PixelRows, struct_for
+from mlplatform.serve.routes.rollout_routes import add_rollout_routes
+from mlplatform.serve.schemas import (
+    PREDICT_OPENAPI,
+    PROBLEM_RESPONSES,
     ExplainIn,
     ExplainOut,
     FeedbackBody,
-    FeedbackIn,
     FeedbackMany,
     FeedbackOut,
-    PredictionDetail,
     PredictOut,
     RetrainIn,
     RetrainOut,
     ReviewMany,
     ReviewOut,
 )
-from mlplatform.serve.counting import Counting
-from mlplatform.serve.decode import SMALL_BODY
-from mlplatform.serve.doors import install_doors
-from mlplatform.serve.examples import show_examples
-from mlplatform.serve.guard import caller_of
-from mlplatform.serve.health import add_health
-from mlplatform.serve.inference import add_inference
-from mlplatform.serve.invocations import add_invocations
-from mlplatform.serve.labels import take_labels
-from mlplatform.serve.lean import Lane, body_of
-from mlplatform.serve.limits import BodyLimit
-from mlplatform.serve.prefix import CutOff, PutBack
-from mlplatform.serve.problems import install
-from mlplatform.serve.reading import JsonBody, Rows, shape_of
-from mlplatform.serve.repeats import named_key
-from mlplatform.serve.server import Server
-from mlplatform.serve.tensor import Tensor
-from mlplatform.serve.tracing import HEADER as TRACE
-from mlplatform.serve.tries import add_trials
-from mlplatform.store import audit, predictions, retrainings
-from pipelines.payloads import Amounts, BrokenFormError, Form, PayloadError, PayloadTooLargeError, read_form
+from mlplatform.serve.state import ApiServer
+from mlplatform.web import dashboard
+from pipelines.edge.request_payloads import (
+    JsonLimits,
+    MalformedFormError,
+    MultipartForm,
+    PayloadError,
+    PayloadTooLargeError,
+    parse_form,
+)
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
-EXPLAIN_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
-PathId = Annotated[str, Path(pattern=NO_NUL)]
+PNG_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+PathId = Annotated[str, Path(pattern=NO_NUL_PATTERN)]
 REPORT_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
 
-def create_app(server: Server) -> FastAPI:
+def create_app(server: ApiServer) -> FastAPI:
     """The app of one server; starting it starts the server's parts, stopping it closes them."""
 
     @asynccontextmanager
@@ -79,132 +88,140 @@ def create_app(server: Server) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses=PROBLEMS,
+        responses=PROBLEM_RESPONSES,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours (`telemetry.py`) knows the stages
     )
-    app.router.route_class = server.turns.route()
-    install(app)
-    if prefix := server.parts.settings.root_path:
-        app.add_middleware(PutBack, prefix=prefix)
-    app.add_middleware(Lane, route=_predictions(app, server))
-    app.add_middleware(BodyLimit, limit=int(server.parts.settings.max_body_mb * 2**20))
-    app.add_middleware(Counting, metrics=server.metrics, requests=server.requests)
-    add_inference(app, server)
-    add_invocations(app, server)
-    _feedback(app, server)
-    _models(app, server)
-    add_trials(app, server)
-    add_health(app, server)
-    _pages(app, server)
-    show_examples(app)
-    install_doors(app, server)
+    app.router.route_class = server.route_limiter.route_class()
+    add_error_handlers(app)
+    if prefix := server.context.settings.root_path:
+        app.add_middleware(RestorePrefixMiddleware, prefix=prefix)
+    app.add_middleware(FastRouteMiddleware, route=_add_prediction_routes(app, server))
+    app.add_middleware(BodyLimitMiddleware, max_bytes=int(server.context.settings.max_body_mb * 2**20))
+    app.add_middleware(MetricsMiddleware, metrics=server.metrics, requests=server.request_counts)
+    add_v2_routes(app, server)
+    add_mlflow_routes(app, server)
+    _add_feedback_routes(app, server)
+    _add_model_routes(app, server)
+    add_rollout_routes(app, server)
+    add_health_routes(app, server)
+    _add_pages(app, server)
+    add_examples(app)
+    add_security(app, server)
     if prefix:
-        app.add_middleware(CutOff, prefix=prefix)
+        app.add_middleware(StripPrefixMiddleware, prefix=prefix)
     return app
 
 
-def _predictions(app: FastAPI, server: Server) -> APIRoute:
+def _add_prediction_routes(app: FastAPI, server: ApiServer) -> APIRoute:
     """The routes about predictions; returns the one that answers pictures."""
 
-    @app.post("/v1/predict", openapi_extra=PREDICT_BODY, tags=["predict"], response_model=PredictOut)
+    @app.post("/v1/predict", openapi_extra=PREDICT_OPENAPI, tags=["predict"], response_model=PredictOut)
     async def predict(request: Request) -> Response:
         """Answer one or many images; every answer is recorded under its id."""
-        asked, content = await _asked(server, request)
+        asked, content = await _read_predict_request(server, request)
         if not asked.client_id and (name := caller_of(request).name):
             asked = replace(asked, client_id=name)
-        return Response(await reply(server, asked, content), media_type="application/json")
+        return Response(await predict_json(server, asked, content), media_type="application/json")
 
     answering = app.router.routes[-1]
     assert isinstance(answering, APIRoute)
 
-    one = Amounts.of_pictures(1, server.decoder.height, server.decoder.width)
-    asked_for = JsonBody[ExplainIn](server.pool, ExplainIn, shape_of(ExplainIn, image=Rows), one)
+    one = JsonLimits.for_images(1, server.decoder.height, server.decoder.width)
+    asked_for = JsonBody[ExplainIn](server.thread_pool, ExplainIn, struct_for(ExplainIn, image=PixelRows), one)
 
     @app.post(
         "/v1/explain",
         tags=["predict"],
         response_model=ExplainOut,
-        responses=EXPLAIN_PNG,
+        responses=PNG_RESPONSE,
         openapi_extra=asked_for.openapi,
     )
     async def explain(body: Annotated[ExplainIn, Depends(asked_for)], request: Request) -> Response | ExplainOut:
         """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
         if body.prediction_id is not None:
-            await server.turns.run(server.recorder.flush, 1.0)
-        made = await server.explaining_turns.run(server.explaining.explain, body)
+            await server.route_limiter.run(server.recorder.flush, 1.0)
+        made = await server.explanation_limiter.run(server.explanation_service.explain, body)
         if "image/png" in request.headers.get("accept", ""):
             return Response(made.png, media_type="image/png")
-        return made.shown
+        return made.body
 
     @app.get("/v1/predictions/{prediction_id}/image", tags=["predict"], response_class=Response)
     def image(prediction_id: PathId) -> Response:
         """The picture of a recorded prediction, as PNG."""
-        with server.parts.database.read() as connection:
-            row = predictions.find(connection, prediction_id)
-            png = predictions.image(connection, row.image_hash)
+        with server.context.database.read() as connection:
+            row = prediction_records.find(connection, prediction_id)
+            png = prediction_records.load_image(connection, row.image_hash)
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     @app.get("/v1/predictions/{prediction_id}", tags=["predict"])
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
         server.recorder.flush(1.0)
-        return views.prediction(server.parts, prediction_id)
+        return queries.load_prediction(server.context, prediction_id)
 
     return answering
 
 
-async def _asked(server: Server, request: Request) -> tuple[Asked, bytes]:
+async def _read_predict_request(server: ApiServer, request: Request) -> tuple[PredictRequest, bytes]:
     """What is asked, and the content that a request sent again under its key must repeat; unread without a key."""
     told = {name: value.decode("latin-1") for name, value in request.scope["headers"]}
     kind = told.get(b"content-type", "").partition(";")[0].strip().lower()
-    request_id, key = told.get(b"x-request-id", ""), named_key(request)
+    request_id, key = told.get(b"x-request-id", ""), idempotency_key(request)
     trace = told.get(TRACE.encode(), "")
     if kind == "application/octet-stream":
-        body = await body_of(request)
+        body = await read_body(request)
         kinds = told.get(b"x-tensor-dtype", "uint8"), told.get(b"x-tensor-shape", "")
         named = (told.get(b"x-client-id", ""), request_id, told.get(b"x-tags", ""))
         content = body + repr((named, kinds)).encode() if key else b""
-        return Asked(None, (), *named, Tensor(body, *kinds), key=key, trace=trace), content
+        return PredictRequest(
+            None, (), *named, RawTensor(body, *kinds), idempotency_key=key, traceparent=trace
+        ), content
     if kind in ("application/json", ""):
-        body = await body_of(request)
-        return Asked(body, request_id=request_id, key=key, trace=trace), body
+        body = await read_body(request)
+        return PredictRequest(body, request_id=request_id, idempotency_key=key, traceparent=trace), body
     if kind in ("image/png", "image/jpeg"):
-        body = await body_of(request)
-        return Asked(pictures=(body,), request_id=request_id, key=key, trace=trace), body
+        body = await read_body(request)
+        return PredictRequest(images=(body,), request_id=request_id, idempotency_key=key, traceparent=trace), body
     if kind == "multipart/form-data":
-        body = await body_of(request)
+        body = await read_body(request)
         sent_as = (body, told[b"content-type"], server.decoder.max_images)
-        form = _form(*sent_as) if len(body) <= SMALL_BODY else await server.pool.run(_form, *sent_as)
+        form = (
+            _parse_form(*sent_as)
+            if len(body) <= SMALL_BODY_BYTES
+            else await server.thread_pool.run(_parse_form, *sent_as)
+        )
         texts = form.fields
         named = (texts.get("client_id", ""), texts.get("request_id") or request_id, texts.get("tags", ""))
         content = b"".join(form.files) + repr(named).encode() if key else b""
-        return Asked(None, form.files, *named, key=key, trace=trace), content
+        return PredictRequest(None, form.files, *named, idempotency_key=key, traceparent=trace), content
     raise InvalidInputError(
         f"content type {kind[:40]!r} is not understood; send application/json, multipart/form-data, "
         "image/png, image/jpeg or application/octet-stream"
     )
 
 
-def _form(body: bytes, content_type: str, most_files: int) -> Form:
+def _parse_form(body: bytes, content_type: str, max_files: int) -> MultipartForm:
     try:
-        return read_form(body, content_type, most_files)
+        return parse_form(body, content_type, max_files)
     except PayloadTooLargeError as error:
         raise TooLargeError(f"{error} (PLATFORM_MAX_IMAGES)") from error
-    except BrokenFormError as error:
+    except MalformedFormError as error:
         raise HTTPException(400, str(error)) from error
     except PayloadError as error:
         raise InvalidInputError(str(error)) from error
 
 
-def _feedback(app: FastAPI, server: Server) -> None:
-    labels = list[shape_of(FeedbackIn, strict=True)]  # type: ignore[misc, valid-type]
-    given = JsonBody[FeedbackIn | FeedbackMany](server.pool, FeedbackBody, shape_of(FeedbackIn, feedback=labels))
+def _add_feedback_routes(app: FastAPI, server: ApiServer) -> None:
+    labels = list[struct_for(FeedbackIn, strict=True)]  # type: ignore[misc, valid-type]
+    given = JsonBody[FeedbackIn | FeedbackMany](
+        server.thread_pool, FeedbackBody, struct_for(FeedbackIn, feedback=labels)
+    )
 
     @app.post("/v1/feedback", tags=["feedback"], openapi_extra=given.openapi)
     def feedback(body: Annotated[FeedbackIn | FeedbackMany, Depends(given)], request: Request) -> list[FeedbackOut]:
         """Take one label or many, by prediction id; sending the same again changes nothing."""
         items = body.feedback if isinstance(body, FeedbackMany) else [body]
-        taken = take_labels(server, items, caller_of(request))
+        taken = accept_feedback(server, items, caller_of(request))
         for item, outcome in zip(items, taken, strict=True):
             server.metrics.feedback.labels(item.source, outcome.outcome).inc()
         return taken
@@ -212,84 +229,92 @@ def _feedback(app: FastAPI, server: Server) -> None:
     @app.get("/v1/audit/next", tags=["feedback"])
     def next_review(
         request: Request,
-        reviewer: Annotated[str, Query(max_length=200, pattern=NO_NUL)] = "",
-        limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 1,
+        reviewer: Annotated[str, Query(max_length=200, pattern=NO_NUL_PATTERN)] = "",
+        limit: Annotated[int, Query(ge=1, le=MAX_ITEMS)] = 1,
     ) -> ReviewMany:
         """The next drawn answers to label with `source: audit`, held for the reviewer for a quarter of an hour."""
         reviewer = reviewer or caller_of(request).name
         if not reviewer:
             raise InvalidInputError("say who reviews: ?reviewer=NAME, or use a key")
-        found = next_answers(server.parts, reviewer, limit)
+        found = claim_items(server.context, reviewer, limit)
         answers = [
             ReviewOut(
-                prediction_id=each.prediction_id, at=each.at, image=b64encode(each.png).decode(), until=each.until
+                prediction_id=each.prediction_id,
+                at=each.at,
+                image=b64encode(each.png).decode(),
+                until=each.claimed_until,
             )
             for each in found
-            if each.until is not None
+            if each.claimed_until is not None
         ]
-        return ReviewMany(answers=answers, classes=list(server.parts.family.classes))
+        return ReviewMany(answers=answers, classes=list(server.context.pipeline.classes))
 
 
-def _models(app: FastAPI, server: Server) -> None:
-    wish = JsonBody[RetrainIn](server.pool, RetrainIn)
+def _add_model_routes(app: FastAPI, server: ApiServer) -> None:
+    wish = JsonBody[RetrainIn](server.thread_pool, RetrainIn)
 
     @app.post("/v1/retrain", status_code=202, tags=["retrain"], openapi_extra=wish.openapi)
     def retrain(body: Annotated[RetrainIn, Depends(wish)], request: Request) -> RetrainOut:
         """Queue a retraining, or join the one that is queued."""
         caller = caller_of(request)
         asked_by = body.requested_by or caller.name or "api"
-        with server.parts.database.write() as connection:
-            queued, fresh = retrainings.request(
+        with server.context.database.write() as connection:
+            queued, fresh = retraining_queue.request(
                 connection,
-                pipeline=server.parts.family.name,
+                pipeline=server.context.pipeline.name,
                 reason=body.reason,
                 trigger="api",
                 requested_by=asked_by,
-                now=server.parts.clock(),
+                now=server.context.clock(),
             )
             subject = f"retraining/{queued}"
             details = {"reason": body.reason} | ({"key": caller.key_id, "by": asked_by} if caller.key_id else {})
-            audit.note(connection, caller.name or asked_by, "ask-retrain", subject, server.parts.clock(), details)
+            audit_entries.append(
+                connection, caller.name or asked_by, "ask-retrain", subject, server.context.clock(), details
+            )
         return RetrainOut(id=queued, joined=not fresh)
 
     @app.get("/v1/retrainings/{retraining_id}", tags=["retrain"])
     def retraining(retraining_id: PathId) -> JSONResponse:
         """A retraining: its state, progress, verdict and candidate."""
-        with server.parts.database.read() as connection:
-            return JSONResponse(plain(retrainings.find(connection, retraining_id)))
+        with server.context.database.read() as connection:
+            return JSONResponse(to_jsonable(retraining_queue.find(connection, retraining_id)))
 
     @app.delete("/v1/retrainings/{retraining_id}", status_code=204, tags=["retrain"])
     def cancel(retraining_id: PathId, request: Request) -> None:
         """Cancel a queued or running retraining; the champion stays."""
-        cancel_retraining(server.parts, retraining_id, caller_of(request).name or "api")
+        cancel_retraining(server.context, retraining_id, caller_of(request).name or "api")
 
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
         """Registered versions, the champion and the history of promotions."""
-        return JSONResponse(views.models(server.parts))
+        return JSONResponse(queries.model_overview(server.context))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
     def report(evaluation_id: PathId) -> HTMLResponse:
         """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
-        page = whole_page(views.report(server.parts, evaluation_id))
+        page = inline_scripts(queries.find_report(server.context, evaluation_id))
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
-def _pages(app: FastAPI, server: Server) -> None:
+def _add_pages(app: FastAPI, server: ApiServer) -> None:
     @app.get("/", include_in_schema=False)
     @app.get("/alerts", include_in_schema=False)
-    def dashboard() -> HTMLResponse:
+    def overview() -> HTMLResponse:
         """The platform at a glance."""
-        return HTMLResponse(pages.overview(server.parts), headers={"content-security-policy": pages.POLICY})
+        return HTMLResponse(
+            dashboard.overview_page(server.context),
+            headers={"content-security-policy": dashboard.CONTENT_SECURITY_POLICY},
+        )
 
     @app.get("/alerts/{alert_id}", include_in_schema=False)
     def alert(alert_id: PathId) -> HTMLResponse:
         """One alert explained."""
-        text = pages.alert_page(server.parts, alert_id)
-        return HTMLResponse(text, headers={"content-security-policy": pages.POLICY})
+        text = dashboard.alert_page(server.context, alert_id)
+        return HTMLResponse(text, headers={"content-security-policy": dashboard.CONTENT_SECURITY_POLICY})
 
     @app.post("/alerts/{alert_id}/acknowledge", include_in_schema=False)
     def take_on(alert_id: PathId, request: Request) -> RedirectResponse:
         """Acknowledge a firing alert from its page; the guard refuses a form of another site."""
-        acknowledge_alert(server.parts, alert_id, caller_of(request).name or "dashboard")
+        acknowledge_alert(server.context, alert_id, caller_of(request).name or "dashboard")
         return RedirectResponse(f"../{alert_id}", status_code=303)

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Table
 
 from mlplatform.store.database import insert_returning
 
-NUL: Final = "\\u0000"
+NUL_ESCAPE: Final = "\\u0000"
 
 
 def insert_many_returning(
@@ -21,8 +21,10 @@ def insert_many_returning(
     """
     if connection.dialect.name != "postgresql" or not rows:
         return insert_returning(connection, table, rows, column)
-    told = orjson.dumps(rows, default=_text, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME).decode()
-    if NUL in told:  # a JSON column may hold it where it stands; a document that is taken apart may not
+    told = orjson.dumps(
+        rows, default=_json_fallback, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+    ).decode()
+    if NUL_ESCAPE in told:  # a JSON column may hold it where it stands; a document that is taken apart may not
         return insert_returning(connection, table, rows, column)
     names = ", ".join(each.name for each in table.columns)
     inserted = connection.exec_driver_sql(
@@ -34,7 +36,7 @@ def insert_many_returning(
     return set(inserted.scalars())
 
 
-def _text(value: object) -> str:
+def _json_fallback(value: object) -> str:
     """What JSON has no word for, as PostgreSQL reads it. Raises TypeError for what cannot be written."""
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"

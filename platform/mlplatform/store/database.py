@@ -21,18 +21,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store.failures import SILENT, WAIT, meaning_of
-from mlplatform.store.identity import StoreFile
+from mlplatform.store.db_errors import NO_ANSWER, RETRY_REMEDY, classify_error
+from mlplatform.store.file_identity import DatabaseFile
 from mlplatform.store.lock_holder import write_lock_holder
-from mlplatform.store.patience import Patience, is_reserved, unhurried
-from mlplatform.store.urls import Address, address_of
+from mlplatform.store.timeouts import DatabaseTimeouts, long_statements, uses_reserved_connections
+from mlplatform.store.urls import DatabaseAddress, parse_database_url
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import dml as postgresql_dml
     from sqlalchemy.dialects.sqlite import dml as sqlite_dml
 
 BUSY_TIMEOUT_SECONDS = 15.0
-RESERVED = {"pool_size": 3, "max_overflow": 5}
+RESERVED_POOL = {"pool_size": 3, "max_overflow": 5}
 """Connections for the threads behind requests: the reloader, the keyring and their like, a few at once."""
 MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes of this product
 
@@ -44,35 +44,46 @@ class Database:
     `patience` says; with `behind`, work that is `reserved` has connections of its own and that patience.
     """
 
-    _file: StoreFile | None = None
+    _file: DatabaseFile | None = None
 
-    def __init__(self, url: str, patience: Patience | None = None, behind: Patience | None = None) -> None:
-        self._address = address_of(url)
-        self.url = self._address.shown
+    def __init__(
+        self, url: str, timeouts: DatabaseTimeouts | None = None, reserved_timeouts: DatabaseTimeouts | None = None
+    ) -> None:
+        self._address = parse_database_url(url)
+        self.url = self._address.display_url
         self.is_sqlite = self._address.is_sqlite
-        self._engine = _create(self._address, patience or Patience())
-        self._reserved = self._engine if behind is None else _create(self._address, behind, **RESERVED)
-        if (path := _path_of(self._address)) is not None:
-            self._file = StoreFile(path)
-            for engine in {self._engine, self._reserved}:
+        self._engine = _create_engine(self._address, timeouts or DatabaseTimeouts())
+        self._reserved_engine = (
+            self._engine
+            if reserved_timeouts is None
+            else _create_engine(self._address, reserved_timeouts, **RESERVED_POOL)
+        )
+        if (path := _file_path(self._address)) is not None:
+            self._file = DatabaseFile(path)
+            for engine in {self._engine, self._reserved_engine}:
                 event.listen(engine, "do_connect", self._file.before_connection)
                 event.listen(engine, "connect", self._file.after_connection)
 
     @property
-    def replaced(self) -> bool:
+    def is_file_replaced(self) -> bool:
         """Whether nothing is written because the database's file is no longer the one that was opened."""
-        return self._file is not None and self._file.replaced
+        return self._file is not None and self._file.is_replaced
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading: one snapshot from its first query on, that takes no write lock."""
-        with self._translated(), self._pool.connect() as connection, self._same_file(connection):
+        with self._translate_errors(), self._pool.connect() as connection, self._verify_file(connection):
             yield connection.execution_options(mlplatform_readonly=True)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
-        with self._translated(), self._pool.connect() as connection, self._same_file(connection), connection.begin():
+        with (
+            self._translate_errors(),
+            self._pool.connect() as connection,
+            self._verify_file(connection),
+            connection.begin(),
+        ):
             waiting: dict[Callable[[Connection, list[Any]], None], list[Any]] = {}
             yield connection.execution_options(mlplatform_last=waiting)
             while waiting:
@@ -84,17 +95,17 @@ class Database:
 
         Raises SettingsError for tables of a newer version than this one.
         """
-        with unhurried(), self.write() as connection:
+        with long_statements(), self.write() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config = _alembic_config()
             current = MigrationContext.configure(connection).get_current_revision()
-            if not knows(current):
-                raise SettingsError(self.newer(current))
+            if not is_known_revision(current):
+                raise SettingsError(self.newer_schema_message(current))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def newer(self, current: str | None) -> str:
+    def newer_schema_message(self, current: str | None) -> str:
         """What is wrong with tables at a revision that this version does not know, and what to do."""
         head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
         return (
@@ -112,14 +123,14 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
-        self._reserved.dispose()
+        self._reserved_engine.dispose()
 
     @property
     def _pool(self) -> Engine:
-        return self._reserved if is_reserved() else self._engine
+        return self._reserved_engine if uses_reserved_connections() else self._engine
 
     @contextmanager
-    def _same_file(self, connection: Connection) -> Iterator[None]:
+    def _verify_file(self, connection: Connection) -> Iterator[None]:
         """Before and after: what went into a file that bears the name no more is not written."""
         if self._file is None:
             yield
@@ -131,24 +142,24 @@ class Database:
         self._file.verify(notes, used=begun)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except PoolTimeoutError as error:
-            raise self._unavailable(error, "all connections are in use", WAIT) from error
+            raise self._unavailable(error, "all connections are in use", RETRY_REMEDY) from error
         except DBAPIError as error:
-            meaning = meaning_of(error)
-            if meaning is None or not meaning.away:
+            meaning = classify_error(error)
+            if meaning is None or not meaning.is_unavailable:
                 raise
-            raise self._unavailable(error.orig or error, meaning.words, meaning.remedy) from error
+            raise self._unavailable(error.orig or error, meaning.description, meaning.remedy) from error
 
     def _unavailable(self, error: BaseException, words: str, remedy: str) -> StoreUnavailableError:
-        said = (str(error).splitlines() or [type(error).__name__])[0] + self._waited_for(error)
-        reason = self._address.without_secrets(said)
-        what = words if words == SILENT else f"{SILENT}: {words}"
+        said = (str(error).splitlines() or [type(error).__name__])[0] + self._lock_holder_hint(error)
+        reason = self._address.redact(said)
+        what = words if words == NO_ANSWER else f"{NO_ANSWER}: {words}"
         return StoreUnavailableError(f"the database {self.url} {what} ({reason}); {remedy}")
 
-    def _waited_for(self, error: BaseException) -> str:
+    def _lock_holder_hint(self, error: BaseException) -> str:
         """Whose lock on a SQLite file was waited for in vain, as far as the system tells."""
         code = getattr(error, "sqlite_errorcode", 0)
         path = self._engine.url.database
@@ -158,7 +169,7 @@ class Database:
         return "" if holder is None else f"; {holder.sentence}"
 
 
-def at_the_end(connection: Connection, work: Callable[[Connection, list[Any]], None], item: object) -> None:
+def before_commit(connection: Connection, callback: Callable[[Connection, list[Any]], None], item: object) -> None:
     """Let `work` be done with all its items just before the transaction commits.
 
     For a lock that every writer takes: taken last, it is held for a moment only, and nobody who holds it waits for
@@ -166,35 +177,35 @@ def at_the_end(connection: Connection, work: Callable[[Connection, list[Any]], N
     """
     waiting = connection.get_execution_options().get("mlplatform_last")
     if waiting is None:
-        work(connection, [item])
+        callback(connection, [item])
     else:
-        waiting.setdefault(work, []).append(item)
+        waiting.setdefault(callback, []).append(item)
 
 
-def _create(address: Address, patience: Patience, **pool: int) -> Engine:
-    if address.file is None:
+def _create_engine(address: DatabaseAddress, timeouts: DatabaseTimeouts, **pool: int) -> Engine:
+    if address.sqlite_url is None:
         from mlplatform.store.postgres import postgres_engine  # whose driver need not be there for SQLite
 
-        return postgres_engine(address, patience, to_json, **pool)
-    path = address.file.database
+        return postgres_engine(address, timeouts, to_json, **pool)
+    path = address.sqlite_url.database
     limits: dict[str, Any] = {}
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        limits = {"pool_timeout": patience.pool_seconds, **pool}
-    given = {"timeout": patience.lock_seconds, "check_same_thread": False}
-    engine = create_engine(address.file, json_serializer=to_json, connect_args=given, **limits)
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", partial(_begin_sqlite, patience))
+        limits = {"pool_timeout": timeouts.pool_seconds, **pool}
+    given = {"timeout": timeouts.lock_seconds, "check_same_thread": False}
+    engine = create_engine(address.sqlite_url, json_serializer=to_json, connect_args=given, **limits)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", partial(_begin_sqlite, timeouts))
     return engine
 
 
-def file_of(url: str) -> Path | None:
+def database_file(url: str) -> Path | None:
     """The file of a SQLite database; None for any other."""
-    return _path_of(address_of(url))
+    return _file_path(parse_database_url(url))
 
 
-def _path_of(address: Address) -> Path | None:
-    path = None if address.file is None else address.file.database
+def _file_path(address: DatabaseAddress) -> Path | None:
+    path = None if address.sqlite_url is None else address.sqlite_url.database
     return None if not path or path == ":memory:" or path.startswith("file:") else Path(path)
 
 
@@ -203,7 +214,7 @@ def to_json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # SQLAlchemy's begin event below starts the transactions
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
@@ -224,10 +235,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _begin_sqlite(patience: Patience, connection: Connection) -> None:
+def _begin_sqlite(timeouts: DatabaseTimeouts, connection: Connection) -> None:
     """Take the write lock first: a read lock upgraded later fails at once where this one waits."""
-    _, seconds = patience.limits()
-    if connection.info.get("lock_seconds", patience.lock_seconds) != seconds:
+    _, seconds = timeouts.current_limits()
+    if connection.info.get("lock_seconds", timeouts.lock_seconds) != seconds:
         connection.info["lock_seconds"] = seconds
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
     readonly = connection.get_execution_options().get("mlplatform_readonly", False)
@@ -241,7 +252,7 @@ def _alembic_config() -> Config:
     return config
 
 
-def knows(revision: str | None) -> bool:
+def is_known_revision(revision: str | None) -> bool:
     """Whether this code has that revision of the tables; None is before the first."""
     known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
     return revision is None or revision in known

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, delete, select, update
 from mlplatform.clock import EPOCH
 from mlplatform.errors import FencedError
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import heartbeats, leases
+from mlplatform.store.tables.core import heartbeats, leases
 
-FORGOTTEN = timedelta(days=1)
+HEARTBEAT_RETENTION = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Lease:
     fence: int
 
 
-def acquire(connection: Connection, name: str, holder: str, life: timedelta, now: datetime) -> Lease | None:
+def acquire(connection: Connection, name: str, holder: str, duration: timedelta, now: datetime) -> Lease | None:
     """Take the lease if it is free or expired, with a new fence; None while another holds it.
 
     One that would last longer than a life from now was written by a clock that is ahead, or before the clock was set
@@ -38,22 +38,22 @@ def acquire(connection: Connection, name: str, holder: str, life: timedelta, now
     taken = connection.execute(
         update(leases)
         .where(leases.c.name == name, leases.c.expires_at <= now)
-        .values(holder=holder, fence=leases.c.fence + 1, expires_at=now + life)
+        .values(holder=holder, fence=leases.c.fence + 1, expires_at=now + duration)
         .returning(leases.c.fence)
     ).scalar_one_or_none()
     if taken is not None:
         return Lease(name, holder, taken)
-    too_long = (leases.c.name == name) & (leases.c.expires_at > now + life)
-    connection.execute(update(leases).where(too_long).values(expires_at=now + life))
+    too_long = (leases.c.name == name) & (leases.c.expires_at > now + duration)
+    connection.execute(update(leases).where(too_long).values(expires_at=now + duration))
     return None
 
 
-def renew(connection: Connection, lease: Lease, life: timedelta, now: datetime) -> bool:
+def renew(connection: Connection, lease: Lease, duration: timedelta, now: datetime) -> bool:
     """Lengthen a lease that is still ours; False when another took it."""
     renewed = connection.execute(
         update(leases)
         .where(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.fence == lease.fence)
-        .values(expires_at=now + life)
+        .values(expires_at=now + duration)
     )
     return renewed.rowcount == 1
 
@@ -63,7 +63,7 @@ def release(connection: Connection, lease: Lease) -> None:
     renew(connection, lease, timedelta(0), EPOCH)
 
 
-def lock(connection: Connection, name: str) -> Lease | None:
+def lock_lease(connection: Connection, name: str) -> Lease | None:
     """The lease as it stands, expired or not, once no other transaction has a hand on it; held until ours ends."""
     row = connection.execute(
         select(leases.c.fence, leases.c.holder).where(leases.c.name == name).with_for_update()
@@ -71,13 +71,13 @@ def lock(connection: Connection, name: str) -> Lease | None:
     return None if row is None else Lease(name, row.holder, row.fence)
 
 
-def prove(connection: Connection, lease: Lease) -> None:
+def require_lease(connection: Connection, lease: Lease) -> None:
     """Raise FencedError unless the lease is still ours; holds it until the transaction ends."""
-    if lock(connection, lease.name) != lease:
+    if lock_lease(connection, lease.name) != lease:
         raise FencedError(f"lease {lease.name!r} passed from {lease.holder} on; its writes are refused")
 
 
-def holder(connection: Connection, name: str, now: datetime) -> str | None:
+def current_holder(connection: Connection, name: str, now: datetime) -> str | None:
     """Who holds the lease now, if anyone."""
     return connection.scalar(select(leases.c.holder).where(leases.c.name == name, leases.c.expires_at > now))
 
@@ -96,22 +96,24 @@ class Heartbeat:
         return bool(self.details.get("model", model_name) == model_name)
 
 
-def beat(connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]) -> None:
+def record_heartbeat(
+    connection: Connection, component: str, instance: str, now: datetime, details: Mapping[str, Any]
+) -> None:
     """Write a sign of life, one row per process; rows of processes silent for a day are removed."""
-    connection.execute(delete(heartbeats).where(heartbeats.c.at < now - FORGOTTEN))
+    connection.execute(delete(heartbeats).where(heartbeats.c.at < now - HEARTBEAT_RETENTION))
     key = (heartbeats.c.component == component) & (heartbeats.c.instance == instance)
     values: dict[str, Any] = {"at": now, "details": dict(details)}
     if not insert_new(connection, heartbeats, [{"component": component, "instance": instance, **values}]):
         connection.execute(update(heartbeats).where(key).values(values))
 
 
-def ahead(connection: Connection, moment: datetime) -> list[Heartbeat]:
+def heartbeats_after(connection: Connection, moment: datetime) -> list[Heartbeat]:
     """The signs of life that lie after a moment, which clocks that agree cannot give."""
     query = select(heartbeats).where(heartbeats.c.at > moment).order_by(heartbeats.c.component)
     return [Heartbeat(**row._mapping) for row in connection.execute(query)]
 
 
-def alive(connection: Connection, since: datetime, until: datetime | None = None) -> list[Heartbeat]:
+def recent_heartbeats(connection: Connection, since: datetime, until: datetime | None = None) -> list[Heartbeat]:
     """The processes that gave a sign of life since then.
 
     One later than `until` was given by another clock, or before this one was set back, and proves nothing now.

@@ -16,13 +16,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from mlplatform.store.failures import meaning_of
-from mlplatform.store.patience import Patience
-from mlplatform.store.urls import Address
+from mlplatform.store.db_errors import classify_error
+from mlplatform.store.timeouts import DatabaseTimeouts
+from mlplatform.store.urls import DatabaseAddress
 
-IDLE_SECONDS: Final = 15
+IDLE_TRANSACTION_SECONDS: Final = 15
 """How long PostgreSQL waits for a process that was paused inside a transaction before it frees its locks."""
-DROPPED_SOON: Final = {
+KEEPALIVE_PARAMETERS: Final = {
     "connect_timeout": "5",
     "keepalives": "1",
     "keepalives_idle": "5",
@@ -34,15 +34,15 @@ DROPPED_SOON: Final = {
 RV = TypeVar("RV")
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class TimeLimitedConnection(psycopg.Connection[Any]):
     """A connection that is given up when nothing comes for `patience` seconds: TCP lives on where a proxy stands."""
 
-    patience: float = Patience.greeting_seconds
+    max_silence_seconds: float = DatabaseTimeouts.connect_seconds
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - passed on as they are
-        return super().wait(self._within(gen), *args, **kwargs)
+        return super().wait(self._limit_silence(gen), *args, **kwargs)
 
-    def _within(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
+    def _limit_silence(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
         """The steps of an exchange with the server, broken off when it stays silent; each sign of life counts anew."""
         try:
             state = next(gen)
@@ -51,53 +51,63 @@ class PatientConnection(psycopg.Connection[Any]):
                 ready = yield state
                 if ready:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > self.patience:
+                elif time.monotonic() - heard > self.max_silence_seconds:
                     gen.close()
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"nothing came for {self.patience:g} s; the connection is given up")
+                    raise psycopg.OperationalError(
+                        f"nothing came for {self.max_silence_seconds:g} s; the connection is given up"
+                    )
                 state = gen.send(ready)
         except StopIteration as end:
             result: RV = end.value
             return result
 
 
-def postgres_engine(address: Address, patience: Patience, to_json: Callable[[object], str], **pool: int) -> Engine:
+def postgres_engine(
+    address: DatabaseAddress, timeouts: DatabaseTimeouts, to_json: Callable[[object], str], **pool: int
+) -> Engine:
     """A pool of connections to the address, whose transactions wait no longer than `patience` says."""
-    given = make_conninfo(**{**DROPPED_SOON, **address.connect})
+    given = make_conninfo(**{**KEEPALIVE_PARAMETERS, **address.parameters})
 
-    def connect(*_args: object) -> PatientConnection:
-        made = PatientConnection.connect(given, autocommit=True, prepare_threshold=None)
+    def connect(*_args: object) -> TimeLimitedConnection:
+        made = TimeLimitedConnection.connect(given, autocommit=True, prepare_threshold=None)
         calm_down(made)
         return made
 
     def calm_down(connection: object, *_args: object) -> None:
         """One that waits for its next use is asked first whether it lives, which takes a moment or is in vain."""
         if connection is not None:
-            _of(connection).patience = patience.greeting_seconds
+            _as_time_limited(connection).max_silence_seconds = timeouts.connect_seconds
 
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         snapshot = " ISOLATION LEVEL REPEATABLE READ" if options.get("mlplatform_readonly", False) else ""
-        statement, lock = patience.limits()
+        statement, lock = timeouts.current_limits()
         limits = {"statement_timeout": statement, "lock_timeout": lock}
-        limits["idle_in_transaction_session_timeout"] = IDLE_SECONDS
+        limits["idle_in_transaction_session_timeout"] = IDLE_TRANSACTION_SECONDS
         words = [f"BEGIN{snapshot}", *(f"SET LOCAL {name} = {int(limit * 1000)}" for name, limit in limits.items())]
         connection.exec_driver_sql("; ".join(words), execution_options={"no_parameters": True})
-        _of(connection.connection.dbapi_connection).patience = statement + patience.greeting_seconds
+        _as_time_limited(connection.connection.dbapi_connection).max_silence_seconds = (
+            statement + timeouts.connect_seconds
+        )
 
     engine = create_engine(
-        _url(address), json_serializer=to_json, pool_pre_ping=True, pool_timeout=patience.pool_seconds, **pool
+        _sqlalchemy_url(address),
+        json_serializer=to_json,
+        pool_pre_ping=True,
+        pool_timeout=timeouts.pool_seconds,
+        **pool,
     )
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "begin", begin)
     event.listen(engine, "checkin", calm_down)
-    event.listen(engine, "handle_error", _renew)
+    event.listen(engine, "handle_error", _invalidate_connections)
     return engine
 
 
-def _url(address: Address) -> URL:
+def _sqlalchemy_url(address: DatabaseAddress) -> URL:
     """The address as SQLAlchemy writes it; connections are made without it."""
-    given = dict(address.connect)
+    given = dict(address.parameters)
     user, password, database = (given.pop(name, None) for name in ("user", "password", "dbname"))
     host, port = given.get("host", ""), given.get("port", "")
     if host and not re.search(r"[,/@]", host):
@@ -109,14 +119,14 @@ def _url(address: Address) -> URL:
     return URL.create("postgresql+psycopg", user, password, database=database, query=given)
 
 
-def _of(connection: object) -> PatientConnection:
-    assert isinstance(connection, PatientConnection)
+def _as_time_limited(connection: object) -> TimeLimitedConnection:
+    assert isinstance(connection, TimeLimitedConnection)
     return connection
 
 
-def _renew(context: ExceptionContext) -> None:
+def _invalidate_connections(context: ExceptionContext) -> None:
     """After a failover and its like, make this connection and all older ones anew."""
     error = context.sqlalchemy_exception
-    meaning = meaning_of(error) if isinstance(error, DBAPIError) else None
+    meaning = classify_error(error) if isinstance(error, DBAPIError) else None
     if meaning is not None and meaning.reconnect:
         context.is_disconnect = True

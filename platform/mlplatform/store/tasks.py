@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
 
-from mlplatform.clock import new_id
+from mlplatform.clock import uuid7
 from mlplatform.errors import NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.schema import alerts, feedback, tasks
+from mlplatform.store.tables.core import alerts, feedback, tasks
 
-Kind = Literal["label-audit", "label-review", "tune-serving", "review-retraining"]
-LABELLING: tuple[Kind, ...] = ("label-audit", "label-review")
+TaskKind = Literal["label-audit", "label-review", "tune-serving", "review-retraining"]
+LABELLING_KINDS: tuple[TaskKind, ...] = ("label-audit", "label-review")
 """The kinds whose work is to say what pictures show; their `predictions` list what to look at, worst first."""
 
 
@@ -22,7 +22,7 @@ class Task:
     """One piece of work; open until somebody writes its result."""
 
     id: str
-    kind: Kind
+    kind: TaskKind
     alert_id: str | None
     model_name: str
     state: str
@@ -35,7 +35,7 @@ class Task:
 
 def open_task(
     connection: Connection,
-    kind: Kind,
+    kind: TaskKind,
     model_name: str,
     details: Mapping[str, Any],
     now: datetime,
@@ -43,7 +43,7 @@ def open_task(
     key: str | None = None,
 ) -> str | None:
     """Open a task; an alert, and a key, open one at most. Returns its id, or None when there was one."""
-    fresh = new_id()
+    fresh = uuid7()
     row = {
         "id": fresh,
         "kind": kind,
@@ -57,7 +57,7 @@ def open_task(
     return fresh if insert_new(connection, tasks, [row]) else None
 
 
-def open_tasks(connection: Connection, model_name: str, kind: Kind | None = None) -> list[Task]:
+def open_tasks(connection: Connection, model_name: str, kind: TaskKind | None = None) -> list[Task]:
     """Open tasks of a model, oldest first."""
     query = select(tasks).where(tasks.c.state == "open", tasks.c.model_name == model_name)
     if kind is not None:
@@ -75,7 +75,7 @@ def find(connection: Connection, task_id: str) -> Task:
     return Task(**row._mapping)
 
 
-def waiting(connection: Connection, task: Task) -> list[str]:
+def unlabelled_items(connection: Connection, task: Task) -> list[str]:
     """The predictions of a labelling task that still wait, in its order.
 
     One that had no label when the task was opened waits for any; one whose label is in doubt waits for a review.
@@ -89,19 +89,19 @@ def waiting(connection: Connection, task: Task) -> list[str]:
     return [item["id"] for item in items if item["id"] not in (reviewed if "feedback" in item else labelled)]
 
 
-def close_settled_audits(connection: Connection, model_name: str, now: datetime) -> int:
+def close_finished_labelling(connection: Connection, model_name: str, now: datetime) -> int:
     """Close labelling tasks whose answers have all their verdicts or whose alert has ended; returns how many."""
     closed = 0
     for task in open_tasks(connection, model_name):
-        if task.kind in LABELLING:
-            left = len(waiting(connection, task))
+        if task.kind in LABELLING_KINDS:
+            left = len(unlabelled_items(connection, task))
             state = connection.scalar(select(alerts.c.state).where(alerts.c.id == task.alert_id))
             if not left or state in ("resolved", "superseded"):
-                closed += close_task(connection, task.id, progress(task, left) | {"alert": state}, now)
+                closed += close_task(connection, task.id, labelling_progress(task, left) | {"alert": state}, now)
     return closed
 
 
-def open_review(
+def open_review_task(
     connection: Connection, model_name: str, key: str, details: Mapping[str, Any], now: datetime
 ) -> str | None:
     """Open the review of what a retraining set aside; it takes the place of earlier ones, whose rest it lists anew."""
@@ -109,12 +109,12 @@ def open_review(
     fresh = open_task(connection, "label-review", model_name, details, now, key=key)
     if fresh is not None:
         for task in earlier:
-            result = progress(task, len(waiting(connection, task))) | {"replaced_by": fresh}
+            result = labelling_progress(task, len(unlabelled_items(connection, task))) | {"replaced_by": fresh}
             close_task(connection, task.id, result, now)
     return fresh
 
 
-def progress(task: Task, left: int) -> dict[str, Any]:
+def labelling_progress(task: Task, left: int) -> dict[str, Any]:
     """How far a labelling task is."""
     of = len(task.details["predictions"])
     return {"labelled": of - left, "of": of}

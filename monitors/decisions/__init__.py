@@ -1,0 +1,1 @@
+"""One decision per kind of metric: from numbers to findings."""

@@ -1,0 +1,172 @@
+"""What a rule says about a window, and the sentences for it; the numbers are somebody else's."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from monitors.rules.alerts_config import Rule
+from monitors.rules.formatting import count_text, metric_value_text
+from monitors.statistics.e_detector import Detector
+from monitors.windows.window_counts import WindowCounts
+
+FindingState = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
+
+NO_DATA: Final = "no data"
+"""The key of the alert that a rule has nothing to decide from."""
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says about one window; `key` is a class name where a rule judges classes one by one.
+
+    `clear`: the value lies at or below the rule's clear level, so an alert may end. `evidence`: how much of an alarm
+    the rule's detector holds, 1 being one; None without a false-alarm budget.
+    """
+
+    rule: str
+    key: str
+    model: str
+    version: int
+    state: FindingState
+    sentence: str
+    threshold: float
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    needed: int | None = None
+    clear: bool = False
+    evidence: float | None = None
+    changed_at: datetime | None = None
+    """Since when it has been so, where a detector can tell."""
+
+
+def make_finding(
+    rule: Rule,
+    tally: WindowCounts,
+    state: FindingState,
+    n: int,
+    sentence: str,
+    value: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    baseline: float | None = None,
+    needed: int | None = None,
+    *,
+    key: str = "",
+    detector: Detector | None = None,
+) -> Finding:
+    """The finding, with what rule, window and detector say of themselves."""
+    evidence = None if detector is None else min(1.0, detector.evidence)
+    changed_at = None if detector is None else detector.changed_at
+    return Finding(
+        rule=rule.name, key=key, model=tally.model, version=tally.version, state=state, sentence=sentence,
+        threshold=rule.threshold, n=n, value=value, low=low, high=high, baseline=baseline, needed=needed,
+        clear=is_clear(rule, value), evidence=evidence, changed_at=changed_at,
+    )  # fmt: skip
+
+
+def missing_data_of(
+    rule: Rule, tally: WindowCounts, last: datetime | None, began: datetime | None = None
+) -> Finding | None:
+    """The finding about a rule that may have heard nothing for long; None for a rule that does not mind.
+
+    `last` is when it heard something last, if ever, `began` when the version began to serve.
+    """
+    if rule.no_data is None:
+        return None
+    known = [moment for moment in (last, began) if moment is not None]
+    since = max(known, default=tally.start)
+    quiet = tally.end - since > rule.no_data
+    noun = f"label from {' or '.join(rule.sources)}{rule.slice_text}" if rule.reads_labels else "answer"
+    if last is not None and since == last:
+        heard = f"The last {noun} came {_minute(last)}"
+    else:
+        heard = f"No {noun} has come since version {tally.version} began to serve at {_minute(since)}"
+    sentence = f"{heard}; the rule can decide nothing without."
+    return Finding(
+        rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
+        sentence=sentence, threshold=rule.threshold, n=0, clear=not quiet,
+    )  # fmt: skip
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def is_clear(rule: Rule, value: float | None) -> bool:
+    """Whether a value lies on the good side of the level from which an alert may end, or on it."""
+    return value is not None and not rule.is_beyond(value, _tolerant_threshold(rule, rule.clear_level))
+
+
+def state_by_window(rule: Rule, total: int, value: float, bound: float | None) -> FindingState:
+    """The state by the window alone: a breach needs the confidence limit nearer to health beyond the threshold.
+
+    `bound` is that limit: the lower one where high is bad, the upper one where low is bad; None proves nothing.
+    """
+    if total < rule.min_samples:
+        return "insufficient"
+    if bound is not None and rule.is_beyond(bound, rule.threshold):
+        return "breach"
+    return "suspect" if rule.is_beyond(value, _tolerant_threshold(rule, rule.threshold)) else "ok"
+
+
+def state_with_detector(
+    rule: Rule, total: int, value: float, bound: float | None, detector: Detector | None
+) -> FindingState:
+    """By the detector where there is one: an alarm lasts until enough samples show the clear level."""
+    if detector is None:
+        return state_by_window(rule, total, value, bound)
+    if detector.alarmed_at is not None and not (total >= rule.min_samples and is_clear(rule, value)):
+        return "breach"
+    return state_by_window(rule, total, value, None)
+
+
+def _tolerant_threshold(rule: Rule, level: float) -> float:
+    """The level moved towards the bad side by what rounding may do: a value that equals it is not beyond."""
+    return level + _TOLERANCE if rule.above is not None else level - _TOLERANCE
+
+
+def samples_missing(rule: Rule, total: int, state: FindingState) -> int | None:
+    """How many more samples the rule wants before it decides anything."""
+    return rule.min_samples - total if state == "insufficient" else None
+
+
+def verdict_sentence(rule: Rule, state: FindingState, bound: float | None, needed: int | None) -> str:
+    """The last sentence: what the state rests on, and what would change it."""
+    allowed, noun = metric_value_text(rule.metric, rule.threshold), rule.metric_spec.noun
+    over, least, asks = ("over", "at least", "allows") if rule.above is not None else ("under", "at most", "asks for")
+    sure, step = f"{100 * rule.confidence:.7g} % confidence", "minute" if rule.metric_spec.is_early_warning else "label"
+    if state == "breach" and rule.uses_detector:
+        assert rule.false_alarms is not None
+        return (
+            f"That it is {over} the {allowed} the rule {asks} is proved {step} by {step}; such a proof is a false "
+            f"alarm at most {rule.false_alarms.text}."
+        )
+    if state == "breach":
+        return (
+            f"With {sure} {rule.metric_spec.subject} is {least} "
+            f"{metric_value_text(rule.metric, bound)}; the rule {asks} {allowed}."
+        )
+    if state == "suspect":
+        more = f"; about {count_text(needed, noun)} more would prove it if it stays so" if needed else ""
+        budget = f"within {rule.false_alarms.text}" if rule.false_alarms else f"with {sure}"
+        return f"That is {over} the {allowed} the rule {asks}, but not yet proved {budget}{more}."
+    if state == "insufficient":
+        return f"The rule decides from {count_text(rule.min_samples, noun)} on; {needed} more needed."
+    return f"The rule {asks} {allowed}."
+
+
+def no_predictions_sentence(tally: WindowCounts) -> str:
+    """The sentence for a window without answers."""
+    return f"Version {tally.version} gave no answer in the window."
+
+
+def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
+    """The sentence for a window without labels that may estimate."""
+    if not tally.predictions:
+        return no_predictions_sentence(tally)
+    answers = count_text(tally.predictions, "answer")
+    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.slice_text}."

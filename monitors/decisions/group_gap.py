@@ -1,0 +1,110 @@
+"""The decision whether a group of answers, named by a tag, is read worse than the others; it remembers nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from monitors.decisions.finding import (
+    NO_DATA,
+    Finding,
+    make_finding,
+    no_labels_sentence,
+    samples_missing,
+    state_by_window,
+    verdict_sentence,
+)
+from monitors.decisions.weighting_note import weighting_note
+from monitors.rules.alerts_config import Rule
+from monitors.rules.formatting import count_text, percent_text
+from monitors.statistics.weighted_share import WeightedCount, difference_limits, weighted_error_share
+from monitors.windows.window import Baseline
+from monitors.windows.window_counts import LabelCount, WindowCounts, counts_by_weight
+
+MAX_GROUPS: Final = 50
+"""The groups with most labels are judged one by one; a tag such as `client` may have any number of values."""
+LabelsByGroup = Mapping[str, Sequence[LabelCount]]
+GroupPair = tuple[list[WeightedCount], list[WeightedCount]]
+
+
+def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
+    """For each group the others' accuracy minus its own; labels without the tag belong to no group.
+
+    Each limit is Newcombe's (1998) of exact limits. The groups with enough labels, and enough others, share what the
+    rule allows by Holm (1979): how many take part depends on the numbers of labels alone.
+    """
+    groups = {_group_key(name): cells for name, cells in tally.groups.items() if name and _label_count(cells)}
+    if not groups:
+        return (make_finding(rule, tally, "no-data", 0, _no_labels_text(rule, tally), needed=rule.min_samples),)
+    judged = sorted(groups, key=lambda name: (-_label_count(groups[name]), name))[:MAX_GROUPS]
+    pairs = {name: _split_group(groups, name) for name in sorted(judged)}
+    ready = [name for name, (own, others) in pairs.items() if min(_total(own), _total(others)) >= rule.min_samples]
+    confidences = _holm_confidences(rule, {name: pairs[name] for name in ready})
+    return tuple(_one_group(rule, tally, name, pair, confidences.get(name)) for name, pair in pairs.items())
+
+
+def _holm_confidences(rule: Rule, pairs: Mapping[str, GroupPair]) -> dict[str, float]:
+    """The confidence each group must reach: Holm's steps, taken until no further group is over the threshold."""
+    alpha, confidences, left = 1 - rule.confidence, dict[str, float](), dict(pairs)
+    while left:
+        confidence = 1 - alpha / len(left)
+        confidences |= dict.fromkeys(left, confidence)
+        over = [name for name, pair in left.items() if _gap(pair, confidence)[1] > rule.threshold]
+        if not over:
+            break
+        left = {name: pair for name, pair in left.items() if name not in over}
+    return confidences
+
+
+def _gap(pair: GroupPair, confidence: float) -> tuple[float, float, float]:
+    """The others' accuracy minus the group's, and its limits."""
+    own, others = (weighted_error_share(each, confidence) for each in pair)
+    return own.value - others.value, *difference_limits(own, others)
+
+
+def _one_group(rule: Rule, tally: WindowCounts, name: str, pair: GroupPair, confidence: float | None) -> Finding:
+    own, others = pair
+    n, rest = _total(own), _total(others)
+    share = weighted_error_share(own, rule.confidence).value
+    if not rest:
+        sentence = (
+            f"{rule.by} {name} has all {count_text(n, 'label')}{rule.slice_text} in the window; "
+            "there is nothing to compare."
+        )
+        return make_finding(rule, tally, "insufficient", n, sentence, key=name)
+    gap, low, high = _gap(pair, confidence or rule.confidence)
+    state = state_by_window(rule, min(n, rest), gap, low)
+    needed = samples_missing(rule, min(n, rest), state)
+    comparison = (
+        "no difference" if not round(gap, 3) else f"{100 * abs(gap):.1f} points {'lower' if gap > 0 else 'higher'}"
+    )
+    right, theirs = percent_text(1 - share) + " right", percent_text(1 - share + gap)
+    sentence = (
+        f"{rule.by} {name}: {right} on "
+        f"{count_text(n, 'labelled answer')}{rule.slice_text}{weighting_note(own)}, against {theirs} on "
+        f"{count_text(rest, 'other')}{weighting_note(others)}: {comparison}. "
+        f"{verdict_sentence(rule, state, low, needed)}"
+    )
+    return make_finding(rule, tally, state, n, sentence, gap, low, high, 1 - share + gap, needed, key=name)
+
+
+def _split_group(groups: LabelsByGroup, name: str) -> GroupPair:
+    return counts_by_weight(groups[name]), counts_by_weight(
+        cell for other, cells in groups.items() if other != name for cell in cells
+    )
+
+
+def _group_key(name: str) -> str:
+    """The group's name; the one that means that there is no data is quoted."""
+    return f'"{name}"' if name == NO_DATA else name
+
+
+def _label_count(cells: Sequence[LabelCount]) -> int:
+    return sum(cell.n for cell in cells)
+
+
+def _total(cells: Sequence[WeightedCount]) -> int:
+    return sum(cell.n for cell in cells)
+
+
+def _no_labels_text(rule: Rule, tally: WindowCounts) -> str:
+    sentence = no_labels_sentence(rule, tally)
+    return f"{sentence} Only labels of answers sent with the tag {rule.by} count." if tally.predictions else sentence

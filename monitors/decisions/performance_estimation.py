@@ -1,0 +1,145 @@
+"""What a model's own confidence says of its accuracy before any label comes; it sees no label and no row.
+
+The confidence-based performance estimate: each answer is wrong with the chance that its calibrated confidence leaves
+(`registry.confidence_bins`), and the mean of these chances is the share of errors to expect. It is right while two
+things hold: the calibration does (a model that is sure and wrong hides its errors), and pictures still mean what they
+meant (no concept shift). Nothing here can check either, so it only warns.
+
+The detector reads one observation for each block of closed minutes that holds BLOCK answers or more: the mean chance
+to be wrong. Answers of one minute often come from one sheet or one person; a block counts once, however many they are.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from monitors.decisions.finding import (
+    Finding,
+    FindingState,
+    make_finding,
+    no_predictions_sentence,
+    samples_missing,
+    state_with_detector,
+    verdict_sentence,
+)
+from monitors.errors import WindowError
+from monitors.rules.alerts_config import Rule
+from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
+from monitors.statistics.e_detector import (
+    BETTING_SCHEME,
+    STAKES,
+    Detector,
+    Observation,
+    start_detector,
+    update_detector,
+)
+from monitors.statistics.weighted_share import bounded_mean, difference_limits
+from monitors.windows.window import Baseline, ErrorByConfidence
+from monitors.windows.window_counts import BinCounts, WindowCounts
+
+BLOCK_SIZE: Final = 20
+_MAX_NULL: Final = 0.999
+
+
+@dataclass(frozen=True)
+class MinuteCounts:
+    """The answers of one minute that is over, by step of confidence; `at` is its end."""
+
+    number: int
+    at: datetime
+    confidence_counts: BinCounts
+
+
+def expected_error_share(doubts: ErrorByConfidence, steps: BinCounts) -> float:
+    """The mean chance to be wrong of answers on these steps."""
+    return sum(doubts.error_by_bin[step] * n for step, n in steps.items()) / sum(steps.values())
+
+
+def null_error_share(rule: Rule, doubts: ErrorByConfidence) -> float:
+    """The share of errors to expect that counts as healthy: the golden set's upper limit plus the threshold."""
+    return min(
+        _MAX_NULL, bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence).high + rule.threshold
+    )
+
+
+def detector_digest(rule: Rule, doubts: ErrorByConfidence) -> str:
+    """A digest of all that the detector's memory rests on; when it changes the detector begins anew."""
+    budget = None if rule.false_alarms is None else rule.false_alarms.text
+    parts = [
+        rule.metric,
+        null_error_share(rule, doubts),
+        sorted(doubts.error_by_bin.items()),
+        budget,
+        BLOCK_SIZE,
+        STAKES,
+        BETTING_SCHEME,
+    ]
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def update_performance_detector(
+    rule: Rule,
+    doubts: ErrorByConfidence,
+    detector: Detector | None,
+    minutes: Sequence[MinuteCounts],
+    started_at: datetime,
+) -> tuple[Detector, int | None]:
+    """The rule's detector after these minutes, and the number of the last minute it has read; None where it read none.
+
+    Minutes at the end that make no whole block are left for the next time.
+    """
+    if rule.false_alarms is None:
+        raise WindowError(f"rule {rule.name} has no false_alarms, so it has no detector")
+    read, block, last = [], Counter[int](), None
+    for minute in minutes:
+        block.update(minute.confidence_counts)
+        if block.total() >= BLOCK_SIZE:
+            read.append(Observation(minute.at, expected_error_share(doubts, block)))
+            block, last = Counter(), minute.number
+    before = detector or start_detector(null_error_share(rule, doubts), started_at)
+    least = max(1, rule.min_samples // BLOCK_SIZE)
+    return update_detector(before, read, rule.false_alarms.per_second, least), last
+
+
+def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector: Detector | None) -> Finding:
+    """The finding of a rule on the accuracy to expect."""
+    doubts, steps = baseline.error_by_confidence, _confidence_counts(tally)
+    if doubts is None:
+        sentence = f"Version {tally.version} was registered without a calibration; the next version will have one."
+        return make_finding(rule, tally, "insufficient", tally.predictions, sentence)
+    if not steps:
+        alarmed = detector is not None and detector.alarmed_at is not None
+        proof = f" {verdict_sentence(rule, 'breach', None, None)}" if alarmed else ""
+        silent: FindingState = "breach" if alarmed else "no-data"
+        return make_finding(rule, tally, silent, 0, f"{no_predictions_sentence(tally)}{proof}", detector=detector)
+    golden = bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence)
+    now = bounded_mean(_error_chances(doubts, steps), rule.confidence)
+    drop, (low, high) = now.value - golden.value, difference_limits(now, golden)
+    state = state_with_detector(rule, now.n, drop, low, detector)
+    needed = samples_missing(rule, now.n, state)
+    sentence = (
+        f"By its own calibrated confidence the model is right in {percent_text(1 - now.value)} of "
+        f"{count_text(now.n, 'answer')}, against {percent_text(1 - golden.value)} on the golden set: "
+        f"{accuracy_change_text(drop)}. "
+        f"{verdict_sentence(rule, state, low, needed)} No label has confirmed it yet."
+    )
+    numbers = (drop, low, high, 1 - golden.value, needed)
+    return make_finding(rule, tally, state, now.n, sentence, *numbers, detector=detector)
+
+
+def _confidence_counts(tally: WindowCounts) -> BinCounts:
+    every = Counter[int]()
+    for steps in tally.predictions_by_confidence.values():
+        every.update(steps)
+    return every
+
+
+def _error_chances(doubts: ErrorByConfidence, steps: BinCounts) -> Mapping[float, int]:
+    chances = Counter[float]()
+    for step, n in steps.items():
+        chances[doubts.error_by_bin[step]] += n
+    return chances

@@ -1,0 +1,136 @@
+"""The detectors of one rule, a stream for the whole or for each class; pure, the store keeps their memory.
+
+A rule with a false-alarm budget shares it in equal parts among its streams and alarms by e-BH over them. What the
+detectors know follows from the rule, the baseline and the labels in their order, so it can be rebuilt or replayed.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+
+from monitors.errors import WindowError
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import (
+    BETTING_SCHEME,
+    STAKES,
+    Detector,
+    Observation,
+    change_point,
+    e_bh,
+    has_alarmed,
+    start_detector,
+    update_detector,
+)
+from monitors.statistics.intervals import clopper_pearson
+from monitors.windows.window import Baseline
+from monitors.windows.window_counts import Outcome
+
+_MAX_NULL = 0.999
+WHOLE_STREAM = ""
+RecentOutcomes = Callable[[], Sequence[Outcome]]
+
+
+def null_error_share(rule: Rule, baseline: Baseline) -> float | None:
+    """The error share up to which the model counts as healthy; None while there is no baseline to hold it against.
+
+    For a drop: the upper confidence limit of the golden set's error share plus the threshold, so that luck on the
+    golden set blames no model.
+    """
+    if rule.metric_spec.key_type == "class":
+        return rule.threshold
+    if not baseline.accuracy_total:
+        return None
+    errors = baseline.accuracy_total - baseline.accuracy_correct
+    return min(_MAX_NULL, clopper_pearson(errors, baseline.accuracy_total, rule.confidence)[1] + rule.threshold)
+
+
+def detectors_digest(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
+    """A digest of all that the detectors' memory rests on; when it changes they begin anew."""
+    budget = None if rule.false_alarms is None else rule.false_alarms.text
+    parts: list[object] = [rule.metric, null_error_share(rule, baseline), budget, sorted(rule.sources), list(classes)]
+    parts += [STAKES, BETTING_SCHEME]
+    if rule.slice:
+        parts.append(sorted(rule.slice.items()))
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def update_detectors(
+    rule: Rule,
+    baseline: Baseline,
+    classes: Sequence[str],
+    detectors: Mapping[str, Detector],
+    rows: Sequence[Outcome],
+    cursor: int,
+    started_at: datetime,
+    recent_rows: RecentOutcomes = lambda: (),
+) -> dict[str, Detector]:
+    """The rule's detectors after these rows; those not yet held begin at `begun`, when the version began to serve.
+
+    `cursor` is the number up to which labels were read before: what one of those numbers told is not told again.
+    `past` gives the last labels up to and with `rows`: a detector that alarms now is told since when.
+    Raises WindowError for a rule without a budget or without a baseline.
+    """
+    null = null_error_share(rule, baseline)
+    if rule.false_alarms is None or not rule.metric_spec.has_detector or null is None:
+        raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
+    names = tuple(classes) if rule.metric_spec.key_type == "class" else (WHOLE_STREAM,)
+    share = rule.false_alarms.per_second / len(names)
+    fed = _rows_by_stream(rule, names, [row for row in rows if row.is_new_for(rule.sources, cursor)])
+    moved = {
+        name: update_detector(
+            detectors.get(name) or start_detector(null, started_at),
+            map(_observation, fed[name]),
+            share,
+            rule.min_samples,
+        )
+        for name in names
+    }
+    after = _apply_e_bh(rule, moved)
+    fresh = [name for name in names if has_alarmed(after[name]) and not has_alarmed(detectors.get(name))]
+    read = _rows_by_stream(rule, names, recent_rows()) if fresh else {}
+    for name in fresh:
+        life = len(fed[name]) + (
+            detectors[name].n if name in detectors else 0
+        )  # what came before it began anew says nothing
+        after[name] = _with_change_point(after[name], read[name][-life:])
+    return after
+
+
+def change_points_since(detectors: Mapping[str, Detector], start: datetime) -> dict[str, datetime]:
+    """The streams that have alarmed, with the moment of their change where it lies after `start`."""
+    moments = {name: each.changed_at for name, each in detectors.items() if has_alarmed(each)}
+    return {name: moment for name, moment in moments.items() if moment is not None and moment > start}
+
+
+def _rows_by_stream(rule: Rule, names: Sequence[str], rows: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The rows that each stream of the rule reads."""
+    fed: dict[str, list[Outcome]] = {name: [] for name in names}
+    for row in rows:
+        stream = fed.get(row.truth, fed.get(WHOLE_STREAM))
+        if stream is not None and row.counts_for(rule.sources) and row.has_tags(rule.slice):
+            stream.append(row)
+    return fed
+
+
+def _with_change_point(detector: Detector, rows: Sequence[Outcome]) -> Detector:
+    """An alarmed detector that says since when answers have been bad, in the order of the answers."""
+    if not rows:
+        return detector
+    ordered = sorted(rows, key=lambda row: (row.at, row.seq))
+    place = change_point(detector.null, detector.max_weight, [_observation(row) for row in ordered])
+    return replace(detector, changed_at=ordered[place].at)
+
+
+def _observation(row: Outcome) -> Observation:
+    return Observation(row.known_at, float(row.label != row.truth), row.share)
+
+
+def _apply_e_bh(rule: Rule, moved: Mapping[str, Detector]) -> dict[str, Detector]:
+    ready = {name: each.evidence for name, each in moved.items() if each.n >= rule.min_samples}
+    calling = e_bh(ready)
+    return {
+        name: replace(each, alarmed_at=each.at) if name in calling and each.alarmed_at is None else each
+        for name, each in moved.items()
+    }

@@ -1,0 +1,79 @@
+"""A notice as an email, in HTML and in text, with its pictures inside; it sends nothing."""
+
+from collections.abc import Sequence
+from datetime import UTC
+from email.message import EmailMessage
+from email.utils import format_datetime
+from html import escape
+from typing import Final
+
+from monitors.notices.notice import (
+    MAX_NAMED,
+    MAX_TEXT_LENGTH,
+    NoticeView,
+    Thumbnail,
+    clean_facts,
+    notice_sentences,
+    plain_text_body,
+)
+from monitors.rules.formatting import single_line
+
+_IMAGE_STYLE: Final = 'width="84" height="84" style="image-rendering:pixelated;border:1px solid #ccc"'
+_BUTTON_STYLE: Final = (
+    "display:inline-block;padding:6px 12px;margin:0 6px 6px 0;border:1px solid #888;border-radius:4px"
+)
+
+
+def email_message(notice: NoticeView, sender: str, to: Sequence[str], domain: str) -> EmailMessage:
+    """The email: one thread per alert, one Message-ID per notice. `domain` ends the ids and is nobody's address."""
+    message = EmailMessage()
+    message["From"], message["To"] = sender, ", ".join(to)
+    message["Subject"] = f"[{notice.severity}] {single_line(notice.title)}"
+    message["Date"] = format_datetime(notice.at.astimezone(UTC))
+    message["Message-ID"] = f"<{notice.idempotency_key}@{domain}>"
+    if notice.threads:
+        message["References"] = " ".join(f"<{each}@{domain}>" for each in notice.threads[:MAX_NAMED])
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"{single_line(notice.title)}\n\n{plain_text_body(notice)}\n")
+    message.add_alternative(_html(notice, domain), subtype="html")
+    html = message.get_body(("html",))
+    if html is not None:
+        for each in notice.thumbnails:
+            name = f"{each.prediction_id}.png"
+            html.add_related(
+                each.png, "image", "png", cid=f"<{_content_id(each, domain)}>", filename=name, disposition="inline"
+            )
+    return message
+
+
+def _content_id(thumbnail: Thumbnail, domain: str) -> str:
+    return f"{thumbnail.prediction_id}@{domain}"
+
+
+def _html(notice: NoticeView, domain: str) -> str:
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in notice_sentences(notice, MAX_TEXT_LENGTH))
+    rows = "".join(
+        f'<tr><th align="left" scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in clean_facts(notice).items()
+    )
+    links = "".join(
+        f'<a href="{escape(url)}" style="{_BUTTON_STYLE}">{escape(name)}</a>' for name, url in notice.all_links.items()
+    )
+    title = escape(single_line(notice.title))
+    return (
+        f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{title}</h2>\n'
+        f"{paragraphs}\n<table "
+        f'cellpadding="4">{rows}</table>\n{_images_html(notice.thumbnails, domain)}\n<p>{links}</p>\n'
+        f"<p><small>{escape(notice.reminder)}</small></p>\n</body></html>\n"
+    )
+
+
+def _images_html(thumbnails: Sequence[Thumbnail], domain: str) -> str:
+    if not thumbnails:
+        return ""
+    cells = "".join(
+        f'<td align="center"><img src="cid:{escape(_content_id(each, domain))}" alt="{caption}" {_IMAGE_STYLE}><br>'
+        f"<small>{caption}</small></td>"
+        for each, caption in ((each, escape(single_line(each.caption))) for each in thumbnails)
+    )
+    return f'<h3>Worst errors</h3><table cellpadding="4"><tr>{cells}</tr></table>'

@@ -1,0 +1,1 @@
+"""What alerts.yaml may say: rules, metrics, units, channels, quiet hours."""

@@ -1,0 +1,209 @@
+"""A detector of too many errors that may be looked at after every label; it knows no store and no clock.
+
+A mixture of Shiryaev-Roberts e-detectors (Shin, Ramdas, Rinaldo 2023) over the bets of Waudby-Smith and Ramdas
+(2024). For each stake `s` the wealth moves with every label as
+
+    S <- (S + a * prior(s)) * (1 + s / (heaviest * null) * weight * (wrong - null))
+
+where `a` is the share of the false-alarm budget that the time since the label before has earned. While the error
+share is at most `null` each factor has a mean of at most 1, so the sum of the wealth minus the budget earned is a
+supermartingale. An alarm is called when the sum reaches 1, and takes at least 1 away. So the expected number of
+false alarms up to any moment is at most the budget earned by then: "1 per 90d" holds however many labels come,
+and however often somebody looks. Weights (one over the chance to be drawn) need no normalising: a draw from the whole
+has a weighted mean of `wrong - null` of the same sign as the whole.
+
+Wealth beyond 1 is of no use, so no bet is larger than what is missing (bold play: Dubins, Savage, "How to gamble if
+you must", 1965): once the lightest gain of the detector's life would fill the purses, all stakes shrink in proportion.
+They do so before the label is read, so the supermartingale stays one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from monitors.errors import WindowError
+from monitors.statistics.intervals import smallest_sufficient
+
+STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
+"""Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
+
+BETTING_SCHEME: Final = "bold"
+"""Part of the digest of what a state rests on: another way to bet cannot go on with the states of this one."""
+
+_MIN_NULL = 1e-4
+_ALARM_WEALTH: Final = 1 + 1e-9
+"""What a bet aims at, so that rounding leaves no purse a hair below 1."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One label: when it became known, how wrong the answer was (0 to 1), and its sampling weight."""
+
+    at: datetime
+    loss: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What is remembered between labels: one number per stake, whatever the history's length."""
+
+    null: float
+    max_weight: float
+    wealth: tuple[float, ...]
+    at: datetime
+    min_gain: float
+    """The smallest `weight * (wrong - null)` above 0 so far; before there is one, the largest possible."""
+    n: int = 0
+    alarmed_at: datetime | None = None
+    changed_at: datetime | None = None
+    """Of an alarm: when the first answer was given that it rests on (`turning_point`)."""
+
+    @property
+    def evidence(self) -> float:
+        """The evidence against health; 1 is an alarm, and an alarm stays one until `reset`."""
+        held = sum(self.wealth)
+        return held if self.alarmed_at is None else max(1.0, held)
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as JSON values; `from_json` gives back an equal detector."""
+        return {
+            "null": self.null,
+            "heaviest": self.max_weight,
+            "wealth": list(self.wealth),
+            "at": self.at.isoformat(),
+            "lightest": self.min_gain,
+            "n": self.n,
+            "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
+            "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Detector":
+        """The detector of `to_json`; raises WindowError naming what does not fit."""
+        try:
+            alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
+            held = cls(
+                null=float(raw["null"]),
+                max_weight=float(raw["heaviest"]),
+                wealth=tuple(float(each) for each in raw["wealth"]),
+                at=datetime.fromisoformat(raw["at"]),
+                min_gain=float(raw["lightest"]),
+                n=int(raw["n"]),
+                alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
+                changed_at=None if changed is None else datetime.fromisoformat(changed),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
+        if len(held.wealth) != len(STAKES):
+            raise WindowError(f"a state of {len(held.wealth)} stakes does not fit {len(STAKES)}; begin a new detector")
+        return held
+
+
+def start_detector(null: float, at: datetime, max_weight: float = 1.0) -> Detector:
+    """A detector that has seen nothing: `null` is the error share allowed, `heaviest` the largest weight to come."""
+    if not _MIN_NULL <= null < 1:
+        raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_MIN_NULL} to 1")
+    if not max_weight > 0:
+        raise WindowError(f"a largest weight of {max_weight} cannot be; weights are above 0")
+    return Detector(null, max_weight, (0.0,) * len(STAKES), at, max_weight * (1 - null))
+
+
+def update_detector(
+    detector: Detector, observations: Iterable[Observation], per_second: float, min_samples: int = 1
+) -> Detector:
+    """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
+
+    No alarm is called before `least` labels. Labels after an alarm are passed over. A clock that goes back earns
+    nothing until it has caught up.
+    """
+    import numpy as np
+
+    if detector.alarmed_at is not None:
+        return detector
+    bets = np.array(STAKES) / (detector.max_weight * detector.null)
+    wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
+    lightest = detector.min_gain
+    for each in observations:
+        if not (0 <= each.loss <= 1 and 0 < each.weight <= detector.max_weight):
+            raise WindowError(
+                f"a label wrong by {each.loss} of weight {each.weight} does not fit; "
+                f"wrong is 0 to 1, and weights go up to {detector.max_weight}"
+            )
+        earned = max(0.0, (each.at - until).total_seconds()) * per_second
+        until, n, gain = max(until, each.at), n + 1, each.weight * (each.loss - detector.null)
+        wealth = wealth + earned / len(STAKES)
+        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), lightest * float(wealth @ bets))
+        wealth = wealth * (1 + bets * (part * gain))
+        lightest = min(lightest, gain) if gain > 0 else lightest
+        if n >= min_samples and float(wealth.sum()) >= 1:
+            alarmed_at = each.at
+            break
+    moved = tuple(wealth.tolist())
+    return replace(detector, wealth=moved, at=until, min_gain=lightest, n=n, alarmed_at=alarmed_at)
+
+
+def _bet_fraction(held: float, won: float) -> float:
+    """The part of every stake that is bet, so that a gain of `won` fills the purses and no more."""
+    return 1.0 if held + won <= _ALARM_WEALTH else max(0.0, (_ALARM_WEALTH - held) / won)
+
+
+def change_point(null: float, max_weight: float, observations: Sequence[Observation]) -> int:
+    """The place of the label from which on there are too many errors, judging by all of them.
+
+    The change that is most likely under the stake that explains best what came after it: the starting point of Page's
+    CUSUM ("Continuous inspection schemes", Biometrika 41, 1954). Raises WindowError without labels.
+    """
+    import numpy as np
+
+    if not observations:
+        raise WindowError("there is no label in which a change could be found")
+    moves = np.array([each.weight * (each.loss - null) for each in observations])
+    growth = np.log1p(np.outer(np.array(STAKES) / (max_weight * null), moves))
+    after = np.cumsum(growth[:, ::-1], axis=1)[:, ::-1]
+    _, place = np.unravel_index(int(np.argmax(after)), after.shape)
+    return int(place)
+
+
+def labels_until_alarm(detector: Detector, share: float, earned: float) -> int | None:
+    """How many more labels call an alarm if this share of them is wrong; None when no number does.
+
+    A forecast, not a promise: the wealth of each stake grows by its expected logarithm until one more wrong answer
+    fills the purses, and a wrong answer has to come. `earned` is the budget that comes with each label.
+    """
+    import numpy as np
+
+    stakes = np.array(STAKES)
+    won, lost = stakes * (1 - detector.null) / detector.null, -stakes
+    growth = share * np.log1p(won) + (1 - share) * np.log1p(lost)
+    held = np.array(detector.wealth) + earned / len(STAKES)
+
+    def alarms(labels: int) -> bool:
+        kept = np.minimum(growth * (labels - 1), 700.0)
+        return labels * share >= 1 and bool(np.sum(held * np.exp(kept) * (1 + won)) >= 1)
+
+    if float(growth.max()) <= 0 or not held.any():
+        return None
+    return smallest_sufficient(alarms)
+
+
+def has_alarmed(detector: Detector | None) -> bool:
+    """Whether there is a detector and its alarm is not settled."""
+    return detector is not None and detector.alarmed_at is not None
+
+
+def restart_detector(detector: Detector, at: datetime) -> Detector:
+    """The detector begun anew, after an alarm has been settled."""
+    return start_detector(detector.null, at, detector.max_weight)
+
+
+def e_bh(evidence: Mapping[str, float]) -> frozenset[str]:
+    """Which streams that share one budget alarm: the largest group of j streams with evidence of 1/j each.
+
+    This is e-BH (Wang, Ramdas 2022) in units of the budget. A group holds wealth of at least 1 together, so while
+    all streams are healthy the expected number of alarms stays within what they earned together.
+    """
+    ranked: Sequence[tuple[str, float]] = sorted(evidence.items(), key=lambda pair: (-pair[1], pair[0]))
+    places = [place for place, (_, held) in enumerate(ranked, start=1) if held * place >= 1]
+    return frozenset(name for name, _ in ranked[: max(places, default=0)])

@@ -1,0 +1,210 @@
+"""The metrics of a window and their HTML evidence, computed by Evidently; it decides nothing.
+
+Heavy: importing this module imports Evidently and pandas, several seconds. The warnings of numpy, sklearn and
+scipy about Evidently's inside say nothing about the rows; they are silenced around it, and only there.
+"""
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from monitors.errors import MetricsError
+from monitors.statistics.two_sample import FeatureSample
+from monitors.windows.window import EvidentlyMetrics, Row, Window
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pandas as pd
+    from evidently import BinaryClassification, DataDefinition, Dataset, MulticlassClassification, Report, metrics
+    from evidently.core.metric_types import Metric
+    from evidently.metrics import (
+        Accuracy,
+        F1ByLabel,
+        MeanValue,
+        QuantileValue,
+        RecallByLabel,
+        RowCount,
+        ValueDrift,
+    )
+
+_EVIDENTLY_LOCK = threading.Lock()
+"""The filters of warnings are the process's, and Evidently promises no two threads anything."""
+SYNTHETIC_ROWS = 220
+DRIFT_LEVEL = 0.01  # below it Evidently marks a number of a picture as drifted; no decision rests on it
+MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
+
+
+def to_frame(rows: Sequence[Row], sources: Collection[str]) -> pd.DataFrame:
+    """The rows as a table; a truth from another source than these counts as not known."""
+    known = [row.truth is not None and row.truth_source in sources for row in rows]
+    columns = {
+        "label": pd.Series([row.label for row in rows], dtype=object),
+        "truth": pd.Series([row.truth if k else None for row, k in zip(rows, known, strict=True)], dtype=object),
+        "correct": pd.Series(
+            [float(row.correct) if k else None for row, k in zip(rows, known, strict=True)], dtype="float64"
+        ),
+        "confidence": pd.Series([row.confidence for row in rows], dtype="float64"),
+        "latency_ms": pd.Series([row.latency_ms for row in rows], dtype="float64"),
+    }
+    return pd.DataFrame(columns)
+
+
+def compute_metrics(
+    window: Window, sources: Collection[str], report_path: Path | None = None, max_rows: int = MAX_ROWS
+) -> EvidentlyMetrics:
+    """Compute the metrics of the newest rows, and write the report if asked for and if there are rows."""
+    frame = to_frame(window.rows[-max_rows:], sources)
+    sampled = len(window.rows) > max_rows
+    if frame.empty:
+        return EvidentlyMetrics(0, 0, None, {}, None, sampled)
+    labelled = int(frame["truth"].notna().sum())
+    wanted: dict[str, Any] = {"rows": RowCount()}
+    if frame["latency_ms"].notna().any():
+        wanted |= {"p95": QuantileValue(column="latency_ms", quantile=0.95)}
+    if labelled:
+        wanted |= {"accuracy": Accuracy(), "recall": RecallByLabel()}
+    with _evidently_session():
+        snapshot = Report(list(wanted.values())).run(_dataset(frame), None)
+        found = dict(zip(wanted, (metric["value"] for metric in snapshot.dict()["metrics"]), strict=True))
+        if report_path is not None:
+            _write(snapshot, report_path)
+    return EvidentlyMetrics(
+        n_predictions=int(found["rows"]),
+        n_labelled=labelled,
+        accuracy=float(found["accuracy"]) if labelled else None,
+        class_recall={str(name): float(value) for name, value in found.get("recall", {}).items()},
+        latency_p95_ms=float(found["p95"]) if "p95" in found else None,
+        sampled=sampled,
+    )
+
+
+def metric_value(name: str, params: Mapping[str, Any], part: str | None, rows: Sequence[Row]) -> float:
+    """One number of an Evidently metric, named by its class; `part` is asked for where a metric gives several.
+
+    Raises MetricsError for a class or parameters Evidently does not have, and for what is no number.
+    """
+    frame = to_frame(rows, {row.truth_source for row in rows if row.truth_source is not None})
+    with _evidently_session():
+        made = _make_metric(name, params)
+        found = Report([made]).run(_dataset(frame), None).dict()["metrics"][0]["value"]
+    if isinstance(found, Mapping):
+        parts = {str(key): value for key, value in found.items()}
+        if part not in parts:
+            raise MetricsError(f"Evidently's {name} gives {', '.join(parts)}; choose one with `value`")
+        found = parts[part]
+    elif part is not None:
+        raise MetricsError(f"Evidently's {name} gives one number, not {part!r}; leave `value` out")
+    if not isinstance(found, int | float):
+        raise MetricsError(f"Evidently's {name} gives {str(found)[:200]!r}, which is no number; choose another metric")
+    return float(found)
+
+
+def value_on_synthetic_rows(name: str, params: Mapping[str, Any], part: str | None, classes: Sequence[str]) -> float:
+    """The same on made-up rows of these classes, to see whether it can be computed at all."""
+    moment = datetime(2000, 1, 1, tzinfo=UTC)
+    rows = []
+    for number in range(SYNTHETIC_ROWS):
+        truth = classes[number % len(classes)]
+        label = truth if number % 7 else classes[(number + 1) % len(classes)]
+        confidence, spent = 0.5 + 0.4 * (number % 11) / 10, 1.0 + number % 13
+        rows.append(Row(str(number), moment, label, confidence, spent, truth, "audit"))
+    return metric_value(name, params, part, rows)
+
+
+def _make_metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evidently's metrics are untyped
+    made = getattr(metrics, name, None)
+    if not (isinstance(made, type) and issubclass(made, Metric)):
+        known = [each for each in vars(metrics) if each[0].isupper()]
+        near = ", ".join(get_close_matches(name, known)) or "see its documentation"
+        raise MetricsError(f"Evidently {version('evidently')} has no metric {name!r}; near to it: {near}")
+    try:
+        return made(**params)
+    except (TypeError, ValueError) as error:
+        raise MetricsError(f"Evidently's {name} does not take {dict(params)}: {error}") from error
+
+
+def write_window_comparison(
+    current: Window, reference: Window, sources: Collection[str], report_path: Path, max_rows: int = MAX_ROWS
+) -> None:
+    """Write the comparison of a window with an earlier one, newest rows of each."""
+    now, before = (to_frame(window.rows[-max_rows:], sources) for window in (current, reference))
+    if now.empty or before.empty:
+        empty = current if now.empty else reference
+        raise MetricsError(f"the window from {empty.start} to {empty.end} has no rows; compare windows with traffic")
+    wanted: list[Any] = [
+        RowCount(),
+        MeanValue(column="confidence"),
+        QuantileValue(column="latency_ms", quantile=0.95),
+    ]
+    wanted += [ValueDrift(column=name) for name in ("label", "confidence", "latency_ms")]
+    seen_now, seen_before = _observed_labels(now), _observed_labels(before)
+    if seen_now and seen_before:
+        wanted.insert(0, MeanValue(column="correct"))
+    if min(len(seen_now), len(seen_before)) > 2:
+        wanted += [Accuracy(), RecallByLabel(), F1ByLabel()]
+    with _evidently_session():
+        _write(Report(wanted).run(_dataset(now), _dataset(before)), report_path)
+
+
+def write_feature_drift(first: FeatureSample, newest: FeatureSample, report_path: Path) -> None:
+    """Write Evidently's test of each plain number of two samples of pictures (Kolmogorov and Smirnov)."""
+    before, now = (pd.DataFrame(dict(side.features)) for side in (first, newest))
+    definition = DataDefinition(numerical_columns=list(now.columns))
+    wanted = [ValueDrift(column=name, method="ks", threshold=DRIFT_LEVEL) for name in now.columns]
+    with _evidently_session():
+        sides = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, before))
+        _write(Report([RowCount(), *wanted]).run(*sides), report_path)
+
+
+def _observed_labels(frame: pd.DataFrame) -> list[str]:
+    labelled = frame[frame["truth"].notna()]
+    return sorted({*labelled["truth"], *labelled["label"]})
+
+
+def _dataset(frame: pd.DataFrame) -> Dataset:
+    seen = _observed_labels(frame)
+    task: BinaryClassification | MulticlassClassification
+    if len(seen) == 2:  # Evidently takes any two labels for a binary task and then asks which one is positive
+        task = BinaryClassification(target="truth", prediction_labels="label", pos_label=seen[0])
+    else:
+        task = MulticlassClassification(target="truth", prediction_labels="label")
+    definition = DataDefinition(
+        classification=[task] if seen else None,
+        categorical_columns=["truth", "label"] if seen else ["label"],
+        numerical_columns=["latency_ms", "confidence", *(["correct"] if seen else [])],
+    )
+    return Dataset.from_pandas(frame if seen else frame.drop(columns=["truth", "correct"]), data_definition=definition)
+
+
+@contextmanager
+def _evidently_session() -> Iterator[None]:
+    with _EVIDENTLY_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ArithmeticError, KeyError, IndexError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise MetricsError(
+                f"Evidently could not compute this window ({reason}); the exact counts remain"
+            ) from error
+
+
+def _write(snapshot: Any, path: Path) -> None:  # noqa: ANN401 - Evidently's snapshot is untyped
+    """Write the report beside its place and move it there whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".html")
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        snapshot.save_html(name)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""What a window holds, counted: answers, labels and latencies; it knows no single row and decides nothing."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from monitors.errors import WindowError
+from monitors.rules.alerts_config import Source
+from monitors.statistics.two_sample import InputComparison
+from monitors.statistics.weighted_share import Estimate, WeightedCount
+
+MIN_LATENCY_MS: Final = 0.01
+BIN_GROWTH: Final = 1.02
+"""Latencies are counted in bins that grow by 2 %: a quantile read from them is off by at most 1 %."""
+_MAX_BIN: Final = 1_200
+
+BinCounts = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """How many answers of a window share their label source, truth, answer and sampling weight."""
+
+    source: Source
+    truth: str
+    label: str
+    weight: float
+    n: int
+
+    @property
+    def correct(self) -> bool:
+        return self.truth == self.label
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One answer whose truth became known. `numbers`: under which number its truth first came from each source so far.
+
+    `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
+    passed over; `share` is the weight over the largest one its sampling plan could give.
+    """
+
+    seq: int
+    prediction_id: str
+    at: datetime
+    known_at: datetime
+    label: str
+    truth: str
+    source: Source
+    source_sequence: Mapping[str, int]
+    confidence: float
+    weight: float = 1.0
+    share: float = 1.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def counts_for(self, sources: Collection[str]) -> bool:
+        """Whether a reader of these sources may estimate by this answer."""
+        return self.weight > 0 and self.source in sources
+
+    def is_new_for(self, sources: Collection[str], cursor: int) -> bool:
+        """Whether a reader of these sources who has read up to a number may estimate by this answer and has not yet."""
+        return self.counts_for(sources) and all(
+            number > cursor for source, number in self.source_sequence.items() if source in sources
+        )
+
+    def has_tags(self, part: Mapping[str, str]) -> bool:
+        """Whether the answer was sent with all of these tags."""
+        return all(self.tags.get(name) == text for name, text in part.items())
+
+
+@dataclass(frozen=True)
+class EstimateFromRows:
+    """What a window's newest rows gave: of `n` rows an estimate, or the fault that left none; neither below enough."""
+
+    n: int
+    estimate: Estimate | None = None
+    problem: str = ""
+
+
+NO_ESTIMATE: Final = EstimateFromRows(0)
+
+
+@dataclass(frozen=True)
+class LabelLag:
+    """How long an answer drawn for review has waited for its label; `open` when it waits still."""
+
+    seconds: float
+    is_waiting: bool
+
+
+@dataclass(frozen=True)
+class WindowCounts:
+    """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin.
+
+    `groups` are the labels by the value of a tag, `requests` the prediction requests by HTTP status, `lags` the waits
+    of drawn answers, `given` the answers by class and step of confidence, `inputs` the newest pictures held against
+    the version's first ones. What a rule does not need may be missing.
+    """
+
+    model: str
+    version: int
+    classes: tuple[str, ...]
+    start: datetime
+    end: datetime
+    predictions: int = 0
+    labels: tuple[LabelCount, ...] = ()
+    latency: Mapping[str, BinCounts] = field(default_factory=dict)
+    since_change: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
+    """For each stream whose detector has alarmed: the labels of answers given since the change it found."""
+    groups: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
+    requests: Mapping[int, int] = field(default_factory=dict)
+    lags: tuple[LabelLag, ...] = ()
+    row_estimate: EstimateFromRows = NO_ESTIMATE
+    serving_since: datetime | None = None
+    predictions_by_confidence: Mapping[str, BinCounts] = field(default_factory=dict)
+    input_comparison: InputComparison | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or not self.classes:
+            raise WindowError(f"classes {self.classes} must be given, each once")
+        strange = {name for each in self.labels for name in (each.label, each.truth)} - set(self.classes)
+        if strange:
+            remedy = f"pass the classes of version {self.version}"
+            raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
+
+    def labels_from(self, sources: Collection[str], stream: str | None = None) -> tuple[LabelCount, ...]:
+        """The counts whose truth came from one of these sources, and that may estimate.
+
+        Of a stream that has alarmed only those since its change: the good labels before it must not drown an alarm.
+        """
+        cells = self.labels if stream is None else self.since_change.get(stream, self.labels)
+        return tuple(each for each in cells if each.source in sources and each.weight > 0)
+
+
+def counts_by_weight(cells: Iterable[LabelCount]) -> list[WeightedCount]:
+    """The labels by weight."""
+    n, wrong = Counter[float](), Counter[float]()
+    for each in cells:
+        n[each.weight] += each.n
+        wrong[each.weight] += 0 if each.correct else each.n
+    return [WeightedCount(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
+
+
+def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency; raises WindowError for one that cannot be."""
+    if not (math.isfinite(milliseconds) and milliseconds >= 0):
+        raise WindowError(f"latency {milliseconds} ms cannot be; check the row")
+    if milliseconds <= MIN_LATENCY_MS:
+        return 0
+    return min(_MAX_BIN, math.ceil(math.log(milliseconds / MIN_LATENCY_MS) / math.log(BIN_GROWTH) - 1e-9))
+
+
+def latency_bin_limits(place: int) -> tuple[float, float]:
+    """The milliseconds a bin holds: above the first, up to the second."""
+    return (MIN_LATENCY_MS * BIN_GROWTH ** (place - 1) if place else 0.0), MIN_LATENCY_MS * BIN_GROWTH**place
+
+
+def bin_of_rank(bins: BinCounts, rank: int) -> int:
+    """The bin of the value of that rank, 1 for the smallest."""
+    passed = 0
+    for place in sorted(bins):
+        passed += bins[place]
+        if passed >= rank:
+            return place
+    raise WindowError(f"rank {rank} is not among {passed} values; ranks go from 1 to their number")

@@ -1,0 +1,1 @@
+"""How a candidate is made: rows, training, gate evidence, report, model card."""

@@ -1,0 +1,71 @@
+"""What a training is asked to do, and the champion it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.data import FeedbackRows, ImageSet, Split
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
+from pipelines.labels.label_curation import (
+    ExcludedLabel,
+    LabelQuotas,
+)
+from pipelines.labels.label_provenance import LabelOrigin
+from pipelines.pipeline import Pipeline
+from pipelines.recipe import Recipe
+from registry.catalog import Catalog
+from registry.gate.verdict import GatePolicy
+
+GOLDEN_DIGEST_TAG = "golden_digest"
+
+
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """The version to beat, ready to answer."""
+
+    version: int
+    predictor: TorchEngine
+    size_bytes: int
+    golden_digest: str = ""
+    """Of the golden set it was judged on; empty when it noted none."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSpec:
+    """What to make a candidate from. `feedback` is all there is: its held-back part only judges."""
+
+    pipeline: Pipeline
+    recipe: Recipe
+    split: Split
+    feedback: FeedbackRows | None
+    champion: Champion | None
+    seed: int
+    reason: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    policy: GatePolicy = field(default_factory=GatePolicy)
+    origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
+    """Where each label came from, by feedback id; `feedback` may hold several labels of one image."""
+    quotas: LabelQuotas = field(default_factory=LabelQuotas)
+    group_tags: Mapping[str, str] = field(default_factory=dict)
+    """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
+    unusable: tuple[ExcludedLabel, ...] = ()
+    """Labels that could not become rows; the lineage names them too."""
+    recent_images: frozenset[str] | None = None
+    """The images, by content hash, that show the world as it is now; None where all of them do."""
+    checkpoint_folder: Path | None = None
+    """Folder in which a training leaves what it needs to go on after a kill; None keeps nothing."""
+    device: str = "cpu"
+    """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
+    external_datasets: tuple[ImageSet, ...] = ()
+    """Other data sets, each judged for the card and trained on never."""
+
+
+def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path, model_file: str) -> Champion:
+    """Fetch a registered version as the one to beat."""
+    path = catalog.download(pipeline.name, version, cache) / model_file
+    tags = catalog.version(pipeline.name, version).tags
+    noted = tags.get("size_bytes")  # of the same export as the candidate's
+    size = int(noted) if noted else path.stat().st_size
+    return Champion(version, load_torch_engine(path, pipeline.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))

@@ -1,0 +1,1 @@
+"""Public data sets: downloads with checksums and the formats they come in."""

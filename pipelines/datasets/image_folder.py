@@ -1,0 +1,82 @@
+"""A folder of labelled pictures, one folder of PNG files per class; refuses to know splits and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.data import ImageSet
+from pipelines.errors import CorruptDataError, DataError, MissingDataError
+from pipelines.image.image_decoding import MIN_COUNTED_SIDE, ImageDecodeError, Polarity, decode_image, parse_header
+
+MAX_PIXELS = 4096 * 4096
+MAX_SIDE = MAX_PIXELS // MIN_COUNTED_SIDE
+
+
+def load_image_folder(
+    folder: Path, classes: Mapping[str, int], *, height: int, width: int, polarity: Polarity = "auto"
+) -> ImageSet:
+    """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
+
+    `classes` says which class the pictures of a folder belong to; several folders may share one. Pictures become what
+    a server makes of them, bright ink on dark ground, so that a model is asked for what it learnt from.
+    """
+    if not folder.is_dir():
+        raise MissingDataError(f"no data folder {folder}; give one that holds a folder of PNG files for each class")
+    found = sorted(path for path in folder.iterdir() if path.is_dir())
+    strange = [path.name for path in found if path.name not in classes]
+    if strange:
+        raise CorruptDataError(
+            f"{folder} holds the folders {strange[:5]}, which are no classes; known: {', '.join(sorted(classes))}"
+        )
+    pairs = [(path, classes[each.name]) for each in found for path in sorted(each.glob("*.png"))]
+    if not pairs:
+        raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
+    images = np.stack([_read_image(path, polarity, height, width) for path, _ in pairs])
+    return ImageSet(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
+
+
+def fit_to_canvas(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A grey image (h, w) as large as height x width allows, in the middle, its proportions kept, dark around it."""
+    if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+        raise DataError(f"an image of shape {image.shape} and type {image.dtype} fits nowhere; give uint8 (h, w)")
+    if image.shape == (height, width):
+        return image
+    scale = min(height / image.shape[0], width / image.shape[1])
+    rows, columns = (
+        max(1, min(most, round(side * scale))) for side, most in zip(image.shape, (height, width), strict=True)
+    )
+    # Pillow scales bytes in whole numbers, so that pixels, and with them content hashes, are the same everywhere.
+    scaled = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
+    whole = np.zeros((height, width), dtype=np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    whole[top : top + rows, left : left + columns] = np.asarray(scaled)
+    return whole
+
+
+def fit_all_to_canvas(images: ImageSet, height: int, width: int) -> ImageSet:
+    """A whole set, each image fitted into height x width."""
+    if images.images.shape[1:] == (height, width):
+        return images
+    pixels = np.zeros((len(images), height, width), dtype=np.uint8)
+    for row, image in enumerate(images.images):
+        pixels[row] = fit_to_canvas(image, height, width)
+    return ImageSet(pixels, images.labels, images.name, writers=images.writers)
+
+
+def _read_image(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
+    try:
+        found = parse_header(path.read_bytes())
+        if found.file_format != "PNG":
+            raise ImageDecodeError(f"is a {found.file_format}")
+        if found.width * found.height > MAX_PIXELS or max(found.width, found.height) > MAX_SIDE:
+            raise CorruptDataError(
+                f"{path} has {found.width}x{found.height} pixels; the limit is {MAX_PIXELS}, a side of {MAX_SIDE}"
+            )
+        return decode_image(found, polarity, height, width)
+    except (ImageDecodeError, OSError) as error:
+        raise CorruptDataError(f"{path} is not a whole PNG file: it {error}; replace it or take it away") from error

@@ -1,0 +1,26 @@
+"""Finds a pipeline by its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pipelines.builtin
+from pipelines.errors import UnknownPipelineError
+from pipelines.pipeline import Pipeline
+
+
+def pipeline_names() -> tuple[str, ...]:
+    """The families there are, found without importing them."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(pipelines.builtin.__path__)))
+
+
+def find_pipeline(name: str) -> Pipeline:
+    """The family of this name: the value FAMILY of the module pipelines.builtin.<name>."""
+    if not name.isidentifier() or name not in pipeline_names():
+        known = ", ".join(pipeline_names())
+        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {known}")
+    family = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "FAMILY", None)
+    if not isinstance(family, Pipeline):
+        raise UnknownPipelineError(f"pipelines.builtin.{name} holds no FAMILY; define it there")
+    return family

@@ -1,0 +1,1 @@
+"""A model on another machine: export and a small server."""

@@ -1,0 +1,173 @@
+"""Files of a model for other machines (ONNX, ExecuTorch), each compared with PyTorch; refuses to know registries."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from pipelines.data import ImageSet
+from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.log_suppression import suppress_logs
+from pipelines.engines.onnx_engine import load_onnx_engine, to_network_input, validate_graph
+from pipelines.engines.onnxruntime_import import import_onnxruntime
+from pipelines.engines.torch_engine import load_torch_engine, measure_latency
+from pipelines.errors import DataError, ModelFormatError
+from registry.model_package import MODEL_FILE, ONNX_FILE
+
+EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
+SERVER_FILES = {
+    "edge.py": "edge/edge_server.py",
+    "connections.py": "edge/bounded_server.py",
+    "payloads.py": "edge/request_payloads.py",
+    "pictures.py": "image/image_decoding.py",
+}
+"""What answers with an ONNX file on a device, by its name there, and where it lies here; it needs nothing else."""
+CALIBRATION_ROWS = 256
+LATENCY_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Parity:
+    """An exported file beside PyTorch on the same rows."""
+
+    format: str
+    rows: int
+    max_difference: float
+    """The largest of any probability."""
+    same_answers: int
+    accuracy: float
+    accuracy_pytorch: float
+    size_bytes: int
+    size_bytes_pytorch: int
+    p50_ms: float
+    p95_ms: float
+    p50_ms_pytorch: float
+    p95_ms_pytorch: float
+
+
+def export_formats() -> tuple[str, ...]:
+    """The formats that can be exported."""
+    return get_args(EdgeFormat)
+
+
+def export_file(
+    folder: Path, classes: tuple[str, ...], name: str, version: int, form: EdgeFormat, rows: ImageSet, out: Path
+) -> None:
+    """Write a downloaded version as one file, of ONNX with its classes and name inside; `rows` calibrate int8.
+
+    Raises ModelFormatError for a version without an ONNX graph and where ExecuTorch is missing or cannot lower it,
+    DataError where int8 has no rows to learn its range.
+    """
+    if form == "executorch":
+        _write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
+        return
+    if not (folder / ONNX_FILE).is_file():
+        raise ModelFormatError(f"version {version} of {name} has no ONNX graph; train a new version, which gets one")
+    content = (folder / ONNX_FILE).read_bytes()
+    validate_graph(content)
+    if form == "onnx-int8":
+        content = _quantize_static(content, rows)
+    _write_atomically(out, _with_model_metadata(content, classes, name, version))
+
+
+def copy_edge_server(folder: Path) -> None:
+    """Write the edge server's files into a folder, beside a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, source in SERVER_FILES.items():
+        _write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
+
+
+def _write_atomically(out: Path, content: bytes) -> None:
+    """The file, whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_suffix(f"{out.suffix}.part")
+    draft.write_bytes(content)
+    draft.replace(out)
+
+
+def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:
+    """The written file beside the version's PyTorch graph: answers on rows with truth, size and time per image."""
+    if not len(rows):
+        raise DataError("there are no rows to compare answers on; give at least one labelled row")
+    theirs = load_torch_engine(folder / MODEL_FILE, classes, threads=1)
+    if form == "executorch":
+        ours: InferenceEngine = load_executorch_engine(out, classes, theirs.height, theirs.width)
+    else:
+        ours = load_onnx_engine(out, classes, threads=1)
+    reference, found = theirs(rows.images), ours(rows.images)
+    times = {each: _latency_percentiles(each) for each in (theirs, ours)}
+    return Parity(
+        format=form,
+        rows=len(rows),
+        max_difference=float(np.abs(found - reference).max()),
+        same_answers=int((found.argmax(axis=1) == reference.argmax(axis=1)).sum()),
+        accuracy=float((found.argmax(axis=1) == rows.labels).mean()),
+        accuracy_pytorch=float((reference.argmax(axis=1) == rows.labels).mean()),
+        size_bytes=out.stat().st_size,
+        size_bytes_pytorch=(folder / MODEL_FILE).stat().st_size,
+        p50_ms=times[ours][0],
+        p95_ms=times[ours][1],
+        p50_ms_pytorch=times[theirs][0],
+        p95_ms_pytorch=times[theirs][1],
+    )
+
+
+def _latency_percentiles(model: InferenceEngine) -> tuple[float, float]:
+    spent = measure_latency(model, LATENCY_CALLS)
+    return round(float(np.percentile(spent, 50)), 3), round(float(np.percentile(spent, 95)), 3)
+
+
+def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, version: int) -> bytes:
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(model, {"classes": json.dumps(classes), "name": name, "version": str(version)})
+    made: bytes = model.SerializeToString()
+    return made
+
+
+def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
+    """Weights and activations in int8, their ranges read from rows that are not judged on."""
+    if not len(rows):
+        raise DataError("int8 reads its ranges from pictures, and there are none; give some validation rows")
+    import onnx
+
+    import_onnxruntime()  # whose parts these are
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    floats = to_network_input(rows.images[:CALIBRATION_ROWS])
+    name = onnx.load_model_from_string(content).graph.input[0].name
+
+    class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[np.ndarray] = iter(np.array_split(floats, max(1, len(floats) // 32)))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {name: batch}
+
+    with tempfile.TemporaryDirectory() as folder, suppress_logs(""):  # the quantiser advises, and warns of its own code
+        given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
+        given.write_bytes(content)
+        quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
+        layers = [node for node in onnx.load(str(ready)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+        quantization.quantize_static(
+            str(ready),
+            str(made),
+            Pictures(),
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
+            nodes_to_exclude=[layers[-1].name],  # logits and probabilities stay as fine as they are
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return made.read_bytes()

@@ -1,0 +1,68 @@
+"""A network's own view of images, the numbers before its last layer; refuses to know what they are compared with."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from pipelines.engines.inference_engine import CHUNK_ROWS
+from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.errors import ModelFormatError
+
+_INPUT_ARGUMENT: Final[dict[str, int]] = {"aten.linear.default": 0, "aten.addmm.default": 1, "aten.mm.default": 0}
+"""Which argument of a linear layer is its input, for each form an exported graph writes it in."""
+
+
+class Embedder:
+    """The part of a predictor below its last linear layer; cut once, used often, the weights are shared."""
+
+    def __init__(self, predictor: TorchEngine) -> None:
+        """Raise ModelFormatError where the model is no exported graph or has no linear layer."""
+        self._predictor = predictor
+        self._module = _without_last_layer(predictor.module)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activations (n, d) of uint8 images (n, height, width), the input of the last linear layer."""
+        self._predictor.validate_images(images)
+        starts = range(0, max(len(images), 1), CHUNK_ROWS)  # no images still tell the width
+        with torch.inference_mode():
+            parts = [self._module(to_batch(images[i : i + CHUNK_ROWS])).numpy() for i in starts]
+        return np.concatenate(parts)
+
+
+def embed(predictor: TorchEngine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What `Embedder` gives, for one use."""
+    return Embedder(predictor)(images)
+
+
+def _without_last_layer(module: torch.nn.Module) -> fx.GraphModule:
+    """The same graph on the same weights, answering what its last linear layer is given."""
+    if not isinstance(module, fx.GraphModule):
+        raise ModelFormatError(f"a {type(module).__name__} has no exported graph; load the model from its file")
+    last = _last_input(module.graph)
+    needed, found = [last], {last}
+    while needed:
+        fresh = [node for node in needed.pop().all_input_nodes if node not in found]
+        found.update(fresh)
+        needed.extend(fresh)
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        if node in found or node.op == "placeholder":
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[last])
+    return fx.GraphModule(module, graph)
+
+
+def _last_input(graph: fx.Graph) -> fx.Node:
+    for node in reversed(graph.nodes):
+        place = _INPUT_ARGUMENT.get(str(node.target)) if node.op == "call_function" else None
+        if place is not None:
+            given: Any = node.args[place]
+            if isinstance(given, fx.Node) and given.meta["val"].dim() == 2:
+                return given
+    raise ModelFormatError("the model has no linear layer, so it has no embedding; compare its answers instead")

@@ -1,0 +1,101 @@
+"""A model ready to answer, whatever library computes it, and which one that is; refuses to know registries and servers.
+
+Nothing heavy is imported before it is chosen: a process that answers with ONNX Runtime never loads PyTorch.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import DataError, ModelFormatError
+
+log = logging.getLogger(__name__)
+CHUNK_ROWS = 256
+EngineName = Literal["onnx", "torch"]
+DeviceName = Literal["cpu", "cuda"]
+GPU_FILE: Final = Path("/dev/nvidiactl")
+"""Where it is missing there is no NVIDIA GPU, and PyTorch need not be asked."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What computes answers: the library, where, and with how many intra-op threads per call."""
+
+    engine: EngineName | Literal["auto"] = "auto"
+    device: DeviceName | Literal["auto"] = "auto"
+    threads: int = 1
+
+
+class InferenceEngine(ABC):
+    """A model ready to answer; it holds no state between calls, so threads may share it."""
+
+    name: EngineName = "torch"
+    device: DeviceName = "cpu"
+
+    def __init__(self, classes: tuple[str, ...], height: int, width: int) -> None:
+        self.classes, self.height, self.width = classes, height, width
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
+        self.validate_images(images)
+        if 0 < len(images) <= CHUNK_ROWS:
+            return self._predict_validated_chunk(images)
+        parts = [self._predict_validated_chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
+
+    def validate_images(self, images: NDArray[np.uint8]) -> None:
+        """Raise DataError unless the images are uint8 of shape (n, height, width)."""
+        if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
+            raise DataError(
+                f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
+                f"give uint8 of shape (n, {self.height}, {self.width})"
+            )
+
+    def _predict_validated_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer = self._predict_chunk(images)
+        if answer.shape != (len(images), len(self.classes)):
+            raise ModelFormatError(
+                f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
+                "load it with the classes that it was trained on"
+            )
+        return answer
+
+    @abstractmethod
+    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of at most CHUNK_ROWS images."""
+
+
+def resolve_engine(config: EngineConfig) -> EngineName:
+    """The engine a choice means: PyTorch where it says so or wants the GPU, ONNX Runtime otherwise."""
+    if config.engine == "auto":
+        return "torch" if config.device == "cuda" else "onnx"
+    return config.engine
+
+
+def resolve_device(config: EngineConfig) -> DeviceName:
+    """Where PyTorch computes: as asked; `auto` takes the GPU where there is one."""
+    if config.device == "auto":
+        return "cuda" if gpu_available() else "cpu"
+    return config.device
+
+
+def gpu_available() -> bool:
+    """Whether PyTorch can use an NVIDIA GPU."""
+    if not GPU_FILE.exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def available_engines() -> tuple[tuple[EngineName, DeviceName], ...]:
+    """Every engine and device this host can answer with."""
+    on_cpu: list[tuple[EngineName, DeviceName]] = [(name, "cpu") for name in get_args(EngineName)]
+    return (*on_cpu, ("torch", "cuda")) if gpu_available() else tuple(on_cpu)

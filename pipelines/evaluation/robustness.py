@@ -1,0 +1,80 @@
+"""The robustness of a model: how many rows it still reads right when pictures are corrupted or attacked; no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipelines.data import ImageSet
+from pipelines.engines.graph_split import logits_module
+from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
+from pipelines.evaluation.classification_scores import wilson_interval
+from pipelines.image.corruptions import SEVERITIES, corrupt
+
+QUICK_ROWS = 200
+QUICK_ATTACKED_ROWS = 100
+QUICK_EPSILONS = (0.05, 0.1)
+QUICK_PGD_STEPS = 10
+
+
+@dataclass(frozen=True)
+class RobustnessScore:
+    """How many of the rows were read right under one kind of harm at one level (or epsilon)."""
+
+    kind: str
+    level: float
+    correct: int
+    rows: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows read right."""
+        return self.correct / self.rows
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval (Wilson)."""
+        return wilson_interval(self.correct, self.rows)
+
+    @property
+    def metric_name(self) -> str:
+        """Its stable name for a tracking server, without a prefix."""
+        return f"{self.kind}_{self.level:g}".replace(" ", "_").replace(".", "p")
+
+
+def corruption_robustness(
+    model: TorchEngine, rows: ImageSet, levels: Sequence[int] = (1, 2, 3)
+) -> tuple[RobustnessScore, ...]:
+    """Every kind of corruption at each level, on these rows."""
+    found = []
+    for kind in SEVERITIES:
+        for level in levels:
+            answers = model(corrupt(rows.images, kind, level)).argmax(axis=1)
+            found.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
+    return tuple(found)
+
+
+def adversarial_robustness(
+    network: nn.Module, rows: ImageSet, epsilons: Sequence[float], *, steps: int = QUICK_PGD_STEPS
+) -> tuple[RobustnessScore, ...]:
+    """FGSM and PGD of some steps at each epsilon against a network of logits, on these rows."""
+    images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
+    found = []
+    for epsilon in epsilons:
+        once = count_correct(network, fgsm(network, images, labels, epsilon), labels)
+        many = count_correct(network, pgd(network, images, labels, epsilon, steps=steps), labels)
+        found += [RobustnessScore("fgsm", epsilon, once, len(rows)), RobustnessScore("pgd", epsilon, many, len(rows))]
+    return tuple(found)
+
+
+def quick_robustness(model: TorchEngine, golden: ImageSet) -> tuple[RobustnessScore, ...]:
+    """What every run can afford: corruptions at levels 1 and 3 and attacks at two epsilons, on rows drawn by hash."""
+    by_hash = np.argsort(np.array(golden.ids), kind="stable")  # a file's order may go by who wrote it
+    some, few = golden.take(by_hash[:QUICK_ROWS]), golden.take(by_hash[:QUICK_ATTACKED_ROWS])
+    corruptions = corruption_robustness(model, some, (1, 3))
+    return (*corruptions, *adversarial_robustness(logits_module(model.module), few, QUICK_EPSILONS))

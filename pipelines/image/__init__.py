@@ -1,0 +1,1 @@
+"""Everything that knows pixels: decoding, augmentation, corruptions, statistics, Grad-CAM."""

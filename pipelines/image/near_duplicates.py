@@ -1,0 +1,199 @@
+"""Near-duplicates, one picture seen twice; refuses to know labels, models and why it matters.
+
+Two pictures are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
+centred on their ink; the part of the candidate that small changes of the other cannot explain is measured (tangent
+distance: Simard, LeCun and Denker, "Efficient Pattern Recognition Using a New Transformation Distance", 1993).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import DataError
+
+Floats = NDArray[np.float32]
+Spectra = NDArray[np.complex64]
+
+MAX_UNEXPLAINED_ENERGY = 0.004
+"""Two pictures are the same up to this share of energy; docs/LOG.md has the curve it was chosen from."""
+MIN_FINGERPRINT_COSINE = 0.95
+"""Cosine of two fingerprints below which the finer look is not worth it."""
+MAX_NEIGHBOURS = 30
+INK_THRESHOLD = 0.25
+"""Pixels that differ from the ground by less than this share of the greatest difference carry no ink."""
+REFERENCE_SIDE = 28
+MARGIN = 4
+SAMPLE_STEP = 2
+CHUNK_ROWS = 1000
+
+
+def fingerprint(images: NDArray[np.uint8]) -> Floats:
+    """Unit vectors (n, d) of one or more uint8 images (n, h, w): centred, softened, free of light and contrast.
+
+    An image of one grey has the zero vector, which is like nothing.
+    """
+    return _normalised_vectors(
+        np.concatenate(
+            [_subsampled_vectors(_inverse_spectrum(_centred_spectra(part), part), part) for part in _chunks(images)]
+        )
+    )
+
+
+def near_duplicate_mask(
+    candidates: NDArray[np.uint8], protected: NDArray[np.uint8], *, max_unexplained: float = MAX_UNEXPLAINED_ENERGY
+) -> NDArray[np.bool_]:
+    """Which candidates (n, h, w) show the same picture as any protected image (m, h, w); both uint8.
+
+    Tolerates about 2 pixels, 3 degrees, a fifth of the contrast, mild noise and recompression. A copy always counts.
+    """
+    if candidates.shape[1:] != protected.shape[1:]:
+        raise DataError(
+            f"candidates of {candidates.shape[1:]} cannot be held against images of {protected.shape[1:]}; "
+            "resize them first"
+        )
+    copies = {image.tobytes() for image in protected}
+    found = np.array([image.tobytes() in copies for image in candidates], dtype=bool)
+    if not len(candidates) or not len(protected):
+        return found
+    spans = np.concatenate([_tangent_bases(part) for part in _chunks(protected)])
+    held = fingerprint(protected)
+    for start in range(0, len(candidates), CHUNK_ROWS):
+        seen = fingerprint(candidates[start : start + CHUNK_ROWS])
+        found[start : start + len(seen)] |= _best_match(seen, held, spans)[1] >= 1 - max_unexplained
+    return found
+
+
+def first_occurrence_indices(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """For each image (n, h, w) the place of the first that shows the same picture, (n,): its own where it is new.
+
+    Each is compared with such first ones only, so a chain of pictures that resemble their neighbours is no one picture.
+    """
+    found = np.arange(len(images))
+    firsts = np.zeros(0, dtype=np.int64)
+    seen = fingerprint(images) if len(images) else np.zeros((0, 0), dtype=np.float32)
+    spans = np.concatenate([_tangent_bases(part) for part in _chunks(images)]) if len(images) else seen
+    by_bytes: dict[bytes, int] = {}
+    for start in range(0, len(images), CHUNK_ROWS):
+        places = np.arange(start, min(start + CHUNK_ROWS, len(images)))
+        if len(firsts):
+            nearest, shares = _best_match(seen[places], seen[firsts], spans[firsts])
+            alike = shares >= 1 - MAX_UNEXPLAINED_ENERGY
+            found[places[alike]] = firsts[nearest[alike]]
+        fresh: list[int] = []
+        for place in places.tolist():
+            copy = by_bytes.setdefault(images[place].tobytes(), place)
+            if copy != place:
+                found[place] = found[copy]
+            elif found[place] == place:
+                found[place] = _first_match(place, fresh, seen, spans)
+                fresh += [place] if found[place] == place else []
+        firsts = np.append(firsts, fresh)
+    return found
+
+
+def _first_match(place: int, fresh: list[int], seen: Floats, spans: Floats) -> int:
+    """The first of these that shows the same picture as the one at a place, or the place itself."""
+    if not fresh:
+        return place
+    near = np.array(fresh, dtype=np.int64)[seen[fresh] @ seen[place] >= MIN_FINGERPRINT_COSINE]
+    shares = ((spans[near] @ seen[place]) ** 2).sum(axis=1)
+    return next((int(other) for other in near[shares >= 1 - MAX_UNEXPLAINED_ENERGY]), place)
+
+
+def _best_match(seen: Floats, held: Floats, spans: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """For each fingerprint (n,) the held image that explains most of it, of its nearest, and what share that is."""
+    cosines = seen @ held.T
+    nearest = np.argpartition(-cosines, min(MAX_NEIGHBOURS, len(held)) - 1, axis=1)[:, :MAX_NEIGHBOURS]
+    row, place = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= MIN_FINGERPRINT_COSINE)
+    chosen, found = nearest[row, place], np.zeros(len(row), dtype=np.float32)
+    for first in range(0, len(row), CHUNK_ROWS):
+        part = slice(first, first + CHUNK_ROWS)
+        found[part] = ((spans[chosen[part]] @ seen[row[part], :, None])[..., 0] ** 2).sum(axis=1)
+    best, shares = np.zeros(len(seen), dtype=np.intp), np.zeros(len(seen), dtype=np.float32)
+    rising = np.argsort(found, kind="stable")  # of one fingerprint's the greatest is written last
+    best[row[rising]], shares[row[rising]] = chosen[rising], found[rising]
+    return best, shares
+
+
+def _tangent_bases(images: NDArray[np.uint8]) -> Floats:
+    """Orthonormal rows (n, 6, d): each image and how moving down, right, turning (twice) and blurring change it."""
+    waves = _centred_spectra(images)
+    down, right = _derivative_operators(images)
+    turn = _rotation_derivative(waves, images)
+    views = [
+        _inverse_spectrum(waves, images),
+        _inverse_spectrum(waves * down, images),
+        _inverse_spectrum(waves * right, images),
+        turn,
+        _rotation_derivative(np.fft.rfft2(turn).astype(np.complex64), images),
+        _inverse_spectrum(waves * (down**2 + right**2), images),
+    ]
+    columns = np.stack([_normalised_vectors(_subsampled_vectors(view, images)) for view in views], axis=2)
+    return np.linalg.qr(columns).Q.transpose(0, 2, 1)
+
+
+def _centred_spectra(images: NDArray[np.uint8]) -> Spectra:
+    """The spectrum of each image less its ground, moved so that its ink is in the middle, and softened."""
+    light = images.astype(np.float32)
+    light -= np.median(light, axis=(1, 2), keepdims=True)
+    down, right = _derivative_operators(images)
+    below, beside = _ink_offset(np.abs(light))
+    padded = np.pad(light, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+    softness = (images.shape[1] / REFERENCE_SIDE) ** 2 / 2
+    moved = np.exp(down * below + right * beside + softness * (down**2 + right**2))
+    waves: Spectra = (np.fft.rfft2(padded) * moved).astype(np.complex64)
+    return waves
+
+
+def _derivative_operators(images: NDArray[np.uint8]) -> tuple[Spectra, Spectra]:
+    """What a spectrum of the padded images is multiplied with to take the slope down, and the slope to the right."""
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    down = 2j * np.pi * np.fft.fftfreq(height)[:, None]
+    right = 2j * np.pi * np.fft.rfftfreq(width)[None]
+    return down.astype(np.complex64), right.astype(np.complex64)
+
+
+def _inverse_spectrum(waves: Spectra, images: NDArray[np.uint8]) -> Floats:
+    """Back from the spectrum: (n, h + 2 margins, w + 2 margins)."""
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    return np.fft.irfft2(waves, s=(height, width)).astype(np.float32)
+
+
+def _rotation_derivative(waves: Spectra, images: NDArray[np.uint8]) -> Floats:
+    """How each picture changes when it is turned about its middle."""
+    down, right = _derivative_operators(images)
+    height, width = (side + 2 * MARGIN for side in images.shape[1:])
+    ys = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None]
+    xs = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None]
+    change: Floats = xs * _inverse_spectrum(waves * down, images) - ys * _inverse_spectrum(waves * right, images)
+    return change
+
+
+def _subsampled_vectors(pictures: Floats, images: NDArray[np.uint8]) -> Floats:
+    """Every second pixel within the margins, as vectors (n, d) of mean zero; softened, they lose nothing by it."""
+    height, width = images.shape[1:]
+    inner = pictures[:, MARGIN : MARGIN + height : SAMPLE_STEP, MARGIN : MARGIN + width : SAMPLE_STEP]
+    flat = inner.reshape(len(images), -1)
+    even: Floats = flat - flat.mean(axis=1, keepdims=True)
+    return even
+
+
+def _ink_offset(difference: Floats) -> tuple[Floats, Floats]:
+    """How far the ink of each image (n, h, w) lies below and right of the middle, each (n, 1, 1), in pixels."""
+    _, height, width = difference.shape
+    ink = np.maximum(difference - INK_THRESHOLD * difference.max(axis=(1, 2), keepdims=True), 0)
+    total = np.maximum(ink.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
+    down = ink.sum(axis=2) @ (np.arange(height, dtype=np.float32) - (height - 1) / 2) / total
+    right = ink.sum(axis=1) @ (np.arange(width, dtype=np.float32) - (width - 1) / 2) / total
+    return down[:, None, None], right[:, None, None]
+
+
+def _normalised_vectors(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return unit
+
+
+def _chunks(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [images[i : i + CHUNK_ROWS] for i in range(0, len(images), CHUNK_ROWS)]

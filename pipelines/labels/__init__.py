@@ -1,0 +1,1 @@
+"""Which labels a retraining learns from: provenance, curation, quotas, label issues."""

@@ -1,0 +1,247 @@
+"""What a retraining may learn from: labels weighed by trust, the rest set aside with a reason; it trains nothing.
+
+What is set aside as a conflict or as suspicious waits for a person; their `review` is the truth from then on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data import FeedbackRows
+from pipelines.image.near_duplicates import near_duplicate_mask
+from pipelines.labels.duplicate_separation import separate_near_duplicates
+from pipelines.labels.label_issues import find_label_issues
+from pipelines.labels.label_provenance import SOURCE_WEIGHT, LabelContext, LabelOrigin
+from pipelines.labels.label_quotas import QUOTA_KINDS, LabelQuotas, over_class_cap, over_share
+
+__all__ = [
+    "REVIEWABLE_REASONS",
+    "CurationResult",
+    "ExcludedLabel",
+    "ExclusionReason",
+    "LabelQuotas",
+    "curate_holdout",
+    "curate_training_rows",
+    "exclude_cross_duplicates",
+    "exclude_known",
+    "exclusion_counts",
+    "label_lineage",
+    "resolve_conflicts",
+]
+
+ExclusionReason = Literal[
+    "near-duplicate of a held image",
+    "near-duplicate of a training image",
+    "known image",
+    "conflict",
+    "overruled",
+    "repeated",
+    "over quota",
+    "suspicious",
+    "unusable",
+    "before the change",
+]
+REVIEWABLE_REASONS: tuple[ExclusionReason, ...] = ("conflict", "suspicious")
+"""What a person can settle by looking at the picture."""
+DENIED_CORRECTION_SCORE = 0.5
+"""The doubt about a correction that a trusted label denies: that label stands, so less hangs on it."""
+MAX_LISTED = 3
+
+
+@dataclass(frozen=True)
+class ExcludedLabel:
+    """One label that neither trains nor judges, and why; `doubt`, 0 to 1, orders what people look at first."""
+
+    feedback_id: str
+    reason: ExclusionReason
+    detail: str
+    doubt: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class CurationResult:
+    """The rows left, how much each counts (0 to 1, float32 of shape (n,)), and what was set aside."""
+
+    rows: FeedbackRows
+    weights: NDArray[np.float32]
+    excluded: tuple[ExcludedLabel, ...]
+
+
+def resolve_conflicts(rows: FeedbackRows, context: LabelContext) -> tuple[FeedbackRows, tuple[ExcludedLabel, ...]]:
+    """One row per image, in the order of the images' identities, whatever the order given.
+
+    The last review of an image is its truth. Otherwise labels that contradict each other are set aside, all of them;
+    a correction against an audit or a delayed label goes alone, so that nobody can take a trusted label out by
+    denying it.
+    """
+    origins = context.origins_of(rows)
+    by_image: dict[str, list[int]] = defaultdict(list)
+    for place in sorted(range(len(rows)), key=lambda i: (rows.ids[i], _precedence(origins[i]), rows.feedback_ids[i])):
+        by_image[rows.ids[place]].append(place)
+    kept: list[int] = []
+    aside: list[ExcludedLabel] = []
+    for places in by_image.values():
+        first = _accepted_row(places, rows, origins)
+        if first is not None:
+            kept.append(first)
+        aside += _rejected_labels(places, first, rows, origins)
+    return rows.take(kept), tuple(aside)
+
+
+def _precedence(origin: LabelOrigin) -> tuple[bool, float, float]:
+    """Reviews first, the last of them before the others, then by trust."""
+    return (
+        origin.source != "review",
+        -origin.labelled_at if origin.source == "review" else 0.0,
+        -SOURCE_WEIGHT[origin.source],
+    )
+
+
+def _accepted_row(places: Sequence[int], rows: FeedbackRows, origins: Sequence[LabelOrigin]) -> int | None:
+    """The place of the label that stands among those of one image, best first; None where they contradict."""
+    if origins[places[0]].source == "review":
+        return places[0]
+    trusted = [i for i in places if origins[i].source != "correction"] or places
+    return places[0] if len({int(rows.labels[i]) for i in trusted}) == 1 else None
+
+
+def _rejected_labels(
+    places: Sequence[int], first: int | None, rows: FeedbackRows, origins: Sequence[LabelOrigin]
+) -> list[ExcludedLabel]:
+    """The labels of one image that do not stand, each with what stands against it."""
+    given: dict[int, list[str]] = defaultdict(list)
+    for i in places:
+        given[int(rows.labels[i])].append(rows.feedback_ids[i])
+    against = {
+        label: _abbreviated([i for other in sorted(given) if other != label for i in given[other]]) for label in given
+    }
+    aside = []
+    for i in places:
+        name, label = rows.feedback_ids[i], int(rows.labels[i])
+        if i == first:
+            continue
+        if first is not None and label == rows.labels[first]:
+            aside.append(ExcludedLabel(name, "repeated", f"the same image and label as {rows.feedback_ids[first]}"))
+        elif first is not None and origins[first].source == "review":
+            detail = f"class {label} is not what review {rows.feedback_ids[first]} says: {rows.labels[first]}"
+            aside.append(ExcludedLabel(name, "overruled", detail))
+        else:
+            detail = f"class {label} is contradicted by {against[label]}"
+            aside.append(ExcludedLabel(name, "conflict", detail, 1.0 if first is None else DENIED_CORRECTION_SCORE))
+    return aside
+
+
+def _abbreviated(names: Sequence[str]) -> str:
+    """Some of the names: one image may have thousands of labels, and each would list them all."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(sorted(names)[:MAX_LISTED]) + more
+
+
+def exclude_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRows, tuple[ExcludedLabel, ...]]:
+    """The rows whose image is not among these identities: a gate must not ask what the base data teaches."""
+    sieve, known = _Filter(rows), frozenset(ids)
+    copies = [place for place, i in enumerate(rows.ids) if i in known]
+    sieve.exclude(dict.fromkeys(copies, "the base data holds this image"), "known image")
+    return sieve.rows, tuple(sieve.excluded)
+
+
+def exclude_cross_duplicates(
+    training: FeedbackRows, holdout: FeedbackRows
+) -> tuple[FeedbackRows, FeedbackRows, tuple[ExcludedLabel, ...]]:
+    """Rows of both sides without those whose picture the other side was shown first."""
+    stay, judge = separate_near_duplicates(training, holdout)
+    teaching, held = _Filter(training), _Filter(holdout)
+    sides: tuple[tuple[_Filter, NDArray[np.bool_], ExclusionReason], ...] = (
+        (teaching, stay, "near-duplicate of a held image"),
+        (held, judge, "near-duplicate of a training image"),
+    )
+    for sieve, stays, reason in sides:
+        sieve.exclude(
+            dict.fromkeys(np.flatnonzero(~stays).tolist(), "the other side was shown this picture first"), reason
+        )
+    return teaching.rows, held.rows, (*teaching.excluded, *held.excluded)
+
+
+def curate_training_rows(
+    rows: FeedbackRows, context: LabelContext, protected: NDArray[np.uint8], quotas: LabelQuotas | None = None
+) -> CurationResult:
+    """The rows of `settle` that may train, weighed; `protected` images (m, h, w) and what looks like them never do."""
+    limits = quotas or LabelQuotas()
+    sieve = _Filter(rows)
+    copies = np.flatnonzero(near_duplicate_mask(rows.images, protected))
+    sieve.exclude(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
+    _exclude_over_quota(sieve, context, limits)
+    sieve.exclude_label_issues(sieve.rows, context)
+    sieve.exclude(over_class_cap(sieve.rows, limits), "over quota")
+    weights = np.array([SOURCE_WEIGHT[origin.source] for origin in context.origins_of(sieve.rows)], dtype=np.float32)
+    return CurationResult(sieve.rows, weights, tuple(sieve.excluded))
+
+
+def curate_holdout(
+    rows: FeedbackRows, context: LabelContext, training: FeedbackRows, quotas: LabelQuotas | None = None
+) -> CurationResult:
+    """The rows of `settle` that may judge a candidate made from `trained`; each counts the same.
+
+    Only rows that the champion fails are ever doubted, so doubt can take gains from a candidate and never losses.
+    """
+    sieve = _Filter(rows)
+    _exclude_over_quota(sieve, context, quotas or LabelQuotas())
+    sieve.exclude_label_issues(training, context)
+    return CurationResult(sieve.rows, np.ones(len(sieve.rows), dtype=np.float32), tuple(sieve.excluded))
+
+
+def label_lineage(
+    training: FeedbackRows | None,
+    trust: NDArray[np.float32],
+    holdout: FeedbackRows | None,
+    excluded: Sequence[ExcludedLabel],
+) -> dict[str, object]:
+    """What became of every label, as JSON may hold it: `trained` with its weight, `judged`, `set_aside` and why."""
+    ids = () if training is None else training.feedback_ids
+    weights = [round(float(weight), 6) for weight in trust]
+    return {
+        "trained": [{"feedback_id": i, "weight": weight} for i, weight in zip(ids, weights, strict=True)],
+        "judged": [] if holdout is None else list(holdout.feedback_ids),
+        "set_aside": [asdict(each) for each in excluded],
+    }
+
+
+def exclusion_counts(excluded: Sequence[ExcludedLabel]) -> dict[str, int]:
+    """How many labels were set aside for each reason, by names for a tracking server."""
+    found = Counter(each.reason for each in excluded)
+    return {
+        f"set_aside_{reason.replace(' ', '_').replace('-', '_')}": found[reason] for reason in get_args(ExclusionReason)
+    }
+
+
+class _Filter:
+    """Rows with what fell through so far."""
+
+    def __init__(self, rows: FeedbackRows) -> None:
+        self.rows = rows
+        self.excluded: list[ExcludedLabel] = []
+
+    def exclude(self, details: Mapping[int, str], reason: ExclusionReason) -> None:
+        """Set aside the rows at these places."""
+        self.excluded += [ExcludedLabel(self.rows.feedback_ids[i], reason, details[i]) for i in sorted(details)]
+        self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in details])
+
+    def exclude_label_issues(self, reference: FeedbackRows, context: LabelContext) -> None:
+        """Set aside the rows that champion and probe contradict."""
+        found = find_label_issues(self.rows, reference, context)
+        self.excluded += [
+            ExcludedLabel(self.rows.feedback_ids[i], "suspicious", each.detail, each.score) for i, each in found.items()
+        ]
+        self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in found])
+
+
+def _exclude_over_quota(row_filter: _Filter, context: LabelContext, quotas: LabelQuotas) -> None:
+    """What corrections together, then each client, then each reviewer gave beyond their part."""
+    for kind in QUOTA_KINDS:
+        row_filter.exclude(over_share(row_filter.rows, context.origins_of(row_filter.rows), kind, quotas), "over quota")

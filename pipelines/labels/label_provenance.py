@@ -1,0 +1,59 @@
+"""The origin of labels: who gave one, how it came about, how far it is trusted, who may be asked about it.
+
+It refuses to know what becomes of a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data import FeedbackRows
+
+LabelSource = Literal["review", "audit", "delayed", "correction"]
+PredictFn = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "delayed": 0.9, "correction": 0.5}
+
+
+@dataclass(frozen=True)
+class LabelOrigin:
+    """Who gave a label, and how it came about; `at` is when, in seconds since 1970, and orders reviews only.
+
+    A `review` is a person's verdict on a picture that was picked for them because its label was in doubt.
+    """
+
+    source: LabelSource
+    reviewer: str = ""
+    client: str = ""
+    labelled_at: float = 0.0
+    from_trusted_feed: bool = False
+    """Whether it came by a feed that the operator trusts by name."""
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the operator's own people gave it, on pictures that the platform chose."""
+        return self.source in ("review", "audit")
+
+    @property
+    def provider(self) -> str:
+        """Who answers for it."""
+        return self.reviewer if self.is_internal else self.client or self.reviewer
+
+
+@dataclass(frozen=True, eq=False)
+class LabelContext:
+    """Who is asked about a label: the champion, and where each label came from. Unknown origins count as audits."""
+
+    champion: PredictFn | None
+    origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
+
+    def origins_of(self, rows: FeedbackRows) -> list[LabelOrigin]:
+        """The origin of each row; one that may not judge and is not known is a correction."""
+        flags = rows.trains_only or (False,) * len(rows)
+        usual = [LabelOrigin("correction" if flag else "audit") for flag in flags]
+        return [self.origins.get(i, other) for i, other in zip(rows.feedback_ids, usual, strict=True)]

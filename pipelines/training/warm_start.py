@@ -1,0 +1,29 @@
+"""The warm start of a network, a champion's weights where they fit; refuses to know rows and training."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pipelines.engines.torch_engine import TorchEngine
+
+NETWORK_PREFIX = "network."
+"""Where an exported module keeps the network's own weights."""
+
+
+def load_matching_weights(network: nn.Module, champion: TorchEngine) -> bool:
+    """Give the network the champion's weights; False, and nothing changed, where the two are built differently.
+
+    Weights and norms are taken over; what the optimizer remembered is gone with the champion's training.
+    """
+    given = {
+        name.removeprefix(NETWORK_PREFIX): value
+        for name, value in champion.module.state_dict().items()
+        if name.startswith(NETWORK_PREFIX)
+    }
+    wanted = network.state_dict()
+    if given.keys() != wanted.keys() or any(given[name].shape != value.shape for name, value in wanted.items()):
+        return False
+    with torch.no_grad():
+        network.load_state_dict({name: value.clone() for name, value in given.items()})
+    return True

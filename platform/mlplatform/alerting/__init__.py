@@ -1,0 +1,1 @@
+"""Who must know: alerts, evaluations, notifications, outbox, dispatcher, explanations."""

@@ -1,0 +1,1 @@
+"""How one notice is sent over one channel: HTTP, SMTP, Apprise."""

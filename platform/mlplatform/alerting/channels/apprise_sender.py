@@ -1,0 +1,79 @@
+"""One message pushed through the Apprise library, in a process of its own; it composes nothing and tries once.
+
+Apprise speaks a hundred protocols through as many libraries, which read whatever they are sent. A process can be ended
+and its memory limited, whatever the library does.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from mlplatform.errors import DeliveryError
+from mlplatform.network.deadline import current_cancellation
+from mlplatform.network.egress import EgressPolicy
+from mlplatform.network.proxies import PROXY_VARIABLES
+from mlplatform.network.redact import redact_secrets
+
+SENDER_COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.alerting.channels.apprise_process")
+STARTUP_SECONDS: Final = 20.0
+"""How long the process may take to import the library, besides the time to send."""
+
+
+def send_apprise(
+    url: str, message: Mapping[str, str], timeout_seconds: float, policy: EgressPolicy, proxy: str = ""
+) -> None:
+    """Send title, body and type to an Apprise URL; raises DeliveryError, whose text holds no part of the URL.
+
+    It goes where `outward` says, follows no redirect, and is ended with the work it belongs to. After a timeout the
+    receiver may have the message all the same: it then arrives twice.
+    """
+    told = {
+        "url": url,
+        "message": dict(message),
+        "seconds": timeout_seconds,
+        "allowed": [*(str(network) for network in policy.networks), *policy.host_names],
+    }
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
+    if proxy:
+        environment |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
+    said = _run_sender(json.dumps(told), environment, STARTUP_SECONDS + timeout_seconds)
+    if said["refused"]:
+        raise DeliveryError(str(said["refused"]))
+    if said["error"]:
+        raise DeliveryError(redact_secrets(str(said["error"]), url))
+
+
+def _run_sender(request: str, environment: Mapping[str, str], seconds: float) -> dict[str, object]:
+    """What the process answers; its secrets go through its input, which nobody else can read."""
+    child = subprocess.Popen(  # noqa: S603 - a module of this product
+        SENDER_COMMAND,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+    def end() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+    try:
+        with child, current_cancellation().on_cancel(end):
+            out, _ = child.communicate(request, seconds)
+            found: dict[str, object] = json.loads(out)
+            return found
+    except subprocess.TimeoutExpired as error:
+        raise DeliveryError("Apprise: timeout") from error
+    except (ValueError, OSError) as error:  # it was ended, or ran out of memory
+        raise DeliveryError(f"Apprise: no answer (its process ended with {child.returncode})") from error
+    finally:
+        if child.poll() is None:
+            end()
+            child.wait()

@@ -1,0 +1,40 @@
+"""What detectors remember between evaluations: their streams and how far they have read; it judges nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mlplatform.store.database import insert_into
+from mlplatform.store.tables.monitoring import detector_states
+
+KEY_COLUMNS = ("model_name", "model_version", "rule")
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """The detectors of one rule for one version: states by stream, all of them read up to `cursor`."""
+
+    definition: str
+    cursor: int
+    streams: Mapping[str, Any]
+
+
+def load_state(connection: Connection, model_name: str, version: int, rule: str) -> DetectorState | None:
+    """What the rule's detectors remember; None before the first evaluation."""
+    query = select(detector_states.c.definition, detector_states.c.cursor, detector_states.c.streams).where(
+        detector_states.c.model_name == model_name,
+        detector_states.c.model_version == version,
+        detector_states.c.rule == rule,
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else DetectorState(**row._mapping)
+
+
+def save_state(connection: Connection, model_name: str, version: int, rule: str, state: DetectorState) -> None:
+    """Write what the rule's detectors remember now."""
+    values = {"definition": state.definition, "cursor": state.cursor, "streams": dict(state.streams)}
+    row = {"model_name": model_name, "model_version": version, "rule": rule, **values}
+    statement = insert_into(connection, detector_states).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(KEY_COLUMNS), set_=values))

@@ -1,0 +1,47 @@
+"""Addresses where people read on about an alert; it knows no page's content and asks nobody."""
+
+from collections.abc import Sequence
+
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.settings import Settings
+
+
+def http_url(host: str, port: int) -> str:
+    """The address of a server on this host and port; one of IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def alert_links(
+    settings: Settings, evaluation: Evaluation, alert_ids: Sequence[str] = (), run_id: str | None = None
+) -> dict[str, str]:
+    """Report, model, run, dashboard and the page to acknowledge alerts on, as far as public addresses are set.
+
+    The report is linked where it is kept or being made: then it is ready some seconds after the decision.
+    """
+    links = {}
+    if settings.public_url:
+        base = settings.public_url.rstrip("/")
+        if evaluation.report is not None or (evaluation.state in ("breach", "suspect") and evaluation.measured is None):
+            links["Report"] = f"{base}/v1/evaluations/{evaluation.id}/report"
+        links["Dashboard"] = f"{base}/"
+        if alert_ids:
+            links["Acknowledge"] = f"{base}/alerts" + (f"/{alert_ids[0]}" if len(alert_ids) == 1 else "")
+    if settings.mlflow_public_url:
+        base = settings.mlflow_public_url.rstrip("/")
+        links["Model"] = f"{base}/#/models/{evaluation.model_name}/versions/{evaluation.model_version}"
+        if run_id is not None:
+            links["Run"] = f"{base}/#/runs/{run_id}"
+    return links
+
+
+def version_links(settings: Settings, model: str, version: int) -> dict[str, str]:
+    """The dashboard and the version in MLflow, as far as public addresses are set."""
+    dashboard, registry = settings.public_url.rstrip("/"), settings.mlflow_public_url.rstrip("/")
+    links = {"Dashboard": f"{dashboard}/"} if dashboard else {}
+    return links | ({"Model": f"{registry}/#/models/{model}/versions/{version}"} if registry else {})
+
+
+def image_link(settings: Settings, prediction_id: str) -> str:
+    """Where the picture of a prediction is served; empty without a public address."""
+    base = settings.public_url.rstrip("/")
+    return f"{base}/v1/predictions/{prediction_id}/image" if base else ""

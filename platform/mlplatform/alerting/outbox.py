@@ -1,0 +1,231 @@
+"""The outbox: notices written in the transaction that caused them, delivered at least once; it sends nothing.
+
+A notice's idempotency key is derived from its cause, so a receiver recognises a repeated delivery as the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, true, update
+
+from mlplatform.clock import uuid7
+from mlplatform.store.database import insert_new
+from mlplatform.store.tables.core import alerts, outbox
+from monitors.alerts import Alert
+
+OPEN_STATES: Final = ("waiting", "failed")
+FIRING_KINDS: Final = ("firing", "repeat", "escalated")
+CRITICAL: Final = "critical"
+INITIAL_RETRY_DELAY = timedelta(seconds=2)
+MAX_RETRY_DELAY = timedelta(minutes=15)
+MAX_RETRY_AFTER = timedelta(hours=1)
+"""The longest wait that a receiver may ask for: beyond it, it is asked again."""
+MAX_DOUBLINGS = 20  # beyond them the delay is the longest anyway, and further ones would overflow
+
+
+@dataclass(frozen=True)
+class OutboxMessage:
+    """One notice for one channel."""
+
+    id: str
+    idempotency_key: str
+    alert_id: str | None
+    channel: str
+    payload: dict[str, Any]
+    state: str
+    created_at: datetime
+    next_attempt_at: datetime
+    attempts: int
+    last_error: str | None
+    delivered_at: datetime | None
+    model_name: str | None = None
+
+    @property
+    def severity(self) -> str:
+        """How grave its cause is; one from before severities were noted is treated as the gravest."""
+        return str(self.payload.get("severity", CRITICAL))
+
+
+@dataclass(frozen=True)
+class DeliveryPolicy:
+    """How long a notice is tried before it is given up: so many tries at least, and its severity's time."""
+
+    min_attempts: int
+    min_durations: Mapping[str, timedelta]
+
+    def is_exhausted(self, message: OutboxMessage, attempts: int, now: datetime) -> bool:
+        """Both must be used up: tries alone pass in minutes, and a clock set forward passes any time at once."""
+        life = self.min_durations.get(message.severity, max(self.min_durations.values()))
+        return attempts >= self.min_attempts and now - message.created_at >= life
+
+
+def enqueue(
+    connection: Connection,
+    *,
+    key: str,
+    channel: str,
+    payload: Mapping[str, Any],
+    alert_id: str | None,
+    now: datetime,
+    model_name: str | None = None,
+    send_after: datetime | None = None,
+) -> bool:
+    """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new.
+
+    It is sent at once, or from `due` on. One about no alert names its model, so that the watcher with that model's
+    channels sends it.
+    """
+    row = {
+        "id": uuid7(),
+        "idempotency_key": key,
+        "alert_id": alert_id,
+        "channel": channel,
+        "payload": dict(payload),
+        "state": "waiting",
+        "created_at": now,
+        "next_attempt_at": send_after or now,
+        "attempts": 0,
+        "model_name": model_name,
+    }
+    return insert_new(connection, outbox, [row]) == 1
+
+
+def due_messages(
+    connection: Connection, now: datetime, model_name: str, limit: int = 20, channel: str | None = None
+) -> list[OutboxMessage]:
+    """Messages about a model to send now, critical ones first, then by age; those about neither are anybody's."""
+    gravest = case((outbox.c.payload["severity"].as_string() == CRITICAL, 0), else_=1)
+    of_channel = true() if channel is None else outbox.c.channel == channel
+    query = (
+        select(outbox)
+        .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
+        .where(_is_due(now), _concerns_model(model_name), of_channel)
+        .order_by(gravest, outbox.c.id)
+        .limit(limit)
+    )
+    return [OutboxMessage(**row._mapping) for row in connection.execute(query)]
+
+
+def channels_due(connection: Connection, now: datetime, model_name: str) -> list[str]:
+    """The channels that have messages about a model to send now."""
+    query = (
+        select(outbox.c.channel)
+        .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
+        .where(_is_due(now), _concerns_model(model_name))
+        .distinct()
+    )
+    return sorted(connection.scalars(query))
+
+
+def _concerns_model(model_name: str) -> ColumnElement[bool]:
+    about = func.coalesce(alerts.c.model_name, outbox.c.model_name)
+    return or_(about.is_(None), about == model_name)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """Its moment has come, or lies where only a clock that was set back since can have put it."""
+    planned_ahead = and_(outbox.c.attempts > 0, outbox.c.next_attempt_at > now + MAX_RETRY_AFTER)
+    written_ahead = and_(outbox.c.attempts == 0, outbox.c.created_at > now)
+    return and_(outbox.c.state == "waiting", or_(outbox.c.next_attempt_at <= now, planned_ahead, written_ahead))
+
+
+def reschedule_after_clock_step(connection: Connection, model_name: str, step: timedelta, now: datetime) -> int:
+    """Plan the next tries anew after the clock went back by a step, so that nobody waits for it; returns how many."""
+    query = (
+        select(outbox.c.id, outbox.c.next_attempt_at)
+        .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
+        .where(outbox.c.state == "waiting", outbox.c.next_attempt_at > now, _concerns_model(model_name))
+    )
+    planned = connection.execute(query).all()
+    for row in planned:
+        moment = max(now, row.next_attempt_at - step)
+        connection.execute(update(outbox).where(outbox.c.id == row.id).values(next_attempt_at=moment))
+    return len(planned)
+
+
+def firing_notice_ids(connection: Connection, alert: Alert) -> dict[str, list[str]]:
+    """Who was to hear that an alert fires: the ids of those notices by channel, newest first."""
+    query = (
+        select(outbox.c.id, outbox.c.channel, outbox.c.payload["alerts"].label("about"), outbox.c.alert_id)
+        .join(alerts, alerts.c.id == outbox.c.alert_id)
+        .where(
+            alerts.c.rule == alert.rule,
+            alerts.c.model_name == alert.model,
+            alerts.c.model_version == alert.version,
+            outbox.c.payload["kind"].as_string().in_(FIRING_KINDS),
+        )
+        .order_by(outbox.c.id.desc())
+    )
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(query):
+        if alert.id in (row.about or [row.alert_id]):
+            found.setdefault(row.channel, []).append(row.id)
+    return found
+
+
+def load_payloads(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What these notices say, newest first."""
+    query = select(outbox.c.payload).where(outbox.c.id.in_(ids)).order_by(outbox.c.id.desc())
+    return list(connection.scalars(query))
+
+
+def supersede(connection: Connection, ids: Sequence[str]) -> int:
+    """Let notices that still wait go unsent, because what follows them says more; returns how many."""
+    waiting = outbox.c.id.in_(ids) & (outbox.c.state == "waiting")
+    return connection.execute(update(outbox).where(waiting).values(state="overtaken")).rowcount
+
+
+def mark_delivered(connection: Connection, message_id: str, now: datetime) -> None:
+    """Mark a message as taken by its receiver."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message_id)
+        .values(state="delivered", delivered_at=now, attempts=outbox.c.attempts + 1, last_error=None)
+    )
+
+
+def record_failure(
+    connection: Connection,
+    message: OutboxMessage,
+    error: str,
+    policy: DeliveryPolicy,
+    now: datetime,
+    retry_after: timedelta | None = None,
+) -> str:
+    """Plan the next try with exponential backoff, or give up visibly; returns the new state.
+
+    A receiver that asked for a wait gets it, and the try is not counted; the notice's time goes on. What is left to
+    send may have changed: the message's payload is kept. One that another courier delivered meanwhile stays delivered.
+    """
+    attempts = message.attempts + (retry_after is None)
+    over = policy.is_exhausted(message, attempts if retry_after is None else policy.min_attempts, now)
+    delay = min(INITIAL_RETRY_DELAY * 2 ** min(max(attempts - 1, 0), MAX_DOUBLINGS), MAX_RETRY_DELAY)
+    if retry_after is not None:
+        delay = min(max(retry_after, INITIAL_RETRY_DELAY), MAX_RETRY_AFTER)
+    shown = error.replace("\0", "")[:500]  # a receiver's answer may hold what PostgreSQL refuses as text
+    state = "failed" if over else "waiting"
+    planned = connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id, outbox.c.state.in_(OPEN_STATES))
+        .values(
+            state=state, attempts=attempts, last_error=shown, next_attempt_at=now + delay, payload=dict(message.payload)
+        )
+    )
+    return state if planned.rowcount else "delivered"
+
+
+def list_undelivered(connection: Connection, model_name: str | None = None) -> list[OutboxMessage]:
+    """Messages still waiting or given up, oldest first; about one model, and about none, or all of them."""
+    query = select(outbox).where(outbox.c.state.in_(OPEN_STATES)).order_by(outbox.c.id)
+    if model_name is not None:
+        about = func.coalesce(alerts.c.model_name, outbox.c.model_name, model_name)
+        query = query.outerjoin(alerts, alerts.c.id == outbox.c.alert_id).where(about == model_name)
+    return [OutboxMessage(**row._mapping) for row in connection.execute(query)]
+
+
+def recent_messages(connection: Connection, limit: int = 50) -> list[OutboxMessage]:
+    """Messages, newest first."""
+    query = select(outbox).order_by(outbox.c.id.desc()).limit(limit)
+    return [OutboxMessage(**row._mapping) for row in connection.execute(query)]

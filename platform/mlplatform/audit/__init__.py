@@ -1,0 +1,1 @@
+"""Who did what, provably: audit log, hash chains, checkpoints, verification."""

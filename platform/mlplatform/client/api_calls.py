@@ -1,0 +1,168 @@
+"""The calls of the API as values: what is sent, whether twice does no harm, how the answer is read; no network."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+
+from mlplatform.client.errors import ApiRequestError, InvalidResponseError, UnavailableError
+from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+
+T = TypeVar("T")
+RETRYABLE_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses that may be different the next time."""
+
+
+class ArrayLike(Protocol):
+    """Rows of grey values from 0 to 255, such as a numpy array."""
+
+    def tolist(self) -> Any: ...  # noqa: ANN401 - numpy's own type
+
+
+ImageInput = bytes | Sequence[Sequence[float]] | ArrayLike
+"""A PNG or JPEG, or rows of grey values."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label for one prediction; `at` is when it was given, by default now."""
+
+    prediction_id: str
+    label: str
+    source: Literal["audit", "correction", "delayed"] = "correction"
+    reviewer: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class ApiRequest(Generic[T]):
+    """One request. `repeatable` says that sent twice it does what it does once."""
+
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], T]
+    json: Any = None
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    idempotent: bool = True
+
+    def parse_response(self, response: httpx.Response) -> T:
+        """The answer read; raises RefusedError, UnavailableError or UnreadableError."""
+        if not response.is_success:
+            raise error_from_response(response)
+        try:
+            return self.parse(response)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidResponseError(
+                f"{self.method} {response.url} answered {response.text[:80]!r}, which is no answer of this API"
+            ) from error
+
+
+def error_from_response(response: httpx.Response) -> ApiRequestError | UnavailableError:
+    """The error that an answer is."""
+    try:
+        body = response.json()
+        kind, detail = str(body["type"]).rpartition(":")[2], str(body["detail"])
+    except (ValueError, KeyError, TypeError):
+        kind, detail = "unknown", response.text[:200] or response.reason_phrase
+    passing = response.status_code in RETRYABLE_STATUSES or response.status_code >= 500
+    made = UnavailableError if passing else ApiRequestError
+    return made(response.status_code, kind, detail)
+
+
+def predict(
+    images: Sequence[ImageInput],
+    client_id: str = "",
+    request_id: str = "",
+    tags: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+) -> ApiRequest[PredictResponse]:
+    """Ask for answers. Under one `key`, a new one unless given, a request sent again is the same answer."""
+    names = {"client_id": client_id, "request_id": request_id, "tags": dict(tags or {})}
+    body = {"images": [_encode_image(each) for each in images]} | {
+        name: value for name, value in names.items() if value
+    }
+    headers = {"idempotency-key": idempotency_key or str(uuid4())}
+    return ApiRequest(
+        "POST", "/v1/predict", lambda response: PredictResponse.from_json(response.json()), body, headers=headers
+    )
+
+
+def _encode_image(image: ImageInput) -> object:
+    if isinstance(image, bytes):
+        return b64encode(image).decode()
+    return image if isinstance(image, Sequence) else image.tolist()
+
+
+def feedback(labels: Sequence[Label]) -> ApiRequest[tuple[FeedbackResult, ...]]:
+    """Give labels: all are taken or none. They carry their time, so the same sent again changes nothing."""
+    rows = [
+        {
+            "prediction_id": each.prediction_id,
+            "label": each.label,
+            "source": each.source,
+            "reviewer": each.reviewer,
+            "at": each.at.isoformat(),
+        }
+        for each in labels
+    ]
+    return ApiRequest(
+        "POST",
+        "/v1/feedback",
+        lambda response: tuple(FeedbackResult.from_json(each) for each in response.json()),
+        {"feedback": rows},
+    )
+
+
+def prediction(prediction_id: str) -> ApiRequest[PredictionDetail]:
+    """A recorded prediction and its labels."""
+    path = f"/v1/predictions/{quote(prediction_id, safe='')}"
+    return ApiRequest("GET", path, lambda response: PredictionDetail.from_json(response.json()))
+
+
+def image(prediction_id: str) -> ApiRequest[bytes]:
+    """The picture of a recorded prediction, as PNG."""
+    return ApiRequest(
+        "GET", f"/v1/predictions/{quote(prediction_id, safe='')}/image", lambda response: response.content
+    )
+
+
+def next_reviews(reviewer: str, limit: int = 1) -> ApiRequest[ReviewBatch]:
+    """The next drawn answers to label with source `audit`, held for the reviewer."""
+    params: dict[str, str | int] = {"reviewer": reviewer, "limit": limit}
+    return ApiRequest("GET", "/v1/audit/next", lambda response: ReviewBatch.from_json(response.json()), params=params)
+
+
+def retrain(reason: str, requested_by: str) -> ApiRequest[RetrainingQueued]:
+    """Queue a retraining or join the queued one. Not sent again after a lost answer: the first may have begun."""
+    body = {"reason": reason, "requested_by": requested_by}
+    read: Callable[[httpx.Response], RetrainingQueued] = lambda response: RetrainingQueued.from_json(response.json())  # noqa: E731
+    return ApiRequest("POST", "/v1/retrain", read, body, idempotent=False)
+
+
+def retraining(retraining_id: str) -> ApiRequest[Mapping[str, Any]]:
+    """A retraining as it stands."""
+    return ApiRequest("GET", f"/v1/retrainings/{quote(retraining_id, safe='')}", _parse_object)
+
+
+def cancel(retraining_id: str) -> ApiRequest[None]:
+    """Cancel a queued or running retraining."""
+    path = f"/v1/retrainings/{quote(retraining_id, safe='')}"
+    return ApiRequest("DELETE", path, lambda _response: None, idempotent=False)
+
+
+def models() -> ApiRequest[Mapping[str, Any]]:
+    """Registered versions, the champion and the history of promotions."""
+    return ApiRequest("GET", "/v1/models", _parse_object)
+
+
+def _parse_object(response: httpx.Response) -> Mapping[str, Any]:
+    found = response.json()
+    if not isinstance(found, dict):
+        raise TypeError("not an object")
+    return found

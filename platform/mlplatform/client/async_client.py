@@ -1,0 +1,122 @@
+"""The same client for programs with an event loop; it sends and waits, and decides nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from mlplatform.client import api_calls
+from mlplatform.client.api_calls import ApiRequest, ImageInput, Label
+from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+from mlplatform.client.retries import AttemptResult, RetryPolicy, retry_steps
+from mlplatform.client.sync_client import TIMEOUT_SECONDS, auth_headers
+from mlplatform.network.proxies import is_local_url
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of one API server; tasks may share it. `transport` stands in for the network."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        retry_policy: RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers=auth_headers(api_key),
+            timeout=timeout,
+            transport=transport,
+            trust_env=not is_local_url(base_url),
+            verify=httpx.create_ssl_context(),
+        )
+        self._retry_policy, self._sleep = retry_policy or RetryPolicy(), sleep
+
+    async def predict(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        client_id: str = "",
+        request_id: str = "",
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> PredictResponse:
+        """Answers to pictures (PNG, JPEG or rows of grey values), each recorded under its id."""
+        return await self.execute(api_calls.predict(images, client_id, request_id, tags, idempotency_key))
+
+    async def feedback(self, labels: Sequence[Label]) -> tuple[FeedbackResult, ...]:
+        """Give labels by prediction id: all are taken or none."""
+        return await self.execute(api_calls.feedback(labels))
+
+    async def prediction(self, prediction_id: str) -> PredictionDetail:
+        """A recorded prediction and its labels."""
+        return await self.execute(api_calls.prediction(prediction_id))
+
+    async def image(self, prediction_id: str) -> bytes:
+        """The picture of a recorded prediction, as PNG."""
+        return await self.execute(api_calls.image(prediction_id))
+
+    async def next_reviews(self, reviewer: str, limit: int = 1) -> ReviewBatch:
+        """The next drawn answers to label with source `audit`, held for the reviewer."""
+        return await self.execute(api_calls.next_reviews(reviewer, limit))
+
+    async def retrain(self, reason: str = "asked through the API", requested_by: str = "api") -> RetrainingQueued:
+        """Queue a retraining, or join the queued one."""
+        return await self.execute(api_calls.retrain(reason, requested_by))
+
+    async def retraining(self, retraining_id: str) -> Mapping[str, Any]:
+        """A retraining: its state, progress, verdict and candidate."""
+        return await self.execute(api_calls.retraining(retraining_id))
+
+    async def cancel(self, retraining_id: str) -> None:
+        """Cancel a queued or running retraining."""
+        await self.execute(api_calls.cancel(retraining_id))
+
+    async def models(self) -> Mapping[str, Any]:
+        """Registered versions, the champion and the history of promotions."""
+        return await self.execute(api_calls.models())
+
+    async def execute(self, request: ApiRequest[T]) -> T:
+        """Carry out one call with its retries; raises the errors of `mlplatform.client.errors`."""
+        talk = retry_steps(request, self._retry_policy)
+        wait = next(talk)
+        while True:
+            if wait:
+                await self._sleep(wait)
+            try:
+                wait = talk.send(await self._send(request))
+            except StopIteration as end:
+                answer: T = end.value
+                return answer
+
+    async def _send(self, request: ApiRequest[T]) -> AttemptResult:
+        try:
+            return await self._http.request(
+                request.method,
+                request.path,
+                json=request.json,
+                params=dict(request.params),
+                headers=dict(request.headers),
+            )
+        except httpx.TransportError as error:
+            return error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,50 @@
+"""Pictures of labelled answers, each the first time only: a picture sent again tells nothing new about a model."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from mlplatform.store.tables.core import images, predictions
+from mlplatform.store.tables.monitoring import outcomes
+from monitors.windows.window_counts import Outcome
+
+
+def first_occurrences(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    rows: Sequence[Outcome],
+    sources: Collection[str],
+    since: datetime,
+) -> dict[str, bytes]:
+    """The PNG of every row, by prediction id, that is no second label on its picture; rows in the order of `seq`.
+
+    Only answers given since a moment, whose truth comes from these sources, count as a first time.
+    """
+    if not rows:
+        return {}
+    ids = [row.prediction_id for row in rows]
+    query = select(predictions.c.id, predictions.c.image_hash).where(predictions.c.id.in_(ids))
+    hashes = {row.id: row.image_hash for row in connection.execute(query)}
+    earlier = (
+        select(predictions.c.image_hash)
+        .join(outcomes, outcomes.c.prediction_id == predictions.c.id)
+        .where(
+            predictions.c.image_hash.in_(sorted(set(hashes.values()))),
+            outcomes.c.model_name == model_name,
+            outcomes.c.model_version == version,
+            outcomes.c.seq < rows[0].seq,
+            outcomes.c.source.in_(sources),
+            outcomes.c.weight > 0,
+            outcomes.c.at >= since,
+        )
+    )
+    known = set(connection.scalars(earlier))
+    fresh: dict[str, str] = {}
+    for key in ids:
+        if hashes[key] not in known:
+            known.add(hashes[key])
+            fresh[hashes[key]] = key
+    found = connection.execute(select(images.c.hash, images.c.png).where(images.c.hash.in_(sorted(fresh))))
+    return {fresh[row.hash]: bytes(row.png) for row in found}

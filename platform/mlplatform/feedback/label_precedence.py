@@ -1,0 +1,52 @@
+"""Which of several labels is the truth of a prediction; it knows no store.
+
+The review's counts, else the audit's, else the delayed one, else the correction; of one source the latest. A review
+amends what a label says, not how its answer was found: it was picked because something was doubtful, so it says the
+truth with the source of the best other label, and estimates exactly where that one did.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+LabelSource = Literal["review", "audit", "delayed", "correction"]
+SOURCES_BY_TRUST: tuple[LabelSource, ...] = ("review", "audit", "delayed", "correction")  # in order of trust
+
+
+@dataclass(frozen=True)
+class CurrentLabel:
+    """A current label of a prediction."""
+
+    id: str
+    prediction_id: str
+    label: str
+    source: LabelSource
+    at: datetime
+
+
+def resolve_truths(rows: Iterable[CurrentLabel]) -> dict[str, CurrentLabel]:
+    """The one label per prediction that counts: the most trusted source, then the latest.
+
+    A review counts under the source it amends, or as a correction where there is nothing to amend.
+    """
+    best: dict[str, CurrentLabel] = {}
+    found: dict[str, LabelSource] = {}
+    for row in rows:
+        held = best.get(row.prediction_id)
+        if held is None or _trust_rank(row) > _trust_rank(held):
+            best[row.prediction_id] = row
+        if row.source != "review":
+            found[row.prediction_id] = _more_trusted(found.get(row.prediction_id, "correction"), row.source)
+    return {
+        key: replace(row, source=found.get(key, "correction")) if row.source == "review" else row
+        for key, row in best.items()
+    }
+
+
+def _more_trusted(one: LabelSource, other: LabelSource) -> LabelSource:
+    return min(one, other, key=SOURCES_BY_TRUST.index)
+
+
+def _trust_rank(row: CurrentLabel) -> tuple[int, datetime, str]:
+    return (-SOURCES_BY_TRUST.index(row.source), row.at, row.id)

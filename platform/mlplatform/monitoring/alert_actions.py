@@ -1,0 +1,62 @@
+"""What an alert starts besides telling people: a retraining, a tuning, an audit batch; it does none of them itself."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+
+from sqlalchemy import Connection
+
+from mlplatform.audit import audit_entries
+from mlplatform.monitoring import label_issue_candidates
+from mlplatform.retraining import retraining_queue
+from mlplatform.store import tasks
+from monitors.alerts import Alert
+from monitors.decisions.finding import Finding
+from monitors.rules.alerts_config import Rule
+from monitors.statistics.label_audit import select_batch
+
+LABEL_AUDIT_SIZE = 50
+
+
+def start_action(
+    connection: Connection, classes: Sequence[str], rule: Rule, alert: Alert, finding: Finding, now: datetime
+) -> str | None:
+    """Start the rule's action inside the alert's transaction; returns the id of what was started."""
+    started: str | None = None
+    details: dict[str, object]
+    match rule.action:
+        case "retrain":
+            started, _ = retraining_queue.request(
+                connection,
+                pipeline=alert.model,
+                reason=f"{rule.name}: {finding.sentence}",
+                trigger="alert",
+                requested_by="watcher",
+                now=now,
+                alert_id=alert.id,
+            )
+        case "tune-serving":
+            details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
+            started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
+        case "label-audit":
+            details = {"class": alert.key, "predictions": _label_audit_items(connection, classes, alert)}
+            started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
+        case "none":
+            return None
+        case _:
+            assert_never(rule.action)
+    if started is None:
+        return None  # the alert had opened its task before
+    audit_entries.append(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
+    return started
+
+
+def _label_audit_items(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
+    """What people shall look at about the alert's class, and why; labels in doubt are named with their id."""
+    labelled = label_issue_candidates.labelled_predictions(connection, alert.model, alert.version)
+    unlabelled = label_issue_candidates.unlabelled_predictions(connection, alert.model, alert.version)
+    return [
+        {"id": each.prediction_id, "doubt": round(each.score, 4), "why": each.reason}
+        | ({} if each.feedback_id is None else {"feedback": [each.feedback_id]})
+        for each in select_batch(labelled, unlabelled, classes, alert.key, LABEL_AUDIT_SIZE)
+    ]

@@ -1,0 +1,1 @@
+"""What changed rules would have done on the stored history."""

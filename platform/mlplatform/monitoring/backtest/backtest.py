@@ -1,0 +1,221 @@
+"""The story of a backtest: stored history read once, changed rules replayed over it slot by slot; it writes nothing.
+
+A replay tells what the watcher would have said had these rules been in force since each version began to serve, with a
+watcher always on duty. It takes the pure steps of `loop.turn` over what was known at each moment. A slot that was
+evaluated in fact is replayed at the moment of its evaluation, any other at its beginning.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Final
+
+from mlplatform.context import AppContext
+from mlplatform.errors import NotFoundError, SettingsError
+from mlplatform.monitoring.backtest.backtest_data import BacktestData, ReplaySlot, load_backtest_data
+from mlplatform.monitoring.backtest.rule_replay import BaselineTimeline, RuleReplay
+from mlplatform.store.timeouts import long_statements
+from monitors.alerts import Alert, AlertStep, apply_finding, supersede
+from monitors.decisions.finding import NO_DATA
+from monitors.rules.alerts_config import AlertsConfig, Rule
+
+NINETY_DAYS: Final = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class BacktestAlert:
+    """An alert that would have fired, or did; `labels` is what its stream had read since the alarm before."""
+
+    rule: str
+    key: str
+    version: int
+    fired_at: datetime
+    ended_at: datetime | None
+    ended: str | None
+    value: float | None
+    slot: datetime | None = None
+    labels: int | None = None
+
+
+@dataclass(frozen=True)
+class RuleSummary:
+    """What one rule would have cost, beside what it did in fact; `not_replayed` says why there is no answer."""
+
+    rule: str
+    metric: str
+    not_replayed: str | None
+    alarms: int
+    per_90_days: float
+    evaluated_slots: int
+    labels: int | None
+    alarms_in_fact: int
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """The answer: what would have fired between two moments, and what fired in fact."""
+
+    model: str
+    since: datetime
+    until: datetime
+    rules: tuple[RuleSummary, ...]
+    alarms: tuple[BacktestAlert, ...]
+    in_fact: tuple[BacktestAlert, ...]
+    notes: tuple[str, ...]
+
+
+@long_statements()
+def run_backtest(context: AppContext, config: AlertsConfig, period: timedelta) -> BacktestResult:
+    """Replay the rules over the last so long.
+
+    Raises SettingsError for rules about another model or a length of nothing, NotFoundError before the first champion.
+    """
+    if config.model != context.pipeline.name:
+        raise SettingsError(
+            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.pipeline.name!r}; "
+            "make them the same"
+        )
+    if period <= timedelta(0):
+        raise SettingsError("a backtest over no time says nothing; write for example --since 30d")
+    now = context.clock()
+    with context.database.read() as connection:
+        past = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
+    if past is None:
+        raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
+    replay = BacktestRun(past)
+    for slot in past.slots:
+        replay.evaluate_slot(slot)
+    return _build_result(past, config, replay)
+
+
+@dataclass
+class BacktestRun:
+    """Alerts as they would have gone, from the first slot on."""
+
+    data: BacktestData
+    evaluated_slots: Counter[str] = field(default_factory=Counter)
+    labels_read: Counter[str] = field(default_factory=Counter)
+    alerts: dict[str, BacktestAlert] = field(default_factory=dict)
+    _open_alerts: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    _rule_replays: dict[tuple[str, int], RuleReplay] = field(default_factory=dict)
+    _baseline_timelines: dict[int, BaselineTimeline] = field(default_factory=dict)
+    _labels_at_last_alert: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    _ids: Iterator[int] = field(default_factory=count)
+
+    def evaluate_slot(self, slot: ReplaySlot) -> None:
+        """What `loop.turn` decides in this slot."""
+        rule, version = slot.rule, slot.champion.to_version
+        self._close_stale_alerts(version, slot.moment)
+        if version not in self.data.versions:
+            return  # it served before the time asked about; only that it took over matters
+        watched, baseline = self._rule_replay(rule, version), self._baseline_timeline(version)
+        read = watched.total_labels_read()
+        alerts = {key: each for (name, key), each in self._open_alerts.items() if name == rule.name and key != NO_DATA}
+        found = watched.findings(slot.champion, baseline.at(slot.moment), slot.moment, alerts)
+        if slot.moment >= self.data.since:
+            self.evaluated_slots[rule.name] += 1
+            self.labels_read[rule.name] += watched.total_labels_read() - read
+        for finding in found:
+            moved = apply_finding(
+                self._open_alerts.get((rule.name, finding.key)), finding, rule, slot.moment, self._new_id
+            )
+            self._record_transition(rule, slot, moved, watched)
+
+    def _new_id(self) -> str:
+        return f"replayed {next(self._ids)}"
+
+    def _rule_replay(self, rule: Rule, version: int) -> RuleReplay:
+        key = (rule.name, version)
+        if key not in self._rule_replays:
+            self._rule_replays[key] = self.data.create_replay(rule, version)
+        return self._rule_replays[key]
+
+    def _baseline_timeline(self, version: int) -> BaselineTimeline:
+        if version not in self._baseline_timelines:
+            self._baseline_timelines[version] = BaselineTimeline(self.data.baseline_events[version])
+        return self._baseline_timelines[version]
+
+    def _close_stale_alerts(self, champion: int, moment: datetime) -> None:
+        for key, alert in list(self._open_alerts.items()):
+            if alert.version != champion:
+                moved = supersede(alert, moment)
+                del self._open_alerts[key]
+                self._record_end(alert.id, moved, moment)
+
+    def _record_transition(self, rule: Rule, slot: ReplaySlot, moved: AlertStep, watched: RuleReplay) -> None:
+        alert = moved.alert
+        if alert is None:
+            return
+        key = (rule.name, alert.key)
+        read = None if alert.key == NO_DATA else watched.labels_read(alert.key)
+        stream = (rule.name, alert.version, alert.key)
+        if alert.is_open:
+            self._open_alerts[key] = alert
+        else:
+            self._open_alerts.pop(key, None)
+            self._record_end(alert.id, moved, slot.moment)
+            if alert.fired_at is not None:
+                self._labels_at_last_alert[stream] = read or 0
+        if moved.notify == "firing":
+            self.alerts[alert.id] = BacktestAlert(
+                rule=rule.name,
+                key=alert.key,
+                version=alert.version,
+                fired_at=slot.moment,
+                ended_at=None,
+                ended=None,
+                value=alert.value,
+                slot=slot.slot,
+                labels=None if read is None else read - self._labels_at_last_alert[stream],
+            )
+
+    def _record_end(self, alert_id: str, moved: AlertStep, moment: datetime) -> None:
+        if alert_id in self.alerts and moved.change is not None:
+            ended = replace(self.alerts[alert_id], ended_at=moment, ended=moved.change.to_state)
+            self.alerts[alert_id] = ended
+
+
+def _build_result(data: BacktestData, config: AlertsConfig, replay: BacktestRun) -> BacktestResult:
+    alarms = tuple(each for each in replay.alerts.values() if each.fired_at >= data.since)
+    in_fact = tuple(BacktestAlert(**vars(each)) for each in data.fired_alerts)
+    return BacktestResult(
+        model=data.model,
+        since=data.since,
+        until=data.until,
+        rules=tuple(_summary(data, rule, replay, alarms, in_fact) for rule in config.rules),
+        alarms=alarms,
+        in_fact=in_fact,
+        notes=tuple(_notes(data)),
+    )
+
+
+def _summary(
+    data: BacktestData,
+    rule: Rule,
+    replay: BacktestRun,
+    alarms: Sequence[BacktestAlert],
+    in_fact: Sequence[BacktestAlert],
+) -> RuleSummary:
+    mine = sum(each.rule == rule.name for each in alarms)
+    served = data.until - max(data.since, data.promotions[0].at)
+    return RuleSummary(
+        rule=rule.name,
+        metric=rule.metric,
+        not_replayed=data.not_replayed.get(rule.name),
+        alarms=mine,
+        per_90_days=mine * (NINETY_DAYS / served) if served > timedelta(0) else 0.0,
+        evaluated_slots=replay.evaluated_slots[rule.name],
+        labels=replay.labels_read[rule.name] if data.reads_labels(rule) else None,
+        alarms_in_fact=sum(each.rule == rule.name for each in in_fact),
+    )
+
+
+def _notes(data: BacktestData) -> Iterator[str]:
+    unsure = sum(each.ambiguous_slots for each in data.latencies.values())
+    if unsure:
+        yield (
+            f"{unsure} slots lay in a minute in which several classes of hosts answered: which of them gave the "
+            "answers before the slot is not kept, so that part of a minute was left out."
+        )

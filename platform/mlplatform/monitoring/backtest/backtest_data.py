@@ -1,0 +1,164 @@
+"""Everything a backtest reads, in one snapshot: slots with their champions, labels, latencies, baselines, alarms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from sqlalchemy import Connection
+
+from mlplatform.feedback import label_history
+from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
+from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_history import Promotion
+from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.rules.probation_policy import Probation
+
+HistoryKind = Literal["labels", "latency"]
+REPLAYABLE_METRICS: Final[Mapping[str, HistoryKind]] = {
+    "accuracy_drop": "labels",
+    "class_error": "labels",
+    "latency_ratio": "latency",
+}
+"""From what is kept each metric is replayed; one that is missing here is reported as not replayed."""
+_NO_LIMIT: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class ReplaySlot:
+    """One rule to be evaluated at a moment, and the promotion that was in force then."""
+
+    moment: datetime
+    rule: Rule
+    slot: datetime
+    champion: Promotion
+
+
+@dataclass(frozen=True)
+class BacktestData:
+    """What was stored about a model; `judged` holds the versions that served in the time asked about."""
+
+    model: str
+    classes: tuple[str, ...]
+    since: datetime
+    until: datetime
+    promotions: tuple[Promotion, ...]
+    slots: tuple[ReplaySlot, ...]
+    versions: frozenset[int]
+    baseline_events: Mapping[int, Sequence[label_history.BaselineEvent]]
+    labels: Mapping[int, LabelTimeline]
+    latencies: Mapping[int, LatencyTimeline]
+    fired_alerts: tuple[label_history.FiredAlert, ...]
+    not_replayed: Mapping[str, str]
+    probation: Probation
+
+    def reads_labels(self, rule: Rule) -> bool:
+        """Whether the rule is replayed from labels."""
+        return REPLAYABLE_METRICS.get(rule.metric) == "labels"
+
+    def create_replay(self, rule: Rule, version: int) -> RuleReplay:
+        """The rule over the version, before its first slot."""
+        if self.reads_labels(rule):
+            labels = self.labels[version]
+            return LabelRuleReplay(rule, self.classes, labels, LabelWindow(labels, rule.window), self.probation)
+        latencies = self.latencies[version]
+        return LatencyRuleReplay(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
+
+
+def load_backtest_data(
+    connection: Connection, config: AlertsConfig, classes: tuple[str, ...], since: datetime, until: datetime
+) -> BacktestData | None:
+    """What the replay of these rules needs; None where no version has served by then.
+
+    It begins where the versions that served since then first did: what a rule holds of them at `since` follows from
+    all their labels.
+    """
+    name = config.model
+    made = sorted(promotion_history.promotion_history(connection, name, limit=_NO_LIMIT), key=lambda each: each.seq)
+    served = [each for each in made if each.at <= until]
+    if not served:
+        return None
+    judged = _serving_versions(served, since)
+    start = min(each.at for each in served if each.to_version in judged)
+    rules = [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
+    moments = {rule.name: label_history.evaluation_times(connection, name, rule.name, start) for rule in rules}
+    slots = _slots(config, rules, served, moments, (start, until))
+    slow = [rule for rule in rules if REPLAYABLE_METRICS[rule.metric] == "latency"]
+    return BacktestData(
+        model=name,
+        classes=classes,
+        since=since,
+        until=until,
+        promotions=tuple(served),
+        slots=slots,
+        versions=judged,
+        baseline_events={version: label_history.baseline_events(connection, name, version) for version in judged},
+        labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in judged},
+        latencies={version: _latencies(connection, name, version, slow, slots) for version in judged},
+        fired_alerts=tuple(label_history.fired_alerts(connection, name, since, until)),
+        not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
+        probation=config.probation,
+    )
+
+
+def champion_at(served: Sequence[Promotion], moment: datetime) -> Promotion | None:
+    """The newest promotion made by then, of a history oldest first."""
+    return next((each for each in reversed(served) if each.at <= moment), None)
+
+
+def _serving_versions(served: Sequence[Promotion], since: datetime) -> frozenset[int]:
+    """The versions that served at some time since then."""
+    first = champion_at(served, since)
+    later = {each.to_version for each in served if each.at > since}
+    return frozenset(later | ({first.to_version} if first is not None else set()))
+
+
+def _slots(
+    config: AlertsConfig,
+    rules: Sequence[Rule],
+    served: Sequence[Promotion],
+    moments: Mapping[str, Mapping[datetime, datetime]],
+    span: tuple[datetime, datetime],
+) -> tuple[ReplaySlot, ...]:
+    """Every slot of every rule in the order of their moments, from the first champion on."""
+    found: list[tuple[datetime, int, datetime]] = []
+    for place, rule in enumerate(rules):
+        every, real = config.interval(rule), moments[rule.name]
+        slot = slot_at(span[0], every)
+        while slot <= span[1]:
+            moment = real.get(slot, slot)
+            if slot_at(moment, every) != slot:
+                moment = slot  # it was evaluated under another schedule
+            if span[0] <= moment <= span[1]:
+                found.append((moment, place, slot))
+            slot += every
+    slots = []
+    for moment, place, slot in sorted(found):
+        champion = champion_at(served, moment)
+        if champion is not None:
+            slots.append(ReplaySlot(moment, rules[place], slot, champion))
+    return tuple(slots)
+
+
+def _latencies(
+    connection: Connection, model: str, version: int, rules: Sequence[Rule], slots: Sequence[ReplaySlot]
+) -> LatencyTimeline:
+    """The latencies that the slots of these rules look at while the version served."""
+    names = {rule.name for rule in rules}
+    moments = [each.moment for each in slots if each.rule.name in names and each.champion.to_version == version]
+    if not moments:
+        return LatencyTimeline({}, {})
+    start = min(moments) - max((rule.window for rule in rules), default=timedelta(0))
+    return LatencyTimeline(
+        label_history.latency_by_minute(connection, model, version, start, max(moments)),
+        label_history.partial_minute_latencies(connection, model, version, moments),
+    )
+
+
+def _reason_not_replayed(rule: Rule) -> str:
+    if rule.slice:
+        return "rules on a slice are not replayed: counts are kept of the whole"
+    known = ", ".join(sorted(REPLAYABLE_METRICS))
+    return f"metric {rule.metric} is not replayed: what it was measured on is not kept by moment; replayed are {known}"

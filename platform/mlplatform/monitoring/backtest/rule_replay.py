@@ -1,0 +1,223 @@
+"""What a rule would have found about one version at moments of the past; it knows no alert and no store.
+
+The steps are those of the watcher: `advance`, `decide` and `settled` from the room of monitors, in the same order.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from mlplatform.feedback.label_history import BaselineEvent
+from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
+from mlplatform.monitoring.rule_inputs import MAX_LABELS_PER_READ, budget_start
+from mlplatform.promotion.promotion_history import Promotion
+from monitors.alerts import Alert
+from monitors.decisions.decision import decide, resolved_streams
+from monitors.decisions.finding import Finding, missing_data_of
+from monitors.decisions.rule_detectors import (
+    WHOLE_STREAM,
+    change_points_since,
+    detectors_digest,
+    null_error_share,
+    update_detectors,
+)
+from monitors.rules.alerts_config import Rule
+from monitors.rules.probation_policy import Probation
+from monitors.statistics.e_detector import Detector, has_alarmed, restart_detector
+from monitors.windows.window import Baseline, HostLatency
+from monitors.windows.window_counts import LabelCount, Outcome, WindowCounts
+
+OpenAlerts = Mapping[str, Alert]
+_TOLERANCE: Final = 2e-9
+"""Twice what `monitors.decisions.finding` allows for rounding."""
+
+
+def _accuracy_drop(rule: Rule, window: LabelWindow, baseline: Baseline) -> dict[str, float]:
+    shares = window.error_shares(rule.sources, by_class=False)
+    golden = 1 - baseline.accuracy_correct / baseline.accuracy_total if baseline.accuracy_total else 0.0
+    return {key: share - golden for key, share in shares.items()}
+
+
+def _class_error(rule: Rule, window: LabelWindow, _baseline: Baseline) -> dict[str, float]:
+    return window.error_shares(rule.sources, by_class=True)
+
+
+POINT_ESTIMATES: Final[Mapping[str, Callable[[Rule, LabelWindow, Baseline], dict[str, float]]]] = {
+    "accuracy_drop": _accuracy_drop,
+    "class_error": _class_error,
+}
+"""The value of each replayed label metric by key, without its limits."""
+
+
+class RuleReplay(Protocol):
+    """One rule over one version; moments do not go back."""
+
+    def findings(self, champion: Promotion, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> list[Finding]:
+        """What may move one of the rule's alerts, open ones by their key, or open a new one."""
+
+    def labels_read(self, key: str) -> int | None:
+        """How many labels the stream of a key has read; None where no labels are read."""
+
+    def total_labels_read(self) -> int:
+        """How many labels have been read."""
+
+
+@dataclass
+class BaselineTimeline:
+    """A version's baselines as far as they were known at a moment."""
+
+    events: Sequence[BaselineEvent]
+    _event_count: int = -1
+    _baseline: Baseline = field(default_factory=lambda: Baseline(0, 0))
+
+    def at(self, moment: datetime) -> Baseline:
+        """The same value as long as nothing was added."""
+        known = sum(each.at <= moment for each in self.events)
+        if known != self._event_count:
+            told = self.events[:known]
+            accuracy = next((each.numbers for each in told if each.kind == "accuracy"), {"correct": 0, "total": 0})
+            hosts = {each.host_class: each.numbers for each in told if each.kind == "latency"}
+            speeds = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()}
+            self._event_count, self._baseline = known, Baseline(accuracy["correct"], accuracy["total"], speeds)
+        return self._baseline
+
+
+@dataclass
+class LabelRuleReplay:
+    """A rule that is decided by labels: its detectors, and its window where that may matter."""
+
+    rule: Rule
+    classes: tuple[str, ...]
+    labels: LabelTimeline
+    window: LabelWindow
+    probation: Probation
+    read_counts: Counter[str] = field(default_factory=Counter)
+    detectors: dict[str, Detector] | None = None
+    _digest: str = ""
+    _cursor: int = 0
+    _baseline: Baseline | None = None
+
+    def findings(self, champion: Promotion, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> list[Finding]:
+        """Nothing but missing data where no finding could move an alert: limits take long to find."""
+        self.labels.advance_to(moment)
+        self._read_new_labels(champion, baseline)
+        empty = _window_counts(self.rule, self.classes, champion, moment)
+        last = self.labels.last_label_at(self.rule.sources) if self.rule.no_data else None
+        missing = _missing_data_findings(self.rule, empty, last, champion)
+        if self._cannot_change_alert(baseline, moment, alerts):
+            return missing
+        tally = _window_counts(self.rule, self.classes, champion, moment, self.window.counts())
+        found = decide(self.rule, self._counts_since_change(tally), baseline, self.detectors or {})
+        if self.detectors is not None:
+            self.detectors |= {
+                key: restart_detector(self.detectors[key], moment) for key in resolved_streams(found, self.detectors)
+            }
+        return [*found, *missing]
+
+    def _counts_since_change(self, tally: WindowCounts) -> WindowCounts:
+        """As `evidence.since_change`."""
+        changed = change_points_since(self.detectors or {}, tally.start)
+        cells = {key: self.labels.count_labels(moment, tally.end) for key, moment in changed.items()}
+        return replace(tally, since_change=cells)
+
+    def _cannot_change_alert(self, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> bool:
+        """Whether no finding can open, fire or end an alert.
+
+        A breach is an alarming detector, or without detectors a limit over the threshold, which no limit is while its
+        value is not. An alert that fires ends only when its value is clear.
+        """
+        alarmed = any(has_alarmed(each) for each in (self.detectors or {}).values())
+        if self.detectors is not None and not alarmed and not alerts:
+            return True
+        self.window.advance_to(moment)
+        if alarmed:
+            return False  # its value is that of the labels since the change, which the window does not know
+        values = POINT_ESTIMATES[self.rule.metric](self.rule, self.window, baseline)
+        breaking = set[str]()
+        if self.detectors is None:
+            breaking = {key for key, value in values.items() if value > self.rule.threshold - _TOLERANCE}
+        waiting = {key for key, each in alerts.items() if each.state == "pending" or each.calm_since is not None}
+        clear = {key for key in alerts if key in values and values[key] <= self.rule.clear_level + _TOLERANCE}
+        return not waiting and not clear and breaking <= set(alerts)
+
+    def labels_read(self, key: str) -> int | None:
+        return self.read_counts[key]
+
+    def total_labels_read(self) -> int:
+        return self.read_counts.total()
+
+    def _read_new_labels(self, champion: Promotion, baseline: Baseline) -> None:
+        """Read the labels that are new, as `evidence.read_labels` does."""
+        if baseline is not self._baseline:
+            self._baseline = baseline
+            digest = detectors_digest(self.rule, baseline, self.classes)
+            if digest != self._digest:
+                self._digest, self._cursor, self.detectors = digest, 0, None
+                self.read_counts.clear()
+        cursor = self._cursor
+        rows, self._cursor = self.labels.since(cursor, MAX_LABELS_PER_READ)
+        by_class, sources = self.rule.metric_spec.key_type == "class", self.rule.sources
+        self.read_counts.update(
+            row.truth if by_class else WHOLE_STREAM for row in rows if row.is_new_for(sources, cursor)
+        )
+        if self.rule.false_alarms is None or null_error_share(self.rule, baseline) is None:
+            return
+        if rows or self.detectors is None:
+            begun = budget_start(self.rule.false_alarms, champion, self.probation)
+            self.detectors = update_detectors(
+                self.rule, baseline, self.classes, self.detectors or {}, rows, cursor, begun, self._earlier_labels
+            )
+
+    def _earlier_labels(self) -> list[Outcome]:
+        return self.labels.up_to(self._cursor, MAX_LABELS_PER_READ)
+
+
+@dataclass
+class LatencyRuleReplay:
+    """A rule that is decided by latencies."""
+
+    rule: Rule
+    classes: tuple[str, ...]
+    latencies: LatencyTimeline
+    window: LatencyWindow
+
+    def findings(self, champion: Promotion, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> list[Finding]:  # noqa: ARG002
+        """What the window says at the moment."""
+        tally = WindowCounts(
+            model=champion.model_name,
+            version=champion.to_version,
+            classes=self.classes,
+            start=moment - self.rule.window,
+            end=moment,
+            latency=self.window.at(moment),
+        )
+        last = self.latencies.last_prediction_at(moment) if self.rule.no_data else None
+        return [*decide(self.rule, tally, baseline), *_missing_data_findings(self.rule, tally, last, champion)]
+
+    def labels_read(self, key: str) -> int | None:  # noqa: ARG002
+        return None
+
+    def total_labels_read(self) -> int:
+        return 0
+
+
+def _window_counts(
+    rule: Rule, classes: tuple[str, ...], champion: Promotion, moment: datetime, labels: tuple[LabelCount, ...] = ()
+) -> WindowCounts:
+    return WindowCounts(
+        model=champion.model_name,
+        version=champion.to_version,
+        classes=classes,
+        start=moment - rule.window,
+        end=moment,
+        labels=labels,
+    )
+
+
+def _missing_data_findings(
+    rule: Rule, counts: WindowCounts, last: datetime | None, champion: Promotion
+) -> list[Finding]:
+    found = missing_data_of(rule, counts, last, champion.at)
+    return [] if found is None else [found]

@@ -1,0 +1,1 @@
+"""What an operator asks: status, diagnostics, scaffolding, export, the local stack."""

@@ -1,0 +1,187 @@
+"""What people do to alerts, retrainings, versions and cards, with their name in the audit log; it prints nothing."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mlplatform.alerting import alert_records
+from mlplatform.audit import audit_entries
+from mlplatform.auth import api_key as apikeys
+from mlplatform.auth import api_keys
+from mlplatform.context import AppContext
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
+from mlplatform.operations.production_record import production_record
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
+from mlplatform.retraining import retraining_queue
+from mlplatform.serialization import to_jsonable
+from monitors.alerts import Silence, acknowledge
+from registry.card import card_diff, with_production
+
+MAX_NAME_LENGTH = 100
+MAX_SILENCE_DURATION = timedelta(days=365)
+SEVERITIES = ("info", "warning", "critical")
+
+
+def acknowledge_alert(context: AppContext, alert_id: str, actor: str) -> str:
+    """Take a firing alert on; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
+    now = context.clock()
+    with context.database.write() as connection:
+        alert_records.open_alerts(connection, alert_records.find(connection, alert_id).model, lock=True)
+        moved = acknowledge(
+            alert_records.find(connection, alert_id), now
+        )  # read again: the watcher may just have closed it
+        if moved.change is not None and moved.alert is not None:
+            alert_records.update_state(connection, moved.alert)
+            alert_records.append_transition(connection, alert_id, moved.change, actor, now)
+            audit_entries.append(connection, actor, "acknowledge", f"alert/{alert_id}", now)
+    return "acknowledged"
+
+
+def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
+    """Send no notices of matching alerts until the silence ends; returns its id.
+
+    Raises NotFoundError where no rule and no open alert matches, InvalidInputError for an end that is none.
+    """
+    now = context.clock()
+    if not now < silence.until <= now + MAX_SILENCE_DURATION:
+        raise InvalidInputError(
+            f"a silence until {silence.until:%Y-%m-%d %H:%M} UTC does not fit: give a length above 0 and up to "
+            f"{MAX_SILENCE_DURATION.days}d, such as 4h; for longer, take the channel out of the rule's `notify`"
+        )
+    if not any(fnmatchcase(severity, silence.severity) for severity in SEVERITIES):
+        raise InvalidInputError(f"severity {silence.severity!r} is none; there are: {', '.join(SEVERITIES)}")
+    with context.database.write() as connection:
+        open_ones = alert_records.open_alerts(connection, context.rules.model)
+        known = sorted({rule.name for rule in context.rules.rules} | {alert.rule for alert in open_ones})
+        if not any(fnmatchcase(name, silence.rule) for name in known):
+            raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(known)}")
+        made = alert_records.create_silence(connection, silence, actor, now)
+        details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
+        audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
+    return made
+
+
+def end_silence(context: AppContext, silence_id: str, actor: str) -> str:
+    """End a silence that is in force, named by its id or the beginning of it; returns its whole id.
+
+    Raises NotFoundError for an unknown one, ConflictError for one that is over or a beginning that several share.
+    """
+    now = context.clock()
+    with context.database.write() as connection:
+        matching = [row for row in alert_records.list_silences(connection) if row["id"].startswith(silence_id)]
+        if not matching or not silence_id:
+            raise NotFoundError(
+                f"silence {silence_id!r} is not known; `platform alerts silences --all` shows every one"
+            )
+        if len(matching) > 1:
+            raise ConflictError(f"{len(matching)} silences begin with {silence_id!r}; give more of the id")
+        [row] = matching
+        if not alert_records.end_silence(connection, row["id"], now):
+            raise ConflictError(f"silence {row['id']} was over at {row['until']:%Y-%m-%d %H:%M} UTC")
+        details = {"silence": row["id"], "key": row["key"], "severity": row["severity"]}
+        audit_entries.append(connection, actor, "end-silence", f"rule/{row['rule']}", now, details)
+    return str(row["id"])
+
+
+def cancel_retraining(context: AppContext, retraining_id: str, actor: str) -> None:
+    """Close a queued or running retraining; the champion stays, and a running process notices at its next heartbeat.
+
+    Raises NotFoundError for an unknown id, ConflictError for one that ended or has promoted its candidate.
+    """
+    now = context.clock()
+    with context.database.write() as connection:
+        retraining_queue.cancel(connection, retraining_id, actor, now)
+        audit_entries.append(connection, actor, "cancel", f"retraining/{retraining_id}", now)
+
+
+def load_model_card(context: AppContext, version: int) -> str:
+    """The whole card of a version: the run's artifact, or MLflow's description where that is gone.
+
+    Where the version has answered in production, a section says what that showed, read from the store now.
+    """
+    found = context.catalog.version(context.pipeline.name, version)
+    text = context.tracking.read_text(found.run_id, "model_card.md") or found.description
+    measured = production_record(context, version)
+    return text if measured is None else with_production(text, measured)
+
+
+def diff_model_cards(context: AppContext, before: int, after: int) -> str:
+    """What changed from one version's card to another's; says so where nothing did."""
+    cards = load_model_card(context, before), load_model_card(context, after)
+    changed = card_diff(*cards, (f"version {before}", f"version {after}"))
+    return changed or f"the cards of versions {before} and {after} say the same"
+
+
+def promote_version(
+    context: AppContext, version: int, reason: str, actor: str, *, force: bool
+) -> promotion_history.Promotion:
+    """Make a version champion by hand.
+
+    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced.
+    """
+    name = context.pipeline.name
+    gate = context.catalog.version(name, version).tags.get("gate", "unknown")
+    current = promotion_service(context).current(name)
+    if current is not None and current.to_version == version:
+        raise ConflictError(f"version {version} is champion already")
+    if gate != "promote" and not force:
+        raise ConflictError(
+            f"the gate's verdict on version {version} is {gate!r}; read `platform models card {version}`, and "
+            "use --force to promote it all the same"
+        )
+    expected = None if current is None else current.to_version
+    kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
+    return promotion_service(context).promote(
+        PromotionRequest(name, version, expected, kind, actor, reason, force=force)
+    )
+
+
+def quarantine_version(context: AppContext, version: int, reason: str, actor: str, *, lift: bool) -> bool:
+    """Set a version apart so that nothing trusts it again, or lift that; returns whether it changed anything.
+
+    Raises ConflictError for the champion, and UnknownVersionError.
+    """
+    name = context.pipeline.name
+    context.catalog.version(name, version)
+    with context.database.write() as connection:
+        champion = promotion_history.latest_promotion(connection, name)
+        if not lift and champion is not None and champion.to_version == version:
+            raise ConflictError(
+                f"version {version} is champion; `platform models rollback` restores the one before and sets it apart"
+            )
+        changed = set_quarantine(connection, name, version, actor, reason, context.clock(), lifted=lift)
+    promotion_service(context).sync_quarantine_tags(name)
+    return changed
+
+
+def create_key(
+    context: AppContext, name: str, scopes: Collection[str], lifetime: timedelta | None, actor: str
+) -> tuple[str, apikeys.ApiKey]:
+    """Make an API key for somebody; its text is returned here and kept nowhere. Raises InvalidInputError."""
+    if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {MAX_NAME_LENGTH} characters")
+    (text, shown), now = apikeys.generate(), context.clock()
+    until = None if lifetime is None else now + lifetime
+    key = apikeys.ApiKey(shown.id, name.strip(), shown.digest, apikeys.validate_scopes(scopes), now, actor, until)
+    with context.database.write() as connection:
+        api_keys.add(connection, key)
+    return text, key
+
+
+def revoke_key(context: AppContext, key_id: str, actor: str) -> None:
+    """End an API key; servers notice within seconds. Raises NotFoundError, and ConflictError for one that ended."""
+    with context.database.write() as connection:
+        api_keys.revoke(connection, key_id, actor, context.clock())
+
+
+def describe_keys(context: AppContext) -> list[dict[str, Any]]:
+    """Every key as people are shown it: without its digest, with its state."""
+    with context.database.read() as connection:
+        found = api_keys.list_keys(connection)
+    return [
+        {name: value for name, value in to_jsonable(key).items() if name != "digest"}
+        | {"scopes": ", ".join(key.scopes), "state": key.inactive_reason(context.clock()) or "works"}
+        for key in found
+    ]

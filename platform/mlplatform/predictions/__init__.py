@@ -1,0 +1,1 @@
+"""What was predicted: prediction records, counts, review samples, sampling plans, input samples, shadow predictions."""

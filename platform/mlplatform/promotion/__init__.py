@@ -1,0 +1,1 @@
+"""Which version serves: promotions, quarantines, probation, rollouts (shadow, canary)."""

@@ -1,0 +1,106 @@
+"""Notices about a version that was promoted or rolled back, put into the outbox."""
+
+import logging
+
+from sqlalchemy import Connection
+
+from mlplatform.alerting.links import version_links
+from mlplatform.alerting.notifications import _event_channels, enqueue_notice
+from mlplatform.context import AppContext
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.probations import Probation
+from mlplatform.promotion.promotion_service import PromotionRequest
+from monitors.errors import MonitorError
+from monitors.notices.promotion_notice import PromotionNotice
+from monitors.notices.rollback_notice import RollbackNotice
+from monitors.rules.channel_config import AlertmanagerChannel
+from monitors.rules.quiet_hours import earliest_send_time
+from monitors.statistics.paired_test import PairedTest
+
+log = logging.getLogger(__name__)
+
+
+def enqueue_rollback_notice(connection: Connection, context: AppContext, probation: Probation) -> int:
+    """Put one notice about a version that was sent back into the outbox per channel; returns how many.
+
+    It is said once and has no reminder, so neither silences nor mute hours hold it back.
+    """
+    return enqueue_notice(
+        connection, context, _build_rollback(context, probation), probation.ended_at or context.clock()
+    )
+
+
+def enqueue_promotion_notice(
+    connection: Connection, context: AppContext, request: PromotionRequest, promotion: promotion_history.Promotion
+) -> int:
+    """Put one notice about another champion into the outbox per channel, in the transaction that makes it champion.
+
+    A first version is no news to anybody. Where alerts.yaml cannot be read nobody is told, and the change stands.
+    """
+    if request.expected_version is None:
+        return 0
+    try:
+        rules = context.rules
+    except MonitorError as error:
+        log.warning("nobody is told that version %d is champion: %s", promotion.to_version, error)
+        return 0
+    name, before = request.model, request.expected_version
+    if request.kind == "rollback":
+        return enqueue_notice(
+            connection, context, _build_manual_rollback(connection, context, request, promotion), promotion.at
+        )
+    links = version_links(context.settings, name, promotion.to_version)
+    key = f"promoted-{name}-{promotion.seq}"
+    made = PromotionNotice(name, promotion.to_version, before, request.actor, request.reason, promotion.at, links, key)
+    people = {each for each in _event_channels(rules) if not isinstance(rules.channels[each], AlertmanagerChannel)}
+    due = earliest_send_time(rules.mute, made.severity, promotion.at)
+    return enqueue_notice(connection, context, made, promotion.at, people, due)
+
+
+def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice:
+    duel = PairedTest.from_json(probation.duel)
+    return RollbackNotice(
+        model=probation.model_name,
+        version=probation.version,
+        restored_version=probation.before,
+        reason=probation.reason,
+        at=probation.ended_at or context.clock(),
+        promoted_at=probation.at,
+        facts={
+            "Version": f"{probation.model_name} v{probation.version}",
+            "Serves again": f"{probation.model_name} v{probation.before}",
+            "Labelled answers compared": f"{duel.n:,}",
+            f"Right only in v{probation.before}": f"{duel.lost:,}",
+            f"Right only in v{probation.version}": f"{duel.won:,}",
+            "Champion since": f"{probation.at:%Y-%m-%d %H:%M} UTC",
+            "False rollbacks": f"at most {100 * (probation.label_level + probation.latency_level):.3g} "
+            "% of good versions",
+        },
+        links=version_links(context.settings, probation.model_name, probation.version),
+        idempotency_key=f"rolled-back-{probation.model_name}-{probation.promotion_seq}",
+    )
+
+
+def _build_manual_rollback(
+    connection: Connection, context: AppContext, request: PromotionRequest, promotion: promotion_history.Promotion
+) -> RollbackNotice:
+    """What to say about a rollback that somebody asked for."""
+    name, left = request.model, request.expected_version or 0
+    history = promotion_history.promotion_history(connection, name, limit=1000)
+    since = next((each.at for each in history if each.to_version == left), promotion.at)
+    return RollbackNotice(
+        model=name,
+        version=left,
+        restored_version=promotion.to_version,
+        reason=request.reason,
+        at=promotion.at,
+        promoted_at=since,
+        facts={
+            "Version": f"{name} v{left}",
+            "Serves again": f"{name} v{promotion.to_version}",
+            "By": request.actor,
+            "Champion since": f"{since:%Y-%m-%d %H:%M} UTC",
+        },
+        links=version_links(context.settings, name, left),
+        idempotency_key=f"rolled-back-{name}-by-hand-{promotion.seq}",
+    )

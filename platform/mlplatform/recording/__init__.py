@@ -1,0 +1,1 @@
+"""How no prediction is lost: recorder, database writer, request counts, recovery of quarantined rows."""

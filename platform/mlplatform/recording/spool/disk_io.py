@@ -1,0 +1,127 @@
+"""The calls of the system that spools make, each in one place, so that a test can let any of them fail.
+
+What fails here says nothing about the rows: a file that cannot be opened for want of descriptors is a whole file.
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_lseek = ctypes.PyDLL(None, use_errno=True).lseek
+"""The system's own, without letting other threads in: a row is not to wait for them."""
+_lseek.argtypes, _lseek.restype = (ctypes.c_int, ctypes.c_long, ctypes.c_int), ctypes.c_long
+CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
+APPEND_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
+
+
+class Disk:
+    """Every method is one kind of call and raises OSError as the system does."""
+
+    check_seconds = 0.05
+    """How often at most it is looked whether a file that is being written is still there."""
+
+    def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of the file; one that is made is its owner's alone."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, file: int) -> None:
+        """Give a descriptor back; it is free even where the system reports an error."""
+        with suppress(OSError):
+            os.close(file)
+
+    def duplicate(self, file: int) -> int:
+        """Another descriptor of the same file."""
+        return os.dup(file)
+
+    def read(self, file: int, size: int, offset: int) -> bytes:
+        """The bytes from a place on, fewer only where the file ends before."""
+        parts: list[bytes] = []
+        while size and (part := os.pread(file, size, offset)):
+            parts.append(part)
+            size, offset = size - len(part), offset + len(part)
+        return b"".join(parts)
+
+    def write(self, file: int, data: bytes, offset: int) -> None:
+        """Write all of it at a place."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(file, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def append(self, file: int, data: bytes) -> None:
+        """Write all of it at the end of a file opened with APPEND."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+
+    def truncate(self, file: int, size: int) -> None:
+        """Let the file end there."""
+        os.ftruncate(file, size)
+
+    def memory_map(self, file: int, size: int) -> mmap.mmap:
+        """The file's first bytes as memory."""
+        return mmap.mmap(file, size)
+
+    def sync(self, file: int) -> None:
+        """Let the disk hold the file's bytes."""
+        os.fsync(file)
+
+    def lock(self, file: int, *, wait: bool = False) -> bool:
+        """Whether the file's lock was had; another holder's is waited for only on demand."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def fstat(self, file: int) -> os.stat_result:
+        """What the system knows of an open file."""
+        return os.fstat(file)
+
+    def file_length(self, file: int) -> int:
+        """How long an open file is, asked before each row."""
+        found = int(_lseek(file, 0, os.SEEK_END))
+        if found < 0:
+            raise OSError(ctypes.get_errno(), "its length cannot be had")
+        return found
+
+    def stat(self, path: Path) -> os.stat_result:
+        """What the system knows of the file that bears a name."""
+        return path.stat()
+
+    def list_names(self, folder: Path) -> Sequence[str]:
+        """The names in a folder, in order."""
+        return sorted(path.name for path in folder.iterdir())
+
+    def rename(self, path: Path, other: Path) -> None:
+        """Give a file another name, in place of what bore it."""
+        path.replace(other)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is gone already is no error."""
+        path.unlink(missing_ok=True)
+
+    def make_folder(self, folder: Path) -> None:
+        """A folder for its owner alone, with those above it."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+
+    def read_all(self, path: Path) -> bytes:
+        """All bytes of a file."""
+        file = self.open(path)
+        try:
+            return self.read(file, self.fstat(file).st_size, 0)
+        finally:
+            self.close(file)
+
+
+DISK: Final = Disk()

@@ -1,0 +1,1 @@
+"""What is forgotten: retention periods and erasure on request."""

@@ -1,0 +1,1 @@
+"""How a model is renewed: queue, limits, readiness, training labels, worker, supervisor."""

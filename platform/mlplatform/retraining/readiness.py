@@ -1,0 +1,68 @@
+"""Whether a retraining that alerts asked for could show yet that it helps; it starts nothing.
+
+A candidate is promoted only when the gate sees its benefit on held-back labels of the world as it is now. Before there
+are enough of them even a perfect candidate is refused, and the attempt only brings the breaker nearer. So an attempt
+waits until a candidate that regains all that was lost could be expected to gain GAINS held-back rows, and the next one
+until there are GROWTH times as many labels as the last one had.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mlplatform.alerting import alert_records, evaluations
+from mlplatform.feedback import outcomes
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_limits, retraining_queue
+from pipelines.data import HOLDOUT_SHARE
+
+MIN_EXPECTED_GAINS: Final = 8
+"""Five gains and no loss are the least that an exact McNemar test believes at 5 %; some luck is allowed for."""
+LABEL_GROWTH: Final = 1.5
+MIN_ERROR_INCREASE: Final = 0.005
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The labels there are (since a moment, or all of them), and how many a retraining should have."""
+
+    since: datetime | None
+    labels: int
+    required_labels: int
+
+    @property
+    def is_ready(self) -> bool:
+        return self.labels >= self.required_labels
+
+
+def assess_readiness(
+    connection: Connection, queued: retraining_queue.Retraining, min_feedback: int, now: datetime
+) -> Readiness:
+    """How ripe the queued retraining is: first by labels of any time, then by those since answers have been bad.
+
+    Where no alert can say since when, only the former counts.
+    """
+    since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(queued))
+    champion = promotion_history.latest_promotion(connection, queued.pipeline)
+    every = outcomes.count_labelled(connection, queued.pipeline)
+    if since is None or champion is None or every < min_feedback:
+        return Readiness(None, every, min_feedback)
+    name, version = champion.model_name, champion.to_version
+    labels, wrong = outcomes.count_errors_since(connection, name, version, since)
+    lost = max(MIN_ERROR_INCREASE, (wrong / labels if labels else 0.0) - _baseline_error_share(connection, champion))
+    needed = math.ceil(MIN_EXPECTED_GAINS / (HOLDOUT_SHARE * lost))
+    tried = retraining_limits.last_attempt_start(connection, queued.pipeline, since, now)
+    if tried is not None:
+        before, _ = outcomes.count_errors_since(connection, name, version, since, known_by=tried)
+        needed = max(needed, math.ceil(LABEL_GROWTH * before))
+    return Readiness(since, labels, needed)
+
+
+def _baseline_error_share(connection: Connection, champion: promotion_history.Promotion) -> float:
+    counts = (
+        evaluations.load_baselines(connection, champion.model_name, champion.to_version).get("accuracy", {}).get("")
+    )
+    return 0.0 if not counts or not counts["total"] else 1 - counts["correct"] / counts["total"]

@@ -1,0 +1,1 @@
+"""HTTP/1.1 connections within limits, client timeouts, graceful shutdown."""

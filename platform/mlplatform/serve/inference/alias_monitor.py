@@ -1,0 +1,52 @@
+"""MLflow's alias held against the history by a server, where no watcher may run; it follows and sets right nothing."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mlplatform.context import AppContext
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_service import record_alias_deviation
+from registry.catalog import CHAMPION
+from registry.errors import RegistryError
+
+log = logging.getLogger(__name__)
+CHECK_INTERVAL_SECONDS: Final = 10.0
+"""A promotion writes the alias a moment after the history: what differs at two looks was moved by somebody."""
+
+
+class AliasMonitor:
+    """Notes an alias that somebody moved by hand, once, in the log and in the audit log."""
+
+    def __init__(self, context: AppContext, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._parts, self._monotonic = context, monotonic
+        self._next_check_at = 0.0
+        self._last_mismatch: tuple[int | None, int] | None = None
+
+    def check(self) -> None:
+        """Compare, not more often than LOOK_SECONDS; raises StoreUnavailableError."""
+        if self._monotonic() < self._next_check_at:
+            return
+        self._next_check_at = self._monotonic() + CHECK_INTERVAL_SECONDS
+        name = self._parts.pipeline.name
+        with self._parts.database.read() as connection:
+            promotion = promotion_history.latest_promotion(connection, name)
+        try:
+            found = self._parts.catalog.alias(name, CHAMPION)
+        except RegistryError:
+            return  # the reloader says so where it matters
+        if promotion is None or found == promotion.to_version:
+            self._last_mismatch = None
+            return
+        seen, self._last_mismatch = self._last_mismatch, (found, promotion.seq)
+        if seen == self._last_mismatch:
+            with self._parts.database.write() as connection:
+                noted = record_alias_deviation(connection, promotion, found, self._parts.instance, self._parts.clock())
+            if noted:
+                log.warning(
+                    "MLflow's alias names version %s, the history version %d, which is answered with; a watcher sets "
+                    "the alias right, and `platform models promote` changes the champion",
+                    found,
+                    promotion.to_version,
+                )

@@ -1,0 +1,193 @@
+"""Requests that wait for the model at the same time, answered together; it knows no HTTP and writes nothing.
+
+A lane is a thread that takes what waits, up to a number of images, and asks the model once. Nobody is waited for unless
+`max_wait_ms` says so: while a lane computes, the next batch gathers by itself, so a lone request is never slowed. A
+batch holds requests of one model only, so a swap splits it. When a batch fails its requests are asked again one by one,
+and only those that fail alone get the error.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplatform.errors import ModelUnavailableError
+from mlplatform.serve.inference.model_slot import LoadedModel
+
+Images = NDArray[np.uint8]
+POLL_SECONDS = 0.00025
+"""How often a lane that lets its batch fill looks for more."""
+STOPPING_MESSAGE = "the server is stopping; ask another one"
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Probabilities (n, classes), how long the batch took, and how many images it had."""
+
+    probabilities: NDArray[np.float32]
+    seconds: float
+    batch_size: int
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    model: LoadedModel
+    images: Images
+    future: "asyncio.Future[BatchResult] | Future[BatchResult]"
+    loop: asyncio.AbstractEventLoop | None
+
+    def resolve(self, outcome: BatchResult | Exception) -> None:
+        """Give the outcome to whoever waits; one who went away gets nothing."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class Batcher:
+    """Answers images on `lanes` threads, at most `max_batch` images at once unless one request alone has more."""
+
+    def __init__(self, workers: int = 1, max_batch: int = 32, max_wait_ms: float = 0.0) -> None:
+        self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        self.resize(workers, max_batch, max_wait_ms)
+
+    @property
+    def workers(self) -> int:
+        """How many batches may be computed at once."""
+        return len(self._threads)
+
+    async def run(self, model: LoadedModel, images: Images) -> BatchResult:
+        """Await the answer; raises what the model raises for these images, ModelUnavailableError after close."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._enqueue(_Job(model, images, future, loop))
+        made: BatchResult = await future
+        return made
+
+    def run_blocking(self, model: LoadedModel, images: Images) -> BatchResult:
+        """The same for a thread that may block."""
+        future: Future[BatchResult] = Future()
+        self._enqueue(_Job(model, images, future, None))
+        return future.result()
+
+    def resize(self, workers: int, max_batch: int, max_wait_ms: float) -> None:
+        """Use these numbers from now on; what waits is answered, whichever lane ends."""
+        with self._lock:
+            if self._closed:
+                return
+            self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
+            while len(self._threads) > workers:
+                self._threads.pop()
+                self._queue.put(None)  # whichever lane takes it ends
+            while len(self._threads) < workers:
+                lane = threading.Thread(target=self._run_worker, name=f"lane-{len(self._threads)}", daemon=True)
+                self._threads.append(lane)
+                lane.start()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Answer what waits, then stop; nothing is taken afterwards."""
+        with self._lock:
+            self._closed = True
+            threads, self._threads = self._threads, []
+        for _ in threads:
+            self._queue.put(None)  # behind everything that waits
+        deadline = time.monotonic() + timeout
+        for lane in threads:
+            lane.join(max(0.0, deadline - time.monotonic()))
+
+    def _enqueue(self, job: _Job) -> None:
+        with self._lock:
+            if self._closed:
+                raise ModelUnavailableError(STOPPING_MESSAGE)
+            self._queue.put(job)
+
+    def _run_worker(self) -> None:
+        held: _Job | None = None  # of another model than the batch before: it begins the next one
+        while True:
+            job = held if held is not None else self._queue.get()
+            held = None
+            if job is None:
+                return
+            batch, held, last = self._collect_batch(job)
+            _compute_batch(batch)
+            if last:
+                return
+
+    def _collect_batch(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
+        """The jobs of one batch, one of another model that was met, and whether this lane shall end."""
+        batch, rows = [first], len(first.images)
+        until = time.monotonic() + self.max_wait_ms / 1000
+        while rows < self.max_batch:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
+                time.sleep(min(left, POLL_SECONDS))  # not `get(timeout)`: with two lanes it may wait for ever (3.11)
+                continue
+            if job is None:
+                return batch, None, True
+            if job.model is not first.model or rows + len(job.images) > self.max_batch:
+                return batch, job, False
+            batch.append(job)
+            rows += len(job.images)
+        return batch, None, False
+
+
+def _compute_batch(batch: list[_Job]) -> None:
+    """Ask the model once for the whole batch, and tell everybody; request by request when that fails."""
+    batch = [job for job in batch if not job.future.cancelled()]
+    if not batch:
+        return
+    begun = time.perf_counter()
+    images = batch[0].images if len(batch) == 1 else np.concatenate([job.images for job in batch])
+    try:
+        made = batch[0].model.predictor(images)
+    except Exception as error:  # noqa: BLE001 - a lane's edge: whoever asked gets the error, and the lane goes on
+        if len(batch) == 1:
+            _resolve_batch([(batch[0], error)])
+        else:
+            for job in batch:
+                _compute_batch([job])
+        return
+    seconds, rows, start = time.perf_counter() - begun, len(images), 0
+    outcomes: list[tuple[_Job, BatchResult | Exception]] = []
+    for job in batch:
+        end = start + len(job.images)
+        outcomes.append((job, BatchResult(made[start:end], seconds, rows)))
+        start = end
+    _resolve_batch(outcomes)
+
+
+def _resolve_batch(outcomes: list[tuple[_Job, Any]]) -> None:
+    """Settle every job where it is awaited: once per event loop and batch, because waking a loop is dear."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any]]] = {}
+    for job, outcome in outcomes:
+        if job.loop is None:
+            job.resolve(outcome)
+        else:
+            loops.setdefault(job.loop, []).append((job, outcome))
+    for loop, told in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve_jobs, told)
+        except RuntimeError:  # the loop was closed, and everybody in it is gone
+            continue
+
+
+def _resolve_jobs(outcomes: Iterable[tuple[_Job, Any]]) -> None:
+    for job, outcome in outcomes:
+        job.resolve(outcome)

@@ -1,0 +1,88 @@
+"""Explanations of answers: which places of a picture spoke for a class, by the version that answered; nothing is kept.
+
+The served graph may be ONNX Runtime's, which has no gradients: an explanation opens the version's PyTorch graph, most
+often in a process of its own (`serve/heatmaps.py`).
+"""
+
+from base64 import b64decode
+from dataclasses import dataclass
+
+from mlplatform.context import AppContext
+from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.predictions import prediction_records
+from mlplatform.predictions.stored_image import decode_png
+from mlplatform.schema_base import ModelName
+from mlplatform.serve.inference.heatmaps import HeatmapRenderer
+from mlplatform.serve.inference.image_codec import GreyImage, ImageDecoder
+from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.schemas import ExplainIn, ExplainOut
+from pipelines.errors import ModelFormatError
+from registry.model_package import MODEL_FILE
+
+EXPLANATION_METHOD = "grad-cam"
+
+
+@dataclass(frozen=True)
+class RenderedExplanation:
+    """What is answered, as JSON's content and as a picture."""
+
+    body: ExplainOut
+    png: bytes
+
+
+class ExplanationService:
+    """Explains predictions and pictures; threads may share it."""
+
+    def __init__(
+        self, context: AppContext, model_slot: ModelSlot, decoder: ImageDecoder, renderer: HeatmapRenderer
+    ) -> None:
+        self._parts, self._model_slot, self._decoder, self._renderer = context, model_slot, decoder, renderer
+
+    def explain(self, explain_request: ExplainIn) -> RenderedExplanation:
+        """The heat map of what is asked.
+
+        Raises InvalidInputError for a wrong request, NotFoundError for an unknown prediction, ModelUnavailableError
+        before the first model, ModelUnreadableError where none can be made now, and ConflictError for a model that
+        cannot be explained.
+        """
+        if (explain_request.prediction_id is None) == (explain_request.image is None):
+            raise InvalidInputError('give either "prediction_id" or "image", not both and not none')
+        classes = self._parts.pipeline.classes
+        if explain_request.label is not None and explain_request.label not in classes:
+            raise InvalidInputError(
+                f"label {explain_request.label!r} is none of the model's classes: {', '.join(classes)}"
+            )
+        image, version = self._load_image(explain_request)
+        family = self._parts.pipeline
+        folder = self._parts.catalog.download(family.name, version, self._parts.model_cache)
+        wanted = None if explain_request.label is None else classes.index(explain_request.label)
+        try:
+            made = self._renderer.render(folder / MODEL_FILE, classes, image, wanted)
+        except ModelFormatError as error:
+            raise ConflictError(f"version {version} cannot be explained: {error}") from error
+        shown = ExplainOut(
+            label=classes[made.index],
+            answer=classes[made.answer],
+            method=EXPLANATION_METHOD,
+            heat=made.heat,
+            overlay=made.overlay,
+            model=ModelName(name=family.name, version=version),
+            prediction_id=explain_request.prediction_id,
+        )
+        return RenderedExplanation(shown, b64decode(made.overlay))
+
+    def close(self) -> None:
+        """Make no more."""
+        self._renderer.close()
+
+    def _load_image(self, explain_request: ExplainIn) -> tuple[GreyImage, int]:
+        if explain_request.prediction_id is None:
+            return self._decoder.decode_images([explain_request.image])[0], self._model_slot.get().version
+        with self._parts.database.read() as connection:
+            row = prediction_records.find(connection, explain_request.prediction_id)
+            png = prediction_records.load_image(connection, row.image_hash)
+        if row.model_name != self._parts.pipeline.name:
+            raise InvalidInputError(
+                f"prediction {explain_request.prediction_id} was made by {row.model_name!r}; ask that model's server"
+            )
+        return decode_png(png), row.model_version

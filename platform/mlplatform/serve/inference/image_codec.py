@@ -1,0 +1,224 @@
+"""Requests for answers as the model's input: uint8 greys of its size; it knows no model and no HTTP.
+
+How a picture is read is in `pipelines/image/image_decoding.py`. Limits are checked on what a body and its pictures say
+of themselves, before anything is made of them.
+"""
+
+import base64
+import re
+import struct
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mlplatform.errors import InvalidInputError, TooLargeError
+from pipelines.edge.request_payloads import JsonLimits, PayloadError, PayloadTooLargeError, describe_value
+from pipelines.image.image_decoding import (
+    MIN_COUNTED_SIDE,
+    PNG_SIGNATURE,
+    ImageDecodeError,
+    Polarity,
+    decode_image,
+    image_from_array,
+    parse_header,
+)
+
+MAX_TAGS = 10
+MAX_TAG_LENGTH = 64
+MAX_TAGS_TEXT_LENGTH = 16 * 1024
+SMALL_BODY_BYTES = 16 * 1024
+"""Bodies up to so many bytes are read on the event loop: handing them to a thread costs more than it saves."""
+SMALL_IMAGE_PIXELS = 128 * 128
+LARGE_IMAGE_PIXELS = 10**6
+"""Pictures of more are decoded one at a time: some forms take fifteen bytes for a pixel meanwhile."""
+_TAG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,31}")
+GreyImage = NDArray[np.uint8]
+
+
+def occurs_in_images(body: bytes, mark: bytes) -> bool:
+    """Whether there may be such a mark in the images of a JSON text: between its first and its last bracket."""
+    return body.find(mark, body.find(b"["), body.rfind(b"]")) >= 0
+
+
+def check_amounts(body: bytes, amounts: JsonLimits, reason: str) -> None:
+    """Raise TooLargeError for a JSON text of more values, InvalidInputError for more of the rest, unparsed."""
+    try:
+        amounts.check(body)
+    except PayloadTooLargeError as error:
+        raise TooLargeError(f"{error}: {reason}") from error
+    except PayloadError as error:
+        raise InvalidInputError(f"{error}: {reason}") from error
+
+
+@dataclass(frozen=True)
+class DecodedRequest:
+    """Images (n, height, width) of one request, its names for client and request, and its tags."""
+
+    images: GreyImage
+    fields: dict[str, str]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ImageDecoder:
+    """Decodes for a model whose input is `height` × `width` greys."""
+
+    height: int
+    width: int
+    max_images: int
+    max_pixels: float
+    max_request_pixels: float = inf
+    polarity: Polarity = "auto"
+    large_image_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while a large picture is decoded."""
+
+    def check_amounts(self, body: bytes) -> None:
+        """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
+        if len(body) > SMALL_BODY_BYTES:
+            most = f"{self.max_images} pictures of {self.height}×{self.width} need no more (PLATFORM_MAX_IMAGES)"
+            check_amounts(body, JsonLimits.for_images(self.max_images, self.height, self.width), most)
+
+    def decode_json(self, body: bytes) -> DecodedRequest:
+        """What `{"images": [...], "client_id": ..., "tags": {...}}` holds."""
+        self.check_amounts(body)
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInputError(f"the body is not JSON ({error}); NaN and Infinity are not JSON") from error
+        if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+            raise InvalidInputError('the body must be an object with a list "images"')
+        unknown = set(document) - {"images", "client_id", "request_id", "tags"}
+        if unknown:
+            raise InvalidInputError(
+                f"unknown field {describe_value(min(unknown))}; allowed: images, client_id, request_id, tags"
+            )
+        texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
+        for key, value in texts.items():
+            validate_text(value, key)
+        given = document["images"]
+        if len(given) <= self.max_images and not (
+            occurs_in_images(body, b"e") and (b"true" in body or b"false" in body)
+        ):
+            whole = self._decode_integers(given)
+            if whole is not None:
+                return DecodedRequest(whole, texts, validate_tags(document.get("tags")))
+        return DecodedRequest(self.decode_images(given), texts, validate_tags(document.get("tags")))
+
+    def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
+        """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""
+        rows: list[object] = []
+        for item in items:
+            if type(item) is not list or len(item) != self.height:
+                return None
+            rows += item
+        if set(map(type, rows)) != {list} or set(map(len, rows)) != {self.width}:  # type: ignore[arg-type]
+            return None
+        try:
+            data = b"".join(map(bytes, rows))  # type: ignore[arg-type]  # it refuses what is no number to 255
+        except (TypeError, ValueError):
+            return None
+        return np.frombuffer(data, dtype=np.uint8).reshape(len(items), self.height, self.width)
+
+    def decode_images(self, items: Sequence[object]) -> GreyImage:
+        """Decode picture bytes, base64 texts and pixel arrays into one (n, height, width) array."""
+        if not items:
+            raise InvalidInputError("no image was sent; send at least one")
+        if len(items) > self.max_images:
+            raise TooLargeError(f"{len(items)} images in one request; at most {self.max_images} (PLATFORM_MAX_IMAGES)")
+        left, decoded = self.max_request_pixels, []
+        for index, item in enumerate(items):
+            one, pixels = self._decode_item(item, f"images[{index}]", left)
+            decoded.append(one)
+            left -= pixels
+        return np.stack(decoded)
+
+    def _decode_item(self, item: object, name: str, pixels_left: float) -> tuple[GreyImage, int]:
+        """The image, and how many pixels had to be decoded for it."""
+        if isinstance(item, str):
+            try:
+                item = base64.b64decode(item.rpartition(",")[2], validate=True)
+            except ValueError as error:  # binascii.Error, or a text that is not ASCII
+                raise InvalidInputError(f"{name} is not base64 ({error})") from error
+        if isinstance(item, bytes):
+            return self.decode_image(item, name, pixels_left)
+        return self.decode_pixels(item, name), 0
+
+    def decode_pixels(self, item: object, name: str) -> GreyImage:
+        """A nested list of height × width numbers from 0 to 255."""
+        try:
+            return image_from_array(item, self.height, self.width)
+        except ImageDecodeError as error:
+            raise InvalidInputError(f"{name} {error}") from error
+
+    def decode_image(self, data: bytes, name: str, pixels_left: float = inf) -> tuple[GreyImage, int]:
+        """A PNG or JPEG of any size up to the limit, and what it costs in pixels, of which `left` may be spent."""
+        try:
+            found = parse_header(data)
+            columns, rows, work = found.width, found.height, found.decode_cost
+            if columns * rows > self.max_pixels:
+                raise TooLargeError(
+                    f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
+                    "(PLATFORM_MAX_MEGAPIXELS)"
+                )
+            if MIN_COUNTED_SIDE * max(columns, rows) > max(self.max_pixels, MIN_COUNTED_SIDE**2):
+                raise TooLargeError(
+                    f"{name} is {columns}×{rows} pixels; no side may be longer than "
+                    f"{self.max_pixels // MIN_COUNTED_SIDE:g} "
+                    f"(a {MIN_COUNTED_SIDE}th of PLATFORM_MAX_MEGAPIXELS)"
+                )
+            if work > pixels_left:  # a few kilobytes may say that they are megapixels
+                raise TooLargeError(
+                    f"with {name} the pictures of this request are over "
+                    f"{self.max_request_pixels / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
+                )
+            with self.large_image_lock if work > LARGE_IMAGE_PIXELS else nullcontext():
+                return decode_image(found, self.polarity, self.height, self.width), work
+        except ImageDecodeError as error:
+            raise InvalidInputError(f"{name} {error}") from error
+
+
+def validate_text(value: object, name: str) -> None:
+    """Refuse what no log line or database column should hold: control characters, half characters, long texts."""
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise InvalidInputError(f"{name} must be a printable text of at most 200 characters")
+
+
+def validate_tags(value: object) -> dict[str, str]:
+    """Tags as given: a few short names with a short text each; None means none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > MAX_TAGS:
+        raise InvalidInputError(f"tags must be an object of at most {MAX_TAGS} names and texts")
+    for name, text in value.items():
+        if not isinstance(name, str) or not _TAG_PATTERN.fullmatch(name):
+            raise InvalidInputError(f"tag {describe_value(name)} is no name; use a-z, 0-9 and _, at most 32")
+        validate_text(text, f"tag {name}")
+        if len(text) > MAX_TAG_LENGTH:
+            raise InvalidInputError(f"tag {name} is longer than {MAX_TAG_LENGTH} characters; shorten it")
+    return value
+
+
+def parse_tags(text: object) -> dict[str, str]:
+    """Tags from a JSON text, such as a header, a field or a parameter that can hold no object."""
+    if not isinstance(text, str) or len(text) > MAX_TAGS_TEXT_LENGTH:
+        raise InvalidInputError(
+            f"tags must be the JSON of an object, as a text of at most {MAX_TAGS_TEXT_LENGTH} characters"
+        )
+    try:
+        return validate_tags(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError(f"tags is not JSON ({error}); send an object of names and texts") from error
+
+
+def is_small_png(data: bytes) -> bool:
+    """Whether this is a small PNG of few pixels and lines, by its header: one that takes no time to decode."""
+    if not 24 <= len(data) <= SMALL_BODY_BYTES or data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR":
+        return False
+    columns, rows = struct.unpack(">II", data[16:24])
+    return bool(max(columns, MIN_COUNTED_SIDE) * max(rows, MIN_COUNTED_SIDE) <= SMALL_IMAGE_PIXELS)

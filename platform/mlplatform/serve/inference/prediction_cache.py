@@ -1,0 +1,156 @@
+"""Answers to pictures that were seen before, by content and version; it may lose any of them and never fails anybody.
+
+In this process the newest are kept. With PLATFORM_REDIS_URL the servers share theirs through Redis. A Redis that is
+away or slow is left alone for a while: then there is no shared cache, and nothing else.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplatform.settings import Settings
+
+log = logging.getLogger(__name__)
+REDIS_TIMEOUT_SECONDS: Final = 0.05
+"""How long Redis may take: it must be faster than asking the model."""
+BACK_OFF_SECONDS: Final = 5.0
+"""How long a Redis that failed is left alone."""
+TTL_SECONDS: Final = 3600
+ProbabilityRow = NDArray[np.float32]
+
+
+class SharedCache(Protocol):
+    """Bytes by key, shared between servers; any of its errors means that it is away."""
+
+    def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """The values of these keys, None where there is none."""
+
+    def mset(self, values: Mapping[str, bytes]) -> None:
+        """Keep these values for a while."""
+
+
+class PredictionCache:
+    """Probabilities by key, at most `size` of them here; 0 keeps none."""
+
+    def __init__(
+        self, size: int, classes: int, shared: SharedCache | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.size, self._classes, self._clock = size, classes, clock
+        self._shared = shared if size else None
+        self._entries: OrderedDict[str, ProbabilityRow] = OrderedDict()
+        self._lock = threading.Lock()
+        self._backed_off_until = 0.0
+
+    @property
+    def may_block(self) -> bool:
+        """Whether looking something up may take a moment, so that an event loop must not do it."""
+        return self._shared is not None and self._clock() >= self._backed_off_until
+
+    def lookup(self, keys: Sequence[str]) -> list[ProbabilityRow | None]:
+        """What is known here; it never waits."""
+        if not self.size:
+            return [None] * len(keys)
+        found: list[ProbabilityRow | None] = []
+        with self._lock:
+            for key in keys:
+                row = self._entries.get(key)
+                if row is not None:
+                    self._entries.move_to_end(key)
+                found.append(row)
+        return found
+
+    def lookup_shared(
+        self, keys: Sequence[str], local_rows: list[ProbabilityRow | None]
+    ) -> list[ProbabilityRow | None]:
+        """What is known here, completed by what other servers know."""
+        missing = [key for key, row in zip(keys, local_rows, strict=True) if row is None]
+        if not missing or self._shared is None or not self.may_block:
+            return local_rows
+        try:
+            told = dict(zip(missing, self._shared.mget(missing), strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model can be asked
+            self._back_off(error)
+            return local_rows
+        rows = {key: self._decode_row(value) for key, value in told.items() if value is not None}
+        self._store({key: row for key, row in rows.items() if row is not None})
+        return [rows.get(key) if row is None else row for key, row in zip(keys, local_rows, strict=True)]
+
+    def store(self, predictions: Mapping[str, ProbabilityRow]) -> None:
+        """Remember these answers here; it never waits."""
+        if self.size and predictions:
+            self._store({key: row.copy() for key, row in predictions.items()})  # not a view that holds a whole batch
+
+    def publish(self, predictions: Mapping[str, ProbabilityRow]) -> None:
+        """Let other servers know these answers."""
+        if self._shared is None or not predictions or not self.may_block:
+            return
+        try:
+            self._shared.mset({key: row.astype("<f4").tobytes() for key, row in predictions.items()})
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody waits for it
+            self._back_off(error)
+
+    def _store(self, predictions: Mapping[str, ProbabilityRow]) -> None:
+        with self._lock:
+            for key, row in predictions.items():
+                self._entries[key] = row
+                self._entries.move_to_end(key)
+            while len(self._entries) > self.size:
+                self._entries.popitem(last=False)
+
+    def _decode_row(self, value: bytes) -> ProbabilityRow | None:
+        """The probabilities in these bytes; None where they cannot be any."""
+        if len(value) != 4 * self._classes:
+            return None
+        row = np.frombuffer(value, dtype="<f4").astype(np.float32)
+        return row if np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 1e-3 and row.min() >= 0 else None
+
+    def _back_off(self, error: Exception) -> None:
+        log.warning("the shared cache of answers is left alone for %g s: %s", BACK_OFF_SECONDS, error)
+        self._backed_off_until = self._clock() + BACK_OFF_SECONDS
+
+
+class RedisCache:
+    """`Shared` by a Redis server; nothing is connected before the first use."""
+
+    def __init__(self, url: str) -> None:
+        import redis
+
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS, max_connections=16
+        )
+
+    def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """See Shared."""
+        found: list[bytes | None] = self._redis.mget(list(keys))
+        return found
+
+    def mset(self, values: Mapping[str, bytes]) -> None:
+        """See Shared; all in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for key, value in values.items():
+            pipe.set(key, value, ex=TTL_SECONDS)
+        pipe.execute()
+
+
+def build_cache(settings: Settings, classes: int) -> PredictionCache:
+    """The cache that settings describe; without the redis library the shared part is left out, in words."""
+    shared: SharedCache | None = None
+    if settings.redis_url and settings.cache_answers:
+        try:
+            shared = RedisCache(settings.redis_url)
+        except ImportError:
+            log.warning("PLATFORM_REDIS_URL is set and the redis library is missing: pip install 'mlplatform[redis]'")
+        except ValueError as error:
+            log.warning("PLATFORM_REDIS_URL is no address of a Redis server (%s); answers are not shared", error)
+    return PredictionCache(settings.cache_answers, classes, shared)
+
+
+def cache_key(model: str, identity: str, content: str) -> str:
+    """The name of an answer: the model as registered, whose it is, and the picture's content."""
+    return f"mlplatform/{model}/{identity}/{content}"

@@ -1,0 +1,147 @@
+"""The challenger that is tried beside the champion: one at most is loaded; it serves a canary's clients, or nobody.
+
+It follows the running trial of the store as the reloader follows the champion. Which clients a canary answers is drawn
+by a hash of the client and the trial, so a client meets the same version throughout a trial. Where a challenger fails,
+the champion answers instead; a challenger that fails too often, or cannot be loaded, ends its trial.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplatform.context import AppContext
+from mlplatform.errors import NotFoundError
+from mlplatform.promotion import rollouts
+from mlplatform.promotion.rollout_analysis import end_rollout
+from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE, Rollout
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from monitors.decisions.failure_rate import too_many_failures
+from pipelines.engines.model_file import TRANSIENT_ERRORS
+from pipelines.errors import ModelFormatError
+from registry.errors import RegistryUnavailableError
+
+log = logging.getLogger(__name__)
+ACTOR: Final = "server/trial"
+Images = NDArray[np.uint8]
+ProbabilityRows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadedChallenger:
+    """The running trial and its loaded challenger."""
+
+    rollout: Rollout
+    model: LoadedModel
+
+    def serves_client(self, client: str) -> bool:
+        """Whether a canary answers this client."""
+        return self.rollout.role == CANARY_ROLE and bucket_of(client, self.rollout.id) < self.rollout.share
+
+
+def bucket_of(client: str, rollout_id: str) -> float:
+    """Where a client lies between 0 and 1, drawn anew for each trial."""
+    return int.from_bytes(sha256(f"{rollout_id}\0{client}".encode()).digest()[:8], "big") / 2**64
+
+
+class RolloutRouter:
+    """The slot of one server; `load` makes a version ready to answer."""
+
+    def __init__(self, context: AppContext, model_slot: ModelSlot, load: Callable[[int], LoadedModel]) -> None:
+        self._parts, self._model_slot, self._load = context, model_slot, load
+        self._challenger: LoadedChallenger | None = None
+        self._lock = threading.Lock()
+        self._succeeded_count = self._failed_count = 0
+        self._pending_failure = ("", "")
+
+    @property
+    def challenger(self) -> LoadedChallenger | None:
+        """What is tried now, None where nothing is."""
+        return self._challenger
+
+    def for_champion(self, champion: LoadedModel) -> LoadedChallenger | None:
+        """What is tried beside this champion; the moment another one serves, nothing is."""
+        tried = self._challenger
+        return tried if tried is not None and tried.rollout.beside == champion.version else None
+
+    def refresh(self) -> None:
+        """Look for the running trial once, load what it tries, let go of what it does not, end what fails."""
+        with self._parts.database.read() as connection:
+            trial = rollouts.running_rollout(connection, self._parts.pipeline.name)
+        champion, tried = self._model_slot.current, self._challenger
+        if trial is None or champion is None or champion.version != trial.beside:
+            self._challenger = None
+            return
+        if trial.id == self._pending_failure[0]:  # the store was away when its end was to be written
+            self._end_failed_rollout(trial, self._pending_failure[1])
+            return
+        if tried is not None and tried.rollout.id == trial.id:
+            with self._lock:
+                reason = too_many_failures(self._failed_count, self._succeeded_count)
+            if reason is not None:
+                self._end_failed_rollout(trial, reason)
+            return
+        self._challenger = None  # the one before is let go first: two models in memory, not three
+        self._load_challenger(trial)
+
+    def _load_challenger(self, rollout: Rollout) -> None:
+        try:
+            loaded = self._load(rollout.version)
+        except (RegistryUnavailableError, *TRANSIENT_ERRORS) as error:
+            log.warning("version %d is to be tried and cannot be loaded yet: %s", rollout.version, error)
+        except Exception as error:
+            log.exception("version %d cannot be tried", rollout.version)
+            self._end_failed_rollout(rollout, f"it cannot be loaded: {error}")
+        else:
+            with self._lock:
+                self._succeeded_count = self._failed_count = 0
+            self._challenger = LoadedChallenger(rollout, loaded)
+            log.info("version %d is tried: %s", rollout.version, rollout.role)
+
+    def _end_failed_rollout(self, rollout: Rollout, reason: str) -> None:
+        self._challenger, self._pending_failure = None, (rollout.id, reason)
+        with self._parts.database.write() as connection:
+            end_rollout(connection, self._parts, rollout, "failed", ACTOR, reason)
+
+    def route(self, champion: LoadedModel, client: str, version: int | None) -> tuple[LoadedModel, str]:
+        """Whichever version this client meets, or the one that is asked for, with its role.
+
+        Raises NotFoundError for a version that answers nobody.
+        """
+        tried = self.for_champion(champion)
+        if version not in (None, champion.version):
+            if tried is None or tried.rollout.role != CANARY_ROLE or tried.model.version != version:
+                raise NotFoundError(f"version {version} does not serve; version {champion.version} does")
+            return tried.model, CANARY_ROLE
+        if tried is None or version is not None or not tried.serves_client(client):
+            return champion, CHAMPION_ROLE
+        return tried.model, CANARY_ROLE
+
+    def record_success(self, model: LoadedModel, probabilities: ProbabilityRows) -> bool:
+        """Count what the challenger answered; whether these are numbers."""
+        if not np.isfinite(probabilities).all():
+            self.record_failure(model, len(probabilities), ModelFormatError("it answers numbers that are none"))
+            return False
+        with self._lock:
+            self._succeeded_count += len(probabilities)
+        return True
+
+    def record_failure(self, model: LoadedModel, images: int, error: Exception) -> None:
+        """Count images that the challenger failed to answer."""
+        log.error("the challenger, version %d, failed: %s", model.version, error, exc_info=error)
+        with self._lock:
+            self._failed_count += images
+
+    def shadow_predict(self, model: LoadedModel, images: Images) -> ProbabilityRows | None:
+        """What the challenger answers, counted; None where it fails, which is logged and hurts nobody."""
+        try:
+            probabilities = model.predictor(images)
+        except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, nobody waits for it
+            self.record_failure(model, len(images), error)
+            return None
+        return probabilities if self.record_success(model, probabilities) else None

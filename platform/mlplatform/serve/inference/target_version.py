@@ -1,0 +1,105 @@
+"""The version a server shall answer with, and the digests its files must have: what the history says; it loads nothing.
+
+MLflow's alias is a projection that anybody who may write there can move. It is followed only where no promotion was
+ever made, and never to a version in quarantine. While the database is away, the version remembered on disk goes on.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlplatform.alerting import evaluations
+from mlplatform.context import AppContext
+from mlplatform.errors import ConflictError, StoreUnavailableError
+from mlplatform.promotion import promotion_history, quarantines
+from registry.catalog import CHAMPION
+from registry.errors import CorruptModelError
+from registry.model_package import DIGEST_TAGS, digest_tags
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TargetVersion:
+    """A version to answer with, and its pinned digests by tag; None where nothing was pinned yet."""
+
+    version: int
+    pinned_digests: Mapping[str, str] | None
+
+
+def resolve_target_version(context: AppContext) -> TargetVersion | None:
+    """The champion by the history; None before the first.
+
+    Raises StoreUnavailableError, RegistryError, and ConflictError for an alias that names a version in quarantine.
+    """
+    name = context.pipeline.name
+    with context.database.read() as connection:
+        promotion = promotion_history.latest_promotion(connection, name)
+        barred = quarantines.quarantined_versions(connection, name) if promotion is None else {}
+    if promotion is not None:
+        return TargetVersion(promotion.to_version, pinned_digests(context, promotion.to_version))
+    version = context.catalog.alias(name, CHAMPION)
+    if version in barred:
+        raise ConflictError(f"MLflow's alias names version {version} of {name}, which is in quarantine")
+    return None if version is None else TargetVersion(version, pinned_digests(context, version))
+
+
+def pinned_digests(context: AppContext, version: int) -> Mapping[str, str] | None:
+    """The digests noted when the version was promoted, or first served."""
+    with context.database.read() as connection:
+        found = evaluations.load_baselines(connection, context.pipeline.name, version)
+    return found.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
+
+
+def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
+    """Pin what the registry vouched for, where nothing is pinned yet: versions promoted before this was done."""
+    name, now = context.pipeline.name, context.clock()
+    try:
+        with context.database.write() as connection:
+            evaluations.store_baseline(connection, name, version, evaluations.ARTIFACT_DIGESTS, "", digests_by_tag, now)
+    except StoreUnavailableError as error:
+        log.warning("the digests of version %d are not pinned yet: %s", version, error)
+
+
+def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]) -> Mapping[str, str]:
+    """The digests of a version's files; raises CorruptModelError unless they are exactly those that were pinned."""
+    found = digest_tags(folder)
+    for name, tag in DIGEST_TAGS.items():
+        if found.get(tag) != pinned_digests.get(tag):
+            raise CorruptModelError(
+                f"version {version} was promoted with sha256 {pinned_digests.get(tag, 'none')} of "
+                f"{name}, and {folder} has "
+                f"{found.get(tag, 'none')}: it is not answered with; remove that folder, or roll back"
+            )
+    return found
+
+
+class LastKnownChampion:
+    """The last champion that served here, on disk, for a start while database or registry are away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def save(self, version: int, digests_by_tag: Mapping[str, str]) -> None:
+        """Remember it; a disk that refuses is logged."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps({"version": version, "digests": dict(digests_by_tag)}), encoding="utf-8")
+            draft.replace(self._path)
+        except OSError as error:
+            log.warning("the champion could not be remembered on disk: %s", error)
+
+    def load(self) -> TargetVersion | None:
+        """What was remembered; None where nothing can be read."""
+        try:
+            told = json.loads(self._path.read_text(encoding="utf-8"))
+            pins = told.get("digests")
+            return TargetVersion(
+                int(told["version"]), None if pins is None else {str(k): str(v) for k, v in pins.items()}
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None

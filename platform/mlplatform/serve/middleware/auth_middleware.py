@@ -1,0 +1,284 @@
+"""The guard at the door: who asks, whether they may, and how often; it lets a request in or answers it itself.
+
+Everything is decided from method, path and headers, before a body is read, and from memory: no database is asked on
+the way. A path that `access` does not name is closed to all but admins, so a new route is never open by accident.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlplatform.auth import api_key
+from mlplatform.auth.api_key_cache import ApiKeyCache
+from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
+from mlplatform.clock import Clock
+from mlplatform.serve.middleware.scopes import AUDIT_SCOPES, MUTATING_GETS, required_scopes
+from mlplatform.serve.problem_details import problem_response
+
+log = logging.getLogger(__name__)
+REALM: Final = 'realm="mlplatform"'
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
+"""How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
+FAILURES_PER_SECOND: Final = 0.5
+FAILURE_BURST: Final = 20
+"""So many requests without a good key are told so at once; more are slowed down."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the name and id of the key, both empty where keys are not asked for."""
+
+    name: str = ""
+    key_id: str = ""
+
+
+ANONYMOUS: Final = Caller()
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who made this request."""
+    found = connection.scope.get("mlplatform.caller", ANONYMOUS)
+    assert isinstance(found, Caller)
+    return found
+
+
+@dataclass(frozen=True)
+class AuthPolicy:
+    """What the guard goes by. Without a keyring nobody is asked for a key; without a throttle nobody is slowed."""
+
+    api_key_cache: ApiKeyCache | None
+    rate_limiter: RateLimiter | None
+    hosts: frozenset[str]
+    """Names a request may be meant for, in lower case; none means any."""
+    origins: frozenset[str]
+    clock: Clock
+    failure_limiter: RateLimiter
+    on_refused: Callable[[int], None] = lambda _status: None
+
+
+class AuthMiddleware:
+    """ASGI middleware in front of every route."""
+
+    def __init__(self, app: ASGIApp, policy: AuthPolicy) -> None:
+        self._app, self._policy = app, policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        headers: dict[bytes, str] = {}
+        twice = False
+        for name, value in scope["headers"]:
+            if name in _SINGLE_VALUE_HEADERS:
+                twice = twice or name in headers
+                headers[name] = value.decode("latin-1")
+        answer, taken = (_duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
+        if answer is None:
+            await self._app(scope, receive, send if taken is None else self._with_rate_headers(send, taken))
+            return
+        self._policy.on_refused(answer.status_code)
+        await answer(scope, receive, send)
+
+    async def _authorize(
+        self, scope: Scope, headers: Mapping[bytes, str]
+    ) -> tuple[JSONResponse | None, RateDecision | None]:
+        """What to answer instead of the app, and the token that was taken."""
+        terms, method = self._policy, scope["method"]
+        if terms.hosts and not terms.hosts & {_host(headers), "*"}:
+            return _wrong_host_problem(headers.get(b"host", "")), None
+        wanted = required_scopes(method, scope["path"])
+        address = client_network((scope.get("client") or ("",))[0])
+        if not wanted:
+            if b"authorization" in headers or b"x-api-key" in headers:
+                self._identify_optional_caller(scope, headers, address)
+            return None, None
+        caller, by_browser = ANONYMOUS, True
+        if terms.api_key_cache is not None:
+            text, by_browser = _credentials(headers)
+            key = await self._authenticate(terms.api_key_cache, text, address)
+            if isinstance(key, JSONResponse):
+                return _with_auth_challenge(key, scope, text, address), None
+            if not key.allows(wanted):
+                return _forbidden_problem(key, wanted), None
+            caller = Caller(key.name, key.id)
+        changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
+        if by_browser and self._is_cross_site(headers, with_password=terms.api_key_cache is not None, mutates=changes):
+            return _cross_site_problem(), None
+        scope["mlplatform.caller"] = caller
+        if terms.rate_limiter is None:
+            return None, None
+        taken = terms.rate_limiter.acquire(caller.key_id or address)
+        return (None if taken.allowed else self._rate_limit_problem(terms.rate_limiter, taken)), taken
+
+    async def _authenticate(
+        self, api_key_cache: ApiKeyCache, credentials: str, address: str
+    ) -> api_key.ApiKey | JSONResponse:
+        """The key that a text is; or why it opens nothing."""
+        if not api_key_cache.ready:
+            return problem_response(
+                503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again"
+            )
+        shown = api_key.parse(credentials)
+        key = None if shown is None else api_key_cache.find(shown)
+        if key is None and not self._policy.failure_limiter.acquire(address).allowed:
+            answer = problem_response(
+                429, "too-many", "Too many requests", "too many requests without a good key; wait"
+            )
+            answer.headers["retry-after"] = "2"
+            return answer
+        if key is None and shown is not None:
+            key = await self._recheck_unknown_key(api_key_cache, shown)
+        if key is None:
+            said = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
+            return problem_response(401, "unauthenticated", "A key is needed", said)
+        if dead := key.inactive_reason(self._policy.clock()):
+            return problem_response(401, "unauthenticated", "A key is needed", f"key {key.id} is {dead}")
+        return key
+
+    async def _recheck_unknown_key(
+        self, api_key_cache: ApiKeyCache, presented: api_key.PresentedKey
+    ) -> api_key.ApiKey | None:
+        readings, keyring_loop = api_key_cache.refresh_count, asyncio.get_running_loop()
+        until = keyring_loop.time() + UNKNOWN_KEY_WAIT_SECONDS
+        api_key_cache.request_refresh()
+        while api_key_cache.refresh_count == readings and keyring_loop.time() < until:
+            await asyncio.sleep(0.02)
+        return api_key_cache.find(presented)
+
+    def _identify_optional_caller(self, scope: Scope, headers: Mapping[bytes, str], address: str) -> None:
+        """Note whose key came with a question that is open to anybody, who may be told more; nobody is refused."""
+        terms = self._policy
+        text, _ = _credentials(headers)
+        shown = api_key.parse(text)
+        if terms.api_key_cache is None or shown is None:
+            return
+        key = terms.api_key_cache.find(shown)
+        if key is None:
+            terms.failure_limiter.acquire(address)
+        elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
+            scope["mlplatform.caller"] = Caller(key.name, key.id)
+
+    def _is_cross_site(self, headers: Mapping[bytes, str], *, with_password: bool, mutates: bool) -> bool:
+        """Whether a browser sends this for a page of another site, which it does with the user's credentials.
+
+        The origins of PLATFORM_CORS_ORIGINS may do so where there are no credentials, and never with the password that
+        the browser keeps. Following a link from elsewhere is no such thing, as long as it changes nothing.
+        """
+        origin = headers.get(b"origin", "")
+        if not with_password and origin in self._policy.origins:
+            return False
+        if not mutates and (not with_password or (not origin and headers.get(b"sec-fetch-mode") in (None, "navigate"))):
+            return False
+        site = headers.get(b"sec-fetch-site")
+        if site is not None:
+            return site not in ("same-origin", "none")
+        return bool(origin) and origin.partition("://")[2] != headers.get(b"host", "")  # an origin has no path
+
+    def _rate_limit_problem(self, limiter: RateLimiter, decision: RateDecision) -> JSONResponse:
+        detail = f"at most {limiter.rate:g} requests a second, {limiter.burst} at once (PLATFORM_RATE_LIMIT)"
+        answer = problem_response(429, "too-many", "Too many requests", detail)
+        answer.headers["retry-after"] = decision.retry_after
+        answer.headers.update(_rate_headers(limiter, decision))
+        return answer
+
+    def _with_rate_headers(self, send: Send, decision: RateDecision) -> Send:
+        throttle = self._policy.rate_limiter
+        assert throttle is not None
+        extra = [(name.encode(), value.encode()) for name, value in _rate_headers(throttle, decision).items()]
+
+        async def with_rate(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}  # type: ignore[misc]
+            await send(message)
+
+        return with_rate  # type: ignore[return-value]
+
+
+_SINGLE_VALUE_HEADERS: Final = frozenset(
+    {
+        *(b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"),
+        *(b"content-type", b"content-length", b"idempotency-key", b"x-client-id", b"x-request-id"),
+        *(b"x-tensor-dtype", b"x-tensor-shape", b"inference-header-content-length"),
+    }
+)
+"""Headers that have one meaning: a request in which one stands twice means two things, and is refused."""
+
+
+def _rate_headers(limiter: RateLimiter, decision: RateDecision) -> dict[str, str]:
+    """The fields of draft-ietf-httpapi-ratelimit-headers."""
+    return {
+        "ratelimit-policy": limiter.policy_header,
+        "ratelimit": f'"default";r={decision.tokens_left};t={decision.retry_after}',
+    }
+
+
+def _host(headers: Mapping[bytes, str]) -> str:
+    """The name a request is meant for, without its port."""
+    host = headers.get(b"host", "").lower()
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _credentials(headers: Mapping[bytes, str]) -> tuple[str, bool]:
+    """The key that was shown, and whether a browser adds it by itself: so it does with Basic, the key as password."""
+    if text := headers.get(b"x-api-key"):
+        return text, False
+    scheme, _, rest = headers.get(b"authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return rest.strip(), False
+        case "basic":
+            try:
+                return base64.b64decode(rest, validate=True).decode().partition(":")[2], True
+            except ValueError:  # not base64, or not UTF-8
+                return "", True
+    return "", False
+
+
+def _duplicate_header_problem() -> JSONResponse:
+    detail = "a header that has one meaning stands twice, such as host or authorization; send each once"
+    return problem_response(400, "ambiguous", "The request means two things", detail)
+
+
+def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, address: str) -> JSONResponse:
+    """How to do better; a browser is asked for a password, where people put their key."""
+    if response.status_code == 401:
+        bearer = f'Bearer {REALM}, error="invalid_token"' if text else f"Bearer {REALM}"
+        basic = f'Basic {REALM}, charset="UTF-8"'
+        page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+        response.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
+        shown = api_key.parse(text)
+        named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
+        log.info("refused: %s, from %s", named, address or "an unknown address")
+    return response
+
+
+def _forbidden_problem(key: api_key.ApiKey, accepted_scopes: frozenset[str]) -> JSONResponse:
+    named = " or ".join(sorted(accepted_scopes))
+    detail = f"key {key.id} has {', '.join(key.scopes)}; this needs {named}"
+    answer = problem_response(403, "forbidden", "This key may not do that", detail)
+    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(accepted_scopes)}"'
+    return answer
+
+
+def _cross_site_problem() -> JSONResponse:
+    detail = (
+        "this request came from a page of another site; open the page here, or let that page send a key of its own "
+        "(where no keys are asked for, name its origin in PLATFORM_CORS_ORIGINS)"
+    )
+    return problem_response(403, "forbidden", "Another site may not do that", detail)
+
+
+def _wrong_host_problem(host: str) -> JSONResponse:
+    detail = f"the name {host[:100]!r} is not one of this server's; add it to PLATFORM_ALLOWED_HOSTS"
+    return problem_response(421, "misdirected", "Not this server's name", detail)

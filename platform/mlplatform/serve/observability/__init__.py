@@ -1,0 +1,1 @@
+"""Numbers about the server: Prometheus metrics, OpenTelemetry, request timing, trace context."""

@@ -1,0 +1,111 @@
+"""Errors as RFC 9457 problem details: the one place where an error becomes an HTTP status.
+
+Paths of another protocol have the form of its own errors.
+"""
+
+import logging
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from mlplatform.errors import (
+    BusyError,
+    ConflictError,
+    InvalidInputError,
+    ModelUnavailableError,
+    NotFoundError,
+    RecordingError,
+    StoreUnavailableError,
+    TooLargeError,
+)
+from mlplatform.serve.middleware.path_prefix import unprefixed_path
+from mlplatform.serve.public_errors import public_message
+from monitors.errors import AlertError
+from pipelines.errors import DataError, ModelUnreadableError
+from registry.errors import NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
+
+log = logging.getLogger(__name__)
+MAX_DETAIL_LENGTH: Final = 2000
+
+PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
+    InvalidInputError: (422, "invalid-input", "The input cannot be used"),
+    DataError: (422, "invalid-input", "The input cannot be used"),
+    TooLargeError: (413, "too-large", "The input is over a limit"),
+    NotFoundError: (404, "not-found", "Not known"),
+    UnknownVersionError: (404, "not-found", "Not known"),
+    ConflictError: (409, "conflict", "The state moved on"),
+    AlertError: (409, "conflict", "The state moved on"),
+    StoreUnavailableError: (503, "store-unavailable", "The database is away"),
+    BusyError: (503, "busy", "The server is busy"),
+    RecordingError: (503, "recording-unavailable", "Answers cannot be recorded"),
+    RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
+    ModelUnreadableError: (503, "model-unavailable", "The model cannot be read now"),
+    ModelUnavailableError: (503, "model-unavailable", "No model is loaded"),
+    NoChampionError: (503, "model-unavailable", "No model is loaded"),
+    RegistryError: (503, "registry-unavailable", "The model registry refused"),
+}
+
+
+def problem_response(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
+    """One problem document, in the form of the protocol that the path belongs to, short whatever the detail."""
+    if len(detail) > MAX_DETAIL_LENGTH:
+        detail = f"{detail[:MAX_DETAIL_LENGTH]}..."
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": detail}, status, headers)
+    if path == "/invocations":
+        return JSONResponse({"error_code": kind.upper().replace("-", "_"), "message": detail}, status, headers)
+    body = {"type": f"urn:mlplatform:problem:{kind}", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error of the app leave as a problem document."""
+    for kind in PROBLEM_BY_ERROR:
+        app.add_exception_handler(kind, _expected_error_response)
+    app.add_exception_handler(RequestValidationError, _validation_error_response)
+    app.add_exception_handler(HTTPException, _http_error_response)
+    app.add_exception_handler(Exception, _unexpected_error_response)
+
+
+def problem_for(request: Request, error: Exception) -> JSONResponse | None:
+    """The problem that an error becomes, None for one that is not foreseen."""
+    if isinstance(error, HTTPException):
+        return _http_error_response(request, error)
+    return _expected_error_response(request, error) if isinstance(error, tuple(PROBLEM_BY_ERROR)) else None
+
+
+def _expected_error_response(request: Request, error: Exception) -> JSONResponse:
+    status, kind, title = next(PROBLEM_BY_ERROR[base] for base in type(error).__mro__ if base in PROBLEM_BY_ERROR)
+    detail = str(error)
+    if status >= 500:
+        log.warning("%s %s: %s", request.method, unprefixed_path(request.scope), detail)
+        detail = public_message(error)
+    return problem_response(status, kind, title, detail, unprefixed_path(request.scope))
+
+
+def _validation_error_response(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    parts = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
+    return problem_response(
+        422, "invalid-input", "The input cannot be used", "; ".join(parts), unprefixed_path(request.scope)
+    )
+
+
+def _http_error_response(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    response = problem_response(
+        error.status_code, "http", "The request cannot be answered", str(error.detail), unprefixed_path(request.scope)
+    )
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _unexpected_error_response(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, unprefixed_path(request.scope), exc_info=error)
+    return problem_response(
+        500, "internal", "The server failed", "the cause is in the server's log", unprefixed_path(request.scope)
+    )

@@ -1,0 +1,1 @@
+"""Other serving protocols: KServe Open Inference V2, MLflow scoring, raw tensors."""

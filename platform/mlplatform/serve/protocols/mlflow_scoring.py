@@ -1,0 +1,159 @@
+"""MLflow's scoring protocol: `/invocations` in its four JSON forms, `/ping` and `/version`; it answers nothing itself.
+
+A row is one picture: base64 of a PNG or JPEG, rows of grey values from 0 to 255, or those values one after the other.
+MLflow is not imported: this is its protocol only.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as version_of
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from mlplatform.errors import InvalidInputError
+from mlplatform.serve.inference.idempotency import idempotency_key
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, validate_tags, validate_text
+from mlplatform.serve.inference.predict import PredictRequest, predict
+from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
+from mlplatform.serve.state import ApiServer
+
+INPUT_FORMATS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
+ERROR_RESPONSE: Final[dict[str, Any]] = {
+    "description": "An error as MLflow's servers tell it",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["error_code", "message"],
+                "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+            }
+        }
+    },
+}
+ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR_RESPONSE)
+INPUT_SCHEMA: Final[dict[str, Any]] = {"oneOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
+INVOCATIONS_OPENAPI: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "description": "one of dataframe_split, dataframe_records, inputs and instances",
+                    "properties": {
+                        "dataframe_split": {
+                            "type": "object",
+                            "required": ["data"],
+                            "properties": {
+                                "columns": {"type": "array"},
+                                "index": {"type": "array"},
+                                "data": {"type": "array", "items": {"type": "array", "items": INPUT_SCHEMA}},
+                            },
+                        },
+                        "dataframe_records": {"type": "array", "items": {"type": "object"}},
+                        "inputs": {"oneOf": [{"type": "array"}, {"type": "object"}]},
+                        "instances": {"type": "array"},
+                        "params": {"type": "object", "description": "client_id, request_id, tags"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def add_mlflow_routes(app: FastAPI, server: ApiServer) -> None:
+    """Let the app speak the protocol."""
+
+    @app.get("/ping", tags=["mlflow"])
+    async def ping() -> Response:
+        """200 while a model is loaded and the server is not about to end."""
+        return PlainTextResponse("\n", 200 if server.ready else 503)
+
+    @app.get("/version", tags=["mlflow"])
+    async def version() -> Response:
+        """The version of MLflow whose protocol this is."""
+        return PlainTextResponse(version_of("mlflow"))
+
+    @app.post("/invocations", openapi_extra=INVOCATIONS_OPENAPI, tags=["mlflow"], responses=ERROR_RESPONSES)
+    async def invocations(request: Request) -> JSONResponse:
+        """Answer the pictures of a frame or tensor; every answer is recorded under its prediction id."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("application/json", ""):
+            raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
+        body = await request.body()
+        asked = PredictRequest(
+            request_id=request.headers.get("x-request-id", ""),
+            decode=lambda decoder: decode_invocation(body, decoder),
+            idempotency_key=idempotency_key(request),
+            traceparent=request.headers.get(TRACE, ""),
+        )
+        made = await predict(server, asked, body)
+        rows = [
+            {
+                "label": row.label,
+                "confidence": row.confidence,
+                "probabilities": row.probabilities,
+                "prediction_id": row.id,
+                "model_version": row.model.version,
+            }
+            for row in made.predictions
+        ]
+        return JSONResponse({"predictions": rows})
+
+
+def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
+    """The images, names and tags of a request; raises InvalidInputError naming what does not fit."""
+    decoder.check_amounts(body)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError(f"the body is not JSON ({error})") from error
+    given = [name for name in INPUT_FORMATS if isinstance(document, dict) and name in document]
+    if len(given) != 1 or set(document) - {given[0], "params", "signature_name"}:
+        raise InvalidInputError(
+            f"the body must be an object with exactly one of {', '.join(INPUT_FORMATS)}, and params if any"
+        )
+    params = document.get("params") or {}
+    if not isinstance(params, dict) or set(params) - {"client_id", "request_id", "tags"}:
+        raise InvalidInputError("params must be an object of client_id, request_id and tags")
+    texts = {name: params[name] for name in ("client_id", "request_id") if name in params}
+    for name, text in texts.items():
+        validate_text(text, name)
+    rows = _input_rows(given[0], document[given[0]])
+    pictures = [_normalise_input(row, decoder) for row in rows]
+    return DecodedRequest(decoder.decode_images(pictures), texts, validate_tags(params.get("tags")))
+
+
+def _input_rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types
+    """The pictures of a form, each as one cell or as a list of values."""
+    if form == "dataframe_split":
+        value = value.get("data") if isinstance(value, dict) else None
+        if isinstance(value, list) and all(isinstance(row, list) for row in value):
+            return [row[0] if len(row) == 1 else row for row in value]
+        raise InvalidInputError('dataframe_split must be an object whose "data" is a list of rows')
+    if form == "inputs" and isinstance(value, dict):
+        if len(value) != 1:
+            raise InvalidInputError(f"inputs has {len(value)} tensors; this model takes one")
+        [value] = value.values()
+    if not isinstance(value, list):
+        raise InvalidInputError(f"{form} must be a list of pictures")
+    return [_record_value(row) if isinstance(row, Mapping) else row for row in value]
+
+
+def _record_value(row: Mapping[str, object]) -> object:
+    """A record's only value, or all of them in their order."""
+    values = list(row.values())
+    return values[0] if len(values) == 1 else values
+
+
+def _normalise_input(row: object, decoder: ImageDecoder) -> object:
+    """Values one after the other as rows, and a single channel without its brackets."""
+    if isinstance(row, list):
+        if len(row) == 1 and isinstance(row[0], list) and decoder.height != 1:
+            return row[0]
+        if len(row) == decoder.height * decoder.width and not isinstance(row[0], list):
+            return [row[start : start + decoder.width] for start in range(0, len(row), decoder.width)]
+    return row

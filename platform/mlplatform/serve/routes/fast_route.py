@@ -1,0 +1,53 @@
+"""The busiest route, answered in front of FastAPI's machinery; it decides nothing.
+
+Its endpoint takes the request and returns a whole Response, so there is nothing for FastAPI to solve or to validate.
+It is a route of the app like any other, documented with the others, and is called the usual way where it has
+dependencies (a guard, for example), so none is ever passed over.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlplatform.serve.problem_details import problem_for
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, read once. Raises ClientDisconnect where its sender went away."""
+    receive, parts = request.receive, []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class FastRouteMiddleware:
+    """ASGI middleware for inside of all others: POST to the route's path goes straight to its endpoint."""
+
+    def __init__(self, app: ASGIApp, route: APIRoute) -> None:
+        self._app, self._route = app, route
+        self._endpoint: Endpoint = route.endpoint
+        self._path = None if route.dependencies or route.dependant.dependencies else route.path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") != self._path or scope.get("method") != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        request = Request(scope, receive)
+        try:
+            response = await self._endpoint(request)
+        except Exception as error:
+            problem = problem_for(request, error)
+            if problem is None:
+                raise
+            response = problem
+        await response(scope, receive, send)

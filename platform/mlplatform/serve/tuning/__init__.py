@@ -1,0 +1,1 @@
+"""How a server computes: measured configurations and the search for a faster one."""

@@ -1,0 +1,1 @@
+"""The database's tables as SQLAlchemy metadata, one module per capability."""

@@ -1,0 +1,1 @@
+"""The gate: evidence, checks and the verdict on a candidate."""

@@ -1,0 +1,168 @@
+"""Exact arithmetic for two models judged on the same rows; it does not know what is decided from it."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from registry.errors import GateError
+
+BISECTION_STEPS = 50
+IntArray = NDArray[np.integer]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedPredictions:
+    """The true class of some rows and what both models said about each of them."""
+
+    labels: IntArray
+    champion: IntArray
+    candidate: IntArray
+    origin: str
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "champion", "candidate"):
+            array = np.asarray(getattr(self, name))
+            if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+                found = f"{array.dtype} of shape {array.shape}"
+                raise GateError(f"{self.origin} {name} is {found}: give one integer per row")
+            object.__setattr__(self, name, array)
+        if not len(self.labels) == len(self.champion) == len(self.candidate):
+            counts = f"{len(self.labels)}, {len(self.champion)} and {len(self.candidate)}"
+            raise GateError(f"{self.origin} has {counts} rows: both models must answer the same rows")
+
+    @property
+    def n(self) -> int:
+        return len(self.labels)
+
+    @property
+    def champion_correct(self) -> BoolArray:
+        """Where the champion is right, (n,)."""
+        return np.asarray(self.champion == self.labels)
+
+    @property
+    def candidate_correct(self) -> BoolArray:
+        """Where the candidate is right, (n,)."""
+        return np.asarray(self.candidate == self.labels)
+
+    @property
+    def gains(self) -> int:
+        """Rows that only the candidate gets right."""
+        return int(np.sum(self.candidate_correct & ~self.champion_correct))
+
+    @property
+    def losses(self) -> int:
+        """Rows that only the champion gets right."""
+        return int(np.sum(self.champion_correct & ~self.candidate_correct))
+
+    @property
+    def accuracy_difference(self) -> float:
+        """Candidate accuracy minus champion accuracy."""
+        return (self.gains - self.losses) / self.n if self.n else 0.0
+
+    def of_class(self, label: int) -> "PairedPredictions":
+        """The rows whose true class is `label`."""
+        return self.where(np.asarray(self.labels == label))
+
+    def where(self, rows: BoolArray) -> "PairedPredictions":
+        """The rows where the mask (n,) is true."""
+        return PairedPredictions(self.labels[rows], self.champion[rows], self.candidate[rows], self.origin)
+
+    def concatenate(self, other: "PairedPredictions") -> "PairedPredictions":
+        """The rows of both comparisons."""
+        return PairedPredictions(
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.champion, other.champion]),
+            np.concatenate([self.candidate, other.candidate]),
+            f"{self.origin}+{other.origin}",
+        )
+
+
+def mcnemar_exact(against: int, in_favour: int) -> float:
+    """One-sided exact McNemar p-value: the chance of at least `in_favour` wins if both models were equal.
+
+    Given the discordant rows, the wins of equal models are Binomial(against + in_favour, 1/2) (McNemar,
+    Psychometrika 12, 1947; the exact form: Fagerland, Lydersen and Laake, BMC Med Res Methodol 13:91, 2013).
+    """
+    if against < 0 or in_favour < 0:
+        raise GateError(f"Discordant counts {against} and {in_favour} must not be negative")
+    return float(special.betainc(in_favour, against + 1, 0.5)) if in_favour else 1.0
+
+
+def exact_bounds(successes: int, total: int, alpha: float) -> tuple[float, float]:
+    """The Clopper-Pearson bounds of a share, each one-sided at level `alpha` (Biometrika 26, 1934)."""
+    if not 0 <= successes <= total:
+        raise GateError(f"{successes} successes of {total} is not a share")
+    failures = total - successes
+    low = special.betaincinv(successes, failures + 1, alpha) if successes else 0.0
+    high = special.betaincinv(successes + 1, failures, 1 - alpha) if failures else 1.0
+    return float(low), float(high)
+
+
+def difference_bounds(comparison: PairedPredictions, alpha: float) -> tuple[float, float]:
+    """Bounds of candidate minus champion accuracy, each one-sided at `alpha`: Tango's score test inverted.
+
+    The score test keeps its level with few discordant rows and margins away from 0 (Tango, Stat Med 17,
+    1998). A bound built on the discordant rows alone does not: it takes their number as certain, and lets a
+    candidate that truly loses the margin pass up to half the time.
+    """
+    if comparison.n == 0:
+        return -1.0, 1.0
+    quantile = float(special.ndtri(1 - alpha))
+    gained, lost, n = comparison.gains, comparison.losses, comparison.n
+    low = _bisect(lambda difference: _tango_score(gained, lost, n, difference) - quantile)
+    high = _bisect(lambda difference: _tango_score(gained, lost, n, difference) + quantile)
+    return low, high
+
+
+def square_and_add(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Bounds of first minus second, two independent estimates given as (estimate, low, high).
+
+    Newcombe's hybrid of two intervals (Stat Med 17, 1998, method 10; for any two estimates: Zou and Donner, Stat
+    Med 27, 2008). One-sided inputs at level alpha give bounds that are each one-sided at alpha.
+    """
+    (one, one_low, one_high), (two, two_low, two_high) = first, second
+    below, above = math.hypot(one - one_low, two_high - two), math.hypot(one_high - one, two - two_low)
+    return one - two - below, one - two + above
+
+
+def mean_bounds(values: NDArray[np.floating], alpha: float) -> tuple[float, float]:
+    """Student's bounds of a mean of values from -1 to 1, each one-sided at `alpha`; one value says nothing."""
+    n = len(values)
+    if n < 2:
+        return -1.0, 1.0
+    mean = float(values.mean())
+    half = float(special.stdtrit(n - 1, 1 - alpha)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return max(-1.0, mean - half), min(1.0, mean + half)
+
+
+def _tango_score(gained: int, lost: int, n: int, difference: float) -> float:
+    """Tango's standardised score of the hypothesis that the true difference is `difference`."""
+    a = 2 * n
+    b = -gained - lost + (2 * n - gained + lost) * difference
+    c = -lost * difference * (1 - difference)
+    share_lost = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = n * (2 * share_lost + difference * (1 - difference))
+    return (gained - lost - n * difference) / math.sqrt(max(variance, 1e-12))
+
+
+def _bisect(falling: Callable[[float], float]) -> float:
+    low, high = -1.0, 1.0
+    for _ in range(BISECTION_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
+    """Which hypotheses Holm's step-down procedure rejects at family level `alpha` (Scand J Stat 6, 1979)."""
+    rejected = [False] * len(p_values)
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[index] > alpha / (len(p_values) - rank):
+            break
+        rejected[index] = True
+    return tuple(rejected)

@@ -1,0 +1,171 @@
+"""Early warnings in the loop: read once, restart-safe, more answers drawn for review, and never a retraining."""
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from mlplatform.alerting import detector_state, evaluations
+from mlplatform.alerting.evaluations import Evaluation
+from mlplatform.context import AppContext
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.sampling_plan import update_sampling_plan
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
+from tests.support.monitoring_world import RULES, all_alerts, all_retrainings, rule, tick, with_rules
+from tests.support.platform_world import FakeCatalog, prediction, recorded
+
+WATCHED = (
+    RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:", 1)
+    + """\
+  - {name: expected-drop, metric: expected_drop, above: 2 points, window: 1h, min_samples: 100, severity: info,
+      false_alarms: 1 per 90d, notify: [team-slack]}
+  - {name: prediction-drift, metric: prediction_drift, above: 15 %, window: 1h, min_samples: 200, severity: info,
+      every: 1h, false_alarms: 1 per 90d, notify: [team-slack]}
+"""
+)
+SURE, DOUBTFUL = 0.995, 0.6
+CALIBRATION = {"offset": 0.0, "slope": 1.0, "rows": 160, "golden": {"54": 980, "30": 20}}
+
+
+@pytest.fixture
+def world(context: AppContext) -> AppContext:
+    """Version 1 serves and says what its confidence is worth."""
+    crown(with_rules(context, WATCHED), 1, None)
+    return context
+
+
+def crown(context: AppContext, version: int, expected: int | None, calibration: object = CALIBRATION) -> None:
+    assert isinstance(context.catalog, FakeCatalog)
+    tags = {"golden_correct": "990", "golden_total": "1000"}
+    if calibration is not None:
+        tags["calibration"] = json.dumps(calibration)
+    context.catalog.add("digits", version, tags)
+    kind: str = "first" if expected is None else "promote"
+    promotion_service(context).promote(PromotionRequest("digits", version, expected, kind, "test", "because"))  # type: ignore[arg-type]
+
+
+def serve(context: AppContext, minutes: int, confidences: Iterable[float], labels: str = "0123456789") -> None:
+    """These answers each minute, the classes in turn; the clock moves on."""
+    every = list(confidences)
+    for _ in range(minutes):
+        now = context.clock()
+        rows = [prediction(now, label=labels[n % len(labels)], confidence=each) for n, each in enumerate(every)]
+        recorded(context.database, *rows)
+        tick(context, minutes=1)
+
+
+def look(context: AppContext, name: str) -> Evaluation:
+    made = evaluate(context, rule(context, name), context.clock())
+    assert made is not None
+    return made
+
+
+def held(context: AppContext, version: int = 1) -> detector_state.DetectorState:
+    with context.database.read() as connection:
+        found = detector_state.load_state(connection, "digits", version, "expected-drop")
+    assert found is not None
+    return found
+
+
+def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: AppContext) -> None:
+    serve(world, 10, [SURE] * 49 + [DOUBTFUL])
+    assert look(world, "expected-drop").state == "ok"
+    serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
+    found = look(world, "expected-drop")
+    assert found.state == "breach"
+    assert "proved minute by minute" in found.findings[0]["sentence"]
+    [alert] = all_alerts(world)
+    assert (alert.rule, alert.state, alert.severity) == ("expected-drop", "firing", "info")
+    assert all_retrainings(world) == []
+
+
+def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(world: AppContext) -> None:
+    serve(world, 10, [SURE] * 30)
+    look(world, "expected-drop")
+    before = held(world)
+    assert before.streams[""]["n"] == 8, "the last minutes wait for servers that write late"
+    tick(world, seconds=1)
+    look(world, "expected-drop")
+    assert held(world) == before
+    tick(world, minutes=3)
+    look(world, "expected-drop")
+    assert held(world).streams[""]["n"] == 10
+
+
+def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evidence(world: AppContext) -> None:
+    confidences = np.random.default_rng(1).choice([SURE, DOUBTFUL], 45, p=[0.9, 0.1]).tolist()
+    for _ in range(4):
+        serve(world, 3, confidences[:15])
+        look(world, "expected-drop")
+    pieces = held(world)
+    with world.database.write() as connection:
+        detector_state.save_state(
+            connection, "digits", 1, "expected-drop", detector_state.DetectorState("another definition", 99, {})
+        )
+    tick(world, seconds=1)
+    look(world, "expected-drop")
+    assert held(world) == pieces
+
+
+def test_a_version_without_a_calibration_decides_nothing(world: AppContext) -> None:
+    crown(world, 2, 1, None)
+    now = world.clock()
+    recorded(world.database, *(prediction(now, version=2, confidence=DOUBTFUL) for _ in range(200)))
+    tick(world, minutes=5)
+    found = look(world, "expected-drop")
+    assert (found.model_version, found.state) == (2, "insufficient")
+
+
+def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: AppContext) -> None:
+    serve(world, 9, [SURE] * 100)
+    assert look(world, "prediction-drift").state == "insufficient"
+    serve(world, 5, [SURE] * 100)
+    assert look(world, "prediction-drift").state == "ok"
+    serve(world, 20, [SURE] * 100, labels="0123444444")
+    found = look(world, "prediction-drift")
+    assert found.state == "breach"
+    assert "4 " in found.findings[0]["sentence"]
+    assert all_retrainings(world) == []
+
+
+def test_the_first_answers_are_pinned_and_not_part_of_the_window(world: AppContext) -> None:
+    serve(world, 12, [SURE] * 100, labels="01")
+    look(world, "prediction-drift")
+    with world.database.read() as connection:
+        pinned = evaluations.load_baselines(connection, "digits", 1)["answers"][""]
+    assert pinned["shares"] == {"0": 500, "1": 500}
+    serve(world, 5, [SURE] * 100, labels="2")
+    found = look(world, "prediction-drift")
+    assert found.findings[0]["n"] == 200 + 500
+    with world.database.read() as connection:
+        assert evaluations.load_baselines(connection, "digits", 1)["answers"][""] == pinned
+
+
+def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: AppContext) -> None:
+    serve(world, 10, [SURE] * 49 + [DOUBTFUL])
+    look(world, "expected-drop")
+    calm = update_sampling_plan(world)
+    serve(world, 40, [SURE] * 30 + [DOUBTFUL] * 20)
+    assert look(world, "expected-drop").state == "breach"
+    raised = update_sampling_plan(world)
+    assert calm is not None
+    assert raised is not None
+    expected = 0.5 * 4 * 50 / (50 * 50 * timedelta(days=1) / timedelta(minutes=50))
+    assert raised.uniform == pytest.approx(expected, rel=0.01)
+    assert raised.uniform > 3 * calm.uniform
+
+
+def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_other_rules(world: AppContext) -> None:
+    serve(world, 12, [SURE] * 100)
+    look(world, "prediction-drift")
+    serve(world, 12, [SURE] * 100, labels="4")
+    assert look(world, "prediction-drift").state == "breach"
+    for _ in range(110):
+        tick(world, seconds=10)
+        look(world, "latency")
+    raised = update_sampling_plan(world)
+    assert raised is not None
+    days = timedelta(days=1) / (timedelta(minutes=24) + 110 * timedelta(seconds=10))
+    assert raised.uniform == pytest.approx(0.5 * 4 * 50 / (2400 * days), rel=0.01)

@@ -1,0 +1,224 @@
+"""The doctor: what is configured, reachable and missing."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from socket import gethostname
+
+import pytest
+
+from mlplatform.alerting import outbox
+from mlplatform.context import AppContext
+from mlplatform.operations.diagnostics import CHECKS, run_checks
+from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.settings import Settings
+from mlplatform.store import leases
+from mlplatform.store.database import Database, database_file
+from mlplatform.store.file_identity import StoreReplacedError, journal_path
+from registry.mlflow_server import quiet_environment
+from tests.support.monitoring_world import RULES, lease_of, promote, with_rules
+from tests.support.platform_world import FakeCatalog, FakeClock
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
+        monkeypatch.delenv(name)
+    for name, value in quiet_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clinic(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
+    """A platform in order: rules, tables, a champion, a registry that agrees."""
+    settings.home.mkdir()
+    shutil.copy(sqlite_template, settings.home / "platform.db")
+    context = AppContext(settings, FakeClock())
+    database = Database(settings.store_url)
+    context.__dict__.update(catalog=FakeCatalog(), database=database)
+    promote(with_rules(context))
+    yield context
+    database.close()
+
+
+def look(context: AppContext, subject: str) -> list[tuple[str, str]]:
+    return list(CHECKS[subject](context))
+
+
+def marks(context: AppContext, subject: str) -> list[str]:
+    return [mark for mark, _ in look(context, subject)]
+
+
+def test_everything_is_examined_and_a_failure_is_a_finding(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"mlflow_uri": "http://127.0.0.1:9", "database_url": "postgresql+psycopg://me:secret@127.0.0.1:9/none"}
+    )
+    settings.alerts_file.write_bytes(b"\xff\xfe not UTF-8")
+    findings = run_checks(away)
+    assert {finding.subject for finding in findings} == set(CHECKS)
+    problems = {finding.subject: finding.detail for finding in findings if finding.mark == "problem"}
+    assert problems.keys() == {"database", "mlflow", "rules", "model", "processes"}
+    assert "not UTF-8" in problems["rules"]
+    assert not any("secret" in finding.detail for finding in findings)
+
+
+def test_it_mends_nothing(settings: Settings) -> None:
+    settings.home.mkdir()
+    findings = run_checks(settings.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"}))
+    details = {finding.subject: finding.detail for finding in findings if finding.mark == "note"}
+    assert "not looked at" in details["model"]
+    assert "not looked at" in details["processes"]
+    assert Database(settings.store_url).revision()[0] is None
+
+
+def test_a_variable_that_is_no_setting_is_a_problem(clinic: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_PROT", "8000")
+    monkeypatch.setenv("PLATFORM_TEST_POSTGRES_URL", "x")
+    monkeypatch.setenv("PLATFORM_PORT", "8000")
+    with_rules(clinic, RULES.replace("http://slack.test/hook", "${PLATFORM_SLACK:-}"))
+    monkeypatch.setenv("PLATFORM_SLACK", "")
+    found = look(clinic, "settings")
+    assert [mark for mark, _ in found] == ["problem", "ok"]
+    assert found[0][1].startswith("PLATFORM_PROT is not a setting")
+    assert found[1][1].startswith("1 of ")
+
+
+def test_a_variable_in_the_env_file_is_examined_too(clinic: AppContext) -> None:
+    Path(".env").write_text("PLATFORM_PROT=1\n")
+    assert marks(clinic, "settings") == ["problem", "ok"]
+
+
+def test_a_home_that_can_be_written_is_fine(clinic: AppContext) -> None:
+    [(mark, detail)] = look(clinic, "disk")
+    assert mark in ("ok", "problem")
+    assert detail.endswith(f"GiB free at {clinic.settings.home.resolve()}")
+
+
+def test_tables_that_are_there_are_fine_and_sqlite_is_noted(clinic: AppContext) -> None:
+    assert marks(clinic, "database") == ["ok", "note"]
+
+
+def test_the_rules_tell_which_channel_is_off(clinic: AppContext) -> None:
+    found = look(clinic, "rules")
+    assert [mark for mark, _ in found] == ["ok", "note"]
+    assert found[1][1].startswith("channel nobody is not configured")
+
+
+def test_rules_of_another_model_are_a_problem(clinic: AppContext) -> None:
+    with_rules(clinic, RULES.replace("model: digits", "model: letters"))
+    assert "problem" in marks(clinic, "rules")
+
+
+def test_an_alias_that_disagrees_with_the_history_is_a_problem(clinic: AppContext) -> None:
+    assert look(clinic, "model") == [("ok", "digits: champion is version 1, MLflow's alias says 1")]
+    clinic.catalog.set_alias("digits", "champion", 2)
+    assert marks(clinic, "model") == ["problem"]
+
+
+def test_no_champion_yet_is_a_note(settings: Settings, clinic: AppContext, tmp_path: Path) -> None:
+    bare = AppContext(settings.model_copy(update={"home": tmp_path / "other"}), FakeClock())
+    bare.database.close()
+    [(mark, detail)] = look(bare, "model")
+    assert (mark, "platform train" in detail) == ("note", True)
+
+
+def test_processes_and_their_leader_are_counted(clinic: AppContext) -> None:
+    assert marks(clinic, "processes") == ["note", "note", "note"]
+    lease_of(clinic, "host:1:a")
+    with clinic.database.write() as connection:
+        for component in ("api", "watcher"):
+            leases.record_heartbeat(connection, component, "host:1:a", clinic.clock(), {})
+    found = look(clinic, "processes")
+    assert [mark for mark, _ in found] == ["ok", "ok", "ok"]
+    assert found[2][1] == "leading watcher: host:1:a"
+
+
+def test_a_notice_that_was_given_up_is_a_problem(clinic: AppContext) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        outbox.enqueue(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
+        [message] = outbox.due_messages(connection, now, "digits")
+        outbox.record_failure(
+            connection, message, "HTTP 404", outbox.DeliveryPolicy(1, {"critical": timedelta(0)}), now
+        )
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
+
+
+def test_a_critical_notice_that_was_given_up_after_days_of_tries_is_a_problem(clinic: AppContext) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        outbox.enqueue(
+            connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now - timedelta(days=8)
+        )
+        [message] = outbox.due_messages(connection, now, "digits")
+        outbox.record_failure(
+            connection, message, "HTTP 404", outbox.DeliveryPolicy(1, {"critical": timedelta(days=7)}), now
+        )
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
+
+
+def test_notices_that_nobody_takes_are_a_problem_after_a_while(clinic: AppContext) -> None:
+    now = clinic.clock()
+    with clinic.database.write() as connection:
+        for key, minutes in (("fresh", 9), ("late", 11)):
+            posted = now - timedelta(minutes=minutes)
+            outbox.enqueue(connection, key=key, channel="team-slack", payload={}, alert_id=None, now=posted)
+        for message in outbox.due_messages(connection, now, "digits"):
+            outbox.record_failure(
+                connection, message, "HTTP 502", outbox.DeliveryPolicy(8, {"critical": timedelta(days=7)}), now
+            )
+    assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) wait for receivers: team-slack: HTTP 502")
+
+
+def test_a_proxy_that_notices_do_not_use_is_noted(clinic: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [line for line in look(clinic, "rules") if "directly" in line[1]]
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    assert [mark for mark, line in look(clinic, "rules") if "not through HTTPS_PROXY" in line] == ["note"]
+
+
+def test_predictions_that_wait_were_forgotten_or_refused_are_said(clinic: AppContext) -> None:
+    root = clinic.settings.spool_folder
+    assert look(clinic, "recording") == [
+        ("ok", "0 prediction(s) wait for the database in spools of running servers"),
+    ]
+    dead = SpoolDirectory(root, "dead:1:x", 10_000, on_full="drop-oldest", clock=clinic.clock)
+    dead.append([b"row"] * 3)
+    dead.close()
+    living = SpoolDirectory(root, "living:2:y", 10_000, on_full="drop-oldest", clock=clinic.clock)
+    living.append([b"x" * 6_000])
+    living.append([b"x" * 6_000] * 1)
+    living.quarantine([b"refused"], [b"damaged"])
+    found = look(clinic, "recording")
+    living.close()
+    assert [mark for mark, _ in found] == ["ok", "note", "problem", "problem"]
+    assert found[0][1].startswith("1 prediction(s)")
+    assert found[1][1].startswith("3 prediction(s)")
+    assert found[2][1].startswith("1 answered prediction(s) were lost")
+    assert found[3][1].startswith("1 answered prediction(s) and 1 damaged stretch(es) of rows were set aside")
+    assert "platform recording list" in found[3][1]
+    assert look(clinic, "recording")[-1] == found[3], "earlier runs are counted like one's own"
+
+
+def test_a_process_that_holds_a_replaced_database_file_is_a_problem_until_it_ends(clinic: AppContext) -> None:
+    path = database_file(clinic.settings.store_url)
+    assert path is not None
+    path.rename(path.with_name("old"))
+    shutil.copy(path.with_name("old"), path)
+    with pytest.raises(StoreReplacedError), clinic.database.read():
+        pass
+    found = [detail for mark, detail in look(recent(clinic), "database") if mark == "problem"]
+    assert len(found) == 1
+    assert f"process {os.getpid()} on {gethostname()} found {path} removed or replaced" in found[0]
+    notes = journal_path(path).read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194999')
+    journal_path(path).write_text(notes)
+    assert any("it has ended" in detail for mark, detail in look(recent(clinic), "database") if mark == "note")
+    journal_path(path).write_text(notes.replace('"back": false', '"back": true'))
+    assert not [detail for _, detail in look(recent(clinic), "database") if "replaced" in detail]
+
+
+def recent(context: AppContext) -> AppContext:
+    """The same platform today: what processes found is dated by the machine's clock."""
+    return AppContext(context.settings)

@@ -1,0 +1,301 @@
+"""A retraining that is cancelled, at whatever step, leaves no version and moves no alias."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlplatform.audit import audit_entries
+from mlplatform.context import AppContext
+from mlplatform.errors import ConflictError, FencedError
+from mlplatform.promotion import promotion_history
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
+from mlplatform.retraining import retraining_queue, unfinished_runs
+from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
+from mlplatform.retraining.worker import RetrainingHeartbeat, run_retraining
+from mlplatform.settings import Settings
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+from pipelines.data import Split
+from pipelines.pipeline import Pipeline
+from registry.catalog import PREVIOUS_CHALLENGER_TAG
+from registry.errors import RegistryUnavailableError
+from tests.integration.retraining.test_training_worker import claimed, now_of
+from tests.support.fake_registry import FakeRun, FakeTracking, MemoryCatalog, bars_family, bars_split
+from tests.support.monitoring_world import RULES, with_rules
+from tests.support.platform_world import START, FakeClock
+
+STEPS = (
+    "log_params",
+    "log_metrics",
+    "log_figure",
+    "log_model",
+    "alias",
+    "register",
+    "registered",
+    "set_alias",
+    "aliased",
+    "version",
+)
+
+
+class KilledError(BaseException):
+    """What ends a process at a line."""
+
+
+@dataclass
+class SteppedCatalog(MemoryCatalog):
+    """A registry in memory that tells of each step before, and after it has written."""
+
+    at: Callable[[str], None] = field(default=lambda _: None)
+
+    def register(
+        self,
+        name: str,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> int:
+        self.at("register")
+        made = super().register(name, model_uri, run_id, tags, description)
+        self.at("registered")
+        return made
+
+    def alias(self, name: str, alias: str) -> int | None:
+        self.at("alias")
+        return super().alias(name, alias)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.at("set_alias")
+        super().set_alias(name, alias, version)
+        self.at("aliased")
+
+    def version(self, name: str, version: int) -> Any:  # noqa: ANN401 - as the registry in memory has it
+        self.at("version")
+        return super().version(name, version)
+
+
+class SteppedRun(FakeRun):
+    """A run that tells of each step."""
+
+    at: Callable[[str], None]
+
+    def log_params(self, params: Mapping[str, str | int | float | bool]) -> None:
+        self.at("log_params")
+        super().log_params(params)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self.at("log_metrics")
+        super().log_metrics(metrics, step)
+
+    def log_figure(self, name: str, png: bytes) -> None:
+        self.at("log_figure")
+        super().log_figure(name, png)
+
+    def log_model(self, *given: Any, **named: Any) -> str:  # noqa: ANN401 - as the run in memory takes it
+        self.at("log_model")
+        return super().log_model(*given, **named)
+
+
+class SteppedTracking(FakeTracking):
+    """Runs in memory that tell of each step."""
+
+    at: Callable[[str], None]
+
+    def opened(self, run_id: str, name: str, tags: Mapping[str, str]) -> FakeRun:
+        made = SteppedRun(run_id, name, tags)
+        made.at = self.at
+        return made
+
+
+@dataclass
+class Shop:
+    """A platform that trains into a registry in memory, with an earlier challenger in it."""
+
+    context: AppContext
+    family: Pipeline
+    catalog: SteppedCatalog
+    tracking: SteppedTracking
+    seen: list[str] = field(default_factory=list)
+
+    def at(self, step: str, act: Callable[[], None]) -> None:
+        """Act once, at the first time of that step."""
+
+        def told(name: str) -> None:
+            first = name == step and name not in self.seen
+            self.seen.append(name)
+            if first:
+                act()
+
+        self.catalog.at = told
+        self.tracking.at = told
+
+    def cancel(self, row: retraining_queue.Retraining) -> None:
+        with self.context.database.write() as connection:
+            retraining_queue.cancel(connection, row.id, "ann", self.context.clock())
+
+    @property
+    def registered(self) -> tuple[set[int], dict[str, int]]:
+        return set(self.catalog.held), dict(self.catalog.pointers)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return bars_split(32)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
+    shutil.copy(sqlite_template, tmp_path / "platform.db")
+    settings = Settings(
+        _env_file=None, home=tmp_path, heartbeat_seconds=0.05, alerts_file=tmp_path / "alerts.yaml", pipeline="digits"
+    )
+    parts, tracking = AppContext(settings, FakeClock()), SteppedTracking()
+    catalog = SteppedCatalog(tracking)
+    catalog.register("bars", "", "run-0")
+    catalog.set_alias("bars", "challenger", 1)
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    parts.__dict__.update(database=database, tracking=tracking, catalog=catalog)
+    made = Shop(parts, bars_family(split), catalog, tracking)
+    made.at("", lambda: None)
+    yield made
+    database.close()
+
+
+UNTOUCHED = ({1}, {"challenger": 1})
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
+    row = claimed(shop.context)
+    shop.at(step, lambda: shop.cancel(row))
+    assert run_retraining(shop.context, row.id, "me", lambda _name: shop.family) == "cancelled"
+    assert step in shop.seen
+    assert now_of(shop.context, row).state == "cancelled"
+    assert shop.registered == UNTOUCHED
+    with shop.context.database.read() as connection:
+        assert promotion_history.latest_promotion(connection, "bars") is None
+        assert promotion_history.find_by_retraining(connection, row.id) is None
+
+
+@pytest.mark.parametrize("step", ["registered", "aliased"])
+def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_watcher(shop: Shop, step: str) -> None:
+    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
+    row = claimed(shop.context)
+
+    def killed() -> None:
+        raise KilledError
+
+    shop.at(step, killed)
+    with pytest.raises(KilledError):
+        run_retraining(shop.context, row.id, "me", lambda _name: shop.family)
+    assert shop.registered[0] == {1, 2}
+    shop.cancel(row)
+    with shop.context.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
+    assert lease is not None
+    shop.at("", lambda: None)
+    RetrainingSupervisor(shop.context).tick(lease)
+    assert shop.registered == UNTOUCHED
+    with shop.context.database.read() as connection:
+        assert unfinished_runs.interrupted_retrainings(connection, "bars", START) == []
+        [entry] = [each for each in audit_entries.recent_entries(connection) if each["action"] == "withdraw"]
+    assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
+
+
+def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
+    """A version that the retraining registered and left."""
+    version = shop.catalog.register("bars", "", "run-9", {RETRAINING_TAG: row.id, **tags})
+    shop.catalog.set_alias("bars", "challenger", version)
+    return version
+
+
+def abandoned(shop: Shop) -> retraining_queue.Retraining:
+    row = claimed(shop.context)
+    with shop.context.database.write() as connection:
+        retraining_queue.record_run(connection, row.id, "me", "run-9")
+        retraining_queue.requeue_interrupted(connection, row.id, "me", shop.context.clock())
+    return now_of(shop.context, row)
+
+
+def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
+    row = abandoned(shop)
+    version = made_by(shop, row)
+    assert withdraw_versions(shop.context, row, "watcher") == [version]
+    assert shop.registered == ({1}, {})
+    assert withdraw_versions(shop.context, row, "watcher") == []
+
+
+def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
+    row = abandoned(shop)
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(shop.context, row, "watcher")
+    assert shop.registered == UNTOUCHED
+    promotion_service(shop.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(shop.context, row, "watcher")
+    assert shop.registered == ({1}, {"champion": 1})
+
+
+def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
+    row = abandoned(shop)
+    version = made_by(shop, row)
+    promotion_service(shop.context).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
+    assert withdraw_versions(shop.context, row, "watcher") == []
+    assert version in shop.catalog.held
+
+
+def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
+    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
+    row = abandoned(shop)
+    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+
+    def away() -> None:
+        raise RegistryUnavailableError("MLflow is away")
+
+    shop.at("alias", away)
+    with shop.context.database.write() as connection:
+        lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
+        with_cancelled_rerun(connection)
+    assert lease is not None
+    RetrainingSupervisor(shop.context).tick(lease)
+    assert 2 in shop.catalog.held
+    RetrainingSupervisor(shop.context).tick(lease)  # the next watcher
+    assert shop.registered == UNTOUCHED
+
+
+def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
+    queued = retraining_queue.find_queued(connection, "bars")
+    assert queued is not None
+    retraining_queue.cancel(connection, queued.id, "ann", START)
+
+
+def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
+    row = claimed(shop.context)
+    pulse = RetrainingHeartbeat(shop.context, row.id, "me")
+    assert pulse.owns_retraining()
+    assert not RetrainingHeartbeat(shop.context, row.id, "somebody").owns_retraining()
+    shop.cancel(row)
+    assert not pulse.owns_retraining()
+    assert pulse.ownership_lost.is_set()
+
+
+def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
+    row = claimed(shop.context)
+    change = PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
+    shop.cancel(row)
+    with pytest.raises(FencedError):
+        promotion_service(shop.context).promote(change)
+    assert shop.registered == UNTOUCHED
+    other = claimed(shop.context)
+    promotion_service(shop.context).promote(
+        PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
+    )
+    with pytest.raises(ConflictError, match="has promoted its candidate"):
+        shop.cancel(other)

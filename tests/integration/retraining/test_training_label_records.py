@@ -1,0 +1,61 @@
+"""Every label of every labelled image, as a retraining gets to see them."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from mlplatform.clock import uuid7
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.retraining.labelled_images import BATCH_SIZE, iter_inputs, load_input_labels
+from mlplatform.store.database import Database
+from pipelines.data import content_hash
+from tests.support.platform_world import START, picture, prediction, recorded
+
+
+def label(
+    database: Database, key: str, said: str, source: LabelSource = "audit", who: str = "ada", minute: int = 0
+) -> str:
+    given = SubmittedLabel(key, said, source, who, START + timedelta(minutes=minute))
+    with database.write() as connection:
+        return label_records.insert_labels(connection, [given], START)[0].id
+
+
+def test_every_label_comes_with_its_giver_and_what_the_client_said(database: Database) -> None:
+    tagged = prediction(seed=1)
+    [key] = recorded(
+        database, PredictionWithInput(replace(tagged.prediction, client_id="app", tags={"scanner": "b"}), tagged.png)
+    )
+    first, second = label(database, key, "1", "correction", "ann", 3), label(database, key, "2", "review")
+    with database.read() as connection:
+        found = load_input_labels(connection, "digits")
+        assert load_input_labels(connection, "letters") == []
+    assert [each.feedback_id for each in found] == [first, second]
+    one = found[0]
+    assert (one.prediction_id, one.image_hash, one.label) == (key, content_hash(picture(1)), "1")
+    assert (one.source, one.reviewer, one.client_id, one.tags) == ("correction", "ann", "app", {"scanner": "b"})
+    assert (one.at, found[1].source) == (START + timedelta(minutes=3), "review")
+
+
+def test_labels_come_by_image_and_superseded_ones_do_not(database: Database) -> None:
+    keys = recorded(database, *(prediction(seed=seed) for seed in (1, 2, 3, 1)))
+    for key in keys:
+        label(database, key, "4")
+        label(database, key, "5", minute=1)
+    with database.read() as connection:
+        found = load_input_labels(connection, "digits")
+    assert [each.image_hash for each in found] == sorted(content_hash(picture(seed)) for seed in (1, 1, 2, 3))
+    assert {each.label for each in found} == {"5"}
+
+
+def test_pictures_are_read_past_one_chunk(database: Database) -> None:
+    one = prediction()
+    hashes = [f"{n:064}" for n in range(BATCH_SIZE + 3)]
+    recorded(
+        database, *(PredictionWithInput(replace(one.prediction, id=uuid7(), image_hash=key), one.png) for key in hashes)
+    )
+    with database.read() as connection:
+        found = dict(iter_inputs(connection, hashes))
+    assert sorted(found) == hashes
+    assert set(found.values()) == {one.png}

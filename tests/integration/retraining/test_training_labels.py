@@ -1,0 +1,373 @@
+"""From labels in the store to rows that train: poison, conflicts, lineage, leakage, people's verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.feedback import label_records
+from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.review_tasks import ReviewLabel, submit_labels, task_items
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.retraining.training_labels import (
+    TrainingLabels,
+    label_quotas,
+    load_training_labels,
+    open_label_review,
+    retraining_policy,
+)
+from mlplatform.store import tasks
+from monitors.rules.alerts_config import Quotas, Retraining
+from pipelines.builtin.digits import FAMILY
+from pipelines.candidate.row_selection import Rows, select_rows
+from pipelines.candidate.training_spec import Champion, TrainingSpec
+from pipelines.data import ImageSet, Split, content_hash, is_holdout
+from pipelines.engines.torch_engine import TorchEngine
+from pipelines.image.near_duplicates import fingerprint
+from pipelines.labels.label_curation import REVIEWABLE_REASONS, label_lineage
+from tests.support.monitoring_world import RULES, open_tasks, with_rules
+from tests.support.platform_world import START, prediction, recorded
+
+Images = NDArray[np.uint8]
+
+
+class Reader(TorchEngine):
+    """A champion that learnt the base rows, without a network."""
+
+    def __init__(self, base: ImageSet) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self.classes, self.height, self.width = FAMILY.classes, FAMILY.height, FAMILY.width
+        self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
+
+    def __call__(self, images: Images) -> NDArray[np.float32]:
+        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images) * 8).astype(np.float32)
+        return answers
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return FAMILY.load(None)
+
+
+@pytest.fixture(scope="module")
+def champion(split: Split) -> Champion:
+    return Champion(1, Reader(split.train), 10**6)
+
+
+def answered(
+    context: AppContext, images: Images, clients: Sequence[str], tags: dict[str, str] | None = None
+) -> list[str]:
+    """Answers on these images for these clients, in turns; returns their ids."""
+    one, rows = prediction(), []
+    for place, image in enumerate(images):
+        client = clients[place % len(clients)]
+        row = replace(one.prediction, id=uuid7(), image_hash=content_hash(image), client_id=client, tags=tags)
+        rows.append(PredictionWithInput(row, encode_png(image)))
+    return recorded(context.database, *rows)
+
+
+def labelled(
+    context: AppContext,
+    ids: Sequence[str],
+    labels: Sequence[int | str],
+    source: LabelSource,
+    reviewer: str = "",
+    minute: int = 0,
+) -> list[str]:
+    """Labels for these answers; returns their feedback ids."""
+    at = START.replace(minute=minute)
+    given = [
+        label_records.SubmittedLabel(key, str(said), source, reviewer, at)
+        for key, said in zip(ids, labels, strict=True)
+    ]
+    with context.database.write() as connection:
+        return [each.id for each in label_records.insert_labels(connection, given, at)]
+
+
+def honest(context: AppContext, split: Split, count: int = 200) -> list[str]:
+    """Right labels that twelve clients sent later."""
+    rows = split.stream.take(range(count))
+    ids = answered(context, rows.images, [f"client {n}" for n in range(12)])
+    return labelled(context, ids, rows.labels.tolist(), "delayed")
+
+
+def chosen(
+    context: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
+) -> tuple[Rows, TrainingLabels]:
+    """What a retraining would learn from, as its process finds out."""
+    limits = limits or retraining_policy(context, FAMILY)
+    material = load_training_labels(context, FAMILY, limits.group_by, limits.quotas.trusted)
+    order = TrainingSpec(
+        FAMILY,
+        FAMILY.recipe(None),
+        split,
+        material.rows,
+        champion,
+        seed=0,
+        reason="for a test",
+        origins=material.origins,
+        quotas=label_quotas(limits),
+        group_tags=material.groups,
+        unusable=material.unusable,
+    )
+    return select_rows(order), material
+
+
+def trained(rows: Rows) -> set[str]:
+    return set() if rows.feedback is None else set(rows.feedback.feedback_ids)
+
+
+def accounted(rows: Rows) -> Counter[str]:
+    """How often the lineage names each label."""
+    told = label_lineage(rows.feedback, rows.feedback_weights, rows.holdout, rows.excluded)
+    names = [each["feedback_id"] for side in ("trained", "set_aside") for each in told[side]]  # type: ignore[attr-defined]
+    return Counter([*names, *told["judged"]])  # type: ignore[misc]
+
+
+def wrong(labels: NDArray[np.int64]) -> list[int]:
+    return [(label + 1) % 10 for label in labels.tolist()]
+
+
+# --- poison
+
+
+def test_one_client_who_sends_300_wrong_labels_gets_few_of_them_into_the_training(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
+    good = honest(context, split)
+    lies = split.stream.take(range(300, 600))
+    sent = set(
+        labelled(context, answered(context, lies.images, ["flood"]), wrong(lies.labels), "delayed", "many names")
+    )
+    rows, _ = chosen(context, split, champion)
+    assert len(trained(rows) & sent) <= 50  # the quota's floor; a fifth of the rest is less
+    assert len(trained(rows) & sent) <= 0.05 * len(sent)  # of what the quota let through, nearly all is suspicious
+    assert len(trained(rows) & set(good)) >= 0.55 * len(good)  # a third of the honest ones judges
+    assert rows.holdout is not None
+    assert len(set(rows.holdout.feedback_ids) & sent) <= 0.1 * len(sent)
+
+
+def test_complaints_alone_do_not_make_a_training(context: AppContext, split: Split, champion: Champion) -> None:
+    rows = split.stream.take(range(300))
+    ids = answered(context, rows.images, [f"client {n}" for n in range(30)])
+    sent = labelled(context, ids, rows.labels.tolist(), "correction")
+    learnt, _ = chosen(context, split, champion)
+    assert 30 <= len(trained(learnt)) <= 50
+    assert learnt.holdout is not None
+    assert len(learnt.holdout) == 0
+    assert {each.reason for each in learnt.excluded} >= {"over quota"}
+    assert sum(accounted(learnt).values()) == len(sent)
+
+
+def test_threes_called_eights_do_not_get_through(context: AppContext, split: Split, champion: Champion) -> None:
+    honest(context, split)
+    places = np.flatnonzero(split.stream.labels == 3)
+    threes = split.stream.take(places[places >= 200])
+    sent = set(labelled(context, answered(context, threes.images, ["liar"]), [8] * len(threes), "correction"))
+    assert len(sent) > 30
+    rows, _ = chosen(context, split, champion)
+    assert len(trained(rows) & sent) <= 0.15 * len(sent)
+
+
+def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, champion: Champion) -> None:
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
+    assert retraining_policy(context, FAMILY).quotas == Quotas(rows=10, giver=0.05)
+    honest(context, split)
+    flood = split.stream.take(range(300, 500))
+    sent = set(labelled(context, answered(context, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
+    rows, _ = chosen(context, split, champion)
+    assert 0 < len(trained(rows) & sent) <= 10
+
+
+def test_without_rules_for_the_model_the_defaults_protect_it(context: AppContext) -> None:
+    assert retraining_policy(context, FAMILY) == Retraining()
+    with_rules(context, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
+    assert retraining_policy(context, FAMILY) == Retraining()
+
+
+# --- conflicts, lineage, people
+
+
+def disputed(context: AppContext, split: Split) -> tuple[str, list[str]]:
+    """An answer that trains, with two trusted labels that contradict each other; returns it and the labels."""
+    image = next(each for each in split.stream.images[400:] if not is_holdout(content_hash(each)))
+    [key] = answered(context, image[None], ["client 1"])
+    labels = labelled(context, [key], ["5"], "audit", "ada") + labelled(context, [key], ["6"], "delayed", "system")
+    return key, labels
+
+
+def test_every_label_is_accounted_for_exactly_once(context: AppContext, split: Split, champion: Champion) -> None:
+    known = honest(context, split)
+    key, conflict = disputed(context, split)
+    strange = labelled(context, answered(context, split.stream.images[500:501], ["x"]), ["letter"], "audit")
+    again = labelled(
+        context, answered(context, split.stream.images[:20], ["y"]), split.stream.labels[:20].tolist(), "correction"
+    )
+    copies = labelled(
+        context, answered(context, split.golden.images[:30], ["z"]), split.golden.labels[:30].tolist(), "delayed"
+    )
+    labelled(context, [key], ["7"], "delayed", "system", minute=1)  # supersedes the 6, which counts no more
+    with context.database.read() as connection:
+        newest = [each.id for each in label_records.current_labels(connection, key)]
+    rows, material = chosen(context, split, champion)
+    everything = {*known, *newest, *strange, *again, *copies}
+    assert conflict[1] not in everything
+    assert accounted(rows) == Counter(everything)
+    assert set(material.records_by_id) == everything
+    reasons = {each.feedback_id: each.reason for each in rows.excluded}
+    assert {reasons[each] for each in newest} == {"conflict"}
+    assert reasons[strange[0]] == "unusable"
+
+
+def asked(context: AppContext, split: Split, champion: Champion, key: str) -> Rows:
+    """Choose rows, and ask people about what was set aside, as a retraining does."""
+    rows, material = chosen(context, split, champion)
+    with context.database.write() as connection:
+        open_label_review(connection, context, "digits", f"label-review/{key}", material, rows.excluded)
+    return rows
+
+
+def test_a_persons_verdict_on_what_was_set_aside_is_used_by_the_next_retraining(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
+    key, conflict = disputed(context, split)
+    assert trained(asked(context, split, champion, "one")).isdisjoint(conflict)
+    [task] = open_tasks(context)
+    assert (task.kind, task.key, task.details["in_doubt"]) == ("label-review", "label-review/one", 1)
+    [item] = task.details["predictions"]
+    assert (item["id"], sorted(item["feedback"])) == (key, sorted(conflict))
+    assert item["why"].startswith("conflict: class")
+    assert [each.prediction_id for each in task_items(context, task.id)] == [key]
+    assert submit_labels(context, [ReviewLabel(key, "6", task.id)], "bob") == {"audit": 0, "review": 1, "repeated": 0}
+    with context.database.write() as connection:
+        assert tasks.close_finished_labelling(connection, "digits", context.clock()) == 1
+    rows = asked(context, split, champion, "two")
+    assert rows.feedback is not None
+    assert rows.feedback.labels.tolist() == [6]
+    assert rows.feedback_weights.tolist() == [1.0]
+    assert {each.reason for each in rows.excluded} == {"overruled", "repeated"}
+    assert open_tasks(context) == []
+
+
+def test_a_suspicious_label_that_a_person_confirms_is_learnt(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
+    """The world has changed and the champion is wrong: the doubt is not raised again."""
+    honest(context, split)
+    lies = split.stream.take([n for n in range(300, 420) if not is_holdout(split.stream.ids[n])])
+    sent = labelled(context, answered(context, lies.images, ["new world"]), wrong(lies.labels), "delayed")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
+    doubts = [item["doubt"] for item in task.details["predictions"]]
+    assert doubts == sorted(doubts, reverse=True)
+    item = next(each for each in task.details["predictions"] if set(each["feedback"]) & set(sent))
+    with context.database.read() as connection:
+        [said] = [each.label for each in label_records.current_labels(connection, item["id"])]
+    submit_labels(context, [ReviewLabel(item["id"], said, task.id)], "bob")
+    rows, material = chosen(context, split, champion)
+    assert rows.feedback is not None
+    reviews = {key for key, each in material.records_by_id.items() if each.source == "review"}
+    assert reviews <= set(rows.feedback.feedback_ids)
+    assert len(reviews) == 1
+
+
+def test_a_review_of_a_fairly_found_image_stays_on_the_side_of_the_gate(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
+    kept = [n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:2]
+    fair, picked = answered(context, split.stream.images[kept], ["a"])
+    labelled(context, [fair], ["9"], "audit", "ada")
+    said = labelled(context, [fair, picked], split.stream.labels[kept].tolist(), "review", "bob")
+    rows, _ = chosen(context, split, champion)
+    assert rows.holdout is not None
+    assert rows.holdout.feedback_ids == (said[0],)
+    assert trained(rows) == {said[1]}
+
+
+def test_a_flood_of_one_picture_asks_people_once(context: AppContext, split: Split, champion: Champion) -> None:
+    picture = np.repeat(split.stream.images[:1], 60, axis=0)
+    labelled(context, answered(context, picture, ["flood"]), [n % 10 for n in range(60)], "correction")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
+    [item] = task.details["predictions"]
+    assert len(item["feedback"]) == 20
+    assert len(item["why"]) < 300
+
+
+def test_contradictions_do_not_hide_suspicions(context: AppContext, split: Split, champion: Champion) -> None:
+    honest(context, split)
+    lies = split.stream.take(range(300, 360))
+    labelled(context, answered(context, lies.images, ["liar"]), wrong(lies.labels), "delayed")
+    for said in ("1", "2"):
+        labelled(context, answered(context, split.stream.images[400:430], ["quarrel"]), [said] * 30, "correction")
+    asked(context, split, champion, "one")
+    [task] = open_tasks(context)
+    first = [item["why"].partition(":")[0] for item in task.details["predictions"][:6]]
+    assert Counter(first) == {"conflict": 3, "suspicious": 3}
+    assert set(first) == set(REVIEWABLE_REASONS)
+
+
+def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(
+    context: AppContext, split: Split, champion: Champion
+) -> None:
+    with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, group_by: scanner}"))
+    one = answered(context, split.stream.images[:5], ["a"], {"scanner": "b", "paper": "blue"})
+    two = answered(context, split.stream.images[5:8], ["a"])
+    labelled(context, [*one, *two], split.stream.labels[:8].tolist(), "audit")
+    _, material = chosen(context, split, champion)
+    assert Counter(material.groups.values()) == {"b": 5, "": 3}
+    assert material.groups[split.stream.ids[0]] == "b"
+
+
+# --- leakage
+
+
+def moved(images: Images) -> Images:
+    rolled: Images = np.roll(images, (1, -1), axis=(1, 2))
+    return rolled
+
+
+def brightened(images: Images) -> Images:
+    light: Images = np.clip(images * 1.15 + 8, 0, 255).astype(np.uint8)
+    return light
+
+
+def noised(images: Images) -> Images:
+    noise = np.random.default_rng(0).normal(0, 4, images.shape)
+    grainy: Images = np.clip(images + noise, 0, 255).astype(np.uint8)
+    return grainy
+
+
+def turned(images: Images) -> Images:
+    return np.stack([ndimage.rotate(image, 2, reshape=False, order=1) for image in images])
+
+
+@pytest.mark.parametrize("again", [np.array, moved, brightened, noised, turned])
+def test_no_golden_or_gate_image_trains_nor_what_looks_like_one(
+    context: AppContext, split: Split, champion: Champion, again: Callable[[Images], Images]
+) -> None:
+    """They come back as labelled feedback, as they are or seen again, from anybody, with the right label."""
+    gate = split.stream.take([n for n in range(len(split.stream)) if is_holdout(split.stream.ids[n])][:60])
+    judged = labelled(context, answered(context, gate.images, ["auditor"]), gate.labels.tolist(), "audit", "ada")
+    golden, twice = split.golden.take(range(120)), again(gate.images)
+    people = [f"client {n}" for n in range(9)]
+    sent = labelled(context, answered(context, again(golden.images), people), golden.labels.tolist(), "correction", "a")
+    sent += labelled(context, answered(context, twice, people), gate.labels.tolist(), "correction", "b")
+    others = split.stream.take([n for n in range(len(split.stream)) if not is_holdout(split.stream.ids[n])][:60])
+    fresh = labelled(context, answered(context, others.images, people), others.labels.tolist(), "delayed", "c")
+    rows, _ = chosen(context, split, champion, Retraining(quotas=Quotas(giver=1, corrections=1, classes=99)))
+    assert trained(rows).isdisjoint([*sent, *judged])
+    assert len(trained(rows)) >= 0.9 * len(fresh)
+    assert {content_hash(image) for image in rows.epoch_rows.images}.isdisjoint({*split.golden.ids, *gate.ids})
+    assert rows.holdout is not None
+    assert set(rows.holdout.feedback_ids) <= {*judged, *sent}

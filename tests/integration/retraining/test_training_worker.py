@@ -1,0 +1,305 @@
+"""Trainings carried out for the shell, on tiny bars with a registry in memory."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.feedback import label_records
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
+from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import RetrainingLimits
+from mlplatform.retraining.worker import RetrainingHeartbeat, code_revision, run_retraining, train
+from mlplatform.settings import Settings
+from mlplatform.store import tasks
+from mlplatform.store.database import Database
+from pipelines.data import ImageSet, Split, content_hash
+from pipelines.errors import MissingDataError
+from pipelines.pipeline import Pipeline
+from pipelines.training.training_loop import EpochMetrics
+from tests.support.bars import draw_bars
+from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
+from tests.support.platform_world import START, FakeClock, prediction, recorded
+
+NO_LIMITS = RetrainingLimits(timedelta(0), 10)
+
+
+@pytest.fixture(scope="module")
+def family() -> Pipeline:
+    return bars_family(bars_split(32))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
+    """A platform that trains into a registry in memory; which database it has does not matter here."""
+    shutil.copy(sqlite_template, tmp_path / "platform.db")
+    settings = Settings(_env_file=None, home=tmp_path, heartbeat_seconds=0.05)
+    parts, tracking = AppContext(settings, FakeClock()), FakeTracking()
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    parts.__dict__.update(database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
+    yield parts
+    database.close()
+
+
+def claimed(context: AppContext, pipeline: str = "bars") -> retraining_queue.Retraining:
+    """A retraining that "me" has to carry out."""
+    with context.database.write() as connection:
+        retraining_queue.request(
+            connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=context.clock()
+        )
+        row = retraining_queue.claim(connection, pipeline, "me", NO_LIMITS, context.clock())
+    assert row is not None
+    return row
+
+
+def now_of(context: AppContext, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
+    with context.database.read() as connection:
+        return retraining_queue.find(connection, row.id)
+
+
+def eventually(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return happened()
+
+
+def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
+    shop: AppContext, family: Pipeline
+) -> None:
+    row = claimed(shop)
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
+    check_first_champion(shop, row)
+    again = train(shop, family, "the same again", "ada")
+    assert again.promotion is None
+    assert again.candidate.verdict.outcome != "promote"
+    assert (shop.catalog.alias("bars", "champion"), shop.catalog.alias("bars", "challenger")) == (1, 2)
+    assert isinstance(shop.tracking, FakeTracking)
+    assert shop.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
+
+
+def check_first_champion(shop: AppContext, row: retraining_queue.Retraining) -> None:
+    """Row, run and promotion name each other."""
+    done, current = now_of(shop, row), promotion_service(shop).current("bars")
+    assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
+    assert done.verdict is not None
+    assert done.verdict["outcome"] == "promote"
+    assert isinstance(shop.tracking, FakeTracking)
+    [run] = shop.tracking.runs
+    assert done.run_id == run.id
+    assert {"mlplatform.retraining": row.id, "mlplatform.trigger": "manual"}.items() <= run.tags.items()
+    assert current is not None
+    assert (current.kind, current.retraining_id, current.actor) == ("first", row.id, f"retraining/{row.id}")
+
+
+def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: AppContext, family: Pipeline) -> None:
+    def gone(_folder: Path | None) -> object:
+        raise MissingDataError("/data is not there")
+
+    row = claimed(shop)
+    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
+    done = now_of(shop, row)
+    assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
+
+
+def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: AppContext) -> None:
+    row = claimed(shop, "letters")
+    assert run_retraining(shop, row.id, "me") == "failed"
+    assert (now_of(shop, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
+
+
+def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: AppContext, family: Pipeline) -> None:
+    row = claimed(shop)
+
+    def cancelled(_name: str) -> Pipeline:
+        with shop.database.write() as connection:
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+        return family
+
+    assert run_retraining(shop, row.id, "me", cancelled) == "cancelled"
+    assert now_of(shop, row).state == "cancelled"
+    assert shop.catalog.versions("bars") == ()
+    assert isinstance(shop.tracking, FakeTracking)
+    assert shop.tracking.runs == []
+
+
+def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop: AppContext, family: Pipeline) -> None:
+    row, cancelled = claimed(shop), threading.Event()
+
+    def load(folder: Path | None) -> Split:
+        threading.Thread(target=cancel_when_training).start()
+        return family.load(folder)
+
+    def cancel_when_training() -> None:
+        eventually(lambda: now_of(shop, row).run_id is not None)
+        with shop.database.write() as connection:
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+        cancelled.set()
+
+    long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
+    endless = replace(family, load=load, recipes={"easy": long})
+    assert run_retraining(shop, row.id, "me", lambda _name: endless) == "cancelled"
+    assert cancelled.is_set()
+    done = now_of(shop, row)
+    assert (done.state, done.error) == ("cancelled", "cancelled by tester")
+    assert shop.catalog.versions("bars") == ()
+    assert isinstance(shop.tracking, FakeTracking)
+    assert [run.status for run in shop.tracking.runs] == ["KILLED"]
+
+
+class OvertakingCatalog(MemoryCatalog):
+    """A registry in which somebody promotes another version while a candidate is registered."""
+
+    context: AppContext
+
+    def register(
+        self,
+        name: str,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> int:
+        rival = super().register(name, "", "run-0")
+        promotion_service(self.context).promote(PromotionRequest(name, rival, None, "first", "somebody", "meanwhile"))
+        return super().register(name, model_uri, run_id, tags, description)
+
+
+def answered(context: AppContext, images: ImageSet) -> list[str]:
+    """Answers on these images."""
+    one = prediction()
+    rows = [
+        replace(one.prediction, id=uuid7(), model_name="bars", image_hash=content_hash(image))
+        for image in images.images
+    ]
+    return recorded(
+        context.database,
+        *(PredictionWithInput(row, encode_png(image)) for row, image in zip(rows, images.images, strict=True)),
+    )
+
+
+def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_those_in_doubt(
+    shop: AppContext, family: Pipeline
+) -> None:
+    images = draw_bars(30, 9)
+    keys = answered(shop, images)
+    names = [family.classes[label] for label in images.labels]
+    given = [
+        label_records.SubmittedLabel(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)
+    ]
+    given += [
+        label_records.SubmittedLabel(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]
+    ]
+    with shop.database.write() as connection:
+        ids = {each.id for each in label_records.insert_labels(connection, given, START)}
+    row = claimed(shop)
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert isinstance(shop.tracking, FakeTracking)
+    told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
+    named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
+    assert sorted(named) == sorted(ids)
+    with shop.database.read() as connection:
+        [task] = tasks.open_tasks(connection, "bars", "label-review")
+    assert task.key == f"label-review/{row.id}"
+    assert [item["id"] for item in task.details["predictions"]] == [keys[0]]
+
+
+def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, family: Pipeline) -> None:
+    assert isinstance(shop.tracking, FakeTracking)
+    catalog = OvertakingCatalog(shop.tracking)
+    catalog.context = shop
+    shop.__dict__["catalog"] = catalog
+    row = claimed(shop)
+    assert run_retraining(shop, row.id, "me", lambda _name: family) == "failed"
+    assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
+    current = promotion_service(shop).current("bars")
+    assert current is not None
+    assert current.actor == "somebody"
+
+
+@contextmanager
+def beating(context: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
+    pulse = RetrainingHeartbeat(context, row.id, "me")
+    pulse.start()
+    try:
+        yield pulse
+    finally:
+        pulse.close()
+
+
+def test_the_pulse_beats_and_carries_the_progress(shop: AppContext) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        pulse.report_epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
+        assert isinstance(shop.clock, FakeClock)
+        later = shop.clock.tick(seconds=10)
+        assert eventually(lambda: now_of(shop, row).heartbeat_at == later)
+        assert eventually(lambda: now_of(shop, row).progress is not None)
+        assert not pulse.ownership_lost.is_set()
+    assert now_of(shop, row).progress == {
+        "step": "training",
+        "epoch": 2,
+        "epochs": 5,
+        "validation_accuracy": 0.8765,
+    }
+
+
+def test_before_the_first_epoch_the_progress_names_the_step(shop: AppContext) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        pulse.set_step("choosing rows")
+        assert eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
+        pulse.report_epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
+        assert eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
+
+
+def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: AppContext, family: Pipeline) -> None:
+    def too_much(_folder: Path | None) -> Split:
+        raise MemoryError
+
+    shop.__dict__["settings"] = shop.settings.model_copy(update={"training_memory_mb": 600})
+    row = claimed(shop)
+    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
+    assert (now_of(shop, row).error or "").startswith(
+        "memory ran out (its limit is 600 MiB, PLATFORM_TRAINING_MEMORY_MB)"
+    )
+
+
+def test_the_pulse_notices_that_the_row_was_taken_away(shop: AppContext) -> None:
+    row = claimed(shop)
+    with beating(shop, row) as pulse:
+        with shop.database.write() as connection:
+            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+        assert pulse.ownership_lost.wait(20)
+
+
+def test_a_retraining_ends_with_the_watcher_that_started_it(shop: AppContext) -> None:
+    row = claimed(shop)
+    script = (
+        "import time; from pathlib import Path; from mlplatform.context import Parts\n"
+        "from mlplatform.settings import Settings; from mlplatform.retraining.worker import Pulse\n"
+        f"parts = Parts(Settings(_env_file=None, home=Path({str(shop.settings.home)!r}), heartbeat_seconds=0.05))\n"
+        f"Pulse(parts, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 75, ended.stderr.decode()
+    assert b"the watcher that started this retraining died" in ended.stderr
+    assert now_of(shop, row).state == "running"  # for the next watcher to close
+
+
+def test_the_revision_is_that_of_the_checkout() -> None:
+    found = code_revision()
+    assert found is None or len(found.removesuffix("-dirty")) == 40

@@ -1,0 +1,50 @@
+"""Every route has its scope, and one that nobody thought of is closed."""
+
+import re
+
+import pytest
+from fastapi.routing import APIRoute
+
+from mlplatform.serve.app import create_app
+from mlplatform.serve.middleware.scopes import PUBLIC_PATHS, required_scopes
+from mlplatform.serve.state import ApiServer
+
+ADMIN = frozenset({"admin"})
+TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}
+CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknowledge", *TRIALS}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scopes"),
+    [
+        ("POST", "/v1/predict", {"predict"}),
+        ("POST", "/v1/predict/", {"predict"}),
+        ("GET", "/v1/predict", ADMIN),
+        ("GET", "/v1/predictions/x/image", {"predict", "feedback", "audit"}),
+        ("POST", "/v1/feedback", {"feedback"}),
+        ("GET", "/v1/audit/next", {"audit"}),
+        ("GET", "/", {"audit"}),
+        ("HEAD", "/metrics", {"audit"}),
+        ("POST", "/v2/models/digits/infer", {"predict"}),
+        ("GET", "/v2/health/live", set()),
+        ("POST", "/healthz", ADMIN),
+        ("GET", "/v1/predictor", ADMIN),
+        ("GET", "/v1/thoughtless", ADMIN),
+        ("GET", "", ADMIN),
+    ],
+)
+def test_a_path_needs_its_scope(method: str, path: str, scopes: set[str]) -> None:
+    assert required_scopes(method, path) == scopes
+
+
+def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server: ApiServer) -> None:
+    routes = {
+        f"{method} {re.sub('{[a-z_]+}', 'x', route.path)}"
+        for route in create_app(server).routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    assert routes
+    wanted = {route: required_scopes(*route.split()) for route in routes}
+    assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= PUBLIC_PATHS
+    assert {route for route, scopes in wanted.items() if scopes == ADMIN} == CLOSED

@@ -1,0 +1,43 @@
+"""An API server as a process of its own, with a model of a few weights: python live.py HOME PORT [thread | process]."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlplatform.clock import utc_now
+from mlplatform.context import AppContext
+from mlplatform.recording.db_writer import ProcessWriter
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.run_server import serve
+from mlplatform.serve.state import build_server
+from mlplatform.settings import Settings
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from tests.support.platform_world import FakeCatalog
+
+SECONDS_PER_ANSWER = 0.05
+
+
+class Slow(nn.Module):
+    """Takes its time, so that requests are under way when the process is told to end."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(SECONDS_PER_ANSWER)
+        return torch.zeros(len(images), 10)
+
+
+def main(home: str, port: str, recorder: str = "thread") -> None:
+    """Serve until told to end."""
+    torch.set_num_threads(1)
+    context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
+    context.__dict__.update(catalog=FakeCatalog())
+    server = build_server(context, writer=ProcessWriter(context.settings.store_url) if recorder == "process" else None)
+    predictor = TorchEngine(build_exportable(Slow()), context.pipeline.classes, 28, 28)
+    server.model_slot.swap(LoadedModel(context.pipeline.name, 1, predictor, utc_now()))
+    serve(server, "127.0.0.1", int(port))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,125 @@
+"""A platform of real processes for the fault tests: one trained home, copied for each test."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlplatform.clock import utc_now, uuid7
+from mlplatform.context import AppContext, create_context
+from mlplatform.feedback import label_records
+from mlplatform.host.processes import ManagedProcess, ProcessGroup
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.predictions import prediction_records
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.settings import Settings
+from mlplatform.store import prediction
+from pipelines.data import content_hash
+from pipelines.datasets.optdigits import load_optdigits
+
+RULES = """\
+version: 1
+model: digits
+schedule: {every: 2s}
+retraining: {cooldown: 0s, daily_cap: 10, min_feedback: 10}
+channels:
+  events: {type: webhook, url: "${PLATFORM_WEBHOOK_URL:-}", secret: "${PLATFORM_WEBHOOK_SECRET:-}"}
+rules:
+  - {name: accuracy-drop, metric: accuracy_drop, above: 0.5 points, window: 1h, min_samples: 50, severity: critical,
+      action: retrain, notify: [events]}
+  - {name: latency, metric: latency_ratio, above: 50 x, window: 1h, min_samples: 200, action: none}
+"""
+QUICK = {
+    "PLATFORM_POLL_SECONDS": "0.5",
+    "PLATFORM_LEASE_SECONDS": "4",
+    "PLATFORM_HEARTBEAT_SECONDS": "0.5",
+    "PLATFORM_ABANDONED_SECONDS": "6",
+    "PLATFORM_BASELINE_CALLS": "40",
+    "PLATFORM_LOG_LEVEL": "info",
+    "PLATFORM_ALLOWED_RECEIVERS": '["127.0.0.1"]',
+}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with version 1 trained and champion; later tests copy its databases."""
+    home = tmp_path_factory.mktemp("trained")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
+    env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
+    subprocess.run(platform_command("train", "--json"), env=env, cwd=home, check=True, capture_output=True, timeout=240)
+    return home
+
+
+@dataclass
+class World:
+    """One platform: its settings as environment, its processes, and a view into its store."""
+
+    env: Mapping[str, str]
+    fleet: ProcessGroup
+    context: AppContext
+    used: int = field(default=0)
+
+    def start(self, name: str, *words: str, **env: str) -> ManagedProcess:
+        """Start a command of the platform."""
+        return self.fleet.start(name, platform_command(*words), {**self.env, **env})
+
+    def kill(self, child: ManagedProcess) -> None:
+        """kill -9, that process alone."""
+        os.kill(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+        self.fleet.processes.remove(child)
+
+    def wait(self, what: str, happened: Callable[[], bool], seconds: float = 90.0) -> None:
+        """Wait until it happens, or fail with the logs."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in self.fleet.logs.glob("*"))
+                pytest.fail(f"{what} did not happen within {seconds:g} s\n{logs}")
+            time.sleep(0.1)
+
+    def record(self, rows: int, *, right: float) -> list[str]:
+        """Write predictions of real digits with audit labels; a share of them right. Returns their ids."""
+        digits = load_optdigits()
+        chosen = range(self.used, self.used + rows)
+        self.used += rows
+        rng = np.random.default_rng(self.used)
+        now, made, labels = utc_now(), [], []
+        for index in chosen:
+            image, truth = digits.images[index % len(digits)], int(digits.labels[index % len(digits)])
+            said = truth if rng.random() < right else (truth + 1) % 10
+            row = prediction.PredictionRecord(
+                uuid7(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
+            )
+            made.append(prediction_records.PredictionWithInput(row, encode_png(image)))
+            labels.append(label_records.SubmittedLabel(row.id, str(truth), "audit", "test", now))
+        with self.context.database.write() as connection:
+            prediction_records.insert_predictions(connection, made)
+            label_records.insert_labels(connection, labels, now)
+        return [row.prediction.id for row in made]
+
+
+@pytest.fixture
+def world(trained: Path, tmp_path: Path) -> Iterator[World]:
+    """A platform on SQLite whose champion is the trained version 1."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("platform.db", "mlflow.db"):
+        shutil.copy(trained / name, home / name)
+    shutil.copytree(trained / "artifacts", home / "artifacts")
+    rules = tmp_path / "alerts.yaml"
+    rules.write_text(RULES, encoding="utf-8")
+    settings = Settings(_env_file=None, home=home, alerts_file=rules)
+    env = {**QUICK, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules)}
+    env |= dict.fromkeys(("PLATFORM_DATABASE_URL", "PLATFORM_MLFLOW_URI", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE"), "")
+    context = create_context(settings)
+    with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
+        yield World(env, fleet, context)
+    context.database.close()

@@ -1,0 +1,215 @@
+"""Stand-ins for the tests of the shell: a clock, both databases, a registry in memory, a platform without processes."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
+from mlplatform.predictions.stored_image import encode_png
+from mlplatform.settings import Settings
+from mlplatform.store.database import Database
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.tables.monitoring import outcomes
+from pipelines.data import content_hash
+from registry.catalog import Catalog, RegisteredVersion
+from registry.errors import UnknownVersionError
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+POSTGRES = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
+
+
+class FakeClock:
+    """A clock that moves only when told."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def tick(self, **amount: float) -> datetime:
+        self.now += timedelta(**amount)
+        return self.now
+
+
+class FakeCatalog(Catalog):
+    """A model registry in memory; versions are added by `add`."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, int], RegisteredVersion] = {}
+        self.pointers: dict[tuple[str, str], int] = {}
+        self.away: Exception | None = None
+
+    def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> RegisteredVersion:
+        made = RegisteredVersion(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
+        self.held[name, version] = made
+        return made
+
+    def version(self, name: str, version: int) -> RegisteredVersion:
+        self._ask()
+        if (name, version) not in self.held:
+            raise UnknownVersionError(f"Model {name!r} has no version {version}")
+        return self.held[name, version]
+
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
+        self._ask()
+        found = [item for (owner, _), item in self.held.items() if owner == name]
+        return tuple(sorted(found, key=lambda item: -item.version))
+
+    def alias(self, name: str, alias: str) -> int | None:
+        self._ask()
+        return self.pointers.get((name, alias))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self._ask()
+        self.pointers[name, alias] = version
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._ask()
+        self.pointers.pop((name, alias), None)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        tags = {**self.version(name, version).tags, key: value}
+        self.add(name, version, tags)
+
+    def delete_tag(self, name: str, version: int, key: str) -> None:
+        tags = {kept: value for kept, value in self.version(name, version).tags.items() if kept != key}
+        self.add(name, version, tags)
+
+    def _ask(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "platform.db"
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    with database.write() as connection:
+        connection.execute(text("SELECT 1"))
+    database.close()
+    return path
+
+
+@contextmanager
+def schema_of_its_own() -> Iterator[str]:
+    """The URL of a new schema on the test server, dropped at the end; skips where no server answers."""
+    if not POSTGRES:
+        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
+    schema, server = f"test_{uuid7()[-12:]}", Database(POSTGRES)
+    try:
+        with server.write() as connection:
+            connection.execute(text(f"CREATE SCHEMA {schema}"))
+    except ConnectionError as error:
+        pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
+    try:
+        yield f"{POSTGRES}{'&' if '?' in POSTGRES else '?'}options=-csearch_path%3D{schema}"
+    finally:
+        with server.write() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """A store on the test server."""
+    with schema_of_its_own() as url:
+        database = Database(url)
+        database.upgrade()
+        yield database
+        database.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """An empty store, once on SQLite and once on PostgreSQL."""
+    if request.param == "postgres":
+        shared: Database = request.getfixturevalue("postgres")
+        with shared.write() as connection:
+            for table in reversed(outcomes.metadata.sorted_tables):
+                connection.execute(table.delete())  # much faster than TRUNCATE; sequences go on
+        yield shared
+        return
+    path = tmp_path / "platform.db"
+    shutil.copy(sqlite_template, path)
+    made = Database(f"sqlite:///{path}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def catalog() -> FakeCatalog:
+    return FakeCatalog()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    loopback = ("127.0.0.1",)
+    alerts_file = tmp_path / "alerts.yaml"
+    return Settings(_env_file=None, home=tmp_path / "home", alerts_file=alerts_file, allowed_receivers=loopback)
+
+
+@pytest.fixture
+def context(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
+    """A platform whose database, registry and clock are the test's."""
+    made = AppContext(settings, clock)
+    made.__dict__.update(database=database, catalog=catalog)
+    return made
+
+
+def picture(seed: int) -> np.ndarray:
+    """A grey image of noise."""
+    return np.random.default_rng(seed).integers(0, 256, (28, 28), dtype=np.uint8)
+
+
+def prediction(
+    at: datetime = START,
+    *,
+    seed: int = 0,
+    label: str = "3",
+    version: int = 1,
+    confidence: float = 0.9,
+    latency_ms: float = 2.0,
+    prediction_id: str | None = None,
+    probabilities: Mapping[str, float] | None = None,
+) -> PredictionWithInput:
+    """A prediction ready to be recorded."""
+    image, fresh = picture(seed), prediction_id or uuid7()
+    rest = (1 - confidence) / 9
+    shares = {name: confidence if name == label else rest for name in "0123456789"} | dict(probabilities or {})
+    row = PredictionRecord(
+        id=fresh,
+        at=at,
+        model_name="digits",
+        model_version=version,
+        image_hash=content_hash(image),
+        label=label,
+        probabilities=list(shares.values()),
+        confidence=confidence,
+        latency_ms=latency_ms,
+        request_id=f"request {fresh}",
+        client_id="client",
+    )
+    return PredictionWithInput(row, encode_png(image))
+
+
+def recorded(database: Database, *rows: PredictionWithInput) -> list[str]:
+    """Write predictions; returns their ids."""
+    with database.write() as connection:
+        insert_predictions(connection, rows)
+    return [row.prediction.id for row in rows]

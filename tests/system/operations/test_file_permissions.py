@@ -1,0 +1,65 @@
+"""Whatever the umask and whoever made the home before: nobody but its owner reads what the platform keeps."""
+
+import base64
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mlplatform.host.processes import free_port, http_ok
+from mlplatform.operations.local_stack import platform_command
+from mlplatform.predictions.stored_image import encode_png
+from pipelines.datasets.optdigits import load_optdigits
+from tests.support.platform_processes import World
+
+
+def open_paths(home: Path) -> list[str]:
+    """What others may use below a home, links not followed."""
+    modes = {path: path.lstat().st_mode for path in (home, *home.rglob("*")) if not path.is_symlink()}
+    return [f"{path.relative_to(home)} {mode & 0o777:o}" for path, mode in modes.items() if mode & 0o077]
+
+
+def test_a_training_leaves_files_for_their_owner_alone(trained: Path) -> None:
+    assert open_paths(trained) == []
+
+
+def test_serving_watching_and_the_mlflow_server_repair_a_home_and_keep_it_private(world: World) -> None:
+    home = world.context.settings.home
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    api, mlflow = free_port(), free_port()
+    url = f"http://127.0.0.1:{api}"
+    before = os.umask(0)  # the most careless parent
+    try:
+        world.start("mlflow", "mlflow", PLATFORM_MLFLOW_PORT=str(mlflow))
+        world.wait("MLflow", http_ok(f"http://127.0.0.1:{mlflow}/health"))
+        world.start("api", "serve", "--port", str(api))
+        world.start("watcher", "watch")
+        world.wait("the model", http_ok(f"{url}/readyz"))
+        image = base64.b64encode(encode_png(load_optdigits().images[0])).decode()
+        made = httpx.post(f"{url}/v1/predict", json={"images": [image]}).raise_for_status().json()
+        label = {"prediction_id": made["predictions"][0]["id"], "label": "3", "source": "audit", "reviewer": "ann"}
+        httpx.post(f"{url}/v1/feedback", json=label).raise_for_status()
+        env = {**os.environ, **world.env}
+        subprocess.run(platform_command("audit", "anchor"), env=env, check=True, capture_output=True, timeout=60)
+        subprocess.run(platform_command("export"), env=env, cwd=home, check=True, capture_output=True, timeout=120)
+    finally:
+        os.umask(before)
+    assert open_paths(home) == []
+    names = {path.name for path in home.iterdir()}
+    assert {"platform.db", "mlflow.db", "artifacts", "spool", "models", "audit-anchors.jsonl"} <= names
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_spool_of_another_user_is_not_taken_over(world: World) -> None:
+    spool = world.context.settings.spool_folder
+    (spool / "stranger-1").mkdir(parents=True)
+    os.chown(spool / "stranger-1", 12345, 12345)
+    env = {**os.environ, **world.env, "PLATFORM_PORT": "0"}
+    done = subprocess.run(platform_command("serve"), env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "belongs to user 12345" in done.stderr
+    shutil.rmtree(spool)

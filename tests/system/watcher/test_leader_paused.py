@@ -1,0 +1,235 @@
+"""A leader paused, or cut off from its database: another leads, its late writes are refused, nothing doubles."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, make_url, select
+
+from mlplatform.alerting import alert_records, outbox
+from mlplatform.clock import utc_now
+from mlplatform.context import create_context
+from mlplatform.errors import FencedError
+from mlplatform.host.processes import ManagedProcess
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.retraining import retraining_queue
+from mlplatform.settings import Settings
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+from mlplatform.store.leadership import leader_lease_name
+from mlplatform.store.tables.core import evaluations
+from tests.support.platform_processes import World
+from tests.support.platform_world import POSTGRES, schema_of_its_own
+from tests.support.tcp_proxy import Door
+from tests.system.watcher.test_two_watchers_two_servers import on_postgres
+
+HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
+
+
+def leader(world: World) -> str | None:
+    with world.context.database.read() as connection:
+        return leases.current_holder(connection, leader_lease_name("digits"), world.context.clock())
+
+
+def latest(world: World) -> leases.Lease:
+    """The lease as it stands, whether or not it has expired."""
+    with world.context.database.write() as connection:
+        lease = leases.lock_lease(connection, leader_lease_name("digits"))
+    assert lease is not None
+    return lease
+
+
+def leads(world: World, child: ManagedProcess) -> bool:
+    holder = leader(world)
+    return holder is not None and f":{child.process.pid}:" in holder
+
+
+def evaluated(world: World) -> int:
+    with world.context.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(evaluations)) or 0
+
+
+def nothing_is_doubled(world: World) -> None:
+    with world.context.database.read() as connection:
+        per_slot = select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
+        assert set(connection.scalars(per_slot)) == {1}
+        told = [message.idempotency_key for message in outbox.recent_messages(connection)]
+        fired = [
+            row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
+        ]
+        asked = [
+            row for row in retraining_queue.recent(connection) if row.alert_id is not None and row.rerun_of is None
+        ]
+    assert len(told) == len(set(told))
+    assert len({row["id"] for row in fired if row["model_version"] == 1}) == 1
+    assert len({row.alert_id for row in asked}) == len(asked)
+
+
+@pytest.mark.timeout(600)
+def test_a_paused_leader_is_replaced_on_sqlite(world: World) -> None:
+    replaced_while_paused(world)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.postgres
+def test_a_paused_leader_is_replaced_on_postgres(world: World) -> None:
+    with on_postgres(world) as moved:
+        replaced_while_paused(moved)
+
+
+def replaced_while_paused(world: World) -> None:
+    """Three times in turn the leader is stopped past its lease, then let go on."""
+    world.record(120, right=0.5)
+    watchers = [world.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+    for _ in range(3):
+        paused = paused_leader(world, watchers)
+        lost = latest(world)
+        other = next(each for each in watchers if each is not paused)
+        try:
+            world.wait("another leader", lambda other=other: leads(world, other), seconds=120)  # type: ignore[misc]
+            taken = latest(world)
+            before = evaluated(world)
+            world.wait("its evaluations", lambda before=before: evaluated(world) > before, seconds=120)  # type: ignore[misc]
+        finally:
+            os.kill(paused.process.pid, signal.SIGCONT)
+        time.sleep(3)
+        assert taken.fence > lost.fence
+        now = latest(world)
+        assert now == taken or now.fence > taken.fence, "a lease that was lost stays lost: it is only ever taken anew"
+        with world.context.database.write() as connection, pytest.raises(FencedError):
+            leases.require_lease(connection, lost)
+    assert world.fleet.find_exited() is None
+    nothing_is_doubled(world)
+
+
+def paused_leader(world: World, watchers: list[ManagedProcess]) -> ManagedProcess:
+    """The leader, stopped at a moment when it does not hold SQLite's write lock, which nobody could take from it."""
+    while True:
+        world.wait("a leader", lambda: any(leads(world, each) for each in watchers))
+        paused = next((each for each in watchers if leads(world, each)), None)
+        if paused is None:
+            continue
+        stop(paused.process.pid)
+        if others_can_write(world.context.database):
+            return paused
+        os.kill(paused.process.pid, signal.SIGCONT)
+        time.sleep(0.1)
+
+
+def stop(pid: int) -> None:
+    """Stop a process and wait until each of its threads stands.
+
+    The call returns before that: a thread that goes on for a moment may take a lock that was free when looked at.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    while any(state != "T" for state in thread_states(pid)):
+        time.sleep(0.001)
+
+
+def thread_states(pid: int) -> list[str]:
+    states = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
+
+
+def others_can_write(database: Database) -> bool:
+    if not database.is_sqlite:
+        return True  # the server frees the locks itself: see the next test
+    path = make_url(database.url).database
+    assert path is not None
+    connection = sqlite3.connect(path, timeout=1, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+LOCK = """
+import sys, time
+from datetime import timedelta
+from pathlib import Path
+from mlplatform.clock import utc_now
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+with Database(sys.argv[1]).write() as connection:
+    lease = leases.acquire(connection, "watcher:digits", "paused", timedelta(seconds=1), utc_now())
+    print("locked", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.postgres
+def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
+    with schema_of_its_own() as url:
+        database = Database(url)
+        database.upgrade()
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOCK, url], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"locked\n"
+        stop(child.pid)
+        try:
+            now = utc_now() + timedelta(seconds=5)
+            with database.write() as connection:
+                taken = leases.acquire(connection, "watcher:digits", "me", timedelta(seconds=1), now)
+            assert taken is not None
+        finally:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            database.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.postgres
+def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World) -> None:
+    with behind_a_door(world) as (moved, door):
+        moved.record(120, right=0.5)
+        watchers = [moved.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+        moved.wait("evaluations", lambda: evaluated(moved) > 3)
+        door.shut()
+        time.sleep(20)
+        assert moved.fleet.find_exited() is None
+        before = evaluated(moved)
+        door.reopen()
+        moved.wait("evaluations again", lambda: evaluated(moved) > before + 3, seconds=60)
+        moved.wait("a leader", lambda: any(leads(moved, each) for each in watchers), seconds=30)
+        assert moved.fleet.find_exited() is None
+        nothing_is_doubled(moved)
+
+
+@contextmanager
+def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
+    """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
+    settings = world.context.settings
+    with schema_of_its_own() as url:
+        target = make_url(POSTGRES)
+        door = Door(target.host or "127.0.0.1", target.port or 5432)
+        through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
+        context = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
+        try:
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), door
+        finally:
+            world.fleet.stop()
+            door.close()
+            context.database.close()

@@ -1,0 +1,91 @@
+"""Two watchers and two API servers on one database: one evaluation per slot, one retraining, on both databases."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from mlplatform.context import create_context
+from mlplatform.host.processes import free_port, http_ok
+from mlplatform.operations.operator_actions import promote_version
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_queue
+from mlplatform.settings import Settings
+from mlplatform.store.tables.core import evaluations
+from tests.support.platform_processes import World
+from tests.support.platform_world import schema_of_its_own
+from tests.system.recording.test_api_server_killed import Ledger, client_of
+
+SECONDS = float(os.environ.get("PLATFORM_TEST_TOGETHER_SECONDS", "25"))
+
+
+@pytest.mark.timeout(600)
+def test_two_of_each_share_the_work_on_sqlite(world: World) -> None:
+    share_the_work(world)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.postgres
+def test_two_of_each_share_the_work_on_postgres(world: World) -> None:
+    with on_postgres(world) as moved:
+        share_the_work(moved)
+
+
+def share_the_work(world: World) -> None:
+    """Two servers with traffic, two watchers, and one thing that needs retraining."""
+    world.record(120, right=0.5)
+    ports = [free_port(), free_port()]
+    for port in ports:
+        world.start(f"api-{port}", "serve", "--port", str(port))
+    for port in ports:
+        world.wait("a model", http_ok(f"http://127.0.0.1:{port}/readyz"))
+    ledgers = [Ledger(), Ledger()]
+    with ExitStack() as clients:
+        for port, ledger in zip(ports, ledgers, strict=True):
+            clients.enter_context(client_of(f"http://127.0.0.1:{port}", ledger, pause=0.1))
+        for number in (1, 2):
+            world.start(f"watcher-{number}", "watch")
+
+        def retrained() -> bool:
+            with world.context.database.read() as connection:
+                return any(row.state not in retraining_queue.OPEN_STATES for row in retraining_queue.recent(connection))
+
+        begun = time.monotonic()
+        world.wait("the retraining", retrained, seconds=200)
+        time.sleep(max(0.0, SECONDS - (time.monotonic() - begun)))
+    assert world.fleet.find_exited() is None
+    with world.context.database.read() as connection:
+        per_slot = connection.execute(
+            select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
+        ).scalars()
+        counts = list(per_slot)
+        rows = [row for row in retraining_queue.recent(connection) if row.alert_id is not None]
+        history = promotion_history.promotion_history(connection, "digits")
+    assert len(counts) > 5
+    assert set(counts) == {1}
+    started_for = [row for row in rows if row.started_at is not None]
+    assert len({row.alert_id for row in started_for}) == len(started_for), "one retraining per alert"
+    assert len([item for item in history if item.retraining_id is not None]) <= len(started_for)
+    assert [ledger.broken for ledger in ledgers] == [0, 0]
+    versions = {httpx.get(f"http://127.0.0.1:{port}/readyz").json()["model"]["version"] for port in ports}
+    assert len(versions) == 1, "both servers follow the champion"
+
+
+@contextmanager
+def on_postgres(world: World) -> Iterator[World]:
+    """The same platform with its store in a schema of its own, where version 1 is champion too."""
+    settings = world.context.settings
+    with schema_of_its_own() as url:
+        context = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
+        try:
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, context)
+        finally:
+            world.fleet.stop()
+            context.database.close()

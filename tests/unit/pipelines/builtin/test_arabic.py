@@ -1,0 +1,70 @@
+"""The family of Eastern-Arabic digits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.discovery import find_pipeline
+from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.errors import MissingDataError
+from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.training.network import build_network, parameter_count
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix_epoch_rows
+
+MADBASE = Path(os.environ.get("PLATFORM_TEST_MNIST_DIR", "")).parent / "madbase"
+has_madbase = pytest.mark.skipif(
+    "PLATFORM_TEST_MNIST_DIR" not in os.environ or not MADBASE.is_dir(),
+    reason="no madbase folder beside PLATFORM_TEST_MNIST_DIR",
+)
+
+
+def encoded(array: np.ndarray) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
+
+
+def test_its_network_is_deeper_and_reads_larger_pictures() -> None:
+    family = find_pipeline("arabic")
+    assert (family.height, family.width, len(family.classes)) == (48, 48, 10)
+    layers = [str(layer) for layer in build_network(family.recipe(), 10, height=48, width=48).children()]
+    assert sum(layer.startswith("Conv2d") for layer in layers) == 8
+    assert parameter_count(build_network(family.recipe(), 10, height=48, width=48)) < 200_000
+
+
+def test_small_pictures_of_a_folder_are_enlarged_and_split(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    (tmp_path / "some-images-idx3-ubyte").write_bytes(encoded(generator.integers(0, 256, (60, 28, 28))))
+    (tmp_path / "some-labels-idx1-ubyte").write_bytes(encoded(np.arange(60) % 10))
+    split = find_pipeline("arabic").load(tmp_path)
+    sides = (split.train, split.validation, split.golden, split.stream)
+    assert sum(len(side) for side in sides) == 60
+    assert all(side.images.shape[1:] == (48, 48) for side in sides)
+
+
+def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"MADBase.*PLATFORM_DATA_DIR"):
+        find_pipeline("arabic").load(None)
+    with pytest.raises(MissingDataError, match="holds no pair"):
+        find_pipeline("arabic").load(tmp_path)
+
+
+@has_madbase
+def test_madbase_is_learnt_and_read_from_the_registered_file(tmp_path: Path) -> None:
+    family = find_pipeline("arabic")
+    split = family.load(MADBASE)
+    assert len(split.golden) > 1_300
+    recipe = replace(family.recipe(), epochs=4, max_train_rows=1_500)
+    network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
+    fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
+    save_exportable(build_exportable(fitted.network, height=48, width=48), tmp_path / "model.pt2")
+    golden = split.golden.take(range(600))
+    judgement = score_predictions(
+        load_torch_engine(tmp_path / "model.pt2", family.classes)(golden.images), golden.labels, family.classes
+    )
+    assert judgement.accuracy >= 0.95

@@ -1,0 +1,64 @@
+"""The family of handwritten characters, on drawn glyphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.builtin.characters import CLASSES, class_by_folder
+from pipelines.discovery import find_pipeline
+from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.training.network import build_network
+from pipelines.training.training_loop import fit
+from pipelines.training.training_mix import mix_epoch_rows
+
+
+def draw_glyphs(folder: Path, characters: str, each: int) -> None:
+    """Dark glyphs on light paper, of several sizes, places and turns; a folder for each, named by its code."""
+    generator = np.random.default_rng(0)
+    for character in characters:
+        place = folder / f"{ord(character):02x}"
+        place.mkdir()
+        for number in range(each):
+            sheet = Image.new("L", (40, 40), 255)
+            font = ImageFont.load_default(size=float(generator.integers(24, 31)))
+            at = tuple(generator.uniform(-2, 2, 2) + 20)
+            ImageDraw.Draw(sheet).text(at, character, fill=int(generator.integers(0, 60)), font=font, anchor="mm")
+            turned = sheet.rotate(generator.uniform(-8, 8), Image.Resampling.BILINEAR, fillcolor=255)
+            turned.save(place / f"{number:03d}.png")
+
+
+def test_small_letters_and_codes_belong_to_the_capitals_class() -> None:
+    places = class_by_folder()
+    assert places["a"] == places["A"] == places["61"] == places["41"] == CLASSES.index("A")
+    assert places["7"] == places["37"] == 7
+    assert set(places.values()) == set(range(36))
+
+
+def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="NIST SD 19"):
+        find_pipeline("characters").load(None)
+    (tmp_path / "zz").mkdir()
+    with pytest.raises(CorruptDataError, match=r"\['zz'\], which are no classes"):
+        find_pipeline("characters").load(tmp_path)
+
+
+def test_glyphs_of_both_cases_are_learnt_as_their_classes(tmp_path: Path) -> None:
+    draw_glyphs(tmp_path, "0247ABEHKMRabehkmr", 22)
+    family = find_pipeline("characters")
+    split = family.load(tmp_path)
+    assert split.train.images[:, 0].mean() < 10  # bright on dark
+    recipe = replace(family.recipe(), epochs=25, batch_size=16)
+    network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
+    fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
+    predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
+    judgement = score_predictions(predictor(split.golden.images), split.golden.labels, family.classes)
+    assert judgement.n > 50
+    assert judgement.accuracy >= 0.9
+    assert {score.name for score in judgement.per_class if score.n} == set("0247ABEHKMR")

@@ -1,0 +1,54 @@
+"""The house stands as planned: the shelf, the rooms, the sizes."""
+
+import ast
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+ROOMS = ("registry", "pipelines", "monitors", "platform/mlplatform")
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def test_the_shelf_is_no_package_and_pythons_platform_works_from_the_root() -> None:
+    assert not (ROOT / "platform" / "__init__.py").exists()
+    command = [sys.executable, "-c", "import platform; print(platform.system())"]
+    seen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == platform.system()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_opens_with_a_sentence_and_stays_on_a_few_screens(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 350
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), "no docstring"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in path.parts:
+            assert (node.end_lineno or 0) - node.lineno < 80, f"{node.name} is too long"
+
+
+def test_no_module_takes_a_standard_library_name_or_a_vague_one() -> None:
+    vague = {"utils", "helpers", "common", "manager", "misc"}
+    taken = {path.stem for path in MODULES if not path.stem.startswith("_") and (path.stem in sys.stdlib_module_names)}
+    assert taken == set()
+    assert not vague & {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_its_errors_on_one_screen(room: str) -> None:
+    assert len((ROOT / room / "errors.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_the_console_script_lives_and_help_needs_no_heavy_library() -> None:
+    code = (
+        "import sys\nfrom mlplatform.cli import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'mlflow', 'evidently', 'pandas', 'sqlalchemy', 'fastapi', 'numpy', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"

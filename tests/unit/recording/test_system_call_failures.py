@@ -1,0 +1,232 @@
+"""A call of the system that fails says nothing about rows: what was acknowledged arrives once, nothing is set aside."""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlplatform.errors import RecordingError
+from mlplatform.recording.recorder import Recorder, SpooledPrediction
+from mlplatform.recording.spool.codec import decode_prediction
+from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
+from mlplatform.recording.spool.disk_io import Disk
+from mlplatform.recording.spool.framing import decode_frames
+from mlplatform.recording.spool.loss_ledger import LossLog, rows_lost_since
+from mlplatform.recording.spool.quarantined_rows import RowQuarantine
+from tests.support.platform_world import START, FakeClock, picture, prediction
+
+CALLS = sorted(
+    name for name, each in vars(Disk).items() if callable(each) and name[0] != "_" and name not in ("close", "contents")
+)
+"""`close` frees the descriptor whatever it reports, and `contents` is made of the others."""
+ERRORS = ("EMFILE", "ENFILE", "EIO", "ENOMEM", "EACCES", "EINTR", "ENOSPC", "EROFS", "EDQUOT", "ENOLCK")
+
+
+class Faulty(Disk):
+    """A disk on which the calls of one name fail as they are told to."""
+
+    def __init__(self) -> None:
+        self.call, self.error = "", 0
+        self.fails: Callable[[int], bool] = bool
+        self.seen = self.failed = 0
+
+    def break_calls(self, call: str, error: str, fails: Callable[[int], bool]) -> None:
+        """From now on, let those calls fail for whose number, counted from 0, `fails` says so."""
+        self.seen, self.call, self.error, self.fails = 0, call, getattr(errno, error), fails
+
+    def heal(self) -> None:
+        self.call = ""
+
+    def knock(self, call: str) -> None:
+        if call == self.call:
+            self.seen += 1
+            if self.fails(self.seen - 1):
+                self.failed += 1
+                raise OSError(self.error, os.strerror(self.error))
+
+
+def _knocking(name: str) -> Callable[..., Any]:
+    real = getattr(Disk, name)
+
+    def call(disk: Faulty, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the call takes and returns
+        disk.knock(name)
+        return real(disk, *given, **named)
+
+    return call
+
+
+for _name in CALLS:
+    setattr(Faulty, _name, _knocking(_name))
+
+
+class Table:
+    """What a database would hold: every row by its id, and how often one came."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+
+    def write(self, data: bytes, instance: str) -> tuple[int, ...]:
+        refused = []
+        for place, frame in enumerate(decode_frames(data)):
+            if frame.payload is None:
+                refused.append(place)
+            else:
+                assert self.rows.setdefault(decode_prediction(frame.payload).prediction.id, instance) == instance
+        return tuple(refused)
+
+    def close(self) -> None:
+        pass
+
+
+def answer(number: int) -> SpooledPrediction:
+    return SpooledPrediction(prediction(seed=number).prediction, picture(number % 3))
+
+
+def left_behind(root: Path, table: Table, ids: list[str]) -> None:
+    """A server that died with some rows sent and others not."""
+    shelf = shelf_of(root, "dead:1:a", Disk())
+    recorder = Recorder(table, spool_directory=shelf, batch=3, flush_seconds=0)
+    for number in range(12):
+        one = answer(number)
+        recorder.append([one])
+        ids.append(one.prediction.id)
+    spool = shelf.own
+    assert spool is not None
+    batch = spool.read(3)
+    assert batch is not None
+    table.write(batch.data, shelf.instance)
+    spool.settle(batch)
+    shelf.close()
+
+
+def shelf_of(root: Path, instance: str, disk: Disk, *, fsync: bool = False) -> SpoolDirectory:
+    return SpoolDirectory(root=root, instance=instance, limit_bytes=2**18, fsync=fsync, clock=FakeClock(), disk=disk)
+
+
+def put(recorder: Recorder, numbers: range, ids: list[str]) -> None:
+    """Ask for answers; the ids of those that were given are written down."""
+    for number in numbers:
+        one = answer(number)
+        try:
+            recorder.append([one])
+        except RecordingError:
+            continue
+        ids.append(one.prediction.id)
+
+
+def lived_through(root: Path, call: str, error: str, fails: Callable[[int], bool], *, fsync: bool = False) -> Faulty:
+    """A server's whole life with such faults from its start on, and what must be true at its end."""
+    disk, table, ids = Faulty(), Table(), list[str]()
+    left_behind(root, table, ids)
+    shelf = shelf_of(root, "alive:2:b", disk, fsync=fsync)
+    recorder = Recorder(
+        table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001), adopt_seconds=0.01
+    )
+    disk.break_calls(call, error, fails)
+    recorder.start()
+    put(recorder, range(100, 130), ids)
+    if fsync and shelf.own is not None:
+        with suppress(RecordingError):
+            shelf.sync(shelf.appended_bytes)
+    disk.heal()
+    put(recorder, range(200, 230), ids)
+    assert len(ids) >= 42, "a healed disk takes every row"
+    until = time.monotonic() + 20
+    while (shelf.queued_rows or len(inspect_spools(root)) > 1) and time.monotonic() < until:
+        time.sleep(0.002)
+    counts = recorder.close()
+    assert set(ids) == set(table.rows), "what was acknowledged is there, and nothing else"
+    assert {table.rows[key] for key in ids[:12]} == {"dead:1:a"}, "rows keep the name of the server that answered"
+    assert (counts.queued, counts.dropped, counts.failed, counts.damaged, counts.set_aside) == (0, 0, 0, 0, 0)
+    assert RowQuarantine(root).list_files() == []
+    assert rows_lost_since(root, START.replace(year=2000)) == 0
+    assert inspect_spools(root) == []
+    return disk
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", CALLS)
+def test_faults_that_pass_lose_double_and_set_aside_nothing(tmp_path: Path, call: str, error: str) -> None:
+    lived_through(tmp_path / "all", call, error, lambda _: True)
+    lived_through(tmp_path / "others", call, error, lambda number: number % 2 == 1)
+    lived_through(tmp_path / "later", call, error, lambda number: number >= 4)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_fault_at_any_single_call_loses_doubles_and_sets_aside_nothing(tmp_path: Path, call: str) -> None:
+    for place in range(12):
+        lived_through(tmp_path / str(place), call, "EIO", place.__eq__, fsync=True)
+
+
+def test_every_call_of_a_spool_is_gone_through(tmp_path: Path) -> None:
+    used = set()
+    for call in CALLS:
+        if lived_through(tmp_path / call, call, "EIO", lambda number: number == 0, fsync=True).failed:
+            used.add(call)
+    assert set(CALLS) - used == {"append"}, "which needs a refused row"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_closes_amid_faults_ends_and_the_next_one_has_its_rows(tmp_path: Path, call: str) -> None:
+    disk, table, ids = Faulty(), Table(), list[str]()
+    left_behind(tmp_path, table, ids)
+    shelf = shelf_of(tmp_path, "alive:2:b", disk, fsync=True)
+    recorder = Recorder(table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001))
+    put(recorder, range(100, 130), ids)
+    disk.break_calls(call, "EIO", lambda _: True)
+    recorder.start()
+    recorder.close(timeout=0.05)
+    heir = Recorder(
+        table, spool_directory=shelf_of(tmp_path, "heir:3:c", Disk()), batch=50, flush_seconds=0, adopt_seconds=0.01
+    )
+    heir.start()
+    until = time.monotonic() + 20
+    while inspect_spools(tmp_path) and time.monotonic() < until:
+        time.sleep(0.002)
+    heir.close()
+    assert set(table.rows) == set(ids)
+    assert (inspect_spools(tmp_path), RowQuarantine(tmp_path).list_files()) == ([], [])
+
+
+def test_a_loss_that_cannot_be_written_down_yet_is_written_down_later(tmp_path: Path) -> None:
+    disk = Faulty()
+    ledger = LossLog(tmp_path, disk)
+    disk.break_calls("open", "ENOSPC", lambda _: True)
+    ledger.record(START, "a:1:a", 3, "the limit is reached")
+    assert rows_lost_since(tmp_path, START) == 0
+    disk.heal()
+    with (tmp_path / "lost.jsonl").open("w") as file:
+        file.write('{"at": "torn')
+    ledger.record(START, "a:1:a", 4, "the limit is reached")
+    assert rows_lost_since(tmp_path, START) == 7
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", ["open", "lock", "status", "append"])
+def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
+    tmp_path: Path, call: str, error: str
+) -> None:
+    class Refusing(Table):
+        def write(self, data: bytes, instance: str) -> tuple[int, ...]:
+            return (1, *super().write(data, instance)) if b"poison" in data else super().write(data, instance)
+
+    disk, table = Faulty(), Refusing()
+    recorder = Recorder(
+        table, spool_directory=shelf_of(tmp_path, "a:1:a", disk), batch=5, flush_seconds=0, sleep=lambda _: None
+    )
+    row = prediction(seed=1).prediction
+    recorder.append([answer(0), SpooledPrediction(replace(row, client_id="poison"), picture(1)), answer(2)])
+    disk.break_calls(call, error, lambda number: number < 5)
+    recorder.start()
+    assert recorder.flush(20)
+    disk.heal()
+    counts = recorder.close()
+    assert (counts.recorded, counts.failed, counts.queued, counts.set_aside) == (2, 1, 0, 1)
+    [aside] = RowQuarantine(tmp_path).list_files()
+    assert (aside.name, aside.rows, aside.damaged) == ("refused.rows", 1, 0)
