@@ -6,7 +6,6 @@ import typer
 
 from mlplatform.cli.output import JsonOption, print_table
 from mlplatform.host.console import echo, print_json
-from mlplatform.promotion.promotion_service import promotion_service
 
 models_app = typer.Typer(help="Registered versions and the champion.", no_args_is_help=True)
 ActorOption = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
@@ -77,6 +76,7 @@ def rollback(
 ) -> None:
     """Restore the champion before the current one, which goes into quarantine."""
     from mlplatform.context import create_context
+    from mlplatform.promotion.promotion_service import promotion_service
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
