@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.probations import Probation, list_probations
 from mlplatform.store import leases
 from mlplatform.store.database import Database
@@ -94,7 +94,7 @@ def two_versions(context: AppContext, text: str = WITH_PROBATION) -> AppContext:
 def warden(context: AppContext, before: str = "3") -> ProbationMonitor:
     """A warden for whom the version before reads this class everywhere."""
     reads = Reads(before)
-    return ProbationMonitor(context, lambda _parts, _version: reads)
+    return probation_monitor(context, lambda _version: reads)
 
 
 def forever(context: AppContext) -> leases.Lease:

@@ -41,7 +41,7 @@ def _start_or_stop(
     version: int, role: RolloutRole, share: float, stop: bool, reason: str, by: str, as_json: bool
 ) -> None:
     from mlplatform.context import create_context
-    from mlplatform.promotion.rollout_analysis import begin_rollout, stop_rollout
+    from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 

@@ -84,13 +84,14 @@ def work_retraining(retraining_id: str, owner: str) -> None:
     """Carry out a claimed retraining (started by the watcher)."""
     from mlplatform.context import create_context
     from mlplatform.retraining.memory_limit import limit_memory
-    from mlplatform.retraining.worker import run_retraining
+    from mlplatform.retraining.worker import training_worker
     from mlplatform.settings import load_settings
 
     settings = load_settings()
     limit_memory(settings.training_memory_mb)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(0 if run_retraining(create_context(settings), retraining_id, owner) != "failed" else 1)
+    state = training_worker(create_context(settings)).run_retraining(retraining_id, owner)
+    sys.exit(0 if state != "failed" else 1)
 
 
 @app.command()

@@ -42,14 +42,14 @@ def run_training(
     pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, trials: int, as_json: bool
 ) -> None:
     """`platform train`."""
-    from mlplatform.retraining.worker import select_recipe, train
+    from mlplatform.retraining.worker import training_worker
 
     context = create_context(load_settings(pipeline=pipeline, data_dir=data_dir))
-    chosen = select_recipe(context, context.pipeline, recipe)
+    worker = training_worker(context)
+    chosen = worker.select_recipe(context.pipeline, recipe)
     found = _search_recipe(context, chosen, trials, as_json) if trials else None
     with ProgressBar("training", quiet=as_json) as bar:
-        outcome = train(
-            context,
+        outcome = worker.train(
             context.pipeline,
             reason,
             "cli",

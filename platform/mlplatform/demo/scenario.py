@@ -22,7 +22,7 @@ from mlplatform.host.processes import ProcessGroup, exit_on_signals, free_port, 
 from mlplatform.operations.local_stack import mlflow_url, start_platform
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.worker import TrainingOutcome, train
+from mlplatform.retraining.worker import TrainingOutcome, training_worker
 from mlplatform.settings import Settings, load_settings
 from monitors.notices.webhook_signature import verify
 from registry.catalog import CHAMPION
@@ -135,8 +135,7 @@ class _DemoRun:
             ", ".join(f"{count} {name}" for name, count in sides.items()) + " images, split by hash"
         )
         with self.presenter.progress_bar("training") as bar:
-            outcome = train(
-                self.context,
+            outcome = training_worker(self.context).train(
                 self.context.pipeline,
                 "first version of the demo",
                 "demo",

@@ -14,7 +14,7 @@ from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.operations.production_record import production_record
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings
 from mlplatform.serialization import to_jsonable
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
@@ -92,7 +92,7 @@ def cancel_retraining(context: AppContext, retraining_id: str, actor: str) -> No
     """
     now = context.clock()
     with context.database.write() as connection:
-        retraining_queue.cancel(connection, retraining_id, actor, now)
+        retraining_endings.cancel(connection, retraining_id, actor, now)
         audit_entries.append(connection, actor, "cancel", f"retraining/{retraining_id}", now)
 
 

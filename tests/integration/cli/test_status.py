@@ -13,7 +13,7 @@ from mlplatform.clock import utc_now, uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.operations.queries import platform_status
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.store import leases, tasks
 from monitors.alerts import Alert
 from tests.integration.cli.test_alerts import breach
@@ -48,7 +48,7 @@ def piled_up(store: AppContext, monkeypatch: pytest.MonkeyPatch) -> AppContext:
             asked, _ = retraining_queue.request(
                 connection, pipeline="digits", reason="why " * 60, trigger="manual", requested_by="ann", now=now
             )
-            retraining_queue.cancel(connection, asked, "ann", now)
+            retraining_endings.cancel(connection, asked, "ann", now)
     return store
 
 
@@ -152,7 +152,7 @@ def test_another_models_state_is_not_told_as_this_ones(store: AppContext) -> Non
 def test_totals_cost_the_same_however_much_is_stored(store: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlplatform.operations import store_totals
 
-    monkeypatch.setattr(store_totals, "MOST_COUNTED", 3)
+    monkeypatch.setattr(store_totals, "COUNT_LIMIT", 3)
     now = utc_now()
     ids = recorded(store.database, *(prediction(now - timedelta(days=seed), seed=seed) for seed in range(5)))
     with store.database.write() as connection:

@@ -9,10 +9,10 @@ from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.operations.label_status import status_sentences
 from mlplatform.operations.queries import platform_status
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.label_use import is_quota_starved, label_usage, usage_sentence
 from mlplatform.retraining.retraining_limits import RetrainingLimits
-from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.supervisor import retraining_supervisor
 from mlplatform.store import leases, tasks
 from pipelines.labels.label_curation import ExcludedLabel, ExclusionReason
 from tests.integration.operations.test_diagnostics import clinic, look
@@ -66,7 +66,7 @@ def stall(context: AppContext) -> AppContext:
             )
             row = retraining_queue.claim(connection, "digits", "me", RetrainingLimits(timedelta(0), 10), now)
             assert row is not None
-            retraining_queue.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
+            retraining_endings.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
     return context
 
 
@@ -80,8 +80,8 @@ def governed(context: AppContext) -> None:
     with context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:digits", "w", context.rules.retraining.cooldown, context.clock())
     assert lease is not None
-    RetrainingSupervisor(context).tick(lease)
-    RetrainingSupervisor(context).tick(lease)  # another watcher says nothing twice
+    retraining_supervisor(context).tick(lease)
+    retraining_supervisor(context).tick(lease)  # another watcher says nothing twice
 
 
 def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppContext) -> None:
