@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import ByOption, JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
@@ -96,7 +97,7 @@ def write_checkpoint(
     accept: Annotated[
         str, typer.Option("--accept", help="Why the file is put aside and begun anew, though it contradicts.")
     ] = "",
-    by: Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")] = "cli",
+    by: ByOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Write down the heads of the audit log's chains, to be kept outside the database."""

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption
+from mlplatform.cli.options import JsonOption
 from mlplatform.host.console import echo
 
 feedback_app = typer.Typer(help="Labels by prediction id.", no_args_is_help=True)

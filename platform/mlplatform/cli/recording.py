@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import ActorOption, JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
-ActorOption = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]
 
 
 @recording_app.command("list")

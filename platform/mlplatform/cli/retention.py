@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption
+from mlplatform.cli.options import ActorOption, JsonOption
 from mlplatform.host.console import echo
 
 retention_app = typer.Typer(help="How long answers are kept, and erasure on request.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def show_retention_policy(as_json: JsonOption = False) -> None:
 
 @retention_app.command("run")
 def apply_now(
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Remove now what is older than the settings keep, as the watcher does each hour."""
@@ -40,7 +40,7 @@ def apply_now(
 @retention_app.command("erase")
 def erase(
     client: Annotated[str, typer.Option("--client", help="The client id, as it came with requests.")],
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Erase every answer given to a client, with labels and pictures; says what training and the gate lose by it."""

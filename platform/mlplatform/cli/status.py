@@ -1,14 +1,25 @@
-"""`platform status` on one screen: what is grave first, the rest counted, with the command that shows all of it."""
+"""`platform status` and `platform check`: the state of the platform, and its rules evaluated now.
+
+The status fits one screen: what is grave first, the rest counted, with the command that shows all of it.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import typer
+
+from mlplatform.cli.exit_codes import EXIT_BREACH
 from mlplatform.cli.output import print_table
-from mlplatform.host.console import console
-from mlplatform.operations.label_status import status_sentences as labels_in_words
+from mlplatform.context import create_context
+from mlplatform.errors import NotFoundError
+from mlplatform.host.console import console, print_json
+from mlplatform.operations.label_status import status_sentences
+from mlplatform.operations.queries import platform_status
 from mlplatform.operations.store_totals import format_totals
+from mlplatform.serialization import to_jsonable
+from mlplatform.settings import load_settings
 from mlplatform.store.leadership import ALIVE_PERIOD
 
 StatusRow = Mapping[str, Any]
@@ -20,6 +31,37 @@ MAX_ROWS: Final = 3
 MAX_ALERT_ROWS: Final = 6
 MAX_WORD_LENGTH: Final = 20
 """A word that is longer is cut where a line ends within it."""
+
+
+def print_status(everything: bool, as_json: bool) -> None:
+    """`platform status`."""
+    status = platform_status(create_context(load_settings()))
+    if as_json:
+        print_json(status)
+    elif everything:
+        print_all(status)
+    else:
+        print_screen(status)
+
+
+def evaluate_rules(as_json: bool) -> None:
+    """`platform check`."""
+    from mlplatform.monitoring.evaluate import evaluate
+    from mlplatform.monitoring.rule_inputs import write_report
+
+    context = create_context(load_settings())
+    results = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]
+    rows = [to_jsonable(write_report(context, rule, result)) for rule, result in results if result is not None]
+    if not rows:
+        raise NotFoundError("there is no champion to check; `platform train` makes the first one")
+    if as_json:
+        print_json(rows)
+    else:
+        findings = [
+            {"rule": row["rule"], **finding, "report": row["report"]} for row in rows for finding in row["findings"]
+        ]
+        print_table("check", findings, ("rule", "key", "state", "sentence", "report"), "no findings")
+    raise typer.Exit(EXIT_BREACH if any(row["state"] == "breach" for row in rows) else 0)
 
 
 def print_all(view: StatusRow) -> None:
@@ -69,7 +111,7 @@ def _header_lines(view: StatusRow) -> list[str]:
     lines = [f"{view['model']}: champion {champion} · {counts} · leader {leader}"]
     if view["probation"] is not None:
         lines.append(f"probation: {view['probation']['text']}")
-    lines += [f"labels: {sentence}" for sentence in labels_in_words(view["labels"])]
+    lines += [f"labels: {sentence}" for sentence in status_sentences(view["labels"])]
     return lines
 
 
@@ -100,15 +142,15 @@ def _format_alert(row: StatusRow) -> str:
 
 
 def _format_rule(row: StatusRow) -> str:
-    sentence = next((each["sentence"] for each in row["findings"] if each["state"] == row["state"]), "")
+    sentence = next((finding["sentence"] for finding in row["findings"] if finding["state"] == row["state"]), "")
     return f"{_format_time(row['at'])}  {row['state']}  {row['rule']}: {sentence}"
 
 
 def _format_retraining(row: StatusRow) -> str:
-    made = f" version {row['candidate_version']}" if row["candidate_version"] else ""
+    candidate = f" version {row['candidate_version']}" if row["candidate_version"] else ""
     promoted = ", promoted" if row["promoted"] else ""
     why = row["error"] or row["reason"]
-    state = f"{row['state']}{made}{promoted}{_format_step(row)}"
+    state = f"{row['state']}{candidate}{promoted}{_format_step(row)}"
     return f"{row['short_id']}  {_format_time(row['requested_at'])}  {state}: {why}"
 
 
@@ -117,8 +159,8 @@ def _format_step(row: StatusRow) -> str:
     progress = row["progress"] or {}
     if row["state"] not in ("queued", "running") or "step" not in progress:
         return ""
-    far = [progress[name] for name in ("labels", "needed", "epoch", "epochs") if name in progress]
-    return f", {progress['step']}{' ({} of {})'.format(*far) if len(far) == 2 else ''}"
+    amounts = [progress[name] for name in ("labels", "needed", "epoch", "epochs") if name in progress]
+    return f", {progress['step']}{' ({} of {})'.format(*amounts) if len(amounts) == 2 else ''}"
 
 
 def _format_task(row: StatusRow) -> str:
