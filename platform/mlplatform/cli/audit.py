@@ -21,12 +21,12 @@ def show_review_status(as_json: JsonOption = False) -> None:
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    shown = to_jsonable(review_progress(create_context(load_settings())))
+    progress = to_jsonable(review_progress(create_context(load_settings())))
     if as_json:
-        print_json(shown)
+        print_json(progress)
         return
-    title = f"version {shown['version']}: " + ("drawn by plan" if shown["plan"] else "nothing is drawn yet")
-    print_table(title, shown["windows"], ("window", "drawn", "settled", "oldest_open"), "nothing drawn")
+    title = f"version {progress['version']}: " + ("drawn by plan" if progress["plan"] else "nothing is drawn yet")
+    print_table(title, progress["windows"], ("window", "drawn", "settled", "oldest_open"), "nothing drawn")
 
 
 @audit_app.command("next")

@@ -40,9 +40,10 @@ def list_keys(as_json: JsonOption = False) -> None:
     """Every key: whose, for what, when it was last used, until when it works."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import describe_keys
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    rows = describe_keys(create_context(load_settings()))
+    rows = to_jsonable(describe_keys(create_context(load_settings())))
     if as_json:
         print_json(rows)
     else:

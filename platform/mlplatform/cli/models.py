@@ -18,19 +18,20 @@ def list_models(as_json: JsonOption = False) -> None:
     """Versions with their probation and quarantine, the champion and the newest promotions."""
     from mlplatform.context import create_context
     from mlplatform.operations.queries import model_overview
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    shown = model_overview(create_context(load_settings()))
+    overview = to_jsonable(model_overview(create_context(load_settings())))
     if as_json:
-        print_json(shown)
+        print_json(overview)
         return
-    rows = [row | {"gate": row["tags"].get("gate")} for row in shown["versions"]]
+    rows = [row | {"gate": row["tags"].get("gate")} for row in overview["versions"]]
     about = ("version", "aliases", "gate", "probation", "quarantine", "created_at", "run_id")
-    print_table(shown["model"], rows, about, "no version yet")
+    print_table(overview["model"], rows, about, "no version yet")
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
-    if shown["trial"] is not None:
-        echo(None, shown["trial"]["text"], as_json=False)
-    print_table("promotions", shown["promotions"], columns, "none")
+    if overview["trial"] is not None:
+        echo(None, overview["trial"]["text"], as_json=False)
+    print_table("promotions", overview["promotions"], columns, "none")
 
 
 @models_app.command("card")
@@ -39,7 +40,7 @@ def show_card(
     diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The model card of a version, with what production has shown of it, or what changed since another's."""
+    """The model card of a version, with what production has overview of it, or what changed since another's."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import diff_model_cards, load_model_card
     from mlplatform.settings import load_settings

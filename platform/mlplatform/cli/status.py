@@ -18,6 +18,7 @@ from mlplatform.host.console import console, print_json
 from mlplatform.operations.label_status import status_sentences
 from mlplatform.operations.queries import platform_status
 from mlplatform.operations.store_totals import format_totals
+from mlplatform.operations.views import PlatformStatus
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import load_settings
 from mlplatform.store.leadership import ALIVE_PERIOD
@@ -37,7 +38,7 @@ def print_status(everything: bool, as_json: bool) -> None:
     """`platform status`."""
     status = platform_status(create_context(load_settings()))
     if as_json:
-        print_json(status)
+        print_json(to_jsonable(status))
     elif everything:
         print_all(status)
     else:
@@ -64,9 +65,10 @@ def evaluate_rules(as_json: bool) -> None:
     raise typer.Exit(EXIT_BREACH if any(row["state"] == "breach" for row in rows) else 0)
 
 
-def print_all(view: StatusRow) -> None:
+def print_all(status: PlatformStatus) -> None:
     """Everything, in tables."""
-    for line in _header_lines(view):
+    view = to_jsonable(status)
+    for line in _header_lines(status):
         console().print(line, markup=False)
     silent = f"no sign of life for {ALIVE_PERIOD.total_seconds():.0f} s"
     print_table("processes", view["processes"], ("component", "instance", "at", "details"), silent)
@@ -79,14 +81,15 @@ def print_all(view: StatusRow) -> None:
     print_table("undelivered notices", view["undelivered"], notice_columns, "none")
 
 
-def print_screen(view: StatusRow) -> None:
+def print_screen(status: PlatformStatus) -> None:
     """The same on one screen."""
-    for line in screen_lines(view, console().width):
+    for line in screen_lines(status, console().width):
         console().print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
 
 
-def screen_lines(view: StatusRow, width: int) -> list[str]:
+def screen_lines(status: PlatformStatus, width: int) -> list[str]:
     """At most 40 lines, none wider than `width`; ids and times stand whole."""
+    view = to_jsonable(status)
     alerts = sorted(view["alerts"], key=_alert_sort_key)
     rules = sorted(view["evaluations"], key=lambda row: (_position(_RULE_STATE_ORDER, row["state"]), row["rule"]))
     troubled = [row for row in rules if row["state"] in ("breach", "suspect")]
@@ -94,7 +97,7 @@ def screen_lines(view: StatusRow, width: int) -> list[str]:
     notices = sorted(view["undelivered"], key=lambda row: row["state"] != "failed")
     processes = sorted(view["processes"], key=lambda row: not row["details"].get("error"))
     lines = [
-        *_header_lines(view),
+        *_header_lines(status),
         *_section_lines("open alerts", alerts, "state", _format_alert, MAX_ALERT_ROWS, "platform alerts list"),
         *_section_lines("monitors", rules, "state", _format_rule, MAX_ROWS, "platform check", troubled),
         *_section_lines("retrainings", trainings, "state", _format_retraining, MAX_ROWS),
@@ -105,13 +108,12 @@ def screen_lines(view: StatusRow, width: int) -> list[str]:
     return [_crop(line, width) for line in lines]
 
 
-def _header_lines(view: StatusRow) -> list[str]:
-    champion, leader = view["champion"] or "none", view["leader"] or "none"
-    counts = ", ".join(format_totals(view["counts"]))
-    lines = [f"{view['model']}: champion {champion} · {counts} · leader {leader}"]
-    if view["probation"] is not None:
-        lines.append(f"probation: {view['probation']['text']}")
-    lines += [f"labels: {sentence}" for sentence in status_sentences(view["labels"])]
+def _header_lines(status: PlatformStatus) -> list[str]:
+    counts = ", ".join(format_totals(status.counts))
+    lines = [f"{status.model}: champion {status.champion or 'none'} · {counts} · leader {status.leader or 'none'}"]
+    if status.probation is not None:
+        lines.append(f"probation: {status.probation.text}")
+    lines += [f"labels: {sentence}" for sentence in status_sentences(status.labels)]
     return lines
 
 

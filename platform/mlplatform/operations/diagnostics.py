@@ -245,16 +245,16 @@ def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
         return
     name = context.pipeline.name
     with context.database.read() as connection:
-        standing = label_status(connection, name, context.clock())
+        labels = label_status(connection, name, context.clock())
         last = last_evaluated_retraining(connection, name)
         stopped = tasks.open_tasks(connection, name, "review-retraining")
-    said = status_sentences(standing)
+    sentences = status_sentences(labels)
     starved = last is not None and not last.promoted and is_quota_starved(last.verdict)
-    for sentence in said:
-        yield "problem" if starved and sentence.endswith(standing["last_retraining"]) else "note", sentence
+    for sentence in sentences:
+        yield "problem" if starved and sentence.endswith(labels.last_retraining) else "note", sentence
     for task in stopped:
         yield "problem", f"alerts start no more retrainings: {' '.join(task.details.get('why', ()))}"
-    if not said and not stopped:
+    if not sentences and not stopped:
         yield "ok", "no label waits in vain, and none was set aside"
 
 
@@ -267,7 +267,7 @@ def _api_access(context: AppContext) -> Iterator[tuple[str, str]]:
     if not _schema_is_current(context):
         yield "note", "keys not looked at: the database's tables are not those of this version"
         return
-    working = sum(key["state"] == "works" for key in describe_keys(context))
+    working = sum(key.state == "works" for key in describe_keys(context))
     yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any
 
 from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
@@ -12,10 +11,10 @@ from mlplatform.auth import api_keys
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.operations.production_record import production_record
+from mlplatform.operations.views import ApiKeyView
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
 from mlplatform.retraining import retraining_endings
-from mlplatform.serialization import to_jsonable
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
 
@@ -176,12 +175,21 @@ def revoke_key(context: AppContext, key_id: str, actor: str) -> None:
         api_keys.revoke(connection, key_id, actor, context.clock())
 
 
-def describe_keys(context: AppContext) -> list[dict[str, Any]]:
+def describe_keys(context: AppContext) -> list[ApiKeyView]:
     """Every key as people are shown it: without its digest, with its state."""
     with context.database.read() as connection:
-        found = api_keys.list_keys(connection)
+        keys = api_keys.list_keys(connection)
     return [
-        {name: value for name, value in to_jsonable(key).items() if name != "digest"}
-        | {"scopes": ", ".join(key.scopes), "state": key.inactive_reason(context.clock()) or "works"}
-        for key in found
+        ApiKeyView(
+            id=key.id,
+            name=key.name,
+            scopes=", ".join(key.scopes),
+            created_at=key.created_at,
+            created_by=key.created_by,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+            state=key.inactive_reason(context.clock()) or "works",
+        )
+        for key in keys
     ]

@@ -25,6 +25,7 @@ from mlplatform.promotion.probation_monitor import (
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.retraining.worker import training_worker
+from mlplatform.serialization import to_jsonable
 from mlplatform.watcher.scheduler import Watcher
 from mlplatform.web.dashboard import overview_page
 from monitors.statistics.review_sampling import SamplingPlan
@@ -498,20 +499,20 @@ def test_the_alerts_of_a_version_that_went_back_end_with_it(world: AppContext) -
 
 def test_people_see_how_it_stands(world: AppContext) -> None:
     lease = forever(world)
-    assert queries.platform_status(world)["probation"] is None
+    assert to_jsonable(queries.platform_status(world))["probation"] is None
     warden(world).tick(lease)
     until = f"{the_probation(world).until:%Y-%m-%d %H:%M} UTC"
-    shown = queries.platform_status(world)["probation"]
+    shown = to_jsonable(queries.platform_status(world))["probation"]
     assert shown["text"].startswith(f"version 2 on probation until {until}. Of 0 labelled answers")
     assert f"on probation until {until}" in overview_page(world)
-    assert [row["probation"] for row in queries.model_overview(world)["versions"]] == [
+    assert [row["probation"] for row in to_jsonable(queries.model_overview(world))["versions"]] == [
         f"on probation until {until}",
         None,
     ]
     label(world, 30, "5")
     warden(world).tick(lease)
-    shown = queries.model_overview(world)["versions"]
+    shown = to_jsonable(queries.model_overview(world))["versions"]
     assert [(row["probation"], row["quarantine"]) for row in shown] == [("rolled back", barred(world)[2]), (None, None)]
-    assert queries.platform_status(world)["probation"]["text"].startswith(
+    assert to_jsonable(queries.platform_status(world))["probation"]["text"].startswith(
         "version 2 rolled back. Of 8 labelled answers"
     )

@@ -19,6 +19,7 @@ from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollout_analysis import describe_rollout, rollout_analysis
 from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
+from mlplatform.serialization import to_jsonable
 from mlplatform.store.tables.core import predictions
 from monitors.rules.alerts_config import Source
 from monitors.statistics.paired_test import PairedTest
@@ -231,7 +232,7 @@ def test_people_see_the_score_and_both_answers_to_a_picture(world: AppContext) -
         text = describe_rollout(connection, trial)
     assert "version 2, shadow beside version 1 since" in text
     assert "2 pictures answered by both, 50.0% alike" in text
-    assert model_overview(world)["trial"]["text"] == text
+    assert to_jsonable(model_overview(world))["trial"]["text"] == text
     detail = shown(world, key)
     assert detail.role == "champion"
     assert [(each.label, each.model.version) for each in detail.shadows] == [("5", 2)]
