@@ -65,9 +65,9 @@ def submit_sheet(sheet: Path, reviewer: ReviewerOption, as_json: JsonOption = Fa
     from mlplatform.feedback.review_tasks import read_sheet, submit_labels
     from mlplatform.settings import load_settings
 
-    taken = submit_labels(create_context(load_settings()), read_sheet(sheet), reviewer)
-    words = f"{taken['audit']} audit labels, {taken['review']} reviews, {taken['repeated']} known already"
-    echo(taken, words, as_json)
+    counts = submit_labels(create_context(load_settings()), read_sheet(sheet), reviewer)
+    words = f"{counts['audit']} audit labels, {counts['review']} reviews, {counts['repeated']} known already"
+    echo(counts, words, as_json)
 
 
 @audit_app.command("log")
@@ -107,15 +107,15 @@ def write_checkpoint(
 
     context = create_context(load_settings())
     path = out or checkpoints.checkpoint_path(context)
-    aside = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
-    made = checkpoints.write_checkpoint(context, path, context.clock())
+    replaced = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
+    checkpoint = checkpoints.write_checkpoint(context, path, context.clock())
     value = {
         "file": str(path),
-        "chains": 0 if made is None else len(made.heads),
-        "signed": bool(made and made.authenticated),
-        "aside": aside and str(aside),
+        "chains": 0 if checkpoint is None else len(checkpoint.heads),
+        "signed": bool(checkpoint and checkpoint.authenticated),
+        "aside": replaced and str(replaced),
     }
-    words = f"; what was there before is kept in {aside}" if aside else ""
+    words = f"; what was there before is kept in {replaced}" if replaced else ""
     echo(value, f"{value['chains']} heads that moved are in {path}{words}", as_json)
 
 

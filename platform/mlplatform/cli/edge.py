@@ -26,12 +26,12 @@ def export_model(
     from mlplatform.operations.model_export import export_version
     from mlplatform.settings import load_settings
 
-    made = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
+    export = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
     if as_json:
-        print_json(made)
+        print_json(export)
         return
-    rows = [{"measure": name.replace("_", " "), "value": value} for name, value in made.items()]
-    print_table(f"version {made['version']} as {form}", rows, ("measure", "value"), "nothing")
+    rows = [{"measure": name.replace("_", " "), "value": value} for name, value in export.items()]
+    print_table(f"version {export['version']} as {form}", rows, ("measure", "value"), "nothing")
 
 
 @edge_app.command("serve")

@@ -26,5 +26,5 @@ def import_label_file(
 
     context = create_context(load_settings())
     lines = read_label_file(context, file, Defaults(source, reviewer))
-    told = preview_import(context, lines) if dry_run else import_labels(context, lines)
-    echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
+    counts = preview_import(context, lines) if dry_run else import_labels(context, lines)
+    echo(counts, ", ".join(f"{count} {name}" for name, count in counts.items()), as_json)

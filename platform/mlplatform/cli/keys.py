@@ -64,6 +64,6 @@ def revoke_api_key(
 
     context = create_context(load_settings())
     with context.database.read() as connection:
-        found = resolve_id(connection, "key", key_id)
-    revoke_key(context, found, by)
-    echo({"id": found, "state": "revoked"}, f"key {found} is revoked", as_json)
+        full_id = resolve_id(connection, "key", key_id)
+    revoke_key(context, full_id, by)
+    echo({"id": full_id, "state": "revoked"}, f"key {full_id} is revoked", as_json)

@@ -38,9 +38,12 @@ def restore_rows(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = restore(create_context(load_settings()), name, actor)
-    lines = [f"{each.name}: {each.restored} restored, {each.refused} refused, {each.damaged} damaged" for each in told]
-    echo(to_jsonable(told), "\n".join(lines) or "nothing is set aside", as_json)
+    results = restore(create_context(load_settings()), name, actor)
+    lines = [
+        f"{result.name}: {result.restored} restored, {result.refused} refused, {result.damaged} damaged"
+        for result in results
+    ]
+    echo(to_jsonable(results), "\n".join(lines) or "nothing is set aside", as_json)
 
 
 @recording_app.command("discard")
@@ -55,5 +58,6 @@ def discard_rows(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = discard(create_context(load_settings()), name, actor)
-    echo(to_jsonable(told), f"{told.name}: {told.refused} rows and {told.damaged} damaged stretches given up", as_json)
+    result = discard(create_context(load_settings()), name, actor)
+    sentence = f"{result.name}: {result.refused} rows and {result.damaged} damaged stretches given up"
+    echo(to_jsonable(result), sentence, as_json)

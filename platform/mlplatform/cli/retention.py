@@ -18,9 +18,11 @@ def show_retention_policy(as_json: JsonOption = False) -> None:
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = retention_policy(create_context(load_settings()))
-    lines = [f"{name}: {each['days'] or 'kept for ever'}" + " days" * bool(each["days"]) for name, each in told.items()]
-    echo(to_jsonable(told), "\n".join(lines), as_json)
+    policy = retention_policy(create_context(load_settings()))
+    lines = [
+        f"{name}: {entry['days'] or 'kept for ever'}" + " days" * bool(entry["days"]) for name, entry in policy.items()
+    ]
+    echo(to_jsonable(policy), "\n".join(lines), as_json)
 
 
 @retention_app.command("run")
@@ -33,8 +35,8 @@ def apply_now(
     from mlplatform.retention.apply_retention import apply_retention
     from mlplatform.settings import load_settings
 
-    told = apply_retention(create_context(load_settings()), actor)
-    echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
+    removed = apply_retention(create_context(load_settings()), actor)
+    echo(removed, ", ".join(f"{count} {name}" for name, count in removed.items()), as_json)
 
 
 @retention_app.command("erase")
@@ -48,10 +50,11 @@ def erase(
     from mlplatform.retention.apply_retention import erase_client
     from mlplatform.settings import load_settings
 
-    told = erase_client(create_context(load_settings()), client, actor)
+    erased = erase_client(create_context(load_settings()), client, actor)
     words = (
-        f"{told['answers']} answers erased with {told['pictures']} pictures; {told['labelled']} of them had labels, "
-        f"which training and the gate will no longer see; {told['shared']} pictures stay, because others sent the same"
+        f"{erased['answers']} answers erased with {erased['pictures']} pictures; "
+        f"{erased['labelled']} of them had labels, which training and the gate will no longer see; "
+        f"{erased['shared']} pictures stay, because others sent the same"
     )
-    later = f"; {told['waiting_in_spools']} rows wait in spools here: erase again when they are recorded"
-    echo(told, words + later * bool(told["waiting_in_spools"]), as_json)
+    later = f"; {erased['waiting_in_spools']} rows wait in spools here: erase again when they are recorded"
+    echo(erased, words + later * bool(erased["waiting_in_spools"]), as_json)

@@ -128,10 +128,10 @@ def watch(
 
     if probe:
         context = create_context(load_settings())
-        found = local_watchers(context)
-        text = f"{len(found)} watcher(s) alive on this host"
-        echo(found, "; ".join([text, *clock_faults(context)]), as_json)
-        raise typer.Exit(0 if found else 1)
+        watchers = local_watchers(context)
+        text = f"{len(watchers)} watcher(s) alive on this host"
+        echo(watchers, "; ".join([text, *clock_faults(context)]), as_json)
+        raise typer.Exit(0 if watchers else 1)
     watcher = Watcher(create_context(load_settings()))
 
     def end(*_args: object) -> None:

@@ -1,4 +1,4 @@
-"""How much a model's store holds, at a cost that does not grow with it; nobody decides by these numbers."""
+"""Counts what the store holds of a model for people, at a cost that does not grow with it."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -201,19 +201,19 @@ class ProbationMonitor:
         rule = next((rule for rule in self.rules.rules if rule.metric == "latency_ratio"), None)
         if rule is None:
             return probation, None
-        begun, name = probation.at, probation.model_name
-        end = begun + (min(now, probation.until) - begun) // rule.window * rule.window
+        started_at, name = probation.at, probation.model_name
+        end = started_at + (min(now, probation.until) - started_at) // rule.window * rule.window
         if end <= probation.latency_until:
             return probation, None
         with self.database.read() as connection:
             new = prediction_counts.latency_histograms(connection, name, probation.version, end - rule.window, end)
             usual = prediction_counts.latency_histograms(
-                connection, name, probation.before, begun - LATENCY_REFERENCE_PERIOD, begun
+                connection, name, probation.before, started_at - LATENCY_REFERENCE_PERIOD, started_at
             )
             stored = evaluations.load_baselines(connection, name, probation.before).get("latency", {})
         baselines = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in stored.items()}
         max_ratio = self.rules.probation.latency_ratio_max or rule.threshold
-        windows = max(1, ceil((probation.until - begun) / rule.window))
+        windows = max(1, ceil((probation.until - started_at) / rule.window))
         level, limits = probation.latency_level / windows, latency_limits(baselines, usual)
         regression = find_latency_regression(new, limits, max_ratio, rule.min_samples, level, rule.floor_ms)
         return replace(probation, latency_until=end), regression

@@ -74,7 +74,7 @@ def claim_next(
 class RetrainingSupervisor:
     """Claims queued retrainings, starts their process, and closes those whose process or watcher died.
 
-    `enqueue` puts a notice about a retraining that brought nothing into the outbox, dated by the moment given.
+    `enqueue` puts a notice about a retraining that brought nothing into the outbox, due at that moment.
     """
 
     model: str
@@ -127,10 +127,10 @@ class RetrainingSupervisor:
                     self._end_run(row.run_id)
 
     def _reap(self) -> None:
-        for retraining_id, (owner, child, begun) in list(self._children.items()):
+        for retraining_id, (owner, child, started_at) in list(self._children.items()):
             code = child.poll()
             if code is None:
-                if time.monotonic() - begun < self.startup_seconds:
+                if time.monotonic() - started_at < self.startup_seconds:
                     self._send_heartbeat(retraining_id, owner)
                 continue
             if code != 0:
