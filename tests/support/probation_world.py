@@ -14,6 +14,7 @@ from mlplatform.feedback import label_records
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probation_monitor import ProbationMonitor
 from mlplatform.promotion.probations import Probation, list_probations
+from mlplatform.promotion.promotion_service import PromotionService
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source
@@ -91,10 +92,10 @@ def two_versions(context: AppContext, text: str = WITH_PROBATION) -> AppContext:
     return context
 
 
-def warden(context: AppContext, before: str = "3") -> ProbationMonitor:
-    """A warden for whom the version before reads this class everywhere."""
+def warden(context: AppContext, before: str = "3", promotions: PromotionService | None = None) -> ProbationMonitor:
+    """A monitor for which the version before reads this class everywhere."""
     reads = Reads(before)
-    return ProbationMonitor(context, lambda _parts, _version: reads)
+    return ProbationMonitor(context, lambda _context, _version: reads, promotions)
 
 
 def forever(context: AppContext) -> leases.Lease:

@@ -307,11 +307,9 @@ class World:
 
 def platform_of(settings: Settings, clock: Clock, registry: Registry) -> AppContext:
     """The platform with the test's registry and a name that tells no host: the one place that knows how it is built."""
-    parts = AppContext(settings, clock)
     database = Database(settings.store_url)
     database.upgrade()
-    parts.__dict__.update(database=database, catalog=registry, instance="host:1:golden")
-    return parts
+    return AppContext(settings, clock, database=database, catalog=registry, instance="host:1:golden")
 
 
 @contextmanager

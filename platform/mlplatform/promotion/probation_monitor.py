@@ -26,7 +26,7 @@ from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import probations, promotion_history, quarantines
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.promotion_notices import enqueue_rollback_notice
-from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.store import leases
 from monitors.decisions.latency_regression import LatencyRegression, find_latency_regression, latency_limits
 from monitors.statistics.paired_test import PairedOutcome, PairedTest, describe_test, update_test
@@ -66,6 +66,8 @@ class ProbationMonitor:
 
     context: AppContext
     load: LoadVersion = load_version
+    promotions: PromotionService | None = None
+    """Who carries a rollback out; by default the service that the context makes."""
     _loaded_version: tuple[int, Predictor] | None = None
 
     def tick(self, lease: leases.Lease) -> Probation | None:
@@ -218,7 +220,7 @@ class ProbationMonitor:
             name, before, version, "rollback", ACTOR, reason, expected_seq=probation.promotion_seq, in_transaction=done
         )
         try:
-            promotion_service(self.context).promote(change)
+            (self.promotions or promotion_service(self.context)).promote(change)
         except UnknownVersionError as error:
             return self._end_probation(lease, probation, f"{probation.reason} But it cannot be undone: {error}")
         log.warning("version %d was rolled back to version %d: %s", version, before, reason)

@@ -60,9 +60,7 @@ def world(context: AppContext) -> AppContext:
 
 def another(context: AppContext) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = AppContext(context.settings, context.clock)
-    made.__dict__.update(database=context.database, catalog=context.catalog)
-    return made
+    return context.replace()
 
 
 def of_rollbacks(context: AppContext) -> list[OutboxMessage]:
@@ -237,10 +235,9 @@ def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppCon
     """Even where it made the very same version champion again."""
     lease = forever(world)
     label(world, 30, "5")
-    overtaken = another(world)
-    overtaken.__dict__["champions"] = Overtaken(world.database, world.catalog, world.clock, "watcher")
+    overtaken = Overtaken(world.database, world.catalog, world.clock, "watcher")
     with pytest.raises(ConflictError, match="nothing is undone"):
-        warden(overtaken).tick(lease)
+        warden(another(world), promotions=overtaken).tick(lease)
     assert history(world) == [*ROLLED_BACK, ("promote", 2)]
     found = warden(world, before="8").tick(lease)
     assert found is not None
@@ -258,8 +255,7 @@ def test_a_watcher_killed_anywhere_sends_a_version_back_once(context: AppContext
         promote(context, version)
         label(context, 20, "5", version=version)
         database = Dying(context.database, use, committing=committing)
-        killed = another(context)
-        killed.__dict__.update(database=database, catalog=Watched(context.catalog, database))
+        killed = context.replace(database=database, catalog=Watched(context.catalog, database))
         died = False
         try:
             warden(killed).tick(lease_of(context))
@@ -299,10 +295,9 @@ def test_a_watcher_that_was_paused_past_its_lease_sends_nothing_back(world: AppC
             lease_of(world, "the next one")
             return super().promote(change)
 
-    paused = another(world)
-    paused.__dict__["champions"] = Paused(world.database, world.catalog, world.clock, "watcher")
+    paused = Paused(world.database, world.catalog, world.clock, "watcher")
     with pytest.raises(FencedError):
-        warden(paused).tick(fresh)
+        warden(another(world), promotions=paused).tick(fresh)
     assert (history(world), the_probation(world).state, of_rollbacks(world)) == (KEPT, "failed", [])
     assert queries.probation_standing(the_probation(world)) == "being rolled back"
 
@@ -344,7 +339,7 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
 
 def test_the_version_before_is_fetched_from_the_registry_and_answers(context: AppContext) -> None:
     family, tracking = bars_family(bars_split(32)), FakeTracking()
-    context.__dict__.update(catalog=MemoryCatalog(tracking), tracking=tracking, family=family)
+    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking, pipeline=family)
     before = torch.get_num_threads()
     try:
         train(context, family, "the first", "me")
