@@ -56,8 +56,8 @@ def serve_here(home: Path, port: int) -> None:
     from mlplatform.serve.state import build_server
 
     set_threads(1)
-    context = AppContext(Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20))
-    context.__dict__["catalog"] = Shelf(home / "model")
+    settings = Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20)
+    context = AppContext(settings, catalog=Shelf(home / "model"))
     server = build_server(context)
     server.model_slot.swap(
         LoadedModel(

@@ -119,9 +119,7 @@ def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float)
     settings = Settings(
         _env_file=None, home=home, alerts_file=home / "alerts.yaml", mlflow_uri=uri, gate_margin_points=margin
     )
-    context = AppContext(settings, clock)
-    context.__dict__.update(pipeline=family_of(atlas))
-    return context
+    return AppContext(settings, clock, pipeline=family_of(atlas))
 
 
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:

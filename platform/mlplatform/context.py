@@ -1,12 +1,12 @@
-"""The edge's workshop: settings in, the parts of a process out, built once and passed by name."""
+"""What a process is wired from: settings, clock, database, registry, pipeline and rules, built once and passed on."""
 
 import logging
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final, TypedDict, Unpack
 
 from dotenv import dotenv_values
 
@@ -26,51 +26,87 @@ from registry.catalog import Catalog
 from registry.runs import TrackingStore
 
 
-@dataclass(frozen=True)
-class AppContext:
-    """What commands and servers are made of; each part is built when first asked for."""
+class ContextParts(TypedDict, total=False):
+    """What may be given to a context instead of being built from the settings."""
 
-    settings: Settings
-    clock: Clock = utc_now
-    serves_requests: bool = False
-    """Whether this process answers requests: they wait less long for the database than what works behind them."""
+    instance: str
+    database: Database
+    tracking: TrackingStore
+    catalog: Catalog
+    pipeline: Pipeline
+    rules: AlertsConfig
+
+
+class AppContext:
+    """Settings, clock, database, registry, pipeline and rules of a process; each is built when first asked for.
+
+    `serves_requests` tells that this process answers requests: they wait less long for the database than what works
+    behind them. What is given as one of `parts` is used as it is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock = utc_now,
+        *,
+        serves_requests: bool = False,
+        **parts: Unpack[ContextParts],
+    ) -> None:
+        unknown = parts.keys() - ContextParts.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"A context has no part called {', '.join(sorted(unknown))}")
+        self.settings: Final = settings
+        self.clock: Final = clock
+        self.serves_requests: Final = serves_requests
+        self._given_parts: Final = parts
+        vars(self).update(parts)  # a cached property looks there before it builds anything
+
+    def replace(
+        self, *, settings: Settings | None = None, clock: Clock | None = None, **parts: Unpack[ContextParts]
+    ) -> "AppContext":
+        """Another context with these changes; it keeps the parts that were given, and builds the others itself."""
+        merged: ContextParts = {**self._given_parts, **parts}
+        return AppContext(
+            settings or self.settings, clock or self.clock, serves_requests=self.serves_requests, **merged
+        )
 
     @cached_property
     def instance(self) -> str:
-        """This process among all processes: host, pid and a random end."""
+        """The name of this process among all: host, process id and random letters."""
         return f"{socket.gethostname()}:{os.getpid()}:{uuid7()[-6:]}"
 
     @cached_property
     def database(self) -> Database:
         """The store, its tables created or upgraded."""
-        visitors = self._patience(serves_requests=True) if self.serves_requests else self.patience
-        database = Database(self.settings.store_url, visitors, self.patience if self.serves_requests else None)
+        background = self.timeouts
+        in_request = self._timeouts(in_request=True) if self.serves_requests else background
+        database = Database(self.settings.store_url, in_request, background if self.serves_requests else None)
         database.upgrade()
         return database
 
     @property
-    def patience(self) -> DatabaseTimeouts:
+    def timeouts(self) -> DatabaseTimeouts:
         """How long work that nobody waits for may wait for the database."""
-        return self._patience(serves_requests=False)
+        return self._timeouts(in_request=False)
 
-    def _patience(self, *, serves_requests: bool) -> DatabaseTimeouts:
+    def _timeouts(self, *, in_request: bool) -> DatabaseTimeouts:
         settings = self.settings
         limits = (settings.statement_seconds, settings.long_statement_seconds, settings.lock_seconds)
-        return DatabaseTimeouts.from_settings(*limits, in_request=serves_requests)
+        return DatabaseTimeouts.from_settings(*limits, in_request=in_request)
 
     @cached_property
     def tracking(self) -> TrackingStore:
-        """MLflow's runs."""
+        """MLflow's runs and their artifacts."""
         return TrackingStore(self.settings.tracking_uri, self.settings.artifact_root)
 
     @cached_property
     def catalog(self) -> Catalog:
-        """MLflow's registered versions."""
+        """MLflow's registered model versions."""
         return Catalog(self.tracking)
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The model family served, watched and retrained."""
+        """The pipeline that is served, watched and retrained."""
         return find_pipeline(self.settings.pipeline)
 
     @cached_property
@@ -86,19 +122,19 @@ class AppContext:
 
 def load_environment() -> Mapping[str, str]:
     """The process environment over the values of `.env`."""
-    written = {key: value for key, value in dotenv_values(".env").items() if value is not None}
-    return {**written, **os.environ}
+    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
 
 
 def create_context(settings: Settings, *, serves_requests: bool = False) -> AppContext:
-    """Prepare this process (quiet libraries, private files, logging) and hand out its parts."""
+    """Prepare this process (quiet libraries, private files, logging) and make its context."""
     restrict_permissions(settings)
     disable_telemetry(os.environ)
     fill_environment(os.environ, settings.home.resolve())
-    own = (settings.host, settings.mlflow_host)
-    os.environ.update(no_proxy_variables(os.environ, own))
+    own_hosts = (settings.host, settings.mlflow_host)
+    os.environ.update(no_proxy_variables(os.environ, own_hosts))
     set_up_logging(settings.log_level)
-    for noisy in ("httpx", "alembic", "mlflow", "mail.log"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for logger in ("httpx", "alembic", "mlflow", "mail.log"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a slot that is still being judged is no news
     return AppContext(settings, serves_requests=serves_requests)

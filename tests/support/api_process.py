@@ -31,8 +31,7 @@ class Slow(nn.Module):
 def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
     torch.set_num_threads(1)
-    context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000))
-    context.__dict__.update(catalog=FakeCatalog())
+    context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000), catalog=FakeCatalog())
     server = build_server(context, writer=ProcessWriter(context.settings.store_url) if recorder == "process" else None)
     predictor = TorchEngine(build_exportable(Slow()), context.pipeline.classes, 28, 28)
     server.model_slot.swap(LoadedModel(context.pipeline.name, 1, predictor, utc_now()))

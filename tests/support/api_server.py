@@ -206,8 +206,7 @@ def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> 
     )
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
-    made = AppContext(small)
-    made.__dict__.update(database=Flaky(Database(settings.store_url)), catalog=stocked)
+    made = AppContext(small, database=Flaky(Database(settings.store_url)), catalog=stocked)
     yield made
     made.database.close()
 

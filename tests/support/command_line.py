@@ -110,7 +110,6 @@ def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
     """The deployment with a registry of its own, version 1 champion."""
     shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    context = AppContext(Settings())
-    context.__dict__["database"] = store.database
+    context = AppContext(Settings(), database=store.database)
     promotion_service(context).promote(PromotionRequest("digits", 1, None, "first", "test", "because"))
     return context

@@ -40,7 +40,8 @@ rules:
 def with_rules(context: AppContext, text: str = RULES) -> AppContext:
     """The same platform, watched by these rules."""
     context.settings.alerts_file.write_text(text, encoding="utf-8")
-    context.__dict__.pop("rules", None)
+    if "rules" in vars(context):
+        del context.rules  # read anew when next asked for
     return context
 
 

@@ -167,9 +167,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def context(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
     """A platform whose database, registry and clock are the test's."""
-    made = AppContext(settings, clock)
-    made.__dict__.update(database=database, catalog=catalog)
-    return made
+    return AppContext(settings, clock, database=database, catalog=catalog)
 
 
 def picture(seed: int) -> np.ndarray:

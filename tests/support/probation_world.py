@@ -92,7 +92,7 @@ def two_versions(context: AppContext, text: str = WITH_PROBATION) -> AppContext:
 
 
 def warden(context: AppContext, before: str = "3") -> ProbationMonitor:
-    """A warden for whom the version before reads this class everywhere."""
+    """A monitor for which the version before reads this class everywhere."""
     reads = Reads(before)
     return probation_monitor(context, lambda _version: reads)
 

@@ -28,9 +28,8 @@ class PlatformMachine(RuleBasedStateMachine):
         shutil.copy(template, self.folder / "platform.db")
         made = Settings(_env_file=None, home=self.folder / "home", alerts_file=self.folder / "alerts.yaml")
         self.clock = FakeClock()
-        self.context = AppContext(made, self.clock)
         self.database = Database(f"sqlite:///{self.folder / 'platform.db'}")
-        self.context.__dict__.update(database=self.database, catalog=FakeCatalog())
+        self.context = AppContext(made, self.clock, database=self.database, catalog=FakeCatalog())
 
     def teardown(self) -> None:
         self.database.close()

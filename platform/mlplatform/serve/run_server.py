@@ -43,7 +43,7 @@ def build_process_server(settings: Settings) -> ApiServer:
     """A server as `platform serve` runs it."""
     context = create_context(settings, serves_requests=True)
     check_spool_owner(settings)
-    writer = ProcessWriter(settings.store_url, patience=context.patience) if settings.recorder == "process" else None
+    writer = ProcessWriter(settings.store_url, patience=context.timeouts) if settings.recorder == "process" else None
     return build_server(context, writer=writer, heatmap_renderer=ProcessHeatmapRenderer())
 
 

@@ -3,12 +3,10 @@
 import json
 import smtplib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import httpx
 import pytest
-from sqlalchemy import Connection
 
 from mlplatform.alerting import outbox
 from mlplatform.alerting.dispatcher import OutboxDispatcher, create_dispatcher
@@ -19,8 +17,8 @@ from mlplatform.errors import DeliveryError, FencedError, StoreUnavailableError
 from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.settings import Settings
-from mlplatform.store.database import Database
 from monitors.notices.webhook_signature import verify
+from tests.support.faulty_database import DyingDatabase
 from tests.support.monitoring_world import RULES, SECRET, answer, lease_of, notices, promote, rule, tick, with_rules
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -146,23 +144,9 @@ def test_every_try_of_a_webhook_is_signed_anew_and_otherwise_the_same(world: App
     assert {request.headers["webhook-id"] for request in receiver.requests} == {notices(world)[0].idempotency_key}
 
 
-class DyingDatabase(Database):
-    """The same database, for a process that is killed at its first write."""
-
-    def __init__(self, database: Database) -> None:
-        self.__dict__.update(vars(database))
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with super().write() as connection:
-            yield connection
-            raise StoreUnavailableError("killed")
-
-
 def test_killed_between_sending_and_marking_it_is_sent_again_with_the_same_identity(world: AppContext) -> None:
     fire(world, "events")
-    dying = AppContext(world.settings, world.clock)
-    dying.__dict__.update(database=DyingDatabase(world.database), rules=world.rules)
+    dying = world.replace(database=DyingDatabase(world.database))
     receiver = Receiver(fine)
     client = httpx.Client(transport=httpx.MockTransport(receiver))
     with pytest.raises(StoreUnavailableError, match="killed"):
@@ -278,8 +262,7 @@ def test_a_channel_of_another_kind_under_the_old_name_blocks_no_other_message(wo
 
 def pictured(context: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
     """A courier for a Slack notice that shows pictures by their public address."""
-    public = AppContext(context.settings.model_copy(update={"public_url": "https://platform.test"}), context.clock)
-    public.__dict__.update(database=context.database, catalog=context.catalog)
+    public = context.replace(settings=context.settings.model_copy(update={"public_url": "https://platform.test"}))
     fire(public, "team-slack")
     return sends_to(public, answer)
 

@@ -119,8 +119,7 @@ def test_the_email_survives_the_outbox_with_its_identity_unfolded(world: AppCont
 
 
 def test_without_public_addresses_there_are_no_links(context: AppContext, settings: Settings) -> None:
-    plain = AppContext(settings.model_copy(update={"public_url": "", "mlflow_public_url": ""}), context.clock)
-    plain.__dict__.update(database=context.database, catalog=context.catalog)
+    plain = context.replace(settings=settings.model_copy(update={"public_url": "", "mlflow_public_url": ""}))
     promote(with_rules(plain, RULES))
     answer(plain, 18, 12)
     evaluate(plain, rule(plain, "accuracy-drop"), plain.clock())

@@ -1,7 +1,6 @@
 """Whoever is told that an alert fires is told that it has ended, in whatever way, or nothing of it is written."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -16,8 +15,8 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.store.database import Database
 from monitors.alerts import Silence
+from tests.support.faulty_database import DyingDatabase
 from tests.support.monitoring_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
 
 WATCHED = RULES.replace(
@@ -178,28 +177,16 @@ def bodies(context: AppContext, *kinds: str) -> list[dict[str, Any]]:
     ]
 
 
-class DyingDatabase(Database):
-    """The same database, for a process that is killed at the end of a transaction that ends an alert."""
-
-    def __init__(self, database: Database) -> None:
-        self.__dict__.update(vars(database))
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with super().write() as connection:
-            yield connection
-            if any(each.payload["kind"] in ENDED for each in outbox.recent_messages(connection)):
-                raise StoreUnavailableError("killed")
+def ends_an_alert(connection: Connection) -> bool:
+    return any(message.payload["kind"] in ENDED for message in outbox.recent_messages(connection))
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_an_alert_and_the_news_of_its_end_are_one_transaction(world: AppContext, way: Way) -> None:
     fire(world, way.version)
-    alive = world.database
-    world.__dict__["database"] = DyingDatabase(alive)
+    dying = world.replace(database=DyingDatabase(world.database, ends_an_alert))
     with pytest.raises(StoreUnavailableError, match="killed"):
-        way.end(world)
-    world.__dict__["database"] = alive
+        way.end(dying)
     accuracy = [each for each in all_alerts(world) if each.rule == "accuracy-drop"]
     assert [each.is_open for each in accuracy] == [True]
     assert endings(world) == []

@@ -155,8 +155,7 @@ def test_no_more_than_a_part_of_an_answer_is_read(context: AppContext, head: byt
 @pytest.mark.timeout(90)
 def test_apprise_reads_no_endless_answer_into_this_process(context: AppContext) -> None:
     settings = context.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
-    patient = AppContext(settings, context.clock)
-    patient.__dict__["database"] = context.database
+    patient = context.replace(settings=settings)
     with peer(flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**20)) as (port, stubborn):
         with_channels(patient, {"it": CHANNELS["apprise"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="Apprise"):
@@ -250,8 +249,7 @@ def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(cont
 @pytest.mark.timeout(90)
 def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(context: AppContext) -> None:
     with_channels(context, THREE)
-    patient = AppContext(context.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}), context.clock)
-    patient.__dict__.update(database=context.database)
+    patient = context.replace(settings=context.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}))
     with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, stubborn):
         with_channels(patient, {"stuck": CHANNELS["slack"].replace("PORT", str(port))})
         post(patient, "stuck")
@@ -437,8 +435,7 @@ def proxied(
         return httpx.Client(transport=httpx.MockTransport(take))
 
     settings = context.settings.model_copy(update={"delivery_proxy": proxy, "allowed_receivers": allowed})
-    made = AppContext(settings, context.clock)
-    made.__dict__.update(database=context.database)
+    made = context.replace(settings=settings)
     with_channels(made, {"it": f'type: slack, url: "{url}"'})
     return OutboxDispatcher(made, httpx.Client(), Transport(made, taking(directly), taking(through))), directly, through
 
@@ -484,10 +481,9 @@ def test_no_proxy_of_the_environment_sees_a_notice(context: AppContext, monkeypa
         for place, channel in enumerate(HTTP):
             with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
             post(context, "it", f"k{place}")
-        patient = context.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
-        context.__dict__["settings"] = patient
+        patient = context.replace(settings=context.settings.model_copy(update={"delivery_timeout_seconds": 30.0}))
         for place, channel in enumerate(HTTP):
-            with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
+            with_channels(patient, {"it": CHANNELS[channel].replace("PORT", str(port))})
             message = next(each for each in notices(context) if each.idempotency_key == f"k{place}")
             create_transport(context).send(message)
         assert proxy.connections == 0

@@ -40,8 +40,7 @@ def test_only_heads_that_moved_are_written_down(context: AppContext, tmp_path: P
 def test_a_key_vouches_for_lines_and_not_for_changed_ones(context: AppContext, tmp_path: Path) -> None:
     key, file = tmp_path / "key", tmp_path / "anchors.jsonl"
     key.write_text("0123456789abcdef0123456789abcdef\n")
-    signed = AppContext(context.settings.model_copy(update={"audit_key_file": key}), context.clock)
-    signed.__dict__.update(database=context.database)
+    signed = context.replace(settings=context.settings.model_copy(update={"audit_key_file": key}))
     noted(context, "clock")
     made = checkpoints.write_checkpoint(signed, file, START)
     assert made is not None

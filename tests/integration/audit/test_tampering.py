@@ -423,8 +423,7 @@ def signed(world: World, *keys: str) -> World:
     file = world.context.settings.home / "audit.key"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(keys) + "\n")
-    made = AppContext(world.context.settings.model_copy(update={"audit_key_file": file}), world.context.clock)
-    made.__dict__.update(database=world.context.database, catalog=world.context.catalog)
+    made = world.context.replace(settings=world.context.settings.model_copy(update={"audit_key_file": file}))
     return World(made, world.clock, world.ids, world.backup)
 
 

@@ -21,8 +21,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -
     """A deployment whose champion reads digits, on both engines."""
     monkeypatch.setenv("PLATFORM_MLFLOW_URI", f"sqlite:///{tmp_path / 'own.db'}")
     monkeypatch.setenv("PLATFORM_BASELINE_CALLS", "20")
-    context = AppContext(Settings())
-    context.__dict__["database"] = store.database
+    context = AppContext(Settings(), database=store.database)
     made = module(3)
     with context.tracking.start_run("digits", "tiny") as run:
         example = np.zeros((2, 1, 28, 28), np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.context import AppContext, create_context, load_environment
+from mlplatform.context import AppContext, ContextParts, create_context, load_environment
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
@@ -22,12 +22,12 @@ def made(settings: Settings, clock: FakeClock) -> Iterator[AppContext]:
     """Parts on the embedded defaults."""
     context = AppContext(settings, clock)
     yield context
-    if "database" in context.__dict__:
+    if "database" in vars(context):
         context.database.close()
 
 
 def test_nothing_is_built_or_written_before_it_is_asked_for(made: AppContext) -> None:
-    assert set(made.__dict__) == {"settings", "clock", "answering"}
+    assert vars(made).keys().isdisjoint(ContextParts.__annotations__)
     assert not made.settings.home.exists()
 
 

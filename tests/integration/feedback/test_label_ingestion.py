@@ -203,7 +203,8 @@ def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_
 def test_what_retention_removed_is_told_as_erased_however_long_ago(context: AppContext, clock: FakeClock) -> None:
     key = an_id()
     recorded(context.database, prediction(prediction_id=key))
-    context.__dict__["settings"] = Settings(_env_file=None, home=context.settings.home, retain_answers_days=10)
+    settings = Settings(_env_file=None, home=context.settings.home, retain_answers_days=10)
+    context = context.replace(settings=settings)
     clock.tick(days=11)
     assert apply_retention(context, "watcher")["answers"] == 1
     assert outcomes(context, SubmittedLabel(key, "4", "delayed", "ledger", clock())) == ["erased"]

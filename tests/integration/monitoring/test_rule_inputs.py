@@ -122,8 +122,7 @@ def test_the_oldest_reports_go_but_none_that_an_open_alert_rests_on(world: AppCo
         evaluations.add(connection, made)
         alert = Alert("a", "accuracy-drop", "", "digits", 1, "critical", "firing", START, START)
         alert_records.save(connection, alert, "it dropped", "e")
-    few = AppContext(settings.model_copy(update={"reports_kept": 2}), world.clock)
-    few.__dict__["database"] = world.database
+    few = world.replace(settings=settings.model_copy(update={"reports_kept": 2}))
     assert prune_reports(few) == 2
     left = sorted(kept.stem.removeprefix("accuracy-drop-") for kept in path.parent.iterdir())
     assert left == ["needed", "newest", "second"]

@@ -36,9 +36,8 @@ def clinic(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform in order: rules, tables, a champion, a registry that agrees."""
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
-    context = AppContext(settings, FakeClock())
     database = Database(settings.store_url)
-    context.__dict__.update(catalog=FakeCatalog(), database=database)
+    context = AppContext(settings, FakeClock(), catalog=FakeCatalog(), database=database)
     promote(with_rules(context))
     yield context
     database.close()

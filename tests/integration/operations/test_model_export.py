@@ -34,9 +34,7 @@ class Shelf(FakeCatalog):
 def stocked(context: AppContext) -> AppContext:
     if not context.database.is_sqlite:
         pytest.skip("the kind of database means nothing here")
-    context.__dict__["catalog"] = Shelf()
-    context.__dict__.pop("champions", None)
-    return context
+    return context.replace(catalog=Shelf())
 
 
 def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked: AppContext, tmp_path: Path) -> None:

@@ -151,13 +151,12 @@ class Shelf(TrackingStore):
 
 
 def test_a_card_is_the_whole_file_of_the_run(world: AppContext) -> None:
-    world.__dict__["tracking"] = Shelf({("run-1", "model_card.md"): "# the whole card"})
+    world = world.replace(tracking=Shelf({("run-1", "model_card.md"): "# the whole card"}))
     assert load_model_card(world, 1).startswith("# the whole card\n\n## In production\n")
 
 
 def test_a_card_without_its_file_is_the_description(world: AppContext) -> None:
-    world.__dict__["tracking"] = Shelf({})
-    assert load_model_card(world, 1).startswith("card 1\n")
+    assert load_model_card(world.replace(tracking=Shelf({})), 1).startswith("card 1\n")
 
 
 # --- silences

@@ -26,8 +26,7 @@ class Shelf(TrackingStore):
 def world(context: AppContext) -> AppContext:
     promote(with_rules(context))
     cards = {"run-1": "# digits\n\nOne.\n\n## Ethical considerations\n\nNone.\n", "run-2": "# digits\n\nTwo.\n"}
-    context.__dict__["tracking"] = Shelf(cards)
-    return context
+    return context.replace(tracking=Shelf(cards))
 
 
 def test_a_version_that_never_answered_has_nothing_to_show(world: AppContext) -> None:

@@ -61,9 +61,7 @@ def world(context: AppContext) -> AppContext:
 
 def another(context: AppContext) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = AppContext(context.settings, context.clock)
-    made.__dict__.update(database=context.database, catalog=context.catalog)
-    return made
+    return context.replace()
 
 
 def of_rollbacks(context: AppContext) -> list[OutboxMessage]:
@@ -258,8 +256,7 @@ def test_a_watcher_killed_anywhere_sends_a_version_back_once(context: AppContext
         promote(context, version)
         label(context, 20, "5", version=version)
         database = Dying(context.database, use, committing=committing)
-        killed = another(context)
-        killed.__dict__.update(database=database, catalog=Watched(context.catalog, database))
+        killed = context.replace(database=database, catalog=Watched(context.catalog, database))
         died = False
         try:
             warden(killed).tick(lease_of(context))
@@ -343,7 +340,7 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
 
 def test_the_version_before_is_fetched_from_the_registry_and_answers(context: AppContext) -> None:
     family, tracking = bars_family(bars_split(32)), FakeTracking()
-    context.__dict__.update(catalog=MemoryCatalog(tracking), tracking=tracking)
+    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking, pipeline=family)
     before = torch.get_num_threads()
     try:
         training_worker(context).train(family, "the first", "me")

@@ -85,7 +85,7 @@ def test_what_the_database_still_refuses_stays_whole(context: AppContext) -> Non
 
 def test_a_database_that_goes_away_leaves_every_row_where_it_was(context: AppContext) -> None:
     flaky = Flaky(context.database)
-    context.__dict__["database"] = flaky
+    context = context.replace(database=flaky)
     one = answer(1)
     put(context, REFUSED_FILE, frames_of(one))
     flaky.away = True

@@ -79,8 +79,7 @@ def test_a_replaced_database_file_is_told_once_for_all_processes_that_found_it(
     for each in old:
         with pytest.raises(StoreReplacedError), each.read():
             pass
-    moved = AppContext(world.settings.model_copy(update={"database_url": url}), utc_now)
-    moved.__dict__.update(database=world.database, rules=world.rules)
+    moved = world.replace(settings=world.settings.model_copy(update={"database_url": url}), clock=utc_now)
     with world.database.write() as connection:
         told = notify_recording_loss(connection, moved)
         assert told > 0

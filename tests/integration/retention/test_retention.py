@@ -99,8 +99,7 @@ def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still
 
 
 def test_nothing_goes_by_default(context: AppContext) -> None:
-    kept = AppContext(Settings(_env_file=None, home=context.settings.home), context.clock)
-    kept.__dict__.update(database=context.database)
+    kept = context.replace(settings=Settings(_env_file=None, home=context.settings.home))
     recorded(context.database, answered(datetime(2001, 1, 1, tzinfo=START.tzinfo), 1))
     assert apply_retention(kept, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
     assert len(left(context)) == 1

@@ -157,13 +157,13 @@ def shop(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
     settings = Settings(
         _env_file=None, home=tmp_path, heartbeat_seconds=0.05, alerts_file=tmp_path / "alerts.yaml", pipeline="digits"
     )
-    parts, tracking = AppContext(settings, FakeClock()), SteppedTracking()
+    tracking = SteppedTracking()
     catalog = SteppedCatalog(tracking)
     catalog.register("bars", "", "run-0")
     catalog.set_alias("bars", "challenger", 1)
     database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
-    parts.__dict__.update(database=database, tracking=tracking, catalog=catalog)
-    made = Shop(parts, bars_family(split), catalog, tracking)
+    context = AppContext(settings, FakeClock(), database=database, tracking=tracking, catalog=catalog)
+    made = Shop(context, bars_family(split), catalog, tracking)
     made.at("", lambda: None)
     yield made
     database.close()

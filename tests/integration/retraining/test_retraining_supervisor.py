@@ -3,9 +3,10 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -19,7 +20,7 @@ from mlplatform.store import tasks
 from mlplatform.store.leases import Lease
 from registry.errors import RegistryUnavailableError
 from registry.runs import RunStatus, TrackingStore
-from tests.integration.watcher.test_scheduler import FlakyDatabase
+from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
 
 LONG = ["sleep", "60"]
@@ -39,19 +40,24 @@ class FakeTracking(TrackingStore):
         self.closed.append((run_id, status))
 
 
+class Govern(Protocol):
+    """Makes a supervisor whose children run this command; of the test's platform unless another is given."""
+
+    def __call__(self, command: list[str], context: AppContext = ...) -> RetrainingSupervisor: ...
+
+
 @pytest.fixture
 def world(context: AppContext) -> AppContext:
-    context.__dict__["tracking"] = FakeTracking()
-    return with_rules(context)
+    return with_rules(context.replace(tracking=FakeTracking()))
 
 
 @pytest.fixture
-def govern(world: AppContext) -> Iterator[Callable[[list[str]], RetrainingSupervisor]]:
+def govern(world: AppContext) -> Iterator[Govern]:
     """Makes governors whose children run a command of the test; ends the children afterwards."""
     made: list[RetrainingSupervisor] = []
 
-    def make(command: list[str]) -> RetrainingSupervisor:
-        made.append(retraining_supervisor(world, lambda _id, _owner: command))
+    def make(command: list[str], context: AppContext = world) -> RetrainingSupervisor:
+        made.append(retraining_supervisor(context, lambda _id, _owner: command))
         return made[-1]
 
     yield make
@@ -106,7 +112,7 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: App
         assert audit_entries.recent_entries(connection)[0]["action"] == "retrain"
 
 
-def test_one_runs_at_a_time(world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]) -> None:
+def test_one_runs_at_a_time(world: AppContext, govern: Govern) -> None:
     governor, lease = govern(LONG), lease_of(world)
     for _ in range(3):
         queue(world)
@@ -128,9 +134,7 @@ def test_a_living_child_is_vouched_for_while_it_starts_and_not_for_ever(
     governor.close()
 
 
-def test_a_child_that_dies_closes_the_row_as_failed(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_child_that_dies_closes_the_row_as_failed(world: AppContext, govern: Govern) -> None:
     queue(world)
     governor = govern(["sh", "-c", "exit 3"])
     governor.tick(lease_of(world))
@@ -141,12 +145,10 @@ def test_a_child_that_dies_closes_the_row_as_failed(
     assert states(world) == ["failed"]
 
 
-def test_a_child_that_is_killed_is_told_with_its_memory_limit(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
-    world.__dict__["settings"] = world.settings.model_copy(update={"training_memory_mb": 700})
+def test_a_child_that_is_killed_is_told_with_its_memory_limit(world: AppContext, govern: Govern) -> None:
+    limited = world.replace(settings=world.settings.model_copy(update={"training_memory_mb": 700}))
     queue(world)
-    governor = govern(["sh", "-c", "kill -9 $$"])
+    governor = govern(["sh", "-c", "kill -9 $$"], limited)
     governor.tick(lease_of(world))
     until_ended(governor)
     [row] = all_retrainings(world)
@@ -157,9 +159,7 @@ def test_a_child_that_is_killed_is_told_with_its_memory_limit(
     )
 
 
-def test_a_child_that_closed_its_row_before_it_died_is_believed(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_child_that_closed_its_row_before_it_died_is_believed(world: AppContext, govern: Govern) -> None:
     queue(world)
     governor = govern(["sh", "-c", "exit 1"])
     governor.tick(lease_of(world))
@@ -170,13 +170,11 @@ def test_a_child_that_closed_its_row_before_it_died_is_believed(
     assert states(world) == ["succeeded"]
 
 
-def test_a_death_during_an_outage_of_the_database_is_written_after_it(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_death_during_an_outage_of_the_database_is_written_after_it(world: AppContext, govern: Govern) -> None:
     queue(world)
     flaky = FlakyDatabase(world.database)
-    world.__dict__["database"] = flaky
-    governor = govern(["sh", "-c", "exit 3"])
+    world = world.replace(database=flaky)
+    governor = govern(["sh", "-c", "exit 3"], world)
     governor.tick(lease_of(world))
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
@@ -186,9 +184,7 @@ def test_a_death_during_an_outage_of_the_database_is_written_after_it(
     assert states(world) == ["failed"]
 
 
-def test_too_little_feedback_makes_an_alerts_request_wait(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_too_little_feedback_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
     governor, lease = govern(LONG), lease_of(world)
     queue(world, "alert")
     answer(world, 9)
@@ -199,18 +195,14 @@ def test_too_little_feedback_makes_an_alerts_request_wait(
     assert states(world) == ["running"]
 
 
-def test_a_persons_request_waits_for_no_feedback(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_persons_request_waits_for_no_feedback(world: AppContext, govern: Govern) -> None:
     queue(world, "alert")
     queue(world, "manual")  # joins it
     govern(LONG).tick(lease_of(world))
     assert states(world) == ["running"]
 
 
-def test_the_cooldown_makes_an_alerts_request_wait(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_the_cooldown_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
     governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
     answer(world, 20)
     queue(world)
@@ -225,9 +217,7 @@ def test_the_cooldown_makes_an_alerts_request_wait(
     assert states(world) == ["failed", "running"]
 
 
-def test_the_daily_cap_makes_an_alerts_request_wait(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_the_daily_cap_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
     governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
     answer(world, 20)
     for _ in range(3):
@@ -241,9 +231,7 @@ def test_the_daily_cap_makes_an_alerts_request_wait(
     assert states(world) == ["failed", "failed", "running"]
 
 
-def test_a_daily_cap_of_zero_lets_only_people_retrain(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_daily_cap_of_zero_lets_only_people_retrain(world: AppContext, govern: Govern) -> None:
     with_rules(world, RULES.replace("daily_cap: 2", "daily_cap: 0"))
     governor, lease = govern(LONG), lease_of(world)
     answer(world, 20)
@@ -255,9 +243,7 @@ def test_a_daily_cap_of_zero_lets_only_people_retrain(
     assert states(world) == ["running"]
 
 
-def test_a_governor_that_no_longer_leads_starts_nothing(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_governor_that_no_longer_leads_starts_nothing(world: AppContext, govern: Govern) -> None:
     queue(world)
     lease = lease_of(world, "paused")
     tick(world, seconds=16)
@@ -280,9 +266,7 @@ def abandoned(context: AppContext) -> tuple[str, Lease]:
     return queued, lease_of(context)
 
 
-def test_an_abandoned_retraining_is_closed_and_run_again_once(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_an_abandoned_retraining_is_closed_and_run_again_once(world: AppContext, govern: Govern) -> None:
     queued, lease = abandoned(world)
     governor = govern(LONG)
     governor.tick(lease)
@@ -294,9 +278,7 @@ def test_an_abandoned_retraining_is_closed_and_run_again_once(
     assert states(world) == ["abandoned", "running"]
 
 
-def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(world: AppContext, govern: Govern) -> None:
     queued, lease = abandoned(world)
     with world.database.write() as connection:
         retraining_queue.record_heartbeat(connection, queued, "dead", world.clock(), None)
@@ -305,18 +287,15 @@ def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(
 
 
 def test_mlflow_being_away_does_not_keep_an_abandoned_retraining_open(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor], caplog: pytest.LogCaptureFixture
+    world: AppContext, govern: Govern, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.__dict__["tracking"] = FakeTracking(away=True)
     _, lease = abandoned(world)
-    govern(LONG).tick(lease)
+    govern(LONG, world.replace(tracking=FakeTracking(away=True))).tick(lease)
     assert states(world) == ["abandoned", "running"]
     assert "run-7 stays open" in caplog.text
 
 
-def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(world: AppContext, govern: Govern) -> None:
     queued = queue(world)
     governor, lease = govern(LONG), lease_of(world)
     governor.tick(lease)
@@ -327,9 +306,7 @@ def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(
     assert (first.id, first.state, again.state, again.reason) == (queued, "abandoned", "queued", "r")
 
 
-def test_a_closed_governor_starts_nothing_more(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_a_closed_governor_starts_nothing_more(world: AppContext, govern: Govern) -> None:
     queue(world)
     governor, lease = govern(LONG), lease_of(world)
     governor.close()
@@ -338,7 +315,7 @@ def test_a_closed_governor_starts_nothing_more(
 
 
 def test_closing_beside_a_running_round_takes_no_ended_child_for_a_failed_one(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
+    world: AppContext, govern: Govern
 ) -> None:
     queue(world)
     governor, lease = govern(LONG), lease_of(world)
@@ -358,13 +335,11 @@ def test_closing_beside_a_running_round_takes_no_ended_child_for_a_failed_one(
     assert states(world) == ["abandoned", "queued"]
 
 
-def test_closing_without_a_database_still_ends_every_child(
-    world: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
+def test_closing_without_a_database_still_ends_every_child(world: AppContext, govern: Govern) -> None:
     queue(world)
     flaky = FlakyDatabase(world.database)
-    world.__dict__["database"] = flaky
-    governor = govern(LONG)
+    world = world.replace(database=flaky)
+    governor = govern(LONG, world)
     governor.tick(lease_of(world))
     [(_, child, _)] = governor._children.values()
     flaky.away = True
@@ -386,11 +361,8 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(world: AppContext) ->
     assert states(world) == ["abandoned", "queued"]
 
 
-def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(
-    context: AppContext, govern: Callable[[list[str]], RetrainingSupervisor]
-) -> None:
-    world = with_rules(context, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
-    world.__dict__["tracking"] = FakeTracking()
+def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(world: AppContext, govern: Govern) -> None:
+    with_rules(world, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
     answer(world, 12)
     lease, governor = lease_of(world, life=timedelta(days=9)), govern(["sh", "-c", "exit 1"])
     for _ in range(5):

@@ -48,10 +48,9 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform that trains into a registry in memory; which database it has does not matter here."""
     shutil.copy(sqlite_template, tmp_path / "platform.db")
     settings = Settings(_env_file=None, home=tmp_path, heartbeat_seconds=0.05)
-    parts, tracking = AppContext(settings, FakeClock()), FakeTracking()
+    tracking = FakeTracking()
     database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
-    parts.__dict__.update(database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
-    yield parts
+    yield AppContext(settings, FakeClock(), database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
     database.close()
 
 
@@ -221,8 +220,7 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
 def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, family: Pipeline) -> None:
     assert isinstance(shop.tracking, FakeTracking)
     catalog = OvertakingCatalog(shop.tracking)
-    catalog.context = shop
-    shop.__dict__["catalog"] = catalog
+    shop = catalog.context = shop.replace(catalog=catalog)
     row = claimed(shop)
     assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "failed"
     assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
@@ -271,7 +269,7 @@ def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop:
     def too_much(_folder: Path | None) -> Split:
         raise MemoryError
 
-    shop.__dict__["settings"] = shop.settings.model_copy(update={"training_memory_mb": 600})
+    shop = shop.replace(settings=shop.settings.model_copy(update={"training_memory_mb": 600}))
     row = claimed(shop)
     assert training_worker(shop).run_retraining(row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
     assert (now_of(shop, row).error or "").startswith(

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection
 
 from mlplatform.audit import audit_entries, checkpoints
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
-from mlplatform.errors import FencedError, SettingsError, StoreUnavailableError
+from mlplatform.errors import FencedError, SettingsError
 from mlplatform.feedback import label_records, pending_labels
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
@@ -24,6 +23,7 @@ from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.watcher.scheduler import Watcher
 from tests.support import blocking_metrics
+from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 
@@ -37,9 +37,7 @@ def settings(settings: Settings) -> Settings:
 
 def another(context: AppContext, database: Database | None = None) -> AppContext:
     """The parts of another process on the same store, registry and clock."""
-    made = AppContext(context.settings, context.clock)
-    made.__dict__.update(database=database or context.database, catalog=context.catalog)
-    return made
+    return context.replace(database=database or context.database)
 
 
 @pytest.fixture
@@ -189,30 +187,6 @@ def test_rules_of_another_model_are_refused_at_once(context: AppContext) -> None
         Watcher(context, counting)
 
 
-class FlakyDatabase(Database):
-    """The same database, away while told so."""
-
-    def __init__(self, database: Database) -> None:
-        self.__dict__.update(vars(database))
-        self.away = False
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        self._check()
-        with super().read() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        self._check()
-        with super().write() as connection:
-            yield connection
-
-    def _check(self) -> None:
-        if self.away:
-            raise StoreUnavailableError("the database did not answer")
-
-
 @contextmanager
 def running(watcher: Watcher) -> Iterator[None]:
     """The watcher's process, as a thread; stopped in good order at the end."""
@@ -249,9 +223,9 @@ def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context:
 def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
     context: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = AppContext(context.settings.model_copy(update={"lease_seconds": 0.3}), context.clock)
     flaky, catalog = FlakyDatabase(context.database), FakeCatalog()
-    quick.__dict__.update(database=flaky, catalog=catalog)
+    settings = context.settings.model_copy(update={"lease_seconds": 0.3})
+    quick = context.replace(settings=settings, database=flaky, catalog=catalog)
     watcher = Watcher(with_rules(quick))
     flaky.away = True
     with caplog.at_level(logging.ERROR), running(watcher):

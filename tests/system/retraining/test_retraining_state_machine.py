@@ -50,7 +50,7 @@ class RetrainingMachine(PlatformMachine):
 
     def __init__(self, template: Path) -> None:
         super().__init__(template)
-        self.context.__dict__["tracking"] = FakeTracking()
+        self.context = self.context.replace(tracking=FakeTracking())
         self.version = 0
         self.alerts: list[Alert] = []
         self.over: dict[str, str] = {}

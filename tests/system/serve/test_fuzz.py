@@ -24,9 +24,7 @@ SECONDS = 20.0
 def address(lite: AppContext) -> Iterator[str]:
     """A server on loopback that asks for no key and answers with version 1."""
     settings = lite.settings.model_copy(update={"allowed_hosts": (), "port": free_port()})
-    parts = with_rules(AppContext(settings))
-    parts.__dict__.update(database=lite.database, catalog=lite.catalog)
-    server = build_server(parts)
+    server = build_server(with_rules(lite.replace(settings=settings)))
     server.model_slot.swap(loaded(1))
     config = uvicorn.Config(create_app(server), host="127.0.0.1", port=settings.port, log_config=None)
     running = uvicorn.Server(config)

@@ -408,8 +408,7 @@ def test_the_first_measurement_of_a_version_is_pinned_as_its_baseline(
 @pytest.fixture
 def impatient(lite: AppContext) -> Iterator[Callable[[ModelSlot, Callable[[], None]], ModelReloader]]:
     """Starts reloaders that poll every few milliseconds."""
-    quick = AppContext(lite.settings.model_copy(update={"poll_seconds": 0.01}), lambda: START)
-    quick.__dict__.update(database=lite.database, catalog=lite.catalog)
+    quick = lite.replace(settings=lite.settings.model_copy(update={"poll_seconds": 0.01}), clock=lambda: START)
     started: list[ModelReloader] = []
 
     def start(holder: ModelSlot, after_poll: Callable[[], None]) -> ModelReloader:

@@ -71,8 +71,7 @@ def stocked_with(server: ApiServer, made: LoadedModel | None = None) -> None:
 def quiet(lite: AppContext) -> ApiServer:
     """A server that answers with version 1, and looks for trials only when told."""
     patient = lite.settings.model_copy(update={"poll_seconds": 600.0})
-    context = AppContext(patient)
-    context.__dict__.update(database=lite.database, catalog=lite.catalog)
+    context = lite.replace(settings=patient)
     made = build_server(context)
     made.model_slot.swap(loaded(1))
     stocked_with(made)
@@ -263,8 +262,7 @@ def test_a_server_loads_the_version_of_a_trial_from_the_registry_by_itself(
         save_exportable(module(version), path)
         stocked.files[version] = path.read_bytes()
     stocked.set_alias(NAME, "champion", 1)
-    quick = AppContext(lite.settings.model_copy(update={"poll_seconds": 0.05}))
-    quick.__dict__.update(database=lite.database, catalog=stocked)
+    quick = lite.replace(settings=lite.settings.model_copy(update={"poll_seconds": 0.05}), catalog=stocked)
     server = build_server(quick)
     begin(server, "canary", 0.99)
     with running(server):

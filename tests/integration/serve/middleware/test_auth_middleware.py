@@ -25,8 +25,7 @@ KINDS = ["bearer", "x-api-key", "basic"]
 
 def guarded(lite: AppContext, **terms: object) -> ApiServer:
     settings = lite.settings.model_copy(update={"auth": "on", **terms})
-    made = AppContext(settings, lite.clock)
-    made.__dict__.update(database=lite.database, catalog=lite.catalog)
+    made = lite.replace(settings=settings)
     server = build_server(made)
     server.model_slot.swap(loaded(1))
     return server

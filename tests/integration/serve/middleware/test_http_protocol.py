@@ -32,8 +32,7 @@ HURRIED = {"header_seconds": 0.6, "body_seconds": 0.6, "idle_seconds": 0.6, "ans
 
 def with_settings(lite: AppContext, **changes: object) -> ApiServer:
     settings = lite.settings.model_copy(update={"allowed_hosts": (), **changes})
-    made = AppContext(settings, lite.clock)
-    made.__dict__.update(database=lite.database, catalog=lite.catalog)
+    made = lite.replace(settings=settings)
     server = build_server(made)
     server.model_slot.swap(loaded(1))
     return server

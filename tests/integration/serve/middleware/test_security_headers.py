@@ -40,8 +40,7 @@ def test_over_https_it_must_stay_https(client: httpx.Client) -> None:
 
 def test_pages_of_a_named_origin_may_call_and_no_other(lite: AppContext) -> None:
     settings = lite.settings.model_copy(update={"cors_origins": ("https://console.example.org",), "auth": "on"})
-    made = AppContext(settings)
-    made.__dict__.update(database=lite.database, catalog=lite.catalog)
+    made = lite.replace(settings=settings)
     preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     with running(build_server(made)) as client:
         good = client.options("/v1/predict", headers={"origin": "https://console.example.org", **preflight})

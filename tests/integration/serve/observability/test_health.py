@@ -17,12 +17,12 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.serve.app import create_app
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
 from mlplatform.serve.public_errors import public_message, public_reason
-from mlplatform.serve.state import ApiServer
+from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
 from pipelines.errors import ModelFormatError
 from registry.errors import CorruptModelError, RegistryUnavailableError
 from tests.integration.serve.middleware.test_auth_middleware import guarded, key, shown
-from tests.support.api_server import Flaky, StockedCatalog, running
+from tests.support.api_server import Flaky, StockedCatalog, loaded, running
 from tests.support.platform_world import picture
 
 BODY = {"images": [picture(1).tolist()]}
@@ -58,14 +58,12 @@ class Blocked(Flaky):
 
 @pytest.fixture
 def blocked(lite: AppContext) -> Blocked:
-    made = Blocked(lite.database.inner)  # type: ignore[attr-defined]
-    lite.__dict__["database"] = made
-    return made
+    return Blocked(lite.database.inner)  # type: ignore[attr-defined]
 
 
-def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(
-    blocked: Blocked, server: ApiServer
-) -> None:
+def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(blocked: Blocked, lite: AppContext) -> None:
+    server = build_server(lite.replace(database=blocked))
+    server.model_slot.swap(loaded(1))
     hurried = replace(server, route_limiter=ConcurrencyLimiter(threads=3, max_wait_seconds=0.05))
     with running(hurried) as client, ThreadPoolExecutor(8) as pool:
         blocked.free.clear()

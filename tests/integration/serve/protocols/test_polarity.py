@@ -56,8 +56,7 @@ def test_a_digit_is_the_same_however_it_is_drawn_and_sent(server: ApiServer, cli
 @pytest.mark.parametrize(("polarity", "kept"), [("light-on-dark", 255 - SEVEN), ("dark-on-light", SEVEN)])
 def test_the_setting_decides_where_it_is_set(lite: AppContext, polarity: str, kept: np.ndarray) -> None:
     settings = lite.settings.model_copy(update={"polarity": polarity})
-    context = AppContext(settings)
-    context.__dict__.update(database=lite.database, catalog=lite.catalog)
+    context = lite.replace(settings=settings)
     server = build_server(context)
     server.model_slot.swap(loaded(1))
     sent = {"content": DRAWN["dark on light"], "headers": {"content-type": "image/png"}}

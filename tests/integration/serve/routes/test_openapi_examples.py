@@ -19,9 +19,11 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from mlplatform.serve.app import create_app
     from mlplatform.serve.state import build_server
     from mlplatform.settings import Settings
+    from mlplatform.store.database import Database
 
-    context = AppContext(Settings(_env_file=None, home=tmp_path_factory.mktemp("home")))
-    context.__dict__["database"] = None
+    home = tmp_path_factory.mktemp("home")
+    database = Database(f"sqlite:///{home / 'unused.db'}")
+    context = AppContext(Settings(_env_file=None, home=home), database=database)
     return create_app(build_server(context)).openapi()
 
 

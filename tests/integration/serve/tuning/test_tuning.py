@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Never
@@ -41,8 +42,7 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def tuner(lite: AppContext) -> Tuner:
-    lite.__dict__.update(tracking=FakeTracking())
-    return Tuner(lite, ModelSlot(), DECODER, load_seconds=0.02)
+    return Tuner(lite.replace(tracking=FakeTracking()), ModelSlot(), DECODER, load_seconds=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,7 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
 
 
 def test_what_the_settings_name_is_not_searched(tuner: Tuner, files: Path) -> None:
-    context = AppContext(tuner.context.settings.model_copy(update={"engine": "onnx"}))
-    context.__dict__.update(database=tuner.context.database, tracking=tuner.context.tracking)
+    context = tuner.context.replace(settings=tuner.context.settings.model_copy(update={"engine": "onnx"}))
     tried = Tuner(context, ModelSlot(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
     assert {each["engine"] for each in tried} == {"onnx"}
 
@@ -162,7 +161,7 @@ def test_a_registry_that_is_away_costs_the_run_and_not_the_result(tuner: Tuner, 
         def start_run(self, *_args: object, **_named: object) -> Never:
             raise RegistryUnavailableError("the registry is away")
 
-    tuner.context.__dict__.update(tracking=Away())
+    tuner = replace(tuner, context=tuner.context.replace(tracking=Away()))
     assert tuner.tune(on_disk(files))["run_id"] == ""
     with tuner.context.database.read() as connection:
         assert compute_configs.find(connection, NAME, host_class()) is not None
