@@ -25,10 +25,10 @@ from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.supervisor import claim_next
-from mlplatform.retraining.worker import run_retraining, train
+from mlplatform.retraining.worker import training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
@@ -126,7 +126,7 @@ def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
     context = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
-    train(context, context.pipeline, "the gym's first version", "gym")
+    training_worker(context).train(context.pipeline, "the gym's first version", "gym")
     with context.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
         evaluations.store_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
@@ -171,7 +171,7 @@ class Stage:
 
     @cached_property
     def warden(self) -> ProbationMonitor:
-        return ProbationMonitor(self.context)
+        return probation_monitor(self.context)
 
     @cached_property
     def draw(self) -> np.random.Generator:
@@ -318,10 +318,10 @@ class Stage:
         """Carry out the retraining that is due, if any; tells of a promotion by old and new version."""
         owner, before = uuid7(), self.version
         with self.context.database.write() as connection:
-            row = claim_next(self.context, connection, owner)
+            row = claim_next(connection, "digits", self.context.rules.retraining, owner, self.clock())
         if row is None:
             return False
-        state = run_retraining(self.context, row.id, owner, lambda _: self.context.pipeline)
+        state = training_worker(self.context).run_retraining(row.id, owner, lambda _: self.context.pipeline)
         if state != "succeeded":
             with self.context.database.read() as connection:
                 error = retraining_queue.find(connection, row.id).error

@@ -43,6 +43,7 @@ from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.retraining import retraining_queue
+from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.core import metadata
@@ -174,7 +175,7 @@ def test_the_fixture_is_of_the_version_before_and_is_upgraded_to_the_tables_of_t
 
 
 def test_status_shows_the_same_numbers(left: Restored) -> None:
-    now = platform_status(left.parts)
+    now = to_jsonable(platform_status(left.parts))
     assert {
         "champion": now["champion"],
         "counts": now["counts"],
@@ -226,7 +227,7 @@ def test_an_evaluation_goes_on_with_what_its_detectors_remember(left: Restored) 
     assert after["accuracy-drop"].streams == alarmed, "an alarm stays as it was raised"
     assert after["class-error"].streams["5"]["n"] == counting["5"]["n"] + 1
     assert after["class-error"].streams["4"] == counting["4"]
-    seen = platform_status(left.parts)
+    seen = to_jsonable(platform_status(left.parts))
     shown = sorted([row["rule"], row["key"], row["state"]] for row in seen["alerts"])
     assert shown == left.before["status"]["alerts"], "the alerts that are open are the ones that were"
     assert len(seen["undelivered"]) == 1, "and nobody is told of them twice"
@@ -242,7 +243,7 @@ def test_a_late_label_is_joined_with_its_prediction_and_counted(left: Restored) 
     assert left.label(key, "4") == "superseded"
     assert left.labels() == labels + 1
     assert [each.source for each in load_prediction(left.parts, key).labels] == ["delayed"]
-    assert platform_status(left.parts)["counts"]["labels"] == left.before["status"]["counts"]["labels"] + 1
+    assert to_jsonable(platform_status(left.parts))["counts"]["labels"] == left.before["status"]["counts"]["labels"] + 1
     assert verify_with_checkpoint_file(left.parts).faults == []
 
 
@@ -257,7 +258,7 @@ def test_the_spool_is_delivered_once_and_the_labels_that_waited_find_their_predi
     for key in left.before["spooled"]:
         assert load_prediction(left.parts, key).id == key
     assert match_pending_labels(left.parts) == left.before["status"]["waiting"] == 2
-    now, before = platform_status(left.parts), left.before["status"]
+    now, before = to_jsonable(platform_status(left.parts)), left.before["status"]
     assert now["labels"]["waiting"] == 0
     assert now["counts"]["predictions"] == before["counts"]["predictions"] + len(left.before["spooled"])
     assert now["counts"]["labels"] == before["counts"]["labels"] + 2
@@ -279,7 +280,7 @@ def test_a_notice_that_was_not_sent_yet_is_sent_once(left: Restored) -> None:
     [[key, _, _]] = left.before["status"]["undelivered"]
     assert request.headers["idempotency-key"] == key
     assert "accuracy-drop" in json.loads(request.content)["text"]
-    assert platform_status(left.parts)["undelivered"] == []
+    assert to_jsonable(platform_status(left.parts))["undelivered"] == []
 
 
 def test_the_queued_retraining_is_joined_and_not_doubled(left: Restored) -> None:
@@ -298,7 +299,7 @@ def test_keys_open_what_they_opened_and_a_revoked_one_nothing(left: Restored) ->
         found = {key.id: key for key in list_keys(connection)}
     assert shown.matches(found[shown.id])
     assert found[shown.id].allows(["predict"])
-    assert {row["name"]: row["state"] for row in describe_keys(left.parts)} == {"scanner": "works", "left": "revoked"}
+    assert {row.name: row.state for row in describe_keys(left.parts)} == {"scanner": "works", "left": "revoked"}
 
 
 def test_counts_of_minutes_and_of_whole_hours_and_days_agree(left: Restored) -> None:

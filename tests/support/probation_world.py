@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.promotion import promotion_history
-from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.probations import Probation, list_probations
 from mlplatform.promotion.promotion_service import PromotionService
 from mlplatform.store import leases
@@ -92,10 +92,10 @@ def two_versions(context: AppContext, text: str = WITH_PROBATION) -> AppContext:
     return context
 
 
-def warden(context: AppContext, before: str = "3", promotions: PromotionService | None = None) -> ProbationMonitor:
+def warden(context: AppContext, before: str = "3") -> ProbationMonitor:
     """A monitor for which the version before reads this class everywhere."""
     reads = Reads(before)
-    return ProbationMonitor(context, lambda _context, _version: reads, promotions)
+    return probation_monitor(context, lambda _version: reads)
 
 
 def forever(context: AppContext) -> leases.Lease:

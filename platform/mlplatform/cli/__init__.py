@@ -9,6 +9,7 @@ import sys
 
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
+from mlplatform.cli.datasets import data_app
 from mlplatform.cli.edge import edge_app, export_model
 from mlplatform.cli.exit_codes import EXIT_FAILED, exit_code
 from mlplatform.cli.feedback import feedback_app
@@ -16,12 +17,12 @@ from mlplatform.cli.keys import keys_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
-from mlplatform.cli.rollouts import canary, shadow
 from mlplatform.cli.root import app
 from mlplatform.host.control_characters import indent_further_lines
 from mlplatform.host.log_setup import format_traceback_safely, print_tracebacks_safely
 from mlplatform.host.telemetry_opt_out import disable_telemetry
 
+app.add_typer(data_app, name="data")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
@@ -32,7 +33,7 @@ app.command("export")(export_model)
 app.add_typer(recording_app, name="recording")
 app.add_typer(retention_app, name="retention")
 
-__all__ = ["app", "canary", "exit_code", "main", "shadow"]
+__all__ = ["app", "exit_code", "main"]
 
 
 def main() -> None:

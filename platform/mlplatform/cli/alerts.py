@@ -1,19 +1,22 @@
 """`platform alerts`: list, explain, ack, silence, silences, unsilence, test, backtest, schema."""
 
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
-from mlplatform.host.console import echo, print_json
+from mlplatform.cli.options import ByOption, JsonOption, parse_duration_option
+from mlplatform.cli.output import print_table
+from mlplatform.host.console import console, echo, print_json
 
 if TYPE_CHECKING:
     from mlplatform.context import AppContext
+    from mlplatform.monitoring.backtest.backtest import BacktestAlert, BacktestResult, RuleSummary
 
 alerts_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
-ActorOption = Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")]
+WOULD_FIRE_COLUMNS = ("rule", "key", "version", "fired_at", "ended_at", "labels_until_then", "value")
+FIRED_COLUMNS = ("rule", "key", "version", "fired_at", "ended_at", "value")
 
 
 @alerts_app.command("list")
@@ -34,9 +37,9 @@ def list_alerts(
     if as_json:
         print_json(rows)
     else:
-        shown = [{**row, "id": short[row["id"]]} for row in rows]
+        short_rows = [{**row, "id": short[row["id"]]} for row in rows]
         columns = ("id", "rule", "key", "model_version", "state", "severity", "since", "sentence")
-        print_table("alerts", shown, columns, "none")
+        print_table("alerts", short_rows, columns, "none")
 
 
 @alerts_app.command("explain")
@@ -53,16 +56,16 @@ def explain_alert(alert_id: str, as_json: JsonOption = False) -> None:
 
 
 @alerts_app.command("ack")
-def acknowledge(alert_id: str, by: ActorOption = "cli", as_json: JsonOption = False) -> None:
+def acknowledge(alert_id: str, by: ByOption = "cli", as_json: JsonOption = False) -> None:
     """Take a firing alert on: it reminds no more."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import acknowledge_alert
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings())
-    found = _resolve_alert_id(context, alert_id)
-    state = acknowledge_alert(context, found, by)
-    echo({"id": found, "state": state}, f"alert {found} is {state}", as_json)
+    full_id = _resolve_alert_id(context, alert_id)
+    state = acknowledge_alert(context, full_id, by)
+    echo({"id": full_id, "state": state}, f"alert {full_id} is {state}", as_json)
 
 
 @alerts_app.command("silence")
@@ -71,7 +74,7 @@ def create_silence(
     until: Annotated[str, typer.Option("--for", help="How long: 30m, 8h, 2d.")] = "4h",
     key: Annotated[str, typer.Option(help="Only alerts of this class or group; a glob.")] = "*",
     severity: Annotated[str, typer.Option(help="Only alerts of this severity; a glob.")] = "*",
-    by: ActorOption = "cli",
+    by: ByOption = "cli",
     comment: Annotated[str, typer.Option(help="Why.")] = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -81,14 +84,14 @@ def create_silence(
     from mlplatform.settings import load_settings
     from monitors.alerts import Silence
 
-    context, wanted = create_context(load_settings()), parse_length_option(until)
-    if wanted > MAX_SILENCE_DURATION:
+    context, duration = create_context(load_settings()), parse_duration_option(until)
+    if duration > MAX_SILENCE_DURATION:
         raise typer.BadParameter(f"{until!r} is longer than {MAX_SILENCE_DURATION.days}d", param_hint="--for")
-    end = context.clock() + wanted
-    made = silence_alerts(context, Silence(rule, end, key, severity, comment), by)
+    end = context.clock() + duration
+    silence_id = silence_alerts(context, Silence(rule, end, key, severity, comment), by)
     echo(
-        {"id": made, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
-        f"{rule} is silent until {end:%F %T %Z}; `platform alerts unsilence {made}` ends that",
+        {"id": silence_id, "rule": rule, "key": key, "severity": severity, "until": end.isoformat()},
+        f"{rule} is silent until {end:%F %T %Z}; `platform alerts unsilence {silence_id}` ends that",
         as_json,
     )
 
@@ -116,7 +119,7 @@ def list_silences(
 @alerts_app.command("unsilence")
 def end_silence(
     silence: Annotated[str, typer.Argument(help="The silence's id, or the beginning of it.")],
-    by: ActorOption = "cli",
+    by: ByOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """End a silence now: notices of its alerts go out again."""
@@ -146,13 +149,12 @@ def backtest_rules(
     as_json: JsonOption = False,
 ) -> None:
     """When rules would have fired over stored history, beside what fired in fact; changes nothing."""
-    from mlplatform.cli.backtest import print_backtest
     from mlplatform.context import create_context
     from mlplatform.monitoring.backtest.backtest import run_backtest
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings(alerts_file=rules))
-    print_backtest(run_backtest(context, context.rules, parse_length_option(since, "--since")), as_json)
+    print_backtest(run_backtest(context, context.rules, parse_duration_option(since, "--since")), as_json)
 
 
 @alerts_app.command("schema")
@@ -172,11 +174,48 @@ def _resolve_alert_id(context: "AppContext", alert_id: str) -> str:
         return resolve_id(connection, "alert", alert_id)
 
 
-def parse_length_option(text: str, option: str = "--for") -> timedelta:
-    """A length of time as people write it; raises typer's BadParameter."""
-    from monitors.rules.units import parse_duration
+def print_backtest(result: "BacktestResult", as_json: bool) -> None:
+    """The whole answer as JSON, or what would have fired, what fired in fact, and a line per rule."""
+    from mlplatform.serialization import to_jsonable
 
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}", param_hint=option) from error
+    if as_json:
+        print_json(to_jsonable(result))
+        return
+    metrics = {rule.rule: rule.metric for rule in result.rules}
+    print_table("would have fired", _alarm_rows(result.alarms, metrics), WOULD_FIRE_COLUMNS, "nothing")
+    print_table("fired in fact (values as last seen)", _alarm_rows(result.in_fact, metrics), FIRED_COLUMNS, "nothing")
+    console().print(f"{result.model}, {result.since:%F %H:%M} to {result.until:%F %H:%M} UTC:", markup=False)
+    for rule in result.rules:
+        console().print(format_rule(rule), markup=False)
+    for note in result.notes:
+        console().print(f"note: {note}", markup=False)
+
+
+def format_rule(rule: "RuleSummary") -> str:
+    """One rule in one line."""
+    from monitors.rules.formatting import count_text
+
+    if rule.not_replayed is not None:
+        return f"{rule.rule}: not replayed; {rule.not_replayed}"
+    cost = "" if rule.labels is None else f", {count_text(rule.labels, 'label')} read"
+    return (
+        f"{rule.rule}: {count_text(rule.alarms, 'alarm')} ({rule.per_90_days:.1f} per 90 days), in fact "
+        f"{rule.alarms_in_fact}; {count_text(rule.evaluated_slots, 'slot')} evaluated{cost}"
+    )
+
+
+def _alarm_rows(alarms: "Sequence[BacktestAlert]", metrics: dict[str, Any]) -> list[dict[str, object]]:
+    from monitors.rules.formatting import metric_value_text
+
+    return [
+        {
+            "rule": alert.rule,
+            "key": alert.key,
+            "version": alert.version,
+            "fired_at": f"{alert.fired_at:%F %H:%M}",
+            "ended_at": "" if alert.ended_at is None else f"{alert.ended_at:%F %H:%M} {alert.ended}",
+            "labels_until_then": alert.labels,
+            "value": metric_value_text(metrics[alert.rule], alert.value) if alert.rule in metrics else alert.value,
+        }
+        for alert in alarms
+    ]

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import ByOption, JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
@@ -20,12 +21,12 @@ def show_review_status(as_json: JsonOption = False) -> None:
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    shown = to_jsonable(review_progress(create_context(load_settings())))
+    progress = to_jsonable(review_progress(create_context(load_settings())))
     if as_json:
-        print_json(shown)
+        print_json(progress)
         return
-    title = f"version {shown['version']}: " + ("drawn by plan" if shown["plan"] else "nothing is drawn yet")
-    print_table(title, shown["windows"], ("window", "drawn", "settled", "oldest_open"), "nothing drawn")
+    title = f"version {progress['version']}: " + ("drawn by plan" if progress["plan"] else "nothing is drawn yet")
+    print_table(title, progress["windows"], ("window", "drawn", "settled", "oldest_open"), "nothing drawn")
 
 
 @audit_app.command("next")
@@ -64,9 +65,9 @@ def submit_sheet(sheet: Path, reviewer: ReviewerOption, as_json: JsonOption = Fa
     from mlplatform.feedback.review_tasks import read_sheet, submit_labels
     from mlplatform.settings import load_settings
 
-    taken = submit_labels(create_context(load_settings()), read_sheet(sheet), reviewer)
-    words = f"{taken['audit']} audit labels, {taken['review']} reviews, {taken['repeated']} known already"
-    echo(taken, words, as_json)
+    counts = submit_labels(create_context(load_settings()), read_sheet(sheet), reviewer)
+    words = f"{counts['audit']} audit labels, {counts['review']} reviews, {counts['repeated']} known already"
+    echo(counts, words, as_json)
 
 
 @audit_app.command("log")
@@ -96,7 +97,7 @@ def write_checkpoint(
     accept: Annotated[
         str, typer.Option("--accept", help="Why the file is put aside and begun anew, though it contradicts.")
     ] = "",
-    by: Annotated[str, typer.Option("--by", help="Who says so; kept in the audit log.")] = "cli",
+    by: ByOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Write down the heads of the audit log's chains, to be kept outside the database."""
@@ -106,15 +107,15 @@ def write_checkpoint(
 
     context = create_context(load_settings())
     path = out or checkpoints.checkpoint_path(context)
-    aside = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
-    made = checkpoints.write_checkpoint(context, path, context.clock())
+    replaced = checkpoints.replace_checkpoint_file(context, path, accept, by) if accept else None
+    checkpoint = checkpoints.write_checkpoint(context, path, context.clock())
     value = {
         "file": str(path),
-        "chains": 0 if made is None else len(made.heads),
-        "signed": bool(made and made.authenticated),
-        "aside": aside and str(aside),
+        "chains": 0 if checkpoint is None else len(checkpoint.heads),
+        "signed": bool(checkpoint and checkpoint.authenticated),
+        "aside": replaced and str(replaced),
     }
-    words = f"; what was there before is kept in {aside}" if aside else ""
+    words = f"; what was there before is kept in {replaced}" if replaced else ""
     echo(value, f"{value['chains']} heads that moved are in {path}{words}", as_json)
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)
@@ -25,12 +26,12 @@ def export_model(
     from mlplatform.operations.model_export import export_version
     from mlplatform.settings import load_settings
 
-    made = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
+    export = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
     if as_json:
-        print_json(made)
+        print_json(export)
         return
-    rows = [{"measure": name.replace("_", " "), "value": value} for name, value in made.items()]
-    print_table(f"version {made['version']} as {form}", rows, ("measure", "value"), "nothing")
+    rows = [{"measure": name.replace("_", " "), "value": value} for name, value in export.items()]
+    print_table(f"version {export['version']} as {form}", rows, ("measure", "value"), "nothing")
 
 
 @edge_app.command("serve")

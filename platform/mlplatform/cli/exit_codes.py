@@ -1,4 +1,4 @@
-"""Exit codes: 0 done, 1 failed, 2 wrong usage, and those below; it prints nothing.
+"""The exit code of each kind of error.
 
 | code | meaning |
 |---|---|

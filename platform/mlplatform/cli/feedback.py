@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption
+from mlplatform.cli.options import JsonOption
 from mlplatform.host.console import echo
 
 feedback_app = typer.Typer(help="Labels by prediction id.", no_args_is_help=True)
@@ -26,5 +26,5 @@ def import_label_file(
 
     context = create_context(load_settings())
     lines = read_label_file(context, file, Defaults(source, reviewer))
-    told = preview_import(context, lines) if dry_run else import_labels(context, lines)
-    echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
+    counts = preview_import(context, lines) if dry_run else import_labels(context, lines)
+    echo(counts, ", ".join(f"{count} {name}" for name, count in counts.items()), as_json)

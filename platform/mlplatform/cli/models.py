@@ -1,15 +1,16 @@
-"""`platform models`: list, card, promote, rollback, quarantine."""
+"""`platform models`: list, card, promote, rollback, quarantine, shadow, canary."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import ByOption, JsonOption, ReasonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 models_app = typer.Typer(help="Registered versions and the champion.", no_args_is_help=True)
-ActorOption = Annotated[str, typer.Option("--by", help="Who says so; kept in the history.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+StopOption = Annotated[bool, typer.Option("--stop", help="End the trial instead.")]
+RolloutRole = Literal["shadow", "canary"]
 
 
 @models_app.command("list")
@@ -17,19 +18,20 @@ def list_models(as_json: JsonOption = False) -> None:
     """Versions with their probation and quarantine, the champion and the newest promotions."""
     from mlplatform.context import create_context
     from mlplatform.operations.queries import model_overview
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    shown = model_overview(create_context(load_settings()))
+    overview = to_jsonable(model_overview(create_context(load_settings())))
     if as_json:
-        print_json(shown)
+        print_json(overview)
         return
-    rows = [row | {"gate": row["tags"].get("gate")} for row in shown["versions"]]
+    rows = [row | {"gate": row["tags"].get("gate")} for row in overview["versions"]]
     about = ("version", "aliases", "gate", "probation", "quarantine", "created_at", "run_id")
-    print_table(shown["model"], rows, about, "no version yet")
+    print_table(overview["model"], rows, about, "no version yet")
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
-    if shown["trial"] is not None:
-        echo(None, shown["trial"]["text"], as_json=False)
-    print_table("promotions", shown["promotions"], columns, "none")
+    if overview["trial"] is not None:
+        echo(None, overview["trial"]["text"], as_json=False)
+    print_table("promotions", overview["promotions"], columns, "none")
 
 
 @models_app.command("card")
@@ -38,7 +40,7 @@ def show_card(
     diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The model card of a version, with what production has shown of it, or what changed since another's."""
+    """The model card of a version, with what production has overview of it, or what changed since another's."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import diff_model_cards, load_model_card
     from mlplatform.settings import load_settings
@@ -56,7 +58,7 @@ def show_card(
 def promote(
     version: int,
     reason: ReasonOption = "promoted by hand",
-    by: ActorOption = "cli",
+    by: ByOption = "cli",
     force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict, or in quarantine.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,14 +68,16 @@ def promote(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    made = promote_version(create_context(load_settings()), version, reason, by, force=force)
-    echo(to_jsonable(made), f"version {made.to_version} is champion now, after {made.from_version}", as_json)
+    promotion = promote_version(create_context(load_settings()), version, reason, by, force=force)
+    echo(
+        to_jsonable(promotion),
+        f"version {promotion.to_version} is champion now, after {promotion.from_version}",
+        as_json,
+    )
 
 
 @models_app.command("rollback")
-def rollback(
-    reason: ReasonOption = "rolled back by hand", by: ActorOption = "cli", as_json: JsonOption = False
-) -> None:
+def rollback(reason: ReasonOption = "rolled back by hand", by: ByOption = "cli", as_json: JsonOption = False) -> None:
     """Restore the champion before the current one, which goes into quarantine."""
     from mlplatform.context import create_context
     from mlplatform.promotion.promotion_service import promotion_service
@@ -81,15 +85,19 @@ def rollback(
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings())
-    made = promotion_service(context).rollback(context.pipeline.name, by, reason)
-    echo(to_jsonable(made), f"version {made.to_version} is champion again, after {made.from_version}", as_json)
+    promotion = promotion_service(context).rollback(context.pipeline.name, by, reason)
+    echo(
+        to_jsonable(promotion),
+        f"version {promotion.to_version} is champion again, after {promotion.from_version}",
+        as_json,
+    )
 
 
 @models_app.command("quarantine")
 def quarantine(
     version: int,
     reason: ReasonOption = "by hand",
-    by: ActorOption = "cli",
+    by: ByOption = "cli",
     lift: Annotated[bool, typer.Option("--lift", help="End the quarantine instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,6 +107,51 @@ def quarantine(
     from mlplatform.settings import load_settings
 
     changed = quarantine_version(create_context(load_settings()), version, reason, by, lift=lift)
-    said = f"version {version} is {'no longer' if lift else ''} in quarantine".replace("  ", " ")
+    sentence = f"version {version} is {'no longer' if lift else ''} in quarantine".replace("  ", " ")
     value = {"version": version, "quarantined": not lift, "changed": changed}
-    echo(value, said if changed else f"{said}, as before", as_json)
+    echo(value, sentence if changed else f"{sentence}, as before", as_json)
+
+
+@models_app.command("shadow")
+def shadow(
+    version: int,
+    stop: StopOption = False,
+    reason: ReasonOption = "by hand",
+    by: ByOption = "cli",
+    as_json: JsonOption = False,
+) -> None:
+    """Record what a version would answer, beside the champion; nobody gets its answers."""
+    _start_or_stop(version, "shadow", 0.0, stop, reason, by, as_json)
+
+
+@models_app.command("canary")
+def canary(
+    version: int,
+    share: Annotated[float, typer.Option("--share", help="Share of clients that it answers.")] = 0.1,
+    stop: StopOption = False,
+    reason: ReasonOption = "by hand",
+    by: ByOption = "cli",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a version answer a share of the clients, until it is stopped or found worse than the champion."""
+    _start_or_stop(version, "canary", share, stop, reason, by, as_json)
+
+
+def _start_or_stop(
+    version: int, role: RolloutRole, share: float, stop: bool, reason: str, by: str, as_json: bool
+) -> None:
+    from mlplatform.context import create_context
+    from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
+    from mlplatform.serialization import to_jsonable
+    from mlplatform.settings import load_settings
+
+    context = create_context(load_settings())
+    if stop:
+        rollout = stop_rollout(context, version, role, by, reason)
+        sentence = f"version {version} is no {role} any more"
+    else:
+        rollout = begin_rollout(context, version, role, share, by, reason)
+        sentence = (
+            f"version {version} is tried as {role} beside version {rollout.beside}; servers load it within seconds"
+        )
+    echo(to_jsonable(rollout), sentence, as_json)

@@ -1,13 +1,11 @@
-"""How answers are printed: JSON for programs, tables for people; it computes nothing."""
+"""Prints tables and progress bars for people."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from mlplatform.host.console import console
+from mlplatform.host.console import SafeConsole, console
 from mlplatform.host.control_characters import escape_controls
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ UNBROKEN_COLUMNS = ("id", "short_id", "run_id", "version", "seq", "number", "sta
 """Columns that are never broken within a word."""
 MAX_WORD_WIDTH, MIN_SENTENCE_WIDTH = 16, 24
 """What a column needs at most for a word that may be broken, and what one of sentences needs at least."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
@@ -70,9 +67,9 @@ def _print_paragraphs(where: "Console", title: str, names: Sequence[str], cells:
 
     where.print(escape_controls(title), markup=False)
     for row in cells:
-        said = [f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell]
-        for place, line in enumerate(said):
-            indented = Padding(Text(line, overflow="fold"), (0, 0, 0, 4 if place else 2), expand=False)
+        lines = [f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell]
+        for position, line in enumerate(lines):
+            indented = Padding(Text(line, overflow="fold"), (0, 0, 0, 4 if position else 2), expand=False)
             where.print(indented, soft_wrap=False)
 
 
@@ -82,8 +79,8 @@ def _format_cell(value: object) -> str:
     if moment is not None:
         return f"{moment:%Y-%m-%d %H:%M}"
     if isinstance(value, Mapping):
-        told = ((escape_controls(str(name)), _format_cell(each)) for name, each in value.items())
-        return ", ".join(f"{name} {each}" for name, each in told if each)
+        cells = ((escape_controls(str(name)), _format_cell(item)) for name, item in value.items())
+        return ", ".join(f"{name} {cell}" for name, cell in cells if cell)
     if isinstance(value, list | tuple):
         return ", ".join(map(_format_cell, value))
     return "" if value is None else escape_controls(str(value))
@@ -98,3 +95,31 @@ def _parse_time(value: object) -> datetime | None:
         return datetime.fromisoformat(value)
     except ValueError:
         return None
+
+
+class ProgressBar:
+    """A progress bar on stderr, or nothing."""
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        self._progress = Progress(*columns, console=SafeConsole(stderr=True), disable=quiet)
+        self._task = self._progress.add_task(title, total=1, note="")
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show how far it is."""
+        self._progress.update(self._task, completed=done, total=total, note=escape_controls(note))
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exit: Any) -> None:  # noqa: ANN401 - the protocol's types
+        self._progress.stop()

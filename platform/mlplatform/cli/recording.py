@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
+from mlplatform.cli.options import ActorOption, JsonOption
+from mlplatform.cli.output import print_table
 from mlplatform.host.console import echo, print_json
 
 recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
-ActorOption = Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")]
 
 
 @recording_app.command("list")
@@ -38,9 +38,12 @@ def restore_rows(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = restore(create_context(load_settings()), name, actor)
-    lines = [f"{each.name}: {each.restored} restored, {each.refused} refused, {each.damaged} damaged" for each in told]
-    echo(to_jsonable(told), "\n".join(lines) or "nothing is set aside", as_json)
+    results = restore(create_context(load_settings()), name, actor)
+    lines = [
+        f"{result.name}: {result.restored} restored, {result.refused} refused, {result.damaged} damaged"
+        for result in results
+    ]
+    echo(to_jsonable(results), "\n".join(lines) or "nothing is set aside", as_json)
 
 
 @recording_app.command("discard")
@@ -55,5 +58,6 @@ def discard_rows(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = discard(create_context(load_settings()), name, actor)
-    echo(to_jsonable(told), f"{told.name}: {told.refused} rows and {told.damaged} damaged stretches given up", as_json)
+    result = discard(create_context(load_settings()), name, actor)
+    sentence = f"{result.name}: {result.refused} rows and {result.damaged} damaged stretches given up"
+    echo(to_jsonable(result), sentence, as_json)

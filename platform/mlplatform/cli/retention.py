@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption
+from mlplatform.cli.options import ActorOption, JsonOption
 from mlplatform.host.console import echo
 
 retention_app = typer.Typer(help="How long answers are kept, and erasure on request.", no_args_is_help=True)
@@ -18,14 +18,16 @@ def show_retention_policy(as_json: JsonOption = False) -> None:
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    told = retention_policy(create_context(load_settings()))
-    lines = [f"{name}: {each['days'] or 'kept for ever'}" + " days" * bool(each["days"]) for name, each in told.items()]
-    echo(to_jsonable(told), "\n".join(lines), as_json)
+    policy = retention_policy(create_context(load_settings()))
+    lines = [
+        f"{name}: {entry['days'] or 'kept for ever'}" + " days" * bool(entry["days"]) for name, entry in policy.items()
+    ]
+    echo(to_jsonable(policy), "\n".join(lines), as_json)
 
 
 @retention_app.command("run")
 def apply_now(
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Remove now what is older than the settings keep, as the watcher does each hour."""
@@ -33,14 +35,14 @@ def apply_now(
     from mlplatform.retention.apply_retention import apply_retention
     from mlplatform.settings import load_settings
 
-    told = apply_retention(create_context(load_settings()), actor)
-    echo(told, ", ".join(f"{count} {name}" for name, count in told.items()), as_json)
+    removed = apply_retention(create_context(load_settings()), actor)
+    echo(removed, ", ".join(f"{count} {name}" for name, count in removed.items()), as_json)
 
 
 @retention_app.command("erase")
 def erase(
     client: Annotated[str, typer.Option("--client", help="The client id, as it came with requests.")],
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Erase every answer given to a client, with labels and pictures; says what training and the gate lose by it."""
@@ -48,10 +50,11 @@ def erase(
     from mlplatform.retention.apply_retention import erase_client
     from mlplatform.settings import load_settings
 
-    told = erase_client(create_context(load_settings()), client, actor)
+    erased = erase_client(create_context(load_settings()), client, actor)
     words = (
-        f"{told['answers']} answers erased with {told['pictures']} pictures; {told['labelled']} of them had labels, "
-        f"which training and the gate will no longer see; {told['shared']} pictures stay, because others sent the same"
+        f"{erased['answers']} answers erased with {erased['pictures']} pictures; "
+        f"{erased['labelled']} of them had labels, which training and the gate will no longer see; "
+        f"{erased['shared']} pictures stay, because others sent the same"
     )
-    later = f"; {told['waiting_in_spools']} rows wait in spools here: erase again when they are recorded"
-    echo(told, words + later * bool(told["waiting_in_spools"]), as_json)
+    later = f"; {erased['waiting_in_spools']} rows wait in spools here: erase again when they are recorded"
+    echo(erased, words + later * bool(erased["waiting_in_spools"]), as_json)

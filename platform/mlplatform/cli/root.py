@@ -1,4 +1,4 @@
-"""The top-level commands, each: parse, build, call, print."""
+"""The top-level commands of `platform`: parse, build, call, print."""
 
 import signal
 import sys
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption, print_table
-from mlplatform.host.console import console, echo, print_json
+from mlplatform.cli.options import DataDirOption, JsonOption, PipelineOption
+from mlplatform.cli.output import print_table
+from mlplatform.host.console import echo, print_json
 
 app = typer.Typer(
     name="platform",
@@ -17,11 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-
-PipelineOption = Annotated[str | None, typer.Option("--pipeline", help="Model family; PLATFORM_PIPELINE otherwise.")]
-DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST in IDX form.")]
 
 
 @app.command()
@@ -84,13 +80,14 @@ def work_retraining(retraining_id: str, owner: str) -> None:
     """Carry out a claimed retraining (started by the watcher)."""
     from mlplatform.context import create_context
     from mlplatform.retraining.memory_limit import limit_memory
-    from mlplatform.retraining.worker import run_retraining
+    from mlplatform.retraining.worker import training_worker
     from mlplatform.settings import load_settings
 
     settings = load_settings()
     limit_memory(settings.training_memory_mb)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(0 if run_retraining(create_context(settings), retraining_id, owner) != "failed" else 1)
+    state = training_worker(create_context(settings)).run_retraining(retraining_id, owner)
+    sys.exit(0 if state != "failed" else 1)
 
 
 @app.command()
@@ -131,10 +128,10 @@ def watch(
 
     if probe:
         context = create_context(load_settings())
-        found = local_watchers(context)
-        text = f"{len(found)} watcher(s) alive on this host"
-        echo(found, "; ".join([text, *clock_faults(context)]), as_json)
-        raise typer.Exit(0 if found else 1)
+        watchers = local_watchers(context)
+        text = f"{len(watchers)} watcher(s) alive on this host"
+        echo(watchers, "; ".join([text, *clock_faults(context)]), as_json)
+        raise typer.Exit(0 if watchers else 1)
     watcher = Watcher(create_context(load_settings()))
 
     def end(*_args: object) -> None:
@@ -158,7 +155,7 @@ def mlflow(as_json: JsonOption = False) -> None:
 @app.command()
 def check(as_json: JsonOption = False) -> None:
     """Run the monitors now; exit code 10 when a rule is in breach."""
-    from mlplatform.cli.training import evaluate_rules
+    from mlplatform.cli.status import evaluate_rules
 
     evaluate_rules(as_json)
 
@@ -169,7 +166,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """The platform at a glance: one screen, what is grave first."""
-    from mlplatform.cli.training import print_status
+    from mlplatform.cli.status import print_status
 
     print_status(everything, as_json)
 
@@ -200,18 +197,3 @@ def doctor(as_json: JsonOption = False) -> None:
     else:
         print_table("doctor", rows, ("mark", "subject", "detail"), "nothing to examine")
     raise typer.Exit(1 if any(finding.mark == "problem" for finding in findings) else 0)
-
-
-@data_app.command("fetch")
-def fetch(
-    name: Annotated[str, typer.Argument(help="Data set: mnist, qmnist or usps.")],
-    folder: Annotated[Path | None, typer.Option(help="Where to put it [default: var/data/NAME].")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Download a data set and check it against its known checksums."""
-    from mlplatform.cli.training import fetch_data
-
-    console_or_quiet = None if as_json else console()
-    target = folder or Path("var/data") / name
-    files = fetch_data(name, target, console_or_quiet)
-    echo({"files": [str(path) for path in files]}, f"{name} is at {target}", as_json)

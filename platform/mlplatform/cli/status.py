@@ -1,14 +1,26 @@
-"""`platform status` on one screen: what is grave first, the rest counted, with the command that shows all of it."""
+"""`platform status` and `platform check`: the state of the platform, and its rules evaluated now.
+
+The status fits one screen: what is grave first, the rest counted, with the command that shows all of it.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import typer
+
+from mlplatform.cli.exit_codes import EXIT_BREACH
 from mlplatform.cli.output import print_table
-from mlplatform.host.console import console
-from mlplatform.operations.label_status import status_sentences as labels_in_words
+from mlplatform.context import create_context
+from mlplatform.errors import NotFoundError
+from mlplatform.host.console import console, print_json
+from mlplatform.operations.label_status import status_sentences
+from mlplatform.operations.queries import platform_status
 from mlplatform.operations.store_totals import format_totals
+from mlplatform.operations.views import PlatformStatus
+from mlplatform.serialization import to_jsonable
+from mlplatform.settings import load_settings
 from mlplatform.store.leadership import ALIVE_PERIOD
 
 StatusRow = Mapping[str, Any]
@@ -22,9 +34,41 @@ MAX_WORD_LENGTH: Final = 20
 """A word that is longer is cut where a line ends within it."""
 
 
-def print_all(view: StatusRow) -> None:
+def print_status(everything: bool, as_json: bool) -> None:
+    """`platform status`."""
+    status = platform_status(create_context(load_settings()))
+    if as_json:
+        print_json(to_jsonable(status))
+    elif everything:
+        print_all(status)
+    else:
+        print_screen(status)
+
+
+def evaluate_rules(as_json: bool) -> None:
+    """`platform check`."""
+    from mlplatform.monitoring.evaluate import evaluate
+    from mlplatform.monitoring.rule_inputs import write_report
+
+    context = create_context(load_settings())
+    results = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]
+    rows = [to_jsonable(write_report(context, rule, result)) for rule, result in results if result is not None]
+    if not rows:
+        raise NotFoundError("there is no champion to check; `platform train` makes the first one")
+    if as_json:
+        print_json(rows)
+    else:
+        findings = [
+            {"rule": row["rule"], **finding, "report": row["report"]} for row in rows for finding in row["findings"]
+        ]
+        print_table("check", findings, ("rule", "key", "state", "sentence", "report"), "no findings")
+    raise typer.Exit(EXIT_BREACH if any(row["state"] == "breach" for row in rows) else 0)
+
+
+def print_all(status: PlatformStatus) -> None:
     """Everything, in tables."""
-    for line in _header_lines(view):
+    view = to_jsonable(status)
+    for line in _header_lines(status):
         console().print(line, markup=False)
     silent = f"no sign of life for {ALIVE_PERIOD.total_seconds():.0f} s"
     print_table("processes", view["processes"], ("component", "instance", "at", "details"), silent)
@@ -37,14 +81,15 @@ def print_all(view: StatusRow) -> None:
     print_table("undelivered notices", view["undelivered"], notice_columns, "none")
 
 
-def print_screen(view: StatusRow) -> None:
+def print_screen(status: PlatformStatus) -> None:
     """The same on one screen."""
-    for line in screen_lines(view, console().width):
+    for line in screen_lines(status, console().width):
         console().print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
 
 
-def screen_lines(view: StatusRow, width: int) -> list[str]:
+def screen_lines(status: PlatformStatus, width: int) -> list[str]:
     """At most 40 lines, none wider than `width`; ids and times stand whole."""
+    view = to_jsonable(status)
     alerts = sorted(view["alerts"], key=_alert_sort_key)
     rules = sorted(view["evaluations"], key=lambda row: (_position(_RULE_STATE_ORDER, row["state"]), row["rule"]))
     troubled = [row for row in rules if row["state"] in ("breach", "suspect")]
@@ -52,7 +97,7 @@ def screen_lines(view: StatusRow, width: int) -> list[str]:
     notices = sorted(view["undelivered"], key=lambda row: row["state"] != "failed")
     processes = sorted(view["processes"], key=lambda row: not row["details"].get("error"))
     lines = [
-        *_header_lines(view),
+        *_header_lines(status),
         *_section_lines("open alerts", alerts, "state", _format_alert, MAX_ALERT_ROWS, "platform alerts list"),
         *_section_lines("monitors", rules, "state", _format_rule, MAX_ROWS, "platform check", troubled),
         *_section_lines("retrainings", trainings, "state", _format_retraining, MAX_ROWS),
@@ -63,13 +108,12 @@ def screen_lines(view: StatusRow, width: int) -> list[str]:
     return [_crop(line, width) for line in lines]
 
 
-def _header_lines(view: StatusRow) -> list[str]:
-    champion, leader = view["champion"] or "none", view["leader"] or "none"
-    counts = ", ".join(format_totals(view["counts"]))
-    lines = [f"{view['model']}: champion {champion} · {counts} · leader {leader}"]
-    if view["probation"] is not None:
-        lines.append(f"probation: {view['probation']['text']}")
-    lines += [f"labels: {sentence}" for sentence in labels_in_words(view["labels"])]
+def _header_lines(status: PlatformStatus) -> list[str]:
+    counts = ", ".join(format_totals(status.counts))
+    lines = [f"{status.model}: champion {status.champion or 'none'} · {counts} · leader {status.leader or 'none'}"]
+    if status.probation is not None:
+        lines.append(f"probation: {status.probation.text}")
+    lines += [f"labels: {sentence}" for sentence in status_sentences(status.labels)]
     return lines
 
 
@@ -100,15 +144,15 @@ def _format_alert(row: StatusRow) -> str:
 
 
 def _format_rule(row: StatusRow) -> str:
-    sentence = next((each["sentence"] for each in row["findings"] if each["state"] == row["state"]), "")
+    sentence = next((finding["sentence"] for finding in row["findings"] if finding["state"] == row["state"]), "")
     return f"{_format_time(row['at'])}  {row['state']}  {row['rule']}: {sentence}"
 
 
 def _format_retraining(row: StatusRow) -> str:
-    made = f" version {row['candidate_version']}" if row["candidate_version"] else ""
+    candidate = f" version {row['candidate_version']}" if row["candidate_version"] else ""
     promoted = ", promoted" if row["promoted"] else ""
     why = row["error"] or row["reason"]
-    state = f"{row['state']}{made}{promoted}{_format_step(row)}"
+    state = f"{row['state']}{candidate}{promoted}{_format_step(row)}"
     return f"{row['short_id']}  {_format_time(row['requested_at'])}  {state}: {why}"
 
 
@@ -117,8 +161,8 @@ def _format_step(row: StatusRow) -> str:
     progress = row["progress"] or {}
     if row["state"] not in ("queued", "running") or "step" not in progress:
         return ""
-    far = [progress[name] for name in ("labels", "needed", "epoch", "epochs") if name in progress]
-    return f", {progress['step']}{' ({} of {})'.format(*far) if len(far) == 2 else ''}"
+    amounts = [progress[name] for name in ("labels", "needed", "epoch", "epochs") if name in progress]
+    return f", {progress['step']}{' ({} of {})'.format(*amounts) if len(amounts) == 2 else ''}"
 
 
 def _format_task(row: StatusRow) -> str:

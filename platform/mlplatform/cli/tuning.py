@@ -1,4 +1,4 @@
-"""`platform tune-serving`: the search for a faster way to answer on this host, and how its result is shown."""
+"""`platform tune-serving`: searches for a faster way to answer on this host, and prints what it measured."""
 
 from typing import Any
 
@@ -22,10 +22,11 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     family, settings, host = context.pipeline, context.settings, host_class()
     if forget:
         with context.database.write() as connection:
-            found = compute_configs.delete_config(connection, family.name, host)
-            audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", context.clock(), {"found": found})
-        text = f"servers on {host} compute as their settings say" if found else f"nothing was tuned on {host}"
-        echo({"host_class": host, "forgotten": found}, text, as_json)
+            is_deleted = compute_configs.delete_config(connection, family.name, host)
+            details = {"found": is_deleted}
+            audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", context.clock(), details)
+        text = f"servers on {host} compute as their settings say" if is_deleted else f"nothing was tuned on {host}"
+        echo({"host_class": host, "forgotten": is_deleted}, text, as_json)
         return
     decoder = ImageDecoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
     tuner = Tuner(context, ModelSlot(), decoder)

@@ -47,8 +47,8 @@ def split_for_acts(stream: ImageSet, seed: int) -> DemoData:
     """Shuffle the stream and deal it to the acts; each underlying image appears in one act only."""
     order = np.random.default_rng(seed).permutation(len(stream))[:MAX_IMAGES]
     ends = np.cumsum([int(len(order) * share) for share in SPLIT_SHARES])
-    known, changed, later = (stream.take(part) for part in np.split(order, ends)[:3])
-    return DemoData(known, apply_shift(changed, SHIFT_SEED), apply_shift(later, SHIFT_SEED + 1))
+    before, after, after_swap = (stream.take(part) for part in np.split(order, ends)[:3])
+    return DemoData(before, apply_shift(after, SHIFT_SEED), apply_shift(after_swap, SHIFT_SEED + 1))
 
 
 def apply_shift(images: ImageSet, seed: int) -> ImageSet:

@@ -1,4 +1,4 @@
-"""How the demo is told: acts, progress bars, notices and the closing table on a terminal; it knows no platform."""
+"""Prints the demo on a terminal: acts, progress bars, notices and the closing table."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,9 +34,9 @@ class Presenter:
     def act(self, number: str, title: str) -> Iterator[None]:
         """One act, timed."""
         self._console.rule(f"[bold]{number} · {title}", align="left")
-        begun = time.monotonic()
+        started_at = time.monotonic()
         yield
-        self.seconds[f"act {number}"] = round(time.monotonic() - begun, 1)
+        self.seconds[f"act {number}"] = round(time.monotonic() - started_at, 1)
         self.seconds.pop("total", None)
         self.seconds["total"] = round(time.monotonic() - self._started_at, 1)
         self.print_line(f"({self.seconds[f'act {number}']} s)")

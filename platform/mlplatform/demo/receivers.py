@@ -1,4 +1,4 @@
-"""Where the demo's notices arrive: a local webhook receiver and a local SMTP sink; they keep what they get."""
+"""Receives the demo's notices: a local webhook receiver and a local SMTP server that keep what arrives."""
 
 import json
 import threading

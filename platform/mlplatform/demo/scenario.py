@@ -1,4 +1,4 @@
-"""The story: the whole loop turned once, in six acts, each checked; a step that does not happen fails the demo."""
+"""Runs the demo: the whole loop once, in six acts, each checked; a step that does not happen fails it."""
 
 import json
 import secrets
@@ -22,7 +22,7 @@ from mlplatform.host.processes import ProcessGroup, exit_on_signals, free_port, 
 from mlplatform.operations.local_stack import mlflow_url, start_platform
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
-from mlplatform.retraining.worker import TrainingOutcome, train
+from mlplatform.retraining.worker import TrainingOutcome, training_worker
 from mlplatform.settings import Settings, load_settings
 from monitors.notices.webhook_signature import verify
 from registry.catalog import CHAMPION
@@ -88,10 +88,10 @@ def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The same settings for the child processes: an empty one wins over the parent's, and `home` holds no .env."""
-    given = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
+    values = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
     return {
         f"PLATFORM_{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
-        for name, value in given.items()
+        for name, value in values.items()
     }
 
 
@@ -115,14 +115,14 @@ class _DemoRun:
         with stage.act("2", "start MLflow, the API server and the watcher"):
             self.start_services(world)
         with stage.act("3", "real traffic, with labels for a random sample of the answers"):
-            known = self.send_known_traffic(world)
+            before = self.send_known_traffic(world)
         with stage.act("4", "another scanner: traffic until the accuracy monitor fires"):
-            changed = self.send_shifted_traffic(world)
+            shifted = self.send_shifted_traffic(world)
         with stage.act("5", "the alert retrains, the gate compares, the server swaps under traffic"):
             row = self.wait_for_retraining(world)
         with stage.act("6", "the new world with the new version"):
-            later = self.send_traffic_after_swap(world, row)
-        figures = self.summarise(first, row, known, changed, later)
+            after_swap = self.send_traffic_after_swap(world, row)
+        figures = self.summarise(first, row, before, shifted, after_swap)
         stage.print_accuracy(figures)
         return figures
 
@@ -135,8 +135,7 @@ class _DemoRun:
             ", ".join(f"{count} {name}" for name, count in sides.items()) + " images, split by hash"
         )
         with self.presenter.progress_bar("training") as bar:
-            outcome = train(
-                self.context,
+            outcome = training_worker(self.context).train(
                 self.context.pipeline,
                 "first version of the demo",
                 "demo",
@@ -182,7 +181,7 @@ class _DemoRun:
 
     def send_shifted_traffic(self, world: DemoData) -> list[AnsweredRequest]:
         """Act 4."""
-        begun, sent = utc_now(), []
+        started_at, sent = utc_now(), []
         with self.presenter.progress_bar("traffic") as bar:
             for part in range(TRAFFIC_BATCHES):
                 images = world.after_shift.take(range(part, len(world.after_shift), TRAFFIC_BATCHES))
@@ -206,7 +205,7 @@ class _DemoRun:
         text = body.get_content() if body is not None else ""
         self.presenter.print_notice("Email", f"Subject: {mail['Subject']}\n\n{text.strip()}", f"to {mail['To']}")
         self.presenter.print_line(
-            f"alert to notices: {(utc_now() - begun).total_seconds():.0f} s after the world changed"
+            f"alert to notices: {(utc_now() - started_at).total_seconds():.0f} s after the world changed"
         )
         return sent
 
@@ -266,25 +265,25 @@ class _DemoRun:
         self,
         first: TrainingOutcome,
         row: retraining_queue.Retraining,
-        known: list[AnsweredRequest],
-        changed: list[AnsweredRequest],
-        later: list[AnsweredRequest],
+        before_shift: list[AnsweredRequest],
+        shifted: list[AnsweredRequest],
+        after_swap: list[AnsweredRequest],
     ) -> dict[str, Any]:
         """What the demo reports, after checking that accuracy came back."""
-        before, after = accuracy(changed), accuracy(later)
+        before, after = accuracy(shifted), accuracy(after_swap)
         _require(after > before + 0.1, f"accuracy on the new world went from {before:.1%} to {after:.1%} only")
         golden = self.context.catalog.version("digits", row.candidate_version or 0).tags
         report = self._write_report()
         api, mlflow = self.settings.public_url, mlflow_url(self.settings)
         return {
             "accuracy": {
-                "known_world_v1": accuracy(known),
+                "known_world_v1": accuracy(before_shift),
                 "new_world_v1": before,
                 "new_world_v2": after,
                 "golden_v1": first.candidate.scores.accuracy,
                 "golden_v2": int(golden["golden_correct"]) / int(golden["golden_total"]),
             },
-            "answers": {"known": len(known), "new_before": len(changed), "new_after": len(later)},
+            "answers": {"known": len(before_shift), "new_before": len(shifted), "new_after": len(after_swap)},
             "training_seconds": round(first.candidate.seconds + float(golden["train_seconds"]), 1),
             "requests": self.counts.requests,
             "failed": len(self.counts.failures),
@@ -313,20 +312,22 @@ class _DemoRun:
         from mlplatform.alerting import alert_records
 
         with self.context.database.read() as connection:
-            found = alert_records.open_alerts(connection, "digits")
-        return any(a.rule == rule and a.state == "firing" and version in (None, a.version) for a in found)
+            alerts = alert_records.open_alerts(connection, "digits")
+        return any(
+            alert.rule == rule and alert.state == "firing" and version in (None, alert.version) for alert in alerts
+        )
 
     def _wait_for_evaluation(self, rule: str, states: tuple[str, ...]) -> str:
-        found: list[evaluations.Evaluation] = []
+        newest: list[evaluations.Evaluation] = []
         since: datetime = utc_now()
 
-        def look() -> bool:
+        def is_evaluated() -> bool:
             with self.context.database.read() as connection:
-                found[:] = evaluations.recent(connection, limit=1, rule=rule)
-            return bool(found) and found[0].at > since and found[0].state in states
+                newest[:] = evaluations.recent(connection, limit=1, rule=rule)
+            return bool(newest) and newest[0].at > since and newest[0].state in states
 
-        self._wait_until(f"rule {rule} to be {' or '.join(states)}", HEALTH_TIMEOUT_SECONDS, look)
-        return found[0].state
+        self._wait_until(f"rule {rule} to be {' or '.join(states)}", HEALTH_TIMEOUT_SECONDS, is_evaluated)
+        return newest[0].state
 
     def _has_signed_webhook(self) -> bool:
         return any(

@@ -1,4 +1,4 @@
-"""The demo's clients: images out, answers and labels counted; they know the truth, the server does not."""
+"""Sends the demo's traffic: images as clients would, and the truth as labels; counts what comes back."""
 
 import threading
 from collections import Counter
@@ -80,11 +80,11 @@ class TrafficGenerator:
     def send_image(self, image: np.ndarray, truth: str, client_id: str) -> AnsweredRequest | None:
         """One request; None when it failed."""
         try:
-            [made] = self.client.predict([encode_png(image)], client_id=client_id).predictions
+            [answer] = self.client.predict([encode_png(image)], client_id=client_id).predictions
         except (ClientError, ValueError) as error:
             self.counts.record(None, repr(error))
             return None
-        sent = AnsweredRequest(made.id, made.label, made.version, truth)
+        sent = AnsweredRequest(answer.id, answer.label, answer.version, truth)
         self.counts.record(sent.version, None)
         return sent
 

@@ -1,4 +1,4 @@
-"""Everything the store holds about one alert, read at once; it explains nothing."""
+"""Reads everything the store holds about one alert, at once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ MAX_ROWS = 200  # newest rows of a kind
 
 @dataclass(frozen=True)
 class AlertDetails:
-    """An alert with its past and what followed; `cause` is the evaluation that made it fire, or opened it."""
+    """An alert with its history and what followed; `cause` is the evaluation that made it fire, or opened it."""
 
     alert: Alert
     sentence: str
@@ -34,7 +34,7 @@ class AlertDetails:
 
 
 def load_alert_details(connection: Connection, alert_id: str) -> AlertDetails:
-    """What is known about that alert; raises NotFoundError."""
+    """Read that alert and what belongs to it; raises NotFoundError."""
     alert = alert_records.find(connection, alert_id)
     row = connection.execute(
         select(alert_rows.c.sentence, alert_rows.c.evaluation_id).where(alert_rows.c.id == alert_id)
@@ -48,8 +48,8 @@ def load_alert_details(connection: Connection, alert_id: str) -> AlertDetails:
         notices=_notices(connection, alert),
         retrainings=_retrainings(connection, alert),
         tasks=[
-            tasks.Task(**found._mapping)
-            for found in connection.execute(select(task_rows).where(task_rows.c.alert_id == alert_id))
+            tasks.Task(**task._mapping)
+            for task in connection.execute(select(task_rows).where(task_rows.c.alert_id == alert_id))
         ],
         run_id=training_run_of(connection, alert.model, alert.version),
     )
@@ -69,11 +69,11 @@ def _notices(connection: Connection, alert: Alert) -> list[outbox.OutboxMessage]
         .order_by(outbox_rows.c.id.desc())
         .limit(MAX_ROWS)
     )
-    found = [outbox.OutboxMessage(**row._mapping) for row in connection.execute(query)]
-    return [message for message in reversed(found) if alert.id in message.payload.get("alerts", [message.alert_id])]
+    messages = [outbox.OutboxMessage(**row._mapping) for row in connection.execute(query)]
+    return [message for message in reversed(messages) if alert.id in message.payload.get("alerts", [message.alert_id])]
 
 
 def _retrainings(connection: Connection, alert: Alert) -> list[retraining_queue.Retraining]:
     """Those it asked for, also where it joined one that waited already, oldest first."""
     newest = retraining_queue.recent(connection, limit=MAX_ROWS)
-    return [each for each in reversed(newest) if alert.id in {cause.get("alert") for cause in each.causes}]
+    return [row for row in reversed(newest) if alert.id in {cause.get("alert") for cause in row.causes}]

@@ -1,4 +1,4 @@
-"""Why an alert fired, in words and numbers, and what followed; it reads one dossier and changes nothing."""
+"""Explains why an alert fired, in words and numbers, and what followed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,21 +41,22 @@ def load_explanation(context: AppContext, alert_id: str) -> AlertExplanation:
     Rules that cannot be read, as on the host of a server alone, take only what they would tell.
     """
     with context.database.read() as connection:
-        known = load_alert_details(connection, alert_id)
-    alert, unread = known.alert, ""
+        details = load_alert_details(connection, alert_id)
+    alert, rules_problem = details.alert, ""
     try:
         rules = context.rules.rules if context.rules.model == alert.model else ()
     except RulesError as error:
-        rules, unread = (), f"The rules cannot be read here: {error}"
+        rules, rules_problem = (), f"The rules cannot be read here: {error}"
     to_acknowledge = [alert_id] if alert.state == "firing" else []
-    links = alert_links(context.settings, known.cause or known.latest, to_acknowledge, known.run_id)
-    return build_explanation(known, next((rule for rule in rules if rule.name == alert.rule), None), links, unread)
+    links = alert_links(context.settings, details.cause or details.latest, to_acknowledge, details.run_id)
+    rule = next((rule for rule in rules if rule.name == alert.rule), None)
+    return build_explanation(details, rule, links, rules_problem)
 
 
 def build_explanation(
     details: AlertDetails, rule: Rule | None, links: Mapping[str, str], rules_problem: str = ""
 ) -> AlertExplanation:
-    """The explanation of a dossier by the rule as it is written now; without one, numbers have no units to show."""
+    """Explain an alert by the rule as it is written now; without one, numbers have no units to show."""
     alert = details.alert
     sections: dict[str, Iterable[str]] = {
         "Why it fired" if alert.fired_at else "Why it was opened": _cause_lines(details, rule),
@@ -69,13 +70,13 @@ def build_explanation(
         "Actions": _action_lines(details),
         "Links": _link_lines(links, rule),
     }
-    said = {name: lines for name, each in sections.items() if (lines := list(each))}
+    filled = {name: lines for name, section in sections.items() if (lines := list(section))}
     key = f" ({keys_text(rule, [alert.key]) if rule else alert.key})" if alert.key else ""
     heading = (
         f"{alert.rule}{key} · {alert.model} v{alert.version} · {alert.severity} · {alert.state} since "
         f"{_format_time(alert.since)}"
     )
-    return AlertExplanation(alert, escape_controls(heading), said)
+    return AlertExplanation(alert, escape_controls(heading), filled)
 
 
 _INDEPENDENCE_NOTE: Final = (
@@ -194,9 +195,10 @@ def _notice_lines(details: AlertDetails) -> Iterable[str]:
 
 def _action_lines(details: AlertDetails) -> Iterable[str]:
     for retraining in details.retrainings:
-        made = f", candidate v{retraining.candidate_version}" if retraining.candidate_version else ""
+        candidate = f", candidate v{retraining.candidate_version}" if retraining.candidate_version else ""
         promoted = ", promoted" if retraining.promoted else ""
-        yield f"{_format_time(retraining.requested_at)} retraining {retraining.id}: {retraining.state}{made}{promoted}"
+        state = f"{retraining.state}{candidate}{promoted}"
+        yield f"{_format_time(retraining.requested_at)} retraining {retraining.id}: {state}"
     for task in details.tasks:
         yield f"{_format_time(task.at)} {task.kind} {task.id}: {task.state}"
 

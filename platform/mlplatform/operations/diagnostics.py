@@ -1,4 +1,4 @@
-"""The doctor: what is configured, reachable and missing; it mends nothing."""
+"""`platform doctor`: checks what is configured, reachable and missing."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ KNOWN_ERRORS = (PlatformError, MonitorError, PipelineError, RegistryError, OSErr
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the examination; `mark` is ok, note or problem."""
+    """One line of the diagnosis; `mark` is ok, note or problem."""
 
     mark: str
     subject: str
@@ -49,26 +49,27 @@ class CheckResult:
 
 
 def run_checks(settings: Settings) -> list[CheckResult]:
-    """Every finding; nothing raises, a failure is a finding."""
+    """Run every check; a check that fails is a problem among the results."""
     context = create_context(settings)
-    findings: list[CheckResult] = []
-    for subject, look in CHECKS.items():
+    results: list[CheckResult] = []
+    for subject, check in CHECKS.items():
         try:
-            findings += [CheckResult(mark, subject, detail) for mark, detail in look(context)]
+            results += [CheckResult(mark, subject, detail) for mark, detail in check(context)]
         except KNOWN_ERRORS as error:
-            findings.append(CheckResult("problem", subject, str(error)))
-    return findings
+            results.append(CheckResult("problem", subject, str(error)))
+    return results
 
 
 def _settings(context: AppContext) -> Iterator[tuple[str, str]]:
-    known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
-    given = {name for name in load_environment() if name.startswith("PLATFORM_")}
+    setting_names = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
+    variables = {name for name in load_environment() if name.startswith("PLATFORM_")}
     file = context.settings.alerts_file
-    named = set(template_variables(file.read_text(encoding="utf-8", errors="replace"))) if file.is_file() else set()
-    strange = sorted(name for name in given - known - named if not name.startswith("PLATFORM_TEST_"))
-    for name in strange:
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    unknown = variables - setting_names - set(template_variables(text))
+    for name in sorted(name for name in unknown if not name.startswith("PLATFORM_TEST_")):
         yield "problem", f"{name} is not a setting; the README lists them all"
-    yield "ok", f"{len(given & known)} of {len(known)} settings are set; home is {context.settings.home.resolve()}"
+    count = len(variables & setting_names)
+    yield "ok", f"{count} of {len(setting_names)} settings are set; home is {context.settings.home.resolve()}"
 
 
 def _disk(context: AppContext) -> Iterator[tuple[str, str]]:
@@ -91,8 +92,8 @@ def _files(context: AppContext) -> Iterator[tuple[str, str]]:
 
 def _recording(context: AppContext) -> Iterator[tuple[str, str]]:
     folder = context.settings.spool_folder
-    seen = directory.inspect_spools(folder)
-    waiting, left = (sum(each.rows for each in seen if each.alive is alive) for alive in (True, False))
+    spools = directory.inspect_spools(folder)
+    waiting, left = (sum(spool.rows for spool in spools if spool.alive is alive) for alive in (True, False))
     yield "ok", f"{waiting} prediction(s) wait for the database in spools of running servers"
     if left:
         yield "note", f"{left} prediction(s) of servers that ended wait in {folder}; a server started here records them"
@@ -101,13 +102,13 @@ def _recording(context: AppContext) -> Iterator[tuple[str, str]]:
             "problem",
             f"{lost} answered prediction(s) were lost in the last day; {folder / LOSS_FILE} says when and why",
         )
-    if aside := RowQuarantine(folder).list_files():
-        rows, damaged = sum(each.rows for each in aside), sum(each.damaged for each in aside)
+    if files := RowQuarantine(folder).list_files():
+        rows, damaged = sum(file.rows for file in files), sum(file.damaged for file in files)
         yield (
             "problem",
             (
                 f"{rows} answered prediction(s) and {damaged} damaged stretch(es) of rows were set aside in {folder} "
-                f"since {aside[0].at:%Y-%m-%d %H:%M} UTC: `platform recording list`, then `restore` or `discard`"
+                f"since {files[0].at:%Y-%m-%d %H:%M} UTC: `platform recording list`, then `restore` or `discard`"
             ),
         )
 
@@ -130,16 +131,16 @@ def _database(context: AppContext) -> Iterator[tuple[str, str]]:
 
 
 def _replaced_database_files(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
-    """Processes that found another file than they had opened; those that run still hold the old one."""
-    for found in read_replacements(path, since):
-        if found.back:
+    """Processes that found another file than they had opened; those that still run use the old one."""
+    for event in read_replacements(path, since):
+        if event.back:
             continue
-        who = f"at {found.detected_at:%Y-%m-%d %H:%M} UTC process {found.pid} on {found.host}"
-        said = f"{who} found {found.file} removed or replaced"
-        if may_be_running(found):
-            yield "problem", f"{said}; its answers wait in the spool: put the old file back, or restart it"
+        process = f"at {event.detected_at:%Y-%m-%d %H:%M} UTC process {event.pid} on {event.host}"
+        sentence = f"{process} found {event.file} removed or replaced"
+        if may_be_running(event):
+            yield "problem", f"{sentence}; its answers wait in the spool: put the old file back, or restart it"
         else:
-            yield "note", f"{said}; it has ended, and what it could not write was left in its spool"
+            yield "note", f"{sentence}; it has ended, and what it could not write was left in its spool"
 
 
 def _mlflow(context: AppContext) -> Iterator[tuple[str, str]]:
@@ -209,26 +210,29 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
     with context.database.read() as connection:
         name = context.settings.pipeline
         alive = [
-            beat
-            for beat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD)
-            if beat.is_about(name)
+            heartbeat
+            for heartbeat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD)
+            if heartbeat.is_about(name)
         ]
         leader = leases.current_holder(connection, leader_lease_name(context.settings.pipeline), now)
         notices = outbox.list_undelivered(connection, name)
     for component in ("api", WATCHER):
-        count = sum(beat.component == component for beat in alive)
+        count = sum(heartbeat.component == component for heartbeat in alive)
         yield "ok" if count else "note", f"{count} {component} process(es) alive in the last {ALIVE_PERIOD.seconds} s"
     yield "ok" if leader else "note", f"leading watcher: {leader or 'none'}"
     for fault in clock_faults(context):
         yield "problem", fault
-    for beat in alive:
-        if beat.component == "api" and beat.details.get("error"):
-            yield "problem", f"API server {beat.instance} does not follow the champion: {beat.details['error']}"
-    stuck = [each for each in notices if each.state == "failed" and each.next_attempt_at > now - RECENT_PERIOD]
-    if stuck:
-        yield "problem", f"{len(stuck)} notice(s) were given up: {stuck[0].channel}: {stuck[0].last_error}"
+    for heartbeat in alive:
+        if heartbeat.component == "api" and heartbeat.details.get("error"):
+            error = heartbeat.details["error"]
+            yield "problem", f"API server {heartbeat.instance} does not follow the champion: {error}"
+    failed = [notice for notice in notices if notice.state == "failed" and notice.next_attempt_at > now - RECENT_PERIOD]
+    if failed:
+        yield "problem", f"{len(failed)} notice(s) were given up: {failed[0].channel}: {failed[0].last_error}"
     late = [
-        each for each in notices if each.state == "waiting" and each.last_error and each.created_at < now - LATE_AFTER
+        notice
+        for notice in notices
+        if notice.state == "waiting" and notice.last_error and notice.created_at < now - LATE_AFTER
     ]
     if late:
         yield "problem", f"{len(late)} notice(s) wait for receivers: {late[0].channel}: {late[0].last_error}"
@@ -245,16 +249,16 @@ def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
         return
     name = context.pipeline.name
     with context.database.read() as connection:
-        standing = label_status(connection, name, context.clock())
+        labels = label_status(connection, name, context.clock())
         last = last_evaluated_retraining(connection, name)
-        stopped = tasks.open_tasks(connection, name, "review-retraining")
-    said = status_sentences(standing)
+        breaker_tasks = tasks.open_tasks(connection, name, "review-retraining")
+    sentences = status_sentences(labels)
     starved = last is not None and not last.promoted and is_quota_starved(last.verdict)
-    for sentence in said:
-        yield "problem" if starved and sentence.endswith(standing["last_retraining"]) else "note", sentence
-    for task in stopped:
+    for sentence in sentences:
+        yield "problem" if starved and sentence.endswith(labels.last_retraining) else "note", sentence
+    for task in breaker_tasks:
         yield "problem", f"alerts start no more retrainings: {' '.join(task.details.get('why', ()))}"
-    if not said and not stopped:
+    if not sentences and not breaker_tasks:
         yield "ok", "no label waits in vain, and none was set aside"
 
 
@@ -267,7 +271,7 @@ def _api_access(context: AppContext) -> Iterator[tuple[str, str]]:
     if not _schema_is_current(context):
         yield "note", "keys not looked at: the database's tables are not those of this version"
         return
-    working = sum(key["state"] == "works" for key in describe_keys(context))
+    working = sum(key.state == "works" for key in describe_keys(context))
     yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
 
 
@@ -282,16 +286,16 @@ def _audit(context: AppContext) -> Iterator[tuple[str, str]]:
 
 
 def checkpoint_findings(context: AppContext) -> Iterator[tuple[str, str]]:
-    """What the anchors say of the audit log's links; rows are looked at by `platform audit verify` alone."""
+    """What the checkpoints say of the audit log's links; only `platform audit verify` looks at rows."""
     path = checkpoints.checkpoint_path(context)
-    anchored, faults = checkpoints.inspect_checkpoint_file(context, path)
+    index, faults = checkpoints.inspect_checkpoint_file(context, path)
     with context.database.read() as connection:
-        faults += find_contradictions(connection, anchored)
+        faults += find_contradictions(connection, index)
     for fault in faults[:MAX_FAULTS]:
         yield "problem", fault
     if len(faults) > MAX_FAULTS:
         yield "problem", f"and {len(faults) - MAX_FAULTS} more; `platform audit verify` names all"
-    count = sum(len(links) for links in anchored.links.values())
+    count = sum(len(links) for links in index.links.values())
     if not count:
         yield "note", f"no anchors in {path}; the leading watcher writes them"
     elif not faults:

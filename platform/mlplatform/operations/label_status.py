@@ -1,28 +1,27 @@
-"""How labels stand, for people: those that wait, were given up, or estimate nothing, and what a retraining used."""
+"""Counts the labels that wait, were given up or estimate nothing, and says so in sentences for people."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
 
 from mlplatform.feedback import pending_labels, uncounted_labels
 from mlplatform.feedback.label_ingestion import expired_label_count
 from mlplatform.feedback.pending_labels import MAX_WAIT
+from mlplatform.operations.views import LabelStatus
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import usage_sentence
 
 
-def label_status(connection: Connection, model: str, now: datetime) -> dict[str, Any]:
+def label_status(connection: Connection, model: str, now: datetime) -> LabelStatus:
     """The numbers, and what became of the labels in the model's last retraining that was judged."""
     last = last_evaluated_retraining(connection, model)
-    return {
-        "waiting": pending_labels.count_pending(connection),
-        "waiting_since": pending_labels.oldest_received_at(connection),
-        "given_up": expired_label_count(connection, now),
-        "not_drawn_for_audit": uncounted_labels.count_unsampled(connection, model),
-        "last_retraining": "" if last is None else usage_sentence(last.verdict),
-    }
+    return LabelStatus(
+        waiting=pending_labels.count_pending(connection),
+        waiting_since=pending_labels.oldest_received_at(connection),
+        given_up=expired_label_count(connection, now),
+        not_drawn_for_audit=uncounted_labels.count_unsampled(connection, model),
+        last_retraining="" if last is None else usage_sentence(last.verdict),
+    )
 
 
 def last_evaluated_retraining(connection: Connection, model: str) -> retraining_queue.Retraining | None:
@@ -32,27 +31,21 @@ def last_evaluated_retraining(connection: Connection, model: str) -> retraining_
     )
 
 
-def status_sentences(status: Mapping[str, Any]) -> list[str]:
+def status_sentences(status: LabelStatus) -> list[str]:
     """A sentence for each thing there is to say; what matters stands first, where a screen may cut it."""
-    said = []
-    if status["waiting"]:
-        said.append(
-            f"{status['waiting']:,} label(s) wait for their prediction since {_format_minute(status['waiting_since'])}"
+    sentences = []
+    if status.waiting:
+        since = "" if status.waiting_since is None else f" since {status.waiting_since:%Y-%m-%d %H:%M} UTC"
+        sentences.append(f"{status.waiting:,} label(s) wait for their prediction{since}")
+    if status.given_up:
+        sentences.append(
+            f"{status.given_up:,} label(s) were given up in {MAX_WAIT.days} days: their prediction never came"
         )
-    if status["given_up"]:
-        said.append(
-            f"{status['given_up']:,} label(s) were given up in {MAX_WAIT.days} days: their prediction never came"
-        )
-    if status["not_drawn_for_audit"]:
-        said.append(
-            f"{status['not_drawn_for_audit']:,} audit label(s) estimate nothing: send such truth as `delayed`, or "
+    if status.not_drawn_for_audit:
+        sentences.append(
+            f"{status.not_drawn_for_audit:,} audit label(s) estimate nothing: send such truth as `delayed`, or "
             "label what `platform audit next` gives; nobody had drawn their answers"
         )
-    if status["last_retraining"]:
-        said.append(f"the last retraining: {status['last_retraining']}")
-    return said
-
-
-def _format_minute(at: datetime | str) -> str:
-    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    if status.last_retraining:
+        sentences.append(f"the last retraining: {status.last_retraining}")
+    return sentences

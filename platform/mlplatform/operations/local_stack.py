@@ -1,4 +1,4 @@
-"""The whole platform on this machine: MLflow, API server and watcher as children; docker-compose without Docker."""
+"""Runs the whole platform on this machine, MLflow, API server and watcher as child processes, without Docker."""
 
 import os
 import sys
@@ -41,8 +41,8 @@ def run_mlflow(as_json: bool) -> None:
         app_name="basic-auth" if settings.mlflow_auth == "basic" else "",
     )
     passwords = mlflow_auth_environment(settings, home, os.environ)
-    shown, text = mlflow_announcement(settings)
-    echo(shown, text, as_json)
+    announcement, text = mlflow_announcement(settings)
+    echo(announcement, text, as_json)
     sys.stdout.flush()
     os.environ.update(store_environment(backend) | passwords)
     os.execv(command[0], command)  # noqa: S606 - the same interpreter, no shell
@@ -50,12 +50,12 @@ def run_mlflow(as_json: bool) -> None:
 
 def mlflow_announcement(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at MLflow's start: its address, and a warning where anybody may change everything."""
-    shown = {"address": mlflow_url(settings), "auth": settings.mlflow_auth}
+    announcement = {"address": mlflow_url(settings), "auth": settings.mlflow_auth}
     text = f"MLflow on {mlflow_url(settings)}"
     if settings.mlflow_host in LOOPBACK_HOSTS or settings.mlflow_auth != "off":
-        return shown, text
+        return announcement, text
     warning = "WARNING: MLflow beyond loopback without passwords (PLATFORM_MLFLOW_AUTH=off): anybody may use it"
-    return shown | {"warning": warning}, f"{text}\n{warning}"
+    return announcement | {"warning": warning}, f"{text}\n{warning}"
 
 
 def mlflow_auth_environment(settings: Settings, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
@@ -84,19 +84,19 @@ def start_platform(processes: ProcessGroup, settings: Settings, env: Mapping[str
     api = http_url(settings.host, settings.port)
     context = create_context(settings)
     mlflow = processes.start("mlflow", platform_command("mlflow"), env)
-    took = {"mlflow": processes.wait_healthy(mlflow, http_ok(f"{mlflow_url(settings)}/health"), STARTUP_SECONDS)}
+    seconds = {"mlflow": processes.wait_healthy(mlflow, http_ok(f"{mlflow_url(settings)}/health"), STARTUP_SECONDS)}
     shared = {**env, "PLATFORM_MLFLOW_URI": mlflow_url(settings)}
     serve = processes.start("api", platform_command("serve"), shared)
     watch = processes.start("watcher", platform_command("watch"), shared)
-    took["api"] = processes.wait_healthy(serve, http_ok(f"{api}/healthz"), STARTUP_SECONDS)
+    seconds["api"] = processes.wait_healthy(serve, http_ok(f"{api}/healthz"), STARTUP_SECONDS)
     started = context.clock()
 
     def on_duty() -> bool:
         with context.database.read() as connection:
             return any(beat.component == "watcher" for beat in leases.recent_heartbeats(connection, started))
 
-    took["watcher"] = processes.wait_healthy(watch, on_duty, STARTUP_SECONDS)
-    return took
+    seconds["watcher"] = processes.wait_healthy(watch, on_duty, STARTUP_SECONDS)
+    return seconds
 
 
 def run_platform(as_json: bool) -> None:
@@ -111,15 +111,15 @@ def run_platform(as_json: bool) -> None:
         "PLATFORM_PUBLIC_URL": settings.public_url or http_url(settings.host, settings.port),
         "PLATFORM_MLFLOW_PUBLIC_URL": settings.mlflow_public_url or mlflow_url(settings),
     }
-    with exit_on_signals(), ProcessGroup(settings.home / "logs") as fleet:
+    with exit_on_signals(), ProcessGroup(settings.home / "logs") as processes:
         try:
-            took = start_platform(fleet, settings, links)
+            seconds = start_platform(processes, settings, links)
             addresses = {"api": f"{links['PLATFORM_PUBLIC_URL']}/docs", "mlflow": mlflow_url(settings)}
             lines = [f"{name}: {address}" for name, address in addresses.items()]
-            lines += [f"logs: {fleet.logs}", "Ctrl-C stops everything; `platform train` makes the first model"]
-            echo({"addresses": addresses, "seconds": took}, "\n".join(lines), as_json)
+            lines += [f"logs: {processes.logs}", "Ctrl-C stops everything; `platform train` makes the first model"]
+            echo({"addresses": addresses, "seconds": seconds}, "\n".join(lines), as_json)
             sys.stdout.flush()
-            while (dead := fleet.find_exited()) is None:
+            while (dead := processes.find_exited()) is None:
                 time.sleep(0.5)
             raise ProcessError(f"{dead.name} ended by itself; its last words:\n{dead.tail()}")
         except KeyboardInterrupt:

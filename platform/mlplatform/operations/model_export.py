@@ -1,4 +1,4 @@
-"""Exports of registered versions for other machines: fetched, written, compared with PyTorch; it prints nothing."""
+"""Exports a registered version as a file for other machines, and compares it with PyTorch."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,9 +1,8 @@
-"""What people do to alerts, retrainings, versions and cards, with their name in the audit log; it prints nothing."""
+"""Carries out what people ask of alerts, retrainings, versions and keys, with their name in the audit log."""
 
 from collections.abc import Collection
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any
 
 from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
@@ -12,10 +11,10 @@ from mlplatform.auth import api_keys
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.operations.production_record import production_record
+from mlplatform.operations.views import ApiKeyView
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
-from mlplatform.retraining import retraining_queue
-from mlplatform.serialization import to_jsonable
+from mlplatform.retraining import retraining_endings
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
 
@@ -25,16 +24,15 @@ SEVERITIES = ("info", "warning", "critical")
 
 
 def acknowledge_alert(context: AppContext, alert_id: str, actor: str) -> str:
-    """Take a firing alert on; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
+    """Acknowledge a firing alert; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
     now = context.clock()
     with context.database.write() as connection:
         alert_records.open_alerts(connection, alert_records.find(connection, alert_id).model, lock=True)
-        moved = acknowledge(
-            alert_records.find(connection, alert_id), now
-        )  # read again: the watcher may just have closed it
-        if moved.change is not None and moved.alert is not None:
-            alert_records.update_state(connection, moved.alert)
-            alert_records.append_transition(connection, alert_id, moved.change, actor, now)
+        alert = alert_records.find(connection, alert_id)  # read again: the watcher may just have closed it
+        transition = acknowledge(alert, now)
+        if transition.change is not None and transition.alert is not None:
+            alert_records.update_state(connection, transition.alert)
+            alert_records.append_transition(connection, alert_id, transition.change, actor, now)
             audit_entries.append(connection, actor, "acknowledge", f"alert/{alert_id}", now)
     return "acknowledged"
 
@@ -53,14 +51,14 @@ def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
     if not any(fnmatchcase(severity, silence.severity) for severity in SEVERITIES):
         raise InvalidInputError(f"severity {silence.severity!r} is none; there are: {', '.join(SEVERITIES)}")
     with context.database.write() as connection:
-        open_ones = alert_records.open_alerts(connection, context.rules.model)
-        known = sorted({rule.name for rule in context.rules.rules} | {alert.rule for alert in open_ones})
-        if not any(fnmatchcase(name, silence.rule) for name in known):
-            raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(known)}")
-        made = alert_records.create_silence(connection, silence, actor, now)
+        open_alerts = alert_records.open_alerts(connection, context.rules.model)
+        names = sorted({rule.name for rule in context.rules.rules} | {alert.rule for alert in open_alerts})
+        if not any(fnmatchcase(name, silence.rule) for name in names):
+            raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(names)}")
+        silence_id = alert_records.create_silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
         audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
-    return made
+    return silence_id
 
 
 def end_silence(context: AppContext, silence_id: str, actor: str) -> str:
@@ -92,7 +90,7 @@ def cancel_retraining(context: AppContext, retraining_id: str, actor: str) -> No
     """
     now = context.clock()
     with context.database.write() as connection:
-        retraining_queue.cancel(connection, retraining_id, actor, now)
+        retraining_endings.cancel(connection, retraining_id, actor, now)
         audit_entries.append(connection, actor, "cancel", f"retraining/{retraining_id}", now)
 
 
@@ -101,10 +99,10 @@ def load_model_card(context: AppContext, version: int) -> str:
 
     Where the version has answered in production, a section says what that showed, read from the store now.
     """
-    found = context.catalog.version(context.pipeline.name, version)
-    text = context.tracking.read_text(found.run_id, "model_card.md") or found.description
-    measured = production_record(context, version)
-    return text if measured is None else with_production(text, measured)
+    registered = context.catalog.version(context.pipeline.name, version)
+    text = context.tracking.read_text(registered.run_id, "model_card.md") or registered.description
+    section = production_record(context, version)
+    return text if section is None else with_production(text, section)
 
 
 def diff_model_cards(context: AppContext, before: int, after: int) -> str:
@@ -139,7 +137,7 @@ def promote_version(
 
 
 def quarantine_version(context: AppContext, version: int, reason: str, actor: str, *, lift: bool) -> bool:
-    """Set a version apart so that nothing trusts it again, or lift that; returns whether it changed anything.
+    """Put a version into quarantine: nothing promotes it again; or lift that. Returns whether it changed anything.
 
     Raises ConflictError for the champion, and UnknownVersionError.
     """
@@ -162,9 +160,10 @@ def create_key(
     """Make an API key for somebody; its text is returned here and kept nowhere. Raises InvalidInputError."""
     if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {MAX_NAME_LENGTH} characters")
-    (text, shown), now = apikeys.generate(), context.clock()
+    (text, presented), now = apikeys.generate(), context.clock()
     until = None if lifetime is None else now + lifetime
-    key = apikeys.ApiKey(shown.id, name.strip(), shown.digest, apikeys.validate_scopes(scopes), now, actor, until)
+    granted = apikeys.validate_scopes(scopes)
+    key = apikeys.ApiKey(presented.id, name.strip(), presented.digest, granted, now, actor, until)
     with context.database.write() as connection:
         api_keys.add(connection, key)
     return text, key
@@ -176,12 +175,21 @@ def revoke_key(context: AppContext, key_id: str, actor: str) -> None:
         api_keys.revoke(connection, key_id, actor, context.clock())
 
 
-def describe_keys(context: AppContext) -> list[dict[str, Any]]:
+def describe_keys(context: AppContext) -> list[ApiKeyView]:
     """Every key as people are shown it: without its digest, with its state."""
     with context.database.read() as connection:
-        found = api_keys.list_keys(connection)
+        keys = api_keys.list_keys(connection)
     return [
-        {name: value for name, value in to_jsonable(key).items() if name != "digest"}
-        | {"scopes": ", ".join(key.scopes), "state": key.inactive_reason(context.clock()) or "works"}
-        for key in found
+        ApiKeyView(
+            id=key.id,
+            name=key.name,
+            scopes=", ".join(key.scopes),
+            created_at=key.created_at,
+            created_by=key.created_by,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+            state=key.inactive_reason(context.clock()) or "works",
+        )
+        for key in keys
     ]

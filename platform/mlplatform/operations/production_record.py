@@ -1,4 +1,4 @@
-"""What use has shown of a version, for its model card; it decides nothing and writes nothing."""
+"""Reads what production has shown of a version, as a section of its model card."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ SOURCE_NOTES = {
 
 
 def production_record(context: AppContext, version: int) -> CardSection | None:
-    """Answers, labels and events of a version since it was first promoted; None where it never answered."""
+    """Predictions, labels and events of a version since it was first promoted; None where it never answered."""
     name, now = context.pipeline.name, context.clock()
     with context.database.read() as connection:
         history = [
-            each
-            for each in reversed(promotion_history.promotion_history(connection, name))
-            if each.to_version == version
+            promotion
+            for promotion in reversed(promotion_history.promotion_history(connection, name))
+            if promotion.to_version == version
         ]
         if not history:
             return None
@@ -38,14 +38,14 @@ def production_record(context: AppContext, version: int) -> CardSection | None:
         labels = outcomes.window_label_counts(connection, name, version, since, now)
         quarantined = quarantines.quarantined_versions(connection, name).get(version)
         current = promotion_history.latest_promotion(connection, name)
-        open_ones = alert_records.open_alerts(connection, name)
+        open_alerts = alert_records.open_alerts(connection, name)
     if not answers:
         return None
     serving = current is not None and current.to_version == version
     state = "it is champion" if serving else "it is not champion"
     sentences = [f"Since {_format_time(since)} this version gave {answers} answers; {state} as of {_format_time(now)}."]
     if serving:
-        names = sorted({alert.rule for alert in open_ones})
+        names = sorted({alert.rule for alert in open_alerts})
         sentences.append(f"Open alerts: {', '.join(names)}." if names else "No alert is open.")
     if quarantined is not None:
         sentences.append("It is in quarantine.")
@@ -65,15 +65,15 @@ def _rows_by_source(labels: Sequence[LabelCount]) -> tuple[tuple[str, ...], ...]
     for cell in labels:
         if cell.weight > 0:
             cells[cell.source].append(cell)
-    lines = []
-    for source, each in sorted(cells.items()):
-        total, right = sum(cell.n for cell in each), sum(cell.n for cell in each if cell.correct)
-        mass = sum(cell.n * cell.weight for cell in each)
-        weighed = sum(cell.n * cell.weight for cell in each if cell.correct) / mass
+    rows = []
+    for source, counts in sorted(cells.items()):
+        total, right = sum(cell.n for cell in counts), sum(cell.n for cell in counts if cell.correct)
+        mass = sum(cell.n * cell.weight for cell in counts)
+        weighted = sum(cell.n * cell.weight for cell in counts if cell.correct) / mass
         low, high = exact_bounds(right, total, 0.025)
-        even = len({cell.weight for cell in each}) == 1
-        limits = f"{low:.4f} to {high:.4f}" if even else "see the rule's finding"
-        lines.append(
-            (source, str(total), f"{right / total:.4f}", f"{weighed:.4f}", limits, SOURCE_NOTES.get(source, ""))
+        same_weight = len({cell.weight for cell in counts}) == 1
+        limits = f"{low:.4f} to {high:.4f}" if same_weight else "see the rule's finding"
+        rows.append(
+            (source, str(total), f"{right / total:.4f}", f"{weighted:.4f}", limits, SOURCE_NOTES.get(source, ""))
         )
-    return tuple(lines)
+    return tuple(rows)

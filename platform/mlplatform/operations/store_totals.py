@@ -1,5 +1,6 @@
-"""How much a model's store holds, at a cost that does not grow with it; nobody decides by these numbers."""
+"""Counts what the store holds of a model for people, at a cost that does not grow with it."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import Connection, Table, func, select
@@ -21,7 +22,7 @@ def store_totals(connection: Connection, model_name: str) -> dict[str, int]:
     }
 
 
-def format_totals(totals: dict[str, int]) -> list[str]:
+def format_totals(totals: Mapping[str, int]) -> list[str]:
     """The totals for people: those that were not counted to their end as "10,000+ images"."""
     return [
         f"{number:,}{'+' if noun != 'predictions' and number >= COUNT_LIMIT else ''} {noun}"

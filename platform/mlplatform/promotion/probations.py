@@ -1,4 +1,4 @@
-"""Probations as rows, one per promotion: what is known of the new version against the one before; it judges nothing.
+"""Stores probations, one per promotion: how the new version compares with the one before so far.
 
 running → passed | ended | failed → rolled-back | ended. `failed` is the decision, written before it is carried out.
 """
@@ -20,7 +20,7 @@ OPEN_STATES: Final = ("running", "failed")
 
 @dataclass(frozen=True)
 class Probation:
-    """One version held against the one before. `reason` says why it ended, or what stands in the way meanwhile."""
+    """One version compared with the one before. `reason` says why it ended, or what stands in the way meanwhile."""
 
     promotion_seq: int
     model_name: str
@@ -45,7 +45,7 @@ def start(connection: Connection, probation: Probation) -> bool:
 
 
 def find_by_promotion(connection: Connection, promotion_seq: int) -> Probation | None:
-    """The probation that a promotion began, if any."""
+    """The probation that a promotion began; None where it began none."""
     row = connection.execute(select(probations).where(probations.c.promotion_seq == promotion_seq)).one_or_none()
     return None if row is None else Probation(**row._mapping)
 
@@ -64,9 +64,9 @@ def list_probations(connection: Connection, model_name: str, limit: int = 100) -
 
 
 def advance(connection: Connection, expected: Probation, updated: Probation) -> None:
-    """Write a step of a probation; raises ConflictError when somebody else has made one since it was read."""
+    """Write a step of a probation; raises ConflictError when somebody else has written one since it was read."""
     values = {name: value for name, value in vars(updated).items() if name != "promotion_seq"}
-    moved = connection.execute(
+    written = connection.execute(
         update(probations)
         .where(
             probations.c.promotion_seq == expected.promotion_seq,
@@ -76,7 +76,7 @@ def advance(connection: Connection, expected: Probation, updated: Probation) -> 
         )
         .values(values)
     )
-    if moved.rowcount != 1:
+    if written.rowcount != 1:
         raise ConflictError(
             f"the probation of {expected.model_name} version {expected.version} moved on meanwhile; it "
             "is looked at again"

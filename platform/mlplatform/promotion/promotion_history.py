@@ -1,4 +1,4 @@
-"""The append-only history of champions: the one truth about which version serves; the alias is its projection."""
+"""Stores the history of promotions, append-only: the truth about which version serves; MLflow's alias follows it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def append(
 ) -> Promotion:
     """Compare-and-set the champion: raises ConflictError when it is no longer `expected`.
 
-    With `after`, also when any promotion followed that one, even if it made the same version champion again.
+    With `last_seq`, also when any promotion followed that one, even if it made the same version champion again.
     """
     current = latest_promotion(connection, model_name)
     current_version = None if current is None else current.to_version
@@ -85,13 +85,13 @@ def append(
         "fence": fence,
     }
     connection.execute(insert(promotions).values(values))
-    made = latest_promotion(connection, model_name)
-    assert made is not None
-    return made
+    promotion = latest_promotion(connection, model_name)
+    assert promotion is not None
+    return promotion
 
 
 def find_by_retraining(connection: Connection, retraining_id: str) -> Promotion | None:
-    """The promotion that a retraining made, if it got that far."""
+    """The promotion of a retraining's candidate; None where it got not that far."""
     row = connection.execute(select(promotions).where(promotions.c.retraining_id == retraining_id)).one_or_none()
     return None if row is None else Promotion(**row._mapping)
 
@@ -99,7 +99,7 @@ def find_by_retraining(connection: Connection, retraining_id: str) -> Promotion 
 def rollback_target(history: Sequence[Promotion], excluded: Collection[int] = ()) -> int | None:
     """The version a rollback restores, from a history newest first: rollbacks undo, they do not stack.
 
-    Barred versions are passed over. None where nothing is left.
+    Excluded versions are passed over. None where nothing is left.
     """
     served: list[int] = []
     for promotion in reversed(history):
@@ -114,14 +114,14 @@ def rollback_target(history: Sequence[Promotion], excluded: Collection[int] = ()
 
 
 def rolled_back_promotions(history: Iterable[Promotion]) -> frozenset[int]:
-    """The numbers of the promotions that a rollback took back, from a history newest first."""
-    found: set[int] = set()
-    rolled_back: set[int] = set()
+    """The numbers of the promotions that a rollback undid, from a history newest first."""
+    undone: set[int] = set()
+    rolled_back_versions: set[int] = set()
     for promotion in history:
         if promotion.kind == "rollback":
             if promotion.from_version is not None:
-                rolled_back.add(promotion.from_version)
-        elif promotion.to_version in rolled_back:
-            rolled_back.remove(promotion.to_version)
-            found.add(promotion.seq)
-    return frozenset(found)
+                rolled_back_versions.add(promotion.from_version)
+        elif promotion.to_version in rolled_back_versions:
+            rolled_back_versions.remove(promotion.to_version)
+            undone.add(promotion.seq)
+    return frozenset(undone)

@@ -1,4 +1,4 @@
-"""Notices about a version that was promoted or rolled back, put into the outbox."""
+"""Puts notices about a version that was promoted or rolled back into the outbox."""
 
 import logging
 
@@ -9,7 +9,6 @@ from mlplatform.alerting.notifications import _event_channels, enqueue_notice
 from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probations import Probation
-from mlplatform.promotion.promotion_service import PromotionRequest
 from monitors.errors import MonitorError
 from monitors.notices.promotion_notice import PromotionNotice
 from monitors.notices.rollback_notice import RollbackNotice
@@ -31,34 +30,38 @@ def enqueue_rollback_notice(connection: Connection, context: AppContext, probati
 
 
 def enqueue_promotion_notice(
-    connection: Connection, context: AppContext, request: PromotionRequest, promotion: promotion_history.Promotion
+    connection: Connection, context: AppContext, promotion: promotion_history.Promotion
 ) -> int:
     """Put one notice about another champion into the outbox per channel, in the transaction that makes it champion.
 
     A first version is no news to anybody. Where alerts.yaml cannot be read nobody is told, and the change stands.
     """
-    if request.expected_version is None:
+    if promotion.from_version is None:
         return 0
     try:
         rules = context.rules
     except MonitorError as error:
         log.warning("nobody is told that version %d is champion: %s", promotion.to_version, error)
         return 0
-    name, before = request.model, request.expected_version
-    if request.kind == "rollback":
-        return enqueue_notice(
-            connection, context, _build_manual_rollback(connection, context, request, promotion), promotion.at
-        )
-    links = version_links(context.settings, name, promotion.to_version)
-    key = f"promoted-{name}-{promotion.seq}"
-    made = PromotionNotice(name, promotion.to_version, before, request.actor, request.reason, promotion.at, links, key)
-    people = {each for each in _event_channels(rules) if not isinstance(rules.channels[each], AlertmanagerChannel)}
-    due = earliest_send_time(rules.mute, made.severity, promotion.at)
-    return enqueue_notice(connection, context, made, promotion.at, people, due)
+    if promotion.kind == "rollback":
+        return enqueue_notice(connection, context, _build_manual_rollback(connection, context, promotion), promotion.at)
+    notice = PromotionNotice(
+        promotion.model_name,
+        promotion.to_version,
+        promotion.from_version,
+        promotion.actor,
+        promotion.reason,
+        promotion.at,
+        version_links(context.settings, promotion.model_name, promotion.to_version),
+        f"promoted-{promotion.model_name}-{promotion.seq}",
+    )
+    people = {name for name in _event_channels(rules) if not isinstance(rules.channels[name], AlertmanagerChannel)}
+    due = earliest_send_time(rules.mute, notice.severity, promotion.at)
+    return enqueue_notice(connection, context, notice, promotion.at, people, due)
 
 
 def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice:
-    duel = PairedTest.from_json(probation.duel)
+    test = PairedTest.from_json(probation.duel)
     return RollbackNotice(
         model=probation.model_name,
         version=probation.version,
@@ -69,9 +72,9 @@ def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice
         facts={
             "Version": f"{probation.model_name} v{probation.version}",
             "Serves again": f"{probation.model_name} v{probation.before}",
-            "Labelled answers compared": f"{duel.n:,}",
-            f"Right only in v{probation.before}": f"{duel.lost:,}",
-            f"Right only in v{probation.version}": f"{duel.won:,}",
+            "Labelled answers compared": f"{test.n:,}",
+            f"Right only in v{probation.before}": f"{test.lost:,}",
+            f"Right only in v{probation.version}": f"{test.won:,}",
             "Champion since": f"{probation.at:%Y-%m-%d %H:%M} UTC",
             "False rollbacks": f"at most {100 * (probation.label_level + probation.latency_level):.3g} "
             "% of good versions",
@@ -82,23 +85,23 @@ def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice
 
 
 def _build_manual_rollback(
-    connection: Connection, context: AppContext, request: PromotionRequest, promotion: promotion_history.Promotion
+    connection: Connection, context: AppContext, promotion: promotion_history.Promotion
 ) -> RollbackNotice:
     """What to say about a rollback that somebody asked for."""
-    name, left = request.model, request.expected_version or 0
+    name, left = promotion.model_name, promotion.from_version or 0
     history = promotion_history.promotion_history(connection, name, limit=1000)
-    since = next((each.at for each in history if each.to_version == left), promotion.at)
+    since = next((earlier.at for earlier in history if earlier.to_version == left), promotion.at)
     return RollbackNotice(
         model=name,
         version=left,
         restored_version=promotion.to_version,
-        reason=request.reason,
+        reason=promotion.reason,
         at=promotion.at,
         promoted_at=since,
         facts={
             "Version": f"{name} v{left}",
             "Serves again": f"{name} v{promotion.to_version}",
-            "By": request.actor,
+            "By": promotion.actor,
             "Champion since": f"{since:%Y-%m-%d %H:%M} UTC",
         },
         links=version_links(context.settings, name, left),

@@ -1,4 +1,4 @@
-"""The champion: who serves, changed by compare-and-set under a lease; it judges no model and loads none.
+"""Changes which version serves: promotions and rollbacks by compare-and-set under a lease, with quarantine and alias.
 
 The append-only promotions table is the truth; MLflow's `champion` alias is its projection, written last. MLflow's
 own alias is last-writer-wins, so a promotion (1) takes the model's lease and its fencing token, (2) compares and
@@ -21,7 +21,7 @@ from mlplatform.audit import attested_rows, audit_entries
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.promotion import promotion_history, quarantines, retraining_fence
+from mlplatform.promotion import promotion_history, quarantines
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, RegisteredVersion
@@ -32,16 +32,17 @@ from registry.model_package import DIGEST_TAGS
 LEASE_DURATION = timedelta(seconds=30)
 LEASE_TIMEOUT_SECONDS = 45.0  # longer than the life of a lease whose holder was killed
 DEVIATION_REPEAT_AFTER = timedelta(hours=1)
-"""An alias that stays wrong, or is moved to and fro, is noted no more often."""
+"""An alias that stays wrong, or is moved to and fro, is recorded no more often."""
 MAX_TAG_CHARS = 500  # characters of a reason in the registry's tag
 
 
 @dataclass(frozen=True)
 class PromotionRequest:
-    """A wish to change the champion. `retraining` is (id, owner token) when a retraining makes it.
+    """A change of champion to carry out; `retraining_id` names the retraining whose candidate is promoted.
 
-    `after` is the number of the promotion that must still be the newest; `force` promotes a version in quarantine and
-    lifts that; `within` writes what else belongs to the change, in its transaction, and tells of it.
+    `expected_seq` is the number of the promotion that must still be the newest; `force` promotes a version in
+    quarantine and lifts that. Both callbacks run in the change's transaction: `precondition` raises where the change
+    must not be made, `in_transaction` writes what else belongs to it, its notices included.
     """
 
     model: str
@@ -51,9 +52,10 @@ class PromotionRequest:
     actor: str
     reason: str
     verdict: Mapping[str, Any] | None = None
-    retraining: tuple[str, str] | None = None
+    retraining_id: str | None = None
     expected_seq: int | None = None
     force: bool = False
+    precondition: Callable[[Connection], object] | None = None
     in_transaction: Callable[[Connection, promotion_history.Promotion], None] | None = None
 
 
@@ -61,7 +63,7 @@ class PromotionRequest:
 class PromotionService:
     """Reads and changes champions; `holder` names this process in leases.
 
-    `announce` puts the notices about a change into its transaction.
+    `notify` puts the notices about a change into the outbox, in the change's transaction.
     """
 
     database: Database
@@ -69,7 +71,7 @@ class PromotionService:
     clock: Clock
     holder: str
     lease_timeout_seconds: float = LEASE_TIMEOUT_SECONDS
-    notify: Callable[[Connection, PromotionRequest, promotion_history.Promotion], object] | None = None
+    notify: Callable[[Connection, promotion_history.Promotion], object] | None = None
 
     def current(self, model: str) -> promotion_history.Promotion | None:
         """The promotion that made the serving version."""
@@ -116,12 +118,12 @@ class PromotionService:
     def reconcile(self, model: str) -> bool:
         """Make the registry say what the store says; returns whether the alias had to be changed."""
         promotion = self.current(model)
-        found = self.catalog.alias(model, CHAMPION)
-        wrong = promotion is not None and found != promotion.to_version
+        alias_version = self.catalog.alias(model, CHAMPION)
+        wrong = promotion is not None and alias_version != promotion.to_version
         if promotion is not None and wrong:
             if (now := self.clock()) - promotion.at > LEASE_DURATION:  # else it may be about to be written
                 with self.database.write() as connection:
-                    record_alias_deviation(connection, promotion, found, self.holder, now)
+                    record_alias_deviation(connection, promotion, alias_version, self.holder, now)
             self._sync_alias(promotion)
         self.sync_quarantine_tags(model)
         return wrong
@@ -139,8 +141,8 @@ class PromotionService:
                     quarantines.mark_synced(connection, entry, self.clock())
 
     def _sync_tag(self, entry: quarantines.QuarantineEntry) -> None:
-        shown = QUARANTINE_TAG in self.catalog.version(entry.model_name, entry.version).tags
-        if entry.lifted and shown:
+        is_tagged = QUARANTINE_TAG in self.catalog.version(entry.model_name, entry.version).tags
+        if entry.lifted and is_tagged:
             self.catalog.delete_tag(entry.model_name, entry.version, QUARANTINE_TAG)
         elif not entry.lifted:
             self.catalog.set_tag(entry.model_name, entry.version, QUARANTINE_TAG, entry.reason[:MAX_TAG_CHARS])
@@ -160,16 +162,18 @@ class PromotionService:
         self, connection: Connection, request: PromotionRequest, version: RegisteredVersion, lease: leases.Lease
     ) -> promotion_history.Promotion:
         now = self.clock()
-        if request.retraining is not None:
-            retraining_fence.require_running(connection, *request.retraining)
-        barred = quarantines.quarantined_versions(connection, request.model).get(request.to_version)
-        if barred is not None and not request.force:
+        # 1. Nothing stands in the way: whoever asks still may, and the version is not in quarantine.
+        if request.precondition is not None:
+            request.precondition(connection)
+        quarantine = quarantines.quarantined_versions(connection, request.model).get(request.to_version)
+        if quarantine is not None and not request.force:
             raise ConflictError(
-                f"version {request.to_version} is in quarantine since {barred.at:%Y-%m-%d %H:%M} UTC, "
-                f"by {barred.actor} "
-                f"({barred.reason}); lift that with `platform models quarantine {request.to_version} --lift`, or "
+                f"version {request.to_version} is in quarantine since {quarantine.at:%Y-%m-%d %H:%M} UTC, "
+                f"by {quarantine.actor} "
+                f"({quarantine.reason}); lift that with `platform models quarantine {request.to_version} --lift`, or "
                 "promote it with --force"
             )
+        # 2. The history grows by one; it raises where somebody else was first.
         promotion = promotion_history.append(
             connection,
             model_name=request.model,
@@ -180,14 +184,16 @@ class PromotionService:
             actor=request.actor,
             reason=request.reason,
             fence=lease.fence,
-            retraining_id=None if request.retraining is None else request.retraining[0],
+            retraining_id=request.retraining_id,
             verdict=request.verdict,
             last_seq=request.expected_seq,
         )
+        # 3. What the new champion is measured by and opened with.
         _apply_quarantine(connection, request, now)
         _store_accuracy_baseline(connection, version, self.clock)
         _store_calibration_baseline(connection, version, self.clock)
         _store_digest_baseline(connection, version, self.clock)
+        # 4. The audit log vouches for it, and people are told.
         rows = attested_rows.promotion_digests(connection, promotion.seq)
         details = {"from": request.expected_version, "reason": request.reason, "fence": lease.fence, "rows": rows}
         audit_entries.append(
@@ -196,7 +202,7 @@ class PromotionService:
         if request.in_transaction is not None:
             request.in_transaction(connection, promotion)
         elif self.notify is not None:
-            self.notify(connection, request, promotion)
+            self.notify(connection, promotion)
         return promotion
 
     def _sync_alias(self, promotion: promotion_history.Promotion) -> None:
@@ -221,7 +227,7 @@ def _apply_quarantine(connection: Connection, request: PromotionRequest, now: da
 def record_alias_deviation(
     connection: Connection, promotion: promotion_history.Promotion, alias_version: int | None, actor: str, now: datetime
 ) -> bool:
-    """Note once in the audit log that MLflow's alias named another version than the history; whether it was news."""
+    """Record that MLflow's alias named another version than the history; returns whether it was new."""
     subject = f"{promotion.model_name}/{promotion.to_version}"
     details = {"alias": alias_version, "champion": promotion.to_version, "promotion": promotion.seq}
     last = audit_entries.latest_entry(connection, "alias-deviation", subject)
@@ -251,11 +257,11 @@ def _store_accuracy_baseline(connection: Connection, version: RegisteredVersion,
 
 
 def _store_digest_baseline(connection: Connection, version: RegisteredVersion, clock: Clock) -> None:
-    """What its files are, as the registry says at this moment: servers open no others under its number."""
-    noted = {tag: version.tags[tag] for tag in DIGEST_TAGS.values() if tag in version.tags}
-    if noted:
+    """The digests of its files, as the registry has them at this moment: servers open no others under its number."""
+    digests = {tag: version.tags[tag] for tag in DIGEST_TAGS.values() if tag in version.tags}
+    if digests:
         evaluations.store_baseline(
-            connection, version.name, version.version, evaluations.ARTIFACT_DIGESTS, "", noted, clock()
+            connection, version.name, version.version, evaluations.ARTIFACT_DIGESTS, "", digests, clock()
         )
 
 
@@ -267,13 +273,11 @@ def _store_calibration_baseline(connection: Connection, version: RegisteredVersi
 
 
 def promotion_service(context: AppContext) -> PromotionService:
-    """The way to read and change champions, from the parts of a process; what changes is announced on the channels."""
+    """The service of this process; every change is announced on the channels of alerts.yaml."""
 
-    def announce(connection: Connection, change: PromotionRequest, promotion: promotion_history.Promotion) -> None:
-        from mlplatform.promotion.promotion_notices import (
-            enqueue_promotion_notice,  # what only a process that promotes needs
-        )
+    def notify(connection: Connection, promotion: promotion_history.Promotion) -> None:
+        from mlplatform.promotion.promotion_notices import enqueue_promotion_notice  # only who promotes needs it
 
-        enqueue_promotion_notice(connection, context, change, promotion)
+        enqueue_promotion_notice(connection, context, promotion)
 
-    return PromotionService(context.database, context.catalog, context.clock, context.instance, notify=announce)
+    return PromotionService(context.database, context.catalog, context.clock, context.instance, notify=notify)

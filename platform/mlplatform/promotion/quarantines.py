@@ -1,4 +1,4 @@
-"""Versions set apart because they failed, as an append-only list of entries; the newest of a version counts.
+"""Stores which versions are in quarantine, as an append-only list of entries; the newest of a version counts.
 
 The list is the truth; a tag in the registry is its projection, and `projected_at` says how far that has got.
 """
@@ -13,7 +13,7 @@ from mlplatform.store.tables.promotion import quarantines
 
 @dataclass(frozen=True)
 class QuarantineEntry:
-    """A version was set apart, or is no longer (`lifted`): when, by whom and why."""
+    """A version went into quarantine, or came out of it (`lifted`): when, by whom and why."""
 
     seq: int
     model_name: str
@@ -45,7 +45,7 @@ def quarantined_versions(connection: Connection, model_name: str) -> dict[int, Q
 def append_entry(
     connection: Connection, model_name: str, version: int, actor: str, reason: str, now: datetime, *, lifted: bool
 ) -> bool:
-    """Set a version apart, or lift that; returns whether it changed anything."""
+    """Put a version into quarantine, or lift that; returns whether it changed anything."""
     if (version in quarantined_versions(connection, model_name)) != lifted:
         return False
     values = {"model_name": model_name, "version": version, "lifted": lifted, "at": now}
@@ -54,7 +54,7 @@ def append_entry(
 
 
 def mark_synced(connection: Connection, entry: QuarantineEntry, now: datetime) -> None:
-    """Note that the registry shows this entry, and so no earlier one of the version."""
+    """Record that the registry shows this entry, and so no earlier one of the version."""
     connection.execute(
         update(quarantines)
         .where(

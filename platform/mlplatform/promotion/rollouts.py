@@ -1,10 +1,10 @@
-"""Trials as rows: a challenger beside the champion under real traffic, one at a time per model; it judges nothing.
+"""Stores rollouts: a challenger beside the champion under real traffic, one at a time per model.
 
 running → stopped (by people, or because the champion changed) | failed (the challenger was found worse).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -42,7 +42,7 @@ class Rollout:
 
 
 def start(connection: Connection, rollout: Rollout) -> None:
-    """Write a new trial; raises ConflictError where the model has one that runs."""
+    """Write a new rollout; raises ConflictError where the model has one that runs."""
     running = running_rollout(connection, rollout.model_name)
     if running is not None:
         raise ConflictError(
@@ -54,14 +54,14 @@ def start(connection: Connection, rollout: Rollout) -> None:
 
 
 def running_rollout(connection: Connection, model_name: str) -> Rollout | None:
-    """The trial of a model that runs, if any."""
+    """The running rollout of a model; None where nothing is tried."""
     query = select(rollouts).where(rollouts.c.model_name == model_name, rollouts.c.state == "running")
     row = connection.execute(query).one_or_none()
     return None if row is None else Rollout(**row._mapping)
 
 
 def latest_rollout(connection: Connection, model_name: str) -> Rollout | None:
-    """The newest trial of a model, running or over."""
+    """The newest rollout of a model, running or over."""
     query = (
         select(rollouts).where(rollouts.c.model_name == model_name).order_by(rollouts.c.at.desc(), rollouts.c.id.desc())
     )
@@ -72,16 +72,14 @@ def latest_rollout(connection: Connection, model_name: str) -> Rollout | None:
 def end_rollout(
     connection: Connection, rollout: Rollout, state: RolloutState, actor: str, reason: str, now: datetime
 ) -> bool:
-    """End a trial; returns whether it ran still."""
-    over = replace(rollout, state=state, ended_at=now, ended_by=actor, ended_reason=reason)
-    names = ("state", "ended_at", "ended_by", "ended_reason")
-    values = {name: getattr(over, name) for name in names}
-    mine = (rollouts.c.id == rollout.id) & (rollouts.c.state == "running")
-    return connection.execute(update(rollouts).where(mine).values(values)).rowcount == 1
+    """End a rollout; returns whether it still ran."""
+    is_running = (rollouts.c.id == rollout.id) & (rollouts.c.state == "running")
+    ending = {"state": state, "ended_at": now, "ended_by": actor, "ended_reason": reason}
+    return connection.execute(update(rollouts).where(is_running).values(ending)).rowcount == 1
 
 
 def save_progress(connection: Connection, rollout: Rollout, cursor: int, paired_test: Mapping[str, Any]) -> bool:
-    """Keep how far labels were read and what they showed; returns whether the trial ran still and nobody was first."""
-    mine = (rollouts.c.id == rollout.id) & (rollouts.c.state == "running") & (rollouts.c.cursor == rollout.cursor)
-    moved = connection.execute(update(rollouts).where(mine).values(cursor=cursor, duel=dict(paired_test)))
-    return moved.rowcount == 1
+    """Save how far labels were read and what they showed; returns whether it still ran and nobody else was first."""
+    unchanged = (rollouts.c.id == rollout.id) & (rollouts.c.state == "running") & (rollouts.c.cursor == rollout.cursor)
+    values = {"cursor": cursor, "duel": dict(paired_test)}
+    return connection.execute(update(rollouts).where(unchanged).values(values)).rowcount == 1

@@ -1,4 +1,4 @@
-"""What a retraining did with the labels there were, in numbers and a sentence for people; it chooses no label."""
+"""Says what a retraining did with the labels there were: numbers for its verdict, and a sentence for people."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ REMEDIES: Final[Mapping[str, str]] = {
 def label_usage(
     label_count: int, trained_count: int, evaluated_count: int, excluded: Sequence[ExcludedLabel]
 ) -> dict[str, Any] | None:
-    """What became of so many labels, as a verdict keeps it; None where there were none."""
+    """What became of so many labels, as the verdict records it; None where there were none."""
     if not label_count:
         return None
-    counts = Counter(each.reason for each in excluded)
+    counts = Counter(label.reason for label in excluded)
     reasons = {str(reason): n for reason, n in counts.most_common()}
-    told = [
+    explained = [
         f"{n:,} {reason}{_reason_hint(reason, excluded) if n >= EXPLAINED_SHARE * label_count else ''}"
         for reason, n in reasons.items()
     ]
     sentence = f"It learnt from {trained_count:,} of {label_count:,} labels and was judged on {evaluated_count:,}."
-    sentence += f" Set aside: {'; '.join(told)}." if told else ""
+    sentence += f" Set aside: {'; '.join(explained)}." if explained else ""
     return {
         "given": label_count,
         "trained": trained_count,
@@ -52,14 +52,14 @@ def usage_sentence(verdict: Mapping[str, Any] | None) -> str:
 
 
 def is_quota_starved(verdict: Mapping[str, Any] | None) -> bool:
-    """Whether quotas set aside most labels that there were."""
+    """Whether quotas excluded most labels that there were."""
     labels = (verdict or {}).get("labels") or {}
     return bool(labels) and labels["set_aside"].get("over quota", 0) >= STARVED_SHARE * labels["given"]
 
 
 def _reason_hint(reason: str, excluded: Sequence[ExcludedLabel]) -> str:
-    """Why, and what to do: for quotas the giver that lost most."""
+    """Why, and what to do; for quotas the provider that lost most."""
     if reason == "over quota":
-        details = Counter(each.detail for each in excluded if each.reason == reason)
+        details = Counter(label.detail for label in excluded if label.reason == reason)
         return f" ({details.most_common(1)[0][0]})"
     return f" ({REMEDIES[reason]})"

@@ -1,4 +1,4 @@
-"""The memory limit of a training's process, and how its end by it is told; it knows no training.
+"""Limits the memory of a training process, and describes how a process ended that ran into the limit.
 
 The limit is RLIMIT_DATA: what a process may write to privately. On Linux it lies near the memory really used, where
 RLIMIT_AS counts libraries that are only mapped (docs/LOG.md). Only the soft limit is set, so that a process that ran
@@ -32,8 +32,8 @@ def limit_memory(megabytes: int) -> None:
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = megabytes * 2**20
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    soft = megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def remove_limit() -> None:
@@ -55,7 +55,7 @@ def describe_failure(error: BaseException, megabytes: int) -> str:
 
 
 def describe_exit_code(code: int, megabytes: int) -> str:
-    """How a training's process ended without a word of its own."""
+    """How a training's process ended that closed nothing itself."""
     if code >= 0:
         return f"its process ended with code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"

@@ -1,9 +1,9 @@
-"""Whether a retraining that alerts asked for could show yet that it helps; it starts nothing.
+"""Decides whether enough labels have arrived for a retraining that alerts asked for to pass the gate.
 
 A candidate is promoted only when the gate sees its benefit on held-back labels of the world as it is now. Before there
 are enough of them even a perfect candidate is refused, and the attempt only brings the breaker nearer. So an attempt
-waits until a candidate that regains all that was lost could be expected to gain GAINS held-back rows, and the next one
-until there are GROWTH times as many labels as the last one had.
+waits until a candidate that regains all that was lost could be expected to gain MIN_EXPECTED_GAINS held-back rows, and
+the next one until there are LABEL_GROWTH times as many labels as the last one had.
 """
 
 import math
@@ -35,30 +35,32 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
+        """Whether there are as many as it should have."""
         return self.labels >= self.required_labels
 
 
 def assess_readiness(
     connection: Connection, queued: retraining_queue.Retraining, min_feedback: int, now: datetime
 ) -> Readiness:
-    """How ripe the queued retraining is: first by labels of any time, then by those since answers have been bad.
+    """How ready the queued retraining is: first by labels of any time, then by those since predictions have been bad.
 
     Where no alert can say since when, only the former counts.
     """
     since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(queued))
     champion = promotion_history.latest_promotion(connection, queued.pipeline)
-    every = outcomes.count_labelled(connection, queued.pipeline)
-    if since is None or champion is None or every < min_feedback:
-        return Readiness(None, every, min_feedback)
+    total = outcomes.count_labelled(connection, queued.pipeline)
+    if since is None or champion is None or total < min_feedback:
+        return Readiness(None, total, min_feedback)
     name, version = champion.model_name, champion.to_version
     labels, wrong = outcomes.count_errors_since(connection, name, version, since)
-    lost = max(MIN_ERROR_INCREASE, (wrong / labels if labels else 0.0) - _baseline_error_share(connection, champion))
-    needed = math.ceil(MIN_EXPECTED_GAINS / (HOLDOUT_SHARE * lost))
-    tried = retraining_limits.last_attempt_start(connection, queued.pipeline, since, now)
-    if tried is not None:
-        before, _ = outcomes.count_errors_since(connection, name, version, since, known_by=tried)
-        needed = max(needed, math.ceil(LABEL_GROWTH * before))
-    return Readiness(since, labels, needed)
+    error_share = wrong / labels if labels else 0.0
+    error_increase = max(MIN_ERROR_INCREASE, error_share - _baseline_error_share(connection, champion))
+    required = math.ceil(MIN_EXPECTED_GAINS / (HOLDOUT_SHARE * error_increase))
+    last_attempt = retraining_limits.last_attempt_start(connection, queued.pipeline, since, now)
+    if last_attempt is not None:
+        before, _ = outcomes.count_errors_since(connection, name, version, since, known_by=last_attempt)
+        required = max(required, math.ceil(LABEL_GROWTH * before))
+    return Readiness(since, labels, required)
 
 
 def _baseline_error_share(connection: Connection, champion: promotion_history.Promotion) -> float:

@@ -1,4 +1,4 @@
-"""When a retraining that an alert asked for may start; requests by people wait for nothing."""
+"""Decides when a retraining that an alert asked for may start, by cooldown, daily cap and breaker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ nothing back: else nothing would start until the old time returns."""
 
 @dataclass(frozen=True)
 class RetrainingLimits:
-    """The rest between two retrainings, how many a day, after how many useless ones a person is asked (0: never)."""
+    """The cooldown between retrainings, how many a day, after how many in vain a person is asked (0: never)."""
 
     cooldown: timedelta
     daily_cap: int
@@ -37,7 +37,7 @@ class HoldReason:
 def hold_reason(
     connection: Connection, pipeline: str, trigger: str, limits: RetrainingLimits, now: datetime
 ) -> HoldReason | None:
-    """What holds a request back now; None means it may start.
+    """Why a request must wait now; None where it may start.
 
     A cap of 0 never lets one start. An abandoned run does not count: its rerun does.
     """
@@ -57,26 +57,26 @@ def hold_reason(
     last: datetime | None = connection.scalar(select(func.max(retrainings.c.finished_at)).where(ended))
     if last is not None and last + limits.cooldown > now:
         return HoldReason("the cooldown after the last retraining", last + limits.cooldown)
-    taken_back = (promotions.c.model_name == pipeline) & (promotions.c.kind == "rollback") & (promotions.c.at <= latest)
-    back: datetime | None = connection.scalar(select(func.max(promotions.c.at)).where(taken_back))
-    if back is not None and back + limits.cooldown > now:
-        return HoldReason("the cooldown after a rollback", back + limits.cooldown)
+    rollbacks = (promotions.c.model_name == pipeline) & (promotions.c.kind == "rollback") & (promotions.c.at <= latest)
+    last_rollback: datetime | None = connection.scalar(select(func.max(promotions.c.at)).where(rollbacks))
+    if last_rollback is not None and last_rollback + limits.cooldown > now:
+        return HoldReason("the cooldown after a rollback", last_rollback + limits.cooldown)
     day = select(retrainings.c.started_at).where(
         retrainings.c.pipeline == pipeline,
         retrainings.c.started_at > now - timedelta(days=1),
         retrainings.c.started_at <= latest,
         retrainings.c.state != "abandoned",
     )
-    started: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
-    if len(started) >= limits.daily_cap:
-        return HoldReason("the daily cap", started[-limits.daily_cap] + timedelta(days=1))
+    start_times: list[datetime] = sorted(moment for moment in connection.scalars(day) if moment is not None)
+    if len(start_times) >= limits.daily_cap:
+        return HoldReason("the daily cap", start_times[-limits.daily_cap] + timedelta(days=1))
     return None
 
 
 def record_hold(connection: Connection, retraining_id: str, progress: Mapping[str, Any]) -> None:
-    """Say what a queued retraining waits for; without effect once it has been claimed."""
-    mine = (retrainings.c.id == retraining_id) & (retrainings.c.state == "queued")
-    connection.execute(update(retrainings).where(mine).values(progress=dict(progress)))
+    """Record what a queued retraining waits for; without effect once it has been claimed."""
+    is_queued = (retrainings.c.id == retraining_id) & (retrainings.c.state == "queued")
+    connection.execute(update(retrainings).where(is_queued).values(progress=dict(progress)))
 
 
 def last_attempt_start(connection: Connection, pipeline: str, since: datetime, now: datetime) -> datetime | None:
@@ -87,21 +87,20 @@ def last_attempt_start(connection: Connection, pipeline: str, since: datetime, n
         retrainings.c.started_at <= now + _MAX_CLOCK_SKEW,
         retrainings.c.state.in_(("succeeded", "failed")),
     )
-    found: datetime | None = connection.scalar(query)
-    return found
+    started_at: datetime | None = connection.scalar(query)
+    return started_at
 
 
 def unsuccessful_streak(connection: Connection, pipeline: str) -> list[str]:
     """The newest retrainings that alerts started and that brought nothing, newest first.
 
     One whose promotion was rolled back brought nothing either. The streak ends at one that a person asked for, and
-    at any promotion of the model that still stands; dry runs do not count. What came before what is told by numbers,
-    not by a clock.
+    at any promotion of the model that still stands; dry runs do not count. Numbers, not clocks, order the events.
     """
     recent = promotion_history(connection, pipeline, limit=_MAX_PROMOTIONS_READ)
-    taken_back = rolled_back_promotions(recent)
-    standing = [each for each in recent if each.kind != "rollback" and each.seq not in taken_back]
-    undone_by = {each.retraining_id for each in recent if each.seq in taken_back}
+    undone = rolled_back_promotions(recent)
+    standing = [promotion for promotion in recent if promotion.kind != "rollback" and promotion.seq not in undone]
+    undone_retrainings = {promotion.retraining_id for promotion in recent if promotion.seq in undone}
     query = (
         select(retrainings.c.id, retrainings.c.trigger, retrainings.c.promoted)
         .where(
@@ -115,7 +114,7 @@ def unsuccessful_streak(connection: Connection, pipeline: str) -> list[str]:
     )
     streak = []
     for row in connection.execute(query):
-        if row.trigger != "alert" or (row.promoted and row.id not in undone_by):
+        if row.trigger != "alert" or (row.promoted and row.id not in undone_retrainings):
             break
         streak.append(row.id)
     return streak

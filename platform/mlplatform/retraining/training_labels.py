@@ -1,40 +1,63 @@
-"""The material of a retraining: every label from the store as an order takes it, and the doubtful ones for people.
+"""Reads the labels that people gave as rows for a training, and opens a review of those in doubt.
 
-It decides nothing about a label: `pipelines.labels.label_curation` does.
+What becomes of each label decides `pipelines.labels.label_curation`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from mlplatform.context import AppContext
+from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions.stored_image import decode_png
-from mlplatform.retraining.labelled_images import InputLabel, iter_inputs, load_input_labels
 from mlplatform.store import tasks
-from monitors.rules.alerts_config import Retraining
+from mlplatform.store.database import Database
+from mlplatform.store.tables.core import feedback, images, predictions
+from monitors.rules.alerts_config import AlertsConfig, Retraining
 from pipelines.data import FeedbackRows
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
 from pipelines.pipeline import Pipeline
 
-MAX_REVIEW_ITEMS = 200
+BATCH_SIZE: Final = 500
+"""So many images are read with one statement."""
+MAX_REVIEW_ITEMS: Final = 200
 """The most that one review asks of people; what remains comes with the next retraining."""
-MAX_LISTED_LABELS = 20
-"""The most label ids named of one picture: it may have been sent thousands of times."""
-NO_GROUP = ""
+MAX_LISTED_LABELS: Final = 20
+"""The most label ids named of one image: it may have been sent thousands of times."""
+NO_GROUP: Final = ""
+
+
+@dataclass(frozen=True)
+class InputLabel:
+    """One current label: what it says of which image, who gave it, and what the client said of the image."""
+
+    feedback_id: str
+    prediction_id: str
+    image_hash: str
+    label: str
+    source: LabelSource
+    reviewer: str
+    client_id: str
+    tags: Mapping[str, str]
+    at: datetime
+    answered_at: datetime
+    feed: str | None
+    """How it came: the name of an API key, else of the reviewer; None where it came before that was recorded."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingLabels:
     """All labels of a model: as rows (several may be of one image), their origins, the tag of each image.
 
-    `unusable` are labels that cannot become rows; `given` has every label by its id.
+    `unusable` are labels that cannot become rows; `records_by_id` has every label by its id.
     """
 
     rows: FeedbackRows | None
@@ -47,53 +70,83 @@ class TrainingLabels:
         """The images that were answered since a moment, by their hashes; None without one."""
         if moment is None:
             return None
-        return frozenset(each.image_hash for each in self.records_by_id.values() if each.answered_at >= moment)
+        return frozenset(record.image_hash for record in self.records_by_id.values() if record.answered_at >= moment)
 
 
-def retraining_policy(context: AppContext, pipeline: Pipeline) -> Retraining:
+def retraining_policy(alerts_file: Path, load_rules: Callable[[], AlertsConfig], model: str) -> Retraining:
     """What alerts.yaml says about retraining; the defaults where it is absent or watches another model."""
-    if context.settings.alerts_file.exists() and context.rules.model == pipeline.name:
-        return context.rules.retraining
+    if alerts_file.exists() and (rules := load_rules()).model == model:
+        return rules.retraining
     return Retraining()
 
 
 def label_quotas(limits: Retraining) -> LabelQuotas:
-    """The quotas as the lower room takes them."""
+    """The quotas of label providers, as the curation of labels takes them."""
     return LabelQuotas(**limits.quotas.model_dump(exclude={"trusted"}))
 
 
 def load_training_labels(
-    context: AppContext, pipeline: Pipeline, group_by: str | None = None, trusted: Collection[str] = ()
+    database: Database, pipeline: Pipeline, group_by: str | None = None, trusted: Collection[str] = ()
 ) -> TrainingLabels:
     """Read every current label of the model; the images are grouped by the tag of that name.
 
     Labels that came by a feed of one of the `trusted` names are marked as such.
     """
-    with context.database.read() as connection:
-        given = load_input_labels(connection, pipeline.name)
-        images = {
-            key: decode_png(png) for key, png in iter_inputs(connection, sorted({each.image_hash for each in given}))
-        }
-    faults = [(each, _unusable_reason(each, images[each.image_hash], pipeline)) for each in given]
-    usable = [each for each, fault in faults if fault is None]
+    with database.read() as connection:
+        records = load_input_labels(connection, pipeline.name)
+        hashes = sorted({record.image_hash for record in records})
+        images_by_hash = {image_hash: decode_png(png) for image_hash, png in iter_inputs(connection, hashes)}
+    reasons = [(record, _unusable_reason(record, images_by_hash[record.image_hash], pipeline)) for record in records]
+    usable = [record for record, reason in reasons if reason is None]
     return TrainingLabels(
-        rows=_to_rows(usable, images, pipeline),
-        origins={each.feedback_id: _to_origin(each, trusted) for each in usable},
-        groups={each.image_hash: each.tags.get(group_by, NO_GROUP) for each in usable} if group_by else {},
+        rows=_to_rows(usable, images_by_hash, pipeline),
+        origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
+        groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
         unusable=tuple(
-            ExcludedLabel(each.feedback_id, "unusable", fault) for each, fault in faults if fault is not None
+            ExcludedLabel(record.feedback_id, "unusable", reason) for record, reason in reasons if reason is not None
         ),
-        records_by_id={each.feedback_id: each for each in given},
+        records_by_id={record.feedback_id: record for record in records},
     )
+
+
+def load_input_labels(connection: Connection, model_name: str) -> list[InputLabel]:
+    """Every current label of a model's predictions, ordered by image and label: arrival must not change a training."""
+    query = (
+        select(
+            feedback.c.id.label("feedback_id"),
+            feedback.c.prediction_id,
+            predictions.c.image_hash,
+            feedback.c.label,
+            feedback.c.source,
+            feedback.c.reviewer,
+            predictions.c.client_id,
+            predictions.c.tags,
+            feedback.c.at,
+            predictions.c.at.label("answered_at"),
+            feedback.c.feed,
+        )
+        .join(predictions, predictions.c.id == feedback.c.prediction_id)
+        .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))
+    )
+    records = [InputLabel(**{**row, "tags": row["tags"] or {}}) for row in connection.execute(query).mappings()]
+    return sorted(records, key=lambda record: (record.image_hash, record.feedback_id))  # not by a database's collation
+
+
+def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The PNG of each hash."""
+    for first in range(0, len(hashes), BATCH_SIZE):
+        query = select(images.c.hash, images.c.png).where(images.c.hash.in_(hashes[first : first + BATCH_SIZE]))
+        for row in connection.execute(query):
+            yield row.hash, bytes(row.png)
 
 
 def open_label_review(
     connection: Connection,
-    context: AppContext,
     model: str,
     key: str,
     training_labels: TrainingLabels,
     excluded: Sequence[ExcludedLabel],
+    now: datetime,
 ) -> str | None:
     """Open a task to review the labels in doubt; None when there are none or the retraining has opened it before.
 
@@ -101,41 +154,42 @@ def open_label_review(
     flood of one kind must not hide the other.
     """
     by_image: dict[str, list[ExcludedLabel]] = defaultdict(list)
-    for each in excluded:
-        if each.reason in REVIEWABLE_REASONS:
-            by_image[training_labels.records_by_id[each.feedback_id].image_hash].append(each)
-    ranked = [_inputs_by_doubt(by_image, reason) for reason in REVIEWABLE_REASONS]
-    waiting = list(dict.fromkeys(image for turn in zip_longest(*ranked) for image in turn if image is not None))
-    if not waiting:
+    for label in excluded:
+        if label.reason in REVIEWABLE_REASONS:
+            by_image[training_labels.records_by_id[label.feedback_id].image_hash].append(label)
+    ranked = [_images_by_doubt(by_image, reason) for reason in REVIEWABLE_REASONS]
+    in_doubt = list(dict.fromkeys(image for turn in zip_longest(*ranked) for image in turn if image is not None))
+    if not in_doubt:
         return None
     details = {
-        "in_doubt": len(waiting),
-        "predictions": [_review_item(by_image[image], training_labels) for image in waiting[:MAX_REVIEW_ITEMS]],
+        "in_doubt": len(in_doubt),
+        "predictions": [_review_item(by_image[image], training_labels) for image in in_doubt[:MAX_REVIEW_ITEMS]],
     }
-    return tasks.open_review_task(connection, model, key, details, context.clock())
+    return tasks.open_review_task(connection, model, key, details, now)
 
 
-def _inputs_by_doubt(by_image: Mapping[str, Sequence[ExcludedLabel]], reason: str) -> list[str]:
-    """The images with a label that was set aside for this reason."""
+def _images_by_doubt(by_image: Mapping[str, Sequence[ExcludedLabel]], reason: str) -> list[str]:
+    """The images with a label that was excluded for this reason, the most doubtful first."""
     worst = {
-        image: max((e.doubt for e in aside if e.reason == reason), default=-1.0) for image, aside in by_image.items()
+        image: max((label.doubt for label in labels if label.reason == reason), default=-1.0)
+        for image, labels in by_image.items()
     }
     return sorted((image for image in worst if worst[image] >= 0), key=lambda image: (-worst[image], image))
 
 
 def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLabels) -> dict[str, object]:
-    """One picture to look at, as the answer that its worst label is about."""
-    worst = max(excluded, key=lambda each: each.doubt)
+    """One image to review, as the prediction that its most doubtful label is about."""
+    worst = max(excluded, key=lambda label: label.doubt)
     return {
         "id": training_labels.records_by_id[worst.feedback_id].prediction_id,
-        "feedback": [each.feedback_id for each in excluded[:MAX_LISTED_LABELS]],
+        "feedback": [label.feedback_id for label in excluded[:MAX_LISTED_LABELS]],
         "doubt": worst.doubt,
         "why": f"{worst.reason}: {worst.detail}",
     }
 
 
 def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], pipeline: Pipeline) -> str | None:
-    """Why a label cannot become a row: the family has changed since."""
+    """Why a label cannot become a row: the pipeline has changed since; None where it can."""
     if record.label not in pipeline.classes:
         return f"label {record.label!r} is not a class of {pipeline.name}; allowed: {', '.join(pipeline.classes)}"
     if image.shape != (pipeline.height, pipeline.width):
@@ -144,25 +198,25 @@ def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], pipeline: Pip
 
 
 def _to_rows(
-    records: Sequence[InputLabel], images: Mapping[str, NDArray[np.uint8]], pipeline: Pipeline
+    records: Sequence[InputLabel], images_by_hash: Mapping[str, NDArray[np.uint8]], pipeline: Pipeline
 ) -> FeedbackRows | None:
     if not records:
         return None
-    fair = {each.image_hash for each in records if each.source in ("audit", "delayed")}
+    estimating = {record.image_hash for record in records if record.source in ("audit", "delayed")}
     return FeedbackRows(
-        images=np.stack([images[each.image_hash] for each in records]),
-        labels=np.array([pipeline.classes.index(each.label) for each in records], dtype=np.int64),
+        images=np.stack([images_by_hash[record.image_hash] for record in records]),
+        labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
         name="feedback",
-        feedback_ids=tuple(each.feedback_id for each in records),
-        trains_only=tuple(_train_only(each, fair) for each in records),
+        feedback_ids=tuple(record.feedback_id for record in records),
+        trains_only=tuple(_train_only(record, estimating) for record in records),
     )
 
 
-def _train_only(record: InputLabel, estimating_inputs: set[str]) -> bool:
-    """Whether a label exists because the answer looked wrong; a review of a fairly found image only amends it."""
-    return record.source == "correction" or (record.source == "review" and record.image_hash not in estimating_inputs)
+def _train_only(record: InputLabel, estimating_images: set[str]) -> bool:
+    """Whether a label exists because the prediction looked wrong; a review of an image drawn at random amends it."""
+    return record.source == "correction" or (record.source == "review" and record.image_hash not in estimating_images)
 
 
 def _to_origin(record: InputLabel, trusted: Collection[str]) -> LabelOrigin:
-    known = record.feed is not None and record.feed in trusted
-    return LabelOrigin(record.source, record.reviewer, record.client_id, record.at.timestamp(), known)
+    is_trusted = record.feed is not None and record.feed in trusted
+    return LabelOrigin(record.source, record.reviewer, record.client_id, record.at.timestamp(), is_trusted)

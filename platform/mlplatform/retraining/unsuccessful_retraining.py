@@ -1,27 +1,18 @@
-"""Retrainings that brought nothing, told to people once each, with what became of the labels; it judges none."""
+"""Builds the notice about a retraining that brought nothing, with what became of the labels."""
 
-from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection
-
-from mlplatform.alerting.notifications import enqueue_notice
-from mlplatform.context import AppContext
-from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import usage_sentence
+from mlplatform.retraining.retraining_queue import Retraining
 from monitors.notices.unsuccessful_retraining_notice import UnsuccessfulRetrainingNotice
 
 
-def enqueue_stall_notice(connection: Connection, context: AppContext, streak: Sequence[str]) -> int:
-    """Put a notice about the newest of a streak of useless retrainings into the outbox; returns how many are new."""
-    row = retraining_queue.find(connection, streak[0])
-    notice = build_stall(context, row, len(streak))
-    return enqueue_notice(connection, context, notice, row.finished_at or context.clock())
-
-
-def build_stall(context: AppContext, row: retraining_queue.Retraining, streak: int) -> UnsuccessfulRetrainingNotice:
-    """What to say about a retraining that brought nothing."""
-    verdict, base = row.verdict or {}, context.settings.public_url.rstrip("/")
-    reasons = [str(each) for each in verdict.get("reasons", ())] or [row.error or f"the retraining {row.state}"]
+def build_unsuccessful_notice(
+    row: Retraining, streak: int, breaker: int, public_url: str, now: datetime
+) -> UnsuccessfulRetrainingNotice:
+    """What to say about a retraining that brought nothing, the newest of a streak; at `breaker` people are asked."""
+    verdict, base = row.verdict or {}, public_url.rstrip("/")
+    reasons = [str(reason) for reason in verdict.get("reasons", ())] or [row.error or f"the retraining {row.state}"]
     return UnsuccessfulRetrainingNotice(
         model=row.pipeline,
         retraining=row.id,
@@ -29,8 +20,8 @@ def build_stall(context: AppContext, row: retraining_queue.Retraining, streak: i
         reasons=tuple(reasons),
         label_summary=usage_sentence(verdict),
         streak=streak,
-        breaker=context.rules.retraining.breaker,
-        at=row.finished_at or context.clock(),
+        breaker=breaker,
+        at=row.finished_at or now,
         links={"Dashboard": f"{base}/"} if base else {},
         idempotency_key=f"retraining-useless-{row.id}",
         candidate=row.candidate_version,

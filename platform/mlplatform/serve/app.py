@@ -288,7 +288,7 @@ def _add_model_routes(app: FastAPI, server: ApiServer) -> None:
     @app.get("/v1/models", tags=["models"])
     def models() -> JSONResponse:
         """Registered versions, the champion and the history of promotions."""
-        return JSONResponse(queries.model_overview(server.context))
+        return JSONResponse(to_jsonable(queries.model_overview(server.context)))
 
     @app.get("/v1/evaluations/{evaluation_id}/report", tags=["monitors"])
     def report(evaluation_id: PathId) -> HTMLResponse:

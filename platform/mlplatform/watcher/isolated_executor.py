@@ -1,7 +1,7 @@
-"""An executor for jobs that run somebody else's code: one after the other, and none that hangs holds anybody up.
+"""An APScheduler executor for jobs that run user code: one after the other, on a thread that may hang.
 
 Its thread is a daemon: a function that never returns keeps the jobs behind it waiting, and nothing else, not even the
-end of the process. It does not know what it runs.
+end of the process.
 """
 
 import threading
@@ -36,6 +36,6 @@ class IsolatedExecutor(BaseExecutor):  # type: ignore[misc]
         self._queue.put((job, run_times))
 
     def _run(self) -> None:
-        while (taken := self._queue.get()) is not None:
-            job, run_times = taken
+        while (queued := self._queue.get()) is not None:
+            job, run_times = queued
             self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -35,11 +35,11 @@ from mlplatform.monitoring.evaluate import evaluate, is_worse
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently, write_missing_reports, write_report
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
-from mlplatform.promotion.probation_monitor import ProbationMonitor
+from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.promotion_service import promotion_service
-from mlplatform.promotion.rollout_analysis import RolloutAnalysis
+from mlplatform.promotion.rollout_analysis import rollout_analysis
 from mlplatform.retention.apply_retention import ErasureThrottle, apply_retention
-from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor
 from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import WATCHER, leader_lease_name
 from mlplatform.watcher.isolated_executor import IsolatedExecutor
@@ -79,13 +79,19 @@ class Watcher:
                 f"alerts.yaml watches model {self.context.rules.model!r} but PLATFORM_PIPELINE is "
                 f"{self.context.pipeline.name!r}; make them the same"
             )
-        self._supervisor = RetrainingSupervisor(self.context)
         self._drift = InputDriftMonitor(self.context)
         self._compare = partial(write_drift_report, drift=self._drift)
         self._dispatcher = create_dispatcher(self.context)
-        self._probation_monitor = ProbationMonitor(self.context)
         self._checkpoint_writer = CheckpointWriter(self.context)
         self._report_pool = ThreadPool(1, thread_name_prefix="measure")
+
+    @cached_property
+    def _supervisor(self) -> RetrainingSupervisor:
+        return retraining_supervisor(self.context)
+
+    @cached_property
+    def _probation_monitor(self) -> ProbationMonitor:
+        return probation_monitor(self.context)
 
     @property
     def lease(self) -> leases.Lease | None:
@@ -105,7 +111,8 @@ class Watcher:
         finally:
             try:
                 self._dispatcher.close()
-                self._supervisor.close()
+                if "_supervisor" in vars(self):  # else the database was away all the time
+                    self._supervisor.close()
             finally:
                 self._report_pool.shutdown(wait=False, cancel_futures=True)
                 scheduler.shutdown(wait=True)
@@ -208,7 +215,7 @@ class Watcher:
     def check_rollout(self) -> None:
         """End the trial of a challenger that is found worse than the champion."""
         if (lease := self._lease) is not None:
-            RolloutAnalysis(self.context).tick(lease)
+            rollout_analysis(self.context).tick(lease)
 
     def write_checkpoint(self) -> None:
         """Write down the heads of the audit log's chains, outside the database; alarm where they contradict."""

@@ -9,6 +9,7 @@ from mlplatform.context import AppContext
 from mlplatform.operations import queries
 from mlplatform.operations.alert_explanation import load_explanation
 from mlplatform.operations.store_totals import format_totals
+from mlplatform.serialization import to_jsonable
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -36,7 +37,7 @@ _OVERVIEW_TABLES = (
 
 def overview_page(context: AppContext) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
-    shown = queries.platform_status(context)
+    shown = to_jsonable(queries.platform_status(context))
     counts = ", ".join(format_totals(shown["counts"]))
     champion = "no champion yet" if shown["champion"] is None else f"version {shown['champion']} serves"
     body = [f"<h1>{escape(shown['model'])}: {champion}</h1><p>{escape(counts)}. <a href='docs'>API</a></p>"]

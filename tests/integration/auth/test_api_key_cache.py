@@ -71,6 +71,6 @@ def test_a_use_is_written_later_and_not_by_the_request(lite: AppContext, ring: A
     text, _ = create_key(lite, "ada", ["predict"], None, "cli")
     assert ring.refresh()
     assert ring.find(shown(text)) is not None
-    assert describe_keys(lite)[0]["last_used_at"] is None
+    assert describe_keys(lite)[0].last_used_at is None
     ring.close()
-    assert describe_keys(lite)[0]["last_used_at"] is not None
+    assert describe_keys(lite)[0].last_used_at is not None

@@ -1,7 +1,8 @@
 """`platform status` fits a screen, whatever has piled up; ids and times stand whole, and their beginnings are taken."""
 
 import re
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from mlplatform.clock import utc_now, uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.operations.queries import platform_status
-from mlplatform.retraining import retraining_queue
+from mlplatform.operations.views import LabelStatus
+from mlplatform.retraining import retraining_endings, retraining_queue
+from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases, tasks
 from monitors.alerts import Alert
 from tests.integration.cli.test_alerts import breach
@@ -48,7 +51,7 @@ def piled_up(store: AppContext, monkeypatch: pytest.MonkeyPatch) -> AppContext:
             asked, _ = retraining_queue.request(
                 connection, pipeline="digits", reason="why " * 60, trigger="manual", requested_by="ann", now=now
             )
-            retraining_queue.cancel(connection, asked, "ann", now)
+            retraining_endings.cancel(connection, asked, "ann", now)
     return store
 
 
@@ -76,8 +79,9 @@ def test_each_id_on_the_screen_stands_for_its_row(platform: Command, piled_up: A
     lines = screen_lines(shown, 80)
     written = [found[1] for line in lines if (found := ID.match(line))]
     assert len(written) == 6 + 3 + 3
+    rows = to_jsonable(shown)
     for name, some in (("alerts", written[:6]), ("retrainings", written[6:9]), ("tasks", written[9:])):
-        full = [row["id"] for row in shown[name]]
+        full = [row["id"] for row in rows[name]]
         assert all(sum(each.startswith(short) for each in full) == 1 for short in some)
     firing = written[0]
     said = platform("alerts", "ack", firing, "--json")
@@ -105,15 +109,15 @@ def test_every_command_takes_the_beginning_of_an_id(platform: Command, store: Ap
     breach(store)
     platform("check")
     [row] = [each for each in platform("alerts", "list", "--json").json if each["rule"] == "accuracy-drop"]
-    short = next(each["short_id"] for each in platform_status(store)["alerts"] if each["id"] == row["id"])
+    short = next(each["short_id"] for each in platform_status(store).alerts if each["id"] == row["id"])
     assert f"alert {row['id']}" in platform("alerts", "explain", short).out
     assert platform("alerts", "ack", short, "--json").json["id"] == row["id"]
     queued = platform("retrain", "--json").json["id"]
-    found = next(each["short_id"] for each in platform_status(store)["retrainings"] if each["id"] == queued)
+    found = next(each.short_id for each in platform_status(store).retrainings if each.id == queued)
     assert platform("retrain", "--cancel", found, "--json").json == {"id": queued, "state": "cancelled"}
     key = platform("keys", "create", "ann", "--scope", "predict", "--json").json["id"]
     assert platform("keys", "revoke", key[:6], "--json").json["id"] == key
-    task = next(each for each in platform_status(store)["tasks"] if each["kind"] == "label-audit")
+    task = next(each for each in to_jsonable(platform_status(store).tasks) if each["kind"] == "label-audit")
     said = platform(
         "audit", "next", "--reviewer", "ann", "--task", task["short_id"], "--out", str(tmp_path / "out"), "--json"
     )
@@ -145,14 +149,14 @@ def test_another_models_state_is_not_told_as_this_ones(store: AppContext) -> Non
         retraining_queue.request(
             connection, pipeline="letters", reason="r", trigger="manual", requested_by="ann", now=now
         )
-    shown = platform_status(store)
+    shown = to_jsonable(platform_status(store))
     assert [shown[name] for name in ("alerts", "undelivered", "processes", "retrainings")] == [[], [], [], []]
 
 
 def test_totals_cost_the_same_however_much_is_stored(store: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlplatform.operations import store_totals
 
-    monkeypatch.setattr(store_totals, "MOST_COUNTED", 3)
+    monkeypatch.setattr(store_totals, "COUNT_LIMIT", 3)
     now = utc_now()
     ids = recorded(store.database, *(prediction(now - timedelta(days=seed), seed=seed) for seed in range(5)))
     with store.database.write() as connection:
@@ -167,9 +171,8 @@ def test_totals_cost_the_same_however_much_is_stored(store: AppContext, monkeypa
 
 def test_what_to_do_about_labels_is_read_on_a_narrow_screen(platform: Command, store: AppContext) -> None:
     del platform
-    shown = platform_status(store)
-    labels = {"waiting": 12, "waiting_since": "2026-01-01T12:00:30+00:00", "given_up": 0, "not_drawn_for_audit": 34}
-    lines = screen_lines(shown | {"labels": labels | {"last_retraining": ""}}, 80)
+    labels = LabelStatus(12, datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC), 0, 34, "")
+    lines = screen_lines(replace(platform_status(store), labels=labels), 80)
     assert "labels: 12 label(s) wait for their prediction since 2026-01-01 12:00 UTC" in lines
     assert any("send such truth as `delayed`" in line for line in lines)
 
@@ -184,7 +187,12 @@ def test_what_to_do_about_labels_is_read_on_a_narrow_screen(platform: Command, s
     ],
 )
 def test_what_a_retraining_waits_for_is_said(store: AppContext, progress: dict[str, object] | None, said: str) -> None:
-    row = {"short_id": "01a228e4", "requested_at": "2026-01-01T12:00:00+00:00", "state": "queued", "promoted": False}
-    row |= {"candidate_version": None, "error": None, "reason": "drop", "progress": progress}
-    lines = screen_lines(platform_status(store) | {"retrainings": [row]}, 80)
+    asked = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with store.database.write() as connection:
+        retraining_queue.request(
+            connection, pipeline="digits", reason="drop", trigger="manual", requested_by="ann", now=asked
+        )
+    shown = platform_status(store)
+    row = replace(shown.retrainings[0], short_id="01a228e4", progress=progress)
+    lines = screen_lines(replace(shown, retrainings=[row]), 80)
     assert f"  01a228e4  2026-01-01 12:00  {said}" in lines

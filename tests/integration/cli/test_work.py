@@ -9,7 +9,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.cli.training import wait_until_closed
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store import leases
 from tests.integration.cli.test_alerts import breach
@@ -60,7 +60,7 @@ def carry_out(context: AppContext, state: retraining_queue.RetrainingState) -> t
         error = None if state == "succeeded" else "no disk left"
         verdict = {"reasons": ["It is better."]}
         with context.database.write() as connection:
-            retraining_queue.finish(
+            retraining_endings.finish(
                 connection,
                 row.id,
                 "me",
@@ -100,7 +100,7 @@ def test_the_outcome_of_a_closed_retraining_is_there_at_once(store: AppContext) 
         queued, _ = retraining_queue.request(
             connection, pipeline="digits", reason="r", trigger="api", requested_by="me", now=utc_now()
         )
-        retraining_queue.cancel(connection, queued, "tester", utc_now())
+        retraining_endings.cancel(connection, queued, "tester", utc_now())
     assert wait_until_closed(store, queued, quiet=True).state == "cancelled"
 
 

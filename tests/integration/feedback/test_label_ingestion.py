@@ -16,7 +16,7 @@ from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retention.apply_retention import apply_retention, erase_client
-from mlplatform.retraining.labelled_images import load_input_labels
+from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.settings import Settings
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded

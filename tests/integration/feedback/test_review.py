@@ -21,7 +21,7 @@ from mlplatform.feedback.review_tasks import (
 from mlplatform.operations.review_progress import review_progress
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.stored_image import decode_png
-from mlplatform.retraining.labelled_images import load_input_labels
+from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.store import tasks
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.monitoring_world import promote, tick, with_rules
@@ -75,7 +75,7 @@ def test_verdicts_on_drawn_answers_estimate_and_on_picked_ones_train(world: AppC
     assert submit_labels(world, given, "ada") == {"audit": 2, "review": 1, "repeated": 0}
     assert submit_labels(world, given, "ada") == {"audit": 0, "review": 0, "repeated": 3}
     assert len(task_items(world, task)) == 1
-    assert [each.settled for each in map(_Window.of, review_progress(world)["windows"])] == [2, 2]
+    assert [each.settled for each in review_progress(world).windows] == [2, 2]
     assert labels_of(world, other) == [("8", "review", "ada")]
     with world.database.read() as connection:
         entries = [entry for entry in audit_entries.recent_entries(connection) if entry["action"] == "feedback"]
@@ -142,22 +142,11 @@ def test_a_verdict_must_be_about_an_answer_of_its_task(world: AppContext) -> Non
     assert labels_of(world, one) == []
 
 
-class _Window:
-    """A row of the progress table."""
-
-    def __init__(self, drawn: int, settled: int) -> None:
-        self.drawn, self.settled = drawn, settled
-
-    @classmethod
-    def of(cls, row: dict[str, int]) -> "_Window":
-        return cls(row["drawn"], row["settled"])
-
-
 def test_a_label_that_is_no_class_takes_nothing(world: AppContext) -> None:
     [one, two, _] = drawn(world)
     with pytest.raises(InvalidInputError, match=f"'x' for prediction {two} is not a class"):
         submit_labels(world, [ReviewLabel(one, "5"), ReviewLabel(two, "x")], "ada")
-    assert review_progress(world)["windows"][0]["settled"] == 0
+    assert review_progress(world).windows[0].settled == 0
 
 
 def test_a_task_that_is_not_open_is_named_with_those_that_are(world: AppContext) -> None:
@@ -209,9 +198,9 @@ def test_a_broken_sheet_is_refused_with_its_line(tmp_path: Path, text: str | Non
 def test_progress_names_version_and_plan(world: AppContext) -> None:
     drawn(world, 2)
     found = review_progress(world)
-    assert (found["version"], found["plan"]) == (1, SamplingPlan(uniform=1.0).to_json())
-    assert [row["drawn"] for row in found["windows"]] == [2, 2]
-    assert found["windows"][0]["oldest_open"] == world.clock()
+    assert (found.version, found.plan) == (1, SamplingPlan(uniform=1.0).to_json())
+    assert [row.drawn for row in found.windows] == [2, 2]
+    assert found.windows[0].oldest_open == world.clock()
 
 
 def test_without_a_champion_there_is_nothing_to_review(context: AppContext) -> None:

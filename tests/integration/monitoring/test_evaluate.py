@@ -17,7 +17,7 @@ from mlplatform.monitoring.evaluate import close_stale_alerts, evaluate, worst_s
 from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently, write_report
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings
 from monitors.alerts import Silence
 from monitors.decisions.finding import Finding
 from monitors.errors import MetricsError
@@ -135,7 +135,7 @@ def test_a_reminder_of_an_alert_that_fires_on_asks_for_a_retraining_again(world:
     look(world)
     [first] = all_retrainings(world)
     with world.database.write() as connection:
-        retraining_queue.cancel(connection, first.id, "tester", world.clock())
+        retraining_endings.cancel(connection, first.id, "tester", world.clock())
     tick(world, minutes=10)
     look(world)
     assert len(all_retrainings(world)) == 1, "not before the repeat interval"

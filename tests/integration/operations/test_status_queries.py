@@ -110,12 +110,12 @@ def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a
     context: AppContext, database: Database, catalog: FakeCatalog
 ) -> None:
     empty: dict[str, Any] = {"model": "digits", "champion": None, "versions": [], "promotions": [], "trial": None}
-    assert queries.model_overview(context) == empty
+    assert to_jsonable(queries.model_overview(context)) == empty
     catalog.add("digits", 1, {"golden_correct": "9"})
     catalog.add("digits", 2)
     catalog.add("letters", 1)
     promoted(database, 1, 2)
-    shown = queries.model_overview(context)
+    shown = to_jsonable(queries.model_overview(context))
     assert json.loads(json.dumps(shown)) == shown
     assert shown["champion"] == 2
     assert [(item["version"], item["has_card"], item["tags"]) for item in shown["versions"]] == [
@@ -129,11 +129,11 @@ def test_models_shows_the_champion_of_the_history_and_says_which_versions_have_a
 def test_models_without_a_registry_is_the_registrys_error(context: AppContext, catalog: FakeCatalog) -> None:
     catalog.away = RegistryUnavailableError("away")
     with pytest.raises(RegistryUnavailableError):
-        queries.model_overview(context)
+        to_jsonable(queries.model_overview(context))
 
 
 def test_the_status_of_an_empty_platform_is_empty(context: AppContext) -> None:
-    assert queries.platform_status(context) == {
+    assert to_jsonable(queries.platform_status(context)) == {
         "model": "digits",
         "champion": None,
         "probation": None,
@@ -170,7 +170,7 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
             connection, pipeline="digits", reason="why", trigger="manual", requested_by="ann", now=START
         )
         task = tasks.open_task(connection, "label-audit", "digits", {}, START)
-    shown = queries.platform_status(context)
+    shown = to_jsonable(queries.platform_status(context))
     assert json.loads(json.dumps(shown)) == shown
     assert (shown["champion"], shown["leader"]) == (2, "host:1")
     assert [item["instance"] for item in shown["processes"]] == ["host:1"]
@@ -179,7 +179,7 @@ def test_the_status_shows_who_lives_what_serves_and_what_is_open(
     assert [item["id"] for item in shown["retrainings"]] == [queued]
     assert [item["id"] for item in shown["tasks"]] == [task]
     clock.tick(seconds=20)
-    assert queries.platform_status(context)["leader"] is None
+    assert to_jsonable(queries.platform_status(context))["leader"] is None
 
 
 def test_watchers_of_this_host_are_those_that_lately_gave_a_sign_of_life(

@@ -19,12 +19,13 @@ from mlplatform.promotion import probations, quarantines
 from mlplatform.promotion.probation_monitor import (
     LOAD_GRACE_PERIOD,
     MAX_LABELS_PER_READ,
-    ProbationMonitor,
-    load_version,
+    load_predictor,
+    probation_monitor,
 )
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
-from mlplatform.retraining.worker import train
+from mlplatform.retraining.worker import training_worker
+from mlplatform.serialization import to_jsonable
 from mlplatform.watcher.scheduler import Watcher
 from mlplatform.web.dashboard import overview_page
 from monitors.statistics.review_sampling import SamplingPlan
@@ -137,9 +138,9 @@ def test_each_label_is_read_once_by_however_many_watchers_and_restarts(world: Ap
     lease = forever(world)
     first, second = Reads("8"), Reads("8")
     label(world, 10, "5")
-    ProbationMonitor(world, lambda *_: first).tick(lease)
+    probation_monitor(world, lambda _: first).tick(lease)
     label(world, 7, "5")
-    ProbationMonitor(world, lambda *_: second).tick(lease)
+    probation_monitor(world, lambda _: second).tick(lease)
     assert (first.shown, second.shown) == (10, 7)
     assert the_probation(world).duel["n"] == 17
 
@@ -237,7 +238,7 @@ def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppCon
     label(world, 30, "5")
     overtaken = Overtaken(world.database, world.catalog, world.clock, "watcher")
     with pytest.raises(ConflictError, match="nothing is undone"):
-        warden(another(world), promotions=overtaken).tick(lease)
+        replace(warden(world), promotions=overtaken).tick(lease)
     assert history(world) == [*ROLLED_BACK, ("promote", 2)]
     found = warden(world, before="8").tick(lease)
     assert found is not None
@@ -297,7 +298,7 @@ def test_a_watcher_that_was_paused_past_its_lease_sends_nothing_back(world: AppC
 
     paused = Paused(world.database, world.catalog, world.clock, "watcher")
     with pytest.raises(FencedError):
-        warden(another(world), promotions=paused).tick(fresh)
+        replace(warden(world), promotions=paused).tick(fresh)
     assert (history(world), the_probation(world).state, of_rollbacks(world)) == (KEPT, "failed", [])
     assert queries.probation_standing(the_probation(world)) == "being rolled back"
 
@@ -319,11 +320,11 @@ def test_while_the_registry_is_away_the_decision_waits_and_is_then_carried_out_o
 def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(world: AppContext) -> None:
     lease = forever(world)
 
-    def gone(context: AppContext, version: int) -> Reads:
+    def gone(version: int) -> Reads:
         raise CorruptModelError(f"version {version} is broken")
 
     label(world, 30, "5")
-    found = ProbationMonitor(world, gone).tick(lease)
+    found = probation_monitor(world, gone).tick(lease)
     assert found is not None
     assert (found.state, found.reason, found.cursor) == ("running", "version 1 cannot be asked: version 1 is broken", 0)
     assert warden(world, before="8").tick(lease) is not None
@@ -331,7 +332,7 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
     label(world, 5, "5")
     tick(world, days=3)
     for _ in range(2):
-        found = ProbationMonitor(world, gone).tick(lease)
+        found = probation_monitor(world, gone).tick(lease)
         tick(world, seconds=LOAD_GRACE_PERIOD.total_seconds())
     assert found is not None
     assert (found.state, found.reason) == ("ended", "version 1 cannot be asked: version 1 is broken")
@@ -342,9 +343,9 @@ def test_the_version_before_is_fetched_from_the_registry_and_answers(context: Ap
     context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking, pipeline=family)
     before = torch.get_num_threads()
     try:
-        train(context, family, "the first", "me")
+        training_worker(context).train(family, "the first", "me")
         golden = family.load(None).golden
-        answers = load_version(context, 1)(golden.images).argmax(axis=1)
+        answers = load_predictor(context.catalog, family, context.model_cache, 1)(golden.images).argmax(axis=1)
     finally:
         torch.set_num_threads(before)
     assert (answers == golden.labels).mean() > 0.9
@@ -495,20 +496,20 @@ def test_the_alerts_of_a_version_that_went_back_end_with_it(world: AppContext) -
 
 def test_people_see_how_it_stands(world: AppContext) -> None:
     lease = forever(world)
-    assert queries.platform_status(world)["probation"] is None
+    assert to_jsonable(queries.platform_status(world))["probation"] is None
     warden(world).tick(lease)
     until = f"{the_probation(world).until:%Y-%m-%d %H:%M} UTC"
-    shown = queries.platform_status(world)["probation"]
+    shown = to_jsonable(queries.platform_status(world))["probation"]
     assert shown["text"].startswith(f"version 2 on probation until {until}. Of 0 labelled answers")
     assert f"on probation until {until}" in overview_page(world)
-    assert [row["probation"] for row in queries.model_overview(world)["versions"]] == [
+    assert [row["probation"] for row in to_jsonable(queries.model_overview(world))["versions"]] == [
         f"on probation until {until}",
         None,
     ]
     label(world, 30, "5")
     warden(world).tick(lease)
-    shown = queries.model_overview(world)["versions"]
+    shown = to_jsonable(queries.model_overview(world))["versions"]
     assert [(row["probation"], row["quarantine"]) for row in shown] == [("rolled back", barred(world)[2]), (None, None)]
-    assert queries.platform_status(world)["probation"]["text"].startswith(
+    assert to_jsonable(queries.platform_status(world))["probation"]["text"].startswith(
         "version 2 rolled back. Of 8 labelled answers"
     )

@@ -17,7 +17,7 @@ from mlplatform.errors import ConflictError, FencedError, NotFoundError
 from mlplatform.promotion import promotion_history, quarantines
 from mlplatform.promotion.promotion_history import Promotion, rollback_target
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, set_quarantine
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, RegisteredVersion
@@ -43,7 +43,10 @@ def champions(database: Database, catalog: FakeCatalog, clock: FakeClock) -> Pro
 
 def change(to: int, expected: int | None, retraining: tuple[str, str] | None = None) -> PromotionRequest:
     kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
-    return PromotionRequest("digits", to, expected, kind, "ada", "better", {"outcome": "promote"}, retraining)
+    request = PromotionRequest("digits", to, expected, kind, "ada", "better", {"outcome": "promote"})
+    if retraining is None:
+        return request
+    return replace(request, retraining_id=retraining[0], precondition=retraining_queue.ownership_check(*retraining))
 
 
 def history(database: Database) -> list[int]:
@@ -262,7 +265,7 @@ def test_a_process_paused_before_the_alias_does_not_move_it_back(
 def test_a_retraining_closed_meanwhile_promotes_nothing(champions: PromotionService, database: Database) -> None:
     key = running(database, "owner")
     with database.write() as connection:
-        retraining_queue.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
+        retraining_endings.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
     with pytest.raises(FencedError, match="it must not write"):
         champions.promote(change(1, None, (key, "owner")))
     assert history(database) == []
@@ -274,7 +277,7 @@ def test_a_retraining_killed_after_its_promotion_succeeded_and_is_not_run_again(
     key = running(database, "owner")
     made = champions.promote(change(1, None, (key, "owner")))
     with database.write() as connection:
-        [(_, rerun)] = retraining_queue.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
+        [(_, rerun)] = retraining_endings.close_abandoned(connection, START + HOUR, timedelta(seconds=30))
         row = retraining_queue.find(connection, key)
     assert (made.retraining_id, rerun) == (key, None)
     assert (row.state, row.promoted, row.candidate_version) == ("succeeded", True, 1)

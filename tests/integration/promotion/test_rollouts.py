@@ -16,8 +16,10 @@ from mlplatform.operations.queries import load_prediction as shown
 from mlplatform.operations.queries import model_overview
 from mlplatform.predictions import shadow_predictions
 from mlplatform.promotion import rollouts
-from mlplatform.promotion.rollout_analysis import RolloutAnalysis, begin_rollout, describe_rollout, stop_rollout
+from mlplatform.promotion.rollout_analysis import describe_rollout, rollout_analysis
+from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
+from mlplatform.serialization import to_jsonable
 from mlplatform.store.tables.core import predictions
 from monitors.rules.alerts_config import Source
 from monitors.statistics.paired_test import PairedTest
@@ -54,7 +56,7 @@ def newest(world: AppContext) -> Rollout:
 
 def look(world: AppContext) -> Rollout:
     tick(world, minutes=1)
-    RolloutAnalysis(world).tick(lease_of(world))
+    rollout_analysis(world).tick(lease_of(world))
     return newest(world)
 
 
@@ -218,7 +220,7 @@ def test_another_champion_or_a_quarantine_stops_the_trial(world: AppContext) -> 
 
 
 def test_nothing_tried_is_nothing_to_look_at(world: AppContext) -> None:
-    assert RolloutAnalysis(world).tick(lease_of(world)) is None
+    assert rollout_analysis(world).tick(lease_of(world)) is None
 
 
 def test_people_see_the_score_and_both_answers_to_a_picture(world: AppContext) -> None:
@@ -230,7 +232,7 @@ def test_people_see_the_score_and_both_answers_to_a_picture(world: AppContext) -
         text = describe_rollout(connection, trial)
     assert "version 2, shadow beside version 1 since" in text
     assert "2 pictures answered by both, 50.0% alike" in text
-    assert model_overview(world)["trial"]["text"] == text
+    assert to_jsonable(model_overview(world))["trial"]["text"] == text
     detail = shown(world, key)
     assert detail.role == "champion"
     assert [(each.label, each.model.version) for each in detail.shadows] == [("5", 2)]

@@ -14,10 +14,11 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.retraining import retraining_queue, unfinished_runs
-from mlplatform.retraining.supervisor import RetrainingSupervisor
-from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
-from mlplatform.retraining.worker import RetrainingHeartbeat, run_retraining
+from mlplatform.retraining import retraining_endings, retraining_queue
+from mlplatform.retraining.heartbeat import RetrainingHeartbeat
+from mlplatform.retraining.supervisor import retraining_supervisor
+from mlplatform.retraining.withdrawal import RETRAINING_TAG, interrupted_retrainings, withdraw_versions
+from mlplatform.retraining.worker import training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
@@ -138,7 +139,7 @@ class Shop:
 
     def cancel(self, row: retraining_queue.Retraining) -> None:
         with self.context.database.write() as connection:
-            retraining_queue.cancel(connection, row.id, "ann", self.context.clock())
+            retraining_endings.cancel(connection, row.id, "ann", self.context.clock())
 
     @property
     def registered(self) -> tuple[set[int], dict[str, int]]:
@@ -175,7 +176,7 @@ UNTOUCHED = ({1}, {"challenger": 1})
 def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
     row = claimed(shop.context)
     shop.at(step, lambda: shop.cancel(row))
-    assert run_retraining(shop.context, row.id, "me", lambda _name: shop.family) == "cancelled"
+    assert training_worker(shop.context).run_retraining(row.id, "me", lambda _name: shop.family) == "cancelled"
     assert step in shop.seen
     assert now_of(shop.context, row).state == "cancelled"
     assert shop.registered == UNTOUCHED
@@ -194,19 +195,25 @@ def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_wa
 
     shop.at(step, killed)
     with pytest.raises(KilledError):
-        run_retraining(shop.context, row.id, "me", lambda _name: shop.family)
+        training_worker(shop.context).run_retraining(row.id, "me", lambda _name: shop.family)
     assert shop.registered[0] == {1, 2}
     shop.cancel(row)
     with shop.context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
     assert lease is not None
     shop.at("", lambda: None)
-    RetrainingSupervisor(shop.context).tick(lease)
+    retraining_supervisor(shop.context).tick(lease)
     assert shop.registered == UNTOUCHED
     with shop.context.database.read() as connection:
-        assert unfinished_runs.interrupted_retrainings(connection, "bars", START) == []
+        assert interrupted_retrainings(connection, "bars", START) == []
         [entry] = [each for each in audit_entries.recent_entries(connection) if each["action"] == "withdraw"]
     assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
+
+
+def heartbeat_of(context: AppContext, retraining_id: str, owner: str) -> RetrainingHeartbeat:
+    return RetrainingHeartbeat(
+        context.database, context.clock, context.settings.heartbeat_seconds, retraining_id, owner
+    )
 
 
 def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
@@ -220,26 +227,28 @@ def abandoned(shop: Shop) -> retraining_queue.Retraining:
     row = claimed(shop.context)
     with shop.context.database.write() as connection:
         retraining_queue.record_run(connection, row.id, "me", "run-9")
-        retraining_queue.requeue_interrupted(connection, row.id, "me", shop.context.clock())
+        retraining_endings.requeue_interrupted(connection, row.id, "me", shop.context.clock())
     return now_of(shop.context, row)
 
 
 def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
-    assert withdraw_versions(shop.context, row, "watcher") == [version]
+    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == [
+        version
+    ]
     assert shop.registered == ({1}, {})
-    assert withdraw_versions(shop.context, row, "watcher") == []
+    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == []
 
 
 def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
     row = abandoned(shop)
     made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.context, row, "watcher")
+    withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock())
     assert shop.registered == UNTOUCHED
     promotion_service(shop.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
     made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.context, row, "watcher")
+    withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock())
     assert shop.registered == ({1}, {"champion": 1})
 
 
@@ -247,7 +256,7 @@ def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
     row = abandoned(shop)
     version = made_by(shop, row)
     promotion_service(shop.context).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
-    assert withdraw_versions(shop.context, row, "watcher") == []
+    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == []
     assert version in shop.catalog.held
 
 
@@ -264,23 +273,23 @@ def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
         with_cancelled_rerun(connection)
     assert lease is not None
-    RetrainingSupervisor(shop.context).tick(lease)
+    retraining_supervisor(shop.context).tick(lease)
     assert 2 in shop.catalog.held
-    RetrainingSupervisor(shop.context).tick(lease)  # the next watcher
+    retraining_supervisor(shop.context).tick(lease)  # the next watcher
     assert shop.registered == UNTOUCHED
 
 
 def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
     queued = retraining_queue.find_queued(connection, "bars")
     assert queued is not None
-    retraining_queue.cancel(connection, queued.id, "ann", START)
+    retraining_endings.cancel(connection, queued.id, "ann", START)
 
 
 def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
     row = claimed(shop.context)
-    pulse = RetrainingHeartbeat(shop.context, row.id, "me")
+    pulse = heartbeat_of(shop.context, row.id, "me")
     assert pulse.owns_retraining()
-    assert not RetrainingHeartbeat(shop.context, row.id, "somebody").owns_retraining()
+    assert not heartbeat_of(shop.context, row.id, "somebody").owns_retraining()
     shop.cancel(row)
     assert not pulse.owns_retraining()
     assert pulse.ownership_lost.is_set()
@@ -288,14 +297,32 @@ def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
 
 def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
     row = claimed(shop.context)
-    change = PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(row.id, "me"))
+    change = PromotionRequest(
+        "bars",
+        1,
+        None,
+        "first",
+        "retraining",
+        "r",
+        retraining_id=row.id,
+        precondition=retraining_queue.ownership_check(row.id, "me"),
+    )
     shop.cancel(row)
     with pytest.raises(FencedError):
         promotion_service(shop.context).promote(change)
     assert shop.registered == UNTOUCHED
     other = claimed(shop.context)
     promotion_service(shop.context).promote(
-        PromotionRequest("bars", 1, None, "first", "retraining", "r", retraining=(other.id, "me"))
+        PromotionRequest(
+            "bars",
+            1,
+            None,
+            "first",
+            "retraining",
+            "r",
+            retraining_id=other.id,
+            precondition=retraining_queue.ownership_check(other.id, "me"),
+        )
     )
     with pytest.raises(ConflictError, match="has promoted its candidate"):
         shop.cancel(other)

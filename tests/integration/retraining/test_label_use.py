@@ -1,6 +1,6 @@
 """What a retraining did with the labels stands where people look: verdict, status, doctor, notice, task."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,10 +9,11 @@ from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.operations.label_status import status_sentences
 from mlplatform.operations.queries import platform_status
-from mlplatform.retraining import retraining_queue
+from mlplatform.operations.views import LabelStatus
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.label_use import is_quota_starved, label_usage, usage_sentence
 from mlplatform.retraining.retraining_limits import RetrainingLimits
-from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.supervisor import retraining_supervisor
 from mlplatform.store import leases, tasks
 from pipelines.labels.label_curation import ExcludedLabel, ExclusionReason
 from tests.integration.operations.test_diagnostics import clinic, look
@@ -66,7 +67,7 @@ def stall(context: AppContext) -> AppContext:
             )
             row = retraining_queue.claim(connection, "digits", "me", RetrainingLimits(timedelta(0), 10), now)
             assert row is not None
-            retraining_queue.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
+            retraining_endings.finish(connection, row.id, "me", "succeeded", now, candidate_version=2, verdict=verdict)
     return context
 
 
@@ -80,8 +81,8 @@ def governed(context: AppContext) -> None:
     with context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:digits", "w", context.rules.retraining.cooldown, context.clock())
     assert lease is not None
-    RetrainingSupervisor(context).tick(lease)
-    RetrainingSupervisor(context).tick(lease)  # another watcher says nothing twice
+    retraining_supervisor(context).tick(lease)
+    retraining_supervisor(context).tick(lease)  # another watcher says nothing twice
 
 
 def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppContext) -> None:
@@ -97,9 +98,9 @@ def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppCont
 
 def test_status_says_what_was_set_aside_and_why(stalled: AppContext) -> None:
     shown = platform_status(stalled)
-    assert CUT in shown["labels"]["last_retraining"]
-    assert CUT in shown["retrainings"][0]["verdict"]["labels"]["sentence"]
-    assert any(CUT in sentence for sentence in status_sentences(shown["labels"]))
+    assert CUT in shown.labels.last_retraining
+    assert CUT in (shown.retrainings[0].verdict or {})["labels"]["sentence"]
+    assert any(CUT in sentence for sentence in status_sentences(shown.labels))
 
 
 def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(clinic: AppContext) -> None:
@@ -114,11 +115,7 @@ def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(cli
 
 
 def test_each_thing_that_waits_or_counts_for_nothing_is_said() -> None:
-    said = status_sentences(
-        {"waiting": 3, "waiting_since": "2026-01-01T12:00:30.5+00:00", "given_up": 2}
-        | {"not_drawn_for_audit": 1_044, "last_retraining": "It."}
-    )
+    said = status_sentences(LabelStatus(3, datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC), 2, 1_044, "It."))
     assert said[0] == "3 label(s) wait for their prediction since 2026-01-01 12:00 UTC"
     assert [sentence.partition(" ")[0] for sentence in said] == ["3", "2", "1,044", "the"]
-    nothing = {"waiting": 0, "waiting_since": None, "given_up": 0, "not_drawn_for_audit": 0, "last_retraining": ""}
-    assert status_sentences(nothing) == []
+    assert status_sentences(LabelStatus(0, None, 0, 0, "")) == []

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, event
 
 from mlplatform.alerting import alert_records
 from mlplatform.errors import ConflictError, FencedError, NotFoundError
-from mlplatform.promotion import promotion_history, retraining_fence
-from mlplatform.retraining import retraining_queue
+from mlplatform.promotion import promotion_history
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import (
     HoldReason,
     RetrainingLimits,
@@ -64,7 +64,7 @@ def finish(
     state: retraining_queue.RetrainingState = "succeeded",
 ) -> None:
     with database.write() as connection:
-        retraining_queue.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
+        retraining_endings.finish(connection, key, owner, state, now, candidate_version=2, error="what happened")
 
 
 def promote(database: Database, key: str) -> None:
@@ -86,12 +86,12 @@ def promote(database: Database, key: str) -> None:
 
 def close(database: Database, now: datetime) -> list[tuple[Retraining, str | None]]:
     with database.write() as connection:
-        return retraining_queue.close_abandoned(connection, now, AGE)
+        return retraining_endings.close_abandoned(connection, now, AGE)
 
 
 def hand_back(database: Database, key: str, owner: str) -> str | None:
     with database.write() as connection:
-        return retraining_queue.requeue_interrupted(connection, key, owner, START + MINUTE)
+        return retraining_endings.requeue_interrupted(connection, key, owner, START + MINUTE)
 
 
 # --- the queue
@@ -253,7 +253,7 @@ def test_an_alerts_request_waits_for_the_cooldown_and_a_persons_does_not(
 def test_a_cancelled_retraining_starts_no_cooldown(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retraining_queue.cancel(connection, key, "tester", START)
+        retraining_endings.cancel(connection, key, "tester", START)
     queued(database, trigger="alert")
     assert claim(database, "b", START, RetrainingLimits(cooldown=HOUR, daily_cap=9)) is not None
 
@@ -295,7 +295,7 @@ def test_a_heartbeat_keeps_the_last_progress(database: Database) -> None:
 def test_a_finished_retraining_holds_what_it_led_to(database: Database) -> None:
     key = running(database, "a")
     with database.write() as connection:
-        retraining_queue.finish(
+        retraining_endings.finish(
             connection,
             key,
             "a",
@@ -326,7 +326,7 @@ def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: s
         finish(database, key, "a")
     elif ending == "cancelled":
         with database.write() as connection:
-            retraining_queue.cancel(connection, key, "tester", START)
+            retraining_endings.cancel(connection, key, "tester", START)
     elif ending == "abandoned":
         close(database, START + HOUR)
     owner = "b" if ending == "never his" else "a"
@@ -337,10 +337,10 @@ def test_an_owner_that_lost_its_row_writes_nothing(database: Database, ending: s
         with pytest.raises(FencedError):
             retraining_queue.record_run(connection, key, owner, "run-9")
         with pytest.raises(FencedError):
-            retraining_queue.finish(connection, key, owner, "failed", START + HOUR)
+            retraining_endings.finish(connection, key, owner, "failed", START + HOUR)
         with pytest.raises(FencedError):
-            retraining_fence.require_running(connection, key, owner)
-        assert retraining_queue.requeue_interrupted(connection, key, owner, START + HOUR) is None
+            retraining_queue.require_running(connection, key, owner)
+        assert retraining_endings.requeue_interrupted(connection, key, owner, START + HOUR) is None
     assert found(database, key) == before
 
 
@@ -475,12 +475,12 @@ def test_cancelling_closes_what_is_open_and_nothing_else(database: Database) -> 
     runs, waits = running(database, "a"), queued(database)
     for key in (runs, waits):
         with database.write() as connection:
-            retraining_queue.cancel(connection, key, "tester", START + MINUTE)
+            retraining_endings.cancel(connection, key, "tester", START + MINUTE)
         assert (found(database, key).state, found(database, key).finished_at) == ("cancelled", START + MINUTE)
     with pytest.raises(ConflictError, match="is cancelled"), database.write() as connection:
-        retraining_queue.cancel(connection, runs, "tester", START)
+        retraining_endings.cancel(connection, runs, "tester", START)
     with pytest.raises(NotFoundError, match="nosuch"), database.write() as connection:
-        retraining_queue.cancel(connection, "nosuch", "tester", START)
+        retraining_endings.cancel(connection, "nosuch", "tester", START)
 
 
 def test_recent_comes_newest_first_up_to_the_limit(database: Database) -> None:
@@ -502,7 +502,7 @@ def test_a_promotion_being_written_is_seen_by_the_watcher_that_closes_the_run(da
     key = running(database, "a")
 
     def promote_slowly(connection: Connection) -> None:
-        retraining_fence.require_running(connection, key, "a")
+        retraining_queue.require_running(connection, key, "a")
         promotion_history.append(
             connection,
             model_name="digits",
@@ -546,7 +546,7 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 
     def settled() -> bool:
         with database.write() as connection:
-            return retraining_queue.cancel_if_alerts_ended(connection, "digits", START)
+            return retraining_endings.cancel_if_alerts_ended(connection, "digits", START)
 
     assert not settled()
     with database.write() as connection:
@@ -564,7 +564,7 @@ def test_a_queued_retraining_is_dropped_when_every_alert_that_asked_for_it_has_e
 def test_a_persons_request_is_never_dropped(database: Database) -> None:
     queued(database)
     with database.write() as connection:
-        assert not retraining_queue.cancel_if_alerts_ended(connection, "digits", START)
+        assert not retraining_endings.cancel_if_alerts_ended(connection, "digits", START)
 
 
 # --- the breaker, and dry runs
@@ -579,7 +579,7 @@ def useless(
     """A retraining that ended; by default it promoted nothing."""
     made = running(database, "owner", at, trigger=trigger)
     with database.write() as connection:
-        retraining_queue.finish(connection, made, "owner", "succeeded", at + MINUTE, promoted=promoted)
+        retraining_endings.finish(connection, made, "owner", "succeeded", at + MINUTE, promoted=promoted)
     return made
 
 
@@ -732,5 +732,5 @@ def test_dry_runs_are_no_useless_retrainings(database: Database) -> None:
         )
         row = retraining_queue.claim(connection, "digits", "o", NO_LIMITS, START)
         assert row is not None
-        retraining_queue.finish(connection, row.id, "o", "succeeded", START + MINUTE)
+        retraining_endings.finish(connection, row.id, "o", "succeeded", START + MINUTE)
         assert unsuccessful_streak(connection, "digits") == []

@@ -8,7 +8,7 @@ from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.readiness import MIN_EXPECTED_GAINS, Readiness, assess_readiness
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.supervisor import can_start
@@ -98,7 +98,7 @@ def test_another_attempt_waits_for_half_as_many_labels_again(broken: AppContext)
     with broken.database.write() as connection:
         row = retraining_queue.claim(connection, "digits", owner, RetrainingLimits(timedelta(0), 10), broken.clock())
         assert row is not None
-        retraining_queue.finish(connection, row.id, owner, "succeeded", broken.clock())
+        retraining_endings.finish(connection, row.id, owner, "succeeded", broken.clock())
         retraining_queue.request(
             connection, pipeline="digits", reason="again", trigger="alert", requested_by="watcher",
             now=broken.clock(), alert_id=all_alerts(broken)[0].id,

@@ -13,9 +13,9 @@ import pytest
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, StoreUnavailableError
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
-from mlplatform.retraining.supervisor import RetrainingSupervisor, worker_command
+from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor, worker_command
 from mlplatform.store import tasks
 from mlplatform.store.leases import Lease
 from registry.errors import RegistryUnavailableError
@@ -57,7 +57,7 @@ def govern(world: AppContext) -> Iterator[Govern]:
     made: list[RetrainingSupervisor] = []
 
     def make(command: list[str], context: AppContext = world) -> RetrainingSupervisor:
-        made.append(RetrainingSupervisor(context, lambda _id, _owner: command))
+        made.append(retraining_supervisor(context, lambda _id, _owner: command))
         return made[-1]
 
     yield make
@@ -102,7 +102,7 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: App
     queued = queue(world)
     seen = tmp_path / "seen"
     script = f'printf "%s %s %s" "$0" "$1" "$PLATFORM_PIPELINE" > {seen}'
-    governor = RetrainingSupervisor(world, lambda key, owner: ["sh", "-c", script, key, owner])
+    governor = retraining_supervisor(world, lambda key, owner: ["sh", "-c", script, key, owner])
     governor.tick(lease_of(world))
     [row] = all_retrainings(world)
     assert (row.id, row.state, row.started_at) == (queued, "running", world.clock())
@@ -126,7 +126,7 @@ def test_a_living_child_is_vouched_for_while_it_starts_and_not_for_ever(
     world: AppContext, starting_seconds: float, state: str
 ) -> None:
     queue(world)
-    governor = RetrainingSupervisor(world, lambda _id, _owner: LONG, startup_seconds=starting_seconds)
+    governor = retraining_supervisor(world, lambda _id, _owner: LONG, startup_seconds=starting_seconds)
     governor.tick(lease_of(world))
     tick(world, minutes=5)
     governor.tick(lease_of(world, "next"))
@@ -165,7 +165,7 @@ def test_a_child_that_closed_its_row_before_it_died_is_believed(world: AppContex
     governor.tick(lease_of(world))
     [row] = all_retrainings(world)
     with world.database.write() as connection:
-        retraining_queue.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
+        retraining_endings.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
     until_ended(governor)
     assert states(world) == ["succeeded"]
 
@@ -350,7 +350,7 @@ def test_closing_without_a_database_still_ends_every_child(world: AppContext, go
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(world: AppContext) -> None:
     queue(world)
-    governor = RetrainingSupervisor(
+    governor = retraining_supervisor(
         world, lambda *_: ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], terminate_timeout_seconds=0.3
     )
     governor.tick(lease_of(world))

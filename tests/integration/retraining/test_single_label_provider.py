@@ -29,6 +29,11 @@ LABELS = 500
 """So many sufficed where twelve clients had asked."""
 
 
+def policy_of(context: AppContext) -> Retraining:
+    """What alerts.yaml says about retraining the digits."""
+    return retraining_policy(context.settings.alerts_file, lambda: context.rules, FAMILY.name)
+
+
 @pytest.fixture(scope="module")
 def split() -> Split:
     return FAMILY.load(None)
@@ -86,7 +91,7 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     if not context.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
     given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = load_training_labels(context, FAMILY)
+    material = load_training_labels(context.database, FAMILY)
     order = TrainingSpec(
         FAMILY,
         replace(FAMILY.recipe("compact"), epochs=8, patience=8),
@@ -109,7 +114,7 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
 
 
 def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = load_training_labels(context, FAMILY)
+    material = load_training_labels(context.database, FAMILY)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
@@ -147,7 +152,7 @@ def test_a_flood_of_lies_beside_a_trusted_feed_gets_its_share_at_most(
     context: AppContext, split: Split, champion: Champion, changed: bool
 ) -> None:
     with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger key]}}"))
-    assert retraining_policy(context, FAMILY).quotas.trusted == ("ledger key",)
+    assert policy_of(context).quotas.trusted == ("ledger key",)
     world = scanned(split.stream) if changed else split.stream
     truth = given(context, world.take(range(250)), ["backend"], "ann", "ledger key")
     lies = given(context, world.take(range(250, 671)), [""], truth=False)
@@ -168,7 +173,8 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & lies) <= 50
     assert not any(
-        origin.from_trusted_feed for origin in load_training_labels(context, FAMILY, None, ("ledger",)).origins.values()
+        origin.from_trusted_feed
+        for origin in load_training_labels(context.database, FAMILY, None, ("ledger",)).origins.values()
     )
 
 

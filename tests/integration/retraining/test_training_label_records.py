@@ -8,7 +8,7 @@ from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.retraining.labelled_images import BATCH_SIZE, iter_inputs, load_input_labels
+from mlplatform.retraining.training_labels import BATCH_SIZE, iter_inputs, load_input_labels
 from mlplatform.store.database import Database
 from pipelines.data import content_hash
 from tests.support.platform_world import START, picture, prediction, recorded

@@ -54,6 +54,11 @@ class Reader(TorchEngine):
         return answers
 
 
+def policy_of(context: AppContext) -> Retraining:
+    """What alerts.yaml says about retraining the digits."""
+    return retraining_policy(context.settings.alerts_file, lambda: context.rules, FAMILY.name)
+
+
 @pytest.fixture(scope="module")
 def split() -> Split:
     return FAMILY.load(None)
@@ -105,8 +110,8 @@ def chosen(
     context: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
-    limits = limits or retraining_policy(context, FAMILY)
-    material = load_training_labels(context, FAMILY, limits.group_by, limits.quotas.trusted)
+    limits = limits or policy_of(context)
+    material = load_training_labels(context.database, FAMILY, limits.group_by, limits.quotas.trusted)
     order = TrainingSpec(
         FAMILY,
         FAMILY.recipe(None),
@@ -181,7 +186,7 @@ def test_threes_called_eights_do_not_get_through(context: AppContext, split: Spl
 
 def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, champion: Champion) -> None:
     with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
-    assert retraining_policy(context, FAMILY).quotas == Quotas(rows=10, giver=0.05)
+    assert policy_of(context).quotas == Quotas(rows=10, giver=0.05)
     honest(context, split)
     flood = split.stream.take(range(300, 500))
     sent = set(labelled(context, answered(context, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
@@ -190,9 +195,9 @@ def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, 
 
 
 def test_without_rules_for_the_model_the_defaults_protect_it(context: AppContext) -> None:
-    assert retraining_policy(context, FAMILY) == Retraining()
+    assert policy_of(context) == Retraining()
     with_rules(context, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
-    assert retraining_policy(context, FAMILY) == Retraining()
+    assert policy_of(context) == Retraining()
 
 
 # --- conflicts, lineage, people
@@ -233,7 +238,7 @@ def asked(context: AppContext, split: Split, champion: Champion, key: str) -> Ro
     """Choose rows, and ask people about what was set aside, as a retraining does."""
     rows, material = chosen(context, split, champion)
     with context.database.write() as connection:
-        open_label_review(connection, context, "digits", f"label-review/{key}", material, rows.excluded)
+        open_label_review(connection, "digits", f"label-review/{key}", material, rows.excluded, context.clock())
     return rows
 
 

@@ -20,9 +20,10 @@ from mlplatform.feedback import label_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
+from mlplatform.retraining.heartbeat import RetrainingHeartbeat
 from mlplatform.retraining.retraining_limits import RetrainingLimits
-from mlplatform.retraining.worker import RetrainingHeartbeat, code_revision, run_retraining, train
+from mlplatform.retraining.worker import code_revision, training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
@@ -80,9 +81,9 @@ def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_wi
     shop: AppContext, family: Pipeline
 ) -> None:
     row = claimed(shop)
-    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
     check_first_champion(shop, row)
-    again = train(shop, family, "the same again", "ada")
+    again = training_worker(shop).train(family, "the same again", "ada")
     assert again.promotion is None
     assert again.candidate.verdict.outcome != "promote"
     assert (shop.catalog.alias("bars", "champion"), shop.catalog.alias("bars", "challenger")) == (1, 2)
@@ -109,14 +110,14 @@ def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: AppCon
         raise MissingDataError("/data is not there")
 
     row = claimed(shop)
-    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
     done = now_of(shop, row)
     assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
 
 
 def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: AppContext) -> None:
     row = claimed(shop, "letters")
-    assert run_retraining(shop, row.id, "me") == "failed"
+    assert training_worker(shop).run_retraining(row.id, "me") == "failed"
     assert (now_of(shop, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
 
 
@@ -125,10 +126,10 @@ def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: AppConte
 
     def cancelled(_name: str) -> Pipeline:
         with shop.database.write() as connection:
-            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
         return family
 
-    assert run_retraining(shop, row.id, "me", cancelled) == "cancelled"
+    assert training_worker(shop).run_retraining(row.id, "me", cancelled) == "cancelled"
     assert now_of(shop, row).state == "cancelled"
     assert shop.catalog.versions("bars") == ()
     assert isinstance(shop.tracking, FakeTracking)
@@ -145,12 +146,12 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop
     def cancel_when_training() -> None:
         eventually(lambda: now_of(shop, row).run_id is not None)
         with shop.database.write() as connection:
-            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
         cancelled.set()
 
     long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
     endless = replace(family, load=load, recipes={"easy": long})
-    assert run_retraining(shop, row.id, "me", lambda _name: endless) == "cancelled"
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: endless) == "cancelled"
     assert cancelled.is_set()
     done = now_of(shop, row)
     assert (done.state, done.error) == ("cancelled", "cancelled by tester")
@@ -205,7 +206,7 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
     with shop.database.write() as connection:
         ids = {each.id for each in label_records.insert_labels(connection, given, START)}
     row = claimed(shop)
-    assert run_retraining(shop, row.id, "me", lambda _name: family) == "succeeded"
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
     assert isinstance(shop.tracking, FakeTracking)
     told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
     named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
@@ -221,7 +222,7 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, famil
     catalog = OvertakingCatalog(shop.tracking)
     shop = catalog.context = shop.replace(catalog=catalog)
     row = claimed(shop)
-    assert run_retraining(shop, row.id, "me", lambda _name: family) == "failed"
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "failed"
     assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
     current = promotion_service(shop).current("bars")
     assert current is not None
@@ -230,7 +231,7 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, famil
 
 @contextmanager
 def beating(context: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
-    pulse = RetrainingHeartbeat(context, row.id, "me")
+    pulse = RetrainingHeartbeat(context.database, context.clock, context.settings.heartbeat_seconds, row.id, "me")
     pulse.start()
     try:
         yield pulse
@@ -270,7 +271,7 @@ def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop:
 
     shop = shop.replace(settings=shop.settings.model_copy(update={"training_memory_mb": 600}))
     row = claimed(shop)
-    assert run_retraining(shop, row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
+    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
     assert (now_of(shop, row).error or "").startswith(
         "memory ran out (its limit is 600 MiB, PLATFORM_TRAINING_MEMORY_MB)"
     )
@@ -280,17 +281,17 @@ def test_the_pulse_notices_that_the_row_was_taken_away(shop: AppContext) -> None
     row = claimed(shop)
     with beating(shop, row) as pulse:
         with shop.database.write() as connection:
-            retraining_queue.cancel(connection, row.id, "tester", shop.clock())
+            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
         assert pulse.ownership_lost.wait(20)
 
 
 def test_a_retraining_ends_with_the_watcher_that_started_it(shop: AppContext) -> None:
     row = claimed(shop)
     script = (
-        "import time; from pathlib import Path; from mlplatform.context import Parts\n"
-        "from mlplatform.settings import Settings; from mlplatform.retraining.worker import Pulse\n"
-        f"parts = Parts(Settings(_env_file=None, home=Path({str(shop.settings.home)!r}), heartbeat_seconds=0.05))\n"
-        f"Pulse(parts, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
+        "import time; from mlplatform.clock import utc_now; from mlplatform.store.database import Database\n"
+        "from mlplatform.retraining.heartbeat import RetrainingHeartbeat\n"
+        f"database = Database({shop.settings.store_url!r})\n"
+        f"RetrainingHeartbeat(database, utc_now, 0.05, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
     assert ended.returncode == 75, ended.stderr.decode()

@@ -15,7 +15,7 @@ from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from tests.support.monitoring_world import all_alerts, promote, tick, with_rules
 from tests.support.platform_world import START, prediction, recorded
@@ -95,7 +95,7 @@ class Year:
         self.learnt = sum(self.day >= each for each in BREAKS)
         promote(self.context, self.version)
         with self.context.database.write() as connection:
-            retraining_queue.finish(
+            retraining_endings.finish(
                 connection,
                 row.id,
                 owner,

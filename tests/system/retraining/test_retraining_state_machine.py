@@ -18,9 +18,9 @@ from mlplatform.errors import ConflictError, FencedError
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.retraining import retraining_queue
+from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_queue import Retraining
-from mlplatform.retraining.supervisor import RetrainingSupervisor
+from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor
 from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.leases import Lease
@@ -127,7 +127,7 @@ class RetrainingMachine(PlatformMachine):
             with self.database.write() as connection:
                 made = promotion_history.find_by_retraining(connection, row.id)
                 now, owner = self.clock.now, row.owner or ""
-                retraining_queue.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
+                retraining_endings.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
         self.end_child(row.id, 0 if ending in ("useless", "better", "says nothing") else 3)
         self.governor.reap()
 
@@ -156,7 +156,7 @@ class RetrainingMachine(PlatformMachine):
             promoted = row.id in self.promoted_by()
             try:
                 with self.database.write() as connection:
-                    retraining_queue.cancel(connection, row.id, "ann", self.clock.now)
+                    retraining_endings.cancel(connection, row.id, "ann", self.clock.now)
                 assert not promoted, "what has promoted is not cancelled"
             except ConflictError:
                 assert promoted
@@ -169,7 +169,7 @@ class RetrainingMachine(PlatformMachine):
                 with pytest.raises(FencedError):
                     self.promote("retraining", (row.id, row.owner))
                 with pytest.raises(FencedError), self.database.write() as connection:
-                    retraining_queue.finish(connection, row.id, row.owner, "succeeded", self.clock.now)
+                    retraining_endings.finish(connection, row.id, row.owner, "succeeded", self.clock.now)
         assert (self.rows(), self.history()) == before
 
     @rule(well=st.booleans(), minutes_back=st.sampled_from([0, 0, 90]))
@@ -322,11 +322,16 @@ class RetrainingMachine(PlatformMachine):
         self.context.catalog.add("digits", self.version)
         current = promotion_service(self.context).current("digits")
         expected, kind = (None, "first") if current is None else (current.to_version, "promote")
-        change = PromotionRequest("digits", self.version, expected, kind, actor, "r", retraining=retraining)  # type: ignore[arg-type]
+        owned = (
+            {}
+            if retraining is None
+            else {"retraining_id": retraining[0], "precondition": retraining_queue.ownership_check(*retraining)}
+        )
+        change = PromotionRequest("digits", self.version, expected, kind, actor, "r", **owned)  # type: ignore[arg-type]
         promotion_service(self.context).promote(change)
 
     def new_governor(self) -> RetrainingSupervisor:
-        return RetrainingSupervisor(self.context, self.command, startup_seconds=0.0)
+        return retraining_supervisor(self.context, self.command, startup_seconds=0.0)
 
     def command(self, retraining_id: str, owner: str) -> list[str]:
         """A child that waits to be told its exit code."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.promotion import rollouts
-from mlplatform.promotion.rollout_analysis import end_rollout
+from mlplatform.promotion.rollout_service import end_rollout
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE, Rollout
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from monitors.decisions.failure_rate import too_many_failures
@@ -106,7 +106,7 @@ class RolloutRouter:
     def _end_failed_rollout(self, rollout: Rollout, reason: str) -> None:
         self._challenger, self._pending_failure = None, (rollout.id, reason)
         with self._parts.database.write() as connection:
-            end_rollout(connection, self._parts, rollout, "failed", ACTOR, reason)
+            end_rollout(connection, rollout, "failed", ACTOR, reason, self._parts.clock())
 
     def route(self, champion: LoadedModel, client: str, version: int | None) -> tuple[LoadedModel, str]:
         """Whichever version this client meets, or the one that is asked for, with its role.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Depends, FastAPI, Path
 from pydantic import AwareDatetime, Field
 
-from mlplatform.promotion.rollout_analysis import begin_rollout, stop_rollout
+from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel
 from mlplatform.serve.routes.request_body import JsonBody

@@ -13,7 +13,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.retraining.labelled_images import load_input_labels
+from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.serve.middleware.auth_middleware import Caller
 from mlplatform.serve.routes.feedback_service import accept_feedback
 from mlplatform.serve.state import ApiServer, build_server

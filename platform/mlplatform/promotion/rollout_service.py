@@ -1,0 +1,85 @@
+"""Begins, stops and ends the rollout of a challenger beside the champion, with an entry in the audit log each.
+
+A shadow's predictions are recorded and never returned; a canary predicts for a share of the clients. In both, the
+version that does not answer predicts too, off the request's path: labels judge both versions by the same inputs.
+"""
+
+import logging
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from mlplatform.audit import audit_entries
+from mlplatform.clock import uuid7
+from mlplatform.context import AppContext
+from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
+from mlplatform.feedback import outcomes
+from mlplatform.promotion import promotion_history, quarantines, rollouts
+from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
+from monitors.statistics.paired_test import PairedTest
+
+log = logging.getLogger(__name__)
+
+
+def begin_rollout(
+    context: AppContext, version: int, role: RolloutRole, share: float, actor: str, reason: str
+) -> Rollout:
+    """Try a version beside the champion; servers load it at their next poll.
+
+    Raises InvalidInputError for a share that is none, UnknownVersionError, and ConflictError without a champion, for
+    the champion itself, for a version in quarantine and while another version is tried.
+    """
+    if role == "canary" and not 0 < share < 1:
+        raise InvalidInputError(f"a canary's share of {share:g} does not fit; give one between 0 and 1, such as 0.1")
+    name, now = context.pipeline.name, context.clock()
+    context.catalog.version(name, version)
+    with context.database.write() as connection:
+        champion = promotion_history.latest_promotion(connection, name)
+        if champion is None:
+            raise ConflictError("no version is champion yet, so there is nothing to try a challenger beside")
+        if champion.to_version == version:
+            raise ConflictError(f"version {version} is champion itself")
+        if version in quarantines.quarantined_versions(connection, name):
+            raise ConflictError(
+                f"version {version} is in quarantine; `platform models quarantine {version} --lift` ends that"
+            )
+        rollout = Rollout(
+            id=uuid7(),
+            model_name=name,
+            version=version,
+            beside=champion.to_version,
+            role=role,
+            share=share if role == "canary" else 0.0,
+            state="running",
+            at=now,
+            actor=actor,
+            reason=reason,
+            cursor=outcomes.last_sequence(connection, name),
+            duel=PairedTest().to_json(),
+        )
+        rollouts.start(connection, rollout)
+        details = {"share": rollout.share, "beside": rollout.beside, "reason": reason}
+        audit_entries.append(connection, actor, f"begin-{role}", f"{name}/{version}", now, details)
+    return rollout
+
+
+def stop_rollout(context: AppContext, version: int, role: RolloutRole, actor: str, reason: str) -> Rollout:
+    """End a version's running rollout; raises NotFoundError where there is none of that role."""
+    with context.database.write() as connection:
+        rollout = rollouts.running_rollout(connection, context.pipeline.name)
+        if rollout is None or (rollout.version, rollout.role) != (version, role):
+            raise NotFoundError(f"version {version} is no {role}; `platform models list` shows what is tried")
+        end_rollout(connection, rollout, "stopped", actor, reason, context.clock())
+        return rollouts.latest_rollout(connection, rollout.model_name) or rollout
+
+
+def end_rollout(
+    connection: Connection, rollout: Rollout, state: RolloutState, actor: str, reason: str, now: datetime
+) -> bool:
+    """End a rollout with its entry in the audit log; returns whether it still ran."""
+    ended = rollouts.end_rollout(connection, rollout, state, actor, reason, now)
+    if ended:
+        subject, details = f"{rollout.model_name}/{rollout.version}", {"state": state, "reason": reason}
+        audit_entries.append(connection, actor, f"end-{rollout.role}", subject, now, details)
+        log.warning("the trial of version %d (%s) has ended: %s", rollout.version, rollout.role, reason)
+    return ended
