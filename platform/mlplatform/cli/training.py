@@ -144,7 +144,7 @@ def _progress_text(row: retraining_queue.Retraining) -> str:
 def evaluate_rules(as_json: bool) -> None:
     """`platform check`."""
     from mlplatform.monitoring.evaluate import evaluate
-    from mlplatform.monitoring.rule_inputs import write_report
+    from mlplatform.monitoring.evaluation_report import write_report
 
     context = create_context(load_settings())
     made = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]
