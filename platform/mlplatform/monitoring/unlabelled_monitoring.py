@@ -15,8 +15,8 @@ from monitors.decisions.performance_estimation import MinuteCounts, detector_dig
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import Detector
+from monitors.windows.latency_bins import BinCounts
 from monitors.windows.window import ErrorByConfidence, ReferenceMix
-from monitors.windows.window_counts import BinCounts
 
 MAX_ROWS_PER_READ: Final = 10_000
 SETTLE_DELAY: Final = timedelta(minutes=2)
