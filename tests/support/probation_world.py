@@ -14,7 +14,6 @@ from mlplatform.feedback import label_records
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.probations import Probation, list_probations
-from mlplatform.promotion.promotion_service import PromotionService
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source

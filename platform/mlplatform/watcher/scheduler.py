@@ -32,8 +32,13 @@ from mlplatform.host.clock_steps import ClockStepDetector, due_slot, slot_at
 from mlplatform.monitoring.config_changes import audit_rule_changes
 from mlplatform.monitoring.drift_report import write_drift_report
 from mlplatform.monitoring.evaluate import evaluate, is_worse
+from mlplatform.monitoring.evaluation_report import (
+    MeasureWindow,
+    measure_with_evidently,
+    write_missing_reports,
+    write_report,
+)
 from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently, write_missing_reports, write_report
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.promotion_service import promotion_service

@@ -7,7 +7,8 @@ import pytest
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import AppContext
 from mlplatform.monitoring.drift_report import reference_window, write_drift_report
-from mlplatform.monitoring.rule_inputs import load_window, write_report
+from mlplatform.monitoring.evaluation_report import write_report
+from mlplatform.monitoring.row_inputs import load_window
 from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule

@@ -13,7 +13,8 @@ from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.monitoring.rule_inputs import load_counts, load_window
+from mlplatform.monitoring.row_inputs import load_window
+from mlplatform.monitoring.rule_inputs import load_counts
 from mlplatform.operations.diagnostics import run_checks as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history

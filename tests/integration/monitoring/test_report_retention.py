@@ -12,8 +12,8 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_missing_reports, write_report
 from mlplatform.monitoring.report_files import deduplicate_scripts, inline_scripts
-from mlplatform.monitoring.rule_inputs import measure_with_evidently, write_missing_reports, write_report
 from mlplatform.operations import queries
 from mlplatform.settings import Settings
 from mlplatform.watcher.scheduler import Watcher
