@@ -155,6 +155,7 @@ def test_until_the_first_answers_are_complete_nothing_is_decided(context: AppCon
     assert "10 newly" in found.findings[0]["sentence"]
 
 
+@pytest.mark.both_databases
 def test_the_first_pictures_are_looked_at_once_and_found_again_after_a_restart(
     world: AppContext, digits: Images
 ) -> None:
