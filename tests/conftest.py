@@ -1,5 +1,6 @@
 """Fixtures of all tests: a clock, settings, a database of either kind, the context of a process."""
 
+from tests.support.artefacts import mlflow_template, sqlite_template  # noqa: F401
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.platform_world import (  # noqa: F401
     catalog,
@@ -9,5 +10,4 @@ from tests.support.platform_world import (  # noqa: F401
     postgres,
     pytest_generate_tests,
     settings,
-    sqlite_template,
 )

@@ -23,6 +23,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
 from pipelines.datasets.optdigits import load_optdigits
+from tests.support.artefacts import artefact
 
 RULES = """\
 version: 1
@@ -50,11 +51,13 @@ QUICK = {
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with version 1 trained and champion; later tests copy its databases."""
-    home = tmp_path_factory.mktemp("trained")
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
-    env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
-    subprocess.run(platform_command("train", "--json"), env=env, cwd=home, check=True, capture_output=True, timeout=240)
-    return home
+
+    def build(home: Path) -> None:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
+        env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
+        subprocess.run(platform_command("train", "--json"), env=env, cwd=home.parent, check=True, capture_output=True)
+
+    return artefact(tmp_path_factory, "trained", build)
 
 
 @dataclass

@@ -99,17 +99,6 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "platform.db"
-    database = Database(f"sqlite:///{path}")
-    database.upgrade()
-    with database.write() as connection:
-        connection.execute(text("SELECT 1"))
-    database.close()
-    return path
-
-
 def no_postgres(reason: str) -> NoReturn:
     """Skip a test for which no server is there; where PLATFORM_TEST_REQUIRE_POSTGRES says 1, fail it."""
     if os.environ.get("PLATFORM_TEST_REQUIRE_POSTGRES", "0") == "1":
@@ -142,7 +131,9 @@ def postgres() -> Iterator[Database]:
     with schema_of_its_own() as url:
         database = Database(url, PATIENT)
         database.upgrade()
-        yield database
+        with pytest.MonkeyPatch.context() as patience:
+            patience.setattr("mlplatform.store.postgres.IDLE_TRANSACTION_SECONDS", 120)
+            yield database
         database.close()
 
 
