@@ -28,7 +28,7 @@ from tests.support.artefacts import artefact
 RULES = """\
 version: 1
 model: digits
-schedule: {every: 2s}
+schedule: {every: 1s}
 retraining: {cooldown: 0s, daily_cap: 10, min_feedback: 10}
 channels:
   events: {type: webhook, url: "${PLATFORM_WEBHOOK_URL:-}", secret: "${PLATFORM_WEBHOOK_SECRET:-}"}
@@ -38,8 +38,8 @@ rules:
   - {name: latency, metric: latency_ratio, above: 50 x, window: 1h, min_samples: 200, action: none}
 """
 QUICK = {
-    "PLATFORM_POLL_SECONDS": "0.5",
-    "PLATFORM_LEASE_SECONDS": "4",
+    "PLATFORM_POLL_SECONDS": "0.2",
+    "PLATFORM_LEASE_SECONDS": "2",
     "PLATFORM_HEARTBEAT_SECONDS": "0.5",
     "PLATFORM_ABANDONED_SECONDS": "6",
     "PLATFORM_BASELINE_CALLS": "40",
