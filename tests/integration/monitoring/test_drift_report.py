@@ -39,6 +39,7 @@ def window(context: AppContext, name: str = "prediction-drift") -> Window:
         return load_window(connection, context.pipeline.classes, rule(context, name), champion, context.clock())
 
 
+@pytest.mark.both_databases
 def test_the_first_answers_are_those_that_were_pinned(world: AppContext) -> None:
     serve(world, 3, [SURE] * 100)
     assert reference_window(world, window(world)) is None

@@ -40,6 +40,8 @@ from tests.support.monitoring_world import (
     with_rules,
 )
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def world(context: AppContext) -> AppContext:

@@ -60,6 +60,7 @@ def kinds(context: AppContext) -> list[str]:
     return [cast("str", each.payload["kind"]) for each in notices(context) if each.channel == "team-slack"]
 
 
+@pytest.mark.both_databases
 def test_the_report_of_a_firing_notice_is_kept_however_many_are_newer_and_though_the_alert_is_over(
     world: AppContext,
 ) -> None:

@@ -22,6 +22,8 @@ from monitors.windows.window import Baseline, HostLatency, Window
 from tests.support.monitoring_world import promote, rule, tick, with_rules
 from tests.support.platform_world import START, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 DIGITS = tuple("0123456789")
 
 

@@ -12,6 +12,8 @@ from mlplatform.store.database import Database
 from monitors.windows.latency_bins import latency_bin
 from tests.support.platform_world import START, prediction
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 SPAN = (START, START + 10 * MINUTE)
 
