@@ -146,7 +146,7 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
                 )
         seq += len(labelled)
     with database.write() as connection:
-        _put(connection, sequence_counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
+        _put(connection, sequence_counters, [{"name": f"outcomes:{world.MODEL}", "value": seq}])
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:

@@ -1,6 +1,6 @@
 """What the store knew, and when: labels in the order they came to count, latencies, slots and alarms of the past.
 
-Rows of `judged` change when a better label comes, and the earlier ones are gone from there; `feedback` keeps them all,
+Rows of `outcomes` change when a better label comes, and the earlier ones are gone from there; `feedback` keeps them,
 so what counted before is taken from it. It replays nothing and writes nothing.
 """
 
@@ -33,7 +33,7 @@ from monitors.windows.window_counts import Outcome
 
 LatencyByHost = Mapping[str, Mapping[int, int]]
 LabelPosition = tuple[datetime, int, str]
-"""Where labels of one moment stand, as `judged` numbers them: first answers labelled anew, then moved ones, by id."""
+"""Where labels of one moment stand, as `outcomes` numbers them: first answers labelled anew, then moved ones, by id."""
 _BATCH_SIZE: Final = 400
 _NO_LIMIT: Final = 2**62
 

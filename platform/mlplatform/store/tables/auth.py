@@ -21,7 +21,7 @@ api_keys: Final = Table(
 )
 
 hash_chain_heads: Final = Table(
-    "audit_chains",
+    "hash_chain_heads",
     metadata,
     Column("name", String(200), primary_key=True),
     Column("number", BigInteger, nullable=False),
@@ -30,7 +30,7 @@ hash_chain_heads: Final = Table(
 )
 
 prediction_attestations: Final = Table(
-    "audit_batches",
+    "prediction_attestations",
     metadata,
     Column("chain", String(200), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
@@ -42,7 +42,7 @@ prediction_attestations: Final = Table(
 )
 
 audit_checkpoint_files: Final = Table(
-    "audit_anchor_files",
+    "audit_checkpoint_files",
     metadata,
     Column("id", String(64), primary_key=True),
     text_column("path"),

@@ -182,7 +182,7 @@ alerts = Table(
 )
 
 alert_transitions = Table(
-    "alert_changes",
+    "alert_transitions",
     metadata,
     _id_column(),
     Column("alert_id", String(64), ForeignKey("alerts.id"), nullable=False, index=True),

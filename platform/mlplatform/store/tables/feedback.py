@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Column, Index, String, Table
 from mlplatform.store.tables.core import metadata, text_column, time_column
 
 pending_label_rows: Final = Table(
-    "waiting_labels",
+    "pending_labels",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("prediction_id", String(64), nullable=False),
@@ -18,11 +18,11 @@ pending_label_rows: Final = Table(
     time_column("received_at", index=True),
     text_column("key", default=""),
     Column("feed", String(200), nullable=False, server_default=""),
-    Index("uq_waiting_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
+    Index("uq_pending_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
 )
 
 feedback_idempotency_keys: Final = Table(
-    "feedback_keys",
+    "feedback_idempotency_keys",
     metadata,
     Column("key", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),

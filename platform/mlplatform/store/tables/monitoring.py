@@ -7,14 +7,14 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, St
 from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
 sequence_counters: Final = Table(
-    "counters",
+    "sequence_counters",
     metadata,
     Column("name", String(200), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 
 outcomes: Final = Table(
-    "judged",
+    "outcomes",
     metadata,
     Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
     Column("seq", BigInteger, nullable=False),
@@ -30,10 +30,10 @@ outcomes: Final = Table(
     Column("weight", Float, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
     json_column("tags", null=True),
-    Index("uq_judged_order", "model_name", "model_version", "seq", unique=True),
-    Index("ix_judged_window", "model_name", "model_version", "at"),
+    Index("uq_outcomes_order", "model_name", "model_version", "seq", unique=True),
+    Index("ix_outcomes_window", "model_name", "model_version", "at"),
     Index(
-        "ix_judged_newest",
+        "ix_outcomes_newest",
         "model_name",
         "model_version",
         "source",
@@ -57,7 +57,7 @@ label_counts: Final = Table(
 )
 
 label_count_rollups: Final = Table(
-    "label_sums",
+    "label_count_rollups",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
@@ -71,7 +71,7 @@ label_count_rollups: Final = Table(
 )
 
 prediction_counts: Final = Table(
-    "tallies",
+    "prediction_counts",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
@@ -85,7 +85,7 @@ prediction_counts: Final = Table(
 )
 
 prediction_count_rollups: Final = Table(
-    "tally_sums",
+    "prediction_count_rollups",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
@@ -99,7 +99,7 @@ prediction_count_rollups: Final = Table(
 )
 
 sampling_plans: Final = Table(
-    "plans",
+    "sampling_plans",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("model_name", String(64), nullable=False),
@@ -107,11 +107,11 @@ sampling_plans: Final = Table(
     time_column("at"),
     json_column("plan"),
     Column("salt", String(64), nullable=False),
-    Index("ix_plans_newest", "model_name", "model_version", "at"),
+    Index("ix_sampling_plans_newest", "model_name", "model_version", "at"),
 )
 
 review_samples: Final = Table(
-    "audits",
+    "review_samples",
     metadata,
     Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
     Column("model_name", String(64), nullable=False),
@@ -124,12 +124,12 @@ review_samples: Final = Table(
     Column("claimed_by", String(200), nullable=False, server_default=""),
     time_column("claimed_until", null=True),
     time_column("finished_at", null=True),
-    Index("ix_audits_open", "model_name", "model_version", "finished_at", "place"),
-    Index("ix_audits_window", "model_name", "model_version", "at"),
+    Index("ix_review_samples_open", "model_name", "model_version", "finished_at", "place"),
+    Index("ix_review_samples_window", "model_name", "model_version", "at"),
 )
 
 detector_states: Final = Table(
-    "detectors",
+    "detector_states",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table,
 from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
 rollouts: Final = Table(
-    "trials",
+    "rollouts",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("model_name", String(64), nullable=False),
@@ -25,7 +25,7 @@ rollouts: Final = Table(
     text_column("ended_by", default=""),
     text_column("ended_reason", default=""),
     Index(
-        "uq_trials_running",
+        "uq_rollouts_running",
         "model_name",
         unique=True,
         sqlite_where=text("state = 'running'"),
@@ -34,7 +34,7 @@ rollouts: Final = Table(
 )
 
 shadow_prediction_rows: Final = Table(
-    "shadow_answers",
+    "shadow_predictions",
     metadata,
     Column("prediction_id", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),

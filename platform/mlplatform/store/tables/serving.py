@@ -7,7 +7,7 @@ from sqlalchemy import Column, String, Table
 from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
 
 compute_configs: Final = Table(
-    "tunings",
+    "compute_configs",
     metadata,
     Column("model_name", String(64), primary_key=True),
     Column("host_class", String(200), primary_key=True),
