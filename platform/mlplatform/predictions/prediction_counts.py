@@ -1,8 +1,9 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
 A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and step of confidence
-(`registry.confidence_bins`). Times are those of the answers. `prediction_count_rollups` holds the same of
-whole hours and days, for long windows. Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
+(`registry.confidence_bins`).
+Times are those of the answers. `prediction_count_rollups` holds the same of whole hours and days, for long windows.
+Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
 """
 
 from collections import Counter, defaultdict
