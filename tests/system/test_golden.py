@@ -74,7 +74,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import metadata
+from mlplatform.store.tables.base import metadata
 from monitors.alerts import Silence
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import json_schema, parse_rules

@@ -17,16 +17,10 @@ from sqlalchemy import CTE, Connection, and_, column, func, select, values
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
 from mlplatform.feedback.outcomes import UNIT_WEIGHT, outcomes_after
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
-from mlplatform.store.tables.core import (
-    UtcDateTime,
-    alert_transitions,
-    alerts,
-    baselines,
-    evaluations,
-    feedback,
-    predictions,
-)
-from mlplatform.store.tables.monitoring import outcomes, prediction_counts
+from mlplatform.store.tables.alerting import alert_transitions, alerts, baselines, evaluations
+from mlplatform.store.tables.base import UtcDateTime
+from mlplatform.store.tables.feedback import feedback, outcomes
+from mlplatform.store.tables.predictions import prediction_counts, predictions
 from monitors.rules.alerts_config import Source
 from monitors.windows.latency_bins import latency_bin
 from monitors.windows.window_counts import Outcome

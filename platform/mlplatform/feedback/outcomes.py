@@ -31,8 +31,8 @@ from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.review_samples import InclusionWeight
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.core import feedback, predictions
-from mlplatform.store.tables.monitoring import label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.feedback import feedback, label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.predictions import predictions
 from monitors.windows.window_counts import LabelCount, Outcome
 
 BATCH_SIZE = 5_000

@@ -1,73 +1,49 @@
-"""The tables that make watching cheap: labels in order, their counts, detectors' memories; it knows no query."""
+"""The tables of predictions: inputs, answers, their counts, samples for review, shadows and compute settings."""
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Table
 
-from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
+from mlplatform.store.tables.base import id_column, json_column, metadata, text_column, time_column
 
-sequence_counters: Final = Table(
-    "sequence_counters",
+images: Final = Table(
+    "images",
     metadata,
-    Column("name", String(200), primary_key=True),
-    Column("value", BigInteger, nullable=False),
+    Column("hash", String(64), primary_key=True),
+    Column("png", LargeBinary, nullable=False),
+    time_column("at"),
 )
 
-outcomes: Final = Table(
-    "outcomes",
+predictions: Final = Table(
+    "predictions",
     metadata,
-    Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
-    Column("seq", BigInteger, nullable=False),
+    id_column(),
+    time_column("at"),
     text_column("model_name"),
     Column("model_version", Integer, nullable=False),
-    time_column("at"),
-    time_column("known_at"),
+    Column("image_hash", String(64), ForeignKey("images.hash"), nullable=False, index=True),
     text_column("label"),
-    text_column("truth"),
-    Column("source", String(16), nullable=False),
-    text_column("seen"),
+    json_column("probabilities"),
     Column("confidence", Float, nullable=False),
-    Column("weight", Float, nullable=False),
-    Column("share", Float, nullable=False, server_default="1"),
+    Column("latency_ms", Float, nullable=False),
+    text_column("request_id"),
+    text_column("client_id", default=""),
     json_column("tags", null=True),
-    Index("uq_outcomes_order", "model_name", "model_version", "seq", unique=True),
-    Index("ix_outcomes_window", "model_name", "model_version", "at"),
-    Index(
-        "ix_outcomes_newest",
-        "model_name",
-        "model_version",
-        "source",
-        "seq",
-        sqlite_where=text("weight > 0"),
-        postgresql_where=text("weight > 0"),
-    ),
+    Column("role", String(16), nullable=False, server_default="champion"),
+    Index("ix_predictions_window", "model_name", "model_version", "at"),
 )
 
-label_counts: Final = Table(
-    "label_counts",
+shadow_prediction_rows: Final = Table(
+    "shadow_predictions",
     metadata,
-    Column("model_name", String(64), primary_key=True),
+    Column("prediction_id", String(64), primary_key=True),
     Column("model_version", Integer, primary_key=True),
-    Column("minute", Integer, primary_key=True),
-    Column("source", String(16), primary_key=True),
-    Column("truth", String(200), primary_key=True),
-    Column("label", String(200), primary_key=True),
-    Column("weight", Float, primary_key=True),
-    Column("n", Integer, nullable=False),
-)
-
-label_count_rollups: Final = Table(
-    "label_count_rollups",
-    metadata,
-    Column("model_name", String(64), primary_key=True),
-    Column("model_version", Integer, primary_key=True),
-    Column("span", Integer, primary_key=True),
-    Column("minute", Integer, primary_key=True),
-    Column("source", String(16), primary_key=True),
-    Column("truth", String(200), primary_key=True),
-    Column("label", String(200), primary_key=True),
-    Column("weight", Float, primary_key=True),
-    Column("n", Integer, nullable=False),
+    Column("trial_id", String(64), nullable=False, index=True),
+    time_column("at", index=True),
+    text_column("label"),
+    json_column("probabilities"),
+    Column("confidence", Float, nullable=False),
+    Column("latency_ms", Float, nullable=False),
 )
 
 prediction_counts: Final = Table(
@@ -128,13 +104,21 @@ review_samples: Final = Table(
     Index("ix_review_samples_window", "model_name", "model_version", "at"),
 )
 
-detector_states: Final = Table(
-    "detector_states",
+compute_configs: Final = Table(
+    "compute_configs",
     metadata,
     Column("model_name", String(64), primary_key=True),
-    Column("model_version", Integer, primary_key=True),
-    Column("rule", String(64), primary_key=True),
-    Column("definition", String(64), nullable=False),
-    Column("cursor", BigInteger, nullable=False),
-    json_column("streams"),
+    Column("host_class", String(200), primary_key=True),
+    time_column("at"),
+    json_column("plan"),
+    json_column("measured"),
+    text_column("instance"),
+    text_column("run_id", default=""),
+)
+
+erased_predictions: Final = Table(
+    "erased_predictions",
+    metadata,
+    Column("digest", BigInteger, primary_key=True, autoincrement=False),
+    time_column("at", index=True),
 )
