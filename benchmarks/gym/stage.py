@@ -33,7 +33,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.monitoring import review_samples, sampling_plans
+from mlplatform.store.tables.predictions import review_samples, sampling_plans
 from monitors.alerts import Alert
 from monitors.decisions.rule_detectors import null_error_share
 from pipelines.builtin.digits import BEST, COMPACT, FAMILY

@@ -21,19 +21,16 @@ from mlplatform.promotion import promotion_history
 from mlplatform.store import rollups
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import feedback as feedback_rows
-from mlplatform.store.tables.core import images
-from mlplatform.store.tables.core import predictions as prediction_rows
-from mlplatform.store.tables.monitoring import (
-    label_count_rollups,
-    label_counts,
-    outcomes,
+from mlplatform.store.tables.feedback import feedback as feedback_rows
+from mlplatform.store.tables.feedback import label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.predictions import (
+    images,
     prediction_count_rollups,
     prediction_counts,
     review_samples,
     sampling_plans,
-    sequence_counters,
 )
+from mlplatform.store.tables.predictions import predictions as prediction_rows
 from monitors.statistics.review_sampling import stratum_of
 from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
@@ -146,7 +143,7 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
                 )
         seq += len(labelled)
     with database.write() as connection:
-        _put(connection, sequence_counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
+        _put(connection, sequence_counters, [{"name": f"outcomes:{world.MODEL}", "value": seq}])
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:

@@ -46,7 +46,7 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import metadata
+from mlplatform.store.tables.base import metadata
 from monitors.rules.rule import Rule
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"

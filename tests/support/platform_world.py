@@ -19,7 +19,7 @@ from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.timeouts import DatabaseTimeouts
 from pipelines.data import content_hash
 from registry.catalog import Catalog, RegisteredVersion

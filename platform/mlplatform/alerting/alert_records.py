@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alert_transitions, alerts, silences
+from mlplatform.store.tables.alerting import alert_transitions, alerts, silences
 from monitors.alerts import Alert, AlertChange, Silence
 
 NUMERIC_FIELDS = ("value", "low", "high", "baseline", "threshold", "n")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.monitoring import detector_states
+from mlplatform.store.tables.alerting import detector_states
 
 KEY_COLUMNS = ("model_name", "model_version", "rule")
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Text, cast, func, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, baselines, evaluations
+from mlplatform.store.tables.alerting import alerts, baselines, evaluations
 from monitors.alerts import Alert
 
 ARTIFACT_DIGESTS: Final = "digests"

@@ -12,8 +12,8 @@ from mlplatform.alerting.links import alert_links, image_link
 from mlplatform.context import AppContext
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.worst_errors import worst_errors
-from mlplatform.store.tables.core import alerts as alert_rows
-from mlplatform.store.tables.core import retrainings as retraining_rows
+from mlplatform.store.tables.alerting import alerts as alert_rows
+from mlplatform.store.tables.retraining import retrainings as retraining_rows
 from monitors.alerts import Alert, NoticeKind
 from monitors.notices.alertmanager import alertmanager_payload
 from monitors.notices.apprise_payload import apprise_payload

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select,
 
 from mlplatform.clock import uuid7
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, outbox
+from mlplatform.store.tables.alerting import alerts, outbox
 from monitors.alerts import Alert
 
 OPEN_STATES: Final = ("waiting", "failed")

@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Table, select
 
 from mlplatform.audit import hash_chain
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import feedback, promotions
-from mlplatform.store.tables.promotion import quarantines
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.promotion import promotions, quarantines
 
 DIGEST_LENGTH: Final = 32
 DIGESTED_COLUMNS: Final[Mapping[Table, tuple[str, ...]]] = {

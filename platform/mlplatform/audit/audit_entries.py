@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from mlplatform.audit import hash_chain
 from mlplatform.store.database import before_commit
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 
 ERASE_ACTION: Final = "erase-predictions"
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.auth import audit_checkpoint_files
+from mlplatform.store.tables.audit import audit_checkpoint_files
 
 
 @dataclass(frozen=True)

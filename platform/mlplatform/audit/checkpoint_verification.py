@@ -13,8 +13,7 @@ from sqlalchemy import Connection, select
 
 from mlplatform.audit import audit_entries, hash_chain, prediction_attestation
 from mlplatform.audit.checkpoint_file import Checkpoint
-from mlplatform.store.tables.auth import prediction_attestations
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log, prediction_attestations
 
 BATCH_SIZE: Final = 500
 

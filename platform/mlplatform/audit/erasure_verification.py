@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from mlplatform.audit import audit_entries, prediction_attestation
 from mlplatform.audit.checkpoint_verification import LatestWriteTimes
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 
 CLOCK_SKEW: Final = timedelta(hours=1)
 """The clocks of two hosts, or of one that was set right, differ by less."""

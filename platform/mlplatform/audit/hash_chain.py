@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, select, update
 
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.auth import hash_chain_heads
+from mlplatform.store.tables.audit import hash_chain_heads
 
 LOG_CHAIN: Final = "log"
 """The chain of the audit log's entries; every other chain but the next holds the batches of one server."""

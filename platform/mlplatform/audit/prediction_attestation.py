@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection, insert, select
 
 from mlplatform.audit import audit_entries, hash_chain
-from mlplatform.store.tables.auth import prediction_attestations
+from mlplatform.store.tables.audit import prediction_attestations
 
 if TYPE_CHECKING:
     from mlplatform.store.prediction import PredictionRecord

@@ -10,9 +10,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, collate, select
 
 from mlplatform.audit import attested_rows, hash_chain, prediction_attestation
+from mlplatform.store.tables.audit import audit_log
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import audit_log, feedback, promotions
-from mlplatform.store.tables.promotion import quarantines
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.promotion import promotions, quarantines
 
 SMALL_TABLES: Final = (promotions, api_keys, quarantines)
 BATCH_SIZE: Final = 500

@@ -21,8 +21,8 @@ from mlplatform.context import AppContext
 from mlplatform.host.control_characters import escape_controls
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.auth import prediction_attestations
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.audit import prediction_attestations
+from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.timeouts import long_statements
 
 MAX_FAULTS: Final = 1000

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from mlplatform.store.tables.core import images, predictions
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import images, predictions
 from monitors.windows.window_counts import Outcome
 
 

@@ -1,6 +1,6 @@
 """What the store knew, and when: labels in the order they came to count, latencies, slots and alarms of the past.
 
-Rows of `judged` change when a better label comes, and the earlier ones are gone from there; `feedback` keeps them all,
+Rows of `outcomes` change when a better label comes, and the earlier ones are gone from there; `feedback` keeps them,
 so what counted before is taken from it. It replays nothing and writes nothing.
 """
 
@@ -17,23 +17,17 @@ from sqlalchemy import CTE, Connection, and_, column, func, select, values
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
 from mlplatform.feedback.outcomes import UNIT_WEIGHT, outcomes_after
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
-from mlplatform.store.tables.core import (
-    UtcDateTime,
-    alert_transitions,
-    alerts,
-    baselines,
-    evaluations,
-    feedback,
-    predictions,
-)
-from mlplatform.store.tables.monitoring import outcomes, prediction_counts
+from mlplatform.store.tables.alerting import alert_transitions, alerts, baselines, evaluations
+from mlplatform.store.tables.base import UtcDateTime
+from mlplatform.store.tables.feedback import feedback, outcomes
+from mlplatform.store.tables.predictions import prediction_counts, predictions
 from monitors.rules.alerts_config import Source
 from monitors.windows.latency_bins import latency_bin
 from monitors.windows.window_counts import Outcome
 
 LatencyByHost = Mapping[str, Mapping[int, int]]
 LabelPosition = tuple[datetime, int, str]
-"""Where labels of one moment stand, as `judged` numbers them: first answers labelled anew, then moved ones, by id."""
+"""Where labels of one moment stand, as `outcomes` numbers them: first answers labelled anew, then moved ones, by id."""
 _BATCH_SIZE: Final = 400
 _NO_LIMIT: Final = 2**62
 

@@ -20,8 +20,7 @@ from mlplatform.feedback import outcomes
 from mlplatform.feedback.label_precedence import CurrentLabel, LabelSource
 from mlplatform.predictions import review_samples
 from mlplatform.predictions.prediction_records import existing_ids
-from mlplatform.store.tables.core import feedback
-from mlplatform.store.tables.feedback import feedback_idempotency_keys
+from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys
 
 FeedbackStatus = Literal["recorded", "repeated", "superseded", "late", "waiting", "erased"]
 """`waiting`: kept aside until the prediction is in the table (`store/waiting.py`). `erased`: not taken, because its

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, and_, select
 
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
-from mlplatform.store.tables.core import feedback, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import predictions
 
 WINDOW_LIMIT = 20_000  # the newest rows of a window; Evidently works on bounded windows only
 

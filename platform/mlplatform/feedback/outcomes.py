@@ -31,8 +31,8 @@ from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.review_samples import InclusionWeight
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.core import feedback, predictions
-from mlplatform.store.tables.monitoring import label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.feedback import feedback, label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.predictions import predictions
 from monitors.windows.window_counts import LabelCount, Outcome
 
 BATCH_SIZE = 5_000
@@ -148,7 +148,7 @@ def _assign_sequence(connection: Connection, rows: Sequence[dict[str, Any]]) -> 
 
 def _advance_counter(connection: Connection, model: str, by: int) -> int:
     """Move the model's counter on and hold it until the transaction ends; returns its value."""
-    statement = insert_into(connection, sequence_counters).values(name=f"judged:{model}", value=by)
+    statement = insert_into(connection, sequence_counters).values(name=f"outcomes:{model}", value=by)
     moved = statement.on_conflict_do_update(index_elements=["name"], set_={"value": sequence_counters.c.value + by})
     value: int = connection.execute(moved.returning(sequence_counters.c.value)).scalar_one()
     return value
@@ -212,7 +212,7 @@ def cursor_before(connection: Connection, model_name: str, version: int, moment:
 def last_sequence(connection: Connection, model_name: str) -> int:
     """The newest number that a label of a model has got, of whichever version; 0 before the first."""
     return (
-        connection.scalar(select(sequence_counters.c.value).where(sequence_counters.c.name == f"judged:{model_name}"))
+        connection.scalar(select(sequence_counters.c.value).where(sequence_counters.c.name == f"outcomes:{model_name}"))
         or 0
     )
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, delete, func, select
 from mlplatform.clock import EPOCH, uuid7
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import predictions
 from mlplatform.store.tables.feedback import pending_label_rows
+from mlplatform.store.tables.predictions import predictions
 
 MAX_WAIT: Final = timedelta(days=30)
 """So long a label waits for its prediction; after that it is given up."""

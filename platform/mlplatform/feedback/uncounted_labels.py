@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, func, select
 
 from mlplatform.store.rollups import ROLLUP_SPANS
-from mlplatform.store.tables.monitoring import label_count_rollups, outcomes
+from mlplatform.store.tables.feedback import label_count_rollups, outcomes
 
 
 def find_unsampled(connection: Connection, prediction_ids: Iterable[str]) -> set[str]:

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from mlplatform.feedback.outcomes import NO_TAGS, tag_conditions
-from mlplatform.store.tables.core import images, predictions
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import images, predictions
 
 SCAN_LIMIT = 20_000  # the newest labelled answers of the window; the index on version and time finds them
 CANDIDATES_PER_ERROR = 8  # candidates per wanted error: the same picture may have been sent often

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from mlplatform.store.tables.serving import compute_configs
+from mlplatform.store.tables.predictions import compute_configs
 
 
 @dataclass(frozen=True)

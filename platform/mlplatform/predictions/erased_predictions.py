@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, select
 
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.feedback import erased_predictions
+from mlplatform.store.tables.predictions import erased_predictions
 
 RETENTION: Final = timedelta(days=400)
 BATCH_SIZE: Final = 500

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, Row, Select, select
 
-from mlplatform.store.tables.core import images, predictions
+from mlplatform.store.tables.predictions import images, predictions
 
 
 @dataclass(frozen=True)

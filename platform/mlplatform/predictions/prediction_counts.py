@@ -1,8 +1,9 @@
 """Answers counted by minute and server as they are recorded, so that no evaluation reads them one by one.
 
 A row belongs to one server and minute: `latency` holds counts by bin, `labels` counts by answer and step of confidence
-(`registry.confidence_bins`). Times are those of the answers. `tally_sums` holds the same of whole hours and days, for
-long windows. Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
+(`registry.confidence_bins`).
+Times are those of the answers. `prediction_count_rollups` holds the same of whole hours and days, for long windows.
+Prediction requests are counted by HTTP status in `failures`, in rows of minutes without a host class.
 """
 
 from collections import Counter, defaultdict
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Subquery, Table, and_, func, select
 
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.monitoring import prediction_count_rollups, prediction_counts
+from mlplatform.store.tables.predictions import prediction_count_rollups, prediction_counts
 from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
 

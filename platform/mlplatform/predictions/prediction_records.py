@@ -11,7 +11,8 @@ from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import feedback, images, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import images, predictions
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from mlplatform.predictions import sampling_plans
-from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import outcomes, review_samples
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import predictions, review_samples
 from monitors.statistics.review_sampling import SamplingPlan, stratum_of
 from monitors.statistics.review_sampling import poisson_draw as drawn_by
 from monitors.windows.window_counts import LabelLag

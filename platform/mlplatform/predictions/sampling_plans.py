@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from mlplatform.clock import uuid7
-from mlplatform.store.tables.monitoring import sampling_plans
+from mlplatform.store.tables.predictions import sampling_plans
 
 
 @dataclass(frozen=True)

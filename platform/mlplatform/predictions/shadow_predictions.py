@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select
 
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import outcomes
-from mlplatform.store.tables.rollout import rollouts, shadow_prediction_rows
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import predictions, shadow_prediction_rows
+from mlplatform.store.tables.promotion import rollouts
 
 
 @dataclass(frozen=True)

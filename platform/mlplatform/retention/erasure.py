@@ -12,10 +12,9 @@ from sqlalchemy import Connection, delete, exists, func, null, or_, select, upda
 
 from mlplatform.feedback import pending_labels
 from mlplatform.predictions import erased_predictions
-from mlplatform.store.tables.core import feedback, images, predictions, tasks
-from mlplatform.store.tables.feedback import feedback_idempotency_keys, pending_label_rows
-from mlplatform.store.tables.monitoring import outcomes, review_samples
-from mlplatform.store.tables.rollout import shadow_prediction_rows
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys, outcomes, pending_label_rows
+from mlplatform.store.tables.predictions import images, predictions, review_samples, shadow_prediction_rows
 
 BATCH_SIZE: Final = 2_000
 

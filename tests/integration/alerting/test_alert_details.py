@@ -9,7 +9,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.operations.alert_details import AlertDetails, load_alert_details
 from mlplatform.retraining import retraining_queue
-from mlplatform.store.tables.core import retrainings as rows
+from mlplatform.store.tables.retraining import retrainings as rows
 from tests.support.misread_world import evaluated, kept, misread_world, tell
 from tests.support.monitoring_world import tick
 

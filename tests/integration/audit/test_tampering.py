@@ -23,9 +23,11 @@ from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database, _alembic_config
-from mlplatform.store.tables.auth import api_keys, audit_checkpoint_files, hash_chain_heads, prediction_attestations
-from mlplatform.store.tables.core import audit_log, feedback, predictions, promotions
-from mlplatform.store.tables.promotion import quarantines
+from mlplatform.store.tables.audit import audit_checkpoint_files, audit_log, hash_chain_heads, prediction_attestations
+from mlplatform.store.tables.auth import api_keys
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import predictions
+from mlplatform.store.tables.promotion import promotions, quarantines
 from tests.support.audit_world import (
     SERVERS,
     World,
@@ -263,14 +265,14 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
 
 
 def _leases(world: World) -> list[dict[str, Any]]:
-    from mlplatform.store.tables.core import leases as table
+    from mlplatform.store.tables.coordination import leases as table
 
     with world.context.database.read() as connection:
         return [dict(row._mapping) for row in connection.execute(select(table))]
 
 
 def _keep_lease(connection: Connection, kept: dict[str, dict[str, Any]]) -> None:
-    from mlplatform.store.tables.core import leases as table
+    from mlplatform.store.tables.coordination import leases as table
 
     connection.execute(delete(table))
     connection.execute(insert(table), list(kept.values()))

@@ -14,7 +14,7 @@ from mlplatform.recording.spool.codec import SpooledPrediction, encode_predictio
 from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE, RowQuarantine
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions as table
+from mlplatform.store.tables.predictions import predictions as table
 from tests.support.api_server import Flaky
 from tests.support.platform_world import picture, prediction
 

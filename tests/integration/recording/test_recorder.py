@@ -25,7 +25,7 @@ from mlplatform.recording.spool.framing import decode_frames, scan_frames
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions as table
+from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
 from tests.support.api_server import Flaky, shelf_in
 from tests.support.platform_world import POSTGRES, START, picture, prediction

@@ -19,10 +19,10 @@ from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.retention.apply_retention import ErasureThrottle, apply_retention, erase_client, retention_policy
 from mlplatform.settings import Settings
-from mlplatform.store.tables.core import predictions, tasks
-from mlplatform.store.tables.monitoring import outcomes as judged_rows
-from mlplatform.store.tables.monitoring import review_samples
-from mlplatform.store.tables.rollout import rollouts, shadow_prediction_rows
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.feedback import outcomes as judged_rows
+from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
+from mlplatform.store.tables.promotion import rollouts
 from tests.support.platform_world import START, prediction, recorded
 
 pytestmark = pytest.mark.both_databases

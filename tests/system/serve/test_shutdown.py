@@ -27,7 +27,7 @@ from mlplatform.serve.http1.graceful_shutdown import EXIT_CODE, GracefulServer
 from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.settings import load_settings
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from tests.support import api_process
 from tests.support.platform_world import picture
 

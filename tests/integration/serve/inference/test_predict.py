@@ -17,7 +17,7 @@ from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.serve.state import ApiServer
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from tests.support.api_server import CLASSES, answered, loaded, running, shelf_in
 from tests.support.platform_world import picture
 

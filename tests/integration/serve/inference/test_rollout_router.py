@@ -24,8 +24,8 @@ from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.inference.rollout_router import bucket_of
 from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.serve.state import ApiServer, build_server
-from mlplatform.store.tables.core import predictions as rows
-from mlplatform.store.tables.rollout import shadow_prediction_rows
+from mlplatform.store.tables.predictions import predictions as rows
+from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.statistics.paired_test import PairedTest
 from pipelines.engines.torch_engine import TorchEngine, build_exportable, save_exportable
 from pipelines.errors import ModelUnreadableError

@@ -15,7 +15,7 @@ from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions import prediction_records
 from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import feedback
+from mlplatform.store.tables.feedback import feedback
 from tests.support.api_server import Flaky, loaded, running
 from tests.support.platform_world import picture
 

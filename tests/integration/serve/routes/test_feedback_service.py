@@ -18,7 +18,7 @@ from mlplatform.serve.middleware.auth_middleware import Caller
 from mlplatform.serve.routes.feedback_service import accept_feedback
 from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 from tests.integration.recording.test_recorder import answer
 from tests.support.api_server import Flaky
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
