@@ -22,6 +22,9 @@ import httpx
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_records
+from mlplatform.serve.api_server import build_server
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.run_server import build_http_server
 from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
 from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
@@ -31,6 +34,8 @@ from registry.catalog import Catalog
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = ("platform", "pipelines", "monitors", "registry")
 NAME: Final = "digits"
+WARM_UP_REQUESTS: Final = 3
+REQUESTS: Final = 5
 REQUEST_THREADS: Final = ("api", "lane-", "answer", "recorder")
 """Beginnings of the names of the threads that a prediction passes through; others poll meanwhile."""
 
@@ -41,7 +46,9 @@ class FileTracer:
     def __init__(self, threads: tuple[str, ...] = ("",)) -> None:
         """Look at threads whose name begins with one of `threads` only."""
         self.functions: dict[str, set[str]] = {}
-        """Names of the functions that ran, by file."""
+        """Names of the functions that ran in every recording, by file."""
+        self._running: dict[str, set[str]] = {}
+        self._recordings = 0
         self._threads, self._active = threads, False
         self._rooms = tuple(f"{ROOT / room}/" for room in ROOMS)
 
@@ -52,12 +59,18 @@ class FileTracer:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note what runs meanwhile."""
-        self._active = True
+        """Note what runs meanwhile; of several recordings, what runs in each: the rest are timers and chance."""
+        self._running, self._active = {}, True
         try:
             yield
         finally:
             self._active = False
+        self.functions = {
+            path: names if not self._recordings else names & self.functions[path]
+            for path, names in self._running.items()
+            if not self._recordings or names & self.functions.get(path, set())
+        }
+        self._recordings += 1
 
     def files(self) -> list[str]:
         """The files that were visited, by path below the project's folder."""
@@ -71,7 +84,7 @@ class FileTracer:
             return
         if threading.current_thread().name.startswith(self._threads):
             path = str(Path(code.co_filename).relative_to(ROOT))
-            self.functions.setdefault(path, set()).add(code.co_qualname)
+            self._running.setdefault(path, set()).add(code.co_qualname)
 
 
 class _OneVersion(Catalog):
@@ -89,22 +102,17 @@ class _OneVersion(Catalog):
 
 def predict_story(tracer: FileTracer, home: Path) -> None:
     """One prediction request to a server with default settings, from its bytes to its row."""
-    from mlplatform.serve.api_server import build_server
-    from mlplatform.serve.run_server import build_http_server
-
     pipeline = find_pipeline(NAME)
     network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
     exportable = build_exportable(network, height=pipeline.height, width=pipeline.width)
     save_exportable(exportable, home / "model" / "data" / "model.pt2")
-    context = AppContext(Settings(_env_file=None, home=home, poll_seconds=3600, baseline_calls=20))
-    context.__dict__["catalog"] = _OneVersion(home / "model")
+    settings = Settings(_env_file=None, home=home, poll_seconds=3600, baseline_calls=20)
+    context = AppContext(settings, catalog=_OneVersion(home / "model"))
+    tracer.install()
     server = build_server(context)
-    from mlplatform.serve.inference.model_slot import LoadedModel
-
     engine = load_torch_engine(home / "model" / "data" / "model.pt2", pipeline.classes)
     server.model_slot.swap(LoadedModel(NAME, 1, engine, utc_now()))
     running = build_http_server(server, "127.0.0.1", 0)
-    tracer.install()
     thread = threading.Thread(target=running.run, name="api")
     thread.start()
     try:
@@ -112,11 +120,11 @@ def predict_story(tracer: FileTracer, home: Path) -> None:
             time.sleep(0.01)
         port = running.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-            for value in range(3):  # what is done once for all requests is no part of one
+            for value in range(WARM_UP_REQUESTS):  # what is done once for all requests is no part of one
                 _predict(client, context, pipeline.height, pipeline.width, value)
-            time.sleep(1.5)
-            with tracer.recording():
-                _predict(client, context, pipeline.height, pipeline.width, 9)
+            for value in range(WARM_UP_REQUESTS, WARM_UP_REQUESTS + REQUESTS):
+                with tracer.recording():
+                    _predict(client, context, pipeline.height, pipeline.width, value)
     finally:
         running.should_exit = True
         thread.join(30)
