@@ -20,9 +20,9 @@ from mlplatform.recording.request_counts import (
     WRITE_INTERVAL,
     RequestCounts,
 )
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import TorchEngine
 from tests.integration.serve.routes.test_app import GREY, predict

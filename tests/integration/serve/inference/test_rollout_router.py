@@ -20,10 +20,10 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.inference.rollout_router import bucket_of
 from mlplatform.serve.inference.shadow_inference import ShadowInference
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.statistics.paired_test import PairedTest
