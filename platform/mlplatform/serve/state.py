@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.context import AppContext
 from mlplatform.predictions.prediction_counts import NO_MODEL_VERSION
-from mlplatform.recording.db_writer import ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
 from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.serve.inference.batcher import Batcher
