@@ -498,10 +498,10 @@ def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> 
     [key] = recorded(world.context.database, prediction(world.clock(), seed=7))
     label(world, key, "6")
     done = erase_client(world.context, "client", "ada")
-    assert (done["labelled"], done["answers"] > 1) == (1, True)
+    assert (done.labelled, done.answers > 1) == (1, True)
     running.write(world.clock())
     assert world.faults() == []
-    assert erase_client(world.context, "client", "ada")["answers"] == 0
+    assert erase_client(world.context, "client", "ada").answers == 0
 
 
 def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path) -> None:
