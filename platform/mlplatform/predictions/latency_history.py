@@ -13,7 +13,7 @@ from sqlalchemy import CTE, Connection, column, select, values
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
 from mlplatform.store.tables.core import UtcDateTime, predictions
 from mlplatform.store.tables.monitoring import prediction_counts
-from monitors.windows.window_counts import latency_bin
+from monitors.windows.latency_bins import latency_bin
 
 LatencyByHost = Mapping[str, Mapping[int, int]]
 """Number of requests by host class and latency bin."""
