@@ -7,7 +7,7 @@ may share a file. Only links are checked here, not the rows they are about.
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -33,12 +33,14 @@ from mlplatform.audit.checkpoint_verification import (
 )
 from mlplatform.context import AppContext
 from mlplatform.errors import PlatformError
+from mlplatform.store.database import Database
 
 __all__ = [
     "AuditError",
     "Checkpoint",
     "CheckpointWriter",
     "checkpoint_path",
+    "checkpoint_writer",
     "inspect_checkpoint_file",
     "latest_by_chain",
     "read_checkpoints",
@@ -60,10 +62,15 @@ class AuditError(PlatformError, RuntimeError):
 
 
 class CheckpointWriter:
-    """Writes checkpoints to one file; it remembers how far the file was read and checked against the chains."""
+    """Writes checkpoints to one file; it remembers how far the file was read and checked against the chains.
 
-    def __init__(self, context: AppContext, path: Path | None = None) -> None:
-        self._context, self.path = context, checkpoint_path(context) if path is None else path.absolute()
+    With `must_exist`, a file that the database knows to have been written and that is gone is a contradiction.
+    """
+
+    def __init__(
+        self, database: Database, path: Path, load_keys: Callable[[], tuple[bytes, ...]], *, must_exist: bool
+    ) -> None:
+        self._database, self.path, self._load_keys, self._must_exist = database, path, load_keys, must_exist
         self._reset()
 
     def write(self, now: datetime) -> Checkpoint | None:
@@ -72,15 +79,14 @@ class CheckpointWriter:
         Raises AuditError, with nothing written, where the chains contradict any line of the file, where links since the
         newest do not follow from each other, or where the file is not what was written.
         """
-        keys = signing_keys(self._context)
+        keys = self._load_keys()
         try:
-            with self._context.database.read() as connection:
+            with self._database.read() as connection:
                 heads = hash_chain.list_heads(connection)
                 recorded_files = checkpoint_files.list_files(connection)
             if not heads and not self.path.exists():
                 return None
-            # a file that is not the usual one belongs to whoever made it, and may have been put elsewhere
-            if self.path == checkpoint_path(self._context):
+            if self._must_exist:
                 _raise_contradictions(_missing_file_faults(recorded_files, self.path))
             with _locked_file(self.path) as file:
                 return self._write_locked(file, keys, now)
@@ -104,7 +110,7 @@ class CheckpointWriter:
 
         # 1. Read what was added to the file, and check it and the newest links against the database.
         added = CheckpointIndex()
-        with self._context.database.read() as connection:
+        with self._database.read() as connection:
             recorded_files = checkpoint_files.list_files(connection)
             self._progress.line_digests = {recorded.lines: "" for recorded in recorded_files} | {
                 self._progress.lines: self._progress.digest
@@ -142,13 +148,23 @@ class CheckpointWriter:
             }
         state = self._progress
         file = CheckpointFile(state.file_id, str(self.path), socket.gethostname(), state.lines, state.digest, now)
-        with self._context.database.write() as connection:
+        with self._database.write() as connection:
             checkpoint_files.record_length(connection, file)
+
+
+def checkpoint_writer(context: AppContext, path: Path | None = None) -> CheckpointWriter:
+    """A writer to the checkpoint file of the settings, or to another one.
+
+    Another file belongs to whoever made it, and may have been moved: that it is gone is no contradiction.
+    """
+    usual_path = checkpoint_path(context)
+    file = usual_path if path is None else path.absolute()
+    return CheckpointWriter(context.database, file, lambda: signing_keys(context), must_exist=file == usual_path)
 
 
 def write_checkpoint(context: AppContext, path: Path, now: datetime) -> Checkpoint | None:
     """Write the heads that moved into a file, which is read whole for it; see `CheckpointWriter.write`."""
-    return CheckpointWriter(context, path).write(now)
+    return checkpoint_writer(context, path).write(now)
 
 
 def inspect_checkpoint_file(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mlplatform.cli.output import JsonOption
+from mlplatform.cli.options import ActorOption, JsonOption
 from mlplatform.host.console import echo
 
 retention_app = typer.Typer(help="How long answers are kept, and erasure on request.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def show_retention_policy(as_json: JsonOption = False) -> None:
 
 @retention_app.command("run")
 def apply_now(
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Remove now what is older than the settings keep, as the watcher does each hour."""
@@ -37,14 +37,14 @@ def apply_now(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    counts = to_jsonable(apply_retention(create_context(load_settings()), actor))
-    echo(counts, ", ".join(f"{count} {name}" for name, count in counts.items()), as_json)
+    removed = to_jsonable(apply_retention(create_context(load_settings()), actor))
+    echo(removed, ", ".join(f"{count} {name}" for name, count in removed.items()), as_json)
 
 
 @retention_app.command("erase")
 def erase(
     client: Annotated[str, typer.Option("--client", help="The client id, as it came with requests.")],
-    actor: Annotated[str, typer.Option("--actor", help="Who; kept in the audit log.")] = "cli",
+    actor: ActorOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Erase every answer given to a client, with labels and pictures; says what training and the gate lose by it."""
@@ -55,8 +55,9 @@ def erase(
 
     erased = erase_client(create_context(load_settings()), client, actor)
     words = (
-        f"{erased.answers} answers erased with {erased.pictures} pictures; {erased.labelled} of them had labels, "
-        f"which training and the gate will no longer see; {erased.shared} pictures stay, because others sent the same"
+        f"{erased.answers} answers erased with {erased.pictures} pictures; "
+        f"{erased.labelled} of them had labels, which training and the gate will no longer see; "
+        f"{erased.shared} pictures stay, because others sent the same"
     )
     later = f"; {erased.waiting_in_spools} rows wait in spools here: erase again when they are recorded"
     echo(to_jsonable(erased), words + later * bool(erased.waiting_in_spools), as_json)
