@@ -1,7 +1,7 @@
 """Attests recorded predictions: the digests of each written batch are a link in the chain of the server that wrote it.
 
 A chain per server: servers never wait for each other, and the start of a chain is an entry of the audit log. A
-prediction's digest covers what was said of which picture, by which version, in which role and when; not who asked
+prediction's digest covers what was predicted on which input, by which version, in which role and when; not who asked
 (client, request, tags), which may have to be erased.
 """
 

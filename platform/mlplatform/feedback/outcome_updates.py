@@ -8,7 +8,9 @@ sources passes over what it has read already, and over nothing else.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select, update
@@ -29,12 +31,41 @@ LabelCountKey = tuple[str, int, int, str, str, str, float]
 """Model, version, minute, source, truth, label and weight: what labels are counted by."""
 
 
+@dataclass(frozen=True)
+class _OutcomeRow:
+    """A row of `outcomes` by its columns; `seq` is None until the row gets its number."""
+
+    prediction_id: str
+    seq: int | None
+    model_name: str
+    model_version: int
+    at: datetime
+    known_at: datetime
+    label: str
+    truth: str
+    source: str
+    seen: str
+    confidence: float
+    weight: float
+    share: float
+    tags: dict[str, str] | None
+
+    @property
+    def count_key(self) -> LabelCountKey:
+        """What the row is counted under."""
+        of_version = (self.model_name, self.model_version, minute_index(self.at))
+        return (*of_version, self.source, self.truth, self.label, self.weight)
+
+    def numbered(self, seq: int) -> "_OutcomeRow":
+        """The row with its sequence number, which its source brought."""
+        return replace(self, seq=seq, seen=f"{self.seen} {self.source}:{seq}".lstrip())
+
+
 def update_outcomes(connection: Connection, prediction_ids: Iterable[str], known_at: datetime) -> int:
     """Bring the outcomes of these predictions up to date with their labels; returns how many got a number."""
-    ids, numbered = sorted(set(prediction_ids)), 0
-    for first in range(0, len(ids), BATCH_SIZE):
-        numbered += _update_batch(connection, ids[first : first + BATCH_SIZE], known_at)
-    return numbered
+    ids = sorted(set(prediction_ids))
+    batches = (ids[first : first + BATCH_SIZE] for first in range(0, len(ids), BATCH_SIZE))
+    return sum(_update_batch(connection, batch, known_at) for batch in batches)
 
 
 def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime) -> int:
@@ -45,30 +76,30 @@ def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime
 
     # 2. Work out the rows whose truth changed, and by how much the counts change.
     query = select(outcomes).where(outcomes.c.prediction_id.in_(ids))
-    stored = {row["prediction_id"]: row for row in connection.execute(query).mappings()}
+    stored = {row.prediction_id: _OutcomeRow(**row._mapping) for row in connection.execute(query)}
     weights = _AuditWeights(connection, predicted)
     changes: Counter[LabelCountKey] = Counter()
-    new_rows: list[dict[str, Any]] = []
-    changed_rows: list[dict[str, Any]] = []
+    new_rows: list[_OutcomeRow] = []
+    changed_rows: list[_OutcomeRow] = []
     for prediction_id, truth in sorted(_load_truths(connection, ids).items()):
         before, prediction = stored.get(prediction_id), predicted[prediction_id]
-        if before is not None and (before["truth"], before["source"]) == (truth.label, truth.source):
+        if before is not None and (before.truth, before.source) == (truth.label, truth.source):
             continue
         weight = weights.of(prediction) if truth.source == "audit" else UNIT_WEIGHT
         row = _outcome_row(prediction, truth, before, known_at, weight)
         (new_rows if before is None else changed_rows).append(row)
-        changes[_label_count_key(row)] += 1
+        changes[row.count_key] += 1
         if before is not None:
-            changes[_label_count_key(before)] -= 1
+            changes[before.count_key] -= 1
 
     # 3. Number the rows that need it, and write rows and counts.
-    numbered = _assign_sequence(connection, [*new_rows, *changed_rows])
+    numbered_rows = _assign_sequence(connection, [*new_rows, *changed_rows])
     if new_rows:
-        connection.execute(insert(outcomes), new_rows)
+        connection.execute(insert(outcomes), [vars(row) for row in numbered_rows[: len(new_rows)]])
     if changed_rows:
-        _write_changed_rows(connection, changed_rows)
+        _write_changed_rows(connection, numbered_rows[len(new_rows) :])
     _update_counts(connection, changes)
-    return numbered
+    return sum(row.seq is None for row in (*new_rows, *changed_rows))
 
 
 class _AuditWeights:
@@ -103,39 +134,36 @@ def _load_truths(connection: Connection, ids: Sequence[str]) -> dict[str, Curren
 
 
 def _outcome_row(
-    prediction: RowMapping, truth: CurrentLabel, before: RowMapping | None, known_at: datetime, weight: InclusionWeight
-) -> dict[str, Any]:
+    prediction: RowMapping, truth: CurrentLabel, before: _OutcomeRow | None, known_at: datetime, weight: InclusionWeight
+) -> _OutcomeRow:
     """The row with the new truth; it keeps its number where this source gave the truth before."""
-    numbered = before is not None and truth.source in source_sequences(before["seen"])
-    return {
-        "prediction_id": prediction["id"],
-        "seq": before["seq"] if before is not None and numbered else None,
-        "model_name": prediction["model_name"],
-        "model_version": prediction["model_version"],
-        "at": prediction["at"],
-        "known_at": before["known_at"] if before is not None and numbered else known_at,
-        "label": prediction["label"],
-        "truth": truth.label,
-        "source": truth.source,
-        "seen": "" if before is None else before["seen"],
-        "confidence": prediction["confidence"],
-        "weight": weight.weight,
-        "share": weight.share,
-        "tags": {**(prediction["tags"] or {}), "client": prediction["client_id"]},
+    numbered_before = before if before is not None and truth.source in source_sequences(before.seen) else None
+    return _OutcomeRow(
+        prediction_id=prediction["id"],
+        seq=None if numbered_before is None else numbered_before.seq,
+        model_name=prediction["model_name"],
+        model_version=prediction["model_version"],
+        at=prediction["at"],
+        known_at=known_at if numbered_before is None else numbered_before.known_at,
+        label=prediction["label"],
+        truth=truth.label,
+        source=truth.source,
+        seen="" if before is None else before.seen,
+        confidence=prediction["confidence"],
+        weight=weight.weight,
+        share=weight.share,
+        tags={**(prediction["tags"] or {}), "client": prediction["client_id"]},
+    )
+
+
+def _assign_sequence(connection: Connection, rows: Sequence[_OutcomeRow]) -> list[_OutcomeRow]:
+    """The rows in the same order, those without a number with the next ones of their model."""
+    unnumbered = Counter(row.model_name for row in rows if row.seq is None)
+    next_numbers = {
+        model: count(_advance_counter(connection, model, waiting) - waiting + 1)
+        for model, waiting in sorted(unnumbered.items())
     }
-
-
-def _assign_sequence(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
-    """Give the rows without a number the next ones of their model, in the order given; returns how many."""
-    numbered = 0
-    for model in sorted({row["model_name"] for row in rows}):
-        waiting = [row for row in rows if row["model_name"] == model and row["seq"] is None]
-        last = _advance_counter(connection, model, len(waiting))
-        for number, row in enumerate(waiting, start=last - len(waiting) + 1):
-            row["seq"] = number
-            row["seen"] = f"{row['seen']} {row['source']}:{number}".lstrip()
-        numbered += len(waiting)
-    return numbered
+    return [row if row.seq is not None else row.numbered(next(next_numbers[row.model_name])) for row in rows]
 
 
 def _advance_counter(connection: Connection, model: str, by: int) -> int:
@@ -146,17 +174,11 @@ def _advance_counter(connection: Connection, model: str, by: int) -> int:
     return value
 
 
-def _write_changed_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def _write_changed_rows(connection: Connection, rows: Sequence[_OutcomeRow]) -> None:
     columns = ("seq", "known_at", "truth", "source", "seen", "weight", "share")
     statement = update(outcomes).where(outcomes.c.prediction_id == bindparam("key"))
-    parameters = [{"key": row["prediction_id"], **{f"new_{name}": row[name] for name in columns}} for row in rows]
+    parameters = [{"key": row.prediction_id, **{f"new_{name}": getattr(row, name) for name in columns}} for row in rows]
     connection.execute(statement.values({name: bindparam(f"new_{name}") for name in columns}), parameters)
-
-
-def _label_count_key(row: dict[str, Any] | RowMapping) -> LabelCountKey:
-    minute = minute_index(row["at"])
-    key = (row["source"], row["truth"], row["label"], row["weight"])
-    return (row["model_name"], row["model_version"], minute, *key)
 
 
 def _update_counts(connection: Connection, changes: Counter[LabelCountKey]) -> None:

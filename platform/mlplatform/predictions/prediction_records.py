@@ -22,7 +22,7 @@ from mlplatform.store.tables.core import feedback, images, predictions
 class PredictionWithInput:
     """A prediction, the grey image it was made for (height x width), and the host class of the server that made it.
 
-    On its way to the database the image need not be hashed or encoded yet: that happens off the path of the answer.
+    On its way to the database the image need not be hashed or encoded yet: that happens off the path of the response.
     """
 
     prediction: PredictionRecord

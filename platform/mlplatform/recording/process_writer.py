@@ -1,4 +1,4 @@
-"""Writes rows of a spool to the database in a process of its own, so that the threads that answer keep their time.
+"""Writes rows of a spool to the database in a process of its own, which takes no time from the threads that predict.
 
 Hashing, encoding and writing a prediction take longer than making it, and Python runs one thread at a time. The process
 holds no state: where it dies, the rows are still in the spool and are written again by the next one, and the database

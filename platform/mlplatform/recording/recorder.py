@@ -101,7 +101,7 @@ class Recorder:
             raise
         if self._idle or (spool is not None and spool.queued_rows >= self._batch):
             with self._condition:
-                self._condition.notify_all()  # a thread that is woken for every row takes its time from the answers
+                self._condition.notify_all()  # a thread that is woken for every row takes its time from the requests
         return len(predictions) - len(rows)
 
     async def wait_durable(self, prediction_count: int) -> None:

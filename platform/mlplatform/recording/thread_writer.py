@@ -91,7 +91,7 @@ class ThreadWriter:
                 for row in rows:
                     self._write_rows([row], instance, refused)
             elif isinstance(refusal, IntegrityError) and retry:
-                # its picture may have been erased at that moment
+                # its input may have been erased at that moment
                 self._write_rows(rows, instance, refused, retry=False)
             else:
                 log.exception("prediction %s could not be recorded", rows[0][1].prediction.id)
