@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, select, text
@@ -17,6 +18,7 @@ from mlplatform.feedback import label_records
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.store import rollups
 from mlplatform.store.database import Database
@@ -90,6 +92,9 @@ def publish(database: Database, span: Span) -> None:
         connection.execute(insert(sampling_plans), [_plan(span)])
 
 
+_image = cache(decode_png)
+
+
 def record(database: Database, answers: list[Answer], pngs: PNGS, together: int = WRITTEN_TOGETHER) -> None:
     """Write answers as two servers' recorders do, so many in one transaction."""
     for server in world.SERVERS:
@@ -97,7 +102,8 @@ def record(database: Database, answers: list[Answer], pngs: PNGS, together: int 
         for first in range(0, len(mine), together):
             batch = mine[first : first + together]
             given = [
-                PredictionWithInput(PredictionRecord(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch
+                PredictionWithInput(PredictionRecord(**row), _image(pngs[row["image_hash"]]), world.HOST_CLASS)
+                for row in batch
             ]
             with database.write() as connection:
                 prediction_records.insert_predictions(connection, given, server)

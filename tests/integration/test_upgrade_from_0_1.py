@@ -39,9 +39,9 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import load_prediction, platform_status
 from mlplatform.predictions import prediction_counts
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.retraining import retraining_queue
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings

@@ -12,7 +12,8 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mlplatform.audit import audit_entries, checkpoints, hash_chain, prediction_attestation
-from mlplatform.audit.verification import VerificationReport, verify_with_checkpoint_file
+from mlplatform.audit.verification import verify_with_checkpoint_file
+from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import record_labels

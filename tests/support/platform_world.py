@@ -15,7 +15,6 @@ from sqlalchemy import text
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
@@ -214,7 +213,7 @@ def prediction(
         request_id=f"request {fresh}",
         client_id="client",
     )
-    return PredictionWithInput(row, encode_png(image))
+    return PredictionWithInput(row, image)
 
 
 def recorded(database: Database, *rows: PredictionWithInput) -> list[str]:

@@ -36,6 +36,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_string
 from email.policy import default as email_policy
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,7 +69,7 @@ from mlplatform.operations.operator_actions import (
 from mlplatform.predictions import prediction_counts
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.recording.spool.codec import SpooledPrediction, decode_prediction, encode_prediction
+from mlplatform.recording.spool.codec import decode_prediction, encode_prediction
 from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.settings import Settings
 from mlplatform.store import leases
@@ -303,7 +304,7 @@ class World:
             "request_id": f"request {made}",
             "client_id": "desk",
         }
-        return PredictionWithInput(PredictionRecord(**{**fields, **other}), png(image), "cpu-4")
+        return StoredUncompressed(PredictionRecord(**{**fields, **other}), image, "cpu-4")
 
     def record(self, server: str, *rows: PredictionWithInput) -> list[str]:
         with self.parts.database.write() as connection:
@@ -361,6 +362,14 @@ def picture(digit: int, n: int, light: int = 0) -> NDArray[np.uint8]:
     ink = (abs(x - 8 - digit + (y * (n % 5)) // 14) < 2 + n % 3) & (y > 3 + n % 4) & (y < 24)
     ground = (x * 7 + y * 13 + n * 31 + digit * 17) % 23 + light
     return np.where(ink, 235 - n % 40, ground).astype(np.uint8)
+
+
+class StoredUncompressed(PredictionWithInput):
+    """A prediction whose input is kept as a PNG that no compressor has a say in."""
+
+    @cached_property
+    def png(self) -> bytes:
+        return png(self.image)
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -596,7 +605,7 @@ def spool(world: World) -> dict[str, Any]:
     image = picture(3, 1)[:6, :5]
     whole = world.row("3", "3", 0, tags={"scanner": "flatbed"}, image_hash="").prediction
     plain = world.row("3", "5", 0, role="canary", client_id="Zoë", image_hash=content_hash(image)).prediction
-    payloads = [encode_prediction(SpooledPrediction(each, image, "cpu-4")) for each in (whole, plain)]
+    payloads = [encode_prediction(PredictionWithInput(each, image, "cpu-4")) for each in (whole, plain)]
     return {
         "payloads": [payload.hex() for payload in payloads],
         "texts": [payload[4 : 4 + int.from_bytes(payload[:4], "little")].decode() for payload in payloads],

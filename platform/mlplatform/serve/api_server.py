@@ -7,10 +7,10 @@ from functools import cached_property
 
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.context import AppContext
-from mlplatform.recording.db_writer import ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
 from mlplatform.serve.http1.graceful_shutdown import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.serve.inference.batcher import Batcher

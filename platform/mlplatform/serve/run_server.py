@@ -12,7 +12,7 @@ from mlplatform.alerting.links import http_url
 from mlplatform.context import create_context
 from mlplatform.host.console import echo
 from mlplatform.host.file_permissions import check_spool_owner
-from mlplatform.recording.db_writer import ProcessWriter
+from mlplatform.recording.process_writer import ProcessWriter
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.http1.connection_limits import ConnectionTable, limits_from_settings

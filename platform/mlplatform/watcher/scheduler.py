@@ -23,7 +23,7 @@ from mlplatform.alerting.audit_contradiction import write_checkpoint_or_notify
 from mlplatform.alerting.dispatcher import create_dispatcher
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.recording_loss import notify_recording_loss
-from mlplatform.audit.checkpoints import CheckpointWriter
+from mlplatform.audit.checkpoints import checkpoint_writer
 from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, PlatformError, SettingsError, StoreUnavailableError
@@ -87,7 +87,7 @@ class Watcher:
         self._drift = InputDriftMonitor(self.context)
         self._compare = partial(write_drift_report, drift=self._drift)
         self._dispatcher = create_dispatcher(self.context)
-        self._checkpoint_writer = CheckpointWriter(self.context)
+        self._checkpoint_writer = checkpoint_writer(self.context)
         self._report_pool = ThreadPool(1, thread_name_prefix="measure")
 
     @cached_property

@@ -14,8 +14,8 @@ from mlplatform.client import ApiRequestError, AsyncClient, Client, Label
 from mlplatform.client.results import FeedbackResult, PredictResponse
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import match_pending_labels
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from tests.support.api_server import listening, shelf_in

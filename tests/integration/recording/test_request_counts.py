@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 
 from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_counts
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import (
     CLIENT_CLOSED_REQUEST,
@@ -20,6 +19,7 @@ from mlplatform.recording.request_counts import (
     WRITE_INTERVAL,
     RequestCounts,
 )
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import NS_PER_SECOND, RequestTiming, StageTiming

@@ -21,8 +21,8 @@ from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_records, sampling_plans
 from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.promotion import promotion_history
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
