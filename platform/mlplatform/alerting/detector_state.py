@@ -1,4 +1,4 @@
-"""What detectors remember between evaluations: their streams and how far they have read; it judges nothing."""
+"""States of sequential detectors kept between evaluations: by stream, with how far they have read the labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

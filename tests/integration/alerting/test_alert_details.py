@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.alerting.notice_composer import firing_alerts, training_run_of
+from mlplatform.alerting.notice_builder import firing_alerts, training_run_of
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.operations.alert_details import AlertDetails, load_alert_details
