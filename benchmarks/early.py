@@ -23,7 +23,7 @@ from monitors.decisions.drift import MAX_COMPARED_INPUTS, evaluation_level
 from monitors.decisions.performance_estimation import MinuteCounts, update_performance_detector
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.statistics.e_detector import Detector
-from monitors.statistics.permutation_test import holm
+from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import FeatureSample, compare_samples
 from monitors.windows.window import ErrorByConfidence
 from pipelines.discovery import find_pipeline
@@ -130,7 +130,7 @@ def _look(predictor: TorchEngine, first: Images, newest: Images) -> dict[str, An
     seen = time.perf_counter()
     measures = compare_samples(sides[0], sides[1], {}, level)
     done = time.perf_counter()
-    sure = holm([each.p_value for each in measures], level)
+    sure = holm_rejections([each.p_value for each in measures], level)
     found = [f"{each.name} {each.distance:.2f}" for each, one in zip(measures, sure, strict=True) if one]
     return {"seconds_seen": round(seen - begun, 2), "seconds_compared": round(done - seen, 2), "proved": found}
 

@@ -70,7 +70,8 @@ class Ledger:
 class Storm:
     """One run. `start` starts the server at a port; `kill` ends a child by SIGKILL; times are in seconds.
 
-    On a slow machine it goes on until `least` requests were answered, up to PATIENCE times as long as told.
+    On a slow machine it goes on until `least` requests were answered and `least_faults` of either kind were made, up to
+    PATIENCE times as long as told.
     """
 
     ports: tuple[int, ...]
@@ -82,6 +83,7 @@ class Storm:
     away: tuple[float, float] = (0.3, 3.0)
     clients: int = 4
     least: int = 0
+    least_faults: int = 0
     kills: int = 0
     database_stops: int = 0
     _digits: ImageSet = field(default_factory=load_optdigits)
@@ -106,7 +108,7 @@ class Storm:
             thread.start()
         self._ending.wait(seconds)
         deadline = time.monotonic() + (PATIENCE - 1) * seconds
-        while sum(len(ledger.given) for ledger in ledgers) < self.least and time.monotonic() < deadline:
+        while not self._is_enough(ledgers) and time.monotonic() < deadline:
             self._ending.wait(0.2)
         self._ending.set()
         for thread in threads:
@@ -116,6 +118,10 @@ class Storm:
         for port in self.ports:
             self._await(port)
         return ledgers
+
+    def _is_enough(self, ledgers: list[Ledger]) -> bool:
+        answered = sum(len(ledger.given) for ledger in ledgers)
+        return answered >= self.least and min(self.kills, self.database_stops) >= self.least_faults
 
     def _steady(self, job: Callable[[], None]) -> None:
         try:

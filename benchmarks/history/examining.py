@@ -13,7 +13,7 @@ from typing import Final
 from benchmarks.history.cells import measured, peak_mib
 from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
-from mlplatform.monitoring.rule_inputs import write_report
+from mlplatform.monitoring.evaluation_report import write_report
 from mlplatform.settings import Settings
 
 RULE: Final = "class-error"

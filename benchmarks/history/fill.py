@@ -35,7 +35,7 @@ from mlplatform.store.tables.monitoring import (
     sequence_counters,
 )
 from monitors.statistics.review_sampling import stratum_of
-from monitors.windows.window_counts import latency_bin
+from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
 
 WRITTEN_TOGETHER: Final = 500

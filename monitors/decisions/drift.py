@@ -1,4 +1,4 @@
-"""Whether a version's answers and pictures are still like its first ones; a warning, for drift need not do harm.
+"""Decides whether a version's predictions and inputs are still like its first ones: a warning, no proof of harm.
 
 A rule is broken when two things are shown at once: the distance is over the threshold, and luck alone would hardly
 ever make one. Each evaluation is one look with a chance of a false alarm of its own, what the rule's confidence leaves:
@@ -9,11 +9,18 @@ of false looks is within the budget (the union bound), however the windows overl
 from collections import Counter
 from typing import Final
 
-from monitors.decisions.finding import Finding, FindingState, make_finding, no_predictions_sentence, samples_missing
+from monitors.decisions.finding import (
+    Detectors,
+    Findings,
+    FindingState,
+    make_finding,
+    no_predictions_sentence,
+    samples_missing,
+)
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import count_text, join_names, metric_value_text, percent_text
 from monitors.statistics.class_mix import class_mix_p_value, total_variation
-from monitors.statistics.permutation_test import holm
+from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import DistanceTest, InputComparison
 from monitors.windows.window import Baseline, ReferenceMix
 from monitors.windows.window_counts import WindowCounts
@@ -32,7 +39,7 @@ def evaluation_level(rule: Rule) -> float:
     return 1 - rule.confidence
 
 
-def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline) -> Finding:
+def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline, _detectors: Detectors) -> Findings:
     """The finding of a rule on the mix of answered classes."""
     mix = {name: sum(steps.values()) for name, steps in tally.predictions_by_confidence.items()}
     total = sum(mix.values())
@@ -41,9 +48,9 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline) -> Fin
             f"Version {tally.version} has not given its first {REFERENCE_PREDICTIONS:,} answers "
             "yet, the ones to compare with."
         )
-        return make_finding(rule, tally, "insufficient", total, sentence)
+        return (make_finding(rule, tally, "insufficient", total, sentence),)
     if not total:
-        return make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally))
+        return (make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally)),)
     distance = total_variation(baseline.reference_mix.class_counts, mix)
     state: FindingState = "insufficient" if total < rule.min_samples else "ok"
     if state == "ok" and distance > rule.threshold:
@@ -55,40 +62,46 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline) -> Fin
         f"{sum(baseline.reference_mix.class_counts.values()):,}: "
         f"{_largest_shifts(baseline.reference_mix, mix)}. {_drift_verdict(rule, state, total)}"
     )
-    return make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state))
+    return (make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state)),)
 
 
-def input_drift(rule: Rule, tally: WindowCounts) -> Finding:
+def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
     """The finding of a rule on the pictures."""
-    seen = tally.input_comparison
-    if seen is None or seen.version != tally.version:
-        return make_finding(
-            rule, tally, "no-data", 0, f"No pictures of version {tally.version} have been compared yet."
+    comparison = tally.input_comparison
+    if comparison is None or comparison.version != tally.version:
+        return (
+            make_finding(rule, tally, "no-data", 0, f"No pictures of version {tally.version} have been compared yet."),
         )
-    if not seen.tests:
+    first, newest = comparison.reference_count, comparison.current_count
+    if not comparison.tests:
         sentence = (
-            f"Version {tally.version} was shown {count_text(seen.reference_count, 'different picture')} at first and "
-            f"{seen.current_count:,} newly; the rule compares from {rule.min_samples:,} of each on."
+            f"Version {tally.version} was shown {count_text(first, 'different picture')} at first and "
+            f"{newest:,} newly; the rule compares from {rule.min_samples:,} of each on."
         )
-        return make_finding(rule, tally, "insufficient", min(seen.reference_count, seen.current_count), sentence)
-    value = max(each.distance for each in seen.tests)
-    proved, likely = (_significant_tests(rule, seen, level) for level in (evaluation_level(rule), SUSPECT_LEVEL))
+        return (make_finding(rule, tally, "insufficient", min(first, newest), sentence),)
+    value = max(test.distance for test in comparison.tests)
+    proved = _significant_tests(rule, comparison, evaluation_level(rule))
+    likely = _significant_tests(rule, comparison, SUSPECT_LEVEL)
     state = _drift_state(bool(proved), bool(likely))
-    named = proved or likely or sorted(seen.tests, key=lambda each: -each.distance)[:1]
+    named = proved or likely or sorted(comparison.tests, key=lambda test: -test.distance)[:1]
     sentence = (
-        f"{count_text(seen.current_count, 'new picture')} against {seen.reference_count:,} of the "
+        f"{count_text(newest, 'new picture')} against {first:,} of the "
         "version's first: they differ most in "
-        f"{join_names([f'{each.text} ({percent_text(each.distance)} apart)' for each in named], _MAX_NAMED)}. "
-        f"{_drift_verdict(rule, state, seen.current_count)}"
+        f"{join_names([f'{test.text} ({percent_text(test.distance)} apart)' for test in named], _MAX_NAMED)}. "
+        f"{_drift_verdict(rule, state, newest)}"
     )
-    return make_finding(rule, tally, state, seen.current_count, sentence, value)
+    return (make_finding(rule, tally, state, newest, sentence, value),)
 
 
-def _significant_tests(rule: Rule, seen: InputComparison, level: float) -> list[DistanceTest]:
+def _significant_tests(rule: Rule, comparison: InputComparison, level: float) -> list[DistanceTest]:
     """The measures over the threshold that luck explains with at most that chance over all measures, largest first."""
-    rejected = holm([each.p_value for each in seen.tests], level)
-    over = [each for each, sure in zip(seen.tests, rejected, strict=True) if sure and each.distance > rule.threshold]
-    return sorted(over, key=lambda each: -each.distance)
+    rejected = holm_rejections([test.p_value for test in comparison.tests], level)
+    over = [
+        test
+        for test, is_rejected in zip(comparison.tests, rejected, strict=True)
+        if is_rejected and test.distance > rule.threshold
+    ]
+    return sorted(over, key=lambda test: -test.distance)
 
 
 def _drift_state(proved: bool, likely: bool) -> FindingState:

@@ -1,12 +1,16 @@
-"""What a rule says about a window, and the sentences for it; the numbers are somebody else's."""
+"""Findings: what a rule says about a window, as a state, numbers and a sentence; what decisions share to make them."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, metric_value_text
-from monitors.statistics.e_detector import Detector
+from monitors.rules.formatting import count_text, metric_value_text, percent_text
+from monitors.statistics import e_detector
+from monitors.statistics.e_detector import Detector, has_alarmed
+from monitors.statistics.weighted_share import Estimate, WeightedCount
+from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts
 
 FindingState = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
@@ -18,7 +22,7 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says about one window; `key` is a class name where a rule judges classes one by one.
+    """What one rule says about one window; `key` is a class name where a rule decides class by class.
 
     `clear`: the value lies at or below the rule's clear level, so an alert may end. `evidence`: how much of an alarm
     the rule's detector holds, 1 being one; None without a false-alarm budget.
@@ -41,6 +45,12 @@ class Finding:
     evidence: float | None = None
     changed_at: datetime | None = None
     """Since when it has been so, where a detector can tell."""
+
+
+Detectors = Mapping[str, Detector]
+Findings = tuple[Finding, ...]
+DecisionFunction = Callable[[Rule, WindowCounts, Baseline, Detectors], Findings]
+"""How a metric is decided: from a rule, its window, what the version is compared with, and the rule's detectors."""
 
 
 def make_finding(
@@ -170,3 +180,38 @@ def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
         return no_predictions_sentence(tally)
     answers = count_text(tally.predictions, "answer")
     return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.slice_text}."
+
+
+def no_labels_finding(rule: Rule, tally: WindowCounts, detector: Detector | None, key: str = "") -> Finding:
+    """The finding without a label in the window: an alarm stays one, for no news is not good news."""
+    sentence = no_labels_sentence(rule, tally)
+    if not has_alarmed(detector):
+        return make_finding(rule, tally, "no-data", 0, sentence, needed=rule.min_samples)
+    proof = verdict_sentence(rule, "breach", None, None)
+    return make_finding(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)
+
+
+def since_change_text(tally: WindowCounts, stream: str, detector: Detector | None) -> str:
+    """Since when the labels of a stream are counted, where its detector has found a change."""
+    if stream not in tally.since_change or detector is None or detector.changed_at is None:
+        return ""
+    return f" since {detector.changed_at:%Y-%m-%d %H:%M} UTC, when it changed"
+
+
+def labels_until_alarm(
+    rule: Rule, tally: WindowCounts, sample: Estimate, detector: Detector, streams: int
+) -> int | None:
+    """How many more labels an alarm needs if errors go on as in the window; None where it never comes."""
+    if rule.false_alarms is None:
+        return None
+    gap = (tally.end - tally.start).total_seconds() / sample.n
+    earned = rule.false_alarms.per_second / streams * gap
+    return e_detector.labels_until_alarm(detector, sample.value, earned)
+
+
+def weighting_note(cells: Sequence[WeightedCount]) -> str:
+    """That a share of right predictions is weighted, and what it is as counted; nothing for labels of one weight."""
+    if len(cells) < 2:
+        return ""
+    n, wrong = sum(cell.n for cell in cells), sum(cell.wrong for cell in cells)
+    return f", weighted by their chance to be drawn ({percent_text(1 - wrong / n)} as counted)"

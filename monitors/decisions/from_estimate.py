@@ -1,7 +1,8 @@
-"""The decision about a number estimated from a window's newest rows; it does not know what the number means."""
+"""Decides about a number that was estimated from a window's newest rows."""
 
 from monitors.decisions.finding import (
-    Finding,
+    Detectors,
+    Findings,
     make_finding,
     no_labels_sentence,
     no_predictions_sentence,
@@ -15,7 +16,7 @@ from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts
 
 
-def decide_from_estimate(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
+def decide_from_estimate(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
     """By the limits of the estimate; a metric that could not be computed decides nothing and says why."""
     n, estimate = tally.row_estimate.n, tally.row_estimate.estimate
     if tally.row_estimate.problem:
@@ -28,7 +29,7 @@ def decide_from_estimate(rule: Rule, tally: WindowCounts, _baseline: Baseline) -
         needed = samples_missing(rule, n, "insufficient")
         sentence = f"There are {rows}{rule.slice_text}. {verdict_sentence(rule, 'insufficient', None, needed)}"
         return (make_finding(rule, tally, "insufficient", n, sentence, needed=needed),)
-    low, high = clamp_share(rule, estimate.low), clamp_share(rule, estimate.high)
+    low, high = rule.metric_spec.clamp(estimate.low), rule.metric_spec.clamp(estimate.high)
     state = state_by_window(rule, n, estimate.value, low if rule.above is not None else high)
     bound = low if rule.above is not None else high
     sentence = (
@@ -36,11 +37,6 @@ def decide_from_estimate(rule: Rule, tally: WindowCounts, _baseline: Baseline) -
         f"{verdict_sentence(rule, state, bound, None)}"
     )
     return (make_finding(rule, tally, state, n, sentence, estimate.value, low, high),)
-
-
-def clamp_share(rule: Rule, limit: float) -> float:
-    """The limit of a share within 0 to 1; other numbers as they are."""
-    return min(1.0, max(0.0, limit)) if rule.metric_spec.units[0] == "%" else limit
 
 
 def _metric_title(rule: Rule) -> str:

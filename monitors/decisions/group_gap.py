@@ -1,31 +1,34 @@
-"""The decision whether a group of answers, named by a tag, is read worse than the others; it remembers nothing."""
+"""Decides whether the predictions of a group, named by a tag, are wrong more often than the others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from monitors.decisions.finding import (
     NO_DATA,
+    Detectors,
     Finding,
+    Findings,
     make_finding,
     no_labels_sentence,
     samples_missing,
     state_by_window,
     verdict_sentence,
+    weighting_note,
 )
-from monitors.decisions.weighting_note import weighting_note
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import count_text, percent_text
+from monitors.statistics.holm import holm_levels
 from monitors.statistics.weighted_share import WeightedCount, difference_limits, weighted_error_share
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import LabelCount, WindowCounts, counts_by_weight
 
 MAX_GROUPS: Final = 50
-"""The groups with most labels are judged one by one; a tag such as `client` may have any number of values."""
+"""The groups with most labels are decided one by one; a tag such as `client` may have any number of values."""
 LabelsByGroup = Mapping[str, Sequence[LabelCount]]
 GroupPair = tuple[list[WeightedCount], list[WeightedCount]]
 
 
-def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
+def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
     """For each group the others' accuracy minus its own; labels without the tag belong to no group.
 
     Each limit is Newcombe's (1998) of exact limits. The groups with enough labels, and enough others, share what the
@@ -34,8 +37,8 @@ def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Fin
     groups = {_group_key(name): cells for name, cells in tally.groups.items() if name and _label_count(cells)}
     if not groups:
         return (make_finding(rule, tally, "no-data", 0, _no_labels_text(rule, tally), needed=rule.min_samples),)
-    judged = sorted(groups, key=lambda name: (-_label_count(groups[name]), name))[:MAX_GROUPS]
-    pairs = {name: _split_group(groups, name) for name in sorted(judged)}
+    decided = sorted(groups, key=lambda name: (-_label_count(groups[name]), name))[:MAX_GROUPS]
+    pairs = {name: _split_group(groups, name) for name in sorted(decided)}
     ready = [name for name, (own, others) in pairs.items() if min(_total(own), _total(others)) >= rule.min_samples]
     confidences = _holm_confidences(rule, {name: pairs[name] for name in ready})
     return tuple(_one_group(rule, tally, name, pair, confidences.get(name)) for name, pair in pairs.items())
@@ -43,20 +46,16 @@ def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Fin
 
 def _holm_confidences(rule: Rule, pairs: Mapping[str, GroupPair]) -> dict[str, float]:
     """The confidence each group must reach: Holm's steps, taken until no further group is over the threshold."""
-    alpha, confidences, left = 1 - rule.confidence, dict[str, float](), dict(pairs)
-    while left:
-        confidence = 1 - alpha / len(left)
-        confidences |= dict.fromkeys(left, confidence)
-        over = [name for name, pair in left.items() if _gap(pair, confidence)[1] > rule.threshold]
-        if not over:
-            break
-        left = {name: pair for name, pair in left.items() if name not in over}
-    return confidences
+
+    def reject(left: Sequence[str], level: float) -> list[str]:
+        return [name for name in left if _gap(pairs[name], 1 - level)[1] > rule.threshold]
+
+    return {name: 1 - level for name, level in holm_levels(pairs, 1 - rule.confidence, reject).items()}
 
 
 def _gap(pair: GroupPair, confidence: float) -> tuple[float, float, float]:
     """The others' accuracy minus the group's, and its limits."""
-    own, others = (weighted_error_share(each, confidence) for each in pair)
+    own, others = (weighted_error_share(cells, confidence) for cells in pair)
     return own.value - others.value, *difference_limits(own, others)
 
 

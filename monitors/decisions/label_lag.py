@@ -1,6 +1,13 @@
-"""The decision whether labels come too late, from the waits of answers drawn for review; it reads no clock."""
+"""Decides whether labels come too late, from the waits of predictions drawn for review."""
 
-from monitors.decisions.finding import Finding, make_finding, samples_missing, state_by_window, verdict_sentence
+from monitors.decisions.finding import (
+    Detectors,
+    Findings,
+    make_finding,
+    samples_missing,
+    state_by_window,
+    verdict_sentence,
+)
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import approximate_duration_text, count_text
 from monitors.statistics.intervals import quantile_rank_limits
@@ -8,7 +15,7 @@ from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts
 
 
-def label_lag(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
+def label_lag(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
     """A quantile of the waits of answers drawn at least the threshold ago, a wait that goes on counted as it stands.
 
     Younger answers say nothing yet: they would make missing labels look quick. So every wait counted here is known to

@@ -1,10 +1,12 @@
-"""The decision whether answers take too long, from counted latencies; it knows no clock and remembers nothing."""
+"""Decides whether predictions take too long, from counted latencies against those measured at promotion."""
 
 from dataclasses import replace
 from typing import Final
 
 from monitors.decisions.finding import (
+    Detectors,
     Finding,
+    Findings,
     make_finding,
     no_predictions_sentence,
     samples_missing,
@@ -14,8 +16,9 @@ from monitors.decisions.finding import (
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import count_text, metric_value_text, milliseconds_text
 from monitors.statistics.intervals import quantile_rank_limits
+from monitors.windows.latency_bins import BinCounts, bin_of_rank, latency_bin_limits
 from monitors.windows.window import Baseline, HostLatency
-from monitors.windows.window_counts import BinCounts, WindowCounts, bin_of_rank, latency_bin_limits
+from monitors.windows.window_counts import WindowCounts
 
 LATENCY_QUANTILE = 0.95
 MIN_BASELINE_CALLS = 200
@@ -23,7 +26,7 @@ FLOOR_MS: Final = 1.0
 """Answers that take no longer are fast enough, however much faster they were: 0.3 ms after 0.1 ms harms nobody."""
 
 
-def latency_ratio(rule: Rule, tally: WindowCounts, baseline: Baseline) -> tuple[Finding, ...]:
+def latency_ratio(rule: Rule, tally: WindowCounts, baseline: Baseline, _detectors: Detectors) -> Findings:
     """The host class whose 95th percentile is most surely too high against its own baseline.
 
     Every class of hosts has a chance to be wrong, so they share what the rule allows (Bonferroni).
@@ -32,8 +35,8 @@ def latency_ratio(rule: Rule, tally: WindowCounts, baseline: Baseline) -> tuple[
     if not hosts:
         return (make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally), needed=rule.min_samples),)
     shared = rule.model_copy(update={"confidence": 1 - (1 - rule.confidence) / len(hosts)})
-    each = [_host_finding(shared, tally, bins, baseline.latency_of(host)) for host, bins in sorted(hosts.items())]
-    return (max(each, key=lambda finding: (finding.state == "breach", finding.low or 0.0, finding.value or 0.0)),)
+    findings = [_host_finding(shared, tally, bins, baseline.latency_of(host)) for host, bins in sorted(hosts.items())]
+    return (max(findings, key=lambda finding: (finding.state == "breach", finding.low or 0.0, finding.value or 0.0)),)
 
 
 def _host_finding(rule: Rule, tally: WindowCounts, bins: BinCounts, reference: HostLatency | None) -> Finding:
@@ -65,8 +68,8 @@ def _host_finding(rule: Rule, tally: WindowCounts, bins: BinCounts, reference: H
         f"95 % of {count_text(total, 'answer')} took at most {milliseconds_text(p95)}, {ratio:.2f} times the "
         f"{milliseconds_text(reference.p95_ms)} measured at promotion. {last}"
     )
-    made = make_finding(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
-    return replace(made, clear=True) if fast else made
+    finding = make_finding(rule, tally, state, total, sentence, ratio, low, high, reference.p95_ms, needed)
+    return replace(finding, clear=True) if fast else finding
 
 
 def _bin_midpoint(bins: BinCounts, rank: int) -> float:

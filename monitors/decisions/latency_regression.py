@@ -7,8 +7,8 @@ from monitors.decisions.latency_ratio import FLOOR_MS, LATENCY_QUANTILE, MIN_BAS
 from monitors.errors import WindowError
 from monitors.rules.formatting import count_text, milliseconds_text
 from monitors.statistics.intervals import quantile_rank_limits
+from monitors.windows.latency_bins import BinCounts, bin_of_rank, latency_bin_limits
 from monitors.windows.window import HostLatency
-from monitors.windows.window_counts import BinCounts, bin_of_rank, latency_bin_limits
 
 _BASELINE_CONFIDENCE = 0.99
 """How sure it must be that the version before was no slower than it is taken for."""

@@ -1,4 +1,4 @@
-"""What a model's own confidence says of its accuracy before any label comes; it sees no label and no row.
+"""Estimates accuracy from the model's own calibrated confidence, before any label comes, and decides about a drop.
 
 The confidence-based performance estimate: each answer is wrong with the chance that its calibrated confidence leaves
 (`registry.confidence_bins`), and the mean of these chances is the share of errors to expect. It is right while two
@@ -18,7 +18,8 @@ from hashlib import sha256
 from typing import Final
 
 from monitors.decisions.finding import (
-    Finding,
+    Detectors,
+    Findings,
     FindingState,
     make_finding,
     no_predictions_sentence,
@@ -26,6 +27,7 @@ from monitors.decisions.finding import (
     state_with_detector,
     verdict_sentence,
 )
+from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
@@ -38,8 +40,9 @@ from monitors.statistics.e_detector import (
     update_detector,
 )
 from monitors.statistics.weighted_share import bounded_mean, difference_limits
+from monitors.windows.latency_bins import BinCounts
 from monitors.windows.window import Baseline, ErrorByConfidence
-from monitors.windows.window_counts import BinCounts, WindowCounts
+from monitors.windows.window_counts import WindowCounts
 
 BLOCK_SIZE: Final = 20
 _MAX_NULL: Final = 0.999
@@ -54,25 +57,26 @@ class MinuteCounts:
     confidence_counts: BinCounts
 
 
-def expected_error_share(doubts: ErrorByConfidence, steps: BinCounts) -> float:
+def expected_error_share(errors: ErrorByConfidence, steps: BinCounts) -> float:
     """The mean chance to be wrong of answers on these steps."""
-    return sum(doubts.error_by_bin[step] * n for step, n in steps.items()) / sum(steps.values())
+    return sum(errors.error_by_bin[step] * n for step, n in steps.items()) / sum(steps.values())
 
 
-def null_error_share(rule: Rule, doubts: ErrorByConfidence) -> float:
+def null_error_share(rule: Rule, errors: ErrorByConfidence) -> float:
     """The share of errors to expect that counts as healthy: the golden set's upper limit plus the threshold."""
     return min(
-        _MAX_NULL, bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence).high + rule.threshold
+        _MAX_NULL,
+        bounded_mean(_error_chances(errors, errors.golden_counts), rule.confidence).high + rule.threshold,
     )
 
 
-def detector_digest(rule: Rule, doubts: ErrorByConfidence) -> str:
+def detector_digest(rule: Rule, errors: ErrorByConfidence) -> str:
     """A digest of all that the detector's memory rests on; when it changes the detector begins anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
     parts = [
         rule.metric,
-        null_error_share(rule, doubts),
-        sorted(doubts.error_by_bin.items()),
+        null_error_share(rule, errors),
+        sorted(errors.error_by_bin.items()),
         budget,
         BLOCK_SIZE,
         STAKES,
@@ -83,7 +87,7 @@ def detector_digest(rule: Rule, doubts: ErrorByConfidence) -> str:
 
 def update_performance_detector(
     rule: Rule,
-    doubts: ErrorByConfidence,
+    errors: ErrorByConfidence,
     detector: Detector | None,
     minutes: Sequence[MinuteCounts],
     started_at: datetime,
@@ -98,26 +102,30 @@ def update_performance_detector(
     for minute in minutes:
         block.update(minute.confidence_counts)
         if block.total() >= BLOCK_SIZE:
-            read.append(Observation(minute.at, expected_error_share(doubts, block)))
+            read.append(Observation(minute.at, expected_error_share(errors, block)))
             block, last = Counter(), minute.number
-    before = detector or start_detector(null_error_share(rule, doubts), started_at)
+    before = detector or start_detector(null_error_share(rule, errors), started_at)
     least = max(1, rule.min_samples // BLOCK_SIZE)
     return update_detector(before, read, rule.false_alarms.per_second, least), last
 
 
-def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector: Detector | None) -> Finding:
-    """The finding of a rule on the accuracy to expect."""
-    doubts, steps = baseline.error_by_confidence, _confidence_counts(tally)
-    if doubts is None:
+def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors: Detectors) -> Findings:
+    """How far the accuracy to expect lies below the golden set's."""
+    errors, steps, detector = (
+        baseline.error_by_confidence,
+        _confidence_counts(tally),
+        detectors.get(WHOLE_STREAM),
+    )
+    if errors is None:
         sentence = f"Version {tally.version} was registered without a calibration; the next version will have one."
-        return make_finding(rule, tally, "insufficient", tally.predictions, sentence)
+        return (make_finding(rule, tally, "insufficient", tally.predictions, sentence),)
     if not steps:
         alarmed = detector is not None and detector.alarmed_at is not None
         proof = f" {verdict_sentence(rule, 'breach', None, None)}" if alarmed else ""
         silent: FindingState = "breach" if alarmed else "no-data"
-        return make_finding(rule, tally, silent, 0, f"{no_predictions_sentence(tally)}{proof}", detector=detector)
-    golden = bounded_mean(_error_chances(doubts, doubts.golden_counts), rule.confidence)
-    now = bounded_mean(_error_chances(doubts, steps), rule.confidence)
+        return (make_finding(rule, tally, silent, 0, f"{no_predictions_sentence(tally)}{proof}", detector=detector),)
+    golden = bounded_mean(_error_chances(errors, errors.golden_counts), rule.confidence)
+    now = bounded_mean(_error_chances(errors, steps), rule.confidence)
     drop, (low, high) = now.value - golden.value, difference_limits(now, golden)
     state = state_with_detector(rule, now.n, drop, low, detector)
     needed = samples_missing(rule, now.n, state)
@@ -128,7 +136,7 @@ def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detector:
         f"{verdict_sentence(rule, state, low, needed)} No label has confirmed it yet."
     )
     numbers = (drop, low, high, 1 - golden.value, needed)
-    return make_finding(rule, tally, state, now.n, sentence, *numbers, detector=detector)
+    return (make_finding(rule, tally, state, now.n, sentence, *numbers, detector=detector),)
 
 
 def _confidence_counts(tally: WindowCounts) -> BinCounts:
@@ -138,8 +146,8 @@ def _confidence_counts(tally: WindowCounts) -> BinCounts:
     return every
 
 
-def _error_chances(doubts: ErrorByConfidence, steps: BinCounts) -> Mapping[float, int]:
+def _error_chances(errors: ErrorByConfidence, steps: BinCounts) -> Mapping[float, int]:
     chances = Counter[float]()
     for step, n in steps.items():
-        chances[doubts.error_by_bin[step]] += n
+        chances[errors.error_by_bin[step]] += n
     return chances

@@ -1,9 +1,16 @@
-"""The decisions about prediction requests: how many fail, how many cannot be used, how many answers; it sees no row."""
+"""Decides about prediction requests: how many fail, how many have unusable input, how many predictions are made."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
-from monitors.decisions.finding import Finding, make_finding, samples_missing, state_by_window, verdict_sentence
+from monitors.decisions.finding import (
+    Detectors,
+    Findings,
+    make_finding,
+    samples_missing,
+    state_by_window,
+    verdict_sentence,
+)
 from monitors.rules.alerts_config import Rule
 from monitors.rules.formatting import count_text, metric_value_text, percent_text
 from monitors.statistics.intervals import clopper_pearson
@@ -12,14 +19,21 @@ from monitors.windows.window_counts import WindowCounts
 
 INVALID_INPUT_STATUSES: Final = (413, 422)
 """The statuses of input that is over a limit or that cannot be used."""
-_DESCRIPTIONS: Final[Mapping[str, str]] = {
-    "error_rate": "failed on the server's side",
-    "schema_violations": "were refused as input that cannot be used",
-}
 
 
-def failed_request_share(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
-    """The share of prediction requests that failed (5xx), or that were refused as unusable (413, 422).
+def error_rate(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
+    """The share of prediction requests that failed (5xx)."""
+    return _request_share(rule, tally, lambda status: status >= 500, "failed on the server's side")
+
+
+def schema_violations(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
+    """The share of prediction requests that were refused as unusable (413, 422)."""
+    refused = "were refused as input that cannot be used"
+    return _request_share(rule, tally, lambda status: status in INVALID_INPUT_STATUSES, refused)
+
+
+def _request_share(rule: Rule, tally: WindowCounts, is_bad: Callable[[int], bool], description: str) -> Findings:
+    """The share of requests with a bad status.
 
     Exact limits (Clopper, Pearson 1934). They take requests for independent, which those of one outage are not.
     """
@@ -27,32 +41,28 @@ def failed_request_share(rule: Rule, tally: WindowCounts, _baseline: Baseline) -
     if not total:
         sentence = "No prediction request was counted in the window."
         return (make_finding(rule, tally, "no-data", 0, sentence, needed=rule.min_samples),)
-    bad = sum(n for status, n in tally.requests.items() if _is_failure(rule.metric, status))
+    bad = sum(n for status, n in tally.requests.items() if is_bad(status))
     low, high = clopper_pearson(bad, total, rule.confidence)
     state = state_by_window(rule, total, bad / total, low)
     needed = samples_missing(rule, total, state)
     sentence = (
-        f"{bad:,} of {count_text(total, 'prediction request')} {_DESCRIPTIONS[rule.metric]}, "
+        f"{bad:,} of {count_text(total, 'prediction request')} {description}, "
         f"{percent_text(bad / total)}. "
         f"{verdict_sentence(rule, state, low, needed)}"
     )
     return (make_finding(rule, tally, state, total, sentence, bad / total, low, high, None, needed),)
 
 
-def prediction_volume(rule: Rule, tally: WindowCounts, _baseline: Baseline) -> tuple[Finding, ...]:
+def prediction_volume(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
     """How many answers the version gave: a count without luck, decided once it has served for the whole window."""
     n, allowed = tally.predictions, metric_value_text(rule.metric, rule.threshold)
-    given = f"Version {tally.version} gave {count_text(n, 'answer')} in the window"
+    volume = f"Version {tally.version} gave {count_text(n, 'answer')} in the window"
     too_young = tally.serving_since is None or tally.serving_since > tally.start
     if too_young and rule.below is not None:
-        sentence = f"{given}, but has not served for the whole of it."
+        sentence = f"{volume}, but has not served for the whole of it."
         return (make_finding(rule, tally, "insufficient", n, sentence),)
     broken = rule.is_beyond(n, rule.threshold)
     asked = f"the rule allows {'at most' if rule.above is not None else 'no fewer than'} {allowed}"
     return (
-        make_finding(rule, tally, "breach" if broken else "ok", n, f"{given}; {asked}.", float(n), float(n), float(n)),
+        make_finding(rule, tally, "breach" if broken else "ok", n, f"{volume}; {asked}.", float(n), float(n), float(n)),
     )
-
-
-def _is_failure(metric: str, status: int) -> bool:
-    return status >= 500 if metric == "error_rate" else status in INVALID_INPUT_STATUSES

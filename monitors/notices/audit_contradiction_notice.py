@@ -1,12 +1,13 @@
-"""What people and machines are told when the audit log contradicts what was written down of it; it sends nothing."""
+"""The notice that the audit log contradicts its checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from monitors.notices.alertmanager import single_alert_payload
 from monitors.notices.notice import StandaloneNotice, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "audit-contradiction"
@@ -54,19 +55,13 @@ class AuditContradictionNotice(StandaloneNotice):
 
 
 def audit_contradiction_webhook(notice: AuditContradictionNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
-    return {
-        "type": "audit.contradiction",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "model": notice.model,
-            "severity": notice.severity,
-            "faults": list(notice.contradictions[:100]),
-            "links": notice.all_links,
-        },
+    """The body for the signed webhook."""
+    details = {
+        "model": notice.model,
+        "severity": notice.severity,
+        "faults": list(notice.contradictions[:100]),
     }
+    return webhook_body("audit.contradiction", notice, details)
 
 
 def audit_contradiction_alert(notice: AuditContradictionNotice, receiver: str) -> dict[str, Any]:

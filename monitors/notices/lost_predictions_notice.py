@@ -1,12 +1,13 @@
-"""What people and machines are told of predictions that are not in the database; no store, and it sends nothing."""
+"""The notice about predictions that are not in the database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from monitors.notices.alertmanager import single_alert_payload
 from monitors.notices.notice import StandaloneNotice, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "recording-lost"
@@ -82,23 +83,17 @@ class RecordingLossNotice(StandaloneNotice):
 
 
 def recording_loss_webhook(notice: RecordingLossNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
-    return {
-        "type": "recording.lost",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "model": notice.model,
-            "server": notice.instance,
-            "severity": notice.severity,
-            "dropped": notice.dropped,
-            "refused": notice.refused,
-            "set_aside": notice.set_aside,
-            "replaced": notice.replaced,
-            "links": notice.all_links,
-        },
+    """The body for the signed webhook."""
+    details = {
+        "model": notice.model,
+        "server": notice.instance,
+        "severity": notice.severity,
+        "dropped": notice.dropped,
+        "refused": notice.refused,
+        "set_aside": notice.set_aside,
+        "replaced": notice.replaced,
     }
+    return webhook_body("recording.lost", notice, details)
 
 
 def recording_loss_alert(notice: RecordingLossNotice, receiver: str) -> dict[str, Any]:

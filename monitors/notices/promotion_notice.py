@@ -1,11 +1,12 @@
-"""What people and machines are told about a version that became champion; no store, and it sends nothing."""
+"""The notice about a version that became champion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from monitors.notices.notice import StandaloneNotice, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "promoted"
@@ -51,19 +52,13 @@ class PromotionNotice(StandaloneNotice):
 
 
 def promotion_webhook(notice: PromotionNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
-    return {
-        "type": f"model.{notice.kind}",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "model": notice.model,
-            "version": notice.version,
-            "before": notice.previous_version,
-            "actor": notice.actor,
-            "severity": notice.severity,
-            "reason": notice.reason,
-            "links": notice.all_links,
-        },
+    """The body for the signed webhook."""
+    details = {
+        "model": notice.model,
+        "version": notice.version,
+        "before": notice.previous_version,
+        "actor": notice.actor,
+        "severity": notice.severity,
+        "reason": notice.reason,
     }
+    return webhook_body(f"model.{notice.kind}", notice, details)

@@ -1,4 +1,4 @@
-"""What people and machines are told about a version that was sent back; no store, and it sends nothing."""
+"""The notice about a version that was sent back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from monitors.notices.alertmanager import single_alert_payload
 from monitors.notices.notice import StandaloneNotice, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "rolled-back"
@@ -49,23 +50,17 @@ class RollbackNotice(StandaloneNotice):
 
 
 def rollback_webhook(notice: RollbackNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
-    return {
-        "type": f"model.{notice.kind}",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "model": notice.model,
-            "version": notice.version,
-            "restored": notice.restored_version,
-            "severity": notice.severity,
-            "reason": notice.reason,
-            "promoted_at": notice.promoted_at.astimezone(UTC).isoformat(),
-            "facts": notice.facts,
-            "links": notice.all_links,
-        },
+    """The body for the signed webhook."""
+    details = {
+        "model": notice.model,
+        "version": notice.version,
+        "restored": notice.restored_version,
+        "severity": notice.severity,
+        "reason": notice.reason,
+        "promoted_at": notice.promoted_at.astimezone(UTC).isoformat(),
+        "facts": notice.facts,
     }
+    return webhook_body(f"model.{notice.kind}", notice, details)
 
 
 def rollback_alert(notice: RollbackNotice, receiver: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What people and machines are told when an alert ends without having recovered; no store, and it sends nothing."""
+"""The notice that an alert has ended without having recovered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from monitors.alerts import Alert
 from monitors.notices.notice import MAX_NAMED, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules import formatting
 from monitors.rules.alerts_config import Severity
 
@@ -68,20 +69,14 @@ class SupersededNotice:
 
 
 def superseded_webhook(notice: SupersededNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
+    """The body for the signed webhook."""
     alert = notice.first
-    return {
-        "type": f"alert.{notice.kind}",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "rule": alert.rule,
-            "model": alert.model,
-            "version": alert.version,
-            "severity": alert.severity,
-            "reason": notice.reason,
-            "alerts": [{"alert_id": each.id, "key": each.key, "state": each.state} for each in notice.alerts],
-            "links": notice.all_links,
-        },
+    details = {
+        "rule": alert.rule,
+        "model": alert.model,
+        "version": alert.version,
+        "severity": alert.severity,
+        "reason": notice.reason,
+        "alerts": [{"alert_id": each.id, "key": each.key, "state": each.state} for each in notice.alerts],
     }
+    return webhook_body(f"alert.{notice.kind}", notice, details)

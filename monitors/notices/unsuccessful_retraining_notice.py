@@ -1,12 +1,13 @@
-"""What people and machines are told about a retraining that brought nothing; no store, and it sends nothing."""
+"""The notice about a retraining that brought nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from monitors.notices.alertmanager import single_alert_payload
 from monitors.notices.notice import StandaloneNotice, Thumbnail
+from monitors.notices.webhook import webhook_body
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "retraining-useless"
@@ -67,25 +68,19 @@ class UnsuccessfulRetrainingNotice(StandaloneNotice):
 
 
 def unsuccessful_retraining_webhook(notice: UnsuccessfulRetrainingNotice) -> dict[str, Any]:
-    """The body for the signed webhook: type, timestamp and data."""
-    return {
-        "type": "retraining.useless",
-        "timestamp": notice.at.astimezone(UTC).isoformat(),
-        "data": {
-            "idempotency_key": notice.idempotency_key,
-            "title": notice.title,
-            "model": notice.model,
-            "retraining": notice.retraining,
-            "candidate": notice.candidate,
-            "severity": notice.severity,
-            "outcome": notice.outcome,
-            "reasons": list(notice.reasons),
-            "labels": notice.label_summary,
-            "in_a_row": notice.streak,
-            "stopped": notice.is_breaker_open,
-            "links": notice.all_links,
-        },
+    """The body for the signed webhook."""
+    details = {
+        "model": notice.model,
+        "retraining": notice.retraining,
+        "candidate": notice.candidate,
+        "severity": notice.severity,
+        "outcome": notice.outcome,
+        "reasons": list(notice.reasons),
+        "labels": notice.label_summary,
+        "in_a_row": notice.streak,
+        "stopped": notice.is_breaker_open,
     }
+    return webhook_body("retraining.useless", notice, details)
 
 
 def unsuccessful_retraining_alert(notice: UnsuccessfulRetrainingNotice, receiver: str) -> dict[str, Any]:

@@ -1,36 +1,45 @@
-"""A notice as JSON for any other program, shaped after Standard Webhooks; it signs and sends nothing."""
+"""A notice as JSON for any other program, shaped after Standard Webhooks: type, timestamp and data."""
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from monitors.notices.notice import Notice, Subject
+from monitors.notices.notice import Notice, NoticeView, Subject
 from monitors.rules.formatting import single_line
 
 
-def webhook_payload(notice: Notice) -> dict[str, Any]:
-    """type, timestamp and data; `data.alerts` holds every alert of the notice with its numbers."""
-    alert, rule = notice.first, notice.rule
+def webhook_body(event_type: str, notice: NoticeView, details: Mapping[str, object]) -> dict[str, Any]:
+    """The body for the signed webhook about any notice; `details` are what its kind adds to key, title and links."""
     return {
-        "type": f"alert.{notice.kind}",
+        "type": event_type,
         "timestamp": notice.at.astimezone(UTC).isoformat(),
         "data": {
             "idempotency_key": notice.idempotency_key,
             "title": notice.title,
-            "rule": alert.rule,
-            "metric": rule.metric,
-            "model": alert.model,
-            "version": alert.version,
-            "severity": alert.severity,
-            "action": rule.action,
-            "alerts": [_alert(subject) for subject in notice.subjects],
-            "confused": list(notice.top_confusions),
-            "worst_errors": [
-                {"prediction_id": each.prediction_id, "caption": each.caption, "url": each.url or None}
-                for each in notice.thumbnails
-            ],
+            **details,
             "links": notice.all_links,
         },
     }
+
+
+def webhook_payload(notice: Notice) -> dict[str, Any]:
+    """The body of a notice about alerts; `data.alerts` holds every alert of the notice with its numbers."""
+    alert, rule = notice.first, notice.rule
+    details = {
+        "rule": alert.rule,
+        "metric": rule.metric,
+        "model": alert.model,
+        "version": alert.version,
+        "severity": alert.severity,
+        "action": rule.action,
+        "alerts": [_alert(subject) for subject in notice.subjects],
+        "confused": list(notice.top_confusions),
+        "worst_errors": [
+            {"prediction_id": thumbnail.prediction_id, "caption": thumbnail.caption, "url": thumbnail.url or None}
+            for thumbnail in notice.thumbnails
+        ],
+    }
+    return webhook_body(f"alert.{notice.kind}", notice, details)
 
 
 def _alert(subject: Subject) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""The kinds of metric a rule may watch, an entry each: units, words, keys, limits; it measures and decides nothing.
+"""The catalogue of metrics that a rule may watch, an entry each: units, words, keys, limits, and what decides it.
 
-A new metric is an entry here and a function in `monitors.decisions.decision.DECISIONS`.
+A new metric is an entry here and the function that it names: a decision about counts (`monitors.decisions`), or a
+statistic of rows (`monitors.windows.row_statistics`), which is estimated with confidence limits and then decided alike.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,17 +23,22 @@ DataNeed = Literal[
 class MetricSpec:
     """What rules, sentences and notices need to know of one metric.
 
-    `units`: how a threshold may be written; the first is how values are shown. `example`: one, for messages.
-    `subject` and `noun`: "the drop" and the "label" that is counted. `bad`: which way is worse. `needs`: what of a
-    window it is computed from. `key`: what its findings are about one by one, and `together` how a promise over all
-    of them is worded. `detects`: detectors decide it where the rule has a budget of false alarms. `counted`: a fact
-    without luck, so it wants neither samples nor confidence. `early`: a warning before the labels, which may start
-    nothing. `own`: code of somebody's own runs. `options`: the keys of a rule that are for some metrics only.
-    `least`: the smallest threshold that makes sense, and why.
+    - `units`: how a threshold may be written; the first is how values are shown. `example`: one, for messages.
+    - `decided_by`: its decision function, "module:function" in `monitors.decisions`.
+    - `statistic`: what is estimated from rows, a function of `monitors.windows.row_statistics`, where that decides it.
+    - `subject` and `noun`: "the drop" and the "label" that is counted. `bad_direction`: which way is worse.
+    - `data_needs`: what of a window it is computed from. `value_range`: within what its limits lie.
+    - `key_type`: what its findings are about one by one; `scope_text` words a promise over all of them.
+    - `has_detector`: detectors decide it where the rule has a budget of false alarms.
+    - `is_exact_count`: a fact without luck, so it wants neither samples nor confidence.
+    - `is_early_warning`: a warning before the labels, which may start nothing.
+    - `is_user_code`: a user's code runs. `options`: the keys of a rule that are for some metrics only.
+    - `min_threshold`: the smallest threshold that makes sense, and why.
     """
 
     units: tuple[Unit, ...]
     example: str
+    decided_by: str
     subject: str
     noun: str = "label"
     bad_direction: BadDirection = "high"
@@ -46,11 +53,18 @@ class MetricSpec:
     options: frozenset[str] = frozenset()
     baseline_unit: Literal["%", "ms"] = "%"
     min_threshold: tuple[float, str] | None = None
+    statistic: str = ""
+    value_range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def allowed_actions(self) -> tuple[Action, ...]:
         """What an alert of it may start; an early warning starts nothing."""
         return ("none",) if self.is_early_warning else self.actions
+
+    def clamp(self, limit: float) -> float:
+        """A confidence limit within the values that the metric can have."""
+        smallest, largest = self.value_range
+        return min(largest, max(smallest, limit))
 
     @property
     def reads_labels(self) -> bool:
@@ -64,6 +78,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "accuracy_drop": MetricSpec(
         units=("points", "%"),
         example='"0.5 points" (or "0.5 %", both mean percentage points)',
+        decided_by="accuracy_drop:accuracy_drop",
         subject="the drop",
         has_detector=True,
         options=_SLICE_OPTION,
@@ -71,6 +86,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "latency_ratio": MetricSpec(
         units=("x",),
         example='"2 x"',
+        decided_by="latency_ratio:latency_ratio",
         subject="the ratio",
         noun="call",
         data_needs=frozenset({"latency"}),
@@ -83,6 +99,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "class_error": MetricSpec(
         units=("%",),
         example='"10 %"',
+        decided_by="class_error:class_error",
         subject="the error rate",
         key_type="class",
         scope_text=", over all classes together",
@@ -93,17 +110,28 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "macro_f1": MetricSpec(
         units=("%",),
         example='"98 %"',
+        decided_by="from_estimate:decide_from_estimate",
+        statistic="macro_f1_statistic",
+        value_range=(0, 1),
         subject="macro F1",
         bad_direction="low",
         data_needs=_FROM_ROWS,
         options=_SLICE_OPTION,
     ),
     "calibration_error": MetricSpec(
-        units=("%",), example='"5 %"', subject="the calibration error", data_needs=_FROM_ROWS, options=_SLICE_OPTION
+        units=("%",),
+        example='"5 %"',
+        decided_by="from_estimate:decide_from_estimate",
+        statistic="calibration_error_statistic",
+        value_range=(0, 1),
+        subject="the calibration error",
+        data_needs=_FROM_ROWS,
+        options=_SLICE_OPTION,
     ),
     "group_gap": MetricSpec(
         units=("points", "%"),
         example='"3 points"',
+        decided_by="group_gap:group_gap",
         subject="the gap",
         data_needs=frozenset({"labels", "groups"}),
         key_type="tag",
@@ -113,6 +141,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "error_rate": MetricSpec(
         units=("%",),
         example='"1 %"',
+        decided_by="request_rates:error_rate",
         subject="the error rate",
         noun="request",
         data_needs=frozenset({"requests"}),
@@ -121,6 +150,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "schema_violations": MetricSpec(
         units=("%",),
         example='"2 %"',
+        decided_by="request_rates:schema_violations",
         subject="the share of unusable input",
         noun="request",
         data_needs=frozenset({"requests"}),
@@ -129,6 +159,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "volume": MetricSpec(
         units=("answers",),
         example='"100 answers"',
+        decided_by="request_rates:prediction_volume",
         subject="the volume",
         noun="answer",
         bad_direction="either",
@@ -139,6 +170,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "label_lag": MetricSpec(
         units=("duration",),
         example='"2d"',
+        decided_by="label_lag:label_lag",
         subject="the wait",
         noun="drawn answer",
         data_needs=frozenset({"lags"}),
@@ -148,6 +180,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "expected_drop": MetricSpec(
         units=("points", "%"),
         example='"2 points" (or "2 %", both mean percentage points)',
+        decided_by="performance_estimation:expected_drop",
         subject="the drop to expect",
         noun="answer",
         data_needs=frozenset({"confidence"}),
@@ -157,6 +190,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "prediction_drift": MetricSpec(
         units=("%",),
         example='"15 %"',
+        decided_by="drift:prediction_drift",
         subject="the distance",
         noun="answer",
         data_needs=frozenset({"classes"}),
@@ -166,6 +200,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
     "input_drift": MetricSpec(
         units=("%",),
         example='"25 %"',
+        decided_by="drift:input_drift",
         subject="the distance",
         noun="picture",
         data_needs=frozenset({"pictures"}),
@@ -177,6 +212,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
 _USER_METRIC: Final = MetricSpec(
     units=("",),
     example='"0.25" (a plain number)',
+    decided_by="from_estimate:decide_from_estimate",
     subject="the value",
     bad_direction="either",
     data_needs=_FROM_ROWS,

@@ -1,4 +1,4 @@
-"""The chance of a statistic under permutations, drawn only as long as they tell something; it knows no statistic."""
+"""Permutation p-values, drawn only as long as further draws could change the answer."""
 
 from collections.abc import Callable
 from math import ceil
@@ -38,13 +38,3 @@ def permutation_p_value(observed: float, draw: Callable[[int], "Floats"], smalle
             return float(ENOUGH_EXCEEDANCES / (drawn + int(places[0]) + 1))
         larger, drawn = int(reached[-1]), drawn + size
     return (larger + 1) / (most + 1)
-
-
-def holm(p_values: list[float], level: float) -> list[bool]:
-    """Which of several hypotheses are rejected when any false rejection may happen with at most that chance (1979)."""
-    rejected, left = [False] * len(p_values), len(p_values)
-    for place in sorted(range(len(p_values)), key=lambda each: p_values[each]):
-        if p_values[place] * left > level:
-            break
-        rejected[place], left = True, left - 1
-    return rejected

@@ -1,4 +1,4 @@
-"""Estimates from a window's rows: macro F1, calibration, functions and Evidently metrics of somebody's own choice.
+"""Estimates a metric from a window's rows, with limits: built-in statistics, a user's functions, Evidently's metrics.
 
 `metric: python:package.module:function` names a function of the signature
 
@@ -7,7 +7,7 @@
 that is called with the newest rows of the rule's window, and again without each of some twenty groups of them, which
 gives its limits (`monitors.windows.jackknife`). By default the rows are labelled answers, each with its `label`,
 `truth`, `confidence`, `tags` and `weight`: a mean over all answers is a mean weighted by that. The module is imported
-from what is installed or lies on PYTHONPATH; nothing is downloaded. This module knows no store and decides nothing.
+from what is installed or lies on PYTHONPATH; nothing is downloaded.
 """
 
 import importlib
@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
+from monitors.windows import row_statistics
 from monitors.windows.jackknife import RowStatistic, jackknife_estimate
-from monitors.windows.row_statistics import calibration_error_statistic, macro_f1_statistic
 from monitors.windows.window import Row, Window
 from monitors.windows.window_counts import EstimateFromRows
 
@@ -42,12 +42,11 @@ def _mask_other_sources(rows: Sequence[Row], sources: Collection[str]) -> tuple[
 
 def statistic_for(rule: Rule, window: Window, rows: Sequence[Row]) -> RowStatistic:
     """What the rule computes, as a function of some of these rows; raises MetricsError for what is not there."""
+    if rule.metric_spec.statistic:
+        statistic: Callable[[Sequence[Row]], RowStatistic] = getattr(row_statistics, rule.metric_spec.statistic)
+        return statistic(rows)
     family, _, own = rule.metric.partition(":")
     match family:
-        case "macro_f1":
-            return macro_f1_statistic(rows)
-        case "calibration_error":
-            return calibration_error_statistic(rows)
         case "python":
             return _with_error_context(rule.metric, load_function(own), window)
         case "evidently":

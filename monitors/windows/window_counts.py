@@ -1,6 +1,5 @@
-"""What a window holds, counted: answers, labels and latencies; it knows no single row and decides nothing."""
+"""Counts of a window: predictions, labels, requests and latencies, which cost the same however many rows there are."""
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +10,7 @@ from monitors.errors import WindowError
 from monitors.rules.alerts_config import Source
 from monitors.statistics.two_sample import InputComparison
 from monitors.statistics.weighted_share import Estimate, WeightedCount
-
-MIN_LATENCY_MS: Final = 0.01
-BIN_GROWTH: Final = 1.02
-"""Latencies are counted in bins that grow by 2 %: a quantile read from them is off by at most 1 %."""
-_MAX_BIN: Final = 1_200
-
-BinCounts = Mapping[int, int]
+from monitors.windows.latency_bins import BinCounts
 
 
 @dataclass(frozen=True)
@@ -142,27 +135,3 @@ def counts_by_weight(cells: Iterable[LabelCount]) -> list[WeightedCount]:
         n[each.weight] += each.n
         wrong[each.weight] += 0 if each.correct else each.n
     return [WeightedCount(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]
-
-
-def latency_bin(milliseconds: float) -> int:
-    """The bin of a latency; raises WindowError for one that cannot be."""
-    if not (math.isfinite(milliseconds) and milliseconds >= 0):
-        raise WindowError(f"latency {milliseconds} ms cannot be; check the row")
-    if milliseconds <= MIN_LATENCY_MS:
-        return 0
-    return min(_MAX_BIN, math.ceil(math.log(milliseconds / MIN_LATENCY_MS) / math.log(BIN_GROWTH) - 1e-9))
-
-
-def latency_bin_limits(place: int) -> tuple[float, float]:
-    """The milliseconds a bin holds: above the first, up to the second."""
-    return (MIN_LATENCY_MS * BIN_GROWTH ** (place - 1) if place else 0.0), MIN_LATENCY_MS * BIN_GROWTH**place
-
-
-def bin_of_rank(bins: BinCounts, rank: int) -> int:
-    """The bin of the value of that rank, 1 for the smallest."""
-    passed = 0
-    for place in sorted(bins):
-        passed += bins[place]
-        if passed >= rank:
-            return place
-    raise WindowError(f"rank {rank} is not among {passed} values; ranks go from 1 to their number")

@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
 
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
@@ -14,26 +14,25 @@ from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import serve
 from mlplatform.serve.state import build_server
 from mlplatform.settings import Settings
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.inference_engine import InferenceEngine
 from tests.support.platform_world import FakeCatalog
 
 SECONDS_PER_ANSWER = 0.05
 
 
-class Slow(nn.Module):
-    """Takes its time, so that requests are under way when the process is told to end."""
+class Slow(InferenceEngine):
+    """Takes its time, so that requests are under way when the process is told to end; needs no PyTorch to start."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         time.sleep(SECONDS_PER_ANSWER)
-        return torch.zeros(len(images), 10)
+        return np.zeros((len(images), len(self.classes)), dtype=np.float32)
 
 
 def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
-    torch.set_num_threads(1)
     context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000), catalog=FakeCatalog())
     server = build_server(context, writer=ProcessWriter(context.settings.store_url) if recorder == "process" else None)
-    predictor = TorchEngine(build_exportable(Slow()), context.pipeline.classes, 28, 28)
+    predictor = Slow(context.pipeline.classes, 28, 28)
     server.model_slot.swap(LoadedModel(context.pipeline.name, 1, predictor, utc_now()))
     serve(server, "127.0.0.1", int(port))
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from mlplatform.cli import app, exit_code
@@ -20,6 +19,7 @@ from mlplatform.settings import Settings
 from registry.catalog import Catalog
 from registry.mlflow_server import quiet_environment
 from registry.runs import TrackingStore
+from tests.support.artefacts import artefact
 from tests.support.monitoring_world import RULES
 
 NOWHERE = "http://127.0.0.1:9"
@@ -85,24 +85,29 @@ def store(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
     """An MLflow database with two versions of the digits: the gate passed the first, not the second."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in quiet_environment().items():
-            environment.setenv(name, value)
-        tracking = TrackingStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
-        catalog = Catalog(tracking)
-        torch.manual_seed(0)
-        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1)).eval()
-        with tracking.start_run("digits", "tiny") as run:
-            run.log_text("model_card.md", "# digits, the whole card\n")
-            example = np.zeros((2, 1, 4, 4), np.float32)
-            uri = run.log_model(module, example, np.zeros((2, 2), np.float32), ["numpy"], ["a", "b"])
-        for gate in ("promote", "keep"):
-            tags = {"gate": gate, "golden_correct": "99", "golden_total": "100"}
-            catalog.register("digits", uri, run.id, tags, f"card of a version to {gate}")
-    return folder / "mlflow.db"
+
+    def build(folder: Path) -> None:
+        import torch
+
+        shutil.copy(mlflow_template, folder / "mlflow.db")
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in quiet_environment().items():
+                environment.setenv(name, value)
+            tracking = TrackingStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
+            catalog = Catalog(tracking)
+            torch.manual_seed(0)
+            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1)).eval()
+            with tracking.start_run("digits", "tiny") as run:
+                run.log_text("model_card.md", "# digits, the whole card\n")
+                example = np.zeros((2, 1, 4, 4), np.float32)
+                uri = run.log_model(module, example, np.zeros((2, 2), np.float32), ["numpy"], ["a", "b"])
+            for gate in ("promote", "keep"):
+                tags = {"gate": gate, "golden_correct": "99", "golden_total": "100"}
+                catalog.register("digits", uri, run.id, tags, f"card of a version to {gate}")
+
+    return artefact(tmp_path_factory, "mlflow-two-versions", build) / "mlflow.db"
 
 
 @pytest.fixture

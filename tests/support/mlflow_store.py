@@ -1,6 +1,7 @@
 """A tiny torch model, a SQLite store and a live MLflow server for the registry's tests."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,9 +41,11 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
     """The folder that direct clients and the server share."""
-    return tmp_path_factory.mktemp("store")
+    made = tmp_path_factory.mktemp("store")
+    shutil.copy(mlflow_template, made / "mlflow.db")
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from monitors.decisions.finding import Finding, FindingState
 from monitors.rules.alerts_config import Rule, Source
 from monitors.rules.metric_catalog import METRICS
+from monitors.windows.latency_bins import latency_bin
 from monitors.windows.window import Baseline, HostLatency, Row, Window
-from monitors.windows.window_counts import LabelCount, WindowCounts, latency_bin
+from monitors.windows.window_counts import LabelCount, WindowCounts
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGITS = tuple("0123456789")

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
 from mlplatform.clock import uuid7
 from mlplatform.store.urls import parse_database_url
-from tests.support.platform_world import POSTGRES
+from tests.support.platform_world import POSTGRES, no_postgres
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class Own:
 
 @contextmanager
 def own_database() -> Iterator[Own]:
-    """A new database, dropped at the end; skips where no server answers."""
+    """A new database, dropped at the end; `no_postgres` where no server answers."""
     if not POSTGRES:
-        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
+        no_postgres("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
     made = Own(f"mlplatform_test_{uuid7()[-12:]}")
     try:
         made.order("CREATE DATABASE {}")
     except psycopg.OperationalError as error:
-        pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
+        no_postgres(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
     try:
         yield made
     finally:

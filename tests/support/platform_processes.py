@@ -23,11 +23,12 @@ from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
 from pipelines.datasets.optdigits import load_optdigits
+from tests.support.artefacts import artefact
 
 RULES = """\
 version: 1
 model: digits
-schedule: {every: 2s}
+schedule: {every: 1s}
 retraining: {cooldown: 0s, daily_cap: 10, min_feedback: 10}
 channels:
   events: {type: webhook, url: "${PLATFORM_WEBHOOK_URL:-}", secret: "${PLATFORM_WEBHOOK_SECRET:-}"}
@@ -37,8 +38,8 @@ rules:
   - {name: latency, metric: latency_ratio, above: 50 x, window: 1h, min_samples: 200, action: none}
 """
 QUICK = {
-    "PLATFORM_POLL_SECONDS": "0.5",
-    "PLATFORM_LEASE_SECONDS": "4",
+    "PLATFORM_POLL_SECONDS": "0.2",
+    "PLATFORM_LEASE_SECONDS": "2",
     "PLATFORM_HEARTBEAT_SECONDS": "0.5",
     "PLATFORM_ABANDONED_SECONDS": "6",
     "PLATFORM_BASELINE_CALLS": "40",
@@ -50,11 +51,13 @@ QUICK = {
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with version 1 trained and champion; later tests copy its databases."""
-    home = tmp_path_factory.mktemp("trained")
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
-    env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
-    subprocess.run(platform_command("train", "--json"), env=env, cwd=home, check=True, capture_output=True, timeout=240)
-    return home
+
+    def build(home: Path) -> None:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
+        env = {**outside, **QUICK, "PLATFORM_HOME": str(home), "PLATFORM_RECIPE": "compact"}
+        subprocess.run(platform_command("train", "--json"), env=env, cwd=home.parent, check=True, capture_output=True)
+
+    return artefact(tmp_path_factory, "trained", build)
 
 
 @dataclass

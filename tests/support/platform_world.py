@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -19,12 +20,15 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.timeouts import DatabaseTimeouts
 from pipelines.data import content_hash
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POSTGRES = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
+PATIENT = DatabaseTimeouts(statement_seconds=120.0, lock_seconds=120.0, pool_seconds=60.0, connect_seconds=60.0)
+"""Limits no test runs into because the machine is busy; what happens at a limit is tested with limits of its own."""
 
 
 class FakeClock:
@@ -95,28 +99,24 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "platform.db"
-    database = Database(f"sqlite:///{path}")
-    database.upgrade()
-    with database.write() as connection:
-        connection.execute(text("SELECT 1"))
-    database.close()
-    return path
+def no_postgres(reason: str) -> NoReturn:
+    """Skip a test for which no server is there; where PLATFORM_TEST_REQUIRE_POSTGRES says 1, fail it."""
+    if os.environ.get("PLATFORM_TEST_REQUIRE_POSTGRES", "0") == "1":
+        pytest.fail(f"{reason}, and PLATFORM_TEST_REQUIRE_POSTGRES asks for one")
+    pytest.skip(reason)
 
 
 @contextmanager
 def schema_of_its_own() -> Iterator[str]:
-    """The URL of a new schema on the test server, dropped at the end; skips where no server answers."""
+    """The URL of a new schema on the test server, dropped at the end; `no_postgres` where no server answers."""
     if not POSTGRES:
-        pytest.skip("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
+        no_postgres("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
     schema, server = f"test_{uuid7()[-12:]}", Database(POSTGRES)
     try:
         with server.write() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
     except ConnectionError as error:
-        pytest.skip(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
+        no_postgres(f"no PostgreSQL answers at PLATFORM_TEST_POSTGRES_URL: {error}")
     try:
         yield f"{POSTGRES}{'&' if '?' in POSTGRES else '?'}options=-csearch_path%3D{schema}"
     finally:
@@ -129,16 +129,27 @@ def schema_of_its_own() -> Iterator[str]:
 def postgres() -> Iterator[Database]:
     """A store on the test server."""
     with schema_of_its_own() as url:
-        database = Database(url)
+        database = Database(url, PATIENT)
         database.upgrade()
-        yield database
+        with pytest.MonkeyPatch.context() as patience:
+            patience.setattr("mlplatform.store.postgres.IDLE_TRANSACTION_SECONDS", 120)
+            yield database
         database.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+BOTH_DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test marked `both_databases` once on SQLite and once on PostgreSQL."""
+    if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database", BOTH_DATABASES, indirect=True)
+
+
+@pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
-    """An empty store, once on SQLite and once on PostgreSQL."""
-    if request.param == "postgres":
+    """An empty store on SQLite; for tests marked `both_databases` on PostgreSQL too."""
+    if getattr(request, "param", "sqlite") == "postgres":
         shared: Database = request.getfixturevalue("postgres")
         with shared.write() as connection:
             for table in reversed(outcomes.metadata.sorted_tables):
@@ -147,7 +158,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Pa
         return
     path = tmp_path / "platform.db"
     shutil.copy(sqlite_template, path)
-    made = Database(f"sqlite:///{path}")
+    made = Database(f"sqlite:///{path}", PATIENT)
     yield made
     made.close()
 

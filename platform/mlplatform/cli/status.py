@@ -48,7 +48,7 @@ def print_status(everything: bool, as_json: bool) -> None:
 def evaluate_rules(as_json: bool) -> None:
     """`platform check`."""
     from mlplatform.monitoring.evaluate import evaluate
-    from mlplatform.monitoring.rule_inputs import write_report
+    from mlplatform.monitoring.evaluation_report import write_report
 
     context = create_context(load_settings())
     results = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]

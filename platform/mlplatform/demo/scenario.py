@@ -295,7 +295,7 @@ class _DemoRun:
 
     def _write_report(self) -> Path:
         """Evidently's comparison of the champions' windows."""
-        from mlplatform.monitoring.rule_inputs import load_window
+        from mlplatform.monitoring.row_inputs import load_window
         from monitors.windows.evidently_adapter import write_window_comparison
 
         [rule] = [rule for rule in self.context.rules.rules if rule.name == "accuracy-drop"]

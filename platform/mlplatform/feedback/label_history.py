@@ -28,7 +28,8 @@ from mlplatform.store.tables.core import (
 )
 from mlplatform.store.tables.monitoring import outcomes, prediction_counts
 from monitors.rules.alerts_config import Source
-from monitors.windows.window_counts import Outcome, latency_bin
+from monitors.windows.latency_bins import latency_bin
+from monitors.windows.window_counts import Outcome
 
 LatencyByHost = Mapping[str, Mapping[int, int]]
 LabelPosition = tuple[datetime, int, str]

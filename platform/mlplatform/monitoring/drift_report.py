@@ -8,7 +8,7 @@ from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.feedback import labelled_predictions
 from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.unlabelled_monitoring import reference_distribution
+from mlplatform.monitoring.rule_inputs import reference_distribution
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import FeatureSample
 from monitors.windows.window import Row, Window
@@ -43,15 +43,11 @@ def reference_window(context: AppContext, window: Window) -> Window | None:
         first = reference_distribution(evaluations.load_baselines(connection, window.model, window.version))
         if first is None:
             return None
-        found = labelled_predictions.load_labelled_predictions(
+        predictions = labelled_predictions.load_labelled_predictions(
             connection, window.model, window.version, EPOCH, first.until
         )
-    rows = tuple(_to_row(each) for each in found)
+    rows = tuple(Row(row.prediction_id, row.at, row.label, row.confidence, row.latency_ms) for row in predictions)
     return Window(window.model, window.version, window.classes, EPOCH, first.until, rows)
-
-
-def _to_row(prediction: labelled_predictions.LabelledPrediction) -> Row:
-    return Row(prediction.prediction_id, prediction.at, prediction.label, prediction.confidence, prediction.latency_ms)
 
 
 def _write_input_drift_report(reference: FeatureSample, newest: FeatureSample, path: Path) -> bool:

@@ -1,12 +1,12 @@
-"""The story of one turn of the loop: look at a window, decide, and write everything that follows at once.
+"""Evaluates one rule in one slot: reads what it needs, decides, and writes all that follows in one transaction.
 
-`turn` reads top to bottom: counts and new labels → findings → evaluation, alerts, notices and actions. It sends
-nothing, trains nothing, and knows no schedule. Evidently measures afterwards (`evidence.examine`).
+Nothing is sent or trained here: notices, retrainings and tasks are queued. Evidently measures afterwards
+(`evaluation_report.write_report`).
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -20,33 +20,53 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError
 from mlplatform.monitoring.alert_actions import start_action
 from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.rule_inputs import (
-    RowEstimate,
-    advance_detectors,
-    counts_since_change,
-    estimate_from_rows,
-    load_baseline,
-    load_counts,
-    missing_data_finding,
-)
-from mlplatform.monitoring.unlabelled_monitoring import (
-    advance_performance_estimator,
-    predicted_counts_since,
-    store_reference_distribution,
-)
-from mlplatform.promotion import promotion_history
+from mlplatform.monitoring.rule_inputs import RuleInputs, detectors_by_stream, load_inputs, load_slow_inputs
+from mlplatform.monitoring.unlabelled_monitoring import store_reference_mix
+from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases
 from monitors.alerts import Alert, AlertChange, AlertStep, NoticeKind, apply_finding, supersede
-from monitors.decisions.decision import decide, resolved_streams
-from monitors.decisions.finding import NO_DATA, Finding
+from monitors.decisions.decision import NO_DETECTORS, resolved_streams
+from monitors.decisions.decision import decide as decide_findings
+from monitors.decisions.finding import NO_DATA, Finding, missing_data_of
 from monitors.notices.notice import Subject
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.e_detector import Detector, restart_detector
-from monitors.statistics.two_sample import InputComparison
-from monitors.windows.window_counts import NO_ESTIMATE
+from monitors.statistics.e_detector import restart_detector
+from monitors.windows.window import ReferenceMix
 
 STATES_BY_SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
+
+
+@dataclass(frozen=True)
+class AlertUpdate:
+    """What a finding does to one alert, and whether the rule's action starts."""
+
+    finding: Finding
+    alert: Alert
+    step: AlertStep
+    starts_action: bool
+
+
+@dataclass(frozen=True)
+class EndedAlert:
+    """An alert that ends without having recovered."""
+
+    before: Alert
+    step: AlertStep
+
+
+@dataclass(frozen=True)
+class Decision:
+    """All that one evaluation writes."""
+
+    champion: Promotion
+    evaluation: evaluations.Evaluation
+    new_reference: ReferenceMix | None
+    detectors: detector_state.DetectorState | None
+    ended: tuple[EndedAlert, ...]
+    updates: tuple[AlertUpdate, ...]
+    notices: Mapping[NoticeKind, tuple[Subject, ...]]
+    is_inhibited: bool
 
 
 def evaluate(
@@ -58,96 +78,125 @@ def evaluate(
 ) -> evaluations.Evaluation | None:
     """Evaluate one rule for one schedule slot; None when there is no champion, or the slot is done.
 
-    Reading, deciding and all that follows are one transaction, which proves the lease (when one is given) and claims
-    the slot: two watchers cannot both evaluate it, a killed one leaves nothing half-done, and each label is read once.
-    Rules that estimate from rows or look at pictures do so before it, so that nobody waits for them.
+    One transaction reads, decides and writes. It proves the lease (when one is given) and claims the slot: two
+    watchers cannot both evaluate it, a killed one leaves nothing half-done, and each label is read once. Raises
+    FencedError when the lease has passed on.
     """
-    now, name = context.clock(), context.rules.model
-    sample = estimate_from_rows(context, rule, now)
-    pictures = (
-        _compare_inputs(context, rule, slot, now, drift or InputDriftMonitor(context))
-        if "pictures" in rule.metric_spec.data_needs
-        else None
-    )
+    now = context.clock()
+    # 1. What takes seconds comes before the transaction, so that nobody waits for it.
+    slow = load_slow_inputs(context, rule, slot, now, drift or InputDriftMonitor(context))
     try:
         with context.database.write() as connection:
+            # 2. Only the leader writes, and only one process at a time drives this model's alerts.
             if lease is not None:
                 leases.require_lease(connection, lease)
             _lock_alerts(connection, context)
-            champion = promotion_history.latest_promotion(connection, name)
-            if champion is None or evaluations.was_evaluated(connection, name, rule.name, slot):
+            # 3. All reads.
+            inputs = load_inputs(connection, context, rule, slot, now, slow)
+            if inputs is None:
                 return None
-            if sample is not None and sample.version != champion.to_version:
-                return None  # a new champion came while its predecessor's rows were measured
-            findings, missing = _decide(connection, context, rule, champion, now, sample, pictures)
-            evaluation = evaluations.Evaluation(
-                id=uuid7(),
-                rule=rule.name,
-                slot=slot,
-                at=now,
-                model_name=name,
-                model_version=champion.to_version,
-                window_start=now - rule.window,
-                window_end=now,
-                state=worst_state(findings),
-                findings=to_jsonable([*findings, *missing]),
-                report=None,
-                evaluated_by=context.instance,
-            )
-            evaluations.add(connection, evaluation)
-            _update_alerts(connection, context, rule, [*findings, *missing], evaluation)
+            # 4. The decision: no database, no clock.
+            decision = decide(rule, inputs, uuid7)
+            # 5. All writes. One that finds the slot claimed undoes them all.
+            apply(connection, context, rule, decision)
     except ConflictError:
         return None
-    return evaluation
+    return decision.evaluation
 
 
-def _compare_inputs(
-    context: AppContext, rule: Rule, slot: datetime, now: datetime, drift: InputDriftMonitor
-) -> InputComparison | None:
-    with context.database.read() as connection:
-        if evaluations.was_evaluated(connection, context.rules.model, rule.name, slot):
-            return None
-    return drift.compare(rule, now)
+def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decision:
+    """From numbers to findings, from findings to steps of alerts, and from these to notices and actions; pure."""
+    # Findings about the model, and about missing data where the rule minds.
+    champion, detectors = inputs.champion, None
+    streams = NO_DETECTORS if inputs.detectors is None else detectors_by_stream(inputs.detectors)
+    findings = decide_findings(rule, inputs.counts, inputs.baseline, streams)
+    missing = missing_data_of(rule, inputs.counts, inputs.last_data_at, champion.at)
+    reported = [*findings, *([] if missing is None else [missing])]
+    # Detectors whose alarm is over begin anew.
+    if inputs.detectors is not None:
+        resolved = resolved_streams(findings, streams)
+        restarted = {key: restart_detector(streams[key], inputs.now).to_json() for key in resolved}
+        detectors = replace(inputs.detectors, streams={**inputs.detectors.streams, **restarted})
+    evaluation = evaluations.Evaluation(
+        id=new_id(),
+        rule=rule.name,
+        slot=inputs.slot,
+        at=inputs.now,
+        model_name=champion.model_name,
+        model_version=champion.to_version,
+        window_start=inputs.now - rule.window,
+        window_end=inputs.now,
+        state=worst_state(findings),
+        findings=to_jsonable(reported),
+        report=None,
+        evaluated_by=inputs.instance,
+    )
+    # Alerts of other versions and of rules that are gone end; the rule's own take a step each.
+    ended = stale_alerts(inputs.open_alerts, champion.to_version, inputs.now, inputs.rule_names)
+    ended_ids = {stale.before.id for stale in ended}
+    going_on = [alert for alert in inputs.open_alerts if alert.id not in ended_ids]
+    is_inhibited = any(alert.rule in rule.inhibited_by and alert.state != "pending" for alert in going_on)
+    updates = _alert_updates(rule, reported, going_on, inputs.now, is_inhibited, new_id)
+    # Alerts that take the same step share a notice.
+    notices: dict[NoticeKind, list[Subject]] = defaultdict(list)
+    for update in updates:
+        if update.step.notify is not None:
+            notices[update.step.notify].append(Subject(update.alert, update.finding.sentence))
+    return Decision(
+        champion=champion,
+        evaluation=evaluation,
+        new_reference=inputs.new_reference,
+        detectors=detectors,
+        ended=ended,
+        updates=updates,
+        notices={kind: tuple(subjects) for kind, subjects in notices.items()},
+        is_inhibited=is_inhibited,
+    )
 
 
-def _decide(
-    connection: Connection,
-    context: AppContext,
-    rule: Rule,
-    champion: promotion_history.Promotion,
-    now: datetime,
-    sample: RowEstimate | None,
-    input_comparison: InputComparison | None,
-) -> tuple[tuple[Finding, ...], list[Finding]]:
-    """Read what is new, decide, and keep what the detectors remember; settled ones begin anew.
+def apply(connection: Connection, context: AppContext, rule: Rule, decision: Decision) -> None:
+    """Write a decision; raises ConflictError when the slot was evaluated meanwhile."""
+    evaluation = decision.evaluation
+    name, version, now = evaluation.model_name, evaluation.model_version, evaluation.at
+    # What the next evaluation goes on from, and the claim on this slot.
+    if decision.new_reference is not None:
+        store_reference_mix(connection, decision.champion, decision.new_reference, now)
+    if decision.detectors is not None:
+        detector_state.save_state(connection, name, version, rule.name, decision.detectors)
+    evaluations.add(connection, evaluation)
+    # Alerts, with their history, and the actions that they start.
+    _end_alerts(connection, context, decision.ended, now)
+    for update in decision.updates:
+        alert, change = update.alert, update.step.change
+        alert_records.save(connection, alert, update.finding.sentence, evaluation.id)
+        if change is not None:
+            alert_records.append_transition(connection, alert.id, change, "watcher", now)
+            states = {"from": change.from_state, "to": change.to_state, "rule": rule.name}
+            audit_entries.append(connection, "watcher", "alert", f"alert/{alert.id}", now, states)
+        if update.starts_action:
+            start_action(connection, context.pipeline.classes, rule, alert, update.finding, now)
+    # Notices into the outbox; an inhibited rule says only that something is over.
+    for kind, subjects in decision.notices.items():
+        if decision.is_inhibited and kind != "resolved":
+            cause = {"by": list(rule.inhibited_by), "alerts": [subject.alert.id for subject in subjects]}
+            audit_entries.append(connection, "watcher", "inhibit", f"rule/{rule.name}", now, cause)
+        else:
+            enqueue_alert_notice(connection, context, rule, subjects, kind, evaluation)
 
-    Returns the findings about the model, and the one about missing data where the rule minds.
-    """
-    classes = context.pipeline.classes
-    sampled = NO_ESTIMATE if sample is None else sample.estimate
-    if "classes" in rule.metric_spec.data_needs:
-        store_reference_distribution(connection, champion, now)
-    baseline = load_baseline(connection, champion)
-    tally = replace(load_counts(connection, classes, rule, champion, now, sampled), input_comparison=input_comparison)
-    if "classes" in rule.metric_spec.data_needs:
-        tally = replace(
-            tally,
-            predictions_by_confidence=predicted_counts_since(
-                connection, champion, baseline.reference_mix, tally.start, now
-            ),
-        )
-    missing = missing_data_finding(connection, rule, tally, champion)
-    memory = advance_detectors(connection, rule, baseline, champion, classes, context.rules.probation)
-    if "confidence" in rule.metric_spec.data_needs:
-        memory = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
-    if memory is None:
-        return decide(rule, tally, baseline), missing
-    held = {key: Detector.from_json(state) for key, state in memory.streams.items()}
-    findings = decide(rule, counts_since_change(connection, rule, champion, tally, held), baseline, held)
-    anew = {key: restart_detector(held[key], now).to_json() for key in resolved_streams(findings, held)}
-    kept = replace(memory, streams={**memory.streams, **anew})
-    detector_state.save_state(connection, champion.model_name, champion.to_version, rule.name, kept)
-    return findings, missing
+
+def stale_alerts(
+    open_alerts: Iterable[Alert], champion: int, now: datetime, rules: Collection[str] | None = None
+) -> tuple[EndedAlert, ...]:
+    """The alerts that end because their version no longer serves, or their rule is no longer written."""
+    ended = []
+    for alert in open_alerts:
+        step = supersede(alert, now)
+        if alert.version == champion:
+            if rules is None or alert.rule in rules:
+                continue
+            step = replace(step, change=AlertChange(alert.state, "superseded", "its rule is no longer in alerts.yaml"))
+        ended.append(EndedAlert(alert, step))
+    return tuple(ended)
 
 
 def worst_state(findings: Sequence[Finding]) -> str:
@@ -160,101 +209,54 @@ def is_worse(state: str, other: str) -> bool:
     return STATES_BY_SEVERITY.index(state) > STATES_BY_SEVERITY.index(other)
 
 
-def close_stale_alerts(
-    connection: Connection, context: AppContext, champion: int, now: datetime, rules: Collection[str] | None = None
-) -> int:
-    """Close the open alerts of versions that no longer serve, and of rules that are no longer written.
-
-    Whoever was told that one fires is told of its end; returns how many alerts ended.
-    """
-    retired, known = 0, list[tuple[Alert, str]]()
-    for alert in alert_records.open_alerts(connection, context.rules.model, lock=True):
-        moved = supersede(alert, now)
-        if alert.version == champion:
-            if rules is None or alert.rule in rules:
-                continue
-            moved = replace(
-                moved, change=AlertChange(alert.state, "superseded", "its rule is no longer in alerts.yaml")
-            )
-        _save_transition(connection, moved, now)
-        if moved.alert is not None and moved.change is not None and alert.state != "pending":
-            known.append((moved.alert, moved.change.reason))
-        retired += 1
-    enqueue_end_notices(connection, context, known, now)
-    return retired
-
-
 def _lock_alerts(connection: Connection, context: AppContext) -> None:
     """Wait for whoever drives this model's alerts now.
 
-    A lease of no life is a lock until the transaction ends. `platform check` needs it: it holds no leader's lease.
+    A lease of no duration is a lock until the transaction ends. `platform check` needs it: it holds no leader's lease.
     """
     leases.acquire(connection, f"alerts:{context.rules.model}", context.instance, timedelta(0), EPOCH)
 
 
-def _update_alerts(
-    connection: Connection,
-    context: AppContext,
+def _alert_updates(
     rule: Rule,
     findings: Sequence[Finding],
-    evaluation: evaluations.Evaluation,
-) -> None:
-    written = {each.name for each in context.rules.rules}
-    close_stale_alerts(connection, context, evaluation.model_version, evaluation.at, written)
-    every_open = alert_records.open_alerts(connection, evaluation.model_name, lock=True)
-    open_now = {alert.key: alert for alert in every_open if alert.rule == rule.name}
-    inhibited = any(alert.rule in rule.inhibited_by and alert.state != "pending" for alert in every_open)
-    told: dict[NoticeKind, list[Subject]] = defaultdict(list)
-    for finding in [*findings, *_no_data_findings(open_now, findings, rule)]:
-        moved = apply_finding(open_now.get(finding.key), finding, rule, evaluation.at, uuid7)
-        if moved.alert is not None:
-            alert_records.save(connection, moved.alert, finding.sentence, evaluation.id)
-            _record_transition(connection, context, rule, finding, moved, moved.alert, evaluation, act_on=not inhibited)
-            if moved.notify is not None:
-                told[moved.notify].append(Subject(moved.alert, finding.sentence))
-    for kind, subjects in told.items():
-        if inhibited and kind != "resolved":
-            details: dict[str, object] = {"by": list(rule.inhibited_by), "alerts": [each.alert.id for each in subjects]}
-            audit_entries.append(connection, "watcher", "inhibit", f"rule/{rule.name}", evaluation.at, details)
-            continue
-        enqueue_alert_notice(connection, context, rule, subjects, kind, evaluation)
+    open_alerts: Sequence[Alert],
+    now: datetime,
+    is_inhibited: bool,
+    new_id: Callable[[], str],
+) -> tuple[AlertUpdate, ...]:
+    own = {alert.key: alert for alert in open_alerts if alert.rule == rule.name}
+    updates = []
+    for finding in [*findings, *_no_data_findings(own, findings, rule)]:
+        step = apply_finding(own.get(finding.key), finding, rule, now, new_id)
+        if step.alert is not None:
+            # Again with a reminder: the retraining failed or kept the champion, or another alert held this one back.
+            is_due = (step.act or step.notify == "repeat") and finding.key != NO_DATA
+            updates.append(AlertUpdate(finding, step.alert, step, is_due and not is_inhibited))
+    return tuple(updates)
 
 
-def _no_data_findings(open_now: Mapping[str, Alert], findings: Sequence[Finding], rule: Rule) -> list[Finding]:
+def _no_data_findings(own: Mapping[str, Alert], findings: Sequence[Finding], rule: Rule) -> list[Finding]:
     """No-data findings for open alerts whose class has no labels in the window: their reminders go on."""
-    heard = {finding.key for finding in findings}
+    decided = {finding.key for finding in findings}
     sentence = f"No {rule.metric_spec.noun}s in the window."
     return [
         Finding(rule.name, key, alert.model, alert.version, "no-data", sentence, rule.threshold, 0)
-        for key, alert in open_now.items()
-        if key not in heard
+        for key, alert in own.items()
+        if key not in decided
     ]
 
 
-def _record_transition(
-    connection: Connection,
-    context: AppContext,
-    rule: Rule,
-    finding: Finding,
-    transition: AlertStep,
-    alert: Alert,
-    evaluation: evaluations.Evaluation,
-    *,
-    act_on: bool,
-) -> None:
-    if transition.change is not None:
-        alert_records.append_transition(connection, alert.id, transition.change, "watcher", evaluation.at)
-        details = {"from": transition.change.from_state, "to": transition.change.to_state, "rule": rule.name}
-        audit_entries.append(connection, "watcher", "alert", f"alert/{alert.id}", evaluation.at, details)
-    again = (
-        transition.notify == "repeat"
-    )  # the retraining failed or kept the champion; or another alert held this one back
-    if act_on and (transition.act or again) and finding.key != NO_DATA:
-        start_action(connection, context.pipeline.classes, rule, alert, finding, evaluation.at)
-
-
-def _save_transition(connection: Connection, transition: AlertStep, now: datetime) -> None:
-    if transition.alert is None or transition.change is None:
-        return
-    alert_records.update_state(connection, replace(transition.alert, since=now))
-    alert_records.append_transition(connection, transition.alert.id, transition.change, "watcher", now)
+def _end_alerts(connection: Connection, context: AppContext, ended: Sequence[EndedAlert], now: datetime) -> None:
+    """Write that alerts ended; whoever was told that one fires is told of its end."""
+    told = list[tuple[Alert, str]]()
+    for stale in ended:
+        alert, change = stale.step.alert, stale.step.change
+        if alert is None or change is None:
+            continue
+        alert_records.update_state(connection, replace(alert, since=now))
+        alert_records.append_transition(connection, alert.id, change, "watcher", now)
+        if stale.before.state != "pending":
+            told.append((alert, change.reason))
+    if told:
+        enqueue_end_notices(connection, context, told, now)

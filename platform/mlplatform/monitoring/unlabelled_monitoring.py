@@ -1,9 +1,9 @@
-"""What early warnings about answers rest on: minutes not read yet, answers by class, the first ones; no decision."""
+"""Reads what early warnings without labels rest on: minutes not read yet, predictions by class, the first ones."""
 
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -15,52 +15,39 @@ from monitors.decisions.performance_estimation import MinuteCounts, detector_dig
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import Detector
+from monitors.windows.latency_bins import BinCounts
 from monitors.windows.window import ErrorByConfidence, ReferenceMix
-from monitors.windows.window_counts import BinCounts
-from registry.confidence_bins import CalibrationFit
 
 MAX_ROWS_PER_READ: Final = 10_000
 SETTLE_DELAY: Final = timedelta(minutes=2)
-"""A minute is read when it has been over for so long: servers write their answers a little later than they give them.
+"""A minute is read when it has been over for so long: servers record predictions a little later than they answer.
 What comes later still, after a database was away, is missed by the detector, and is in the window."""
 INITIAL_BUDGET_PERIOD: Final = timedelta(hours=1)
 """As for labels: a version begins with the false-alarm budget of one hour."""
-BaselinesByKind = Mapping[str, Mapping[str, Mapping[str, Any]]]
 REFERENCE_KIND: Final = "answers"
 
 
-def calibration_baseline(baselines: BaselinesByKind) -> ErrorByConfidence | None:
-    """What the version's confidence is worth, pinned when it was promoted."""
-    numbers = baselines.get("calibration", {}).get("")
-    if numbers is None:
-        return None
-    golden = {int(step): int(n) for step, n in numbers["golden"].items()}
-    doubt = CalibrationFit(numbers["offset"], numbers["slope"], numbers["rows"], golden)
-    return ErrorByConfidence(doubt.error_by_bin(), golden) if golden else None
-
-
-def reference_distribution(baselines: BaselinesByKind) -> ReferenceMix | None:
-    """The mix of the version's first answers, pinned when it was complete."""
-    numbers = baselines.get(REFERENCE_KIND, {}).get("")
-    if numbers is None:
-        return None
-    return ReferenceMix(numbers["shares"], prediction_counts.minute_start(numbers["until"]))
-
-
-def store_reference_distribution(connection: Connection, champion: promotion_history.Promotion, now: datetime) -> None:
-    """Keep the mix of the version's first FIRST_ANSWERS answers, in whole minutes, once there are as many."""
+def first_complete_mix(
+    connection: Connection, champion: promotion_history.Promotion, now: datetime
+) -> ReferenceMix | None:
+    """The classes of the version's first REFERENCE_PREDICTIONS predictions, in whole minutes; None while fewer."""
     name, version = champion.model_name, champion.to_version
-    if REFERENCE_KIND in evaluations.load_baselines(connection, name, version):
-        return
-    shares, settled = Counter[str](), prediction_counts.minute_index(now - SETTLE_DELAY) - 1
-    for minute, given in prediction_counts.class_counts_by_minute(
+    class_counts, settled = Counter[str](), prediction_counts.minute_index(now - SETTLE_DELAY) - 1
+    for minute, labels in prediction_counts.class_counts_by_minute(
         connection, name, version, 0, settled, 2 * REFERENCE_PREDICTIONS
     ):
-        shares.update(_label_counts(given))
-        if shares.total() >= REFERENCE_PREDICTIONS:
-            numbers = {"shares": dict(shares), "until": minute + 1}
-            evaluations.store_baseline(connection, name, version, REFERENCE_KIND, "", numbers, now)
-            return
+        class_counts.update(_label_counts(labels))
+        if class_counts.total() >= REFERENCE_PREDICTIONS:
+            return ReferenceMix(dict(class_counts), prediction_counts.minute_start(minute + 1))
+    return None
+
+
+def store_reference_mix(
+    connection: Connection, champion: promotion_history.Promotion, mix: ReferenceMix, now: datetime
+) -> None:
+    """Pin the mix that the version's later predictions are compared with; the first one stays."""
+    numbers = {"shares": dict(mix.class_counts), "until": prediction_counts.minute_index(mix.until)}
+    evaluations.store_baseline(connection, champion.model_name, champion.to_version, REFERENCE_KIND, "", numbers, now)
 
 
 def predicted_counts_since(
@@ -70,13 +57,11 @@ def predicted_counts_since(
     start: datetime,
     now: datetime,
 ) -> Mapping[str, BinCounts]:
-    """The answers of a window by class and step of confidence, without the first ones they are held against."""
-    begun = start if reference is None else max(start, reference.until)
-    return (
-        {}
-        if begun >= now
-        else prediction_counts.class_counts(connection, champion.model_name, champion.to_version, begun, now)
-    )
+    """The predictions of a window by class and bin of confidence, without the first ones they are compared with."""
+    first = start if reference is None else max(start, reference.until)
+    if first >= now:
+        return {}
+    return prediction_counts.class_counts(connection, champion.model_name, champion.to_version, first, now)
 
 
 def advance_performance_estimator(
@@ -86,35 +71,36 @@ def advance_performance_estimator(
     champion: promotion_history.Promotion,
     now: datetime,
 ) -> detector_state.DetectorState | None:
-    """What the rule's detector remembers after the minutes it had not read; None where the rule has none.
+    """The rule's detector after the minutes it had not read; None where the rule has none.
 
-    At most READ_AT_ONCE rows are read: what is left waits for the next evaluation.
+    At most MAX_ROWS_PER_READ rows are read: what is left waits for the next evaluation.
     """
     if rule.false_alarms is None or calibration is None:
         return None
     name, version, digest = champion.model_name, champion.to_version, detector_digest(rule, calibration)
-    held = detector_state.load_state(connection, name, version, rule.name)
-    if held is None or held.definition != digest:
-        held = detector_state.DetectorState(digest, 0, {})
+    before = detector_state.load_state(connection, name, version, rule.name)
+    if before is None or before.definition != digest:
+        before = detector_state.DetectorState(digest, 0, {})
     settled = prediction_counts.minute_index(now - SETTLE_DELAY) - 1
     minutes = [
-        MinuteCounts(number, prediction_counts.minute_start(number + 1), _confidence_counts(given))
-        for number, given in prediction_counts.class_counts_by_minute(
-            connection, name, version, held.cursor, settled, MAX_ROWS_PER_READ
+        MinuteCounts(number, prediction_counts.minute_start(number + 1), _confidence_counts(labels))
+        for number, labels in prediction_counts.class_counts_by_minute(
+            connection, name, version, before.cursor, settled, MAX_ROWS_PER_READ
         )
     ]
-    before = held.streams.get(WHOLE_STREAM)
-    state = None if before is None else Detector.from_json(before)
-    after, last = update_performance_detector(rule, calibration, state, minutes, champion.at - INITIAL_BUDGET_PERIOD)
-    return detector_state.DetectorState(digest, held.cursor if last is None else last, {WHOLE_STREAM: after.to_json()})
+    stored = before.streams.get(WHOLE_STREAM)
+    detector = None if stored is None else Detector.from_json(stored)
+    after, last = update_performance_detector(rule, calibration, detector, minutes, champion.at - INITIAL_BUDGET_PERIOD)
+    cursor = before.cursor if last is None else last
+    return detector_state.DetectorState(digest, cursor, {WHOLE_STREAM: after.to_json()})
 
 
-def _label_counts(given: Mapping[str, BinCounts]) -> dict[str, int]:
-    return {label: sum(steps.values()) for label, steps in given.items()}
+def _label_counts(labels: Mapping[str, BinCounts]) -> dict[str, int]:
+    return {label: sum(bins.values()) for label, bins in labels.items()}
 
 
-def _confidence_counts(given: Mapping[str, BinCounts]) -> BinCounts:
-    every = Counter[int]()
-    for steps in given.values():
-        every.update(steps)
-    return every
+def _confidence_counts(labels: Mapping[str, BinCounts]) -> BinCounts:
+    total = Counter[int]()
+    for bins in labels.values():
+        total.update(bins)
+    return total

@@ -168,4 +168,4 @@ def _audit_hook(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.connect":
         found = vars(threading.current_thread()).get(_THREAD_KEY)
         if found is not None:
-            found.note(args[0])
+            found.add_socket(args[0])

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Subquery, Table, and_, func, select
 from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
 from mlplatform.store.tables.monitoring import prediction_count_rollups, prediction_counts
-from monitors.windows.window_counts import latency_bin
+from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from mlplatform.feedback.label_ingestion import match_pending_labels
 from mlplatform.monitoring.config_changes import audit_rule_changes
 from mlplatform.monitoring.drift_report import write_drift_report
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.rule_inputs import (
+from mlplatform.monitoring.evaluation_report import (
     MeasureWindow,
     measure_with_evidently,
     write_missing_reports,
     write_report,
 )
+from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.promotion_service import PromotionService, promotion_service

@@ -22,7 +22,7 @@ from mlplatform.clock import EPOCH, Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.host.clock_steps import ClockStepDetector, due_slot, slot_at
-from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently
+from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently
 from mlplatform.retention.apply_retention import ErasureThrottle
 from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks

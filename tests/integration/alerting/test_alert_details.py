@@ -13,6 +13,8 @@ from mlplatform.store.tables.core import retrainings as rows
 from tests.support.misread_world import evaluated, kept, misread_world, tell
 from tests.support.monitoring_world import tick
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def misread(context: AppContext) -> AppContext:

@@ -75,6 +75,7 @@ def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:
     assert "observations that depend on each other" in watched
 
 
+@pytest.mark.both_databases
 def test_it_tells_what_happened_since_and_by_whom(world: AppContext) -> None:
     [alert] = all_alerts(world)
     tick(world, seconds=59)

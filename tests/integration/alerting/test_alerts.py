@@ -14,6 +14,8 @@ from monitors.alerts import Alert, AlertChange, AlertState, Silence
 from tests.support.platform_world import START
 from tests.support.store_rows import alert, evaluation, saved, together
 
+pytestmark = pytest.mark.both_databases
+
 HOUR = timedelta(hours=1)
 
 

@@ -109,6 +109,7 @@ def test_a_receiver_that_takes_nothing_is_tried_again_later_with_its_answer_kept
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.both_databases
 def test_the_waits_double_and_the_last_failure_is_visible(world: AppContext) -> None:
     fire(world, "team-slack")
     sender, receiver = sends_to(world, broken)
@@ -144,6 +145,7 @@ def test_every_try_of_a_webhook_is_signed_anew_and_otherwise_the_same(world: App
     assert {request.headers["webhook-id"] for request in receiver.requests} == {notices(world)[0].idempotency_key}
 
 
+@pytest.mark.both_databases
 def test_killed_between_sending_and_marking_it_is_sent_again_with_the_same_identity(world: AppContext) -> None:
     fire(world, "events")
     dying = world.replace(database=DyingDatabase(world.database))
@@ -158,6 +160,7 @@ def test_killed_between_sending_and_marking_it_is_sent_again_with_the_same_ident
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 
+@pytest.mark.both_databases
 def test_a_courier_that_no_longer_leads_sends_nothing(world: AppContext) -> None:
     fire(world, "team-slack")
     lease = lease_of(world, "paused")

@@ -13,6 +13,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import evaluation, together, writing
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 
 

@@ -152,6 +152,7 @@ def test_several_alerts_of_one_evaluation_are_one_notice_per_channel(misread: Ap
     assert data["links"]["Acknowledge"] == "https://platform.test/alerts"
 
 
+@pytest.mark.both_databases
 def test_the_same_group_again_changes_nothing(misread: AppContext) -> None:
     evaluation = evaluated(misread)
     subjects = kept(misread, evaluation, "358")
@@ -172,6 +173,7 @@ def test_the_pair_most_often_confused_is_named_for_each_class(misread: AppContex
     assert data["confused"] == ["3 read as 5, 8 of 10 errors", "8 read as 3, 8 of 10 errors"]
 
 
+@pytest.mark.both_databases
 def test_the_worst_errors_are_shared_out_among_the_classes(misread: AppContext) -> None:
     evaluation = evaluated(misread)
     tell(misread, kept(misread, evaluation, "358"), "firing", evaluation)

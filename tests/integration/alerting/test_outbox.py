@@ -12,6 +12,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import saved, together, writing
 
+pytestmark = pytest.mark.both_databases
+
 SECOND = timedelta(seconds=1)
 LIFE = timedelta(hours=1)
 

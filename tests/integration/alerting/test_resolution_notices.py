@@ -181,6 +181,7 @@ def ends_an_alert(connection: Connection) -> bool:
     return any(message.payload["kind"] in ENDED for message in outbox.recent_messages(connection))
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_an_alert_and_the_news_of_its_end_are_one_transaction(world: AppContext, way: Way) -> None:
     fire(world, way.version)
@@ -244,6 +245,7 @@ def test_who_was_told_only_that_nobody_took_it_on_hears_of_the_end(
     assert {each.channel for each in endings(world)} == EVERYBODY | {"boss"}
 
 
+@pytest.mark.both_databases
 def test_what_an_end_overtakes_is_sent_to_no_receiver_of_incidents_any_more(world: AppContext) -> None:
     fire(world)
     promoted(world)

@@ -10,6 +10,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import writing
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_entries_come_newest_first_up_to_the_limit(database: Database) -> None:
     with database.write() as connection:

@@ -16,6 +16,8 @@ from mlplatform.store.tables.core import audit_log, images, predictions
 from tests.support.platform_world import START, prediction
 from tests.support.store_rows import together
 
+pytestmark = pytest.mark.both_databases
+
 ENTRIES, SERVERS, PER_BATCH = 6, ("one", "two"), 3
 
 

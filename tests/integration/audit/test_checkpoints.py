@@ -11,6 +11,8 @@ from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
 from tests.support.platform_world import START, FakeClock, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 def noted(context: AppContext, subject: str) -> None:
     with context.database.write() as connection:

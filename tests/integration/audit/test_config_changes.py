@@ -1,5 +1,7 @@
 """A changed threshold leaves a trace, with what it was before; the same rules leave none."""
 
+import pytest
+
 from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
@@ -7,6 +9,7 @@ from mlplatform.monitoring.config_changes import audit_rule_changes, describe_ch
 from tests.support.monitoring_world import RULES, SECRET, with_rules
 
 
+@pytest.mark.both_databases
 def test_rules_are_noted_when_first_seen_and_when_they_change(context: AppContext) -> None:
     with_rules(context)
     assert audit_rule_changes(context) == ["first seen"]

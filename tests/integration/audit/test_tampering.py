@@ -216,7 +216,23 @@ IN_PLACE: dict[str, tuple[Attack, str]] = {
 """Found without anchors, which may be written on."""
 
 
-@pytest.mark.parametrize("attack", [*ANCHORED, *IN_PLACE])
+IN_EACH_DATABASE = (
+    "an old backup restored",
+    "a chain removed with its birth",
+    "all predictions erased by an entry of the future",
+    "a label removed",
+    "an entry's details are no object",
+)
+"""Attacks of the kinds a database carries out in its own way: restoring, deleting rows and tables' heads, JSON."""
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("attack", IN_EACH_DATABASE)
+def test_an_attack_on_either_database_is_named(world: World, attack: str) -> None:
+    test_an_attack_on_the_database_is_named(world, attack)
+
+
+@pytest.mark.parametrize("attack", [name for name in (*ANCHORED, *IN_PLACE) if name not in IN_EACH_DATABASE])
 def test_an_attack_on_the_database_is_named(world: World, attack: str) -> None:
     act, fragment = (ANCHORED | IN_PLACE)[attack]
     world.meddle(lambda connection: act(world, connection))
@@ -368,6 +384,7 @@ def test_a_full_disk_is_no_contradiction(world: World) -> None:
     assert world.faults() == []
 
 
+@pytest.mark.both_databases
 def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> None:
     mine, yours = checkpoints.CheckpointWriter(world.context), checkpoints.CheckpointWriter(world.context)
     for turn, anchoring in enumerate((mine, yours, yours, mine, mine, yours)):
@@ -466,6 +483,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"retain_answers_days": 30, "retain_personal_days": 10})
 
 
+@pytest.mark.both_databases
 def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> None:
     running = checkpoints.CheckpointWriter(world.context)
     label(world, world.ids[15], "2", "correction")

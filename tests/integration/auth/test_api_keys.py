@@ -12,6 +12,8 @@ from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import Database
 from tests.support.platform_world import START
 
+pytestmark = pytest.mark.both_databases
+
 
 def made(name: str = "ada", **terms: object) -> ApiKey:
     _, shown = generate()

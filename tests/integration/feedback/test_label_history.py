@@ -20,6 +20,8 @@ from mlplatform.store.database import Database
 from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 WINDOW = timedelta(minutes=5)
 Given = tuple[int, str, str, str, int]

@@ -27,6 +27,8 @@ from mlplatform.retention.apply_retention import erase_client
 from tests.integration.feedback.test_label_ingestion import an_id, current
 from tests.support.platform_world import START, FakeClock, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 def csv_of(folder: Path, *lines: str, header: str = "prediction_id,label,source,reviewer,at") -> Path:
     path = folder / "labels.csv"

@@ -21,6 +21,8 @@ from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.settings import Settings
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 def an_id(at: datetime = START) -> str:
     return uuid7(lambda: at)

@@ -1,10 +1,14 @@
 """The newest answers of a version, labelled and not."""
 
+import pytest
+
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.monitoring import label_issue_candidates
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 
 def label(database: Database, key: str, said: str, source: LabelSource = "audit", who: str = "ada") -> str:

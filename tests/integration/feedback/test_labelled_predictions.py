@@ -2,11 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+
 from mlplatform.feedback import label_records, labelled_predictions, outcomes
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 HOUR = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)

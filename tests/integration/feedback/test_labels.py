@@ -18,6 +18,8 @@ from mlplatform.store.tables.core import feedback as table
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import together, writing
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 
 

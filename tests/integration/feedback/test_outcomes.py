@@ -28,6 +28,8 @@ from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.platform_world import START, prediction, recorded, schema_of_its_own
 from tests.support.store_rows import together, writing
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 
 

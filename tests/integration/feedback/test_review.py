@@ -27,6 +27,8 @@ from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.monitoring_world import promote, tick, with_rules
 from tests.support.platform_world import picture, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def world(context: AppContext) -> AppContext:

@@ -2,11 +2,15 @@
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.worst_errors import WorstError, worst_errors
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 END = START + timedelta(hours=1)
 

@@ -70,6 +70,7 @@ def test_tune_serving_opens_one_task_per_alert_with_what_was_measured(world: App
     )
 
 
+@pytest.mark.both_databases
 def test_a_label_audit_asks_for_labels_and_answers_in_doubt_about_the_class_in_turns(world: AppContext) -> None:
     now = world.clock()
     sure, unsure = recorded(
@@ -114,6 +115,7 @@ def test_no_action_starts_nothing_and_notes_nothing(world: AppContext) -> None:
         assert audit_entries.recent_entries(connection) == before
 
 
+@pytest.mark.both_databases
 def test_what_was_started_goes_when_the_transaction_fails(world: AppContext) -> None:
     alert = replace(all_alerts(world)[0], id="no such alert")
     from sqlalchemy.exc import IntegrityError

@@ -213,6 +213,7 @@ def test_a_laxer_rule_fires_less(unwatched: AppContext) -> None:
     assert found.alarms == ()
 
 
+@pytest.mark.both_databases
 def test_a_label_is_not_seen_before_it_was_known(context: AppContext) -> None:
     promote(with_rules(context, RULES), 1, 985, 1000)
     rows = [prediction(START, label="5", seed=seed) for seed in range(30)]
@@ -242,6 +243,7 @@ def test_every_metric_that_is_replayed_exists() -> None:
     assert set(REPLAYABLE_METRICS) <= set(METRICS)
 
 
+@pytest.mark.both_databases
 def test_a_minute_in_which_several_classes_of_hosts_answered_is_noted(context: AppContext) -> None:
     promote(with_rules(context, RULES), 1, 985, 1000)
     for host in ("fast", "slow"):

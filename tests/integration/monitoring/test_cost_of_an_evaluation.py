@@ -21,6 +21,8 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, FakeClock, prediction, recorded, schema_of_its_own
 
+pytestmark = pytest.mark.both_databases
+
 STEP = 20
 END = world.START + timedelta(days=world.DAYS)
 

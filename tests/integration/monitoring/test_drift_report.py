@@ -7,7 +7,8 @@ import pytest
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import AppContext
 from mlplatform.monitoring.drift_report import reference_window, write_drift_report
-from mlplatform.monitoring.rule_inputs import load_window, write_report
+from mlplatform.monitoring.evaluation_report import write_report
+from mlplatform.monitoring.row_inputs import load_window
 from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
@@ -38,6 +39,7 @@ def window(context: AppContext, name: str = "prediction-drift") -> Window:
         return load_window(connection, context.pipeline.classes, rule(context, name), champion, context.clock())
 
 
+@pytest.mark.both_databases
 def test_the_first_answers_are_those_that_were_pinned(world: AppContext) -> None:
     serve(world, 3, [SURE] * 100)
     assert reference_window(world, window(world)) is None

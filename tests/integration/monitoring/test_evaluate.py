@@ -13,8 +13,8 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
 from mlplatform.feedback import label_records
-from mlplatform.monitoring.evaluate import close_stale_alerts, evaluate, worst_state
-from mlplatform.monitoring.rule_inputs import MeasureWindow, measure_with_evidently, write_report
+from mlplatform.monitoring.evaluate import evaluate, stale_alerts, worst_state
+from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently, write_report
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings
@@ -39,6 +39,8 @@ from tests.support.monitoring_world import (
     tick,
     with_rules,
 )
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -372,10 +374,10 @@ def test_a_class_without_new_labels_is_still_reminded_of(world: AppContext) -> N
 def test_retiring_spares_the_alerts_of_the_champion(world: AppContext) -> None:
     answer(world, 18, 12)
     look(world)
-    with world.database.write() as connection:
-        assert close_stale_alerts(connection, world, 1, world.clock()) == 0
-        assert close_stale_alerts(connection, world, 2, world.clock()) == 1
-        assert close_stale_alerts(connection, world, 2, world.clock()) == 0
+    assert stale_alerts(all_alerts(world), 1, world.clock()) == ()
+    [ended] = stale_alerts(all_alerts(world), 2, world.clock())
+    assert ended.step.alert is not None
+    assert (ended.before.state, ended.step.alert.state) == ("firing", "superseded")
 
 
 def test_a_rule_without_an_action_only_tells(context: AppContext) -> None:
@@ -490,7 +492,7 @@ def test_a_failed_turn_moves_no_cursor(budgeted: AppContext, monkeypatch: pytest
         evaluate(budgeted, rule(budgeted, "accuracy-drop"), budgeted.clock(), lease)
     with pytest.raises(AssertionError):
         memory(budgeted)
-    monkeypatch.setattr("mlplatform.monitoring.rule_inputs.READ_AT_ONCE", 7)
+    monkeypatch.setattr("mlplatform.monitoring.rule_inputs.MAX_LABELS_PER_READ", 7)
     look(budgeted)
     assert memory(budgeted).cursor == 7
     tick(budgeted, minutes=1)

@@ -20,7 +20,7 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from monitors.statistics.permutation_test import holm
+from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, compare_samples
 from monitors.windows.window import Window
 from pipelines.builtin.digits import COMPACT
@@ -155,6 +155,7 @@ def test_until_the_first_answers_are_complete_nothing_is_decided(context: AppCon
     assert "10 newly" in found.findings[0]["sentence"]
 
 
+@pytest.mark.both_databases
 def test_the_first_pictures_are_looked_at_once_and_found_again_after_a_restart(
     world: AppContext, digits: Images
 ) -> None:
@@ -216,7 +217,7 @@ def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: 
             FeatureSample({name: each[rows] for name, each in stats.items()}, embedded[rows])
             for rows in (order[:150], order[150:])
         )
-        wrong += any(holm([each.p_value for each in compare_samples(first, newest, {}, level)], level))
+        wrong += any(holm_rejections([each.p_value for each in compare_samples(first, newest, {}, level)], level))
     assert wrong <= 60 * level + 3 * (60 * level * (1 - level)) ** 0.5
 
 

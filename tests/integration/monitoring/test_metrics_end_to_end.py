@@ -13,7 +13,8 @@ from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.monitoring.rule_inputs import load_counts, load_window
+from mlplatform.monitoring.row_inputs import load_window
+from mlplatform.monitoring.rule_inputs import load_counts
 from mlplatform.operations.diagnostics import run_checks as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
@@ -93,6 +94,7 @@ def found(context: AppContext, name: str) -> dict[str, str]:
     return {finding["key"]: finding["state"] for finding in evaluated(context, name).findings}
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("name", ["drop", "budget", "f1"])
 def test_a_rule_on_a_slice_judges_only_its_answers(watched: AppContext, name: str) -> None:
     sent(watched, 0, 200, "phone")
@@ -115,6 +117,7 @@ def test_a_slice_without_labels_says_so(watched: AppContext) -> None:
     assert finding["sentence"].endswith("has a label from audit or delayed with scanner flatbed.")
 
 
+@pytest.mark.both_databases
 def test_the_group_that_is_read_worse_is_blamed_and_its_own_errors_are_told(watched: AppContext) -> None:
     sent(watched, 200, 30, "flatbed")
     sent(watched, 300, 0, "phone")
@@ -144,6 +147,7 @@ def test_calibration_is_judged_by_the_confidence_of_each_answer(watched: AppCont
     assert found(watched, "calibration") == {"": "breach"}
 
 
+@pytest.mark.both_databases
 def test_requests_are_judged_as_the_servers_counted_them(watched: AppContext) -> None:
     assert found(watched, "errors") == {"": "no-data"}
     minute = prediction_counts.minute_index(watched.clock())
@@ -252,6 +256,7 @@ def test_evidently_measures_the_slice_of_a_sliced_rule(watched: AppContext) -> N
     assert sorted(tags("gap")) == ["flatbed"] * 2 + ["phone"] * 3
 
 
+@pytest.mark.both_databases
 def test_a_tally_holds_only_what_its_rule_needs(watched: AppContext) -> None:
     sent(watched, 20, 5, "phone")
 

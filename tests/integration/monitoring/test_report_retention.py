@@ -12,8 +12,8 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_missing_reports, write_report
 from mlplatform.monitoring.report_files import deduplicate_scripts, inline_scripts
-from mlplatform.monitoring.rule_inputs import measure_with_evidently, write_missing_reports, write_report
 from mlplatform.operations import queries
 from mlplatform.settings import Settings
 from mlplatform.watcher.scheduler import create_watcher
@@ -60,6 +60,7 @@ def kinds(context: AppContext) -> list[str]:
     return [cast("str", each.payload["kind"]) for each in notices(context) if each.channel == "team-slack"]
 
 
+@pytest.mark.both_databases
 def test_the_report_of_a_firing_notice_is_kept_however_many_are_newer_and_though_the_alert_is_over(
     world: AppContext,
 ) -> None:

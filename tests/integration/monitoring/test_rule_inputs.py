@@ -11,7 +11,9 @@ from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
-from mlplatform.monitoring.rule_inputs import load_baseline, load_window, prune_reports, report_path
+from mlplatform.monitoring.evaluation_report import prune_reports, report_path
+from mlplatform.monitoring.row_inputs import load_window
+from mlplatform.monitoring.rule_inputs import load_baseline
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.settings import Settings
@@ -19,6 +21,8 @@ from monitors.alerts import Alert
 from monitors.windows.window import Baseline, HostLatency, Window
 from tests.support.monitoring_world import promote, rule, tick, with_rules
 from tests.support.platform_world import START, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 DIGITS = tuple("0123456789")
 

@@ -90,6 +90,7 @@ def test_a_new_version_begins_with_the_plan_of_the_one_before(world: AppContext)
     assert newest(world, 2) == before
 
 
+@pytest.mark.both_databases
 def test_answers_are_drawn_by_it_from_then_on(world: AppContext) -> None:
     traffic(world, 20)
     tick(world, hours=12)
@@ -100,6 +101,7 @@ def test_answers_are_drawn_by_it_from_then_on(world: AppContext) -> None:
         assert review_samples.review_progress(connection, "digits", 1, whole).drawn == 7
 
 
+@pytest.mark.both_databases
 def test_a_lost_lease_publishes_nothing(world: AppContext) -> None:
     lease = lease_of(world, "paused")
     tick(world, seconds=16)

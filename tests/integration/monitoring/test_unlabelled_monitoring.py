@@ -81,6 +81,7 @@ def test_confidence_that_falls_is_a_breach_and_starts_no_retraining(world: AppCo
     assert all_retrainings(world) == []
 
 
+@pytest.mark.both_databases
 def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(world: AppContext) -> None:
     serve(world, 10, [SURE] * 30)
     look(world, "expected-drop")
@@ -94,6 +95,7 @@ def test_a_minute_is_read_once_however_often_one_looks_and_only_when_it_is_over(
     assert held(world).streams[""]["n"] == 10
 
 
+@pytest.mark.both_databases
 def test_reading_goes_on_where_it_was_after_a_restart_and_ends_at_the_same_evidence(world: AppContext) -> None:
     confidences = np.random.default_rng(1).choice([SURE, DOUBTFUL], 45, p=[0.9, 0.1]).tolist()
     for _ in range(4):

@@ -37,6 +37,7 @@ def stocked(context: AppContext) -> AppContext:
     return context.replace(catalog=Shelf())
 
 
+@pytest.mark.both_databases
 def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked: AppContext, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no champion to export"):
         export_version(stocked, None, "onnx", tmp_path / "a.onnx")

@@ -69,6 +69,7 @@ def test_an_unknown_alert_is_said_to_be_unknown(world: AppContext) -> None:
         acknowledge_alert(world, "nope", "ada")
 
 
+@pytest.mark.both_databases
 def test_an_alert_that_resolves_at_the_same_moment_is_not_opened_again(world: AppContext) -> None:
     [alert] = all_alerts(world)
     refused: list[Exception] = []
@@ -197,6 +198,7 @@ def test_a_silence_of_no_severity_is_refused(world: AppContext) -> None:
         silenced(world, severity="fatal")
 
 
+@pytest.mark.both_databases
 def test_silences_are_listed_while_they_last_newest_first(world: AppContext) -> None:
     first, second = silenced(world, hours=1), silenced(world, hours=2)
     assert listed(world) == [second, first]
@@ -220,6 +222,7 @@ def test_a_silence_that_is_ended_lets_notices_out_again_and_the_audit_log_names_
     assert len(notices(world)) == before + 3
 
 
+@pytest.mark.both_databases
 def test_a_silence_ends_once_and_by_a_name_of_its_own(world: AppContext) -> None:
     made, other = silenced(world), silenced(world)
     for wrong in ("", "nope"):

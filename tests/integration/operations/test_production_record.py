@@ -11,6 +11,8 @@ from registry.runs import TrackingStore
 from tests.support.monitoring_world import answer, promote, rule, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 class Shelf(TrackingStore):
     """A run's card for each run."""

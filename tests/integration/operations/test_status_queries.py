@@ -20,6 +20,8 @@ from mlplatform.store.database import Database
 from registry.errors import RegistryUnavailableError
 from tests.support.platform_world import START, FakeCatalog, FakeClock, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 def evaluation(name: str, rule: str = "accuracy", at: datetime = START, report: str | None = None) -> object:
     return evaluations.Evaluation(name, rule, at, at, "digits", 1, at, at, "ok", [], report, "watcher")

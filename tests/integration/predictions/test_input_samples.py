@@ -2,9 +2,13 @@
 
 from datetime import timedelta
 
+import pytest
+
 from mlplatform.predictions import input_samples
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 SECOND = timedelta(seconds=1)
 

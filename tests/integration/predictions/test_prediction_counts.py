@@ -9,8 +9,10 @@ import pytest
 from mlplatform.predictions import prediction_counts, prediction_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store.database import Database
-from monitors.windows.window_counts import latency_bin
+from monitors.windows.latency_bins import latency_bin
 from tests.support.platform_world import START, prediction
+
+pytestmark = pytest.mark.both_databases
 
 MINUTE = timedelta(minutes=1)
 SPAN = (START, START + 10 * MINUTE)

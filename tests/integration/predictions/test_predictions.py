@@ -15,6 +15,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START, picture, prediction, recorded
 from tests.support.store_rows import together, writing
 
+pytestmark = pytest.mark.both_databases
+
 
 def counted(database: Database) -> dict[str, int]:
     with database.read() as connection:

@@ -13,6 +13,8 @@ from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import together, writing
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 LIFE = timedelta(minutes=10)
 

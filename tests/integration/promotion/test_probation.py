@@ -134,6 +134,7 @@ def test_a_version_that_reads_more_passes_when_its_time_is_over(world: AppContex
     assert (history(world), of_rollbacks(world)) == (KEPT, [])
 
 
+@pytest.mark.both_databases
 def test_each_label_is_read_once_by_however_many_watchers_and_restarts(world: AppContext) -> None:
     lease = forever(world)
     first, second = Reads("8"), Reads("8")
@@ -187,6 +188,7 @@ def test_a_picture_sent_again_is_no_new_evidence(world: AppContext) -> None:
     assert (the_probation(world).duel["n"], history(world)) == (1, KEPT)
 
 
+@pytest.mark.both_databases
 def test_labels_weigh_by_the_chance_their_answers_had_to_be_drawn(world: AppContext) -> None:
     """Answers "5" are all drawn and others at 1 in 20: they speak for few, so as many prove nothing."""
     with world.database.write() as connection:
@@ -232,6 +234,7 @@ class Overtaken(PromotionService):
         return super().promote(change)
 
 
+@pytest.mark.both_databases
 def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppContext) -> None:
     """Even where it made the very same version champion again."""
     lease = forever(world)
@@ -246,6 +249,7 @@ def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppCon
     assert (history(world), of_rollbacks(world)) == ([*ROLLED_BACK, ("promote", 2)], [])
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("committing", [False, True], ids=["between uses", "before a commit"])
 def test_a_watcher_killed_anywhere_sends_a_version_back_once(context: AppContext, committing: bool) -> None:
     """At every use of database and registry in turn, each on a version of its own; then another watcher leads."""
@@ -279,6 +283,7 @@ def test_a_watcher_killed_anywhere_sends_a_version_back_once(context: AppContext
     assert 15 < use < 59
 
 
+@pytest.mark.both_databases
 def test_a_watcher_that_was_paused_past_its_lease_sends_nothing_back(world: AppContext) -> None:
     label(world, 30, "5")
     old = lease_of(world)

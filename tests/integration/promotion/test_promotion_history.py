@@ -12,6 +12,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import running
 
+pytestmark = pytest.mark.both_databases
+
 
 def append(
     database: Database, to: int, expected: int | None, model: str = "digits", retraining: str | None = None

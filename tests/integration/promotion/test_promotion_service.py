@@ -25,6 +25,8 @@ from registry.errors import GateError, RegistryUnavailableError, UnknownVersionE
 from tests.support.platform_world import START, FakeCatalog, FakeClock
 from tests.support.store_rows import running, together
 
+pytestmark = pytest.mark.both_databases
+
 HOUR = timedelta(hours=1)
 
 

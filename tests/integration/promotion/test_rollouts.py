@@ -145,6 +145,7 @@ def test_stopping_what_is_not_tried_is_not_found(world: AppContext) -> None:
     assert running(world) is not None
 
 
+@pytest.mark.both_databases
 def test_labels_that_prove_the_challenger_worse_end_its_trial_with_the_counts(world: AppContext) -> None:
     trial = begin(world)
     for _ in range(40):
@@ -223,6 +224,7 @@ def test_nothing_tried_is_nothing_to_look_at(world: AppContext) -> None:
     assert rollout_analysis(world).tick(lease_of(world)) is None
 
 
+@pytest.mark.both_databases
 def test_people_see_the_score_and_both_answers_to_a_picture(world: AppContext) -> None:
     trial = begin(world)
     key = labelled(world, trial, "3", "5", "3")
@@ -248,6 +250,7 @@ def test_shadow_answers_are_no_predictions_and_old_ones_can_be_removed(world: Ap
         assert shadow_predictions.delete_before(connection, world.clock() + timedelta(seconds=1)) == 1
 
 
+@pytest.mark.both_databases
 def test_of_two_trials_begun_at_once_one_is_refused(world: AppContext) -> None:
     refused: list[BaseException] = []
 

@@ -18,6 +18,8 @@ from mlplatform.store.tables.core import predictions as table
 from tests.support.api_server import Flaky
 from tests.support.platform_world import picture, prediction
 
+pytestmark = pytest.mark.both_databases
+
 
 def answer(seed: int, **changes: object) -> SpooledPrediction:
     return SpooledPrediction(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]

@@ -61,6 +61,7 @@ def started(database: Database, shelf: SpoolDirectory, batch: int = 50) -> Itera
         recorder.close(timeout=5)
 
 
+@pytest.mark.both_databases
 def test_answers_are_written_with_their_images_and_hashes(database: Database, spool: SpoolDirectory) -> None:
     answers = [answer(seed % 3) for seed in range(120)]
     with started(database, spool) as recorder:
@@ -75,6 +76,7 @@ def test_answers_are_written_with_their_images_and_hashes(database: Database, sp
         assert prediction_records.count_rows(connection)["images"] == 3
 
 
+@pytest.mark.both_databases
 def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, spool: SpoolDirectory) -> None:
     batches = [[answer(number) for number in range(4)] for _ in range(60)]
     with started(database, spool) as recorder:
@@ -90,6 +92,7 @@ def test_threads_that_put_at_once_lose_and_double_nothing(database: Database, sp
     assert kept(database) == sorted(item.prediction.id for batch in batches for item in batch)
 
 
+@pytest.mark.both_databases
 def test_rows_wait_while_the_database_is_away_and_are_written_once_when_it_is_back(
     database: Database, spool: SpoolDirectory
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_server_whose_connections_are_cut_again_and_again_gets_every_row_once(
     assert {item.prediction.id for item in answers} <= set(kept(postgres))
 
 
+@pytest.mark.both_databases
 def test_a_commit_whose_answer_was_lost_is_repeated_and_doubles_nothing(
     database: Database, spool: SpoolDirectory
 ) -> None:
@@ -196,6 +200,7 @@ POISON: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("kind", POISON)
 def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(
     database: Database, kind: str, spool: SpoolDirectory
@@ -212,6 +217,7 @@ def test_a_row_the_store_refuses_is_counted_and_its_neighbours_are_written(
     assert kept(database) == sorted(item.prediction.id for item in (*answers[:4], *answers[5:], later))
 
 
+@pytest.mark.both_databases
 def test_a_database_that_goes_away_amid_a_refused_batch_loses_no_good_row(
     database: Database, spool: SpoolDirectory
 ) -> None:
@@ -299,6 +305,7 @@ def waiting_in_vain(database: Database, spool: SpoolDirectory, seconds: float) -
     return flaky, recorder
 
 
+@pytest.mark.both_databases
 def test_under_sync_an_answer_that_lasts_is_in_the_table(database: Database, spool: SpoolDirectory) -> None:
     recorder = recorder_of(database, spool, flush_seconds=30, sync_seconds=10)
     recorder.start()
@@ -392,6 +399,7 @@ def test_an_idle_server_keeps_no_recorded_row_on_disk(database: Database, spool:
     assert len(kept(database)) == 2
 
 
+@pytest.mark.both_databases
 def test_a_row_that_is_refused_is_set_aside_for_people(database: Database, spool: SpoolDirectory) -> None:
     with started(database, spool) as recorder:
         recorder.append([answer(latency_ms=None)])

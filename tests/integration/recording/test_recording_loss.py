@@ -47,6 +47,7 @@ def test_refusals_are_told_too_and_other_processes_say_nothing(world: AppContext
     assert beat(world, 7, component="watcher") == 0
 
 
+@pytest.mark.both_databases
 def test_what_was_set_aside_is_told_once_for_all_servers_of_a_disk_and_again_when_it_happens_again(
     world: AppContext,
 ) -> None:

@@ -50,6 +50,7 @@ def stored(database: Database, version: int = 1) -> dict[int, int]:
         )
 
 
+@pytest.mark.both_databases
 def test_counts_are_written_once_whatever_is_written_again(database: Database, clock: FakeClock) -> None:
     counts = counting(database, clock)
     for status in (200, 200, 422):

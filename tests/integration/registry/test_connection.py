@@ -69,9 +69,9 @@ def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
 def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from registry.mlflow_connection import Connection\n"
-        "connection = Connection(sys.argv[1])\n"
-        "with connection.speaking() as client:\n"
+        "from registry.mlflow_connection import MlflowConnection\n"
+        "connection = MlflowConnection(sys.argv[1])\n"
+        "with connection.session() as client:\n"
         "    print(len(client.search_experiments()), len(client.search_registered_models()))\n"
     )
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

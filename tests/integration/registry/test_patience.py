@@ -1,5 +1,6 @@
 """A store that is away for a moment is waited for where hours of work depend on it, and nowhere else."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,10 @@ def test_other_failures_are_not_repeated() -> None:
     assert calls == [1]
 
 
-def test_a_model_is_logged_and_registered_once_through_outages_and_lost_answers(tmp_path: Path) -> None:
+def test_a_model_is_logged_and_registered_once_through_outages_and_lost_answers(
+    tmp_path: Path, mlflow_template: Path
+) -> None:
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
     tracking, time = TrackingStore(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts")), Slept()
     tracking.connection = store = Flickering(tracking.uri)
     catalog, module = Catalog(tracking), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()

@@ -25,6 +25,8 @@ from mlplatform.store.tables.monitoring import review_samples
 from mlplatform.store.tables.rollout import rollouts, shadow_prediction_rows
 from tests.support.platform_world import START, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 OLD, NEW = START - timedelta(days=40), START - timedelta(days=5)
 
 

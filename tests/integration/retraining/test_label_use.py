@@ -96,6 +96,7 @@ def test_a_breaker_never_stops_for_a_reason_that_nobody_is_told(stalled: AppCont
     assert any(CUT in sentence for sentence in task.details["why"])
 
 
+@pytest.mark.both_databases
 def test_status_says_what_was_set_aside_and_why(stalled: AppContext) -> None:
     shown = platform_status(stalled)
     assert CUT in shown.labels.last_retraining

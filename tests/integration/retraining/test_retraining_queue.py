@@ -22,6 +22,8 @@ from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import NO_LIMITS, alert, queued, running, saved, together
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)

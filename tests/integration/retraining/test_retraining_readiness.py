@@ -47,6 +47,7 @@ def ripe(context: AppContext, min_feedback: int = 10) -> Readiness:
         return assess_readiness(connection, queued, min_feedback, context.clock())
 
 
+@pytest.mark.both_databases
 def test_an_alert_knows_since_when_answers_have_been_bad(broken: AppContext) -> None:
     [alert] = all_alerts(broken)
     assert alert.changed_at is not None

@@ -112,6 +112,7 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: App
         assert audit_entries.recent_entries(connection)[0]["action"] == "retrain"
 
 
+@pytest.mark.both_databases
 def test_one_runs_at_a_time(world: AppContext, govern: Govern) -> None:
     governor, lease = govern(LONG), lease_of(world)
     for _ in range(3):
@@ -243,6 +244,7 @@ def test_a_daily_cap_of_zero_lets_only_people_retrain(world: AppContext, govern:
     assert states(world) == ["running"]
 
 
+@pytest.mark.both_databases
 def test_a_governor_that_no_longer_leads_starts_nothing(world: AppContext, govern: Govern) -> None:
     queue(world)
     lease = lease_of(world, "paused")
@@ -266,6 +268,7 @@ def abandoned(context: AppContext) -> tuple[str, Lease]:
     return queued, lease_of(context)
 
 
+@pytest.mark.both_databases
 def test_an_abandoned_retraining_is_closed_and_run_again_once(world: AppContext, govern: Govern) -> None:
     queued, lease = abandoned(world)
     governor = govern(LONG)

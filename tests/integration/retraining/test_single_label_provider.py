@@ -178,6 +178,7 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     )
 
 
+@pytest.mark.both_databases
 def test_without_keys_the_reviewers_name_is_the_feed(context: AppContext, split: Split, champion: Champion) -> None:
     with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {trusted: [ledger]}}"))
     given(context, split.stream.take(range(100)), [f"client {n}" for n in range(12)])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from mlplatform.clock import uuid7
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
@@ -12,6 +14,8 @@ from mlplatform.retraining.training_labels import BATCH_SIZE, iter_inputs, load_
 from mlplatform.store.database import Database
 from pipelines.data import content_hash
 from tests.support.platform_world import START, picture, prediction, recorded
+
+pytestmark = pytest.mark.both_databases
 
 
 def label(

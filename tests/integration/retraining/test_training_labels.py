@@ -211,6 +211,7 @@ def disputed(context: AppContext, split: Split) -> tuple[str, list[str]]:
     return key, labels
 
 
+@pytest.mark.both_databases
 def test_every_label_is_accounted_for_exactly_once(context: AppContext, split: Split, champion: Champion) -> None:
     known = honest(context, split)
     key, conflict = disputed(context, split)
@@ -322,6 +323,7 @@ def test_contradictions_do_not_hide_suspicions(context: AppContext, split: Split
     assert set(first) == set(REVIEWABLE_REASONS)
 
 
+@pytest.mark.both_databases
 def test_images_are_grouped_by_the_tag_that_alerts_yaml_names(
     context: AppContext, split: Split, champion: Champion
 ) -> None:

@@ -14,6 +14,8 @@ from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.core import predictions
 from tests.support.platform_world import prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 
 def rows(database: Database, count: int = 120) -> list[PredictionRecord]:
     """Predictions whose picture is kept."""

@@ -18,6 +18,8 @@ from mlplatform.store.tables.core import audit_log, images
 from mlplatform.store.tables.monitoring import outcomes
 from tests.support.platform_world import START
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
     with database.read() as connection:

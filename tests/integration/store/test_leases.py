@@ -12,6 +12,8 @@ from mlplatform.store.leases import Lease
 from tests.support.platform_world import START, FakeClock
 from tests.support.store_rows import together, writing
 
+pytestmark = pytest.mark.both_databases
+
 LIFE = timedelta(seconds=10)
 INSTANT = timedelta(microseconds=1)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -22,6 +23,8 @@ from mlplatform.store.tables.monitoring import (
     prediction_counts,
 )
 from tests.support.platform_world import schema_of_its_own
+
+pytestmark = pytest.mark.both_databases
 
 
 @given(st.integers(0, 10**8), st.integers(0, 60 * DAY_MINUTES))

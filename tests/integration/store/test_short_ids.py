@@ -11,6 +11,8 @@ from mlplatform.store.short_ids import MIN_LENGTH, IdKind, abbreviate_ids, resol
 from mlplatform.store.tables.core import tasks
 from tests.support.platform_world import START
 
+pytestmark = pytest.mark.both_databases
+
 NEIGHBOURS = (
     "0199a1b2-c3d4-7aaa-8000-000000000001",
     "0199a1b2-c3d4-7aaa-8000-000000000002",

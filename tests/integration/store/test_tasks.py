@@ -3,12 +3,16 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from mlplatform.alerting import alert_records
 from mlplatform.feedback import label_records
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import alert, saved, together
+
+pytestmark = pytest.mark.both_databases
 
 HOUR = timedelta(hours=1)
 

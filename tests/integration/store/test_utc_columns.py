@@ -11,6 +11,8 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.core import UtcDateTime, audit_log, metadata
 from tests.support.platform_world import START
 
+pytestmark = pytest.mark.both_databases
+
 INDIA = timezone(timedelta(hours=5, minutes=30))
 
 

@@ -27,6 +27,8 @@ from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 
+pytestmark = pytest.mark.both_databases
+
 MINUTE = timedelta(minutes=1)
 
 

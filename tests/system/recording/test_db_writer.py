@@ -19,7 +19,7 @@ from sqlalchemy import select
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.host.processes import free_port
 from mlplatform.predictions import prediction_counts, prediction_records
-from mlplatform.recording.db_writer import MAX_CRASHES, ProcessWriter, ThreadWriter, Writer
+from mlplatform.recording.db_writer import MAX_CRASHES, READY_MESSAGE, ProcessWriter, ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
 from mlplatform.recording.spool.framing import encode_frames
@@ -74,6 +74,7 @@ def pid_of(writer: ProcessWriter) -> int:
     return process.pid
 
 
+@pytest.mark.both_databases
 def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, database: Database) -> None:
     given = [answer(seed) for seed in (1, 2, 3)]
     data, first = encode_frames([encode_prediction(one) for one in given]), given[0].prediction
@@ -89,6 +90,7 @@ def test_rows_are_written_once_with_their_pictures_and_counted(writer: Writer, d
         )
 
 
+@pytest.mark.both_databases
 def test_a_row_that_no_database_takes_is_told_and_the_others_are_written(writer: Writer, database: Database) -> None:
     assert writer.write(rows(1) + encode_frames([b"no row"]) + rows(2), "host:1:abc") == (1,)
     assert len(ids(database)) == 2
@@ -103,6 +105,7 @@ def test_a_database_that_is_away_is_told_so_that_the_rows_are_given_again() -> N
     writer.close()
 
 
+@pytest.mark.both_databases
 def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, database: Database) -> None:
     assert beside.write(rows(1), "host:1:abc") == ()
     dead = pid_of(beside)
@@ -117,8 +120,8 @@ def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, da
 MORTAL = """
 import os
 from mlplatform.recording import db_writer as writing
-read = writing.from_bytes
-writing.from_bytes = lambda payload: os._exit(9) if b"deadly" in payload else read(payload)
+read = writing.decode_prediction
+writing.decode_prediction = lambda payload: os._exit(9) if b"deadly" in payload else read(payload)
 writing.main()
 """
 
@@ -158,15 +161,29 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
 FATAL = """
 import os
 from mlplatform.recording import db_writer as writing
-writing.record = lambda *_: os._exit(7)
+writing.insert_predictions = lambda *_: os._exit(7)
 writing.main()
 """
 
 
-@pytest.mark.parametrize("program", ["raise SystemExit(3)", FATAL])
+DYING = f"""
+import os, struct, sys
+length = struct.Struct("<Q")
+def receive():
+    return sys.stdin.buffer.read(*length.unpack(sys.stdin.buffer.read(length.size)))
+receive()
+sys.stdout.buffer.write(length.pack({len(READY_MESSAGE)}) + {READY_MESSAGE!r})
+sys.stdout.buffer.flush()
+receive()
+os._exit(7)
+"""
+"""A process that is ready and dies of the first rows it is given, without importing what could write them."""
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", DYING])
 @pytest.mark.parametrize("count", [1, 6])
 def test_a_process_that_dies_whatever_it_writes_blames_no_row(database: Database, program: str, count: int) -> None:
-    writer = ProcessWriter(url_of(database), (sys.executable, "-c", program))
+    writer = ProcessWriter(url_of(database), (sys.executable, "-S", "-c", program))
     for _ in range(MAX_CRASHES + 2):
         with pytest.raises(StoreUnavailableError):
             writer.write(rows(*range(count)), "host:1:abc")
@@ -205,9 +222,9 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from mlplatform.recording.db_writer import ProcessWriter\n"
-        "from mlplatform.recording.spool.framing import framed\n"
+        "from mlplatform.recording.spool.framing import encode_frames\n"
         f"writer = ProcessWriter({url!r})\n"
-        "writer.write(framed([b'no row']), 'host:1:abc')\n"
+        "writer.write(encode_frames([b'no row']), 'host:1:abc')\n"
         "print(writer._process.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -219,6 +236,7 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.both_databases
 def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_once(
     beside: ProcessWriter, database: Database, tmp_path: Path
 ) -> None:
@@ -325,7 +343,7 @@ def record(*given):
     if len(tries) < 3:
         raise (MemoryError(), OSError(24, "Too many open files"))[len(tries) - 1]
     return real(*given)
-real, writing.record = writing.record, record
+real, writing.insert_predictions = writing.insert_predictions, record
 writing.main()
 """
 

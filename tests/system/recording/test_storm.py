@@ -11,7 +11,7 @@ from tests.support.platform_processes import World
 from tests.support.tcp_proxy import Door
 from tests.system.watcher.test_leader_paused import behind_a_door
 
-SECONDS = float(os.environ.get("PLATFORM_TEST_STORM_SECONDS", "20"))
+SECONDS = float(os.environ.get("PLATFORM_TEST_STORM_SECONDS", "8"))
 
 
 class Shut:
@@ -27,7 +27,17 @@ def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
     def start(port: int) -> ManagedProcess:
         return world.start(f"api-{port}", "serve", "--port", str(port), PLATFORM_LOG_LEVEL="warning")
 
-    storm = Storm((free_port(), free_port()), start, world.kill, database, clients=3, least=50)
+    storm = Storm(
+        (free_port(), free_port()),
+        start,
+        world.kill,
+        database,
+        clients=3,
+        least=50,
+        least_faults=2,
+        calm=(0.3, 1.5),
+        away=(0.3, 1.5),
+    )
     ledgers = storm.run(SECONDS)
     settled(spools, 60)
     world.fleet.stop()

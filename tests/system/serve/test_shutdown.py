@@ -116,7 +116,7 @@ HALF: dict[str, bytes] = {
 
 def test_a_server_ends_whatever_hangs_and_keeps_what_it_answered(running: Live) -> None:
     """The store is locked for ever, and clients of every kind never finish."""
-    child = running.start(drain_seconds="0.5", stop_seconds="5")
+    child = running.start(drain_seconds="0.5", stop_seconds="3")
     given = {running.predict() for _ in range(3)}
     with running.database.write(), ThreadPoolExecutor(5) as pool:
         given |= {running.predict() for _ in range(3)}
@@ -152,7 +152,7 @@ def test_clients_that_never_finish_do_not_hold_a_healthy_server(running: Live) -
 
 
 def test_a_recording_process_that_stands_still_does_not_keep_its_server(running: Live) -> None:
-    child = running.start("process", drain_seconds="0", stop_seconds="4")
+    child = running.start("process", drain_seconds="0", stop_seconds="2")
     running.predict()
     writer = _child(child.process.pid)
     os.kill(writer, signal.SIGSTOP)

@@ -1,7 +1,6 @@
 """Two watchers and two API servers on one database: one evaluation per slot, one retraining, on both databases."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -20,7 +19,8 @@ from tests.support.platform_processes import World
 from tests.support.platform_world import schema_of_its_own
 from tests.system.recording.test_api_server_killed import Ledger, client_of
 
-SECONDS = float(os.environ.get("PLATFORM_TEST_TOGETHER_SECONDS", "25"))
+SLOTS = int(os.environ.get("PLATFORM_TEST_TOGETHER_SLOTS", "4"))
+"""How many evaluations both watchers compete for after the retraining."""
 
 
 @pytest.mark.timeout(600)
@@ -54,25 +54,30 @@ def share_the_work(world: World) -> None:
             with world.context.database.read() as connection:
                 return any(row.state not in retraining_queue.OPEN_STATES for row in retraining_queue.recent(connection))
 
-        begun = time.monotonic()
+        def slots() -> list[int]:
+            with world.context.database.read() as connection:
+                per_slot = (
+                    select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
+                )
+                return list(connection.scalars(per_slot))
+
+        def versions() -> set[int]:
+            return {httpx.get(f"http://127.0.0.1:{port}/readyz").json()["model"]["version"] for port in ports}
+
         world.wait("the retraining", retrained, seconds=200)
-        time.sleep(max(0.0, SECONDS - (time.monotonic() - begun)))
+        evaluated = len(slots())
+        world.wait("evaluations after it", lambda: len(slots()) > max(5, evaluated + SLOTS), seconds=10 + 20 * SLOTS)
+        world.wait("one champion in both servers", lambda: len(versions()) == 1)
     assert world.fleet.find_exited() is None
     with world.context.database.read() as connection:
-        per_slot = connection.execute(
-            select(func.count()).select_from(evaluations).group_by(evaluations.c.rule, evaluations.c.slot)
-        ).scalars()
-        counts = list(per_slot)
         rows = [row for row in retraining_queue.recent(connection) if row.alert_id is not None]
         history = promotion_history.promotion_history(connection, "digits")
-    assert len(counts) > 5
-    assert set(counts) == {1}
+    assert set(slots()) == {1}
     started_for = [row for row in rows if row.started_at is not None]
     assert len({row.alert_id for row in started_for}) == len(started_for), "one retraining per alert"
     assert len([item for item in history if item.retraining_id is not None]) <= len(started_for)
     assert [ledger.broken for ledger in ledgers] == [0, 0]
-    versions = {httpx.get(f"http://127.0.0.1:{port}/readyz").json()["model"]["version"] for port in ports}
-    assert len(versions) == 1, "both servers follow the champion"
+    assert len(versions()) == 1, "both servers follow the champion"
 
 
 @contextmanager

@@ -50,6 +50,7 @@ def test_labels_are_written_with_a_note_each_and_repeats_with_none(both: ApiServ
     assert (kept.label, kept.source, kept.at) == ("4", "correction", START)
 
 
+@pytest.mark.both_databases
 def test_one_list_may_correct_itself(both: ApiServer, database: Database, clock: FakeClock) -> None:
     [one] = recorded(database, prediction())
     earlier = label(one, "4", at=START - timedelta(hours=1))
@@ -79,6 +80,7 @@ def test_a_clock_a_little_ahead_is_no_reason_to_refuse(both: ApiServer, database
     assert taken.outcome == "recorded"
 
 
+@pytest.mark.both_databases
 def test_a_prediction_on_its_way_to_the_database_is_waited_for(both: ApiServer) -> None:
     both.recorder.start()
     made = answer()
@@ -88,6 +90,7 @@ def test_a_prediction_on_its_way_to_the_database_is_waited_for(both: ApiServer) 
     assert taken.outcome == "recorded"
 
 
+@pytest.mark.both_databases
 def test_reviewers_who_label_at_once_all_succeed_and_one_label_stands(both: ApiServer, database: Database) -> None:
     [one] = recorded(database, prediction())
     together = threading.Barrier(6)

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from mlplatform.predictions import compute_configs
 from mlplatform.predictions.compute_configs import TunedConfig
 from mlplatform.store.database import Database
 from tests.support.platform_world import START
+
+pytestmark = pytest.mark.both_databases
 
 FOUND = TunedConfig("digits", "x86_64-2cpu", START, {"lanes": 2}, {"before": {"p95_ms": 2.0}}, "here:1")
 

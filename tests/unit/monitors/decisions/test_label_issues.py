@@ -51,8 +51,12 @@ def test_an_unlabelled_answer_is_doubted_for_what_it_may_hide_about_the_class() 
 
 
 def test_a_batch_takes_turns_and_each_picture_once() -> None:
-    labelled = [answer("l1", 0.1, 0.9, "a", image="x"), answer("l2", 0.2, 0.8, "a", image="y")]
-    free = [answer("u1", 0.4, 0.5, image="x"), answer("u2", 0.3, 0.6, image="z"), answer("u3", 0.2, 0.7, image="w")]
+    labelled = [answer("l1", 0.1, 0.9, "a", input_hash="x"), answer("l2", 0.2, 0.8, "a", input_hash="y")]
+    free = [
+        answer("u1", 0.4, 0.5, input_hash="x"),
+        answer("u2", 0.3, 0.6, input_hash="z"),
+        answer("u3", 0.2, 0.7, input_hash="w"),
+    ]
     assert [each.prediction_id for each in select_batch(labelled, free, CLASSES, "a", 9)] == ["l1", "l2", "u2", "u3"]
     assert [each.prediction_id for each in select_batch(labelled, free, CLASSES, "a", 2)] == ["l1", "l2"]
 

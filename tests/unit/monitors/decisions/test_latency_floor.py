@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding
 from monitors.decisions.latency_regression import find_latency_regression
-from monitors.windows.window_counts import latency_bin
+from monitors.windows.latency_bins import latency_bin
 from registry.gate.verdict import GatePolicy, replay_verdict
 from registry.gate.verdict import gate_verdict as verdict_on
 from tests.support.gate_evidence import evidence, exact

@@ -7,8 +7,8 @@ import pytest
 
 from monitors.decisions.latency_regression import find_latency_regression, latency_limits
 from monitors.errors import WindowError
+from monitors.windows.latency_bins import BinCounts, latency_bin
 from monitors.windows.window import HostLatency
-from monitors.windows.window_counts import BinCounts, latency_bin
 
 
 def bins(values: np.ndarray) -> BinCounts:

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from monitors.errors import WindowError
-from monitors.statistics.permutation_test import ENOUGH_EXCEEDANCES, holm, permutation_p_value
+from monitors.statistics.holm import holm_rejections
+from monitors.statistics.permutation_test import ENOUGH_EXCEEDANCES, permutation_p_value
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +52,7 @@ def test_a_level_out_of_reach_is_refused(level: float) -> None:
 
 
 def test_holm_rejects_step_by_step_in_the_order_of_the_p_values() -> None:
-    assert holm([0.04, 0.001, 0.02], 0.05) == [True, True, True]
-    assert holm([0.06, 0.001, 0.03], 0.05) == [False, True, False]
-    assert holm([0.2, 0.3], 0.05) == [False, False]
-    assert holm([], 0.05) == []
+    assert holm_rejections([0.04, 0.001, 0.02], 0.05) == [True, True, True]
+    assert holm_rejections([0.06, 0.001, 0.03], 0.05) == [False, True, False]
+    assert holm_rejections([0.2, 0.3], 0.05) == [False, False]
+    assert holm_rejections([], 0.05) == []

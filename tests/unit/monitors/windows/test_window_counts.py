@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from monitors.errors import WindowError
-from monitors.windows.window_counts import LabelCount, Outcome, bin_of_rank, latency_bin, latency_bin_limits
+from monitors.windows.latency_bins import bin_of_rank, latency_bin, latency_bin_limits
+from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.monitor_examples import NOON, labelled, tally
 
 

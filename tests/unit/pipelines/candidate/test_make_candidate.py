@@ -1,6 +1,7 @@
 """The story of a candidate, told on tiny bars."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -327,8 +328,9 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.usefixtures("quiet")
 def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
-    family: Pipeline, split: Split, tmp_path: Path
+    family: Pipeline, split: Split, tmp_path: Path, mlflow_template: Path
 ) -> None:
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
     tracking = TrackingStore(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
     catalog = Catalog(tracking)
     candidate = make_candidate(order_of(family, split, feedback_on(draw_bars(30, 9))), tracking, catalog)
