@@ -24,9 +24,12 @@ def export_model(
     """Write a version as one file for another machine, compared with PyTorch on the golden set."""
     from mlplatform.context import create_context
     from mlplatform.operations.model_export import export_version
+    from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    export = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
+    exported = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
+    export = {name: value for name, value in to_jsonable(exported).items() if name != "parity"}
+    export |= to_jsonable(exported.parity)
     if as_json:
         print_json(export)
         return

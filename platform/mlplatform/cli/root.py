@@ -124,7 +124,7 @@ def watch(
     from mlplatform.host.processes import exit_after
     from mlplatform.operations.queries import clock_faults, local_watchers
     from mlplatform.settings import load_settings
-    from mlplatform.watcher.scheduler import STOP_SECONDS, Watcher
+    from mlplatform.watcher.scheduler import STOP_SECONDS, create_watcher
 
     if probe:
         context = create_context(load_settings())
@@ -132,7 +132,7 @@ def watch(
         text = f"{len(watchers)} watcher(s) alive on this host"
         echo(watchers, "; ".join([text, *clock_faults(context)]), as_json)
         raise typer.Exit(0 if watchers else 1)
-    watcher = Watcher(create_context(load_settings()))
+    watcher = create_watcher(create_context(load_settings()))
 
     def end(*_args: object) -> None:
         watcher.stop()
@@ -140,7 +140,7 @@ def watch(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    echo({"instance": watcher.context.instance}, f"watcher {watcher.context.instance} is on duty", as_json)
+    echo({"instance": watcher.instance}, f"watcher {watcher.instance} is on duty", as_json)
     watcher.run()
 
 

@@ -1,13 +1,18 @@
-"""The demo's world: images nobody trained on, dealt to its acts, and the rules it runs under; it sends nothing."""
+"""The demo's images, which nobody trained on, split for its acts, and the rules it runs under."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlplatform.demo.traffic import sample_mask
 from pipelines.data import ImageSet
 from pipelines.image.simulated_shift import simulate_scanner_shift
 
 SPLIT_SHARES = (0.22, 0.56, 0.22)
+LABEL_SHARE_BEFORE_SHIFT = 0.6
+LABEL_SHARE_AFTER_SHIFT = 0.85
+TRAFFIC_BATCHES = 8
+"""In so many parts the shifted images are sent and labelled."""
 MAX_IMAGES = 1400
 SHIFT_SEED = 7
 
@@ -54,3 +59,10 @@ def split_for_acts(stream: ImageSet, seed: int) -> DemoData:
 def apply_shift(images: ImageSet, seed: int) -> ImageSet:
     """The images as the second scanner sees them."""
     return ImageSet(simulate_scanner_shift(images.images, seed), images.labels, f"{images.name}/second-scanner")
+
+
+def expected_label_count(world: DemoData, seed: int) -> int:
+    """How many labels acts 3 and 4 give: the retraining waits for all of them, so that every run learns the same."""
+    parts = [len(range(part, len(world.after_shift), TRAFFIC_BATCHES)) for part in range(TRAFFIC_BATCHES)]
+    changed = sum(int(sample_mask(rows, LABEL_SHARE_AFTER_SHIFT, part).sum()) for part, rows in enumerate(parts))
+    return int(sample_mask(len(world.before_shift), LABEL_SHARE_BEFORE_SHIFT, seed).sum()) + changed

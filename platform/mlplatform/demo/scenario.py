@@ -1,6 +1,5 @@
 """Runs the demo: the whole loop once, in six acts, each checked; a step that does not happen fails it."""
 
-import json
 import secrets
 import time
 from base64 import b64encode
@@ -13,10 +12,19 @@ from mlplatform.alerting import evaluations
 from mlplatform.client import Client, RetryPolicy
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext, create_context
-from mlplatform.demo.data import ALERT_RULES_TEMPLATE, DemoData, split_for_acts
+from mlplatform.demo.data import (
+    ALERT_RULES_TEMPLATE,
+    LABEL_SHARE_AFTER_SHIFT,
+    LABEL_SHARE_BEFORE_SHIFT,
+    TRAFFIC_BATCHES,
+    DemoData,
+    expected_label_count,
+    split_for_acts,
+)
+from mlplatform.demo.demo_settings import child_environment, demo_settings
 from mlplatform.demo.presenter import Presenter
 from mlplatform.demo.receivers import Mailbox, run_receivers
-from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy, sample_mask
+from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy
 from mlplatform.errors import DemoFailedError
 from mlplatform.host.processes import ProcessGroup, exit_on_signals, free_port, http_ok
 from mlplatform.operations.local_stack import mlflow_url, start_platform
@@ -27,9 +35,6 @@ from mlplatform.settings import Settings, load_settings
 from monitors.notices.webhook_signature import verify
 from registry.catalog import CHAMPION
 
-LABEL_SHARE_BEFORE_SHIFT = 0.6
-LABEL_SHARE_AFTER_SHIFT = 0.85
-TRAFFIC_BATCHES = 8
 REQUEST_PAUSE_SECONDS = 0.05
 HEALTH_TIMEOUT_SECONDS = 60.0
 ALERT_TIMEOUT_SECONDS = 90.0
@@ -45,7 +50,7 @@ def run_demo(*, data_dir: Path | None, keep: bool, quiet: bool) -> dict[str, Any
     stage = Presenter(quiet)
     with exit_on_signals(), ExitStack() as stack:
         ports = [free_port() for _ in range(4)]
-        settings = _settings(base, home, api=ports[0], mlflow=ports[1])
+        settings = demo_settings(base, home, api=ports[0], mlflow=ports[1])
         mailbox = stack.enter_context(run_receivers(ports[2], ports[3]))
         figures = _DemoRun(stage, settings, mailbox, ports[2], ports[3], stack).run()
         stage.print_addresses(figures["addresses"])
@@ -53,46 +58,6 @@ def run_demo(*, data_dir: Path | None, keep: bool, quiet: bool) -> dict[str, Any
             stage.print_line("everything stays up until Ctrl-C")
             _wait_for_ctrl_c()
     return figures
-
-
-def _settings(base: Settings, home: Path, api: int, mlflow: int) -> Settings:
-    """The demo's own platform: embedded stores in a fresh folder, whatever the environment says."""
-    return base.model_copy(
-        update={
-            "home": home,
-            "data_dir": None if base.data_dir is None else base.data_dir.resolve(),
-            "database_url": "",
-            "mlflow_uri": "",
-            "mlflow_backend_uri": "",
-            "mlflow_artifacts": "",
-            "mlflow_host": "127.0.0.1",
-            "mlflow_port": mlflow,
-            "host": "127.0.0.1",
-            "port": api,
-            "auth": "off",
-            "mlflow_auth": "off",
-            "allowed_hosts": (),
-            "rate_limit": 0,
-            "allowed_receivers": ("127.0.0.1",),
-            "public_url": f"http://127.0.0.1:{api}",
-            "mlflow_public_url": f"http://127.0.0.1:{mlflow}",
-            "alerts_file": home / "alerts.yaml",
-            "pipeline": "digits",
-            "recipe": "compact",
-            "gate_margin_points": 3.0,  # about 400 golden rows cannot settle less
-            "poll_seconds": 1.0,
-            "log_level": "warning",
-        }
-    )
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The same settings for the child processes: an empty one wins over the parent's, and `home` holds no .env."""
-    values = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
-    return {
-        f"PLATFORM_{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
-        for name, value in values.items()
-    }
 
 
 class _DemoRun:
@@ -152,13 +117,13 @@ class _DemoRun:
 
     def start_services(self, world: DemoData) -> None:
         """Act 2."""
-        needed = _expected_label_count(world, self.settings.seed)
+        needed = expected_label_count(world, self.settings.seed)
         rules = ALERT_RULES_TEMPLATE.format(
             http_port=self.http_port, smtp_port=self.smtp_port, secret=self.secret, min_feedback=needed
         )
         self.settings.alerts_file.write_text(rules, encoding="utf-8")
         self.process_group = self.stack.enter_context(ProcessGroup(self.settings.home / "logs", cwd=self.settings.home))
-        took = start_platform(self.process_group, self.settings, _environment(self.settings))
+        took = start_platform(self.process_group, self.settings, child_environment(self.settings))
         api = self.process_group.processes[1]
         took["model loaded"] = self.process_group.wait_healthy(
             api, http_ok(f"{self.settings.public_url}/readyz"), HEALTH_TIMEOUT_SECONDS
@@ -350,13 +315,6 @@ class _DemoRun:
             dead = self.process_group.find_exited()
             _require(dead is None, f"{dead.name if dead else ''} ended by itself")
             time.sleep(0.2)
-
-
-def _expected_label_count(world: DemoData, seed: int) -> int:
-    """How many labels acts 3 and 4 give: the retraining waits for all of them, so that every run learns the same."""
-    parts = [len(range(part, len(world.after_shift), TRAFFIC_BATCHES)) for part in range(TRAFFIC_BATCHES)]
-    changed = sum(int(sample_mask(rows, LABEL_SHARE_AFTER_SHIFT, part).sum()) for part, rows in enumerate(parts))
-    return int(sample_mask(len(world.before_shift), LABEL_SHARE_BEFORE_SHIFT, seed).sum()) + changed
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,19 +1,32 @@
 """Exports a registered version as a file for other machines, and compares it with PyTorch."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.promotion.promotion_service import promotion_service
 
+if TYPE_CHECKING:
+    from pipelines.edge.export import Parity
+
 FILE_SUFFIXES: Final = {"onnx": ".onnx", "onnx-int8": "-int8.onnx", "executorch": ".pte"}
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A version written to `file`, and how the file compares with PyTorch on the golden set."""
+
+    model: str
+    version: int
+    file: str
+    parity: "Parity"
 
 
 def export_version(
     context: AppContext, version: int | None, file_format: str, out: Path | None, *, with_server: bool = False
-) -> dict[str, Any]:
+) -> ExportedModel:
     """Write a version (the champion unless told) in a format; returns the file and how it compares with PyTorch.
 
     `with_server` writes the edge server's files beside it. Raises SettingsError for an unknown format, NotFoundError
@@ -23,17 +36,17 @@ def export_version(
 
     if file_format not in export_formats():
         raise SettingsError(f"format {file_format!r} is not known; known: {', '.join(export_formats())}")
-    family = context.pipeline
+    pipeline = context.pipeline
     if version is None:
-        current = promotion_service(context).current(family.name)
+        current = promotion_service(context).current(pipeline.name)
         if current is None:
             raise NotFoundError("there is no champion to export; `platform train` makes the first one")
         version = current.to_version
-    folder = context.catalog.download(family.name, version, context.model_cache)
-    path = out or Path(f"{family.name}-{version}{FILE_SUFFIXES[file_format]}")
-    split = family.load(context.settings.data_dir)
-    export_file(folder, family.classes, family.name, version, file_format, split.validation, path)  # type: ignore[arg-type]
+    folder = context.catalog.download(pipeline.name, version, context.model_cache)
+    path = out or Path(f"{pipeline.name}-{version}{FILE_SUFFIXES[file_format]}")
+    split = pipeline.load(context.settings.data_dir)
+    export_file(folder, pipeline.classes, pipeline.name, version, file_format, split.validation, path)  # type: ignore[arg-type]
     if with_server:
         copy_edge_server(path.parent)
-    parity = compare_export(path, folder, family.classes, file_format, split.golden)
-    return {"model": family.name, "version": version, "file": str(path), **asdict(parity)}
+    parity = compare_export(path, folder, pipeline.classes, file_format, split.golden)
+    return ExportedModel(pipeline.name, version, str(path), parity)

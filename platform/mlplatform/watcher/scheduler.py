@@ -1,4 +1,4 @@
-"""The watcher: one leader among many, its jobs on APScheduler; it decides nothing, it only keeps time.
+"""The watcher: leads or stands by, and runs the jobs of the leader on a schedule.
 
 Every watcher runs the same jobs; only the holder of the lease does anything in them. A job's transaction proves
 the lease, so a watcher that was paused past its lease writes nothing. Evaluations are keyed by schedule slot:
@@ -8,49 +8,30 @@ whichever watcher leads, each slot is evaluated once.
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mlplatform.alerting import evaluations
-from mlplatform.alerting.audit_contradiction import write_checkpoint_or_notify
-from mlplatform.alerting.dispatcher import create_dispatcher
-from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.alerting.recording_loss import notify_recording_loss
-from mlplatform.audit.checkpoints import checkpoint_writer
-from mlplatform.clock import EPOCH
+from mlplatform.clock import EPOCH, Clock
 from mlplatform.context import AppContext
-from mlplatform.errors import FencedError, PlatformError, SettingsError, StoreUnavailableError
-from mlplatform.feedback.label_ingestion import match_pending_labels
+from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.host.clock_steps import ClockStepDetector, due_slot, slot_at
-from mlplatform.monitoring.config_changes import audit_rule_changes
-from mlplatform.monitoring.drift_report import write_drift_report
-from mlplatform.monitoring.evaluate import evaluate, is_worse
-from mlplatform.monitoring.evaluation_report import (
-    MeasureWindow,
-    measure_with_evidently,
-    write_missing_reports,
-    write_report,
-)
-from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.sampling_plan import update_sampling_plan
-from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
-from mlplatform.promotion.promotion_service import promotion_service
-from mlplatform.promotion.rollout_analysis import rollout_analysis
-from mlplatform.retention.apply_retention import ErasureThrottle, apply_retention
-from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor
+from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently
+from mlplatform.retention.apply_retention import ErasureThrottle
+from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks
+from mlplatform.store.database import Database
 from mlplatform.store.leadership import WATCHER, leader_lease_name
+from mlplatform.watcher.failure_log import log_failures
 from mlplatform.watcher.isolated_executor import IsolatedExecutor
-from monitors.errors import MonitorError
-from monitors.rules.alerts_config import Rule
-from registry.errors import RegistryError
+from mlplatform.watcher.jobs import WatcherJobs, create_jobs
+from monitors.rules.alerts_config import AlertsConfig, Rule
 
 log = logging.getLogger(__name__)
 DISPATCH_SECONDS = 1.0
@@ -62,41 +43,43 @@ PROBATION_SECONDS = 10.0
 CHECKPOINT_SECONDS = 60.0
 RETENTION_SECONDS = 3600.0
 STOP_SECONDS = 30.0
-"""Within this time a watcher that was asked to end has ended, whatever hangs."""
+"""Within this time a watcher that was asked to stop has stopped, whatever hangs."""
 CLOCK_CHECK_SECONDS = 1.0
 
 
 @dataclass
 class Watcher:
-    """One watching process. `run` blocks until `stop` is called."""
+    """One watching process; `run` blocks until `stop` is called.
 
-    context: AppContext
-    measure: MeasureWindow = measure_with_evidently
+    `open_database` and `create_jobs` raise StoreUnavailableError while the database is away; they are tried again
+    with each job until it is there.
+    """
+
+    settings: Settings
+    rules: AlertsConfig
+    instance: str
+    clock: Clock
+    open_database: Callable[[], Database]
+    create_jobs: Callable[[], WatcherJobs]
     clock_steps: ClockStepDetector = field(default_factory=ClockStepDetector)
     _lease: leases.Lease | None = None
     _rules_audited: bool = False
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _pending_reports: dict[str, tuple[Rule, Evaluation]] = field(default_factory=dict)
+    _jobs: WatcherJobs | None = None
+    _jobs_lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __post_init__(self) -> None:
-        if self.context.rules.model != self.context.pipeline.name:
-            raise SettingsError(
-                f"alerts.yaml watches model {self.context.rules.model!r} but PLATFORM_PIPELINE is "
-                f"{self.context.pipeline.name!r}; make them the same"
-            )
-        self._drift = InputDriftMonitor(self.context)
-        self._compare = partial(write_drift_report, drift=self._drift)
-        self._dispatcher = create_dispatcher(self.context)
-        self._checkpoint_writer = checkpoint_writer(self.context)
-        self._report_pool = ThreadPool(1, thread_name_prefix="measure")
+    @property
+    def database(self) -> Database:
+        """The store; raises StoreUnavailableError while it is away."""
+        return self.open_database()
 
-    @cached_property
-    def _supervisor(self) -> RetrainingSupervisor:
-        return retraining_supervisor(self.context)
-
-    @cached_property
-    def _probation_monitor(self) -> ProbationMonitor:
-        return probation_monitor(self.context)
+    @property
+    def jobs(self) -> WatcherJobs:
+        """What this watcher does while it leads, made once; raises StoreUnavailableError while the database is away."""
+        with self._jobs_lock:
+            if self._jobs is None:
+                self._jobs = self.create_jobs()
+            return self._jobs
 
     @property
     def lease(self) -> leases.Lease | None:
@@ -104,23 +87,24 @@ class Watcher:
         return self._lease
 
     def run(self) -> None:
-        """Keep time until stopped; on the way out the lease is given back."""
+        """Run the jobs until stopped; on the way out the lease is given back."""
         with suppress(StoreUnavailableError):  # which the jobs wait out; whatever else is wrong with it ends this
-            self.context.database.revision()
+            self.database.revision()
         scheduler = self._scheduler()
-        _log_failures(self.renew_leadership)()
+        log_failures(self.renew_leadership, "renew_leadership")()
         scheduler.start()
         try:
             while not self._stopping.wait(CLOCK_CHECK_SECONDS):
                 self.handle_clock_step(scheduler)
         finally:
+            closed = self._jobs
             try:
-                self._dispatcher.close()
-                if "_supervisor" in vars(self):  # else the database was away all the time
-                    self._supervisor.close()
+                if closed is not None:
+                    closed.close()
             finally:
-                self._report_pool.shutdown(wait=False, cancel_futures=True)
                 scheduler.shutdown(wait=True)
+            if self._jobs is not None and self._jobs is not closed:  # made by a job while the others were closed
+                self._jobs.close()
             self._release_lease()
 
     def handle_clock_step(self, scheduler: BackgroundScheduler) -> None:
@@ -138,118 +122,103 @@ class Watcher:
         self._stopping.set()
 
     def renew_leadership(self) -> None:
-        """Take or renew the lease, and give a sign of life.
+        """Acquire or renew the lease, and record a heartbeat.
 
         The clock is read when nothing is left to wait for: a renewal that waited behind a long transaction of this very
         watcher still lasts a whole life.
         """
-        life, led = timedelta(seconds=self.context.settings.lease_seconds), self._lease is not None
-        with self.context.database.write() as connection:
+        lease_duration, was_leading = timedelta(seconds=self.settings.lease_seconds), self._lease is not None
+        with self.database.write() as connection:
             if self._lease is not None:
                 leases.lock_lease(connection, self._lease.name)
-            now = self.context.clock()
-            if self._lease is None or not leases.renew(connection, self._lease, life, now):
-                self._lease = leases.acquire(
-                    connection, leader_lease_name(self.context.rules.model), self.context.instance, life, now
-                )
+            now = self.clock()
+            if self._lease is None or not leases.renew(connection, self._lease, lease_duration, now):
+                name = leader_lease_name(self.rules.model)
+                self._lease = leases.acquire(connection, name, self.instance, lease_duration, now)
             details = {
-                "model": self.context.rules.model,
+                "model": self.rules.model,
                 "leader": self._lease is not None,
                 "clock": self.clock_steps.last_step_text,
             }
-            leases.record_heartbeat(connection, WATCHER, self.context.instance, now, details)
-        if self._lease is not None and not led:
+            leases.record_heartbeat(connection, WATCHER, self.instance, now, details)
+        if self._lease is not None and not was_leading:
             log.info("this watcher leads now (fence %d)", self._lease.fence)
             self._rules_audited = False
         if self._lease is not None and not self._rules_audited:
-            changes = audit_rule_changes(self.context, self._lease)
+            changes = self.jobs.audit_rule_changes(self._lease)
             log.info("rules: %s", "; ".join(changes[:5]) or "as before")
             self._rules_audited = True
 
     def evaluate(self, rule: Rule) -> None:
         """Evaluate a rule for the current slot, once among all watchers."""
         if (lease := self._lease) is not None:  # read once: another thread renews and loses it
-            slot = self._slot(rule)
-            evaluation = evaluate(self.context, rule, slot, lease, self._drift)
+            evaluation = self.jobs.evaluate(rule, self._slot(rule), lease)
             if evaluation is not None:
                 log.info("%s: %s", rule.name, evaluation.state)
-                self._schedule_report(rule, evaluation)
+                self.jobs.reports.put(rule, evaluation)
 
     def _slot(self, rule: Rule) -> datetime:
-        now, every = self.context.clock(), self.context.rules.interval(rule)
-        with self.context.database.read() as connection:
-            newest = evaluations.latest_slot(connection, self.context.rules.model, rule.name)
-        return due_slot(slot_at(now, every), now, every, newest)
-
-    def _schedule_report(self, rule: Rule, evaluation: Evaluation) -> None:
-        """Let Evidently measure off the alarm's path: of evaluations that pile up, a rule's newest or gravest."""
-        waiting = self._pending_reports.get(rule.name)
-        if waiting is None or not is_worse(waiting[1].state, evaluation.state):
-            self._pending_reports[rule.name] = (rule, evaluation)
-        if waiting is None:
-            self._report_pool.submit(_log_failures(self._write_reports), rule)
-
-    def _write_reports(self, rule: Rule) -> None:
-        write_report(self.context, *self._pending_reports.pop(rule.name), self.measure, self._compare)
-        write_missing_reports(self.context, rule, self.measure)
+        now, interval = self.clock(), self.rules.interval(rule)
+        with self.database.read() as connection:
+            newest = evaluations.latest_slot(connection, self.rules.model, rule.name)
+        return due_slot(slot_at(now, interval), now, interval, newest)
 
     def dispatch_notices(self) -> None:
-        """Have sent what the outbox holds; no channel is waited for."""
+        """Have the messages of the outbox sent; no channel is waited for."""
         if (lease := self._lease) is not None:
-            self._dispatcher.start_workers(lease)
+            self.jobs.dispatcher.start_workers(lease)
 
     def supervise_retrainings(self) -> None:
         """Start, watch and close retrainings; heartbeats say nothing of who lives just after the clock was set."""
-        if (lease := self._lease) is not None and not self.clock_steps.stepped_within(
-            self.context.settings.abandoned_seconds
-        ):
-            self._supervisor.tick(lease)
+        just_stepped = self.clock_steps.stepped_within(self.settings.abandoned_seconds)
+        if (lease := self._lease) is not None and not just_stepped:
+            self.jobs.supervisor.tick(lease)
         else:
-            self._supervisor.reap()
+            self.jobs.supervisor.reap()
 
     def update_sampling_plan(self) -> None:
         """Keep the sampling plan in step with the traffic."""
-        if (lease := self._lease) is not None and (made := update_sampling_plan(self.context, lease)) is not None:
-            log.info("sampling plan: %.2g of all answers, up to %.2g", made.uniform, max([*made.strata.values(), 0]))
+        if (lease := self._lease) is not None and (plan := self.jobs.update_sampling_plan(lease)) is not None:
+            log.info("sampling plan: %.2g of all answers, up to %.2g", plan.uniform, max([*plan.strata.values(), 0]))
 
     def check_probation(self) -> None:
-        """Hold a new champion against the one before, and send it back when it is worse."""
+        """Compare a new champion with the one before, and roll it back when it is worse."""
         if (lease := self._lease) is not None:
-            self._probation_monitor.tick(lease)
+            self.jobs.probation_monitor.tick(lease)
 
     def check_rollout(self) -> None:
-        """End the trial of a challenger that is found worse than the champion."""
+        """End the rollout of a challenger that is worse than the champion."""
         if (lease := self._lease) is not None:
-            rollout_analysis(self.context).tick(lease)
+            self.jobs.rollout_analysis.tick(lease)
 
     def write_checkpoint(self) -> None:
-        """Write down the heads of the audit log's chains, outside the database; alarm where they contradict."""
+        """Write the heads of the audit log's chains outside the database; notify where they contradict."""
         if (lease := self._lease) is not None:
-            write_checkpoint_or_notify(self.context, self._checkpoint_writer, lease)
+            self.jobs.write_checkpoint(lease)
 
     def reconcile(self) -> None:
         """Close label audits that are done, tell of lost predictions, and make MLflow agree with the history."""
         if (lease := self._lease) is None:
             return
-        with self.context.database.write() as connection:
+        with self.database.write() as connection:
             leases.require_lease(connection, lease)
-            tasks.close_finished_labelling(connection, self.context.rules.model, self.context.clock())
-            notify_recording_loss(connection, self.context)
-        if promotion_service(self.context).reconcile(self.context.pipeline.name):
+            tasks.close_finished_labelling(connection, self.rules.model, self.clock())
+            self.jobs.notify_recording_loss(connection)
+        if self.jobs.promotions.reconcile(self.rules.model):
             log.warning("the champion alias did not agree with the history and was set right")
 
     def match_pending_labels(self) -> None:
-        """Take labels whose prediction has arrived since."""
-        if self._lease is not None and (taken := match_pending_labels(self.context)):
-            log.info("%d label(s) found their prediction", taken)
+        """Record labels whose prediction has arrived since."""
+        if self._lease is not None and (matched := self.jobs.match_pending_labels()):
+            log.info("%d label(s) found their prediction", matched)
 
     def apply_retention(self) -> None:
         """Remove what is older than the settings keep, all of it, while this watcher leads."""
         if (lease := self._lease) is not None:
-            pace = ErasureThrottle(lambda: self._lease is not None and not self._stopping.is_set(), self._stopping.wait)
-            apply_retention(
-                self.context, self.context.instance, lambda connection: leases.require_lease(connection, lease), pace
+            throttle = ErasureThrottle(
+                lambda: self._lease is not None and not self._stopping.is_set(), self._stopping.wait
             )
+            self.jobs.apply_retention(lambda connection: leases.require_lease(connection, lease), throttle)
 
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(
@@ -262,7 +231,7 @@ class Watcher:
             },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        renewal = self.context.settings.lease_seconds / 3
+        renewal = self.settings.lease_seconds / 3
         for job, seconds in (
             (self.renew_leadership, renewal),
             (self.dispatch_notices, DISPATCH_SECONDS),
@@ -275,11 +244,12 @@ class Watcher:
             (self.check_rollout, ROLLOUT_SECONDS),
             (self.write_checkpoint, CHECKPOINT_SECONDS),
         ):
-            scheduler.add_job(_log_failures(job), IntervalTrigger(seconds=seconds, timezone=UTC), name=job.__name__)
-        for rule in self.context.rules.rules:
-            seconds = self.context.rules.interval(rule).total_seconds()
+            name = job.__name__
+            scheduler.add_job(log_failures(job, name), IntervalTrigger(seconds=seconds, timezone=UTC), name=name)
+        for rule in self.rules.rules:
+            seconds = self.rules.interval(rule).total_seconds()
             scheduler.add_job(
-                _log_failures(self.evaluate),
+                log_failures(self.evaluate, "evaluate"),
                 IntervalTrigger(seconds=seconds, start_date=EPOCH, timezone=UTC),
                 args=(rule,),
                 name=f"evaluate {rule.name}",
@@ -290,7 +260,7 @@ class Watcher:
 
     def _release_lease(self) -> None:
         if self._lease is not None:
-            with self.context.database.write() as connection:
+            with self.database.write() as connection:
                 leases.release(connection, self._lease)
 
 
@@ -301,15 +271,18 @@ def _executor_name(rule: Rule) -> str:
     return "looking" if "pictures" in rule.metric_spec.data_needs else "evaluate"
 
 
-def _log_failures(job: Callable[..., None]) -> Callable[..., None]:
-    """The job with the world's failures logged: a database or registry that is away ends no watcher."""
-
-    def steady(*args: Rule) -> None:
-        try:
-            job(*args)
-        except FencedError as error:
-            log.warning("%s", error)
-        except (PlatformError, RegistryError, MonitorError) as error:
-            log.error("%s: %s", job.__name__, error)
-
-    return steady
+def create_watcher(context: AppContext, measure: MeasureWindow = measure_with_evidently) -> Watcher:
+    """The watcher of this process; raises SettingsError where alerts.yaml watches another model than is served."""
+    if context.rules.model != context.pipeline.name:
+        raise SettingsError(
+            f"alerts.yaml watches model {context.rules.model!r} but PLATFORM_PIPELINE is "
+            f"{context.pipeline.name!r}; make them the same"
+        )
+    return Watcher(
+        settings=context.settings,
+        rules=context.rules,
+        instance=context.instance,
+        clock=context.clock,
+        open_database=lambda: context.database,
+        create_jobs=partial(create_jobs, context, measure),
+    )

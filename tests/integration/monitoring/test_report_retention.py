@@ -16,7 +16,7 @@ from mlplatform.monitoring.evaluation_report import measure_with_evidently, writ
 from mlplatform.monitoring.report_files import deduplicate_scripts, inline_scripts
 from mlplatform.operations import queries
 from mlplatform.settings import Settings
-from mlplatform.watcher.scheduler import Watcher
+from mlplatform.watcher.scheduler import create_watcher
 from tests.support.monitoring_world import (
     RULES,
     all_alerts,
@@ -133,15 +133,14 @@ def test_a_report_that_a_killed_watcher_did_not_draw_is_drawn_with_the_next_eval
 
 def test_a_firing_that_was_overtaken_while_evidently_was_busy_is_drawn_too(world: AppContext) -> None:
     answer(world, 18, 12)
-    watcher = Watcher(world, counting)
+    watcher = create_watcher(world, counting)
     accuracy = rule(world, "accuracy-drop")
     fired = evaluate(world, accuracy, world.clock())
     tick(world, minutes=1)
     newer = evaluate(world, accuracy, world.clock())
     assert fired is not None
     assert newer is not None
-    watcher._pending_reports["accuracy-drop"] = (accuracy, newer)
-    watcher._write_reports(accuracy)
+    watcher.jobs.reports.write(accuracy, newer)
     assert queries.find_report(world, fired.id).is_file()
 
 

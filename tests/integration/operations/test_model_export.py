@@ -49,10 +49,10 @@ def test_without_a_champion_or_with_an_unknown_format_nothing_is_written(stocked
 def test_the_champion_is_written_and_compared_on_the_golden_set(stocked: AppContext, tmp_path: Path) -> None:
     promote(stocked, 4)
     made = export_version(stocked, None, "onnx", tmp_path / "deep" / "a.onnx")
-    assert (made["model"], made["version"], made["file"]) == ("digits", 4, str(tmp_path / "deep" / "a.onnx"))
-    assert made["rows"] == len(stocked.pipeline.load(None).golden) == made["same_answers"]
-    assert made["max_difference"] < 1e-4
-    assert (tmp_path / "deep" / "a.onnx").stat().st_size == made["size_bytes"]
+    assert (made.model, made.version, made.file) == ("digits", 4, str(tmp_path / "deep" / "a.onnx"))
+    assert made.parity.rows == len(stocked.pipeline.load(None).golden) == made.parity.same_answers
+    assert made.parity.max_difference < 1e-4
+    assert (tmp_path / "deep" / "a.onnx").stat().st_size == made.parity.size_bytes
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.onnx"]
 
 

@@ -26,7 +26,7 @@ from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.retraining.worker import training_worker
 from mlplatform.serialization import to_jsonable
-from mlplatform.watcher.scheduler import Watcher
+from mlplatform.watcher.scheduler import create_watcher
 from mlplatform.web.dashboard import overview_page
 from monitors.statistics.review_sampling import SamplingPlan
 from registry.catalog import CHAMPION, QUARANTINE_TAG
@@ -465,7 +465,7 @@ def test_clients_that_were_slow_to_serve_before_are_no_fault_of_the_new_version(
 
 
 def test_the_watcher_looks_and_a_second_one_does_not(world: AppContext) -> None:
-    leader, other = Watcher(world, counting), Watcher(another(world), counting)
+    leader, other = create_watcher(world, counting), create_watcher(another(world), counting)
     leader.renew_leadership()
     other.renew_leadership()
     other.check_probation()

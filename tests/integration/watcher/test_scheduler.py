@@ -21,7 +21,7 @@ from mlplatform.predictions.prediction_records import existing_ids
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.watcher.scheduler import Watcher
+from mlplatform.watcher.scheduler import Watcher, create_watcher
 from tests.support import blocking_metrics
 from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
@@ -46,7 +46,7 @@ def another(context: AppContext, database: Database | None = None) -> AppContext
 def pair(context: AppContext) -> tuple[Watcher, Watcher]:
     """Two watchers of one platform."""
     promote(with_rules(context))
-    return Watcher(context, counting), Watcher(another(context), counting)
+    return create_watcher(context, counting), create_watcher(another(context), counting)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,21 @@ def test_a_slot_begins_at_a_multiple_of_the_interval(now: datetime, slot: dateti
     assert slot_at(now, timedelta(minutes=5)) == slot
 
 
-def test_watchers_started_at_different_moments_share_their_slots(pair: tuple[Watcher, Watcher]) -> None:
+def test_watchers_started_at_different_moments_share_their_slots(
+    context: AppContext, pair: tuple[Watcher, Watcher]
+) -> None:
     slots = []
     for watcher, seconds in zip(pair, (3, 47), strict=True):
-        tick(watcher.context, seconds=seconds)
+        tick(context, seconds=seconds)
         watcher.renew_leadership()
-        watcher.evaluate(rule(watcher.context, "accuracy-drop"))
-        slots.append(slot_at(watcher.context.clock(), MINUTE))
+        watcher.evaluate(rule(context, "accuracy-drop"))
+        slots.append(slot_at(context.clock(), MINUTE))
     assert watcher.lease is not None
-    assert slots[0] == slots[1] == all_evaluations(watcher.context)[0].slot
-    assert len(all_evaluations(watcher.context)) == 1
+    assert slots[0] == slots[1] == all_evaluations(context)[0].slot
+    assert len(all_evaluations(context)) == 1
 
 
-def test_one_of_two_leads_and_the_other_does_nothing(pair: tuple[Watcher, Watcher]) -> None:
+def test_one_of_two_leads_and_the_other_does_nothing(context: AppContext, pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
     leader.renew_leadership()
     other.renew_leadership()
@@ -81,44 +83,49 @@ def test_one_of_two_leads_and_the_other_does_nothing(pair: tuple[Watcher, Watche
     assert other.lease is None
     for job in (other.dispatch_notices, other.supervise_retrainings, other.reconcile):
         job()
-    other.evaluate(rule(other.context, "accuracy-drop"))
-    assert all_evaluations(other.context) == []
+    other.evaluate(rule(context, "accuracy-drop"))
+    assert all_evaluations(context) == []
 
 
-def test_every_watcher_gives_a_sign_of_life_and_says_whether_it_leads(pair: tuple[Watcher, Watcher]) -> None:
+def test_every_watcher_gives_a_sign_of_life_and_says_whether_it_leads(
+    context: AppContext, pair: tuple[Watcher, Watcher]
+) -> None:
     for watcher in pair:
         watcher.renew_leadership()
-    with pair[0].context.database.read() as connection:
+    with context.database.read() as connection:
         beats = {
-            beat.instance: beat.details["leader"]
-            for beat in leases.recent_heartbeats(connection, pair[0].context.clock())
+            beat.instance: beat.details["leader"] for beat in leases.recent_heartbeats(connection, context.clock())
         }
-    assert beats == {pair[0].context.instance: True, pair[1].context.instance: False}
+    assert beats == {pair[0].instance: True, pair[1].instance: False}
 
 
-def test_who_begins_to_lead_notes_the_rules_once_and_writes_anchors(pair: tuple[Watcher, Watcher]) -> None:
+def test_who_begins_to_lead_notes_the_rules_once_and_writes_anchors(
+    context: AppContext, pair: tuple[Watcher, Watcher]
+) -> None:
     first, second = pair
     for watcher in (first, second, first):
         watcher.renew_leadership()
         watcher.write_checkpoint()
-    with first.context.database.read() as connection:
+    with context.database.read() as connection:
         assert [entry["action"] for entry in audit_entries.recent_entries(connection)] == ["load-rules", "first"]
-    [anchor] = checkpoints.read_checkpoints(checkpoints.checkpoint_path(first.context), None)
+    [anchor] = checkpoints.read_checkpoints(checkpoints.checkpoint_path(context), None)
     assert anchor.heads["log"][0] == 2
 
 
-def test_a_leader_that_renews_stays_leader(pair: tuple[Watcher, Watcher]) -> None:
+def test_a_leader_that_renews_stays_leader(context: AppContext, pair: tuple[Watcher, Watcher]) -> None:
     leader, other = pair
     for _ in range(10):
         leader.renew_leadership()
-        tick(leader.context, seconds=14)
+        tick(context, seconds=14)
         other.renew_leadership()
     assert leader.lease is not None
     assert leader.lease.fence == 1
     assert other.lease is None
 
 
-def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(pair: tuple[Watcher, Watcher]) -> None:
+def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(
+    context: AppContext, pair: tuple[Watcher, Watcher]
+) -> None:
     leader, other = pair
     leader.renew_leadership()
     held = leader.lease
@@ -130,12 +137,12 @@ def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(pair: tupl
         leader.renew_leadership()
 
     renewal = threading.Thread(target=renew)
-    with leader.context.database.write() as connection:
+    with context.database.write() as connection:
         leases.require_lease(connection, held)
         renewal.start()
         begun.wait(20)
         time.sleep(0.3)
-        tick(leader.context, seconds=20)
+        tick(context, seconds=20)
     renewal.join(20)
     other.renew_leadership()
     assert leader.lease == held
@@ -143,50 +150,51 @@ def test_a_renewal_that_waited_for_its_own_watcher_lasts_a_whole_life(pair: tupl
 
 
 def test_leadership_passes_when_the_leader_stops_renewing_and_its_late_write_is_refused(
+    context: AppContext,
     pair: tuple[Watcher, Watcher],
 ) -> None:
     paused, next_one = pair
     paused.renew_leadership()
-    tick(paused.context, seconds=16)
+    tick(context, seconds=16)
     next_one.renew_leadership()
     assert next_one.lease is not None
     assert next_one.lease.fence == 2
     assert paused.lease is not None  # it does not know yet
     with pytest.raises(FencedError):
-        paused.evaluate(rule(paused.context, "accuracy-drop"))
+        paused.evaluate(rule(context, "accuracy-drop"))
     with pytest.raises(FencedError):
         paused.supervise_retrainings()
-    assert all_evaluations(paused.context) == []
+    assert all_evaluations(context) == []
     paused.renew_leadership()
     assert paused.lease is None
 
 
-def test_each_slot_is_evaluated_once_whoever_leads(pair: tuple[Watcher, Watcher]) -> None:
-    the_rule = rule(pair[0].context, "accuracy-drop")
+def test_each_slot_is_evaluated_once_whoever_leads(context: AppContext, pair: tuple[Watcher, Watcher]) -> None:
+    the_rule = rule(context, "accuracy-drop")
     for minute in range(6):
-        tick(pair[0].context, minutes=1)
+        tick(context, minutes=1)
         for watcher in pair if minute % 2 else pair[::-1]:
             watcher.renew_leadership()
             if watcher.lease is not None:
                 watcher.evaluate(the_rule)
                 watcher.evaluate(the_rule)
-    evaluations = all_evaluations(pair[0].context)
+    evaluations = all_evaluations(context)
     assert len(evaluations) == len({evaluation.slot for evaluation in evaluations}) == 6
-    assert {evaluation.evaluated_by for evaluation in evaluations} == {watcher.context.instance for watcher in pair}
+    assert {evaluation.evaluated_by for evaluation in evaluations} == {watcher.instance for watcher in pair}
 
 
-def test_the_leader_sets_the_champion_alias_right(pair: tuple[Watcher, Watcher]) -> None:
+def test_the_leader_sets_the_champion_alias_right(context: AppContext, pair: tuple[Watcher, Watcher]) -> None:
     leader = pair[0]
     leader.renew_leadership()
-    leader.context.catalog.set_alias("digits", "champion", 7)
+    context.catalog.set_alias("digits", "champion", 7)
     leader.reconcile()
-    assert leader.context.catalog.alias("digits", "champion") == 1
+    assert context.catalog.alias("digits", "champion") == 1
 
 
 def test_rules_of_another_model_are_refused_at_once(context: AppContext) -> None:
     with_rules(context, RULES.replace("model: digits", "model: letters"))
     with pytest.raises(SettingsError, match=r"'letters' but PLATFORM_PIPELINE is 'digits'"):
-        Watcher(context, counting)
+        create_watcher(context, counting)
 
 
 @contextmanager
@@ -213,11 +221,11 @@ def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
 def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context: AppContext) -> None:
     promote(with_rules(context))
     answer(context, 18, 12)
-    watcher = Watcher(context, counting)
+    watcher = create_watcher(context, counting)
     with running(watcher):
         assert eventually(lambda: len(all_evaluations(context)) == 3)
     assert {evaluation.rule for evaluation in all_evaluations(context)} == {"accuracy-drop", "latency", "class-error"}
-    successor = Watcher(another(context), counting)
+    successor = create_watcher(another(context), counting)
     successor.renew_leadership()
     assert successor.lease is not None
 
@@ -228,15 +236,15 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
     flaky, catalog = FlakyDatabase(context.database), FakeCatalog()
     settings = context.settings.model_copy(update={"lease_seconds": 0.3})
     quick = context.replace(settings=settings, database=flaky, catalog=catalog)
-    watcher = Watcher(with_rules(quick))
+    watcher = create_watcher(with_rules(quick))
     flaky.away = True
     with caplog.at_level(logging.ERROR), running(watcher):
-        assert eventually(lambda: "lead: the database did not answer" in caplog.text)
+        assert eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
         flaky.away = False
         assert eventually(lambda: watcher.lease is not None)
         caplog.clear()
         flaky.away = True
-        assert eventually(lambda: "lead: the database did not answer" in caplog.text)
+        assert eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
         flaky.away = False
         done = len(caplog.records)
         tick(context, seconds=1)
@@ -254,7 +262,7 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
     blocking_metrics.ENTERED.clear()
     blocking_metrics.GO_ON.clear()
     try:
-        with running(Watcher(context, counting)):
+        with running(create_watcher(context, counting)):
             assert blocking_metrics.ENTERED.wait(20)
             assert eventually(lambda: len(all_evaluations(context)) == 3)
         assert "own" not in {evaluation.rule for evaluation in all_evaluations(context)}
@@ -265,26 +273,25 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
                 thread.join(20)
 
 
-def test_only_the_leader_matches_labels_that_waited_and_removes_what_is_old(pair: tuple[Watcher, Watcher]) -> None:
-    leader, other = pair
+def test_only_the_leader_matches_labels_that_waited_and_removes_what_is_old(context: AppContext) -> None:
+    kept = context.replace(settings=context.settings.model_copy(update={"retain_answers_days": 30}))
+    promote(with_rules(kept))
+    leader, other = create_watcher(kept, counting), create_watcher(another(kept), counting)
     leader.renew_leadership()
     other.renew_leadership()
-    now = leader.context.clock()
+    now = context.clock()
     late = uuid7(lambda: now)
-    record_labels(leader.context, [SubmittedLabel(late, "4", "audit", "ann", now)], wait=True)
-    recorded(leader.context.database, prediction(now, prediction_id=late))
-    [old] = recorded(leader.context.database, prediction(now - timedelta(days=40), seed=1, version=9))
-    for watcher in (other, leader):
-        kept = watcher.context.settings.model_copy(update={"retain_answers_days": 30})
-        object.__setattr__(watcher.context, "settings", kept)
+    record_labels(context, [SubmittedLabel(late, "4", "audit", "ann", now)], wait=True)
+    recorded(context.database, prediction(now, prediction_id=late))
+    [old] = recorded(context.database, prediction(now - timedelta(days=40), seed=1, version=9))
     other.match_pending_labels()
     other.apply_retention()
-    with leader.context.database.read() as connection:
+    with context.database.read() as connection:
         assert pending_labels.count_pending(connection) == 1
         assert existing_ids(connection, [old]) == {old}
     leader.match_pending_labels()
     leader.apply_retention()
-    with leader.context.database.read() as connection:
+    with context.database.read() as connection:
         assert pending_labels.count_pending(connection) == 0
         assert [each.label for each in label_records.current_labels(connection, late)] == ["4"]
         assert existing_ids(connection, [old]) == set()
