@@ -15,7 +15,17 @@ Unit = Literal["points", "%", "x", "answers", "duration", ""]
 BadDirection = Literal["high", "low", "either"]
 KeyType = Literal["whole", "class", "tag"]
 DataNeed = Literal[
-    "labels", "latency", "requests", "answers", "groups", "lags", "sample", "confidence", "classes", "pictures"
+    "labels",
+    "latency",
+    "requests",
+    "answers",
+    "groups",
+    "lags",
+    "sample",
+    "confidence",
+    "classes",
+    "pictures",
+    "probabilities",
 ]
 
 
