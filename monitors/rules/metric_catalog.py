@@ -138,6 +138,16 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=_FROM_ROWS,
         options=_SLICE_OPTION,
     ),
+    "negative_log_likelihood": MetricSpec(
+        units=("",),
+        example='"0.25" (nats, a plain number)',
+        decided_by="from_estimate:decide_from_estimate",
+        statistic="negative_log_likelihood_statistic",
+        value_range=(0, math.inf),
+        subject="the negative log-likelihood",
+        data_needs=_FROM_ROWS | {"probabilities"},
+        options=_SLICE_OPTION,
+    ),
     "group_gap": MetricSpec(
         units=("points", "%"),
         example='"3 points"',
