@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 
 from monitors.windows.jackknife import jackknife_estimate
 from monitors.windows.row_statistics import calibration_error_statistic, macro_f1_statistic
@@ -45,6 +44,8 @@ def overconfident(generator: np.random.Generator, labels: int, by: float) -> lis
 
 
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
+    from sklearn.metrics import f1_score
+
     rows = misread(np.random.default_rng(1), 500, 0.2)
     expected = f1_score([row.truth for row in rows], [row.label for row in rows], average="macro")
     assert macro_f1_statistic(rows)(rows) == pytest.approx(expected)
