@@ -64,6 +64,7 @@ def test_a_class_that_a_part_of_the_rows_lacks_is_left_out_of_its_mean() -> None
     assert macro_f1_statistic(rows)(rows[:3]) == pytest.approx((0.8 + 0) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "share", "seed"), [(100, 0.05, 3), (300, 0.1, 4), (300, 0.02, 5)])
 def test_a_model_of_just_the_asked_macro_f1_is_blamed_at_most_as_often_as_promised(
     labels: int, share: float, seed: int

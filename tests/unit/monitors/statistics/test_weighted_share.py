@@ -92,6 +92,7 @@ def test_impossible_counts_are_refused(cell: tuple[float, int, int]) -> None:
         weighted_error_share([], 0.99)
 
 
+@pytest.mark.slow
 def test_with_feedback_that_is_mostly_complaints_drawn_labels_still_cover_the_truth() -> None:
     """Real digits, a model of about 8 % errors, a day of answers; users complain, reviewers label 120 drawn ones."""
     from sklearn.datasets import load_digits
