@@ -56,6 +56,7 @@ def test_a_saved_model_answers_like_the_one_in_memory(module: Exportable, saved:
     assert [path.name for path in saved.parent.iterdir()] == ["model.pt2"]
 
 
+@pytest.mark.slow
 def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
     code = (
         "import pickle, sys\n"
