@@ -27,7 +27,7 @@ from mlplatform.retraining.training_labels import (
 )
 from mlplatform.store import tasks
 from monitors.rules.alerts_config import Quotas, Retraining
-from pipelines.builtin.digits import FAMILY
+from pipelines.builtin.digits import PIPELINE
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
 from pipelines.data import ImageSet, Split, content_hash, is_holdout
@@ -46,7 +46,7 @@ class Reader(TorchEngine):
     def __init__(self, base: ImageSet) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self.classes, self.height, self.width = FAMILY.classes, FAMILY.height, FAMILY.width
+        self.classes, self.height, self.width = PIPELINE.classes, PIPELINE.height, PIPELINE.width
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ class Reader(TorchEngine):
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return FAMILY.load(None)
+    return PIPELINE.load(None)
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +105,11 @@ def chosen(
     context: AppContext, split: Split, champion: Champion, limits: Retraining | None = None
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
-    limits = limits or retraining_policy(context, FAMILY)
-    material = load_training_labels(context, FAMILY, limits.group_by, limits.quotas.trusted)
+    limits = limits or retraining_policy(context, PIPELINE)
+    material = load_training_labels(context, PIPELINE, limits.group_by, limits.quotas.trusted)
     order = TrainingSpec(
-        FAMILY,
-        FAMILY.recipe(None),
+        PIPELINE,
+        PIPELINE.recipe(None),
         split,
         material.rows,
         champion,
@@ -181,7 +181,7 @@ def test_threes_called_eights_do_not_get_through(context: AppContext, split: Spl
 
 def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, champion: Champion) -> None:
     with_rules(context, RULES.replace("min_feedback: 10}", "min_feedback: 10, quotas: {rows: 10, giver: 0.05}}"))
-    assert retraining_policy(context, FAMILY).quotas == Quotas(rows=10, giver=0.05)
+    assert retraining_policy(context, PIPELINE).quotas == Quotas(rows=10, giver=0.05)
     honest(context, split)
     flood = split.stream.take(range(300, 500))
     sent = set(labelled(context, answered(context, flood.images, ["flood"]), flood.labels.tolist(), "delayed"))
@@ -190,9 +190,9 @@ def test_the_quotas_are_those_of_alerts_yaml(context: AppContext, split: Split, 
 
 
 def test_without_rules_for_the_model_the_defaults_protect_it(context: AppContext) -> None:
-    assert retraining_policy(context, FAMILY) == Retraining()
+    assert retraining_policy(context, PIPELINE) == Retraining()
     with_rules(context, RULES.replace("model: digits", "model: letters").replace("cooldown: 1h", "cooldown: 9h"))
-    assert retraining_policy(context, FAMILY) == Retraining()
+    assert retraining_policy(context, PIPELINE) == Retraining()
 
 
 # --- conflicts, lineage, people
