@@ -54,7 +54,10 @@ def _recipe(name: str, quick: bool) -> dict[str, object]:
         found: dict[str, object] = {"parameters": parameter_count(network)}
         for form, path in files.items():
             reader = load_pt2 if form == "pt2" else load_onnx_engine
-            found[form] = {"size_bytes": path.stat().st_size, **_timed(reader(path, PIPELINE.classes, threads=1), quick)}
+            found[form] = {
+                "size_bytes": path.stat().st_size,
+                **_timed(reader(path, PIPELINE.classes, threads=1), quick),
+            }
     return found
 
 

@@ -168,7 +168,8 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     rows, _ = chosen(context, split, champion)
     assert len(trained(rows) & lies) <= 50
     assert not any(
-        origin.from_trusted_feed for origin in load_training_labels(context, PIPELINE, None, ("ledger",)).origins.values()
+        origin.from_trusted_feed
+        for origin in load_training_labels(context, PIPELINE, None, ("ledger",)).origins.values()
     )
 
 
