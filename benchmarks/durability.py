@@ -28,9 +28,10 @@ from typing import Any
 from sqlalchemy import make_url, text
 
 from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
 from mlplatform.context import create_context
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
+from mlplatform.ids import uuid7
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.predictions.prediction_records import PredictionWithInput

@@ -25,7 +25,7 @@ from sqlalchemy import text
 
 from benchmarks.history import cells, fill, world
 from benchmarks.peers import NANNYML, environment
-from mlplatform.clock import uuid7
+from mlplatform.ids import uuid7
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.store.database import Database
 

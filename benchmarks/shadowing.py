@@ -18,9 +18,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.host.processes import ProcessGroup, free_port, http_ok
+from mlplatform.ids import uuid7
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout

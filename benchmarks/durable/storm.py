@@ -19,8 +19,8 @@ from typing import Protocol
 import httpx
 from sqlalchemy import func, select
 
-from mlplatform.clock import uuid7
 from mlplatform.host.processes import ManagedProcess, http_ok
+from mlplatform.ids import uuid7
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.store.database import Database

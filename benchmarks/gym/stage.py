@@ -14,11 +14,12 @@ from sqlalchemy import select, text, update
 
 from benchmarks.gym.worlds import Atlas
 from mlplatform.alerting import alert_records, evaluations
-from mlplatform.clock import EPOCH, uuid7
+from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.host.clock_steps import slot_at
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.rule_inputs import load_baseline
 from mlplatform.monitoring.sampling_plan import update_sampling_plan

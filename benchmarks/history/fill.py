@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Table, insert, select, text
 from benchmarks.history import world
 from benchmarks.history.world import Answer, Span
 from mlplatform.alerting import evaluations
-from mlplatform.clock import uuid7
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.prediction_records import PredictionWithInput

@@ -10,11 +10,12 @@ from typing import Final, TypedDict, Unpack
 
 from dotenv import dotenv_values
 
-from mlplatform.clock import Clock, utc_now, uuid7
+from mlplatform.clock import Clock, utc_now
 from mlplatform.host.file_permissions import restrict_permissions
 from mlplatform.host.log_setup import set_up_logging
 from mlplatform.host.process_environment import fill_environment
 from mlplatform.host.telemetry_opt_out import disable_telemetry
+from mlplatform.ids import uuid7
 from mlplatform.network.proxies import no_proxy_variables
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database

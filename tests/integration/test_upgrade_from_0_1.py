@@ -31,11 +31,11 @@ from mlplatform.audit.checkpoint_file import checkpoint_path
 from mlplatform.audit.verification import verify_with_checkpoint_file
 from mlplatform.auth import api_key
 from mlplatform.auth.api_keys import list_keys
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.label_ingestion import match_pending_labels, record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import load_prediction, platform_status

@@ -19,9 +19,9 @@ from PIL import Image
 from sqlalchemy import Connection
 from torch import nn
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
+from mlplatform.ids import uuid7
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app

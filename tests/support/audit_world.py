@@ -14,10 +14,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 from mlplatform.audit import audit_entries, checkpoints, hash_chain, prediction_attestation
 from mlplatform.audit.verification import verify_with_checkpoint_file
 from mlplatform.audit.verification_report import VerificationReport
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.ids import uuid7
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine

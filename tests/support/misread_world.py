@@ -5,9 +5,9 @@ from dataclasses import replace
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.notifications import enqueue_alert_notice
 from mlplatform.alerting.outbox import OutboxMessage
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from monitors.alerts import Alert, AlertState, NoticeKind
 from monitors.notices.notice import Subject
 from tests.support.monitoring_world import RULES, notices, promote, rule, tick, with_rules

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from mlplatform.clock import uuid7
+from mlplatform.ids import uuid7
 from mlplatform.store.urls import parse_database_url
 from tests.support.platform_world import POSTGRES, no_postgres
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
 from mlplatform.context import AppContext, create_context
 from mlplatform.feedback import label_records
 from mlplatform.host.processes import ManagedProcess, ProcessGroup
+from mlplatform.ids import uuid7
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions import prediction_records
 from mlplatform.settings import Settings

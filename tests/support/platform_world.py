@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database

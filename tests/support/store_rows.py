@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from mlplatform.alerting import alert_records, evaluations
-from mlplatform.clock import uuid7
+from mlplatform.ids import uuid7
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store.database import Database

@@ -53,10 +53,10 @@ from mlplatform.alerting.recording_loss import notify_recording_loss
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_file import checkpoint_path
 from mlplatform.audit.verification import verify_with_checkpoint_file
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import match_pending_labels, record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.operations.operator_actions import (

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, NotFoundError
+from mlplatform.ids import uuid7
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.alerting import alert_transitions, alerts, silences
 from monitors.alerts import Alert, AlertChange, Silence

@@ -10,9 +10,9 @@ from mlplatform.alerting.delivery import create_delivery
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.links import alert_links
 from mlplatform.alerting.outbox import OutboxMessage
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext, load_environment
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
+from mlplatform.ids import uuid7
 from monitors.alerts import Alert
 from monitors.notices.notice import Notice, Subject
 from monitors.rules.alerts_config import Rule

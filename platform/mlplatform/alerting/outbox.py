@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, true, update
 
 from mlplatform.alerting.retry_policy import MAX_RETRY_AFTER, RetryPolicy, decide_retry
-from mlplatform.clock import uuid7
+from mlplatform.ids import uuid7
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.alerting import alerts, outbox
 from monitors.alerts import Alert

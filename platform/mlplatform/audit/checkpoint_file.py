@@ -14,9 +14,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
+from mlplatform.ids import uuid7
 
 MIN_KEY_BYTES: Final = 16
 MAX_LINE_BYTES: Final = 16 * 2**20

@@ -14,10 +14,10 @@ from typing import Literal
 
 from sqlalchemy import Connection, insert, select, update
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.feedback.label_precedence import CurrentLabel, LabelSource
 from mlplatform.feedback.outcome_updates import update_outcomes
+from mlplatform.ids import uuid7
 from mlplatform.predictions import review_samples
 from mlplatform.predictions.prediction_records import existing_ids
 from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
-from mlplatform.clock import uuid7
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_ids import MAX_RECORDING_DELAY
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.feedback import pending_label_rows

@@ -15,9 +15,10 @@ from mlplatform.alerting import alert_records, detector_state, evaluations
 from mlplatform.alerting.ended_alerts import enqueue_end_notices
 from mlplatform.alerting.notifications import enqueue_alert_notice
 from mlplatform.audit import audit_entries
-from mlplatform.clock import EPOCH, uuid7
+from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.alert_actions import start_action
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.rule_inputs import RuleInputs, detectors_by_stream, load_inputs, load_slow_inputs

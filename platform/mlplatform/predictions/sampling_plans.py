@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from mlplatform.clock import uuid7
+from mlplatform.ids import uuid7
 from mlplatform.store.tables.predictions import sampling_plans
 
 

@@ -10,10 +10,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from mlplatform.audit import audit_entries
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import outcomes
+from mlplatform.ids import uuid7
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
 from monitors.statistics.paired_test import PairedTest

@@ -9,8 +9,9 @@ from typing import Final, Protocol
 import numpy as np
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
 from mlplatform.errors import StoreUnavailableError
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.recording.spool.codec import decode_prediction
 from mlplatform.recording.spool.framing import decode_frames

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, true, update
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, FencedError
+from mlplatform.ids import uuid7
 from mlplatform.promotion.promotion_history import find_by_retraining
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import OPEN_STATES, Retraining, RetrainingState, require_running

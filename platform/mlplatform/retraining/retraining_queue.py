@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import FencedError, NotFoundError
+from mlplatform.ids import uuid7
 from mlplatform.retraining.retraining_limits import RetrainingLimits, hold_reason
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.retraining import retrainings

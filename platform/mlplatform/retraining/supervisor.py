@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting.notifications import enqueue_notice
 from mlplatform.audit import audit_entries
-from mlplatform.clock import Clock, uuid7
+from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
+from mlplatform.ids import uuid7
 from mlplatform.retraining import retraining_endings, retraining_limits, retraining_queue, withdrawal
 from mlplatform.retraining.memory_limit import describe_exit_code
 from mlplatform.retraining.readiness import assess_readiness

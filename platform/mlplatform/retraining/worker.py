@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlplatform.alerting import alert_records
-from mlplatform.clock import Clock, uuid7
+from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
+from mlplatform.ids import uuid7
 from mlplatform.promotion.promotion_history import Promotion, PromotionKind
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue

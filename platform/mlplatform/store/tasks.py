@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import NotFoundError
+from mlplatform.ids import uuid7
 from mlplatform.store.database import insert_new
 from mlplatform.store.tables.alerting import alerts
 from mlplatform.store.tables.coordination import tasks

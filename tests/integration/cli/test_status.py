@@ -10,9 +10,10 @@ import pytest
 from mlplatform.alerting import alert_records, evaluations, outbox
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.cli.status import screen_lines
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from mlplatform.operations.queries import platform_status
 from mlplatform.operations.views import LabelStatus
 from mlplatform.retraining import retraining_endings, retraining_queue

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.drift_report import write_drift_report
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.input_drift import FEATURE_NAMES, InputDriftMonitor

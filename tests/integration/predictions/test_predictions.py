@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from mlplatform.clock import uuid7
 from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store.database import Database

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.audit import audit_entries
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from mlplatform.operations.operator_actions import quarantine_version
 from mlplatform.operations.queries import load_prediction as shown
 from mlplatform.operations.queries import model_overview

@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 
 from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
 from mlplatform.feedback import label_records, outcomes
+from mlplatform.ids import uuid7
 from mlplatform.predictions import erased_predictions, prediction_counts, shadow_predictions
 from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
 from mlplatform.predictions.shadow_predictions import ShadowPrediction

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
 from mlplatform.operations.label_status import status_sentences
 from mlplatform.operations.queries import platform_status
 from mlplatform.operations.views import LabelStatus

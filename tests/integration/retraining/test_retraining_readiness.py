@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.host.clock_steps import slot_at
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.readiness import MIN_EXPECTED_GAINS, Readiness, assess_readiness

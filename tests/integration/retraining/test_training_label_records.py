@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.clock import uuid7
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import BATCH_SIZE, iter_inputs, load_input_labels
 from mlplatform.store.database import Database

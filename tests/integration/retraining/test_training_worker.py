@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mlplatform.audit import audit_entries, checkpoints
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, SettingsError
 from mlplatform.feedback import label_records, pending_labels
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.host.clock_steps import slot_at
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import existing_ids
 from mlplatform.settings import Settings
 from mlplatform.store import leases

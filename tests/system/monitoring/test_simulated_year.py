@@ -11,10 +11,10 @@ import pytest
 from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.delivery import create_delivery
 from mlplatform.alerting.dispatcher import create_dispatcher
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.host.clock_steps import slot_at
+from mlplatform.ids import uuid7
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits

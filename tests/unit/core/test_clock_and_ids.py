@@ -1,9 +1,12 @@
 """Time and ids: aware, in UTC, in order; no id twice."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import RFC_4122, UUID
 
-from mlplatform.clock import utc_now, uuid7
+from mlplatform.clock import utc_now
+from mlplatform.ids import uuid7
 from tests.support.platform_world import START, FakeClock
 
 
@@ -21,12 +24,32 @@ def test_an_id_is_a_version_7_uuid_that_holds_its_millisecond(clock: FakeClock) 
     assert len(uuid7(clock)) == 36
 
 
-def test_ids_a_microsecond_apart_are_in_order(clock: FakeClock) -> None:
+def test_ids_are_in_the_order_they_were_made() -> None:
+    made = [uuid7() for _ in range(3000)]
+    assert made == sorted(made)
+    assert len(set(made)) == 3000
+
+
+def test_ids_a_millisecond_of_the_clock_apart_are_in_order(clock: FakeClock) -> None:
     made = []
     for _ in range(3000):
         made.append(uuid7(clock))
-        clock.tick(microseconds=1)
+        clock.tick(milliseconds=1)
     assert made == sorted(made)
+
+
+def test_children_of_a_fork_make_ids_of_their_own() -> None:
+    script = """
+import os
+from mlplatform.ids import uuid7
+uuid7()
+child = os.fork()
+print("\\n".join(uuid7() for _ in range(50)), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert len(set(done.stdout.split())) == 100
 
 
 def test_ids_of_one_moment_differ(clock: FakeClock) -> None:
@@ -36,4 +59,4 @@ def test_ids_of_one_moment_differ(clock: FakeClock) -> None:
 def test_the_zone_of_the_clock_does_not_matter(clock: FakeClock) -> None:
     here = uuid7(clock)
     clock.now = START.astimezone(timezone(timedelta(hours=9)))
-    assert uuid7(clock)[:17] == here[:17]
+    assert uuid7(clock)[:13] == here[:13]

@@ -8,8 +8,9 @@ from typing import Final
 
 import orjson
 
-from mlplatform.clock import Clock, uuid7
+from mlplatform.clock import Clock
 from mlplatform.errors import ModelUnavailableError
+from mlplatform.ids import uuid7
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE
 from mlplatform.recording.recorder import Recorder, SpooledPrediction
 from mlplatform.schema_base import ModelName

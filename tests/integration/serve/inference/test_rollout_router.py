@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from torch import nn
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
+from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole
