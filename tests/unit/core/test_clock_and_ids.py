@@ -44,7 +44,7 @@ import os
 from mlplatform.ids import uuid7
 uuid7()
 child = os.fork()
-print("\\n".join(uuid7() for _ in range(50)), flush=True)
+print("".join(f"{uuid7()}\\n" for _ in range(50)), end="", flush=True)
 if child:
     os.waitpid(child, 0)
 """
