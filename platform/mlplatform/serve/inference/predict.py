@@ -213,7 +213,8 @@ class PredictionService:
         timing.prediction_ids = tuple([row.prediction.id for row in rows])
 
         # Respond; a shadow is offered the same images, and nobody waits for it.
-        self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
+        if self.rollout_router.for_champion(champion) is not None:
+            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
         self.metrics.observe_prediction(model.version, len(rows), spent_ms / 1000, computed.batch_size)
         return PredictResult(model, rows, request_id, round(spent_ms, 3), lost == 0)
 

@@ -1,7 +1,7 @@
-"""The guard at the door: who asks, whether they may, and how often; it lets a request in or answers it itself.
+"""Authenticates, authorises and rate-limits requests; one that may not pass is answered here.
 
 Everything is decided from method, path and headers, before a body is read, and from memory: no database is asked on
-the way. A path that `access` does not name is closed to all but admins, so a new route is never open by accident.
+the way. A path that SCOPE_RULES does not name is closed to all but admins, so a new route is never open by accident.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.auth import api_key
+from mlplatform.auth.api_key import SCOPES
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.caller import ANONYMOUS, CALLER_SCOPE_KEY, Caller
 from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
-from mlplatform.serve.middleware.scopes import AUDIT_SCOPES, MUTATING_GETS, required_scopes
 from mlplatform.serve.problem_details import (
     REALM,
     cross_site_problem,
@@ -31,11 +31,51 @@ from mlplatform.serve.problem_details import (
 
 log = logging.getLogger(__name__)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+"""What load balancers and orchestrators ask, who carry no key."""
+_READ, _WRITE = frozenset({"GET", "HEAD"}), frozenset({"POST"})
+_ANY: Final = frozenset(SCOPES)
+AUDIT_SCOPES: Final = frozenset({"audit"})
+"""Who may see how the server does."""
+SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
+    ("/v1/predict", _WRITE, frozenset({"predict"})),
+    ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
+    ("/v1/predictions", _READ, frozenset({"predict", "feedback", "audit"})),
+    ("/v1/feedback", _WRITE, frozenset({"feedback"})),
+    ("/v1/audit", _READ, AUDIT_SCOPES),
+    ("/v1/models", _READ, AUDIT_SCOPES),
+    ("/v1/retrainings", _READ, AUDIT_SCOPES),
+    ("/v1/evaluations", _READ, AUDIT_SCOPES),
+    ("/v2", _READ | _WRITE, frozenset({"predict"})),
+    ("/invocations", _WRITE, frozenset({"predict"})),
+    ("/version", _READ, frozenset({"predict"})),
+    ("/metrics", _READ, AUDIT_SCOPES),
+    ("/alerts", _READ, AUDIT_SCOPES),
+    ("/docs", _READ, _ANY),
+    ("/redoc", _READ, _ANY),
+    ("/openapi.json", _READ, _ANY),
+    ("/static-offline-docs", _READ, _ANY),
+)
+MUTATING_GETS: Final = frozenset({"/v1/audit/next"})
+"""What is asked with GET and changes something all the same: answers are held for whoever asks."""
+_ADMIN: Final = frozenset({"admin"})
 UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
 """How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
 FAILURES_PER_SECOND: Final = 0.5
 FAILURE_BURST: Final = 20
 """So many requests without a good key are told so at once; more are slowed down."""
+
+
+def required_scopes(method: str, path: str) -> frozenset[str]:
+    """The scopes of which one is enough; none for what is open to everybody."""
+    if path in PUBLIC_PATHS and method in _READ:
+        return frozenset()
+    if path == "/" and method in _READ:
+        return AUDIT_SCOPES
+    for prefix, methods, scopes in SCOPE_RULES:
+        if method in methods and (path == prefix or path.startswith(f"{prefix}/")):
+            return scopes
+    return _ADMIN
 
 
 @dataclass(frozen=True)
@@ -86,17 +126,16 @@ class AuthMiddleware:
         if terms.hosts and not terms.hosts & {_host(headers), "*"}:
             return wrong_host_problem(headers.get(b"host", "")), None
         wanted = required_scopes(method, scope["path"])
-        address = client_network((scope.get("client") or ("",))[0])
         if not wanted:
             if b"authorization" in headers or b"x-api-key" in headers:
-                self._identify_optional_caller(scope, headers, address)
+                self._identify_optional_caller(scope, headers, _client_address(scope))
             return None, None
         caller, by_browser = ANONYMOUS, True
         if terms.api_key_cache is not None:
             text, by_browser = _credentials(headers)
-            key = await self._authenticate(terms.api_key_cache, text, address)
+            key = await self._authenticate(terms.api_key_cache, text, _client_address(scope))
             if isinstance(key, JSONResponse):
-                return _with_auth_challenge(key, scope, text, address), None
+                return _with_auth_challenge(key, scope, text, _client_address(scope)), None
             if not key.allows(wanted):
                 return forbidden_problem(key, wanted), None
             caller = Caller(key.name, key.id)
@@ -106,7 +145,7 @@ class AuthMiddleware:
         scope[CALLER_SCOPE_KEY] = caller
         if terms.rate_limiter is None:
             return None, None
-        taken = terms.rate_limiter.acquire(caller.key_id or address)
+        taken = terms.rate_limiter.acquire(caller.key_id or _client_address(scope))
         return (None if taken.allowed else self._rate_limit_problem(terms.rate_limiter, taken)), taken
 
     async def _authenticate(
@@ -209,6 +248,11 @@ def _rate_headers(limiter: RateLimiter, decision: RateDecision) -> dict[str, str
         "ratelimit-policy": limiter.policy_header,
         "ratelimit": f'"default";r={decision.tokens_left};t={decision.retry_after}',
     }
+
+
+def _client_address(scope: Scope) -> str:
+    """The part of the client's address that it has to itself."""
+    return client_network((scope.get("client") or ("",))[0])
 
 
 def _host(headers: Mapping[bytes, str]) -> str:
