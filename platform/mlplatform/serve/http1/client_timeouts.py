@@ -235,13 +235,13 @@ class TimedConnection(HttpToolsProtocol):
             self.abort()
             return
         answer = problem_response(status, kind, title, detail, self.scope.get("path", "") if self._is_busy else "")
-        given = [
+        headers = [
             (b"connection", b"close"),
             (b"content-security-policy", DEFAULT_CSP),
             *SECURITY_HEADERS,
             *answer.raw_headers,
         ]
-        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *given)]
+        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *headers)]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)]))
         if self.transport.can_write_eof():
             self.transport.write_eof()

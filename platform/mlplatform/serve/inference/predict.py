@@ -44,8 +44,8 @@ BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
 class PredictRequest:
     """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
 
-    `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
-    again, it is the same answer. `trace` is the `traceparent` that it came with.
+    `version` is the one version that may answer, None for whichever serves. A request sent again under its
+    `idempotency_key` gets the same answer.
     """
 
     body: bytes | None = None

@@ -80,7 +80,7 @@ def required_scopes(method: str, path: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class AuthPolicy:
-    """What the guard goes by. Without a keyring nobody is asked for a key; without a throttle nobody is slowed."""
+    """What authentication goes by; without `api_key_cache` no key is asked for, without `rate_limiter` none is limited."""
 
     api_key_cache: ApiKeyCache | None
     rate_limiter: RateLimiter | None
@@ -106,47 +106,49 @@ class AuthMiddleware:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: dict[bytes, str] = {}
-        twice = False
+        is_duplicate = False
         for name, value in scope["headers"]:
             if name in _SINGLE_VALUE_HEADERS:
-                twice = twice or name in headers
+                is_duplicate = is_duplicate or name in headers
                 headers[name] = value.decode("latin-1")
-        answer, taken = (duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
-        if answer is None:
-            await self._app(scope, receive, send if taken is None else self._with_rate_headers(send, taken))
+        response, decision = (
+            (duplicate_header_problem(), None) if is_duplicate else await self._authorize(scope, headers)
+        )
+        if response is None:
+            await self._app(scope, receive, send if decision is None else self._with_rate_headers(send, decision))
             return
-        self._policy.on_refused(answer.status_code)
-        await answer(scope, receive, send)
+        self._policy.on_refused(response.status_code)
+        await response(scope, receive, send)
 
     async def _authorize(
         self, scope: Scope, headers: Mapping[bytes, str]
     ) -> tuple[JSONResponse | None, RateDecision | None]:
         """What to answer instead of the app, and the token that was taken."""
-        terms, method = self._policy, scope["method"]
-        if terms.hosts and not terms.hosts & {_host(headers), "*"}:
+        policy, method = self._policy, scope["method"]
+        if policy.hosts and not policy.hosts & {_host(headers), "*"}:
             return wrong_host_problem(headers.get(b"host", "")), None
-        wanted = required_scopes(method, scope["path"])
-        if not wanted:
+        accepted_scopes = required_scopes(method, scope["path"])
+        if not accepted_scopes:
             if b"authorization" in headers or b"x-api-key" in headers:
                 self._identify_optional_caller(scope, headers, _client_address(scope))
             return None, None
         caller, by_browser = ANONYMOUS, True
-        if terms.api_key_cache is not None:
+        if policy.api_key_cache is not None:
             text, by_browser = _credentials(headers)
-            key = await self._authenticate(terms.api_key_cache, text, _client_address(scope))
+            key = await self._authenticate(policy.api_key_cache, text, _client_address(scope))
             if isinstance(key, JSONResponse):
                 return _with_auth_challenge(key, scope, text, _client_address(scope)), None
-            if not key.allows(wanted):
-                return forbidden_problem(key, wanted), None
+            if not key.allows(accepted_scopes):
+                return forbidden_problem(key, accepted_scopes), None
             caller = Caller(key.name, key.id)
         changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
-        if by_browser and self._is_cross_site(headers, with_password=terms.api_key_cache is not None, mutates=changes):
+        if by_browser and self._is_cross_site(headers, with_password=policy.api_key_cache is not None, mutates=changes):
             return cross_site_problem(), None
         scope[CALLER_SCOPE_KEY] = caller
-        if terms.rate_limiter is None:
+        if policy.rate_limiter is None:
             return None, None
-        taken = terms.rate_limiter.acquire(caller.key_id or _client_address(scope))
-        return (None if taken.allowed else self._rate_limit_problem(terms.rate_limiter, taken)), taken
+        decision = policy.rate_limiter.acquire(caller.key_id or _client_address(scope))
+        return (None if decision.allowed else self._rate_limit_problem(policy.rate_limiter, decision)), decision
 
     async def _authenticate(
         self, api_key_cache: ApiKeyCache, credentials: str, address: str
@@ -156,19 +158,19 @@ class AuthMiddleware:
             return problem_response(
                 503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again"
             )
-        shown = api_key.parse(credentials)
-        key = None if shown is None else api_key_cache.find(shown)
+        presented = api_key.parse(credentials)
+        key = None if presented is None else api_key_cache.find(presented)
         if key is None and not self._policy.failure_limiter.acquire(address).allowed:
             answer = problem_response(
                 429, "too-many", "Too many requests", "too many requests without a good key; wait"
             )
             answer.headers["retry-after"] = "2"
             return answer
-        if key is None and shown is not None:
-            key = await self._recheck_unknown_key(api_key_cache, shown)
+        if key is None and presented is not None:
+            key = await self._recheck_unknown_key(api_key_cache, presented)
         if key is None:
-            said = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
-            return problem_response(401, "unauthenticated", "A key is needed", said)
+            detail = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
+            return problem_response(401, "unauthenticated", "A key is needed", detail)
         if dead := key.inactive_reason(self._policy.clock()):
             return problem_response(401, "unauthenticated", "A key is needed", f"key {key.id} is {dead}")
         return key
@@ -187,10 +189,10 @@ class AuthMiddleware:
         """Note whose key came with a question that is open to anybody, who may be told more; nobody is refused."""
         terms = self._policy
         text, _ = _credentials(headers)
-        shown = api_key.parse(text)
-        if terms.api_key_cache is None or shown is None:
+        presented = api_key.parse(text)
+        if terms.api_key_cache is None or presented is None:
             return
-        key = terms.api_key_cache.find(shown)
+        key = terms.api_key_cache.find(presented)
         if key is None:
             terms.failure_limiter.acquire(address)
         elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
@@ -284,7 +286,9 @@ def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, addres
         basic = f'Basic {REALM}, charset="UTF-8"'
         page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
         response.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
-        shown = api_key.parse(text)
-        named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
+        presented = api_key.parse(text)
+        named = (
+            f"key {presented.id} is not good" if presented is not None else "no key" if not text else "what is no key"
+        )
         log.info("refused: %s, from %s", named, address or "an unknown address")
     return response
