@@ -27,16 +27,19 @@ from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import build_http_server
 from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
+from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
+from registry.model_package import MODEL_FILE, ONNX_FILE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = ("platform", "pipelines", "monitors", "registry")
 NAME: Final = "digits"
 WARM_UP_REQUESTS: Final = 3
 REQUESTS: Final = 5
-REQUEST_THREADS: Final = ("api", "lane-", "answer", "recorder")
+SERVING_THREADS: Final = ("api", "lane-", "answer")
+REQUEST_THREADS: Final = (*SERVING_THREADS, "recorder")
 """Beginnings of the names of the threads that a prediction passes through; others poll meanwhile."""
 
 
@@ -50,6 +53,7 @@ class FileTracer:
         self._running: dict[str, set[str]] = {}
         self._recordings = 0
         self._threads, self._active = threads, False
+        self._watched = threads
         self._rooms = tuple(f"{ROOT / room}/" for room in ROOMS)
 
     def install(self) -> None:
@@ -60,7 +64,7 @@ class FileTracer:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Note what runs meanwhile; of several recordings, what runs in each: the rest are timers and chance."""
-        self._running, self._active = {}, True
+        self._running, self._watched, self._active = {}, self._threads, True
         try:
             yield
         finally:
@@ -72,6 +76,10 @@ class FileTracer:
         }
         self._recordings += 1
 
+    def ignore(self, *threads: str) -> None:
+        """Their part of the story is over; what they do in this recording from now on is another one's."""
+        self._watched = tuple(name for name in self._watched if name not in threads)
+
     def files(self) -> list[str]:
         """The files that were visited, by path below the project's folder."""
         return sorted(self.functions)
@@ -82,7 +90,7 @@ class FileTracer:
         code = frame.f_code
         if not code.co_filename.startswith(self._rooms) or code.co_name == "<module>":
             return
-        if threading.current_thread().name.startswith(self._threads):
+        if threading.current_thread().name.startswith(self._watched):
             path = str(Path(code.co_filename).relative_to(ROOT))
             self._running.setdefault(path, set()).add(code.co_qualname)
 
@@ -105,12 +113,13 @@ def predict_story(tracer: FileTracer, home: Path) -> None:
     pipeline = find_pipeline(NAME)
     network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
     exportable = build_exportable(network, height=pipeline.height, width=pipeline.width)
-    save_exportable(exportable, home / "model" / "data" / "model.pt2")
+    save_exportable(exportable, home / "model" / MODEL_FILE)
+    (home / "model" / ONNX_FILE).write_bytes(export_onnx(exportable))
     settings = Settings(_env_file=None, home=home, poll_seconds=3600, baseline_calls=20)
     context = AppContext(settings, catalog=_OneVersion(home / "model"))
     tracer.install()
     server = build_server(context)
-    engine = load_torch_engine(home / "model" / "data" / "model.pt2", pipeline.classes)
+    engine = load_onnx_engine(home / "model" / ONNX_FILE, pipeline.classes, threads=1)
     server.model_slot.swap(LoadedModel(NAME, 1, engine, utc_now()))
     running = build_http_server(server, "127.0.0.1", 0)
     thread = threading.Thread(target=running.run, name="api")
@@ -124,16 +133,20 @@ def predict_story(tracer: FileTracer, home: Path) -> None:
                 _predict(client, context, pipeline.height, pipeline.width, value)
             for value in range(WARM_UP_REQUESTS, WARM_UP_REQUESTS + REQUESTS):
                 with tracer.recording():
-                    _predict(client, context, pipeline.height, pipeline.width, value)
+                    _predict(client, context, pipeline.height, pipeline.width, value, tracer)
     finally:
         running.should_exit = True
         thread.join(30)
         running.mark_closed()
 
 
-def _predict(client: httpx.Client, context: AppContext, height: int, width: int, value: int) -> None:
+def _predict(
+    client: httpx.Client, context: AppContext, height: int, width: int, value: int, tracer: FileTracer | None = None
+) -> None:
     """Ask for one prediction and wait until its row is committed."""
     answer = client.post("/v1/predict", json={"images": [[[value] * width] * height]})
+    if tracer is not None:
+        tracer.ignore(*SERVING_THREADS)
     key = answer.raise_for_status().json()["predictions"][0]["id"]
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The Python client of the HTTP API, sync and async: typed results, typed errors, retries; it needs httpx alone.
+"""The Python client of the HTTP API, sync and async: typed results, typed errors, retries. It needs httpx only.
 
 with Client("http://127.0.0.1:8000", api_key=key) as client:
     answered = client.predict([png])

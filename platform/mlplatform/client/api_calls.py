@@ -1,4 +1,4 @@
-"""The calls of the API as values: what is sent, whether twice does no harm, how the answer is read; no network."""
+"""The API's calls as values: what is sent, whether it may be sent twice, and how the response is parsed."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -71,8 +71,8 @@ def error_from_response(response: httpx.Response) -> ApiRequestError | Unavailab
     except (ValueError, KeyError, TypeError):
         kind, detail = "unknown", response.text[:200] or response.reason_phrase
     passing = response.status_code in RETRYABLE_STATUSES or response.status_code >= 500
-    made = UnavailableError if passing else ApiRequestError
-    return made(response.status_code, kind, detail)
+    error_class = UnavailableError if passing else ApiRequestError
+    return error_class(response.status_code, kind, detail)
 
 
 def predict(
@@ -84,7 +84,7 @@ def predict(
 ) -> ApiRequest[PredictResponse]:
     """Ask for answers. Under one `key`, a new one unless given, a request sent again is the same answer."""
     names = {"client_id": client_id, "request_id": request_id, "tags": dict(tags or {})}
-    body = {"images": [_encode_image(each) for each in images]} | {
+    body = {"images": [_encode_image(picture) for picture in images]} | {
         name: value for name, value in names.items() if value
     }
     headers = {"idempotency-key": idempotency_key or str(uuid4())}
@@ -103,18 +103,18 @@ def feedback(labels: Sequence[Label]) -> ApiRequest[tuple[FeedbackResult, ...]]:
     """Give labels: all are taken or none. They carry their time, so the same sent again changes nothing."""
     rows = [
         {
-            "prediction_id": each.prediction_id,
-            "label": each.label,
-            "source": each.source,
-            "reviewer": each.reviewer,
-            "at": each.at.isoformat(),
+            "prediction_id": label.prediction_id,
+            "label": label.label,
+            "source": label.source,
+            "reviewer": label.reviewer,
+            "at": label.at.isoformat(),
         }
-        for each in labels
+        for label in labels
     ]
     return ApiRequest(
         "POST",
         "/v1/feedback",
-        lambda response: tuple(FeedbackResult.from_json(each) for each in response.json()),
+        lambda response: tuple(FeedbackResult.from_json(item) for item in response.json()),
         {"feedback": rows},
     )
 
@@ -162,7 +162,7 @@ def models() -> ApiRequest[Mapping[str, Any]]:
 
 
 def _parse_object(response: httpx.Response) -> Mapping[str, Any]:
-    found = response.json()
-    if not isinstance(found, dict):
+    document = response.json()
+    if not isinstance(document, dict):
         raise TypeError("not an object")
-    return found
+    return document

@@ -1,4 +1,4 @@
-"""The same client for programs with an event loop; it sends and waits, and decides nothing."""
+"""The API client for programs with an event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a client of the API is told: refused, away or unreadable; it knows no transport.
+"""The errors of the API client.
 
 ClientError
 ├── ApiError                          the server answered with an error; `status`, `kind` and `detail` say which

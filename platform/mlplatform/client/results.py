@@ -1,4 +1,4 @@
-"""What the API answers, as frozen records; they are read, never sent."""
+"""The API's responses as frozen records."""
 
 from base64 import b64decode
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class PredictResponse:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "PredictResponse":
         """From JSON."""
-        rows = tuple(Prediction.from_json(each) for each in raw["predictions"])
+        rows = tuple(Prediction.from_json(row) for row in raw["predictions"])
         return cls(str(raw["request_id"]), rows, float(raw["latency_ms"]), bool(raw["recorded"]))
 
 
@@ -107,7 +107,7 @@ class PredictionDetail:
             client_id=str(raw["client_id"]),
             tags=dict(raw["tags"]),
             role=str(raw["role"]),
-            labels=tuple(LabelRecord.from_json(each) for each in raw["labels"]),
+            labels=tuple(LabelRecord.from_json(label) for label in raw["labels"]),
         )
 
 
@@ -138,7 +138,7 @@ class ReviewBatch:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ReviewBatch":
         """From JSON."""
-        return cls(tuple(ReviewAssignment.from_json(each) for each in raw["answers"]), tuple(map(str, raw["classes"])))
+        return cls(tuple(ReviewAssignment.from_json(item) for item in raw["answers"]), tuple(map(str, raw["classes"])))
 
 
 @dataclass(frozen=True)

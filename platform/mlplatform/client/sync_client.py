@@ -1,4 +1,4 @@
-"""The client for programs without an event loop; it sends and waits, and decides nothing."""
+"""The API client for programs without an event loop."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Threads for routes that may block, such as those that ask the database: so many at once, and a short wait for one.
+"""Runs routes that may block, such as those that ask the database, on a limited number of threads.
 
 Where the database hangs, its routes are soon answered 503, and nothing else waits for their threads: no answer, no
 probe, no upload.

@@ -1,4 +1,4 @@
-"""What went wrong in words for anybody: no address, path, digest or name of a host; the log has the rest."""
+"""Error texts for anybody: without addresses, paths, digests or host names; the log has the rest."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""The API server as a process: settings in, uvicorn running, everything closed on the way out."""
+"""Runs the API server as a process: uvicorn around the app, with bounds on connections and a graceful shutdown."""
 
 import gc
 import sys
@@ -25,7 +25,7 @@ LISTEN_BACKLOG: Final = 512
 """Connections that the system keeps while the event loop is busy."""
 THREAD_SWITCH_SECONDS: Final = 0.001
 """How long a thread may go on while another waits for its turn: a fifth of Python's own default, because the event
-loop and the lanes wait like that for pages and labels, which have threads of their own."""
+loop and the workers wait like that for pages and labels, which have threads of their own."""
 EXIT_NOT_STARTED: Final = 3
 """How the process ends where it could not begin to listen, as uvicorn's own command does."""
 
@@ -34,8 +34,8 @@ def run_server(host: str | None, port: int | None, as_json: bool) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way and queued records are finished."""
     settings = load_settings(host=host, port=port)
     server = build_process_server(settings)
-    shown, text = startup_message(settings)
-    echo(shown | {"instance": server.context.instance}, text, as_json)
+    message, text = startup_message(settings)
+    echo(message | {"instance": server.context.instance}, text, as_json)
     serve(server, settings.host, settings.port)
 
 

@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PlainSerializer, StringConstraints, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, JsonValue, PlainSerializer, StringConstraints, Tag, WithJsonSchema
 
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel, ModelName
 
+JsonObject = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object", "additionalProperties": True})]
+"""An object of JSON whose fields are its writer's, such as a verdict's evidence."""
 IsoTime = Annotated[
     datetime,
     PlainSerializer(datetime.isoformat, when_used="json"),

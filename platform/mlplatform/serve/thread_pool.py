@@ -1,4 +1,4 @@
-"""The threads for what would hold the event loop up, such as decoding large pictures; it knows no model."""
+"""Runs what would block the event loop, such as decoding large images, on threads."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,13 +1,13 @@
-"""A connection whose client is not waited for without end: how long it may take, when it must go, and what it is told.
+"""Bounds how long a client may take on one connection, and answers it that before closing.
 
-Uvicorn's protocol on httptools without its timers; what is read on it is parsed elsewhere (`protocol.py`).
+Uvicorn's protocol on httptools without its timers; what is read on it is parsed in `http_protocol.py`.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mlplatform.auth.rate_limit import client_network
@@ -21,15 +21,50 @@ from mlplatform.serve.http1.connection_limits import (
     ConnectionTable,
     ThroughputWindow,
 )
-from mlplatform.serve.http1.request_cycle import RequestCycle
 from mlplatform.serve.middleware.security_headers import DEFAULT_CSP, SECURITY_HEADERS
 from mlplatform.serve.problem_details import problem_response
+
+
+class OwnerConnection(Protocol):
+    """The connection of a request."""
+
+    connection_table: ConnectionTable
+    loop: asyncio.AbstractEventLoop
+
+    def refuse(self, status: int, kind: str, title: str, detail: str) -> None: ...
+
+
+class TimedCycle(RequestResponseCycle):
+    """One request and its answer, with what its timeouts and its body's room are decided by."""
+
+    started_at = 0.0
+    buffered_bytes = received_bytes = received_at_last_check = framing_bytes = chunk_count = 0
+    content_length: int | None = None
+    """The length that the request says its body has."""
+    last_progress_at = 0.0
+    """When it last brought as much as bodies must while others wait for room."""
+    throughput: ThroughputWindow | None = None
+    connection: OwnerConnection
+    task: "asyncio.Task[None] | None" = None
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self.flow.resume_reading()
+
+    def refuse(self, status: int, kind: str, title: str, detail: str) -> None:
+        """Give this request up."""
+        self.connection.refuse(status, kind, title, detail)
+
+    def disconnect(self) -> None:
+        """Let the app know that nobody waits for its answer."""
+        self.disconnected = True
+        self.message_event.set()
 
 
 class TimedConnection(HttpToolsProtocol):
     """One connection; a `Line` among `connections`."""
 
-    cycle: RequestCycle
+    cycle: TimedCycle
 
     def __init__(
         self,
@@ -47,7 +82,7 @@ class TimedConnection(HttpToolsProtocol):
         self._ignores_input = self._has_answered = False
         self._raw_header_bytes = 0
         """Bytes of headers that have not ended."""
-        self._active_cycle: RequestCycle | None = None
+        self._active_cycle: TimedCycle | None = None
         self._read_throughput = ThroughputWindow()
         self._last_read_at, self._unsent_at_last_check = 0.0, 0
 
@@ -61,7 +96,7 @@ class TimedConnection(HttpToolsProtocol):
         self._ignores_input = True
         self.connection_table.remove(self)
         for cycle, _ in self.pipeline:
-            assert isinstance(cycle, RequestCycle)
+            assert isinstance(cycle, TimedCycle)
             self.connection_table.release_body(cycle)
         self.pipeline.clear()
         if self._active_cycle is not None and not self._active_cycle.response_complete:
@@ -125,7 +160,7 @@ class TimedConnection(HttpToolsProtocol):
         if self._read_throughput.is_below_rate(now, -unsent, bounds.answer_seconds, bounds.min_bytes_per_second):
             self.abort()
 
-    def _check_body_rate(self, cycle: RequestCycle, now: float, excused: float) -> None:
+    def _check_body_rate(self, cycle: TimedCycle, now: float, excused: float) -> None:
         bounds, pace = self.connection_table.limits, cycle.throughput
         cycle.started_at += excused
         cycle.last_progress_at += excused
@@ -200,13 +235,13 @@ class TimedConnection(HttpToolsProtocol):
             self.abort()
             return
         answer = problem_response(status, kind, title, detail, self.scope.get("path", "") if self._is_busy else "")
-        given = [
+        headers = [
             (b"connection", b"close"),
             (b"content-security-policy", DEFAULT_CSP),
             *SECURITY_HEADERS,
             *answer.raw_headers,
         ]
-        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *given)]
+        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *headers)]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)]))
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -1,4 +1,4 @@
-"""The connections of a server and what they may hold together: how many, how long, how many bytes; it parses nothing.
+"""Limits what the connections of a server take together: how many, for how long, and how many bytes.
 
 One look around every LOOK_SECONDS finds those that took too long, so that a request sets no timer. Where something runs
 out, whoever used it least lately goes first: an idle connection before one that is being used, a body that drips before
@@ -159,7 +159,7 @@ class ConnectionTable:
         """Take a new connection in, in place of others where there are too many; False where it must go."""
         bounds, address = self.limits, connection.address
         if bounds.max_per_address and self._address_counts[address] >= bounds.max_per_address:
-            self._evict(1, [each for each in self._connections if each.address == address])
+            self._evict(1, [item for item in self._connections if item.address == address])
         elif len(self._connections) >= bounds.max_connections:
             self._evict(1 + bounds.max_connections // 32, self._connections)
         full = len(self._connections) >= bounds.max_connections * OVERCOMMIT_FACTOR
@@ -246,8 +246,10 @@ class ConnectionTable:
         return self.limits.max_buffered_bytes * (1.25 if _remaining_bytes(body) < SMALL_BODY_BYTES else 1)
 
     def _evict(self, count: int, lines: "set[TrackedConnection] | list[TrackedConnection]") -> None:
-        found = [(used, number, line) for number, line in enumerate(lines) if (used := line.last_used_at()) is not None]
-        for _, _, line in nsmallest(count, found):
+        candidates = [
+            (used, number, line) for number, line in enumerate(lines) if (used := line.last_used_at()) is not None
+        ]
+        for _, _, line in nsmallest(count, candidates):
             self.remove(line)
             self._evicted_connections.add(line)
             line.evict()
@@ -268,7 +270,7 @@ class ConnectionTable:
     def _abort_slow_readers(self) -> None:
         sizes = {line: line.unsent_bytes() for line in self._slow_readers}
         total = sum(sizes.values())
-        for line in sorted(self._slow_readers, key=lambda each: each.stalled_since())[:-1]:
+        for line in sorted(self._slow_readers, key=lambda item: item.stalled_since())[:-1]:
             if total <= self.limits.max_buffered_bytes:
                 return
             total -= sizes[line]
@@ -278,7 +280,7 @@ class ConnectionTable:
         """While bodies wait for room, the slowest of those that have it gives it up; who waits too long is refused."""
         if not self._waiting_bodies:
             return
-        for body in [each for each in self._bodies if each.more_body and each not in self._waiting_bodies]:
+        for body in [item for item in self._bodies if item.more_body and item not in self._waiting_bodies]:
             if now - body.last_progress_at > CONTENTION_GRACE_SECONDS:
                 body.refuse(*TOO_SLOW_PROBLEM, "others wait for the room that this body takes; send it faster")
         for body, since in list(self._waiting_bodies.items()):

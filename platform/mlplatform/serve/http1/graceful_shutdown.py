@@ -1,4 +1,4 @@
-"""How an API server ends: it says so, takes requests a little longer, finishes them, and is gone in time in any case.
+"""Shuts an API server down within a deadline: drain, finish what was asked, close the parts.
 
 After SIGTERM readiness is false at once, so that balancers look elsewhere; after `drain` seconds nobody is accepted any
 more; what was asked is answered, what is not all there is given up; then the server's parts are closed. Whatever hangs
@@ -34,7 +34,7 @@ EXIT_CODE: Final = 128 + signal.SIGTERM
 
 @dataclass
 class ShutdownState:
-    """The end of a server, `total` seconds after it was begun at the latest."""
+    """Whether a server is shutting down, and how much of its `total_seconds` is left."""
 
     total_seconds: float
     clock: Callable[[], float] = time.monotonic

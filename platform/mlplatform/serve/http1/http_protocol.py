@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it is read on one connection, within bounds that hold before any request is understood.
+"""Reads HTTP/1.1 requests on one connection, within bounds that hold before any request is understood.
 
 Uvicorn's callbacks of httptools with limits on headers, chunks and pipelined requests. A body reaches the app in large
 pieces, so that a client which sends single bytes costs no more than one that does not.
@@ -6,13 +6,15 @@ pieces, so that a client which sends single bytes costs no more than one that do
 
 import asyncio
 import urllib.parse
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from mlplatform.serve.http1.client_timeouts import TimedConnection
-from mlplatform.serve.http1.request_cycle import RequestCycle
+from mlplatform.serve.http1.client_timeouts import TimedConnection, TimedCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent
 
 MAX_URL_BYTES: Final = 8 * 1024
 MAX_PIPELINED_REQUESTS: Final = 16
@@ -28,6 +30,26 @@ HEADERS_TOO_LARGE_PROBLEM: Final = (431, "headers-too-large", "The headers are o
 
 class _BadRequestError(Exception):
     """What a callback of the parser found: status, kind, title, detail."""
+
+
+class RequestCycle(TimedCycle):
+    """One request and its answer; a large body waits for room before more of it is read."""
+
+    async def receive(self) -> "ASGIReceiveEvent":
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            if self.more_body:
+                self.connection.connection_table.request_more(self, self.connection.loop.time())
+            else:
+                self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, bytearray()
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
 
 class HttpConnection(TimedConnection):
@@ -46,7 +68,7 @@ class HttpConnection(TimedConnection):
         if self._unparsed_bytes:
             self._read_unparsed_body(data)
             return
-        cycle, begun = self.cycle, self._request_count
+        cycle, count_before = self.cycle, self._request_count
         idle = cycle is None or (cycle.response_complete and not cycle.more_body)
         if idle and not self._in_headers:
             self._in_headers, self._idle_since, self._raw_header_bytes = True, self.loop.time(), 0
@@ -55,24 +77,24 @@ class HttpConnection(TimedConnection):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_unparsed_body(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            found = error.__context__
-            if isinstance(found, _BadRequestError):
-                self.refuse(*found.args)
+            cause = error.__context__
+            if isinstance(cause, _BadRequestError):
+                self.refuse(*cause.args)
             else:
                 self.refuse(*MALFORMED_PROBLEM, "the request cannot be read")
         else:
-            self._check_framing(len(data), begun, idle=idle)
+            self._check_framing(len(data), count_before, idle=idle)
 
-    def _check_framing(self, size: int, begun: int, *, idle: bool) -> None:
+    def _check_framing(self, size: int, count_before: int, *, idle: bool) -> None:
         """Count what no callback tells of: headers without an end, and what frames a chunked body."""
         if self._in_headers:
-            if self._request_count == begun:
+            if self._request_count == count_before:
                 self._raw_header_bytes += size
             else:
-                self._raw_header_bytes = size if idle and self._request_count == begun + 1 else 0
+                self._raw_header_bytes = size if idle and self._request_count == count_before + 1 else 0
             if self._raw_header_bytes > self.connection_table.limits.header_bytes:
                 self.refuse(*HEADERS_TOO_LARGE_PROBLEM, self._header_limit())
-        elif self._request_count == begun and (cycle := self.cycle) is not None and cycle.more_body:
+        elif self._request_count == count_before and (cycle := self.cycle) is not None and cycle.more_body:
             cycle.framing_bytes += size
             if cycle.framing_bytes > MAX_FRAMING_BYTES + 2 * cycle.received_bytes:
                 self.refuse(*MALFORMED_PROBLEM, "chunks carry more framing than content; send larger ones")
@@ -190,7 +212,7 @@ class HttpConnection(TimedConnection):
             cycle.message_event.set()
             self._track_body(cycle)
 
-    def _track_body(self, cycle: RequestCycle) -> None:
+    def _track_body(self, cycle: TimedCycle) -> None:
         if cycle.response_started:  # it was refused, and what still comes is thrown away
             self.connection_table.release_body(cycle)
         else:

@@ -1,4 +1,4 @@
-"""MLflow's alias held against the history by a server, where no watcher may run; it follows and sets right nothing."""
+"""Notes when MLflow's alias of the champion was moved by hand, on servers beside which no watcher may run."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
 CHECK_INTERVAL_SECONDS: Final = 10.0
-"""A promotion writes the alias a moment after the history: what differs at two looks was moved by somebody."""
+"""A promotion writes the alias a moment after the history: what differs at two checks was moved by somebody."""
 
 
 class AliasMonitor:
@@ -25,7 +25,7 @@ class AliasMonitor:
         self._last_mismatch: tuple[int | None, int] | None = None
 
     def check(self) -> None:
-        """Compare, not more often than LOOK_SECONDS; raises StoreUnavailableError."""
+        """Compare, not more often than CHECK_INTERVAL_SECONDS; raises StoreUnavailableError."""
         if self._monotonic() < self._next_check_at:
             return
         self._next_check_at = self._monotonic() + CHECK_INTERVAL_SECONDS
@@ -33,20 +33,22 @@ class AliasMonitor:
         with self._parts.database.read() as connection:
             promotion = promotion_history.latest_promotion(connection, name)
         try:
-            found = self._parts.catalog.alias(name, CHAMPION)
+            alias_version = self._parts.catalog.alias(name, CHAMPION)
         except RegistryError:
             return  # the reloader says so where it matters
-        if promotion is None or found == promotion.to_version:
+        if promotion is None or alias_version == promotion.to_version:
             self._last_mismatch = None
             return
-        seen, self._last_mismatch = self._last_mismatch, (found, promotion.seq)
-        if seen == self._last_mismatch:
+        last_mismatch, self._last_mismatch = self._last_mismatch, (alias_version, promotion.seq)
+        if last_mismatch == self._last_mismatch:
             with self._parts.database.write() as connection:
-                noted = record_alias_deviation(connection, promotion, found, self._parts.instance, self._parts.clock())
-            if noted:
+                is_new = record_alias_deviation(
+                    connection, promotion, alias_version, self._parts.instance, self._parts.clock()
+                )
+            if is_new:
                 log.warning(
                     "MLflow's alias names version %s, the history version %d, which is answered with; a watcher sets "
                     "the alias right, and `platform models promote` changes the champion",
-                    found,
+                    alias_version,
                     promotion.to_version,
                 )

@@ -1,9 +1,9 @@
-"""Requests that wait for the model at the same time, answered together; it knows no HTTP and writes nothing.
+"""Batches requests that wait for the model at the same time.
 
-A lane is a thread that takes what waits, up to a number of images, and asks the model once. Nobody is waited for unless
-`max_wait_ms` says so: while a lane computes, the next batch gathers by itself, so a lone request is never slowed. A
-batch holds requests of one model only, so a swap splits it. When a batch fails its requests are asked again one by one,
-and only those that fail alone get the error.
+A worker is a thread that takes what waits, up to a number of images, and asks the model once. Nobody is waited for
+unless `max_wait_ms` says so: while a worker computes, the next batch gathers by itself, so a lone request is never
+slowed. A batch holds requests of one model only, so a swap splits it. When a batch fails its requests are asked again
+one by one, and only those that fail alone get the error.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from mlplatform.serve.inference.model_slot import LoadedModel
 
 Images = NDArray[np.uint8]
 POLL_SECONDS = 0.00025
-"""How often a lane that lets its batch fill looks for more."""
+"""How often a worker that lets its batch fill looks for more."""
 STOPPING_MESSAGE = "the server is stopping; ask another one"
 
 
@@ -54,7 +54,7 @@ class _Job:
 
 
 class Batcher:
-    """Answers images on `lanes` threads, at most `max_batch` images at once unless one request alone has more."""
+    """Answers images on `workers` threads, at most `max_batch` images at once unless one request alone has more."""
 
     def __init__(self, workers: int = 1, max_batch: int = 32, max_wait_ms: float = 0.0) -> None:
         self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
@@ -74,8 +74,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._enqueue(_Job(model, images, future, loop))
-        made: BatchResult = await future
-        return made
+        result: BatchResult = await future
+        return result
 
     def run_blocking(self, model: LoadedModel, images: Images) -> BatchResult:
         """The same for a thread that may block."""
@@ -84,14 +84,14 @@ class Batcher:
         return future.result()
 
     def resize(self, workers: int, max_batch: int, max_wait_ms: float) -> None:
-        """Use these numbers from now on; what waits is answered, whichever lane ends."""
+        """Use these numbers from now on; what waits is answered, whichever worker ends."""
         with self._lock:
             if self._closed:
                 return
             self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
             while len(self._threads) > workers:
                 self._threads.pop()
-                self._queue.put(None)  # whichever lane takes it ends
+                self._queue.put(None)  # whichever worker takes it ends
             while len(self._threads) < workers:
                 lane = threading.Thread(target=self._run_worker, name=f"lane-{len(self._threads)}", daemon=True)
                 self._threads.append(lane)
@@ -115,19 +115,19 @@ class Batcher:
             self._queue.put(job)
 
     def _run_worker(self) -> None:
-        held: _Job | None = None  # of another model than the batch before: it begins the next one
+        next_job: _Job | None = None  # of another model than the batch before: it begins the next one
         while True:
-            job = held if held is not None else self._queue.get()
-            held = None
+            job = next_job if next_job is not None else self._queue.get()
+            next_job = None
             if job is None:
                 return
-            batch, held, last = self._collect_batch(job)
+            batch, next_job, last = self._collect_batch(job)
             _compute_batch(batch)
             if last:
                 return
 
     def _collect_batch(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
-        """The jobs of one batch, one of another model that was met, and whether this lane shall end."""
+        """The jobs of one batch, one of another model that was met, and whether this worker shall end."""
         batch, rows = [first], len(first.images)
         until = time.monotonic() + self.max_wait_ms / 1000
         while rows < self.max_batch:
@@ -137,7 +137,7 @@ class Batcher:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                time.sleep(min(left, POLL_SECONDS))  # not `get(timeout)`: with two lanes it may wait for ever (3.11)
+                time.sleep(min(left, POLL_SECONDS))  # not `get(timeout)`: with two workers it may wait for ever (3.11)
                 continue
             if job is None:
                 return batch, None, True
@@ -153,22 +153,22 @@ def _compute_batch(batch: list[_Job]) -> None:
     batch = [job for job in batch if not job.future.cancelled()]
     if not batch:
         return
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     images = batch[0].images if len(batch) == 1 else np.concatenate([job.images for job in batch])
     try:
-        made = batch[0].model.predictor(images)
-    except Exception as error:  # noqa: BLE001 - a lane's edge: whoever asked gets the error, and the lane goes on
+        probabilities = batch[0].model.predictor(images)
+    except Exception as error:  # noqa: BLE001 - a thread's edge: whoever asked gets the error, and the worker goes on
         if len(batch) == 1:
             _resolve_batch([(batch[0], error)])
         else:
             for job in batch:
                 _compute_batch([job])
         return
-    seconds, rows, start = time.perf_counter() - begun, len(images), 0
+    seconds, rows, start = time.perf_counter() - started_at, len(images), 0
     outcomes: list[tuple[_Job, BatchResult | Exception]] = []
     for job in batch:
         end = start + len(job.images)
-        outcomes.append((job, BatchResult(made[start:end], seconds, rows)))
+        outcomes.append((job, BatchResult(probabilities[start:end], seconds, rows)))
         start = end
     _resolve_batch(outcomes)
 
@@ -181,9 +181,9 @@ def _resolve_batch(outcomes: list[tuple[_Job, Any]]) -> None:
             job.resolve(outcome)
         else:
             loops.setdefault(job.loop, []).append((job, outcome))
-    for loop, told in loops.items():
+    for loop, resolved in loops.items():
         try:
-            loop.call_soon_threadsafe(_resolve_jobs, told)
+            loop.call_soon_threadsafe(_resolve_jobs, resolved)
         except RuntimeError:  # the loop was closed, and everybody in it is gone
             continue
 

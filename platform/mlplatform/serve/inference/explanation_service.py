@@ -1,4 +1,4 @@
-"""Explanations of answers: which places of a picture spoke for a class, by the version that answered; nothing is kept.
+"""Explains predictions: which pixels of an image spoke for a class, by the version that answered.
 
 The served graph may be ONNX Runtime's, which has no gradients: an explanation opens the version's PyTorch graph, most
 often in a process of its own (`serve/heatmaps.py`).
@@ -53,23 +53,23 @@ class ExplanationService:
                 f"label {explain_request.label!r} is none of the model's classes: {', '.join(classes)}"
             )
         image, version = self._load_image(explain_request)
-        family = self._parts.pipeline
-        folder = self._parts.catalog.download(family.name, version, self._parts.model_cache)
-        wanted = None if explain_request.label is None else classes.index(explain_request.label)
+        pipeline = self._parts.pipeline
+        folder = self._parts.catalog.download(pipeline.name, version, self._parts.model_cache)
+        class_index = None if explain_request.label is None else classes.index(explain_request.label)
         try:
-            made = self._renderer.render(folder / MODEL_FILE, classes, image, wanted)
+            heatmap = self._renderer.render(folder / MODEL_FILE, classes, image, class_index)
         except ModelFormatError as error:
             raise ConflictError(f"version {version} cannot be explained: {error}") from error
-        shown = ExplainOut(
-            label=classes[made.index],
-            answer=classes[made.answer],
+        body = ExplainOut(
+            label=classes[heatmap.index],
+            answer=classes[heatmap.answer],
             method=EXPLANATION_METHOD,
-            heat=made.heat,
-            overlay=made.overlay,
-            model=ModelName(name=family.name, version=version),
+            heat=heatmap.heat,
+            overlay=heatmap.overlay,
+            model=ModelName(name=pipeline.name, version=version),
             prediction_id=explain_request.prediction_id,
         )
-        return RenderedExplanation(shown, b64decode(made.overlay))
+        return RenderedExplanation(body, b64decode(heatmap.overlay))
 
     def close(self) -> None:
         """Make no more."""

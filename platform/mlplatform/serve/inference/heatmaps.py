@@ -1,4 +1,4 @@
-"""Heat maps made in the thread that asks, or in a process of its own; it knows no prediction and no HTTP.
+"""Renders heat maps of explanations in the calling thread, or in a process of its own.
 
 PyTorch and Captum take 300 MiB and seconds to import, in which other threads stand still. In a process of its own that
 burdens no answer, and where memory is short only explanations are refused.
@@ -76,7 +76,7 @@ class ThreadHeatmapRenderer:
 
             answered = explainer(image)
             found = answered if class_index is None else explainer(image, class_index)
-            heat = [[round(float(each), 4) for each in line] for line in found.heat]
+            heat = [[round(float(value), 4) for value in line] for line in found.heat]
             png = b64encode(render_overlay(image, found.heat)).decode()
             return Heatmap(found.class_index, answered.class_index, heat, png)
 
@@ -121,12 +121,12 @@ class ProcessHeatmapRenderer:
         picture = b64encode(encode_png(image)).decode()
         asked = {"model": str(model), "classes": list(classes), "picture": picture, "index": class_index}
         with self._lock:
-            told = self._request(json.dumps(asked).encode() + b"\n")
-        if "format" in told:
-            raise ModelFormatError(told["format"])
-        if "now" in told:
-            raise ModelUnreadableError(told["now"])
-        return Heatmap(**told)
+            reply = self._request(json.dumps(asked).encode() + b"\n")
+        if "format" in reply:
+            raise ModelFormatError(reply["format"])
+        if "now" in reply:
+            raise ModelUnreadableError(reply["now"])
+        return Heatmap(**reply)
 
     def close(self) -> None:
         self._closed = True
@@ -138,22 +138,22 @@ class ProcessHeatmapRenderer:
 
     def _request(self, request_line: bytes) -> dict[str, Any]:
         process = self._ensure_process()
-        given, answering = process.stdin, process.stdout
-        assert given is not None
-        assert answering is not None
+        request_pipe, reply_pipe = process.stdin, process.stdout
+        assert request_pipe is not None
+        assert reply_pipe is not None
         end = threading.Timer(self._timeout_seconds, process.kill)
         end.start()
         try:
-            given.write(request_line)
-            given.flush()
-            told: dict[str, Any] = json.loads(answering.readline())
+            request_pipe.write(request_line)
+            request_pipe.flush()
+            reply: dict[str, Any] = json.loads(reply_pipe.readline())
         except (OSError, ValueError) as error:  # it died, or was ended because it took too long
             code = _stop_process(process)
             self._process, self._restart_after = None, self._clock() + RESTART_DELAY_SECONDS
             raise ModelUnreadableError(f"the process that explains ended with code {code}; try again") from error
         finally:
             end.cancel()
-        return told
+        return reply
 
     def _ensure_process(self) -> "subprocess.Popen[bytes]":
         if self._process is not None:

@@ -1,4 +1,4 @@
-"""Prediction requests sent again under their `Idempotency-Key`: one answer, one row; it knows no model and no store.
+"""Gives a prediction request sent again under its `Idempotency-Key` the same answer, so that it makes one row.
 
 The newest answers are remembered by key, also while they are computed, so that one sent again while the first is under
 way waits for it. A server that has forgotten, or another one, gives the answer the same ids while the same version
@@ -66,15 +66,15 @@ class IdempotencyCache:
         An error is not remembered. Raises InvalidInputError where the key was used for another content.
         """
         digest = sha256(content).digest()
-        held = self._entries.get(key)
-        if held is None:
+        entry = self._entries.get(key)
+        if entry is None:
             task = asyncio.create_task(_as_coroutine(work()))  # one of its own: it goes on when this client goes away
-            held = self._entries[key] = (digest, task)
+            entry = self._entries[key] = (digest, task)
             task.add_done_callback(lambda done: self._on_done(key, done))
-        if held[0] != digest:
+        if entry[0] != digest:
             sent = key.partition(KEY_SEPARATOR)[0]
             raise InvalidInputError(f"Idempotency-Key {sent!r} was used for another request; send each under its own")
-        return await asyncio.shield(held[1])
+        return await asyncio.shield(entry[1])
 
     def _on_done(self, key: str, done: "asyncio.Task[PredictOut]") -> None:
         if done.cancelled() or done.exception() is not None:
@@ -83,11 +83,11 @@ class IdempotencyCache:
         self._prediction_count += len(done.result().predictions)
         while self._prediction_count > self._max_predictions:
             oldest = next(iter(self._entries))
-            forgotten = self._entries[oldest][1]
-            if not forgotten.done() or forgotten is done:
+            oldest_task = self._entries[oldest][1]
+            if not oldest_task.done() or oldest_task is done:
                 return
             del self._entries[oldest]
-            self._prediction_count -= len(forgotten.result().predictions)
+            self._prediction_count -= len(oldest_task.result().predictions)
 
 
 async def _as_coroutine(work: "Awaitable[PredictOut]") -> "PredictOut":

@@ -85,14 +85,14 @@ class ImageDecoder:
         texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
         for key, value in texts.items():
             validate_text(value, key)
-        given = document["images"]
-        if len(given) <= self.max_images and not (
+        items = document["images"]
+        if len(items) <= self.max_images and not (
             occurs_in_images(body, b"e") and (b"true" in body or b"false" in body)
         ):
-            whole = self._decode_integers(given)
-            if whole is not None:
-                return DecodedRequest(whole, texts, validate_tags(document.get("tags")))
-        return DecodedRequest(self.decode_images(given), texts, validate_tags(document.get("tags")))
+            images = self._decode_integers(items)
+            if images is not None:
+                return DecodedRequest(images, texts, validate_tags(document.get("tags")))
+        return DecodedRequest(self.decode_images(items), texts, validate_tags(document.get("tags")))
 
     def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
         """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""
@@ -143,8 +143,8 @@ class ImageDecoder:
     def decode_image(self, data: bytes, name: str, pixels_left: float = inf) -> tuple[GreyImage, int]:
         """A PNG or JPEG of any size up to the limit, and what it costs in pixels, of which `left` may be spent."""
         try:
-            found = parse_header(data)
-            columns, rows, work = found.width, found.height, found.decode_cost
+            header = parse_header(data)
+            columns, rows, decode_cost = header.width, header.height, header.decode_cost
             if columns * rows > self.max_pixels:
                 raise TooLargeError(
                     f"{name} is {columns}×{rows} pixels; at most {self.max_pixels / 1e6:g} megapixels "
@@ -156,13 +156,13 @@ class ImageDecoder:
                     f"{self.max_pixels // MIN_COUNTED_SIDE:g} "
                     f"(a {MIN_COUNTED_SIDE}th of PLATFORM_MAX_MEGAPIXELS)"
                 )
-            if work > pixels_left:  # a few kilobytes may say that they are megapixels
+            if decode_cost > pixels_left:  # a few kilobytes may say that they are megapixels
                 raise TooLargeError(
                     f"with {name} the pictures of this request are over "
                     f"{self.max_request_pixels / 1e6:g} megapixels together (PLATFORM_MAX_REQUEST_MEGAPIXELS)"
                 )
-            with self.large_image_lock if work > LARGE_IMAGE_PIXELS else nullcontext():
-                return decode_image(found, self.polarity, self.height, self.width), work
+            with self.large_image_lock if decode_cost > LARGE_IMAGE_PIXELS else nullcontext():
+                return decode_image(header, self.polarity, self.height, self.width), decode_cost
         except ImageDecodeError as error:
             raise InvalidInputError(f"{name} {error}") from error
 

@@ -1,4 +1,4 @@
-"""The reloader: follows the champion of the history and swaps the model in; it answers no request.
+"""Follows the champion of the promotion history, and swaps its model in.
 
 A version is downloaded, checked, loaded, warmed up and measured before it is swapped in; when any of that fails,
 the old model stays and the error is shown in `/readyz` and `platform status`. The last champion is remembered on
@@ -81,25 +81,25 @@ class ModelReloader:
     def poll(self) -> bool:
         """Look once; returns whether another model was swapped in. Never raises what the world may do."""
         try:
-            wanted = self._target_version()
-            if wanted is None or self._is_serving(wanted.version):
+            target = self._target_version()
+            if target is None or self._is_serving(target.version):
                 self.error = self.public_error = None
                 return False
-            loaded, found = self._load_verified(wanted)
-            self._measure(loaded)
+            model, digests = self._load_verified(target)
+            self._measure(model)
         except Exception as error:
             surprise = not isinstance(error, RegistryError | PipelineError | PlatformError | OSError)
             if str(error) != self.error:
                 log.warning("the model stays as it is: %s", error, exc_info=surprise)
             self.error, self.public_error = str(error) or type(error).__name__, public_reason(error)
             return False
-        self._model_slot.swap(loaded)
+        self._model_slot.swap(model)
         self.on_swap()
-        self._last_known_champion.save(wanted.version, found)
-        if wanted.pinned_digests is None:
-            pin_digests(self._parts, wanted.version, found)
+        self._last_known_champion.save(target.version, digests)
+        if target.pinned_digests is None:
+            pin_digests(self._parts, target.version, digests)
         self.error = self.public_error = None
-        log.info("serving %s version %d", loaded.name, wanted.version)
+        log.info("serving %s version %d", model.name, target.version)
         return True
 
     @reserved_connections()
@@ -136,16 +136,16 @@ class ModelReloader:
 
     def _load_verified(self, target: TargetVersion) -> tuple[LoadedModel, Mapping[str, str]]:
         """The version, its files those that were promoted, with their digests."""
-        version, family = target.version, self._parts.pipeline
-        folder, found = self._verified_files(target)
-        predictor = load_engine(folder, family.classes, self._backend_config())
-        blank = np.zeros((2, family.height, family.width), dtype=np.uint8)
+        version, pipeline = target.version, self._parts.pipeline
+        folder, digests = self._verified_files(target)
+        predictor = load_engine(folder, pipeline.classes, self._backend_config())
+        blank = np.zeros((2, pipeline.height, pipeline.width), dtype=np.uint8)
         if not np.isfinite(predictor(blank)).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(
-            family.name, version, predictor, self._parts.clock(), folder, found.get(SHA256_TAG, ""), found
-        ), found
+            pipeline.name, version, predictor, self._parts.clock(), folder, digests.get(SHA256_TAG, ""), digests
+        ), digests
 
     def _verified_files(self, target: TargetVersion) -> tuple[Path, Mapping[str, str]]:
         """The version's folder and digests; what nobody vouches for is not opened."""

@@ -45,8 +45,8 @@ BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
 class PredictRequest:
     """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
 
-    `version` is the one version that may answer, None for whichever serves. `key` names the request for good: sent
-    again, it is the same answer. `trace` is the `traceparent` that it came with.
+    `version` is the one version that may answer, None for whichever serves. A request sent again under its
+    `idempotency_key` gets the same answer.
     """
 
     body: bytes | None = None
@@ -214,7 +214,8 @@ class PredictionService:
         timing.prediction_ids = tuple([row.prediction.id for row in rows])
 
         # Respond; a shadow is offered the same images, and nobody waits for it.
-        self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
+        if self.rollout_router.for_champion(champion) is not None:
+            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
         self.metrics.observe_prediction(model.version, len(rows), spent_ms / 1000, computed.batch_size)
         return PredictResult(model, rows, request_id, round(spent_ms, 3), lost == 0)
 

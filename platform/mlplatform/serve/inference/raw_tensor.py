@@ -46,18 +46,20 @@ class RawTensor:
         return np.asarray(np.rint(values), dtype=np.uint8)
 
     def _image_count(self, decoder: ImageDecoder, size: int) -> int:
-        one = (decoder.height, decoder.width)
+        image_shape = (decoder.height, decoder.width)
         if not self.shape:
-            return len(self.data) // (math.prod(one) * size)
+            return len(self.data) // (math.prod(image_shape) * size)
         parts = self.shape.split(",")
         if len(self.shape) > 100 or not all(part.strip().isdecimal() for part in parts):
             raise InvalidInputError(
                 f"x-tensor-shape {self.shape[:40]!r} is no list of sizes; send it as n,height,width"
             )
         sides = tuple(int(part) for part in parts)
-        if sides == one:
+        if sides == image_shape:
             return 1
-        if len(sides) not in (3, 4) or sides[-2:] != one or (len(sides) == 4 and sides[1] != 1):
-            shown, takes = "×".join(map(str, sides)), "×".join(map(str, one))
-            raise InvalidInputError(f"the tensor has shape {shown}; this model takes n×{takes} or n×1×{takes}")
+        if len(sides) not in (3, 4) or sides[-2:] != image_shape or (len(sides) == 4 and sides[1] != 1):
+            sent_shape, model_shape = "×".join(map(str, sides)), "×".join(map(str, image_shape))
+            raise InvalidInputError(
+                f"the tensor has shape {sent_shape}; this model takes n×{model_shape} or n×1×{model_shape}"
+            )
         return sides[0]

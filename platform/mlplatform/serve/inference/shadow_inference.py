@@ -1,10 +1,11 @@
-"""Answers given beside those that are served: by a thread of its own, in what time is left; nobody waits for it.
+"""Lets the version of a rollout that did not answer predict as well, on a thread of its own, in what time is left.
 
-While a trial runs, each picture is also shown to the version that did not answer it. A bounded queue holds what waits;
-what does not fit, or waits too long, is dropped and counted. The thread yields: it begins nothing while a request is
-under way, takes few pictures at once, has a lower priority where the system knows that for threads, one intra-op
-thread, and rests longer than it worked. On a host that is always busy it drops nearly everything. Answers are written
-in batches, and lost, counted, while the store is away: they are evidence about a challenger, not a record of service.
+While a rollout runs, each picture is also shown to the version that did not answer it. A bounded queue holds what
+waits; what does not fit, or waits too long, is dropped and counted. The thread yields: it begins nothing while a
+request is under way, takes few pictures at once, has a lower priority where the system knows that for threads, one
+intra-op thread, and rests longer than it worked. On a host that is always busy it drops nearly everything. Answers are
+written in batches, and lost, counted, while the store is away: they are evidence about a challenger, not a record of
+service.
 """
 
 import logging
@@ -78,15 +79,15 @@ class ShadowInference:
 
     def enqueue(self, champion: LoadedModel, role: str, ids: Sequence[str], images: NDArray[np.uint8]) -> None:
         """Note pictures that were just answered; returns at once, whatever becomes of them."""
-        tried = self._rollout_router.for_champion(champion)
-        if tried is None:
+        challenger = self._rollout_router.for_champion(champion)
+        if challenger is None:
             return
-        other, challenges = (tried.model, True) if role == CHAMPION_ROLE else (champion, False)
+        model, challenges = (challenger.model, True) if role == CHAMPION_ROLE else (champion, False)
         now = time.monotonic()
         with self._condition:
             room = 0 if self._closing else max(0, self._max_queued - len(self._queue))
             for key, image in list(zip(ids, images, strict=True))[:room]:
-                self._queue.append(ShadowTask(tried.rollout.id, key, other, challenges, image, now))
+                self._queue.append(ShadowTask(challenger.rollout.id, key, model, challenges, image, now))
             self._counts["dropped"] += max(0, len(ids) - room)
             self._condition.notify_all()
 
@@ -117,7 +118,7 @@ class ShadowInference:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while not self._closing:
             batch = self._next_batch()
-            begun = time.monotonic()
+            started_at = time.monotonic()
             try:
                 if batch:
                     self._predict(batch)
@@ -129,7 +130,7 @@ class ShadowInference:
                 self._busy = False
                 self._condition.notify_all()
                 if batch and not self._closing:
-                    self._condition.wait_for(lambda: self._closing, REST_FACTOR * (time.monotonic() - begun))
+                    self._condition.wait_for(lambda: self._closing, REST_FACTOR * (time.monotonic() - started_at))
         self._write(now=True)
 
     def _next_batch(self) -> list[ShadowTask]:
@@ -157,29 +158,29 @@ class ShadowInference:
                 self._counts["dropped"] += 1
 
     def _predict(self, batch: list[ShadowTask]) -> None:
-        other, images = batch[0].model, np.stack([each.image for each in batch])
+        model, images = batch[0].model, np.stack([task.image for task in batch])
         if "torch" in sys.modules:  # this thread's share of cores; a server on ONNX Runtime has no PyTorch to tell
             from pipelines.engines.torch_engine import set_threads
 
             set_threads(1)
-        begun = time.perf_counter()
-        found = (
-            self._rollout_router.shadow_predict(other, images) if batch[0].is_challenger else other.predictor(images)
+        started_at = time.perf_counter()
+        probabilities = (
+            self._rollout_router.shadow_predict(model, images) if batch[0].is_challenger else model.predictor(images)
         )
-        if found is None:
+        if probabilities is None:
             self._count("failed", len(batch))
             return
-        spent_ms = (time.perf_counter() - begun) * 1000 / len(batch)
+        spent_ms = (time.perf_counter() - started_at) * 1000 / len(batch)
         now = self._parts.clock()
-        for each, row in zip(batch, found, strict=True):
+        for task, row in zip(batch, probabilities, strict=True):
             best = int(np.argmax(row))
             self._unwritten.append(
                 ShadowPrediction(
-                    prediction_id=each.prediction_id,
-                    model_version=other.version,
-                    trial_id=each.rollout_id,
+                    prediction_id=task.prediction_id,
+                    model_version=model.version,
+                    trial_id=task.rollout_id,
                     at=now,
-                    label=other.predictor.classes[best],
+                    label=model.predictor.classes[best],
                     probabilities=[round(float(share), 6) for share in row],
                     confidence=min(1.0, float(row[best])),
                     latency_ms=spent_ms,

@@ -1,4 +1,4 @@
-"""The version a server shall answer with, and the digests its files must have: what the history says; it loads nothing.
+"""Decides which version a server shall answer with, and which digests its files must have.
 
 MLflow's alias is a projection that anybody who may write there can move. It is followed only where no promotion was
 ever made, and never to a version in quarantine. While the database is away, the version remembered on disk goes on.
@@ -38,11 +38,11 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
     name = context.pipeline.name
     with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
-        barred = quarantines.quarantined_versions(connection, name) if promotion is None else {}
+        quarantined = quarantines.quarantined_versions(connection, name) if promotion is None else {}
     if promotion is not None:
         return TargetVersion(promotion.to_version, pinned_digests(context, promotion.to_version))
     version = context.catalog.alias(name, CHAMPION)
-    if version in barred:
+    if version in quarantined:
         raise ConflictError(f"MLflow's alias names version {version} of {name}, which is in quarantine")
     return None if version is None else TargetVersion(version, pinned_digests(context, version))
 
@@ -50,8 +50,8 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
 def pinned_digests(context: AppContext, version: int) -> Mapping[str, str] | None:
     """The digests noted when the version was promoted, or first served."""
     with context.database.read() as connection:
-        found = evaluations.load_baselines(connection, context.pipeline.name, version)
-    return found.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
+        baselines = evaluations.load_baselines(connection, context.pipeline.name, version)
+    return baselines.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
 
 
 def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
@@ -66,15 +66,15 @@ def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, 
 
 def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]) -> Mapping[str, str]:
     """The digests of a version's files; raises CorruptModelError unless they are exactly those that were pinned."""
-    found = digest_tags(folder)
+    digests = digest_tags(folder)
     for name, tag in DIGEST_TAGS.items():
-        if found.get(tag) != pinned_digests.get(tag):
+        if digests.get(tag) != pinned_digests.get(tag):
             raise CorruptModelError(
                 f"version {version} was promoted with sha256 {pinned_digests.get(tag, 'none')} of "
                 f"{name}, and {folder} has "
-                f"{found.get(tag, 'none')}: it is not answered with; remove that folder, or roll back"
+                f"{digests.get(tag, 'none')}: it is not answered with; remove that folder, or roll back"
             )
-    return found
+    return digests
 
 
 class LastKnownChampion:
@@ -96,10 +96,10 @@ class LastKnownChampion:
     def load(self) -> TargetVersion | None:
         """What was remembered; None where nothing can be read."""
         try:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-            pins = told.get("digests")
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            pins = document.get("digests")
             return TargetVersion(
-                int(told["version"]), None if pins is None else {str(k): str(v) for k, v in pins.items()}
+                int(document["version"]), None if pins is None else {str(k): str(v) for k, v in pins.items()}
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

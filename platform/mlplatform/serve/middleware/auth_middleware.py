@@ -1,7 +1,7 @@
-"""The guard at the door: who asks, whether they may, and how often; it lets a request in or answers it itself.
+"""Authenticates, authorises and rate-limits requests; one that may not pass is answered here.
 
 Everything is decided from method, path and headers, before a body is read, and from memory: no database is asked on
-the way. A path that `access` does not name is closed to all but admins, so a new route is never open by accident.
+the way. A path that SCOPE_RULES does not name is closed to all but admins, so a new route is never open by accident.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.auth import api_key
+from mlplatform.auth.api_key import SCOPES
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.caller import ANONYMOUS, CALLER_SCOPE_KEY, Caller
 from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
-from mlplatform.serve.middleware.scopes import AUDIT_SCOPES, MUTATING_GETS, required_scopes
 from mlplatform.serve.problem_details import (
     REALM,
     cross_site_problem,
@@ -31,6 +31,34 @@ from mlplatform.serve.problem_details import (
 
 log = logging.getLogger(__name__)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+"""What load balancers and orchestrators ask, who carry no key."""
+_READ, _WRITE = frozenset({"GET", "HEAD"}), frozenset({"POST"})
+_ANY: Final = frozenset(SCOPES)
+AUDIT_SCOPES: Final = frozenset({"audit"})
+"""Who may see how the server does."""
+SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
+    ("/v1/predict", _WRITE, frozenset({"predict"})),
+    ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
+    ("/v1/predictions", _READ, frozenset({"predict", "feedback", "audit"})),
+    ("/v1/feedback", _WRITE, frozenset({"feedback"})),
+    ("/v1/audit", _READ, AUDIT_SCOPES),
+    ("/v1/models", _READ, AUDIT_SCOPES),
+    ("/v1/retrainings", _READ, AUDIT_SCOPES),
+    ("/v1/evaluations", _READ, AUDIT_SCOPES),
+    ("/v2", _READ | _WRITE, frozenset({"predict"})),
+    ("/invocations", _WRITE, frozenset({"predict"})),
+    ("/version", _READ, frozenset({"predict"})),
+    ("/metrics", _READ, AUDIT_SCOPES),
+    ("/alerts", _READ, AUDIT_SCOPES),
+    ("/docs", _READ, _ANY),
+    ("/redoc", _READ, _ANY),
+    ("/openapi.json", _READ, _ANY),
+    ("/static-offline-docs", _READ, _ANY),
+)
+MUTATING_GETS: Final = frozenset({"/v1/audit/next"})
+"""What is asked with GET and changes something all the same: answers are held for whoever asks."""
+_ADMIN: Final = frozenset({"admin"})
 UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
 """How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
 FAILURES_PER_SECOND: Final = 0.5
@@ -38,9 +66,21 @@ FAILURE_BURST: Final = 20
 """So many requests without a good key are told so at once; more are slowed down."""
 
 
+def required_scopes(method: str, path: str) -> frozenset[str]:
+    """The scopes of which one is enough; none for what is open to everybody."""
+    if path in PUBLIC_PATHS and method in _READ:
+        return frozenset()
+    if path == "/" and method in _READ:
+        return AUDIT_SCOPES
+    for prefix, methods, scopes in SCOPE_RULES:
+        if method in methods and (path == prefix or path.startswith(f"{prefix}/")):
+            return scopes
+    return _ADMIN
+
+
 @dataclass(frozen=True)
 class AuthPolicy:
-    """What the guard goes by. Without a keyring nobody is asked for a key; without a throttle nobody is slowed."""
+    """What authentication goes by; without `api_key_cache` no key is asked for, without `rate_limiter` none is limited."""
 
     api_key_cache: ApiKeyCache | None
     rate_limiter: RateLimiter | None
@@ -66,48 +106,49 @@ class AuthMiddleware:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: dict[bytes, str] = {}
-        twice = False
+        is_duplicate = False
         for name, value in scope["headers"]:
             if name in _SINGLE_VALUE_HEADERS:
-                twice = twice or name in headers
+                is_duplicate = is_duplicate or name in headers
                 headers[name] = value.decode("latin-1")
-        answer, taken = (duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
-        if answer is None:
-            await self._app(scope, receive, send if taken is None else self._with_rate_headers(send, taken))
+        response, decision = (
+            (duplicate_header_problem(), None) if is_duplicate else await self._authorize(scope, headers)
+        )
+        if response is None:
+            await self._app(scope, receive, send if decision is None else self._with_rate_headers(send, decision))
             return
-        self._policy.on_refused(answer.status_code)
-        await answer(scope, receive, send)
+        self._policy.on_refused(response.status_code)
+        await response(scope, receive, send)
 
     async def _authorize(
         self, scope: Scope, headers: Mapping[bytes, str]
     ) -> tuple[JSONResponse | None, RateDecision | None]:
         """What to answer instead of the app, and the token that was taken."""
-        terms, method = self._policy, scope["method"]
-        if terms.hosts and not terms.hosts & {_host(headers), "*"}:
+        policy, method = self._policy, scope["method"]
+        if policy.hosts and not policy.hosts & {_host(headers), "*"}:
             return wrong_host_problem(headers.get(b"host", "")), None
-        wanted = required_scopes(method, scope["path"])
-        address = client_network((scope.get("client") or ("",))[0])
-        if not wanted:
+        accepted_scopes = required_scopes(method, scope["path"])
+        if not accepted_scopes:
             if b"authorization" in headers or b"x-api-key" in headers:
-                self._identify_optional_caller(scope, headers, address)
+                self._identify_optional_caller(scope, headers, _client_address(scope))
             return None, None
         caller, by_browser = ANONYMOUS, True
-        if terms.api_key_cache is not None:
+        if policy.api_key_cache is not None:
             text, by_browser = _credentials(headers)
-            key = await self._authenticate(terms.api_key_cache, text, address)
+            key = await self._authenticate(policy.api_key_cache, text, _client_address(scope))
             if isinstance(key, JSONResponse):
-                return _with_auth_challenge(key, scope, text, address), None
-            if not key.allows(wanted):
-                return forbidden_problem(key, wanted), None
+                return _with_auth_challenge(key, scope, text, _client_address(scope)), None
+            if not key.allows(accepted_scopes):
+                return forbidden_problem(key, accepted_scopes), None
             caller = Caller(key.name, key.id)
         changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
-        if by_browser and self._is_cross_site(headers, with_password=terms.api_key_cache is not None, mutates=changes):
+        if by_browser and self._is_cross_site(headers, with_password=policy.api_key_cache is not None, mutates=changes):
             return cross_site_problem(), None
         scope[CALLER_SCOPE_KEY] = caller
-        if terms.rate_limiter is None:
+        if policy.rate_limiter is None:
             return None, None
-        taken = terms.rate_limiter.acquire(caller.key_id or address)
-        return (None if taken.allowed else self._rate_limit_problem(terms.rate_limiter, taken)), taken
+        decision = policy.rate_limiter.acquire(caller.key_id or _client_address(scope))
+        return (None if decision.allowed else self._rate_limit_problem(policy.rate_limiter, decision)), decision
 
     async def _authenticate(
         self, api_key_cache: ApiKeyCache, credentials: str, address: str
@@ -117,19 +158,19 @@ class AuthMiddleware:
             return problem_response(
                 503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again"
             )
-        shown = api_key.parse(credentials)
-        key = None if shown is None else api_key_cache.find(shown)
+        presented = api_key.parse(credentials)
+        key = None if presented is None else api_key_cache.find(presented)
         if key is None and not self._policy.failure_limiter.acquire(address).allowed:
             answer = problem_response(
                 429, "too-many", "Too many requests", "too many requests without a good key; wait"
             )
             answer.headers["retry-after"] = "2"
             return answer
-        if key is None and shown is not None:
-            key = await self._recheck_unknown_key(api_key_cache, shown)
+        if key is None and presented is not None:
+            key = await self._recheck_unknown_key(api_key_cache, presented)
         if key is None:
-            said = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
-            return problem_response(401, "unauthenticated", "A key is needed", said)
+            detail = "this key is not known" if credentials else "give an API key (`platform keys create` makes one)"
+            return problem_response(401, "unauthenticated", "A key is needed", detail)
         if dead := key.inactive_reason(self._policy.clock()):
             return problem_response(401, "unauthenticated", "A key is needed", f"key {key.id} is {dead}")
         return key
@@ -148,10 +189,10 @@ class AuthMiddleware:
         """Note whose key came with a question that is open to anybody, who may be told more; nobody is refused."""
         terms = self._policy
         text, _ = _credentials(headers)
-        shown = api_key.parse(text)
-        if terms.api_key_cache is None or shown is None:
+        presented = api_key.parse(text)
+        if terms.api_key_cache is None or presented is None:
             return
-        key = terms.api_key_cache.find(shown)
+        key = terms.api_key_cache.find(presented)
         if key is None:
             terms.failure_limiter.acquire(address)
         elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
@@ -211,6 +252,11 @@ def _rate_headers(limiter: RateLimiter, decision: RateDecision) -> dict[str, str
     }
 
 
+def _client_address(scope: Scope) -> str:
+    """The part of the client's address that it has to itself."""
+    return client_network((scope.get("client") or ("",))[0])
+
+
 def _host(headers: Mapping[bytes, str]) -> str:
     """The name a request is meant for, without its port."""
     host = headers.get(b"host", "").lower()
@@ -240,7 +286,9 @@ def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, addres
         basic = f'Basic {REALM}, charset="UTF-8"'
         page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
         response.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
-        shown = api_key.parse(text)
-        named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
+        presented = api_key.parse(text)
+        named = (
+            f"key {presented.id} is not good" if presented is not None else "no key" if not text else "what is no key"
+        )
         log.info("refused: %s, from %s", named, address or "an unknown address")
     return response

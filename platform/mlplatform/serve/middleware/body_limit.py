@@ -1,6 +1,7 @@
-"""The body limit: a request that is too large, or packed, is refused before it is kept whole; it looks at no content.
+"""Refuses requests whose body is over a size limit or compressed, before the body is kept whole.
 
-A packed body (gzip and the like) is not unpacked: a few kilobytes may become gigabytes, and pictures are packed anyway.
+A compressed body (gzip and the like) is refused: a few kilobytes may become gigabytes, and images are compressed
+anyway.
 """
 
 import asyncio
@@ -34,20 +35,22 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        packed = announced = b""
+        content_encoding = content_length = b""
         for name, value in scope["headers"]:
             if name == b"content-length":
-                announced = value
+                content_length = value
             elif name == b"content-encoding":
-                packed = value.strip().lower()
-        if packed not in (b"", b"identity"):
-            shown = packed.decode("latin-1")[:40]
-            detail = f"content-encoding {shown!r} is not understood; send the body as it is (identity)"
+                content_encoding = value.strip().lower()
+        if content_encoding not in (b"", b"identity"):
+            encoding = content_encoding.decode("latin-1")[:40]
+            detail = f"content-encoding {encoding!r} is not understood; send the body as it is (identity)"
             answer = problem_response(415, "unsupported-media", "The input is packed", detail, scope.get("path", ""))
             answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3: what is taken
             await self._refuse(receive, send, answer, more=True)
             return
-        if announced.isdigit() and (len(announced) > MAX_LENGTH_DIGITS or int(announced) > self._max_bytes):
+        if content_length.isdigit() and (
+            len(content_length) > MAX_LENGTH_DIGITS or int(content_length) > self._max_bytes
+        ):
             await self._refuse(receive, send, self._too_large(scope), more=True)
             return
         seen, more, started = 0, True, False

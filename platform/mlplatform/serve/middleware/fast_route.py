@@ -8,7 +8,7 @@ example), so none is ever passed over. A Starlette `Route` in front of the app's
 from collections.abc import Awaitable, Callable
 
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +16,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mlplatform.serve.problem_details import problem_for
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, read once. Raises ClientDisconnect where its sender went away."""
+    receive, parts = request.receive, []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class FastRouteMiddleware:

@@ -1,6 +1,6 @@
-"""Requests counted by route and by how they end, as plain ASGI around the whole app; it looks at no content.
+"""Counts requests by route and status, for Prometheus and for the monitors of availability.
 
-A trace that a request came with is told back to its sender.
+The `traceparent` that a request came with is sent back with the response.
 """
 
 import asyncio

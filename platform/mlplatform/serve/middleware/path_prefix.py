@@ -1,6 +1,6 @@
-"""The path prefix under which a proxy shows the server: cut off for the doors, put back for links; it routes nothing.
+"""Removes the path prefix under which a proxy shows the server, and puts it back for links.
 
-A proxy may cut the prefix off or leave it. Everything between the two middlewares sees plain paths.
+A proxy may remove the prefix or leave it. Everything between the two middlewares sees plain paths.
 """
 
 from starlette.responses import RedirectResponse

@@ -10,8 +10,7 @@ from fastapi import FastAPI
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.rate_limit import RateLimiter
 from mlplatform.clock import Clock
-from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthPolicy
-from mlplatform.serve.middleware.scopes import required_scopes
+from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthPolicy, required_scopes
 from mlplatform.settings import LOOPBACK_HOSTS, Settings
 
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})

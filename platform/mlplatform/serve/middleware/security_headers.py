@@ -1,4 +1,4 @@
-"""The headers that every answer carries, so that a browser does no more with it than it should; it reads no answer."""
+"""Adds the security headers (CSP, HSTS, nosniff …) that a response lacks."""
 
 from typing import Final
 
@@ -30,16 +30,19 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        docs = scope["path"].startswith(("/docs", "/redoc"))
-        wanted = (*SECURITY_HEADERS, (b"content-security-policy", DOCS_CSP if docs else DEFAULT_CSP))
+        is_docs_page = scope["path"].startswith(("/docs", "/redoc"))
+        security_headers = (*SECURITY_HEADERS, (b"content-security-policy", DOCS_CSP if is_docs_page else DEFAULT_CSP))
         if scope["scheme"] == "https":
-            wanted = (*wanted, HSTS)
+            security_headers = (*security_headers, HSTS)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = message.get("headers", ())
-                names = {name.lower() for name, _ in given}
-                message = {**message, "headers": [*given, *(pair for pair in wanted if pair[0] not in names)]}
+                sent_headers = message.get("headers", ())
+                names = {name.lower() for name, _ in sent_headers}
+                message = {
+                    **message,
+                    "headers": [*sent_headers, *(pair for pair in security_headers if pair[0] not in names)],
+                }
             await send(message)
 
         await self._app(scope, receive, with_headers)

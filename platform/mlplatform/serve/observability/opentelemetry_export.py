@@ -1,6 +1,6 @@
-"""OpenTelemetry out: a span per prediction request with its stages, and their metrics; nothing where it is not wanted.
+"""Exports prediction requests to OpenTelemetry: a span with its stages, and metrics.
 
-Wanted means that `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the extra `telemetry` is installed. Names, headers, sampling
+It is on where `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the extra `telemetry` is installed. Names, headers, sampling
 and intervals are set by OpenTelemetry's own variables. Spans and metrics are sent from its threads; what cannot be sent
 is lost there and hurts nobody.
 """
@@ -51,7 +51,7 @@ def start_telemetry(environment: Mapping[str, str], instance: str) -> "OpenTelem
 
 
 class OpenTelemetryExporter:
-    """Tells OpenTelemetry of every request."""
+    """Exports every request to OpenTelemetry."""
 
     def __init__(self, traces: "TracerProvider", metrics: "MeterProvider") -> None:
         self._traces, self._metrics = traces, metrics
@@ -104,9 +104,11 @@ def _parent_context(header: str) -> "Context | None":
     """The span that sent the request, as OpenTelemetry has it."""
     from opentelemetry import trace
 
-    found = parse_traceparent(header)
-    if found is None:
+    trace_context = parse_traceparent(header)
+    if trace_context is None:
         return None
-    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if found.sampled else trace.TraceFlags.DEFAULT)
-    sender = trace.SpanContext(int(found.trace_id, 16), int(found.span_id, 16), is_remote=True, trace_flags=flags)
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if trace_context.sampled else trace.TraceFlags.DEFAULT)
+    sender = trace.SpanContext(
+        int(trace_context.trace_id, 16), int(trace_context.span_id, 16), is_remote=True, trace_flags=flags
+    )
     return trace.set_span_in_context(trace.NonRecordingSpan(sender))

@@ -1,4 +1,4 @@
-"""One prediction request's way through a server, as timed stages for whoever observes; it knows no observer's format.
+"""Times the stages of one prediction request, for metrics and traces.
 
 decode: bytes to pictures; queue: waiting for the model; infer: pictures to probabilities, of the whole batch; record:
 handing the answer to the recorder. Times are nanoseconds of the performance counter.
@@ -27,7 +27,7 @@ class StageTiming(NamedTuple):
 
 @dataclass
 class RequestTiming:
-    """What is known of a request so far; `trace` is the `traceparent` that it came with."""
+    """What is known of a request so far; `traceparent` is the header that it came with."""
 
     started_ns: int = field(default_factory=time.perf_counter_ns)
     ended_ns: int = 0
@@ -47,9 +47,9 @@ class RequestTiming:
 
     def record_inference(self, seconds: float) -> None:
         """The model has answered, after so long; what went before since the last stage was waiting for it."""
-        now, before = time.perf_counter_ns(), self.stages[-1].ended_ns if self.stages else self.started_ns
-        begun = max(before, now - round(seconds * NS_PER_SECOND))
-        self.stages += [StageTiming("queue", before, begun), StageTiming("infer", begun, now)]
+        now_ns, last_ended_ns = time.perf_counter_ns(), self.stages[-1].ended_ns if self.stages else self.started_ns
+        started_ns = max(last_ended_ns, now_ns - round(seconds * NS_PER_SECOND))
+        self.stages += [StageTiming("queue", last_ended_ns, started_ns), StageTiming("infer", started_ns, now_ns)]
 
     @property
     def seconds(self) -> float:

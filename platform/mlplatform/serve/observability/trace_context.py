@@ -1,4 +1,4 @@
-"""The W3C trace context of a request: read strictly, kept with the answer, echoed; it makes no spans.
+"""Reads the W3C trace context of a request, and the tag that keeps its trace id with the prediction.
 
 https://www.w3.org/TR/trace-context/ - a header that does not follow it is no header.
 """
@@ -24,10 +24,10 @@ class TraceContext:
 
 def parse_traceparent(header: str) -> TraceContext | None:
     """The trace of a `traceparent` header, None where it is absent or malformed; later versions are read alike."""
-    found = _TRACEPARENT_PATTERN.fullmatch(header.strip())
-    if found is None:
+    match = _TRACEPARENT_PATTERN.fullmatch(header.strip())
+    if match is None:
         return None
-    version, trace_id, span_id, flags, rest = found.groups()
+    version, trace_id, span_id, flags, rest = match.groups()
     if version == "ff" or (version == "00" and rest) or set(trace_id) == {"0"} or set(span_id) == {"0"}:
         return None
     return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))

@@ -1,12 +1,13 @@
 """The JSON documents of the Open Inference Protocol v2, as frozen pydantic models, OpenAPI and examples."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from mlplatform.schema_base import ApiModel
 from mlplatform.serve.openapi_examples import ID
 from mlplatform.serve.protocols.v2_tensors import OUTPUTS
+from mlplatform.serve.schemas import JsonObject
 
 ERROR_RESPONSE: Final[dict[str, Any]] = {
     "description": "An error of the protocol",
@@ -141,8 +142,8 @@ class InferTensorOut(ApiModel):
     name: str
     datatype: str
     shape: list[int]
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    data: list[JsonValue] = Field(default_factory=list)
+    parameters: JsonObject = Field(default_factory=dict)
+    data: Annotated[list[JsonValue], WithJsonSchema({"type": "array", "items": {}})] = Field(default_factory=list)
 
 
 class InferOut(ApiModel):
@@ -151,5 +152,5 @@ class InferOut(ApiModel):
     model_name: str
     model_version: str
     id: str
-    parameters: dict[str, JsonValue]
+    parameters: JsonObject
     outputs: list[InferTensorOut]

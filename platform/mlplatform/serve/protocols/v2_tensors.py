@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol v2, as JSON and as bytes behind it; it knows no model and no HTTP.
+"""Reads and writes tensors of the Open Inference Protocol v2, as JSON and as bytes behind it.
 
-A request's body is a JSON object, or such an object of `header` bytes followed by the raw contents of the tensors that
-say `binary_data_size`, in their order. Answers are written the same way, each output as it was asked for.
+A request's body is a JSON object, or such an object of `json_length` bytes followed by the raw contents of the tensors
+that say `binary_data_size`, in their order. Answers are written the same way, each output as it was asked for.
 """
 
 import struct
@@ -74,9 +74,9 @@ class InferenceRequest:
 def parse_request(
     body: bytes, json_length: str | None, check_json: Callable[[bytes], None] = lambda _text: None
 ) -> InferenceRequest:
-    """The request in a body, whose JSON is the first `header` bytes of it, or all where None.
+    """The request in a body, whose JSON is the first `json_length` bytes of it, or all where None.
 
-    `check` looks at the JSON before it is parsed.
+    `check_json` looks at the JSON before it is parsed.
     """
     text, rest = _split_body(body, json_length)
     check_json(text)
@@ -158,9 +158,9 @@ def _decode_json(tensor: Mapping[str, Any], datatype: str) -> NDArray[np.generic
 def _parse_outputs(outputs: object, parameters: Mapping[str, Any]) -> list[RequestOutput]:
     if outputs is None:
         return []
-    if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise InvalidInputError('"outputs" must be a list of objects with a name')
-    names = [each.get("name") for each in outputs]
+    names = [output.get("name") for output in outputs]
     for place, name in enumerate(names):
         if name not in OUTPUTS:
             raise InvalidInputError(
@@ -168,7 +168,7 @@ def _parse_outputs(outputs: object, parameters: Mapping[str, Any]) -> list[Reque
             )
         if name in names[:place]:
             raise InvalidInputError(f"output {name!r} is asked for twice; ask for each once")
-    return [_parse_output(each, binary=parameters.get("binary_data_output") is True) for each in outputs]
+    return [_parse_output(output, binary=parameters.get("binary_data_output") is True) for output in outputs]
 
 
 def _parse_output(output: Mapping[str, Any], *, binary: bool) -> RequestOutput:
@@ -231,27 +231,35 @@ class ResponseOutput:
         """The contents as bytes: little-endian numbers, or each text behind its length."""
         if self.values.dtype != np.object_:
             return self.values.astype("<f4").tobytes()
-        coded = [str(each).encode() for each in self.values.ravel()]
-        return b"".join(struct.pack("<I", len(each)) + each for each in coded)
+        texts = [str(text).encode() for text in self.values.ravel()]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
 def render_response(
     document: Mapping[str, Any], outputs: Sequence[ResponseOutput], inference_request: InferenceRequest
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow it."""
-    known = {output.name: output for output in outputs}
+    outputs_by_name = {output.name: output for output in outputs}
     chosen = inference_request.outputs or tuple(
-        RequestOutput(name, inference_request.binary_by_default) for name in known
+        RequestOutput(name, inference_request.binary_by_default) for name in outputs_by_name
     )
-    given, raws = [], []
+    rendered, raws = [], []
     for wanted in chosen:
-        output = known[wanted.name].top_classes(wanted.top_classes) if wanted.top_classes else known[wanted.name]
-        about: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.values.shape)}
+        output = (
+            outputs_by_name[wanted.name].top_classes(wanted.top_classes)
+            if wanted.top_classes
+            else outputs_by_name[wanted.name]
+        )
+        document_of_output: dict[str, Any] = {
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": list(output.values.shape),
+        }
         if wanted.binary:
             raws.append(output.to_bytes())
-            about["parameters"] = {"binary_data_size": len(raws[-1])}
+            document_of_output["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
-            about["data"] = output.values.ravel().tolist()
-        given.append(about)
-    text = orjson.dumps({**document, "outputs": given})
+            document_of_output["data"] = output.values.ravel().tolist()
+        rendered.append(document_of_output)
+    text = orjson.dumps({**document, "outputs": rendered})
     return text + b"".join(raws), len(text) if raws else None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path
 from fastapi.routing import APIRoute
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field
 
 from mlplatform.context import AppContext
 from mlplatform.operations import queries
@@ -14,7 +14,7 @@ from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel
 from mlplatform.serve.openapi_examples import ID, TIMESTAMP, response_example
 from mlplatform.serve.routes.request_body import JsonBody
-from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime
+from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime, JsonObject
 from mlplatform.serve.thread_pool import ThreadPool
 
 VersionPath = Annotated[int, Path(ge=1, lt=2**31)]
@@ -97,7 +97,7 @@ class PromotionOut(ApiModel):
     actor: str
     reason: str
     retraining_id: str | None
-    verdict: dict[str, JsonValue] | None
+    verdict: JsonObject | None
     fence: int
 
 
@@ -115,7 +115,7 @@ class RolloutDetail(ApiModel):
     actor: str
     reason: str
     cursor: int
-    duel: dict[str, JsonValue]
+    duel: JsonObject
     ended_at: IsoTime | None
     ended_by: str
     ended_reason: str

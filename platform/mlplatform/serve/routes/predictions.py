@@ -20,9 +20,10 @@ from mlplatform.serve.inference.idempotency import IDEMPOTENCY_HEADER, idempoten
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
 from mlplatform.serve.inference.raw_tensor import RawTensor
 from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES
+from mlplatform.serve.middleware.fast_route import read_body
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import ID, MODEL, PIXELS, PNG, PREDICTION, TIMESTAMP, response_example
-from mlplatform.serve.routes.request_body import JsonBody, PixelRows, json_body_openapi, read_body, struct_for
+from mlplatform.serve.routes.request_body import JsonBody, PixelRows, json_body_openapi, struct_for
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, ExplainIn, ExplainOut, PredictIn, PredictOut
 from mlplatform.serve.thread_pool import ThreadPool
 from pipelines.edge.request_payloads import (

@@ -12,10 +12,10 @@ import msgspec
 from fastapi import Request
 from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.requests import ClientDisconnect
 
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts
+from mlplatform.serve.middleware.fast_route import read_body
 from mlplatform.serve.thread_pool import ThreadPool
 from pipelines.edge.request_payloads import JsonLimits
 
@@ -26,18 +26,6 @@ MAX_AMOUNTS: Final = JsonLimits(lists=16_000, objects=16_000, values=100_000)
 """What a thousand labels may hold, brackets and commas within their texts counted in."""
 MAX_ERRORS: Final = 5
 MAX_ERROR_LENGTH: Final = 200
-
-
-async def read_body(request: Request) -> bytes:
-    """The whole body, read once. Raises ClientDisconnect where its sender went away."""
-    receive, parts = request.receive, []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def struct_for(model: type[BaseModel], *, strict: bool = False, **others: Any) -> type[Struct]:  # noqa: ANN401

@@ -5,7 +5,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import JsonValue
 
 from mlplatform.audit import audit_entries
 from mlplatform.auth.caller import caller_of
@@ -17,7 +16,7 @@ from mlplatform.schema_base import ApiModel
 from mlplatform.serve.openapi_examples import ID, TIMESTAMP, response_example
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.serve.routes.request_body import JsonBody
-from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime, RetrainIn, RetrainOut
+from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime, JsonObject, RetrainIn, RetrainOut
 from mlplatform.serve.thread_pool import ThreadPool
 
 RETRAINING_EXAMPLE: Final[Mapping[str, object]] = {
@@ -55,7 +54,7 @@ class RetrainingOut(ApiModel):
     state: RetrainingState
     reason: str
     trigger: RetrainingTrigger
-    causes: list[dict[str, JsonValue]]
+    causes: list[JsonObject]
     rerun_of: str | None
     alert_id: str | None
     requested_by: str
@@ -64,10 +63,10 @@ class RetrainingOut(ApiModel):
     heartbeat_at: IsoTime | None
     finished_at: IsoTime | None
     owner: str | None
-    progress: dict[str, JsonValue] | None
+    progress: JsonObject | None
     run_id: str | None
     candidate_version: int | None
-    verdict: dict[str, JsonValue] | None
+    verdict: JsonObject | None
     promoted: bool
     error: str | None
     dry_run: bool

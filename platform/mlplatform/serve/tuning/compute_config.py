@@ -1,4 +1,4 @@
-"""How a server computes answers, as one frozen record, and the choice between measured ones; it measures nothing."""
+"""How a server computes predictions (engine, device, threads, batching), and the choice between measured settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -72,17 +72,22 @@ def merge_with_settings(settings: Settings, stored_config: Mapping[str, Any]) ->
 
 def lowest_latency(benchmarks: Sequence[ConfigBenchmark]) -> ConfigBenchmark:
     """Of plans that differ in how one inference is computed: the best lone p95, the first among those alike."""
-    best = min(each.p95_ms for each in benchmarks)
-    return next(each for each in benchmarks if each.p95_ms <= best * NOISE_FACTOR)
+    best = min(benchmark.p95_ms for benchmark in benchmarks)
+    return next(benchmark for benchmark in benchmarks if benchmark.p95_ms <= best * NOISE_FACTOR)
 
 
 def highest_throughput(benchmarks: Sequence[ConfigBenchmark]) -> ConfigBenchmark:
     """Of plans that differ in batches: the most images a second, first among those alike; waits must be worth it."""
-    patient = max(each.rps for each in benchmarks)
-    prompt = max((each.rps for each in benchmarks if not each.config.batch_wait_ms), default=0.0)
-    if patient < prompt * MIN_WAIT_SPEEDUP:
-        benchmarks, patient = [each for each in benchmarks if not each.config.batch_wait_ms], prompt
-    return next(each for each in benchmarks if each.rps >= patient / NOISE_FACTOR)
+    best_rps = max(benchmark.rps for benchmark in benchmarks)
+    best_rps_without_wait = max(
+        (benchmark.rps for benchmark in benchmarks if not benchmark.config.batch_wait_ms), default=0.0
+    )
+    if best_rps < best_rps_without_wait * MIN_WAIT_SPEEDUP:
+        benchmarks, best_rps = (
+            [benchmark for benchmark in benchmarks if not benchmark.config.batch_wait_ms],
+            best_rps_without_wait,
+        )
+    return next(benchmark for benchmark in benchmarks if benchmark.rps >= best_rps / NOISE_FACTOR)
 
 
 def is_improvement(before: ConfigBenchmark, after: ConfigBenchmark) -> bool:

@@ -1,4 +1,4 @@
-"""The speed of a model on this host, called alone and under load; it decides nothing by it."""
+"""Measures a model's latency and throughput on this host: called alone, and under load."""
 
 import threading
 import time
@@ -72,10 +72,10 @@ def measure_throughput(
 
     begun = time.perf_counter()
     asking = [threading.Thread(target=ask, args=(number,)) for number in range(callers)]
-    for each in asking:
-        each.start()
-    for each in asking:
-        each.join()
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
     spent = time.perf_counter() - begun
     batcher.close()
     return sum(counts) / spent

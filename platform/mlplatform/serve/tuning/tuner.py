@@ -1,6 +1,6 @@
-"""How this server computes, and the search for something faster when an alert or a person asks; it serves nothing.
+"""Searches for a faster compute configuration when an alert or a person asks, and applies what was found.
 
-The result is kept in the store for the host class: every server of it takes the result over at its next look, and after
+The result is kept in the store for the host class: every server of it takes the result over at its next poll, and after
 a restart. What the settings name is not searched. Each search is a run in MLflow with what was measured.
 """
 
@@ -123,11 +123,15 @@ class Tuner:
         """Measure what the settings leave open, keep the best for the host class, and say what was before."""
         now = replace(self.config, engine=model.predictor.name, device=model.predictor.device)
         before = self._measure_throughput(model, self._measure_latency(model, now))
-        found = [before]
-        best = lowest_latency([before, *self._search_backends(model, found)])
-        after = self._search_batching(model, best.config, found)
+        benchmarks = [before]
+        best = lowest_latency([before, *self._search_backends(model, benchmarks)])
+        after = self._search_batching(model, best.config, benchmarks)
         kept = after if is_improvement(before, after) else before
-        measured = {"before": before.to_dict(), "after": kept.to_dict(), "tried": [each.to_dict() for each in found]}
+        measured = {
+            "before": before.to_dict(),
+            "after": kept.to_dict(),
+            "tried": [benchmark.to_dict() for benchmark in benchmarks],
+        }
         tuning = compute_configs.TunedConfig(
             model.name, host_class(), self.context.clock(), kept.config.to_dict(), measured, self.context.instance
         )
@@ -154,7 +158,7 @@ class Tuner:
 
     def _search_backends(self, model: LoadedModel, benchmarks: list[ConfigBenchmark]) -> list[ConfigBenchmark]:
         """Every engine and number of threads that the settings allow and this version can be answered with."""
-        settings, made = self.context.settings, []
+        settings, measured = self.context.settings, []
         cores = os.cpu_count() or 1
         counts = sorted({1, cores, *(2**power for power in range(8) if 2**power < cores)})
         for engine, device in available_engines():
@@ -167,12 +171,12 @@ class Tuner:
                 try:
                     opened = self._reopen(model, plan)
                     if opened.predictor.name == engine:  # not every version has a graph for every engine
-                        made.append(self._measure_latency(model, plan))
+                        measured.append(self._measure_latency(model, plan))
                 # a GPU that is full, a library that is broken
                 except (ModelFormatError, ModelUnreadableError, RuntimeError) as error:
                     log.warning("%s on %s cannot answer here: %s", engine, device, error)
-        benchmarks += made
-        return made
+        benchmarks += measured
+        return measured
 
     def _search_batching(
         self, model: LoadedModel, config: ComputeConfig, benchmarks: list[ConfigBenchmark]
@@ -220,8 +224,8 @@ class Tuner:
         try:
             with self.context.tracking.start_run(f"{model.name}-serving", f"tune {host_class()}") as run:
                 run.log_params({"host_class": host_class(), "version": model.version, **after.config.to_dict()})
-                for side, each in (("before", before), ("after", after)):
-                    figures = {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "rps": each.rps}
+                for side, benchmark in (("before", before), ("after", after)):
+                    figures = {"p50_ms": benchmark.p50_ms, "p95_ms": benchmark.p95_ms, "rps": benchmark.rps}
                     run.log_metrics({f"{side}_{name}": value for name, value in figures.items()})
                 run.log_json("tuning.json", measured)
                 return run.id

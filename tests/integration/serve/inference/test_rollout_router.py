@@ -80,8 +80,17 @@ def quiet(lite: AppContext) -> ApiServer:
 
 @pytest.fixture
 def client(quiet: ApiServer) -> Iterator[httpx.Client]:
+    after_poll, polled = quiet.reloader._after_poll, threading.Event()
+
+    def once() -> None:
+        try:
+            after_poll()
+        finally:
+            polled.set()
+
+    quiet.reloader._after_poll = once
     with running(quiet) as client:
-        time.sleep(0.05)  # the reloader has looked once, before there is a trial
+        assert polled.wait(60)  # the reloader has looked once, before there is a trial
         yield client
 
 
