@@ -33,7 +33,8 @@ from mlplatform.context import create_context
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.operations.operator_actions import promote_version
-from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -195,7 +196,7 @@ def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     spent = []
     for _ in range(PUTS if not fsync else PUTS // 10):
         begun = time.perf_counter()
-        shelf.append([encode_prediction(SpooledPrediction(row, image))])
+        shelf.append([encode_prediction(PredictionWithInput(row, image))])
         if fsync:
             shelf.sync(shelf.appended_bytes)
         spent.append((time.perf_counter() - begun) * 1e6)

@@ -30,7 +30,7 @@ from benchmarks.attacks.honest import Honest
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, exit_on_signals, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 
 MEMORY_KIB: Final = 2 * 2**20
 FILES: Final = 256

@@ -51,9 +51,9 @@ class Shelf(Catalog):
 
 def serve_here(home: Path, port: int) -> None:
     """The server process."""
+    from mlplatform.serve.api_server import build_server
     from mlplatform.serve.inference.model_slot import LoadedModel
     from mlplatform.serve.run_server import serve
-    from mlplatform.serve.state import build_server
 
     set_threads(1)
     settings = Settings(_env_file=None, home=home, poll_seconds=0.2, baseline_calls=20)

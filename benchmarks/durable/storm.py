@@ -24,8 +24,7 @@ from mlplatform.host.processes import ManagedProcess, http_ok
 from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import prediction_counts
+from mlplatform.store.tables.predictions import prediction_counts, predictions
 from pipelines.data import ImageSet
 from pipelines.datasets.optdigits import load_optdigits
 

@@ -23,7 +23,6 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.rule_inputs import load_baseline
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.retraining import retraining_queue
@@ -33,7 +32,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.monitoring import review_samples, sampling_plans
+from mlplatform.store.tables.predictions import review_samples, sampling_plans
 from monitors.alerts import Alert
 from monitors.decisions.rule_detectors import null_error_share
 from pipelines.builtin.digits import BEST, COMPACT, FAMILY
@@ -261,9 +260,9 @@ class Stage:
                 confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=key,
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
-            rows.append((answer, encode_png(place.images[each.index])))
+            rows.append((answer, place.images[each.index]))
         with self.context.database.write() as connection:
-            insert_predictions(connection, [PredictionWithInput(answer, png, HOST) for answer, png in rows], HOST)
+            insert_predictions(connection, [PredictionWithInput(answer, image, HOST) for answer, image in rows], HOST)
         return [answer.id for answer, _ in rows]
 
     def truth_of(self, prediction_id: str) -> str:

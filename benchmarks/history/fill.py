@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, select, text
@@ -17,23 +18,21 @@ from mlplatform.feedback import label_records
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.store import rollups
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import feedback as feedback_rows
-from mlplatform.store.tables.core import images
-from mlplatform.store.tables.core import predictions as prediction_rows
-from mlplatform.store.tables.monitoring import (
-    label_count_rollups,
-    label_counts,
-    outcomes,
+from mlplatform.store.tables.feedback import feedback as feedback_rows
+from mlplatform.store.tables.feedback import label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.predictions import (
+    images,
     prediction_count_rollups,
     prediction_counts,
     review_samples,
     sampling_plans,
-    sequence_counters,
 )
+from mlplatform.store.tables.predictions import predictions as prediction_rows
 from monitors.statistics.review_sampling import stratum_of
 from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
@@ -93,6 +92,9 @@ def publish(database: Database, span: Span) -> None:
         connection.execute(insert(sampling_plans), [_plan(span)])
 
 
+_image = cache(decode_png)
+
+
 def record(database: Database, answers: list[Answer], pngs: PNGS, together: int = WRITTEN_TOGETHER) -> None:
     """Write answers as two servers' recorders do, so many in one transaction."""
     for server in world.SERVERS:
@@ -100,7 +102,8 @@ def record(database: Database, answers: list[Answer], pngs: PNGS, together: int 
         for first in range(0, len(mine), together):
             batch = mine[first : first + together]
             given = [
-                PredictionWithInput(PredictionRecord(**row), pngs[row["image_hash"]], world.HOST_CLASS) for row in batch
+                PredictionWithInput(PredictionRecord(**row), _image(pngs[row["image_hash"]]), world.HOST_CLASS)
+                for row in batch
             ]
             with database.write() as connection:
                 prediction_records.insert_predictions(connection, given, server)
@@ -146,7 +149,7 @@ def in_bulk(database: Database, rows: int, pngs: PNGS) -> None:
                 )
         seq += len(labelled)
     with database.write() as connection:
-        _put(connection, sequence_counters, [{"name": f"judged:{world.MODEL}", "value": seq}])
+        _put(connection, sequence_counters, [{"name": f"outcomes:{world.MODEL}", "value": seq}])
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:

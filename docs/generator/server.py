@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from generator.markdown import first_line
 from mlplatform.context import AppContext
+from mlplatform.serve.api_server import build_server
 from mlplatform.serve.app import create_app
-from mlplatform.serve.state import build_server
 from mlplatform.settings import Settings
 
 _INTERACTIVE = {"/docs": "This reference, to try in a browser.", "/redoc": "This reference on one page."}

@@ -39,14 +39,14 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import load_prediction, platform_status
 from mlplatform.predictions import prediction_counts
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.retraining import retraining_queue
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import metadata
+from mlplatform.store.tables.base import metadata
 from monitors.rules.rule import Rule
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
-from mlplatform.recording.db_writer import ProcessWriter
+from mlplatform.recording.process_writer import ProcessWriter
+from mlplatform.serve.api_server import build_server
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import serve
-from mlplatform.serve.state import build_server
 from mlplatform.settings import Settings
 from pipelines.engines.inference_engine import InferenceEngine
 from tests.support.platform_world import FakeCatalog

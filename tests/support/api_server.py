@@ -23,12 +23,12 @@ from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.inference.predict import PredictRequest, predict
+from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.serve.run_server import build_http_server
 from mlplatform.serve.schemas import PredictOut
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable
@@ -259,4 +259,4 @@ def address(server: ApiServer) -> Iterator[str]:
 
 def answered(server: ApiServer, asked: PredictRequest) -> PredictOut:
     """What a request is answered, without a socket."""
-    return asyncio.run(predict(server, asked, b""))
+    return asyncio.run(server.prediction_service.predict(asked, b""))

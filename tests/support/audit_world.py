@@ -12,7 +12,8 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mlplatform.audit import audit_entries, checkpoints, hash_chain, prediction_attestation
-from mlplatform.audit.verification import VerificationReport, verify_with_checkpoint_file
+from mlplatform.audit.verification import verify_with_checkpoint_file
+from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import record_labels
@@ -20,8 +21,9 @@ from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
-from mlplatform.store.tables.auth import hash_chain_heads, prediction_attestations
-from mlplatform.store.tables.core import audit_log, metadata, predictions
+from mlplatform.store.tables.audit import audit_log, hash_chain_heads, prediction_attestations
+from mlplatform.store.tables.base import metadata
+from mlplatform.store.tables.predictions import predictions
 from tests.support.platform_world import START, FakeCatalog, FakeClock, prediction
 
 SERVERS = ("host:1:a", "host:2:b")

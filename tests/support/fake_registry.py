@@ -104,7 +104,7 @@ class FakeTracking(TrackingStore):
         experiment: str,
         run_name: str,
         tags: Mapping[str, str] | None = None,
-        stops: tuple[type[Exception], ...] = (),
+        stop_errors: tuple[type[Exception], ...] = (),
     ) -> Iterator[FakeRun]:
         run = self.opened(f"run-{len(self.runs) + 1}", run_name, tags or {})
         self.runs.append(run)
@@ -112,7 +112,7 @@ class FakeTracking(TrackingStore):
         try:
             yield run
         except BaseException as error:
-            run.status = "KILLED" if isinstance(error, stops) else "FAILED"
+            run.status = "KILLED" if isinstance(error, stop_errors) else "FAILED"
             raise
         run.status = "FINISHED"
 

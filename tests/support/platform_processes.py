@@ -18,7 +18,6 @@ from mlplatform.feedback import label_records
 from mlplatform.host.processes import ManagedProcess, ProcessGroup
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
@@ -101,7 +100,7 @@ class World:
             row = prediction.PredictionRecord(
                 uuid7(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
             )
-            made.append(prediction_records.PredictionWithInput(row, encode_png(image)))
+            made.append(prediction_records.PredictionWithInput(row, image))
             labels.append(label_records.SubmittedLabel(row.id, str(truth), "audit", "test", now))
         with self.context.database.write() as connection:
             prediction_records.insert_predictions(connection, made)

@@ -15,11 +15,10 @@ from sqlalchemy import text
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.timeouts import DatabaseTimeouts
 from pipelines.data import content_hash
 from registry.catalog import Catalog, RegisteredVersion
@@ -214,7 +213,7 @@ def prediction(
         request_id=f"request {fresh}",
         client_id="client",
     )
-    return PredictionWithInput(row, encode_png(image))
+    return PredictionWithInput(row, image)
 
 
 def recorded(database: Database, *rows: PredictionWithInput) -> list[str]:

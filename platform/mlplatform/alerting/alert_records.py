@@ -1,4 +1,4 @@
-"""Alerts with their changes and silences, as rows; what they mean is decided in monitors/alerts.py."""
+"""Alerts, their state changes and silences in the database; `monitors/alerts.py` decides what state follows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from mlplatform.clock import uuid7
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alert_transitions, alerts, silences
+from mlplatform.store.tables.alerting import alert_transitions, alerts, silences
 from monitors.alerts import Alert, AlertChange, Silence
 
 NUMERIC_FIELDS = ("value", "low", "high", "baseline", "threshold", "n")
@@ -111,10 +111,10 @@ def find(connection: Connection, alert_id: str) -> Alert:
 
 
 def earliest_change_point(connection: Connection, alert_ids: Sequence[str]) -> datetime | None:
-    """Since when answers have been bad by these alerts, the earliest moment; None where none of them can say."""
+    """The earliest moment since when predictions have been bad by these alerts; None where none of them can say."""
     rows = connection.execute(select(alerts).where(alerts.c.id.in_(alert_ids)))
-    found = [_alert_from_row(row._mapping).changed_at for row in rows]
-    return min((moment for moment in found if moment is not None), default=None)
+    change_points = [_alert_from_row(row._mapping).changed_at for row in rows]
+    return min((moment for moment in change_points if moment is not None), default=None)
 
 
 def list_alerts(
@@ -137,11 +137,11 @@ def list_transitions(connection: Connection, alert_id: str) -> list[dict[str, An
 
 def create_silence(connection: Connection, silence: Silence, actor: str, now: datetime) -> str:
     """Keep a silence until its end; returns its id."""
-    fresh = uuid7()
+    silence_id = uuid7()
     matchers = {"rule": silence.rule, "key": silence.key, "severity": silence.severity}
-    row = {"id": fresh, "at": now, "until": silence.until, "actor": actor, "comment": silence.reason, **matchers}
+    row = {"id": silence_id, "at": now, "until": silence.until, "actor": actor, "comment": silence.reason, **matchers}
     connection.execute(insert(silences).values(row))
-    return fresh
+    return silence_id
 
 
 def list_silences(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[dict[str, Any]]:

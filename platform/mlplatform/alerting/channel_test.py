@@ -1,14 +1,14 @@
-"""A rehearsal of one channel: a sample notice, sent at once; it touches neither alerts nor outbox."""
+"""Tries one channel with a sample notice, sent at once (`platform alerts test`), without alerts or outbox."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
 import httpx
 
-from mlplatform.alerting.dispatcher import OutboxDispatcher, create_dispatcher
+from mlplatform.alerting.channels.adapters import render
+from mlplatform.alerting.delivery import create_delivery
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.links import alert_links
-from mlplatform.alerting.notice_composer import render
 from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext, load_environment
@@ -33,17 +33,17 @@ def send_test_notice(context: AppContext, name: str, client: httpx.Client | None
     """
     channels = context.rules.channels
     if name not in channels:
-        known = ", ".join(sorted(channels)) or "none"
-        raise NotFoundError(f"channel {name!r} is not in {context.settings.alerts_file}; it has: {known}")
+        names = ", ".join(sorted(channels)) or "none"
+        raise NotFoundError(f"channel {name!r} is not in {context.settings.alerts_file}; it has: {names}")
     channel = channels[name]
     if not channel.is_configured:
         raise SettingsError(f"channel {name!r} is switched off: {_empty_keys_text(context, name, channel)}")
     now = context.clock()
     key = f"test-{uuid7()}"
     payload = render(_sample_notice(context, name, key, now), name, channel)
-    sender = create_dispatcher(context) if client is None else OutboxDispatcher(context, client)
+    delivery = create_delivery(context, client)
     try:
-        sender.send(OutboxMessage(key, key, None, name, dict(payload), "waiting", now, now, 0, None, None))
+        delivery.send(OutboxMessage(key, key, None, name, dict(payload), "waiting", now, now, 0, None, None))
     except DeliveryError as error:
         raise DeliveryError(f"channel {name!r}: {error}") from error
 

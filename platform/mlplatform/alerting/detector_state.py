@@ -1,4 +1,4 @@
-"""What detectors remember between evaluations: their streams and how far they have read; it judges nothing."""
+"""States of sequential detectors kept between evaluations: by stream, with how far they have read the labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.monitoring import detector_states
+from mlplatform.store.tables.alerting import detector_states
 
 KEY_COLUMNS = ("model_name", "model_version", "rule")
 

@@ -1,6 +1,6 @@
-"""Notices about alerts that end: whoever was told that one fires is told that it has ended, in whatever way it did.
+"""Enqueues notices about alerts that end, for every channel that was notified when they fired.
 
-An alert ends by recovering, with the service of its version, or with its rule. People under a silence are not told,
+An alert ends by recovering, with the service of its version, or with its rule. People under a silence are not notified,
 and in mute hours later. A receiver of Prometheus Alertmanager's kind keeps an incident open until it hears of the end,
 so it hears of it always, with the labels that it was given.
 """
@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlplatform.alerting import evaluations, outbox
+from mlplatform.alerting.channels.adapters import render
 from mlplatform.alerting.links import version_links
-from mlplatform.alerting.notice_composer import build_notice, drop_silenced, render
+from mlplatform.alerting.notice_builder import build_notice, drop_silenced
 from mlplatform.context import AppContext
 from monitors.alerts import Alert
 from monitors.notices.alertmanager import merge_resolved, resolve_alerts
@@ -28,7 +29,7 @@ from monitors.rules.quiet_hours import earliest_send_time
 
 @dataclass(frozen=True)
 class _Recipient:
-    """A channel, which of the alerts it is told about, from when on, and what it was told before, newest first."""
+    """A channel, the alerts to notify it of, from when on, and the notices it had before, newest first."""
 
     name: str
     channel: Channel
@@ -50,13 +51,13 @@ def enqueue_resolved_notice(
 ) -> int:
     """Put notices about alerts that recovered into the outbox, one per channel; returns how many."""
     now, posted = evaluation.at, 0
-    for each in _recipients(connection, context, subjects, now, rule.notify):
-        notice = build_notice(connection, context, rule, each.subjects, "resolved", evaluation)
-        payload = render(notice, each.name, each.channel)
-        if each.keeps_incidents and each.earlier_notice_ids:
-            body = _closing_body(connection, each, now)
+    for recipient in _recipients(connection, context, subjects, now, rule.notify):
+        notice = build_notice(connection, context, rule, recipient.subjects, "resolved", evaluation)
+        payload = render(notice, recipient.name, recipient.channel)
+        if recipient.keeps_incidents and recipient.earlier_notice_ids:
+            body = _closing_body(connection, recipient, now)
             payload["body"] = merge_resolved(_as_body(payload), body) if body else payload["body"]
-        posted += _enqueue(connection, each, notice.idempotency_key, payload, "resolved", now)
+        posted += _enqueue(connection, recipient, notice.idempotency_key, payload, "resolved", now)
     return posted
 
 
@@ -69,17 +70,18 @@ def enqueue_end_notices(
         groups[alert.rule, alert.version, reason].append(Subject(alert, reason))
     posted = 0
     for (_, version, reason), subjects in groups.items():
-        for each in _recipients(connection, context, subjects, now):
-            about = tuple(subject.alert for subject in each.subjects)
+        for recipient in _recipients(connection, context, subjects, now):
+            about = tuple(subject.alert for subject in recipient.subjects)
             links = version_links(context.settings, about[0].model, version)
             notice = SupersededNotice(about, reason, now, links, f"{about[0].id}-{KIND}")
-            if each.keeps_incidents:
-                payload: dict[str, object] = {"type": each.channel.type, "body": _closing_body(connection, each, now)}
+            if recipient.keeps_incidents:
+                body = _closing_body(connection, recipient, now)
+                payload: dict[str, object] = {"type": recipient.channel.type, "body": body}
             else:
-                payload = render(notice, each.name, each.channel)
+                payload = render(notice, recipient.name, recipient.channel)
             if not payload.get("body", True):
-                continue  # it was another kind of channel when it was told
-            posted += _enqueue(connection, each, notice.idempotency_key, payload, KIND, now)
+                continue  # it was another type of channel when the alert fired
+            posted += _enqueue(connection, recipient, notice.idempotency_key, payload, KIND, now)
     return posted
 
 
@@ -90,35 +92,33 @@ def _recipients(
     now: datetime,
     rule_channels: Sequence[str] = (),
 ) -> Iterator[_Recipient]:
-    """Channels that were to hear of the alerts, and those named, as far as silences and mute hours let them."""
+    """Channels that were notified of the alerts, and those of the rule, as far as silences and mute hours let them."""
     before: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for subject in subjects:
-        for name, noticed in outbox.firing_notice_ids(connection, subject.alert).items():
-            before[name][subject.alert.id] = noticed
-    open_to_people = drop_silenced(connection, subjects, now)
+        for name, notice_ids in outbox.firing_notice_ids(connection, subject.alert).items():
+            before[name][subject.alert.id] = notice_ids
+    audible = drop_silenced(connection, subjects, now)
     severity = subjects[0].alert.severity
     from_when = earliest_send_time(context.rules.mute, severity, now)
     for name in dict.fromkeys((*rule_channels, *sorted(before))):
         channel = context.rules.channels.get(name)
         if channel is None or not channel.is_configured:
             continue
-        known = tuple(each for each in subjects if each.alert.id in before[name])
-        ids = tuple(sorted({each for held in before[name].values() for each in held}, reverse=True))
-        if isinstance(channel, AlertmanagerChannel) and known:
-            yield _Recipient(name, channel, known, now, ids)
+        notified = tuple(subject for subject in subjects if subject.alert.id in before[name])
+        ids = tuple(sorted({notice_id for group in before[name].values() for notice_id in group}, reverse=True))
+        if isinstance(channel, AlertmanagerChannel) and notified:
+            yield _Recipient(name, channel, notified, now, ids)
             continue
-        told = open_to_people
-        if (
-            name not in rule_channels or from_when > now
-        ):  # who is told later, or would not be now, has to have heard of it
-            told = tuple(each for each in open_to_people if each in known)
-        if told:
-            yield _Recipient(name, channel, told, from_when, ids)
+        about = audible
+        if name not in rule_channels or from_when > now:  # notified later, or not named now: only of what it knows
+            about = tuple(subject for subject in audible if subject in notified)
+        if about:
+            yield _Recipient(name, channel, about, from_when, ids)
 
 
 def _closing_body(connection: Connection, recipient: _Recipient, now: datetime) -> dict[str, Any]:
-    """What closes the alerts as the receiver knows them: under every set of labels it was given."""
-    ended, body = {each.alert.id for each in recipient.subjects}, dict[str, Any]()
+    """The body that closes the alerts as the receiver knows them: under every set of labels that was sent to it."""
+    ended, body = {subject.alert.id for subject in recipient.subjects}, dict[str, Any]()
     for payload in outbox.load_payloads(connection, recipient.earlier_notice_ids):
         places = [place for place, alert in enumerate(payload.get("alerts", ())) if alert in ended]
         if payload["type"] != recipient.channel.type or not places:
@@ -136,15 +136,15 @@ def _as_body(payload: Mapping[str, object]) -> Mapping[str, Any]:
 def _enqueue(
     connection: Connection, recipient: _Recipient, key: str, payload: Mapping[str, object], kind: str, now: datetime
 ) -> int:
-    """Put it into the outbox; a receiver of incidents is not told any more that they began."""
-    about = [each.alert for each in recipient.subjects]
+    """Put it into the outbox; a receiver of incidents is not notified any more that they began."""
+    about = [subject.alert for subject in recipient.subjects]
     if recipient.keeps_incidents:
         outbox.supersede(connection, recipient.earlier_notice_ids)
     return outbox.enqueue(
         connection,
         key=f"{key}-{recipient.name}",
         channel=recipient.name,
-        payload={**payload, "kind": kind, "alerts": [each.id for each in about], "severity": about[0].severity},
+        payload={**payload, "kind": kind, "alerts": [alert.id for alert in about], "severity": about[0].severity},
         alert_id=about[0].id,
         now=now,
         send_after=recipient.due,

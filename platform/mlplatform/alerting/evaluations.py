@@ -1,4 +1,4 @@
-"""Evaluations, one per rule and schedule slot, and the baselines they compare with; it judges nothing."""
+"""Evaluations in the database, one per rule and schedule slot, and the baselines they compare with."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Text, cast, func, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, baselines, evaluations
+from mlplatform.store.tables.alerting import alerts, baselines, evaluations
 from monitors.alerts import Alert
 
 ARTIFACT_DIGESTS: Final = "digests"
@@ -98,15 +98,15 @@ def latest_per_rule(connection: Connection, model_name: str) -> list[Evaluation]
 
 def latest_states(connection: Connection, model_name: str, version: int, rules: Iterable[str]) -> dict[str, str]:
     """The state that the newest evaluation of each rule found for that version, where there is one."""
-    found = {}
+    states = {}
     for rule in rules:
         query = select(evaluations.c.state, evaluations.c.model_version).where(
             evaluations.c.model_name == model_name, evaluations.c.rule == rule
         )
         row = connection.execute(query.order_by(evaluations.c.slot.desc()).limit(1)).one_or_none()
         if row is not None and row.model_version == version:
-            found[rule] = row.state
-    return found
+            states[rule] = row.state
+    return states
 
 
 _TRIGGERED_ALERT: Final = (
@@ -128,12 +128,12 @@ def is_notable(connection: Connection, evaluation: Evaluation) -> bool:
     ).one_or_none()
     if before is None or tuple(before) != (evaluation.state, evaluation.model_version):
         return True
-    moved = select(alerts.c.id).where(
+    changed_alerts = select(alerts.c.id).where(
         alerts.c.model_name == evaluation.model_name,
         alerts.c.rule == evaluation.rule,
         (alerts.c.opened_at == evaluation.at) | (alerts.c.fired_at == evaluation.at),
     )
-    return connection.scalar(moved.limit(1)) is not None
+    return connection.scalar(changed_alerts.limit(1)) is not None
 
 
 def triggering_evaluation(connection: Connection, alert: Alert) -> Evaluation | None:
@@ -160,8 +160,8 @@ def unmeasured_triggers(connection: Connection, model_name: str, rule: str, sinc
         )
         .order_by(evaluations.c.at)
     )
-    found = (Evaluation(**row._mapping) for row in connection.execute(query))
-    return list({each.id: each for each in found}.values())
+    matching = (Evaluation(**row._mapping) for row in connection.execute(query))
+    return list({evaluation.id: evaluation for evaluation in matching}.values())
 
 
 def reports_of_alerts(connection: Connection) -> set[str]:
@@ -202,7 +202,7 @@ def load_baselines(connection: Connection, model_name: str, version: int) -> dic
     query = select(baselines.c.kind, baselines.c.host_class, baselines.c.numbers).where(
         baselines.c.model_name == model_name, baselines.c.model_version == version
     )
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    numbers: dict[str, dict[str, dict[str, Any]]] = {}
     for row in connection.execute(query):
-        found.setdefault(row.kind, {})[row.host_class] = row.numbers
-    return found
+        numbers.setdefault(row.kind, {})[row.host_class] = row.numbers
+    return numbers

@@ -1,4 +1,4 @@
-"""Addresses where people read on about an alert; it knows no page's content and asks nobody."""
+"""Links of notices: the dashboard, a report, a version in MLflow, the page to acknowledge alerts on."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ def alert_links(
 
     The report is linked where it is kept or being made: then it is ready some seconds after the decision.
     """
-    links = {}
+    links = dict[str, str]()
     if settings.public_url:
         base = settings.public_url.rstrip("/")
         if evaluation.report is not None or (evaluation.state in ("breach", "suspect") and evaluation.measured is None):
             links["Report"] = f"{base}/v1/evaluations/{evaluation.id}/report"
-        links["Dashboard"] = f"{base}/"
+        links |= dashboard_links(settings.public_url)
         if alert_ids:
             links["Acknowledge"] = f"{base}/alerts" + (f"/{alert_ids[0]}" if len(alert_ids) == 1 else "")
     if settings.mlflow_public_url:
@@ -34,11 +34,18 @@ def alert_links(
     return links
 
 
+def dashboard_links(public_url: str) -> dict[str, str]:
+    """The dashboard, where a public address is set."""
+    base = public_url.rstrip("/")
+    return {"Dashboard": f"{base}/"} if base else {}
+
+
 def version_links(settings: Settings, model: str, version: int) -> dict[str, str]:
     """The dashboard and the version in MLflow, as far as public addresses are set."""
-    dashboard, registry = settings.public_url.rstrip("/"), settings.mlflow_public_url.rstrip("/")
-    links = {"Dashboard": f"{dashboard}/"} if dashboard else {}
-    return links | ({"Model": f"{registry}/#/models/{model}/versions/{version}"} if registry else {})
+    registry = settings.mlflow_public_url.rstrip("/")
+    return dashboard_links(settings.public_url) | (
+        {"Model": f"{registry}/#/models/{model}/versions/{version}"} if registry else {}
+    )
 
 
 def image_link(settings: Settings, prediction_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Notices put into the outbox: composed once, whole, when their cause is written; sending is somebody else's."""
+"""Puts notices into the outbox, rendered for each channel, in the transaction that writes their cause."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -7,16 +7,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from mlplatform.alerting import evaluations, outbox
+from mlplatform.alerting.channels.adapters import render
+from mlplatform.alerting.channels.channel import EventNotice
 from mlplatform.alerting.ended_alerts import enqueue_resolved_notice
-from mlplatform.alerting.notice_composer import build_notice, drop_silenced, render
+from mlplatform.alerting.notice_builder import build_notice, drop_silenced
 from mlplatform.context import AppContext
 from monitors.alerts import NoticeKind
-from monitors.notices.audit_contradiction_notice import AuditContradictionNotice
-from monitors.notices.lost_predictions_notice import RecordingLossNotice
 from monitors.notices.notice import Subject
-from monitors.notices.promotion_notice import PromotionNotice
-from monitors.notices.rollback_notice import RollbackNotice
-from monitors.notices.unsuccessful_retraining_notice import UnsuccessfulRetrainingNotice
 from monitors.rules.alerts_config import AlertsConfig, Rule
 
 log = logging.getLogger(__name__)
@@ -33,26 +30,26 @@ def enqueue_alert_notice(
     """Put one notice about these alerts into the outbox per configured channel; returns how many.
 
     The alerts are of one rule and version, and the evaluation moved all of them the same way. Those under a silence
-    are left out; in mute hours nobody is told, but for an escalation. What has ended is told as `endings` says.
+    are left out; in mute hours nobody is notified, but for an escalation. `ended_alerts.py` notifies of what ended.
     """
     if kind == "resolved":
         return enqueue_resolved_notice(connection, context, rule, subjects, evaluation)
-    told = drop_silenced(connection, subjects, evaluation.at)
+    audible = drop_silenced(connection, subjects, evaluation.at)
     if kind != "escalated" and any(hours.covers(rule.severity, evaluation.at) for hours in context.rules.mute):
         return 0
     names = rule.escalate.notify if kind == "escalated" and rule.escalate else rule.notify
     reached = {name: channel for name in names if (channel := context.rules.channels[name]).is_configured}
-    if not told or not reached:
+    if not audible or not reached:
         return 0
-    notice = build_notice(connection, context, rule, told, kind, evaluation)
-    of_notice = [each.alert.id for each in told]
+    notice = build_notice(connection, context, rule, audible, kind, evaluation)
+    alert_ids = [subject.alert.id for subject in audible]
     return sum(
         outbox.enqueue(
             connection,
             key=f"{notice.idempotency_key}-{name}",
             channel=name,
-            payload={**render(notice, name, channel), "kind": kind, "alerts": of_notice, "severity": rule.severity},
-            alert_id=of_notice[0],
+            payload={**render(notice, name, channel), "kind": kind, "alerts": alert_ids, "severity": rule.severity},
+            alert_id=alert_ids[0],
             now=evaluation.at,
         )
         for name, channel in reached.items()
@@ -62,18 +59,14 @@ def enqueue_alert_notice(
 def enqueue_notice(
     connection: Connection,
     context: AppContext,
-    notice: RollbackNotice
-    | RecordingLossNotice
-    | PromotionNotice
-    | UnsuccessfulRetrainingNotice
-    | AuditContradictionNotice,
+    notice: EventNotice,
     now: datetime,
     only_channels: Collection[str] | None = None,
     due: datetime | None = None,
 ) -> int:
     """Put a notice that is about no alert into the outbox, once per channel and key; returns how many are new.
 
-    `among` narrows the channels, and nothing is sent before `due`.
+    `only_channels` narrows the channels, and nothing is sent before `due`.
     """
     channels = context.rules.channels
     names = [name for name in _event_channels(context.rules) if only_channels is None or name in only_channels]
@@ -94,6 +87,6 @@ def enqueue_notice(
 
 
 def _event_channels(rules: AlertsConfig) -> tuple[str, ...]:
-    """Who hears of what is no alert: those named for rollbacks, else those who hear of the accuracy."""
+    """The channels of events: those named for rollbacks, else those of the rules about accuracy."""
     of_accuracy = (name for rule in rules.rules if rule.metric == "accuracy_drop" for name in rule.notify)
     return rules.probation.notify or tuple(dict.fromkeys(of_accuracy))

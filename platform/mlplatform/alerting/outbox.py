@@ -1,4 +1,6 @@
-"""The outbox: notices written in the transaction that caused them, delivered at least once; it sends nothing.
+"""The outbox table: notices written in the transaction that caused them, kept until delivered or given up.
+
+`dispatcher.py` sends what is due, `schedule_retry` plans the next attempt after a failure.
 
 A notice's idempotency key is derived from its cause, so a receiver recognises a repeated delivery as the same.
 """
@@ -10,19 +12,15 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, true, update
 
+from mlplatform.alerting.retry_policy import MAX_RETRY_AFTER, RetryPolicy, decide_retry
 from mlplatform.clock import uuid7
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, outbox
+from mlplatform.store.tables.alerting import alerts, outbox
 from monitors.alerts import Alert
 
 OPEN_STATES: Final = ("waiting", "failed")
 FIRING_KINDS: Final = ("firing", "repeat", "escalated")
 CRITICAL: Final = "critical"
-INITIAL_RETRY_DELAY = timedelta(seconds=2)
-MAX_RETRY_DELAY = timedelta(minutes=15)
-MAX_RETRY_AFTER = timedelta(hours=1)
-"""The longest wait that a receiver may ask for: beyond it, it is asked again."""
-MAX_DOUBLINGS = 20  # beyond them the delay is the longest anyway, and further ones would overflow
 
 
 @dataclass(frozen=True)
@@ -44,21 +42,8 @@ class OutboxMessage:
 
     @property
     def severity(self) -> str:
-        """How grave its cause is; one from before severities were noted is treated as the gravest."""
+        """The severity of its cause; one from before severities were written counts as critical."""
         return str(self.payload.get("severity", CRITICAL))
-
-
-@dataclass(frozen=True)
-class DeliveryPolicy:
-    """How long a notice is tried before it is given up: so many tries at least, and its severity's time."""
-
-    min_attempts: int
-    min_durations: Mapping[str, timedelta]
-
-    def is_exhausted(self, message: OutboxMessage, attempts: int, now: datetime) -> bool:
-        """Both must be used up: tries alone pass in minutes, and a clock set forward passes any time at once."""
-        life = self.min_durations.get(message.severity, max(self.min_durations.values()))
-        return attempts >= self.min_attempts and now - message.created_at >= life
 
 
 def enqueue(
@@ -74,8 +59,8 @@ def enqueue(
 ) -> bool:
     """Put a notice in the outbox; the same key again changes nothing. Returns whether it was new.
 
-    It is sent at once, or from `due` on. One about no alert names its model, so that the watcher with that model's
-    channels sends it.
+    It is sent at once, or from `send_after` on. One about no alert names its model, so that the watcher with that
+    model's channels sends it.
     """
     row = {
         "id": uuid7(),
@@ -125,24 +110,24 @@ def _concerns_model(model_name: str) -> ColumnElement[bool]:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Its moment has come, or lies where only a clock that was set back since can have put it."""
+    """The next attempt's time has come, or lies where only a clock that was set back since can have put it."""
     planned_ahead = and_(outbox.c.attempts > 0, outbox.c.next_attempt_at > now + MAX_RETRY_AFTER)
     written_ahead = and_(outbox.c.attempts == 0, outbox.c.created_at > now)
     return and_(outbox.c.state == "waiting", or_(outbox.c.next_attempt_at <= now, planned_ahead, written_ahead))
 
 
 def reschedule_after_clock_step(connection: Connection, model_name: str, step: timedelta, now: datetime) -> int:
-    """Plan the next tries anew after the clock went back by a step, so that nobody waits for it; returns how many."""
+    """Move the next attempts forward after the clock went back by a step, so that nobody waits; returns how many."""
     query = (
         select(outbox.c.id, outbox.c.next_attempt_at)
         .outerjoin(alerts, alerts.c.id == outbox.c.alert_id)
         .where(outbox.c.state == "waiting", outbox.c.next_attempt_at > now, _concerns_model(model_name))
     )
-    planned = connection.execute(query).all()
-    for row in planned:
+    rows = connection.execute(query).all()
+    for row in rows:
         moment = max(now, row.next_attempt_at - step)
         connection.execute(update(outbox).where(outbox.c.id == row.id).values(next_attempt_at=moment))
-    return len(planned)
+    return len(rows)
 
 
 def firing_notice_ids(connection: Connection, alert: Alert) -> dict[str, list[str]]:
@@ -158,11 +143,11 @@ def firing_notice_ids(connection: Connection, alert: Alert) -> dict[str, list[st
         )
         .order_by(outbox.c.id.desc())
     )
-    found: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for row in connection.execute(query):
         if alert.id in (row.about or [row.alert_id]):
-            found.setdefault(row.channel, []).append(row.id)
-    return found
+            ids.setdefault(row.channel, []).append(row.id)
+    return ids
 
 
 def load_payloads(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -186,34 +171,33 @@ def mark_delivered(connection: Connection, message_id: str, now: datetime) -> No
     )
 
 
-def record_failure(
+def schedule_retry(
     connection: Connection,
     message: OutboxMessage,
     error: str,
-    policy: DeliveryPolicy,
+    policy: RetryPolicy,
     now: datetime,
     retry_after: timedelta | None = None,
 ) -> str:
-    """Plan the next try with exponential backoff, or give up visibly; returns the new state.
+    """Schedule the next attempt after a failed one, with backoff, or give up visibly; returns the new state.
 
-    A receiver that asked for a wait gets it, and the try is not counted; the notice's time goes on. What is left to
-    send may have changed: the message's payload is kept. One that another courier delivered meanwhile stays delivered.
+    What is left to send may have changed: the message's payload is written too. One that another dispatcher delivered
+    meanwhile stays delivered.
     """
-    attempts = message.attempts + (retry_after is None)
-    over = policy.is_exhausted(message, attempts if retry_after is None else policy.min_attempts, now)
-    delay = min(INITIAL_RETRY_DELAY * 2 ** min(max(attempts - 1, 0), MAX_DOUBLINGS), MAX_RETRY_DELAY)
-    if retry_after is not None:
-        delay = min(max(retry_after, INITIAL_RETRY_DELAY), MAX_RETRY_AFTER)
-    shown = error.replace("\0", "")[:500]  # a receiver's answer may hold what PostgreSQL refuses as text
-    state = "failed" if over else "waiting"
-    planned = connection.execute(
+    retry = decide_retry(policy, message.severity, message.attempts, message.created_at, now, retry_after)
+    state = "failed" if retry.gives_up else "waiting"
+    scheduled = connection.execute(
         update(outbox)
         .where(outbox.c.id == message.id, outbox.c.state.in_(OPEN_STATES))
         .values(
-            state=state, attempts=attempts, last_error=shown, next_attempt_at=now + delay, payload=dict(message.payload)
+            state=state,
+            attempts=retry.attempts,
+            last_error=error.replace("\0", "")[:500],  # an answer may hold what PostgreSQL refuses as text
+            next_attempt_at=retry.next_attempt_at,
+            payload=dict(message.payload),
         )
     )
-    return state if planned.rowcount else "delivered"
+    return state if scheduled.rowcount else "delivered"
 
 
 def list_undelivered(connection: Connection, model_name: str | None = None) -> list[OutboxMessage]:

@@ -1,4 +1,4 @@
-"""Predictions that are not in the database, told to people once per tenfold; it records nothing and mends nothing."""
+"""Notifies people of predictions that are not in the database, and again when there are ten times as many."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from mlplatform.alerting.links import dashboard_links
 from mlplatform.alerting.notifications import enqueue_notice
 from mlplatform.context import AppContext
 from mlplatform.store import leases
@@ -19,10 +20,10 @@ REPLACEMENT_PERIOD: Final = timedelta(days=1)
 
 
 def notify_recording_loss(connection: Connection, context: AppContext) -> int:
-    """Put notices of what the model's servers lost, refused or set aside into the outbox; returns how many are new.
+    """Enqueue notices of what the model's servers lost, refused or quarantined; returns how many are new.
 
-    Servers say in their heartbeats what they lost since they started, and what lies aside on their disk, whoever put it
-    there. Each is told of once, and again when there is ten times as much. Who hears of the accuracy hears of this.
+    Servers say in their heartbeats what they lost since they started, and what lies quarantined on their disk, whoever
+    put it there. Who hears of the accuracy hears of this.
     """
     now = context.clock()
     return sum(enqueue_notice(connection, context, loss, now) for loss in _find_losses(connection, context, now))
@@ -30,14 +31,14 @@ def notify_recording_loss(connection: Connection, context: AppContext) -> int:
 
 def _find_losses(connection: Connection, context: AppContext, now: datetime) -> Iterator[RecordingLossNotice]:
     for beat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD):
-        told = beat.details.get("recorder") or {}
+        recorder_counts = beat.details.get("recorder") or {}
         if beat.component == "api" and beat.is_about(context.pipeline.name):
-            yield from _server_losses(context, beat, told, now)
+            yield from _server_losses(context, beat, recorder_counts, now)
     if (path := database_file(context.settings.store_url)) is not None:
-        for found in read_replacements(path, now - REPLACEMENT_PERIOD):
-            if not found.back:
-                key = "-".join(map(str, found.was))
-                yield _build_loss(context, now, f"process {found.pid}", f"database-replaced-{key}", replaced=found.file)
+        for replacement in read_replacements(path, now - REPLACEMENT_PERIOD):
+            if not replacement.back:
+                key = f"database-replaced-{'-'.join(map(str, replacement.was))}"
+                yield _build_loss(context, now, f"process {replacement.pid}", key, replaced=replacement.file)
 
 
 def _server_losses(
@@ -64,14 +65,13 @@ def _build_loss(
     set_aside: int = 0,
     replaced: str = "",
 ) -> RecordingLossNotice:
-    base = context.settings.public_url.rstrip("/")
     return RecordingLossNotice(
         model=context.pipeline.name,
         instance=instance,
         dropped=dropped,
         refused=refused,
         at=now,
-        links={"Dashboard": f"{base}/"} if base else {},
+        links=dashboard_links(context.settings.public_url),
         idempotency_key=key,
         set_aside=set_aside,
         replaced=replaced,

@@ -1,7 +1,7 @@
-"""The audit log: who did what to which thing, append-only and chained; it judges nothing.
+"""The audit log: who did what to which thing, append-only and chained.
 
-Each entry's hash covers the entry before it (`chains`). The chain is one for all processes, so its head is locked last
-in a transaction, just before the commit.
+Each entry's hash covers the entry before it (`hash_chain`). The chain is one for all processes, so its head is locked
+last in a transaction, just before the commit.
 """
 
 import json
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from mlplatform.audit import hash_chain
 from mlplatform.store.database import before_commit
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 
 ERASE_ACTION: Final = "erase-predictions"
 
@@ -30,13 +30,13 @@ class AuditEntry:
     details: dict[str, Any]
 
     def hash_content(self, number: int) -> list[object]:
-        """What its hash covers besides the entry before."""
+        """What the entry's hash covers besides the entry before."""
         return [number, hash_chain.canonical_time(self.at), self.actor, self.action, self.subject, self.details]
 
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """An entry as the log holds it; without a number it was never chained."""
+    """An entry as the table holds it; without a number it was never chained."""
 
     seq: int
     entry: AuditEntry
@@ -66,9 +66,9 @@ def record_erasure(
     prediction_count: int | None = None,
     ids: Collection[str] = (),
 ) -> None:
-    """Note that predictions were erased on purpose, all before a moment or some by id: `verify` then misses none.
+    """Append that predictions were erased on purpose, all before a moment or some by id: a verification misses none.
 
-    With `answers`, how many of those before the moment: `verify` then misses no more.
+    With `prediction_count`, how many of those before the moment were: a verification then misses no more.
     """
     details: dict[str, Any] = {
         "before": None if before is None else hash_chain.canonical_time(before),
@@ -111,11 +111,12 @@ def iter_entries(connection: Connection, after: int | None = None) -> Iterator[S
             yield StoredEntry(row.seq, entry, row.number, row.hash)
 
 
-def _append_chained(connection: Connection, fresh: list[AuditEntry]) -> None:
+def _append_chained(connection: Connection, entries: list[AuditEntry]) -> None:
+    """Link the entries of a transaction to the chain and write them, just before the commit."""
     head, rows = hash_chain.lock_head(connection, hash_chain.LOG_CHAIN), []
-    for entry in fresh:
+    for entry in entries:
         number = head.number + 1
         head = hash_chain.ChainHead(head.name, number, hash_chain.next_hash(head.hash, entry.hash_content(number)))
         rows.append({**vars(entry), "number": number, "hash": head.hash})
     connection.execute(insert(audit_log), rows)
-    hash_chain.set_head(connection, head, fresh[-1].at)
+    hash_chain.set_head(connection, head, entries[-1].at)

@@ -1,4 +1,4 @@
-"""Anchors: the heads of the audit log's chains, kept in a file outside the database; it holds them against no chain.
+"""Reads and writes checkpoint files: signed heads of the hash chains, kept outside the database.
 
 Whoever can write to the database can cut off the end of a chain, or make a whole one anew. A head that was written down
 elsewhere shows both. A line of the file is one JSON object. It covers the lines before it by a digest that goes on from
@@ -25,7 +25,7 @@ EMPTY_DIGEST: Final = sha256(b"mlplatform audit anchors").hexdigest()
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The chains as they stood: number and hash of their last links. `proved` tells whether a key vouches for it."""
+    """The chains at one moment: number and hash of their last links. `authenticated`: a key vouches for the line."""
 
     at: str
     heads: dict[str, tuple[int, str]]
@@ -36,8 +36,8 @@ class Checkpoint:
 class CheckpointReadState:
     """How far a file was read: lines, bytes, the digest of the lines, and what was wrong with them.
 
-    `file` is the file's own name for itself, empty before its first line of the present form. `signed` tells whether a
-    line had a good HMAC, after which each must. `marks` names lines of which the digest is wanted.
+    `file_id` is the file's own name for itself, empty before its first line of the present form. `has_signed_line`: a
+    line had a good HMAC, after which each must. `line_digests` collects the digests of the lines that it has as keys.
     """
 
     lines: int = 0
@@ -79,22 +79,22 @@ def signing_key(context: AppContext) -> bytes | None:
 
 
 def checkpoint_path(context: AppContext) -> Path:
-    """Where anchors are kept: PLATFORM_AUDIT_ANCHORS, or a file in the home folder."""
+    """Where checkpoints are kept: PLATFORM_AUDIT_ANCHORS, or a file in the home folder."""
     return (context.settings.audit_anchors or context.settings.home / "audit-anchors.jsonl").absolute()
 
 
 def latest_by_chain(checkpoints: Iterable[Checkpoint]) -> dict[str, Checkpoint]:
-    """The last anchor that tells of each chain."""
-    return {name: anchor for anchor in checkpoints for name in anchor.heads}
+    """The last checkpoint of each chain."""
+    return {name: checkpoint for checkpoint in checkpoints for name in checkpoint.heads}
 
 
 def read_checkpoints(
     path: Path, keys: bytes | tuple[bytes, ...] | None = None, progress: CheckpointReadState | None = None
 ) -> Iterator[Checkpoint]:
-    """The anchors of a file from where an earlier reading ended; one that is not there has none.
+    """The checkpoints of a file from where an earlier reading ended; one that is not there has none.
 
     A line that was cut short is passed over, for a crash or a full disk leaves such. What was changed among the lines
-    is noted in `progress`, and so are lines without a good signature after signed ones.
+    is added to the faults in `progress`, and so are lines without a good signature after signed ones.
     """
     at = progress or CheckpointReadState()
     try:
@@ -107,7 +107,7 @@ def read_checkpoints(
 
 
 def encode_line(checkpoint: Checkpoint, keys: tuple[bytes, ...], progress: CheckpointReadState) -> bytes:
-    """The line that tells of an anchor and of the lines before it."""
+    """The line that holds a checkpoint and covers the lines before it."""
     heads = {name: list(head) for name, head in checkpoint.heads.items()}
     content: dict[str, object] = {"at": checkpoint.at, "heads": heads, "before": progress.digest}
     content["file"] = progress.file_id or uuid7()
@@ -129,38 +129,39 @@ def _iter_checkpoints(file: BufferedReader, keys: tuple[bytes, ...], at: Checkpo
             at.malformed_lines += 1
             continue
         content = {name: value for name, value in line.items() if name != "hmac"}
-        shown = str(line.get("hmac", ""))
-        proved = any(hmac.compare_digest(_mac(key, content).encode(), shown.encode()) for key in keys)
-        _check_line(at, line, before, proved=proved, keys=bool(keys))
-        yield Checkpoint(str(line["at"]), {name: (head[0], head[1]) for name, head in line["heads"].items()}, proved)
+        signature = str(line.get("hmac", "")).encode()
+        authenticated = any(hmac.compare_digest(_mac(key, content).encode(), signature) for key in keys)
+        _check_line(at, line, before, authenticated=authenticated, keys=bool(keys))
+        heads = {name: (head[0], head[1]) for name, head in line["heads"].items()}
+        yield Checkpoint(str(line["at"]), heads, authenticated)
 
 
-def _check_line(at: CheckpointReadState, line: dict[str, Any], before: str, *, proved: bool, keys: bool) -> None:
-    """Note what contradicts the lines before."""
+def _check_line(at: CheckpointReadState, line: dict[str, Any], before: str, *, authenticated: bool, keys: bool) -> None:
+    """Add to the faults what contradicts the lines before."""
     if "before" in line and line["before"] != before:
         at.faults.append(f"anchors: the lines before line {at.lines} ({line['at']}) are not those that were written")
     elif at.file_id and line.get("file") != at.file_id:
         at.faults.append(f"anchors: line {at.lines} ({line['at']}) was not written for this file")
-    if keys and not proved and (at.has_signed_line or "hmac" in line):
+    if keys and not authenticated and (at.has_signed_line or "hmac" in line):
         at.faults.append(
             f"anchors: the key does not vouch for line {at.lines} ({line['at']}), which must be signed; a key that was "
             "replaced belongs into the key file, on a line below the new one"
         )
     at.file_id = at.file_id or str(line.get("file", ""))
-    at.has_signed_line |= proved
+    at.has_signed_line |= authenticated
 
 
 def _parse_line(raw: bytes) -> dict[str, Any] | None:
-    """A line that tells of heads; None for any other."""
+    """A line that holds chain heads; None for any other."""
     try:
         line = json.loads(raw)
         heads = line["heads"]
-        sound = isinstance(line["at"], str) and all(
+        valid = isinstance(line["at"], str) and all(
             type(number) is int and 0 < number < 2**63 and isinstance(digest, str) for number, digest in heads.values()
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return line if sound and isinstance(line, dict) else None
+    return line if valid and isinstance(line, dict) else None
 
 
 def _mac(key: bytes, content: object) -> str:

@@ -1,4 +1,4 @@
-"""Which files of anchors were written how far, as the database remembers it, so that a file cut short is noticed."""
+"""How far each checkpoint file was written, as the database remembers it, so that a file cut short is noticed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from mlplatform.store.database import insert_into
-from mlplatform.store.tables.auth import audit_checkpoint_files
+from mlplatform.store.tables.audit import audit_checkpoint_files
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A file by its own name for itself; `digest` covers its first `lines` lines."""
+    """A checkpoint file by its own name for itself; `digest` covers its first `lines` lines."""
 
     id: str
     path: str
@@ -31,7 +31,7 @@ def list_files(connection: Connection) -> list[CheckpointFile]:
 
 
 def record_length(connection: Connection, file: CheckpointFile) -> None:
-    """Note how far a file was written; less than is known changes nothing."""
+    """Remember how far a file was written; less than is known changes nothing."""
     values = vars(file)
     statement = insert_into(connection, audit_checkpoint_files).values(values)
     connection.execute(
@@ -42,5 +42,5 @@ def record_length(connection: Connection, file: CheckpointFile) -> None:
 
 
 def update_path(connection: Connection, ids: Sequence[str], path: str) -> None:
-    """Note that files lie elsewhere now."""
+    """Remember that files lie elsewhere now."""
     connection.execute(update(audit_checkpoint_files).where(audit_checkpoint_files.c.id.in_(ids)).values(path=path))

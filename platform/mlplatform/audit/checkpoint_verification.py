@@ -1,27 +1,24 @@
-"""Anchors held against the chains in the database: which links are gone or are not those that stood there.
+"""Checks the hash chains in the database against checkpoints: which links are gone, and which were replaced.
 
-It reads links and recomputes those that are new; whether rows are what the links say is verified elsewhere.
+It recomputes only links that are newer than the last checkpoint; `verification` checks that rows are what links say.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from mlplatform.audit import audit_entries, hash_chain, prediction_attestation
 from mlplatform.audit.checkpoint_file import Checkpoint
-from mlplatform.store.tables.auth import prediction_attestations
-from mlplatform.store.tables.core import audit_log
-
-BATCH_SIZE: Final = 500
+from mlplatform.audit.verification_report import BATCH_SIZE, parse_time
+from mlplatform.store.tables.audit import audit_log, prediction_attestations
 
 
 @dataclass(frozen=True)
 class CheckpointLink:
-    """A link as an anchor has it."""
+    """A link as a checkpoint has it."""
 
     number: int
     hash: str
@@ -30,9 +27,9 @@ class CheckpointLink:
 
 @dataclass
 class CheckpointIndex:
-    """Every link that anchors tell of, by chain and number, and which of them no key vouches for.
+    """Every link in checkpoints, by chain and number, and which of the newest no key authenticates.
 
-    A line with a good signature vouches for the lines before it.
+    A line with a good signature authenticates the lines before it.
     """
 
     links: dict[str, dict[int, CheckpointLink]] = field(default_factory=dict)
@@ -40,7 +37,7 @@ class CheckpointIndex:
     unauthenticated: dict[str, str] = field(default_factory=dict)
 
     def add(self, checkpoint: Checkpoint) -> None:
-        """Take an anchor in; two that contradict each other are both kept."""
+        """Add a checkpoint; two that contradict each other are both kept."""
         if checkpoint.authenticated:
             self.unauthenticated.clear()
         for name, (number, digest) in checkpoint.heads.items():
@@ -55,47 +52,47 @@ class CheckpointIndex:
         return {name: links[max(links)] for name, links in self.links.items()}
 
     def latest_times(self) -> "LatestWriteTimes":
-        """Until when at the latest each entry of the log was written."""
+        """The latest moment at which each entry of the log can have been written."""
         times = [
-            (number, _parse_time(link.at)) for number, link in sorted(self.links.get(hash_chain.LOG_CHAIN, {}).items())
+            (number, parse_time(link.at)) for number, link in sorted(self.links.get(hash_chain.LOG_CHAIN, {}).items())
         ]
         return LatestWriteTimes([(number, at) for number, at in times if at is not None])
 
 
 class LatestWriteTimes:
-    """The moment at which an entry of the log was surely there, by the anchors."""
+    """The moment by which an entry of the log was there, as checkpoints show it."""
 
-    def __init__(self, anchored: list[tuple[int, datetime]]) -> None:
-        self._numbers = [number for number, _ in anchored]
-        self._times = [at for _, at in anchored]
+    def __init__(self, checkpointed: list[tuple[int, datetime]]) -> None:
+        self._numbers = [number for number, _ in checkpointed]
+        self._times = [at for _, at in checkpointed]
         for index in range(len(self._times) - 2, -1, -1):
             self._times[index] = min(self._times[index], self._times[index + 1])
 
     def latest_for(self, number: int) -> datetime | None:
-        """None where no anchor is that new."""
+        """By when an entry of this number was there; None where no checkpoint is that new."""
         index = bisect_left(self._numbers, number)
         return self._times[index] if index < len(self._times) else None
 
 
 def find_contradictions(connection: Connection, checkpoints: CheckpointIndex) -> list[str]:
-    """What every anchor says that the chains do not: for each chain the first link gone and the first made anew."""
+    """Where chains contradict checkpoints: in each chain the first link that is gone and the first replaced."""
     faults = []
     for name, links in sorted(checkpoints.links.items()):
-        told = [*links.values(), *(link for chain, link in checkpoints.conflicting_links if chain == name)]
-        held = _stored_hashes(connection, name, links)
-        gone = [link for link in told if link.number not in held]
-        anew = [link for link in told if link.number in held and held[link.number] != link.hash]
-        if anew:
-            faults.append(_first_fault(name, anew, "is not the one of {at}: what came before was made anew"))
-        if gone:
-            faults.append(_first_fault(name, gone, "was there at {at} and is gone"))
+        expected = [*links.values(), *(link for chain, link in checkpoints.conflicting_links if chain == name)]
+        stored = _stored_hashes(connection, name, links)
+        missing = [link for link in expected if link.number not in stored]
+        replaced = [link for link in expected if link.number in stored and stored[link.number] != link.hash]
+        if replaced:
+            faults.append(_first_fault(name, replaced, "is not the one of {at}: what came before was made anew"))
+        if missing:
+            faults.append(_first_fault(name, missing, "was there at {at} and is gone"))
     return faults
 
 
 def find_new_link_faults(
     connection: Connection, latest_links: Mapping[str, CheckpointLink], heads: Mapping[str, hash_chain.ChainHead]
 ) -> list[str]:
-    """What is wrong with the links since those that were anchored last; chains without an anchor are not looked at."""
+    """What is wrong with the links since the newest checkpoint; chains without one are not checked."""
     faults = []
     for name, link in sorted(latest_links.items()):
         head = heads.get(name)
@@ -113,7 +110,7 @@ def find_new_link_faults(
 
 
 def _sequence_fault(connection: Connection, name: str, link: CheckpointLink, head: hash_chain.ChainHead) -> str:
-    """Where the links after one do not follow from each other up to the head; empty where all do."""
+    """Where the links after one do not follow from each other up to the head, in words; empty where all do."""
     number, previous = link.number, link.hash
     for following, content, digest in _iter_links(connection, name, link.number):
         if following != number + 1:
@@ -128,9 +125,9 @@ def _sequence_fault(connection: Connection, name: str, link: CheckpointLink, hea
 
 def _iter_links(connection: Connection, name: str, after: int) -> Iterable[tuple[int, list[object], str]]:
     if name == hash_chain.LOG_CHAIN:
-        for kept in audit_entries.iter_entries(connection, after):
-            assert kept.number is not None
-            yield kept.number, kept.entry.hash_content(kept.number), kept.hash or ""
+        for stored in audit_entries.iter_entries(connection, after):
+            assert stored.number is not None
+            yield stored.number, stored.entry.hash_content(stored.number), stored.hash or ""
     else:
         for batch in prediction_attestation.iter_batches(connection, name, after):
             yield batch.number, batch.hash_content(), batch.hash
@@ -138,29 +135,21 @@ def _iter_links(connection: Connection, name: str, after: int) -> Iterable[tuple
 
 def _stored_hashes(connection: Connection, name: str, numbers: Iterable[int]) -> dict[int, str]:
     """The hashes of links in the database."""
-    held: dict[int, str] = {}
-    wanted = sorted(numbers)
-    for start in range(0, len(wanted), BATCH_SIZE):
-        part = wanted[start : start + BATCH_SIZE]
+    hashes: dict[int, str] = {}
+    sorted_numbers = sorted(numbers)
+    for start in range(0, len(sorted_numbers), BATCH_SIZE):
+        part = sorted_numbers[start : start + BATCH_SIZE]
         if name == hash_chain.LOG_CHAIN:
             query = select(audit_log.c.number, audit_log.c.hash).where(audit_log.c.number.in_(part))
         else:
             query = select(prediction_attestations.c.number, prediction_attestations.c.hash).where(
                 prediction_attestations.c.chain == name, prediction_attestations.c.number.in_(part)
             )
-        held |= {row.number: row.hash for row in connection.execute(query)}
-    return held
+        hashes |= {row.number: row.hash for row in connection.execute(query)}
+    return hashes
 
 
 def _first_fault(name: str, links: list[CheckpointLink], words: str) -> str:
     first = min(links, key=lambda link: (link.number, link.at))
     more = f" ({len(links) - 1} more anchors say so)" if len(links) > 1 else ""
     return f"chain {name}: link {first.number} {words.format(at=first.at)}{more}"
-
-
-def _parse_time(text: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""Chains of hashes: each link covers the one before and its own content, so that no link is changed unnoticed.
+"""Hash chains: each link covers the one before and its own content, so that no link is changed unnoticed.
 
-It knows no table but the heads of chains, and nothing of what the links are about.
+The audit log is one chain; each server chains the predictions it records; the rows of before have a chain of their own.
 """
 
 import json
@@ -12,14 +12,16 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
+from mlplatform.clock import EPOCH
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.auth import hash_chain_heads
+from mlplatform.store.tables.audit import hash_chain_heads
 
 LOG_CHAIN: Final = "log"
 """The chain of the audit log's entries; every other chain but the next holds the batches of one server."""
 ROW_CHAIN: Final = "rows"
-"""The chain of digests of rows from before the log's entries vouched for them (`covered`); it never grows."""
-GENESIS_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The chain of digests of rows from before the log's entries vouched for them (`attested_rows`); it never grows."""
+ROW_DIGEST_LENGTH: Final = 32
+"""Hexadecimal digits of SHA-256 that identify a row: 128 bits, so that nobody finds a second row of the same digest."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ChainHead:
 
 
 def genesis_hash(name: str) -> str:
-    """What the first link of a chain follows."""
+    """The hash that the first link of a chain follows."""
     return sha256(f"mlplatform audit chain {name}".encode()).hexdigest()
 
 
@@ -43,12 +45,12 @@ def next_hash(previous: str, content: Sequence[object]) -> str:
 
 
 def canonical_time(at: datetime) -> str:
-    """A time as links hold it."""
+    """A time as links are hashed with it: UTC, to the microsecond."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def lock_head(connection: Connection, name: str) -> ChainHead:
-    """The head of a chain, held until the transaction ends; a chain that is not there begins."""
+    """The head of a chain, locked until the transaction ends; a chain that is not there begins."""
     query = (
         select(hash_chain_heads.c.number, hash_chain_heads.c.hash)
         .where(hash_chain_heads.c.name == name)
@@ -56,17 +58,15 @@ def lock_head(connection: Connection, name: str) -> ChainHead:
     )
     row = connection.execute(query).one_or_none()
     if row is None:
-        insert_new(
-            connection, hash_chain_heads, [{"name": name, "number": 0, "hash": genesis_hash(name), "at": GENESIS_TIME}]
-        )
+        insert_new(connection, hash_chain_heads, [{"name": name, "number": 0, "hash": genesis_hash(name), "at": EPOCH}])
         row = connection.execute(query).one()
     return ChainHead(name, row.number, row.hash)
 
 
 def set_head(connection: Connection, head: ChainHead, at: datetime) -> None:
-    """Let the chain end with this head, which its holder made."""
-    moved = update(hash_chain_heads).where(hash_chain_heads.c.name == head.name)
-    connection.execute(moved.values(number=head.number, hash=head.hash, at=at))
+    """End the chain with this head; the caller holds the lock of `lock_head`."""
+    statement = update(hash_chain_heads).where(hash_chain_heads.c.name == head.name)
+    connection.execute(statement.values(number=head.number, hash=head.hash, at=at))
 
 
 def list_heads(connection: Connection) -> list[ChainHead]:

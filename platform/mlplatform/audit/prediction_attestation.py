@@ -1,7 +1,7 @@
-"""Predictions as they were recorded, batch by batch, each with its digests in the chain of the server that wrote it.
+"""Attests recorded predictions: the digests of each written batch are a link in the chain of the server that wrote it.
 
-A chain per server: servers never wait for each other, and the birth of a chain is an entry of the audit log. A
-prediction's digest covers what was said of which picture, by which version, in which role and when; not who asked
+A chain per server: servers never wait for each other, and the start of a chain is an entry of the audit log. A
+prediction's digest covers what was predicted on which input, by which version, in which role and when; not who asked
 (client, request, tags), which may have to be erased.
 """
 
@@ -16,15 +16,13 @@ import orjson
 from sqlalchemy import Connection, insert, select
 
 from mlplatform.audit import audit_entries, hash_chain
-from mlplatform.store.tables.auth import prediction_attestations
+from mlplatform.store.tables.audit import prediction_attestations
 
 if TYPE_CHECKING:
     from mlplatform.store.prediction import PredictionRecord
 
 OPEN_CHAIN_ACTION: Final = "open-chain"
 UNNAMED_CHAIN: Final = "unnamed"
-DIGEST_LENGTH: Final = 32
-"""128 of SHA-256's bits: nobody finds a second row of the same digest, and batches stay small."""
 ROLE_DIGEST_PREFIX: Final = "r"
 """Marks a digest that covers the prediction's role as well."""
 
@@ -46,59 +44,53 @@ class AttestationBatch:
 
 
 def prediction_digest(prediction: "PredictionRecord") -> str:
-    """What identifies a prediction's content."""
-    told = [
-        prediction.id,
-        hash_chain.canonical_time(prediction.at),
-        prediction.model_name,
-        prediction.model_version,
-        prediction.image_hash,
-        prediction.label,
-    ]
-    content = orjson.dumps(
-        [*told, prediction.probabilities, prediction.confidence, prediction.latency_ms, prediction.role]
-    )
-    return ROLE_DIGEST_PREFIX + sha256(content).hexdigest()[:DIGEST_LENGTH]
+    """The digest of a prediction's content, its role included."""
+    content = orjson.dumps([*_digest_content(prediction), prediction.role])
+    return ROLE_DIGEST_PREFIX + sha256(content).hexdigest()[: hash_chain.ROW_DIGEST_LENGTH]
 
 
 def matches_digest(expected: str, prediction: "PredictionRecord") -> bool:
-    """Whether a row is what it was when this digest was made; digests of older versions cover no role."""
+    """Whether a row is what it was when this digest was made; digests by older versions cover no role."""
     if expected.startswith(ROLE_DIGEST_PREFIX):
         return prediction_digest(prediction) == expected
-    told = [
+    content = orjson.dumps(_digest_content(prediction))
+    return sha256(content).hexdigest()[: hash_chain.ROW_DIGEST_LENGTH] == expected
+
+
+def _digest_content(prediction: "PredictionRecord") -> list[object]:
+    return [
         prediction.id,
         hash_chain.canonical_time(prediction.at),
         prediction.model_name,
         prediction.model_version,
         prediction.image_hash,
         prediction.label,
+        prediction.probabilities,
+        prediction.confidence,
+        prediction.latency_ms,
     ]
-    content = orjson.dumps([*told, prediction.probabilities, prediction.confidence, prediction.latency_ms])
-    return sha256(content).hexdigest()[:DIGEST_LENGTH] == expected
 
 
 def append_batch(connection: Connection, instance: str, rows: Sequence["PredictionRecord"]) -> None:
-    """Chain the rows that a server has just written, in the same transaction."""
+    """Chain the predictions that a server has just written, in the same transaction."""
     if not rows:
         return
     name = instance or UNNAMED_CHAIN
     head, at, oldest = hash_chain.lock_head(connection, name), max(row.at for row in rows), min(row.at for row in rows)
-    leaves = _encode_digests({row.id: prediction_digest(row) for row in rows})
+    digests = _encode_digests({row.id: prediction_digest(row) for row in rows})
     number = head.number + 1
-    moved = hash_chain.ChainHead(
-        name, number, hash_chain.next_hash(head.hash, _hash_content(number, at, oldest, leaves))
-    )
+    link_hash = hash_chain.next_hash(head.hash, _hash_content(number, at, oldest, digests))
     values = {"chain": name, "number": number, "at": at, "oldest": oldest, "answers": len(rows)}
     connection.execute(
-        insert(prediction_attestations).values(**values, leaves=zlib.compress(leaves, 1), hash=moved.hash)
+        insert(prediction_attestations).values(**values, leaves=zlib.compress(digests, 1), hash=link_hash)
     )
-    hash_chain.set_head(connection, moved, at)
+    hash_chain.set_head(connection, hash_chain.ChainHead(name, number, link_hash), at)
     if number == 1:
         audit_entries.append(connection, name, OPEN_CHAIN_ACTION, f"chain/{name}", at)
 
 
 def iter_batches(connection: Connection, name: str | None = None, after: int = 0) -> Iterator[AttestationBatch]:
-    """Every batch, chain by chain in order, or those of one chain; one whose content cannot be read has no leaves."""
+    """Every batch, chain by chain in order, or those of one chain; one whose content cannot be read has no digests."""
     query = select(prediction_attestations).order_by(prediction_attestations.c.chain, prediction_attestations.c.number)
     if name is not None:
         query = query.where(prediction_attestations.c.chain == name, prediction_attestations.c.number > after)

@@ -1,27 +1,28 @@
-"""Labels, promotions, keys and quarantines held against the entries of the audit log that vouch for them.
+"""Checks labels, promotions, API keys and quarantines against the audit entries that vouch for them.
 
-Rows of before there were such entries are held against a chain of their own. It mends nothing.
+Rows from before there were such entries are checked against a chain of their own.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, collate, select
 
 from mlplatform.audit import attested_rows, hash_chain, prediction_attestation
+from mlplatform.audit.verification_report import BATCH_SIZE, ReportFault
+from mlplatform.store.tables.audit import audit_log
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import audit_log, feedback, promotions
-from mlplatform.store.tables.promotion import quarantines
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.promotion import promotions, quarantines
 
 SMALL_TABLES: Final = (promotions, api_keys, quarantines)
-BATCH_SIZE: Final = 500
-ReportFault = Callable[[str], None]
 RowDigests = dict[str, str]
+"""Digests by the names that audit entries call rows by."""
 
 
 def small_table_digests(details: Mapping[str, Any]) -> RowDigests:
-    """What an entry says of the rows it wrote, without labels, of which there may be very many."""
+    """The digests of the rows an entry wrote, without labels, of which there may be very many."""
     rows = details.get("rows")
     if not isinstance(rows, dict):
         return {}
@@ -31,10 +32,11 @@ def small_table_digests(details: Mapping[str, Any]) -> RowDigests:
 def verify_rows(
     connection: Connection, logged_digests: RowDigests, erased: Collection[str], report_fault: ReportFault
 ) -> int:
-    """Name rows that were changed, removed, or written by no act; returns how many rows were looked at.
+    """Report rows that were changed, removed, or written by no act; returns how many rows were checked.
 
-    `vouched` are the small tables' rows by the log; labels of erased predictions may be gone.
+    `logged_digests` are the rows of the small tables as the log has them; labels of erased predictions may be gone.
     """
+    # 1. The small tables, held in memory as a whole.
     expected = {
         name: digest for name, digest in _initial_rows(connection) if not name.startswith(attested_rows.LABEL_PREFIX)
     } | logged_digests
@@ -43,13 +45,16 @@ def verify_rows(
     }
     _compare(expected, actual, report_fault)
     unknown = {name: digest for name, digest in actual.items() if name not in expected}
+
+    # 2. Labels, prediction by prediction.
     count = len(actual)
     removed: set[str] = set()
     for prediction, labels, rows in _iter_labels(connection):
         count += len(rows)
-        gone = _compare(labels, rows, lambda text: None if prediction in erased else report_fault(text))  # noqa: B023
-        removed.update(gone)
+        removed.update(_compare(labels, rows, (lambda _: None) if prediction in erased else report_fault))
         unknown |= {name: digest for name, digest in rows.items() if name not in labels}
+
+    # 3. What no entry vouches for is from before there were entries, or was written past the platform.
     _verify_initial_labels(connection, unknown, removed, erased, report_fault)
     for name in unknown:
         report_fault(f"{name} was written by no act in the audit log")
@@ -57,15 +62,15 @@ def verify_rows(
 
 
 def _compare(expected: RowDigests, actual: RowDigests, report_fault: ReportFault) -> list[str]:
-    """Name what differs; returns the names of what is gone."""
-    gone = []
+    """Report what differs; returns the names of the rows that are gone."""
+    missing = []
     for name, digest in expected.items():
         if name not in actual:
-            gone.append(name)
+            missing.append(name)
             report_fault(f"{name} was removed")
         elif actual[name] != digest:
             report_fault(f"{name} is not what was written")
-    return gone
+    return missing
 
 
 def _iter_labels(connection: Connection) -> Iterator[tuple[str, RowDigests, RowDigests]]:
@@ -74,37 +79,37 @@ def _iter_labels(connection: Connection) -> Iterator[tuple[str, RowDigests, RowD
     query = select(audit_log.c.subject, audit_log.c.details)
     query = query.where(audit_log.c.action == "feedback", audit_log.c.number.is_not(None))
     entries = connection.execute(query.order_by(subject, audit_log.c.number), execution_options={"yield_per": 1000})
-    held = connection.execute(
+    rows = connection.execute(
         select(feedback).order_by(_byte_order(connection, feedback.c.prediction_id), feedback.c.id),
         execution_options={"yield_per": 1000},
     )
     yield from _merge_sorted(
         ((row.subject.removeprefix("prediction/"), _label_digests(row.details)) for row in entries),
-        ((row.prediction_id, dict([attested_rows.row_digest(feedback, row._mapping)])) for row in held),
+        ((row.prediction_id, dict([attested_rows.row_digest(feedback, row._mapping)])) for row in rows),
     )
 
 
 def _merge_sorted(
-    entries: Iterable[tuple[str, RowDigests]], held: Iterable[tuple[str, RowDigests]]
+    entries: Iterable[tuple[str, RowDigests]], rows: Iterable[tuple[str, RowDigests]]
 ) -> Iterator[tuple[str, RowDigests, RowDigests]]:
     """Two lists in the order of their first column, joined on it; of one name the last counts."""
-    left, right = _group_by_key(entries), _group_by_key(held)
-    one, other = next(left, None), next(right, None)
-    while one is not None or other is not None:
-        key = min(each[0] for each in (one, other) if each is not None)
+    entry_groups, row_groups = _group_by_key(entries), _group_by_key(rows)
+    entry, row = next(entry_groups, None), next(row_groups, None)
+    while entry is not None or row is not None:
+        key = min(group[0] for group in (entry, row) if group is not None)
         expected, actual = {}, {}
-        if one is not None and one[0] == key:
-            expected, one = one[1], next(left, None)
-        if other is not None and other[0] == key:
-            actual, other = other[1], next(right, None)
+        if entry is not None and entry[0] == key:
+            expected, entry = entry[1], next(entry_groups, None)
+        if row is not None and row[0] == key:
+            actual, row = row[1], next(row_groups, None)
         yield key, expected, actual
 
 
 def _group_by_key(pairs: Iterable[tuple[str, RowDigests]]) -> Iterator[tuple[str, RowDigests]]:
     for key, group in groupby(pairs, key=lambda pair: pair[0]):
         rows: RowDigests = {}
-        for _, each in group:
-            rows |= each
+        for _, digests in group:
+            rows |= digests
         yield key, rows
 
 
@@ -120,24 +125,24 @@ def _verify_initial_labels(
     erased: Collection[str],
     report_fault: ReportFault,
 ) -> None:
-    """Hold labels that no entry vouches for against the chain of before, and take them out of `unknown`."""
-    leaves = (
+    """Check labels that no entry vouches for against the chain of before, and take them out of `unknown`."""
+    initial_labels = (
         (name, digest) for name, digest in _initial_rows(connection) if name.startswith(attested_rows.LABEL_PREFIX)
     )
     absent = []
-    for name, digest in leaves:
-        held = unknown.pop(name, None)
-        if held is None:
+    for name, digest in initial_labels:
+        actual = unknown.pop(name, None)
+        if actual is None:
             absent.append(name)
-        elif held != digest:
+        elif actual != digest:
             report_fault(f"{name} is not what was written")
     for start in range(0, len(absent), BATCH_SIZE):
         part = absent[start : start + BATCH_SIZE]
         query = select(feedback.c.id).where(feedback.c.id.in_([name.rpartition("/")[2] for name in part]))
-        there = set(connection.scalars(query))  # an entry vouches for them by now
+        present = set(connection.scalars(query))  # an entry vouches for them by now
         for name in part:
             prediction, _, label = name.removeprefix(attested_rows.LABEL_PREFIX).rpartition("/")
-            if label not in there and prediction not in erased and name not in removed:
+            if label not in present and prediction not in erased and name not in removed:
                 report_fault(f"{name} was removed")
 
 

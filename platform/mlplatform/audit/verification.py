@@ -1,13 +1,12 @@
-"""The verification of the audit log: every link of every chain computed again, and held against rows and anchors.
+"""Verifies the audit log: recomputes every link of every chain and checks it against rows and checkpoints.
 
-It names what was changed, removed or put elsewhere; it mends nothing, and cannot know who did it.
+The report names what was changed, removed or put elsewhere; who did it cannot be known.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Connection, func, select
 
@@ -16,57 +15,19 @@ from mlplatform.audit.checkpoint_verification import CheckpointIndex, find_contr
 from mlplatform.audit.checkpoints import Checkpoint, checkpoint_path, inspect_checkpoint_file, signing_keys
 from mlplatform.audit.erasure_verification import ErasureClaims
 from mlplatform.audit.row_verification import small_table_digests, verify_rows
+from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
-from mlplatform.host.control_characters import escape_controls
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.auth import prediction_attestations
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.audit import prediction_attestations
+from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.timeouts import long_statements
-
-MAX_FAULTS: Final = 1000
-"""So many are named; all are counted."""
-
-
-@dataclass
-class VerificationReport:
-    """What was verified, and what is wrong."""
-
-    entries: int = 0
-    batches: int = 0
-    answers: int = 0
-    erased: int = 0
-    anchored: int = 0
-    unchained: int = 0
-    rows: int = 0
-    faults: list[str] = field(default_factory=list)
-    fault_count: int = 0
-
-    def add_fault(self, text: str) -> None:
-        self.fault_count += 1
-        if len(self.faults) < MAX_FAULTS:
-            self.faults.append(text)
-
-    @property
-    def ok(self) -> bool:
-        return self.fault_count == 0
-
-    @property
-    def text(self) -> str:
-        """The report in words, a line for each fault that is named."""
-        seen = (
-            f"{self.entries} entries, {self.batches} batches with {self.answers} predictions, {self.erased} erased on "
-            f"purpose, {self.anchored} anchored heads, {self.unchained} predictions in no batch, "
-            f"{self.rows} labels, promotions, keys and quarantines"
-        )
-        result = "sound" if self.ok else f"{self.fault_count} faults"
-        return "\n".join([seen, *map(escape_controls, self.faults), result])
 
 
 @dataclass(frozen=True)
 class _LogContents:
-    """What the log's entries say: which chains began, what was erased or written, what is older than every batch."""
+    """What the log's entries say: chains that began, erasures, rows written, predictions before every batch."""
 
     opened_chains: frozenset[str]
     claims: ErasureClaims
@@ -77,19 +38,17 @@ class _LogContents:
 def verify_audit_log(
     database: Database, checkpoints: Iterable[Checkpoint] = (), *, signed: bool = False, now: datetime | None = None
 ) -> VerificationReport:
-    """Verify everything, in one snapshot. With `signed`, an anchor without the key's word is a fault."""
-    anchored = CheckpointIndex()
-    for anchor in checkpoints:
-        anchored.add(anchor)
-    return verify_with_checkpoints(database, anchored, signed=signed, now=now or utc_now())
+    """Verify everything, in one snapshot. With `signed`, a checkpoint that no key authenticates is a fault."""
+    index = CheckpointIndex()
+    for checkpoint in checkpoints:
+        index.add(checkpoint)
+    return verify_with_checkpoints(database, index, signed=signed, now=now or utc_now())
 
 
 def verify_with_checkpoint_file(context: AppContext, copy: Path | None = None) -> VerificationReport:
-    """Verify everything against the file of anchors that is kept here, or against a copy of one."""
-    anchored, faults = inspect_checkpoint_file(context, copy or checkpoint_path(context), copy=copy is not None)
-    report = verify_with_checkpoints(
-        context.database, anchored, signed=bool(signing_keys(context)), now=context.clock()
-    )
+    """Verify everything against the checkpoint file that is kept here, or against a copy of one."""
+    index, faults = inspect_checkpoint_file(context, copy or checkpoint_path(context), copy=copy is not None)
+    report = verify_with_checkpoints(context.database, index, signed=bool(signing_keys(context)), now=context.clock())
     for fault in faults:
         report.add_fault(fault)
     return report
@@ -99,19 +58,27 @@ def verify_with_checkpoint_file(context: AppContext, copy: Path | None = None) -
 def verify_with_checkpoints(
     database: Database, checkpoints: CheckpointIndex, *, signed: bool, now: datetime
 ) -> VerificationReport:
-    """Verify everything against links that were anchored."""
+    """Verify everything against the links in checkpoints."""
     report = VerificationReport()
     with database.read() as connection:
+        # 1. The log's own chain; its entries say what to expect of everything else.
         heads = {head.name: head for head in hash_chain.list_heads(connection)}
-        known = _verify_log(
+        log_contents = _verify_log(
             connection, heads.get(hash_chain.LOG_CHAIN), ErasureClaims(now, checkpoints.latest_times()), report
         )
-        seen = _verify_batches(connection, heads, known, report)
-        known.claims.check_totals(report.add_fault)
-        for name in sorted(known.opened_chains - seen):
+
+        # 2. The servers' chains with their predictions, and predictions in no chain.
+        chains = _verify_batches(connection, heads, log_contents, report)
+        log_contents.claims.check_totals(report.add_fault)
+        for name in sorted(log_contents.opened_chains - chains):
             report.add_fault(f"chain {name}: its birth is in the audit log, and all its batches are gone")
-        _check_unchained_predictions(connection, known, report)
-        report.rows = verify_rows(connection, known.rows, known.claims.entry_by_prediction, report.add_fault)
+        _check_unchained_predictions(connection, log_contents, report)
+
+        # 3. Labels, promotions, keys and quarantines.
+        erased = log_contents.claims.entry_by_prediction
+        report.rows = verify_rows(connection, log_contents.rows, erased, report.add_fault)
+
+        # 4. The checkpoints outside the database.
         if signed:
             for name, at in sorted(checkpoints.unauthenticated.items()):
                 report.add_fault(f"anchor of {at} for chain {name}: the key does not vouch for it")
@@ -124,37 +91,38 @@ def verify_with_checkpoints(
 def _verify_log(
     connection: Connection, head: hash_chain.ChainHead | None, claims: ErasureClaims, report: VerificationReport
 ) -> _LogContents:
+    """Verify the chain of the log's entries; returns what the entries say."""
     number, previous = 0, hash_chain.genesis_hash(hash_chain.LOG_CHAIN)
-    opened, rows, older = set(), dict[str, str](), 0
-    for kept in audit_entries.iter_entries(connection):
-        entry, told = kept.entry, f"{kept.entry.action} {kept.entry.subject} by {kept.entry.actor}"
-        if kept.number is None or kept.hash is None:
+    opened_chains, rows, unbatched_at_start = set(), dict[str, str](), 0
+    for stored in audit_entries.iter_entries(connection):
+        entry, act = stored.entry, f"{stored.entry.action} {stored.entry.subject} by {stored.entry.actor}"
+        if stored.number is None or stored.hash is None:
             report.add_fault(
-                f"audit log: entry seq {kept.seq} ({told}) is in no chain: it was not written by this product"
+                f"audit log: entry seq {stored.seq} ({act}) is in no chain: it was not written by this product"
             )
             continue
-        sound = _check_sequence(report, "audit log: entry", number, kept.number)
-        if sound and hash_chain.next_hash(previous, entry.hash_content(kept.number)) != kept.hash:
-            report.add_fault(f"audit log: entry {kept.number} ({told}, {entry.at:%F %T}) is not what was written")
-        number, previous = kept.number, kept.hash
+        follows = _check_sequence(report, "audit log: entry", number, stored.number)
+        if follows and hash_chain.next_hash(previous, entry.hash_content(stored.number)) != stored.hash:
+            report.add_fault(f"audit log: entry {stored.number} ({act}, {entry.at:%F %T}) is not what was written")
+        number, previous = stored.number, stored.hash
         report.entries += 1
         details: object = entry.details  # whoever writes past the platform may write anything
         if not isinstance(details, dict):
-            report.add_fault(f"audit log: entry {kept.number} ({told}) has details that this product does not write")
+            report.add_fault(f"audit log: entry {stored.number} ({act}) has details that this product does not write")
         elif entry.action == prediction_attestation.OPEN_CHAIN_ACTION:
-            opened.add(entry.subject.removeprefix("chain/"))
+            opened_chains.add(entry.subject.removeprefix("chain/"))
         elif entry.action == audit_entries.ERASE_ACTION:
-            claims.add(kept, report.add_fault)
+            claims.add(stored, report.add_fault)
         elif entry.action == "begin-chain":
             count = details.get("predictions", 0)
-            if kept.number == 1 and isinstance(count, int):
-                older = count
+            if stored.number == 1 and isinstance(count, int):
+                unbatched_at_start = count
             else:  # it would let so many predictions be in no batch
-                report.add_fault(f"audit log: entry {kept.number} ({told}) begins a log that had begun")
+                report.add_fault(f"audit log: entry {stored.number} ({act}) begins a log that had begun")
         else:
             rows |= small_table_digests(details)
     _check_head(report, "audit log: entry", number, previous, head)
-    return _LogContents(frozenset(opened), claims, rows, older)
+    return _LogContents(frozenset(opened_chains), claims, rows, unbatched_at_start)
 
 
 def _verify_batches(
@@ -163,18 +131,19 @@ def _verify_batches(
     log_contents: _LogContents,
     report: VerificationReport,
 ) -> set[str]:
+    """Verify the servers' chains and the predictions in their batches; returns the names of the chains."""
     name, number, previous = "", 0, ""
-    seen: set[str] = set()
+    chains: set[str] = set()
     for batch in prediction_attestation.iter_batches(connection):
         if batch.chain != name:
             if name:
                 _check_head(report, f"chain {name}: batch", number, previous, heads.get(name))
             name, number, previous = batch.chain, 0, hash_chain.genesis_hash(batch.chain)
-            seen.add(name)
+            chains.add(name)
             if name not in log_contents.opened_chains:
                 report.add_fault(f"chain {name}: its birth is not in the audit log")
-        sound = _check_sequence(report, f"chain {name}: batch", number, batch.number)
-        if sound and hash_chain.next_hash(previous, batch.hash_content()) != batch.hash:
+        follows = _check_sequence(report, f"chain {name}: batch", number, batch.number)
+        if follows and hash_chain.next_hash(previous, batch.hash_content()) != batch.hash:
             report.add_fault(f"chain {name}: batch {batch.number} ({batch.at:%F %T}) is not what was written")
         number, previous = batch.number, batch.hash
         report.batches += 1
@@ -182,9 +151,9 @@ def _verify_batches(
             _verify_predictions(connection, batch, log_contents, report)
     if name:
         _check_head(report, f"chain {name}: batch", number, previous, heads.get(name))
-    for gone in sorted(set(heads) - seen - {hash_chain.LOG_CHAIN} - log_contents.opened_chains):
-        report.add_fault(f"chain {gone}: it has a head and no batches")
-    return seen
+    for empty_chain in sorted(set(heads) - chains - {hash_chain.LOG_CHAIN} - log_contents.opened_chains):
+        report.add_fault(f"chain {empty_chain}: it has a head and no batches")
+    return chains
 
 
 def _verify_predictions(
@@ -194,15 +163,17 @@ def _verify_predictions(
     report: VerificationReport,
 ) -> None:
     rows = connection.execute(select(predictions).where(predictions.c.id.in_(list(batch.digests))))
-    held = {row.id: PredictionRecord(**row._mapping) for row in rows}
+    stored = {row.id: PredictionRecord(**row._mapping) for row in rows}
     missing = []
-    for key, digest in batch.digests.items():
-        if key not in held:
-            missing.append(key)
+    for prediction_id, digest in batch.digests.items():
+        if prediction_id not in stored:
+            missing.append(prediction_id)
             continue
         report.answers += 1
-        if not prediction_attestation.matches_digest(digest, held[key]):
-            report.add_fault(f"prediction {key} is not what was recorded (chain {batch.chain}, batch {batch.number})")
+        if not prediction_attestation.matches_digest(digest, stored[prediction_id]):
+            report.add_fault(
+                f"prediction {prediction_id} is not what was recorded (chain {batch.chain}, batch {batch.number})"
+            )
     if missing:
         report.erased += log_contents.claims.count_erased(connection, missing, batch, report.add_fault)
 
@@ -210,12 +181,14 @@ def _verify_predictions(
 def _check_unchained_predictions(
     connection: Connection, log_contents: _LogContents, report: VerificationReport
 ) -> None:
-    """Predictions in no batch: those from before the first one, and those that no server recorded."""
+    """Report predictions in no batch, except as many as there were before the first one."""
     total = connection.scalar(select(func.count()).select_from(predictions)) or 0
     report.unchained = max(0, total - report.answers)
     if report.unchained <= log_contents.unbatched_at_start:
         return
-    chained = {key for batch in prediction_attestation.iter_batches(connection) for key in batch.digests}
+    chained = {
+        prediction_id for batch in prediction_attestation.iter_batches(connection) for prediction_id in batch.digests
+    }
     first = connection.scalar(
         select(func.min(prediction_attestations.c.oldest)).where(
             prediction_attestations.c.chain != hash_chain.ROW_CHAIN
@@ -228,21 +201,22 @@ def _check_unchained_predictions(
 
 
 def _check_sequence(report: VerificationReport, what: str, number: int, following: int) -> bool:
-    """Whether a link comes next; what lies between is gone."""
+    """Whether a link comes next; what lies between was removed, and is reported."""
     if following == number + 1:
         return True
-    gone = f"{number + 1}" if following == number + 2 else f"{number + 1} to {following - 1}"
-    report.add_fault(f"{what} {gone} was removed")
+    missing = f"{number + 1}" if following == number + 2 else f"{number + 1} to {following - 1}"
+    report.add_fault(f"{what} {missing} was removed")
     return False
 
 
 def _check_head(
-    report: VerificationReport, what: str, number: int, hashed: str, head: hash_chain.ChainHead | None
+    report: VerificationReport, what: str, number: int, link_hash: str, head: hash_chain.ChainHead | None
 ) -> None:
+    """Report where the last link of a chain is not the one that its head names."""
     if head is None:
         if number:
             report.add_fault(f"{what} {number} is the last, and the chain's head is gone")
     elif head.number > number:
         report.add_fault(f"{what} {number + 1} to {head.number} at the end was removed")
-    elif (head.number, head.hash) != (number, hashed):
+    elif (head.number, head.hash) != (number, link_hash):
         report.add_fault(f"{what} {number} is the last, and the chain's head says otherwise")

@@ -14,9 +14,10 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     """Measure in this process and keep the best for the host class, or forget what was kept."""
     from mlplatform.audit import audit_entries
     from mlplatform.predictions import compute_configs
+    from mlplatform.serve.host_class import host_class
     from mlplatform.serve.inference.image_codec import ImageDecoder
     from mlplatform.serve.inference.model_slot import ModelSlot
-    from mlplatform.serve.tuning.tuner import Tuner, host_class, open_champion
+    from mlplatform.serve.tuning.tuner import Tuner, open_champion
 
     context = create_context(load_settings(pipeline=pipeline))
     family, settings, host = context.pipeline, context.settings, host_class()

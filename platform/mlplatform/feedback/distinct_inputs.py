@@ -1,12 +1,12 @@
-"""Pictures of labelled answers, each the first time only: a picture sent again tells nothing new about a model."""
+"""The inputs of labelled predictions, each the first time only: one sent again says nothing new about a model."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from mlplatform.store.tables.core import images, predictions
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import images, predictions
 from monitors.windows.window_counts import Outcome
 
 
@@ -18,9 +18,9 @@ def first_occurrences(
     sources: Collection[str],
     since: datetime,
 ) -> dict[str, bytes]:
-    """The PNG of every row, by prediction id, that is no second label on its picture; rows in the order of `seq`.
+    """The PNG, by prediction id, of every row that is the first label on its input; `rows` in the order of `seq`.
 
-    Only answers given since a moment, whose truth comes from these sources, count as a first time.
+    Only predictions made since a moment, whose truth comes from these sources, count as a first time.
     """
     if not rows:
         return {}
@@ -40,11 +40,11 @@ def first_occurrences(
             outcomes.c.at >= since,
         )
     )
-    known = set(connection.scalars(earlier))
-    fresh: dict[str, str] = {}
-    for key in ids:
-        if hashes[key] not in known:
-            known.add(hashes[key])
-            fresh[hashes[key]] = key
-    found = connection.execute(select(images.c.hash, images.c.png).where(images.c.hash.in_(sorted(fresh))))
-    return {fresh[row.hash]: bytes(row.png) for row in found}
+    hashes_before = set(connection.scalars(earlier))
+    first_by_hash: dict[str, str] = {}
+    for prediction_id in ids:
+        if hashes[prediction_id] not in hashes_before:
+            hashes_before.add(hashes[prediction_id])
+            first_by_hash[hashes[prediction_id]] = prediction_id
+    pngs = connection.execute(select(images.c.hash, images.c.png).where(images.c.hash.in_(sorted(first_by_hash))))
+    return {first_by_hash[row.hash]: bytes(row.png) for row in pngs}

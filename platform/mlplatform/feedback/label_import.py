@@ -1,4 +1,4 @@
-"""Labels from a file, CSV or JSON lines: checked line by line, taken in portions, safe to send again; no HTTP."""
+"""Imports labels from a file, CSV or JSON lines: checked line by line, stored in batches, safe to import again."""
 
 import csv
 import json
@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from mlplatform.context import AppContext
 from mlplatform.errors import InvalidInputError
-from mlplatform.feedback import pending_labels
 from mlplatform.feedback.label_ingestion import (
     check_label_target,
     check_label_time,
@@ -24,19 +23,21 @@ from mlplatform.feedback.label_ingestion import (
 )
 from mlplatform.feedback.label_records import FeedbackStatus, SubmittedLabel
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.predictions import prediction_records
+from mlplatform.predictions import prediction_ids, prediction_records
 from pipelines.edge.request_payloads import describe_value
 
 BATCH_SIZE: Final = 500
+"""Labels stored in one transaction, and predictions looked up by one query."""
 MAX_SHOWN_LINES: Final = 20
 RECORDED_OUTCOMES: Final = ("recorded", "superseded", "repeated")
+"""What becomes of a label that is current afterwards."""
 COLUMNS: Final = tuple(FeedbackIn.model_fields)
 EXTRA_VALUES_KEY: Final = "more values than columns"
 
 
 @dataclass(frozen=True)
 class LabelLine:
-    """One label and the number of the line it stands on."""
+    """One label and the number of its line in the file."""
 
     number: int
     label: SubmittedLabel
@@ -44,7 +45,7 @@ class LabelLine:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a line that does not say so itself is taken to say."""
+    """The values of a line that does not give its own."""
 
     source: str = ""
     reviewer: str = ""
@@ -56,101 +57,104 @@ def read_label_file(context: AppContext, path: Path, defaults: Defaults) -> list
     A line without its own time has the time of the import, and a key that follows from the file: the same file sent
     again changes nothing, whatever came since.
     """
-    now, found, errors = context.clock(), list[LabelLine](), list[str]()
-    file = _file_digest(path, defaults)
+    now, lines, errors = context.clock(), list[LabelLine](), list[str]()
+    file_digest = _file_digest(path, defaults)
     for number, values in _read_lines(path):
         try:
             label = _to_label(context, values, defaults, now)
         except (InvalidInputError, ValueError) as error:
             errors.append(f"{path}:{number}: {_error_text(error)}")
             continue
-        named = "at" in values or label.key
-        found.append(LabelLine(number, label if named else replace(label, key=f"{file}:{number}")))
-    if not found and not errors:
+        has_identity = "at" in values or label.key
+        lines.append(LabelLine(number, label if has_identity else replace(label, key=f"{file_digest}:{number}")))
+    if not lines and not errors:
         raise InvalidInputError(f"{path} holds no labels; give CSV with a header and a line for each, or .jsonl")
-    read = len(found) + len(errors)
-    _raise_errors([*errors, *(f"{path}:{number}: {said}" for number, said in _find_contradictions(found))], read)
-    return found
+    line_count = len(lines) + len(errors)
+    errors += [f"{path}:{number}: {problem}" for number, problem in _find_contradictions(lines)]
+    _raise_errors(errors, line_count)
+    return lines
 
 
 def preview_import(context: AppContext, lines: Sequence[LabelLine]) -> dict[str, int]:
-    """What an import would meet, without writing: predictions that are known, may still arrive, or are unknown.
+    """What an import would find, without writing: predictions that are known, may still arrive, or are unknown.
 
     Those that were erased are counted where there are some. Raises InvalidInputError for labels that cannot be about
     their predictions, naming the lines.
     """
-    met = Counter(kind for kind, _ in _match_predictions(context, lines))
-    named = ("known", "waiting", "unknown", *(["erased"] if met["erased"] else []))
-    return {"lines": len(lines), **{name: met[name] for name in named}}
+    counts = Counter(status for status, _ in _match_predictions(context, lines))
+    statuses = ("known", "waiting", "unknown", *(["erased"] if counts["erased"] else []))
+    return {"lines": len(lines), **{status: counts[status] for status in statuses}}
 
 
 def import_labels(context: AppContext, lines: Sequence[LabelLine]) -> dict[str, int]:
-    """Take the labels, portion by portion; returns how many ended how, and how many audits estimate nothing.
+    """Store the labels, batch by batch; returns how many became what, and how many audit labels estimate nothing.
 
-    Raises InvalidInputError before anything is taken where predictions are unknown, naming their lines.
+    Raises InvalidInputError before anything is stored where predictions are unknown, naming their lines.
     """
-    if strange := [line for kind, line in _match_predictions(context, lines) if kind == "unknown"]:
-        raise InvalidInputError(_unknown_predictions_message(strange))
-    ended: Counter[str] = Counter(dict.fromkeys(get_args(FeedbackStatus), 0))
+    if unknown := [line for status, line in _match_predictions(context, lines) if status == "unknown"]:
+        raise InvalidInputError(_unknown_predictions_message(unknown))
+    counts: Counter[str] = Counter(dict.fromkeys(get_args(FeedbackStatus), 0))
     for first in range(0, len(lines), BATCH_SIZE):
-        portion = [line.label for line in lines[first : first + BATCH_SIZE]]
-        for label, accepted in zip(portion, record_labels(context, portion, wait=True), strict=True):
-            ended[accepted.outcome] += 1
-            ended["not drawn for audit"] += (
-                label.source == "audit" and accepted.outcome in RECORDED_OUTCOMES and not accepted.counts
+        batch = [line.label for line in lines[first : first + BATCH_SIZE]]
+        for label, receipt in zip(batch, record_labels(context, batch, wait=True), strict=True):
+            counts[receipt.outcome] += 1
+            counts["not drawn for audit"] += (
+                label.source == "audit" and receipt.outcome in RECORDED_OUTCOMES and not receipt.counts
             )
-    return {"lines": len(lines), **{name: n for name, n in ended.items() if n or name in get_args(FeedbackStatus)}}
+    return {"lines": len(lines), **{name: n for name, n in counts.items() if n or name in get_args(FeedbackStatus)}}
 
 
 def _match_predictions(context: AppContext, lines: Sequence[LabelLine]) -> list[tuple[str, LabelLine]]:
-    """Each line with what its prediction is: known, erased, waiting or unknown."""
+    """Each line with the status of its prediction: known, erased, waiting or unknown."""
     now, ids = context.clock(), sorted({line.label.prediction_id for line in lines})
-    known: dict[str, prediction_records.PredictionOrigin] = {}
-    gone: set[str] = set()
+    origins: dict[str, prediction_records.PredictionOrigin] = {}
+    erased: set[str] = set()
     with context.database.read() as connection:
-        for part in _batches(ids):
-            known |= prediction_records.prediction_origins(connection, part)
-            gone |= find_erased(connection, context, set(part) - known.keys(), now)
-    errors, met = [], []
+        for batch in _batches(ids):
+            origins |= prediction_records.prediction_origins(connection, batch)
+            absent_ids = set(batch) - origins.keys()
+            erased |= find_erased(connection, absent_ids, context.settings.retain_answers_days, now)
+    errors, matched = [], []
     for line in lines:
-        key = line.label.prediction_id
+        prediction_id = line.label.prediction_id
         try:
-            check_label_target(context, line.label, known.get(key))
-            check_label_time(line.label, known.get(key), now)
+            check_label_target(context.pipeline.name, line.label, origins.get(prediction_id))
+            check_label_time(line.label, origins.get(prediction_id), now)
         except InvalidInputError as error:
             errors.append(f"line {line.number}: {error}")
-        later = "waiting" if pending_labels.may_be_recorded_later(key, now) else "unknown"
-        met.append(("known" if key in known else "erased" if key in gone else later, line))
+        absent = "waiting" if prediction_ids.may_be_recorded_later(prediction_id, now) else "unknown"
+        status = "known" if prediction_id in origins else "erased" if prediction_id in erased else absent
+        matched.append((status, line))
     _raise_errors(errors, len(lines))
-    return met
+    return matched
 
 
-def _raise_errors(errors: Sequence[str], lines: int) -> None:
+def _raise_errors(errors: Sequence[str], line_count: int) -> None:
     if errors:
         rest = f"\n... and {len(errors) - MAX_SHOWN_LINES} more" if len(errors) > MAX_SHOWN_LINES else ""
         raise InvalidInputError(
-            f"{len(errors)} of {lines} lines cannot be taken, so none was:\n"
+            f"{len(errors)} of {line_count} lines cannot be taken, so none was:\n"
             + "\n".join(errors[:MAX_SHOWN_LINES])
             + rest
         )
 
 
 def _find_contradictions(lines: Sequence[LabelLine]) -> Iterator[tuple[int, str]]:
-    """Lines that say otherwise than one before about the same prediction, and nothing tells which was given later."""
+    """Lines that contradict an earlier one about the same prediction, where nothing says which was given later."""
     firsts: dict[tuple[str, str, str, datetime], LabelLine] = {}
     for line in lines:
         label = line.label
         first = firsts.setdefault((label.prediction_id, label.source, label.reviewer, label.at), line)
         if first.label.label != label.label:
-            said = f"label {label.label!r} for prediction {label.prediction_id} contradicts {first.label.label!r}"
-            yield line.number, f"{said} on line {first.number}; keep one, or say in `at` when each was given"
+            problem = f"label {label.label!r} for prediction {label.prediction_id} contradicts {first.label.label!r}"
+            yield line.number, f"{problem} on line {first.number}; keep one, or say in `at` when each was given"
 
 
-def _unknown_predictions_message(strange: Sequence[LabelLine]) -> str:
-    shown = "\n".join(f"line {line.number}: {line.label.prediction_id}" for line in strange[:MAX_SHOWN_LINES])
+def _unknown_predictions_message(lines: Sequence[LabelLine]) -> str:
+    listed = "\n".join(f"line {line.number}: {line.label.prediction_id}" for line in lines[:MAX_SHOWN_LINES])
     return (
-        f"{len(strange)} line(s) name predictions that are not known and too old or too strange to be on their way; "
-        f"none was taken. Ids come from POST /v1/predict, the id of a request is none of them:\n{shown}"
+        f"{len(lines)} line(s) name predictions that are not known and too old or too strange to be on their way; "
+        f"none was taken. Ids come from POST /v1/predict, the id of a request is none of them:\n{listed}"
     )
 
 
@@ -160,7 +164,7 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's values by column; an empty value is none."""
+    """Line numbers and values by column; an empty value is left out."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
@@ -177,30 +181,33 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise InvalidInputError(f"{path} has several columns {twice[0]!r}; keep one, none was taken")
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise InvalidInputError(f"{path} has several columns {repeated[0]!r}; keep one, none was taken")
 
 
 def _file_digest(path: Path, defaults: Defaults) -> str:
-    """The identity of a file's lines under these defaults."""
-    found = sha256(repr(defaults).encode())
+    """The identity of a file's lines under these defaults, as a prefix of their idempotency keys.
+
+    The text that the defaults are hashed as must never change: keys of earlier imports are in the database.
+    """
+    digest = sha256(f"Defaults(source={defaults.source!r}, reviewer={defaults.reviewer!r})".encode())
     if path.exists() and not (path.is_file() or path.is_dir()):  # it is read twice, and to its end
         raise InvalidInputError(f"{path} is no file, but a pipe or a device; write the labels into a file first")
     try:
         with path.open("rb") as file:
-            while part := file.read(2**20):
-                found.update(part)
+            while chunk := file.read(2**20):
+                digest.update(chunk)
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read ({error}); give CSV with a header, or .jsonl") from error
-    return f"file:{found.hexdigest()}"
+    return f"file:{digest.hexdigest()}"
 
 
 def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"{twice!r} is said twice")
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{repeated!r} is said twice")
     return values
 
 
@@ -215,25 +222,25 @@ def _parse_json_object(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _to_label(context: AppContext, values: dict[str, Any], defaults: Defaults, now: datetime) -> SubmittedLabel:
-    given = {key: value for key, value in vars(defaults).items() if value} | values
-    if "source" not in given:
+    fields = {name: value for name, value in vars(defaults).items() if value} | values
+    if "source" not in fields:
         raise InvalidInputError("no source; add a column, or say --source audit, delayed or correction")
-    if EXTRA_VALUES_KEY in given:
+    if EXTRA_VALUES_KEY in fields:
         raise InvalidInputError(EXTRA_VALUES_KEY)
-    if strange := given.keys() - set(COLUMNS):
-        raise InvalidInputError(f"unknown field {describe_value(min(strange))}; allowed: {', '.join(COLUMNS)}")
-    told = FeedbackIn.model_validate(given)
-    if told.label not in context.pipeline.classes:
-        raise InvalidInputError(f"label {told.label!r} is not a class; allowed: {', '.join(context.pipeline.classes)}")
-    if told.at is not None and told.at > now + pending_labels.CLOCK_SKEW:
-        raise InvalidInputError(f"given at {told.at}, in the future")
-    key = told.idempotency_key
-    label = SubmittedLabel(told.prediction_id, told.label, told.source, told.reviewer, told.at or now, key)
-    reject_model_labels(context, [label])
+    if unknown := fields.keys() - set(COLUMNS):
+        raise InvalidInputError(f"unknown field {describe_value(min(unknown))}; allowed: {', '.join(COLUMNS)}")
+    item = FeedbackIn.model_validate(fields)
+    if item.label not in context.pipeline.classes:
+        raise InvalidInputError(f"label {item.label!r} is not a class; allowed: {', '.join(context.pipeline.classes)}")
+    if item.at is not None and item.at > now + prediction_ids.CLOCK_SKEW:
+        raise InvalidInputError(f"given at {item.at}, in the future")
+    key = item.idempotency_key
+    label = SubmittedLabel(item.prediction_id, item.label, item.source, item.reviewer, item.at or now, key)
+    reject_model_labels(context.pipeline.name, [label])
     return label
 
 
 def _error_text(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+        return "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:3])
     return str(error)

@@ -1,17 +1,18 @@
-"""Which of several labels is the truth of a prediction; it knows no store.
+"""Decides which of several labels is the truth of a prediction.
 
 The review's counts, else the audit's, else the delayed one, else the correction; of one source the latest. A review
-amends what a label says, not how its answer was found: it was picked because something was doubtful, so it says the
-truth with the source of the best other label, and estimates exactly where that one did.
+amends what a label says, not how its prediction was selected: it was picked because something was doubtful, so it says
+the truth with the source of the best other label, and estimates exactly where that one did.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 LabelSource = Literal["review", "audit", "delayed", "correction"]
-SOURCES_BY_TRUST: tuple[LabelSource, ...] = ("review", "audit", "delayed", "correction")  # in order of trust
+SOURCES_BY_TRUST: Final[tuple[LabelSource, ...]] = ("review", "audit", "delayed", "correction")
+"""The most trusted first."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,19 @@ def resolve_truths(rows: Iterable[CurrentLabel]) -> dict[str, CurrentLabel]:
     A review counts under the source it amends, or as a correction where there is nothing to amend.
     """
     best: dict[str, CurrentLabel] = {}
-    found: dict[str, LabelSource] = {}
+    amended_sources: dict[str, LabelSource] = {}
     for row in rows:
-        held = best.get(row.prediction_id)
-        if held is None or _trust_rank(row) > _trust_rank(held):
+        best_before = best.get(row.prediction_id)
+        if best_before is None or _trust_rank(row) > _trust_rank(best_before):
             best[row.prediction_id] = row
         if row.source != "review":
-            found[row.prediction_id] = _more_trusted(found.get(row.prediction_id, "correction"), row.source)
+            source_before = amended_sources.get(row.prediction_id, "correction")
+            amended_sources[row.prediction_id] = _more_trusted(source_before, row.source)
     return {
-        key: replace(row, source=found.get(key, "correction")) if row.source == "review" else row
-        for key, row in best.items()
+        prediction_id: replace(row, source=amended_sources.get(prediction_id, "correction"))
+        if row.source == "review"
+        else row
+        for prediction_id, row in best.items()
     }
 
 

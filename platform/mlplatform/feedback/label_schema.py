@@ -1,4 +1,4 @@
-"""The form in which a label arrives, by HTTP or in a file."""
+"""The schema of a label that arrives by HTTP or in a file."""
 
 from typing import Annotated, Literal
 

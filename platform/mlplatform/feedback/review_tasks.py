@@ -1,9 +1,9 @@
-"""The review of answers by people: what to look at next, their verdicts, how far it is; it draws nothing.
+"""The review of predictions by people: what to label next, and the labels they give, by HTTP or by a sheet.
 
-A reviewer sees the picture and never the model's answer or an earlier label, which would lead their eye. A verdict on
-an answer that was drawn is an `audit` label and estimates. On one that was picked, for a task or by the reviewer, it
-is a `review`: it outranks every other label and trains with full trust, and does not estimate, because picking is no
-draw.
+A reviewer sees the input and never the model's prediction or an earlier label, which would lead their eye. The label of
+a prediction that was drawn is an `audit` label and estimates. That of one that was picked, for a task or by the
+reviewer, is a `review`: it outranks every other label and trains with full trust, and does not estimate, because
+picking is no draw.
 """
 
 import csv
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -23,16 +24,16 @@ from mlplatform.predictions import prediction_records, review_samples
 from mlplatform.store import tasks
 from mlplatform.store.tasks import LABELLING_KINDS
 
-CLAIM_DURATION = timedelta(minutes=15)
-MAX_ITEMS = 100
-SHEET_NAME = "labels.csv"
-COLUMNS = ("prediction_id", "label")
-TASK_COLUMN = "task"
+CLAIM_DURATION: Final = timedelta(minutes=15)
+MAX_ITEMS: Final = 100
+SHEET_NAME: Final = "labels.csv"
+COLUMNS: Final = ("prediction_id", "label")
+TASK_COLUMN: Final = "task"
 
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """One picture to be labelled; held for the reviewer until a moment where it was drawn."""
+    """One input to be labelled; held for the reviewer until `claimed_until` where it was drawn."""
 
     prediction_id: str
     at: datetime
@@ -42,7 +43,7 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class ReviewLabel:
-    """What a reviewer says a picture shows; with the task it was picked for, where it was."""
+    """The label a reviewer gives to a prediction, with the task it was picked for, where there is one."""
 
     prediction_id: str
     label: str
@@ -50,17 +51,17 @@ class ReviewLabel:
 
 
 def claim_items(context: AppContext, reviewer: str, limit: int) -> list[ReviewItem]:
-    """The next drawn answers nobody has settled, held for this reviewer for a quarter of an hour."""
+    """The next drawn predictions without an audit label, held for this reviewer for a quarter of an hour."""
     _check_limit(limit)
     with context.database.write() as connection:
-        held = review_samples.claim_samples(
+        claims = review_samples.claim_samples(
             connection, context.pipeline.name, reviewer, limit, CLAIM_DURATION, context.clock()
         )
         return [
             ReviewItem(
-                each.prediction_id, each.at, prediction_records.load_image(connection, each.image_hash), each.until
+                claim.prediction_id, claim.at, prediction_records.load_image(connection, claim.image_hash), claim.until
             )
-            for each in held
+            for claim in claims
         ]
 
 
@@ -70,77 +71,84 @@ def _check_limit(limit: int) -> None:
 
 
 def task_items(context: AppContext, task_id: str, limit: int = MAX_ITEMS) -> list[ReviewItem]:
-    """What waits in an open label audit or review, the most doubtful first; raises NotFoundError."""
+    """What still waits in an open label audit or review, the most doubtful first; raises NotFoundError."""
     _check_limit(limit)
     with context.database.read() as connection:
-        open_ones = [
-            each for each in tasks.open_tasks(connection, context.pipeline.name) if each.kind in LABELLING_KINDS
-        ]
-        task = next((each for each in open_ones if each.id == task_id), None)
-        if task is None:
-            known = ", ".join(each.id for each in open_ones) or "none is open"
-            raise NotFoundError(f"label audit or review {task_id!r} is not open; open: {known}")
-        rows = [prediction_records.find(connection, key) for key in tasks.unlabelled_items(connection, task)[:limit]]
+        open_tasks = {
+            task.id: task
+            for task in tasks.open_tasks(connection, context.pipeline.name)
+            if task.kind in LABELLING_KINDS
+        }
+        if task_id not in open_tasks:
+            listed = ", ".join(open_tasks) or "none is open"
+            raise NotFoundError(f"label audit or review {task_id!r} is not open; open: {listed}")
+        unlabelled = tasks.unlabelled_items(connection, open_tasks[task_id])[:limit]
+        rows = [prediction_records.find(connection, prediction_id) for prediction_id in unlabelled]
         return [
             ReviewItem(row.id, row.at, prediction_records.load_image(connection, row.image_hash), None) for row in rows
         ]
 
 
 def submit_labels(context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str) -> dict[str, int]:
-    """Take verdicts, all or none; returns how many became audit labels, reviews, or were known already."""
+    """Take labels, all or none; returns how many became audit labels, reviews, or were there already."""
     classes, now = context.pipeline.classes, context.clock()
-    for verdict in review_labels:
-        if verdict.label not in classes:
+    for review_label in review_labels:
+        if review_label.label not in classes:
             raise InvalidInputError(
-                f"label {verdict.label!r} for prediction {verdict.prediction_id} is not a class; "
+                f"label {review_label.label!r} for prediction {review_label.prediction_id} is not a class; "
                 f"allowed: {', '.join(classes)}"
             )
     with context.database.read() as connection:
         _check_tasks(connection, review_labels)
-        drawn = review_samples.inclusion_weights(connection, [verdict.prediction_id for verdict in review_labels])
+        drawn = review_samples.inclusion_weights(
+            connection, [review_label.prediction_id for review_label in review_labels]
+        )
     labels = [
-        label_records.SubmittedLabel(each.prediction_id, each.label, _label_source(each, drawn), reviewer, now)
-        for each in review_labels
+        label_records.SubmittedLabel(
+            review_label.prediction_id, review_label.label, _label_source(review_label, drawn), reviewer, now
+        )
+        for review_label in review_labels
     ]
-    tally = {"audit": 0, "review": 0, "repeated": 0}
-    for label, accepted in zip(labels, record_labels(context, labels), strict=True):
-        tally["repeated" if accepted.outcome == "repeated" else label.source] += 1
-    return tally
+    counts = {"audit": 0, "review": 0, "repeated": 0}
+    for label, receipt in zip(labels, record_labels(context, labels), strict=True):
+        counts["repeated" if receipt.outcome == "repeated" else label.source] += 1
+    return counts
 
 
 def _label_source(label: ReviewLabel, drawn: dict[str, review_samples.InclusionWeight]) -> LabelSource:
-    """A drawn answer that was picked waits for its turn: labelled out of turn it would bias the estimate."""
+    """A drawn prediction that was picked for a task gets a review: an audit label out of turn would be biased."""
     return "audit" if label.prediction_id in drawn and not label.task else "review"
 
 
 def _check_tasks(connection: Connection, labels: Sequence[ReviewLabel]) -> None:
+    """Raise InvalidInputError where a label names a task that does not list its prediction."""
     listed: dict[str, set[str]] = {}
-    for verdict in labels:
-        if not verdict.task:
+    for review_label in labels:
+        if not review_label.task:
             continue
-        if verdict.task not in listed:
-            listed[verdict.task] = {
-                item["id"] for item in tasks.find(connection, verdict.task).details.get("predictions", [])
+        if review_label.task not in listed:
+            listed[review_label.task] = {
+                item["id"] for item in tasks.find(connection, review_label.task).details.get("predictions", [])
             }
-        if verdict.prediction_id not in listed[verdict.task]:
+        if review_label.prediction_id not in listed[review_label.task]:
             raise InvalidInputError(
-                f"prediction {verdict.prediction_id} is not in task {verdict.task}; "
+                f"prediction {review_label.prediction_id} is not in task {review_label.task}; "
                 "leave the sheet's columns as `platform audit next` wrote them, and fill in `label` only"
             )
 
 
 def write_sheet(folder: Path, items: Sequence[ReviewItem], task: str = "") -> Path:
-    """Write one PNG per answer and a sheet to fill in; returns the sheet. A sheet that is there is never replaced."""
+    """Write one PNG per prediction and a sheet to fill in; returns the sheet. One that exists is never replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     sheet = folder / SHEET_NAME
     if sheet.exists():
         raise InvalidInputError(f"{sheet} exists; submit it first, or name another folder")
-    for each in items:
-        (folder / f"{each.prediction_id}.png").write_bytes(each.png)
+    for item in items:
+        (folder / f"{item.prediction_id}.png").write_bytes(item.png)
     with sheet.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow((*COLUMNS, TASK_COLUMN) if task else COLUMNS)
-        writer.writerows((each.prediction_id, "", task) if task else (each.prediction_id, "") for each in items)
+        writer.writerows((item.prediction_id, "", task) if task else (item.prediction_id, "") for item in items)
     return sheet
 
 

@@ -1,22 +1,25 @@
-"""The gravest misreadings in a window, with their pictures; it reads at most SCANNED rows and judges nothing."""
+"""Finds the most confident errors in a window, with their inputs, for notices and reports."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, select
 
 from mlplatform.feedback.outcomes import NO_TAGS, tag_conditions
-from mlplatform.store.tables.core import images, predictions
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import images, predictions
 
-SCAN_LIMIT = 20_000  # the newest labelled answers of the window; the index on version and time finds them
-CANDIDATES_PER_ERROR = 8  # candidates per wanted error: the same picture may have been sent often
+SCAN_LIMIT: Final = 20_000
+"""The newest labelled predictions of the window that are read; the index on version and time finds them."""
+CANDIDATES_PER_ERROR: Final = 8
+"""Candidates read for each error that is wanted: the same input may have been sent often."""
 
 
 @dataclass(frozen=True)
 class WorstError:
-    """One wrong answer and its picture as PNG; confidence is what the model gave the wrong class."""
+    """One wrong prediction and its input as PNG; `confidence` is what the model gave the wrong class."""
 
     prediction_id: str
     truth: str
@@ -36,9 +39,9 @@ def worst_errors(
     limit: int,
     tags: Mapping[str, str] = NO_TAGS,
 ) -> list[WorstError]:
-    """The most confident wrong answers given in [start, end), each picture once, most confident first.
+    """The most confident wrong predictions made in [start, end), each input once, most confident first.
 
-    Only answers whose truth came from one of the sources, with these tags, and of one true class where it is given.
+    Only predictions whose truth came from one of the sources, with these tags, and of one true class where it is given.
     """
     newest = (
         select(outcomes)
@@ -58,18 +61,19 @@ def worst_errors(
     )
     if truth_class is not None:
         wrong = wrong.where(newest.c.truth == truth_class)
-    gravest = (
+    worst = (
         wrong.order_by(newest.c.confidence.desc(), newest.c.prediction_id.desc())
         .limit(CANDIDATES_PER_ERROR * limit)
         .subquery()
     )
     query = (
-        select(gravest, images.c.hash, images.c.png)
-        .join(predictions, predictions.c.id == gravest.c.prediction_id)
+        select(worst, images.c.hash, images.c.png)
+        .join(predictions, predictions.c.id == worst.c.prediction_id)
         .join(images, images.c.hash == predictions.c.image_hash)
-        .order_by(gravest.c.confidence.desc(), gravest.c.prediction_id.desc())
+        .order_by(worst.c.confidence.desc(), worst.c.prediction_id.desc())
     )
-    found: dict[str, WorstError] = {}
+    by_input: dict[str, WorstError] = {}
     for row in connection.execute(query):
-        found.setdefault(row.hash, WorstError(row.prediction_id, row.truth, row.label, row.confidence, bytes(row.png)))
-    return list(found.values())[:limit]
+        error = WorstError(row.prediction_id, row.truth, row.label, row.confidence, bytes(row.png))
+        by_input.setdefault(row.hash, error)
+    return list(by_input.values())[:limit]

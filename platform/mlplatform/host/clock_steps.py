@@ -1,4 +1,4 @@
-"""Steps of the wall clock, seen against a clock that only goes forward, and what they ask of schedules."""
+"""Detects steps of the wall clock with a monotonic one, and keeps schedule slots right after one."""
 
 import threading
 import time

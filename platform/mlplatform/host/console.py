@@ -1,4 +1,4 @@
-"""Output for people and programs: JSON or text in which nothing from outside can steer the terminal."""
+"""Prints results for people and programs: JSON, or text in which nothing from outside can steer the terminal."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ class SafeConsole(Console):
     """Rich's console, for texts in which nothing may steer the terminal. It keeps line breaks."""
 
     def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 - as Rich has it
-        super().print(*(escape_lines(each) if isinstance(each, str) else each for each in objects), **how)
+        super().print(*(escape_lines(item) if isinstance(item, str) else item for item in objects), **how)
 
 
 def console() -> "Console":

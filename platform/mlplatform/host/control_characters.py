@@ -1,7 +1,7 @@
-"""Texts from outside made harmless for a terminal, a log or a mail: what would steer them is written out instead.
+"""Escapes control characters in texts from outside, so that they cannot steer a terminal, a log or a mail.
 
 Line breaks forge lines, escape sequences rewrite the screen, and characters that turn the direction of writing or have
-no width let a text read as another. It refuses nothing and decides no meaning.
+no width let a text read as another.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ def texts_with_controls(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
         case str():
             return [value] if escape_controls(value) != value else []
         case dict():
-            return [text for pair in value.items() for each in pair for text in texts_with_controls(each)]
+            return [text for pair in value.items() for item in pair for text in texts_with_controls(item)]
         case list() | tuple():
-            return [text for each in value for text in texts_with_controls(each)]
+            return [text for item in value for text in texts_with_controls(item)]
         case _:
             return []
 

@@ -1,7 +1,7 @@
-"""Files and folders of the home kept from other users of the machine: new ones by the umask, those there by repair.
+"""Keeps files and folders of the home from other users of the machine: new ones by the umask, those there by repair.
 
-Pictures, client ids, digests of keys and answers lie in the home. It repairs what belongs to this user and is the
-platform's by name, and decides no owner.
+Inputs, client ids, digests of keys and predictions lie in the home. What belongs to this user and is the platform's by
+name is repaired; no owner is changed.
 """
 
 import os
@@ -77,11 +77,11 @@ def check_spool_owner(settings: Settings) -> None:
 
 def _is_accessible(path: Path, mask: int) -> bool:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
-    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-    return bool(found.st_mode & mask) and not sticky and not stat.S_ISLNK(found.st_mode)
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    return bool(status.st_mode & mask) and not sticky and not stat.S_ISLNK(status.st_mode)
 
 
 def _clear_mode_bits(path: Path, mask: int) -> None:

@@ -1,4 +1,4 @@
-"""Log records whose texts steer no terminal and forge no line, whichever handler writes them; it chooses no level."""
+"""Sets up logging so that no text in a record steers a terminal or forges a line, whichever handler writes it."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What libraries look for around a process (a home, a name, folders to write in), given where it is missing.
+"""Fills in what libraries expect of an environment where it is missing: a home, a user name, folders to write in.
 
 A container may run as any number, without an entry among the users, without HOME, on a root that is only read. Then the
 platform's own folder stands in: it is the only one that must be writable.

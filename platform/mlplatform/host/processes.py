@@ -1,7 +1,6 @@
-"""Child processes of one parent: started together, healthy before use, stopped on any exit; it knows no product."""
+"""Child processes of one parent: started together, healthy before use, stopped on any exit."""
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -17,11 +16,11 @@ from pathlib import Path
 import httpx
 
 from mlplatform.errors import ProcessError
+from mlplatform.host.parent_death import end_with_parent
 from mlplatform.network.deadline import DeadlineError, run_with_deadline
-from mlplatform.network.proxies import create_http_client
+from mlplatform.network.http_clients import create_http_client
 
 log = logging.getLogger(__name__)
-PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10.0
 PROBE_SECONDS = 2.0
 
@@ -69,7 +68,7 @@ class ProcessGroup:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )
         child = ManagedProcess(name, process, log)
         self.processes.append(child)
@@ -77,14 +76,14 @@ class ProcessGroup:
 
     def wait_healthy(self, process: ManagedProcess, probe: Callable[[], bool], seconds: float) -> float:
         """Wait until the probe says yes; returns the seconds it took. Raises ProcessError with the log's end."""
-        begun = time.monotonic()
-        while time.monotonic() - begun < seconds:
+        start = time.monotonic()
+        while time.monotonic() - start < seconds:
             if not process.is_running:
                 raise ProcessError(
                     f"{process.name} ended with code {process.process.returncode}; its last words:\n{process.tail()}"
                 )
             if probe():
-                return time.monotonic() - begun
+                return time.monotonic() - start
             time.sleep(0.1)
         raise ProcessError(f"{process.name} was not healthy within {seconds:g} s; its last words:\n{process.tail()}")
 
@@ -167,7 +166,3 @@ def http_ok(url: str) -> Callable[[], bool]:
 def _signal_group(managed: ManagedProcess, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(managed.process.pid, number)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The environment in which no library tells anybody that it is used; it imports none of them."""
+"""Switches the telemetry of libraries off, by the environment variables and settings that they read."""
 
 from collections.abc import MutableMapping
 

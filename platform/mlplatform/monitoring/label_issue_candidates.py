@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, select
 
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
-from mlplatform.store.tables.core import feedback, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import predictions
 from monitors.statistics.label_audit import RecordedPrediction
 
 MAX_ROWS = 5_000

@@ -1,4 +1,4 @@
-"""Which internet addresses are public: those that IANA's registries call globally reachable. It connects to nothing.
+"""Tells public internet addresses from others: those that IANA's registries call globally reachable.
 
 The registries of special purposes, read in November 2026:
 https://www.iana.org/assignments/iana-ipv4-special-registry and https://www.iana.org/assignments/iana-ipv6-special-registry.
@@ -64,7 +64,7 @@ def is_public(address: Address) -> bool:
     """Whether anybody on the internet reaches the same machine at this address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _RESERVED_IPV4)
-    if any(not is_public(each) for each in (*embedded_ipv4(address), *_isatap_ipv4(address))):
+    if any(not is_public(inner) for inner in (*embedded_ipv4(address), *_isatap_ipv4(address))):
         return False
     if address.ipv4_mapped or address in _NAT64_NETWORK or address.teredo:
         return True

@@ -1,9 +1,9 @@
-"""A whole deadline for work that talks to others: it counts from the start, and cuts what is still connected.
+"""Gives work that talks to others one deadline, counted from its start, and cuts its connections when time is over.
 
 Libraries limit each read, so a peer that sends a byte now and then keeps them for ever. Here the work runs on a thread
-of its own. When its time is over, its connections are shut down, whatever library made them (an audit hook of Python's
-hears of each), and it may make no more; what hangs in the system itself, such as the lookup of a name, is left behind
-on its daemon thread. It does not know what the work is.
+of its own. The connections made by `connections.py` register with the work of their thread (HTTP by
+`http_clients.py`, SMTP by `alerting/channels/smtp.py`): when the deadline passes they are shut down, and no further one
+is made. What hangs in the system itself, such as the lookup of a name, is left behind on its daemon thread.
 """
 
 import ctypes
@@ -15,67 +15,77 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mlplatform.errors import PlatformError
 
 T = TypeVar("T")
 UNWIND_SECONDS: Final = 1.0
 """How long work whose connections were cut may take to notice."""
-RETRY_SECONDS: Final = 0.05
+CUT_AGAIN_SECONDS: Final = 0.05
 UNSPECIFIED_ADDRESS: Final = bytes(16)
-_THREAD_KEY: Final = "mlplatform_deadline"
 
 
-class DeadlineError(PlatformError, TimeoutError): ...
+class DeadlineError(PlatformError, TimeoutError):
+    """The work did not end in time."""
 
 
 @dataclass
 class Cancellation:
-    """What keeps a piece of work waiting: its connections, and what else is to be ended when its time is over."""
+    """What to end when the time of a piece of work is over: its connections, and what else it registered."""
 
     is_cancelled: bool = False
     _sockets: list[int] = field(default_factory=list)
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add_socket(self, connecting: socket.socket) -> None:
-        """Remember a socket by a handle of its own, which outlives a library's wrapping of it; none is let in late."""
+    def raise_if_cancelled(self) -> None:
+        """Raise TimeoutError when the time of the work is over."""
+        if self.is_cancelled:
+            raise TimeoutError("the time of this work is over")
+
+    def add_socket(self, connection: socket.socket) -> None:
+        """Register a socket by a handle of its own, which outlives a library's wrapping of it (TLS).
+
+        Raises TimeoutError when the time of the work is over.
+        """
         with self._lock:
-            if self.is_cancelled:
-                raise TimeoutError("the time of this work is over")
-            self._sockets.append(os.dup(connecting.fileno()))
+            self.raise_if_cancelled()
+            self._sockets.append(os.dup(connection.fileno()))
 
     @contextmanager
-    def on_cancel(self, end: Callable[[], object]) -> Iterator[None]:
+    def on_cancel(self, callback: Callable[[], object]) -> Iterator[None]:
         """Let something else be ended with the connections, while the block runs."""
         with self._lock:
-            if self.is_cancelled:
-                raise TimeoutError("the time of this work is over")
-            self._callbacks.append(end)
+            self.raise_if_cancelled()
+            self._callbacks.append(callback)
         try:
             yield
         finally:
             with self._lock:
-                self._callbacks.remove(end)
+                self._callbacks.remove(callback)
 
     def cancel(self) -> None:
         """Shut everything down: whoever waits for it goes on with an error."""
         with self._lock:
             self.is_cancelled = True
-            for end in self._callbacks:
-                end()
+            for callback in self._callbacks:
+                callback()
             for handle in self._sockets:
                 _disconnect(handle)
 
     def close(self) -> None:
-        """Give the handles back; nothing can be noted any more."""
+        """Give the handles back; nothing can be registered any more."""
         with self._lock:
             self.is_cancelled = True
             for handle in self._sockets:
                 os.close(handle)
             self._sockets.clear()
+
+
+_cancellation: Final[ContextVar[Cancellation | None]] = ContextVar("cancellation", default=None)
 
 
 class DeadlineTask(Generic[T]):
@@ -95,7 +105,8 @@ class DeadlineTask(Generic[T]):
     def result(self, seconds: float | None, *, accept_late: bool = False) -> T:
         """What it returned or raised; DeadlineError when that took longer than so many seconds.
 
-        With `late`, what it returns once it was cut counts: for libraries that take no cut connection for an end.
+        With `accept_late`, what it returns once it was cut counts: for libraries that take no cut connection for an
+        end.
         """
         try:
             return self._future.result(seconds)
@@ -105,22 +116,21 @@ class DeadlineTask(Generic[T]):
         end = time.monotonic() + UNWIND_SECONDS
         while self.is_running and time.monotonic() < end:
             self.cancel()
-            wait([self._future], RETRY_SECONDS)
+            wait([self._future], CUT_AGAIN_SECONDS)
         try:
-            found = self._future.result(0)
+            late = self._future.result(0)
         except Exception as error:
             raise DeadlineError(f"no end within {seconds:g} s") from error
         if not accept_late:
             raise DeadlineError(f"no end within {seconds:g} s")
-        return found
+        return late
 
     def cancel(self) -> None:
         """End its time now."""
         self._cancellation.cancel()
 
     def _run(self) -> None:
-        _install_audit_hook()
-        vars(threading.current_thread())[_THREAD_KEY] = self._cancellation
+        _cancellation.set(self._cancellation)
         try:
             self._future.set_result(self._job())
         except BaseException as error:  # noqa: BLE001 - whatever it was belongs to whoever asks for the result
@@ -135,9 +145,18 @@ def run_with_deadline(seconds: float, job: Callable[[], T], name: str = "work") 
 
 
 def current_cancellation() -> Cancellation:
-    """The ties of the work that this thread does; of none, where it does none."""
-    found = vars(threading.current_thread()).get(_THREAD_KEY)
-    return found if isinstance(found, Cancellation) else Cancellation()
+    """The cancellation of the work that this thread does; one that nobody cancels, where it does none."""
+    return _cancellation.get() or Cancellation()
+
+
+def register_socket(connection: socket.socket) -> None:
+    """Let a connection be cut with the work that this thread does, where it does any.
+
+    Raises TimeoutError when the time of the work is over.
+    """
+    cancellation = _cancellation.get()
+    if cancellation is not None:
+        cancellation.add_socket(connection)
 
 
 def _disconnect(handle: int) -> None:
@@ -150,22 +169,3 @@ def _disconnect(handle: int) -> None:
         connected.shutdown(socket.SHUT_RDWR)
     if sys.platform == "linux":
         ctypes.CDLL(None).connect(handle, UNSPECIFIED_ADDRESS, len(UNSPECIFIED_ADDRESS))
-
-
-_install_lock = threading.Lock()
-_installed: list[bool] = []
-
-
-def _install_audit_hook() -> None:
-    """Listen to this process's sockets, once: Python lets nobody stop listening."""
-    with _install_lock:
-        if not _installed:
-            sys.addaudithook(_audit_hook)
-            _installed.append(True)
-
-
-def _audit_hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == "socket.connect":
-        found = vars(threading.current_thread()).get(_THREAD_KEY)
-        if found is not None:
-            found.add_socket(args[0])

@@ -1,4 +1,4 @@
-"""Which connections go through the proxy that the environment names, and which never do; it connects to nothing.
+"""Decides which connections go through the proxy that the environment names, and which never do.
 
 Variables such as HTTP_PROXY are read by every library for itself. This machine's own addresses belong into NO_PROXY
 before any does: a proxy's loopback is another one.
@@ -8,8 +8,6 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
-
-import httpx
 
 from mlplatform.network.addresses import parse_address
 
@@ -39,9 +37,3 @@ def is_local_url(url: str) -> bool:
         mapped = getattr(address, "ipv4_mapped", None) or address
         return mapped.is_loopback or mapped.is_unspecified
     return host == "localhost" or host.endswith(".localhost") or host == socket.gethostname().lower()
-
-
-def create_http_client(url: str, timeout_seconds: float) -> httpx.Client:
-    """A client for an address: through the environment's proxy only if it is another machine's."""
-    trust = httpx.create_ssl_context()  # with what SSL_CERT_FILE names, proxy or not
-    return httpx.Client(timeout=timeout_seconds, trust_env=not is_local_url(url), verify=trust)

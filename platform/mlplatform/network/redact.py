@@ -1,4 +1,4 @@
-"""A receiver's words without the secrets of its address; it sends nothing."""
+"""Removes the secrets of a receiver's address from the text of its answer."""
 
 import re
 from urllib.parse import unquote

@@ -7,12 +7,12 @@ from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations, outbox
 from mlplatform.alerting.evaluations import Evaluation
-from mlplatform.alerting.notice_composer import training_run_of
+from mlplatform.alerting.notice_builder import training_run_of
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import tasks
-from mlplatform.store.tables.core import alerts as alert_rows
-from mlplatform.store.tables.core import outbox as outbox_rows
-from mlplatform.store.tables.core import tasks as task_rows
+from mlplatform.store.tables.alerting import alerts as alert_rows
+from mlplatform.store.tables.alerting import outbox as outbox_rows
+from mlplatform.store.tables.coordination import tasks as task_rows
 from monitors.alerts import Alert
 
 MAX_ROWS = 200  # newest rows of a kind

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from mlplatform.feedback import pending_labels, uncounted_labels
+from mlplatform.feedback import outcomes, pending_labels
 from mlplatform.feedback.label_ingestion import expired_label_count
 from mlplatform.feedback.pending_labels import MAX_WAIT
 from mlplatform.operations.views import LabelStatus
@@ -19,7 +19,7 @@ def label_status(connection: Connection, model: str, now: datetime) -> LabelStat
         waiting=pending_labels.count_pending(connection),
         waiting_since=pending_labels.oldest_received_at(connection),
         given_up=expired_label_count(connection, now),
-        not_drawn_for_audit=uncounted_labels.count_unsampled(connection, model),
+        not_drawn_for_audit=outcomes.count_unsampled(connection, model),
         last_retraining="" if last is None else usage_sentence(last.verdict),
     )
 

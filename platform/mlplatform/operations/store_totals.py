@@ -6,8 +6,8 @@ from typing import Final
 from sqlalchemy import Connection, Table, func, select
 
 from mlplatform.store.rollups import DAY_MINUTES
-from mlplatform.store.tables.core import feedback, images
-from mlplatform.store.tables.monitoring import prediction_count_rollups
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import images, prediction_count_rollups
 
 COUNT_LIMIT: Final = 10_000
 """Rows are counted one by one up to so many; a table that holds more is said to hold as many."""

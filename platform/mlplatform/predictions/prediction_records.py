@@ -1,47 +1,72 @@
-"""Prediction rows and their images: written once, read by id; it knows no model."""
+"""Predictions and their inputs in the database: written once, read by id."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
 
 from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
+from mlplatform.predictions.stored_image import encode_png
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import feedback, images, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import images, predictions
 
 
 @dataclass(frozen=True)
 class PredictionWithInput:
-    """A prediction together with the image it was made for, and the class of host that gave it."""
+    """A prediction, the grey image it was made for (height x width), and the host class of the server that made it.
+
+    On its way to the database the image need not be hashed or encoded yet: that happens off the path of the response.
+    """
 
     prediction: PredictionRecord
-    png: bytes
+    image: NDArray[np.uint8]
     host_class: str = ""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The image as the database keeps it. Raises ValueError for what is no grey image."""
+        return encode_png(self.image)
+
+    def encode_input(self) -> None:
+        """Encode the image now, so that the transaction that writes it is short; raises ValueError."""
+        _ = self.png
 
 
 def insert_predictions(connection: Connection, rows: Sequence[PredictionWithInput], instance: str = "") -> int:
-    """Write rows and images, and count them for the server; returns how many were new.
+    """Write predictions and inputs, and count them for the server `instance`; returns how many were new.
 
-    A prediction id seen before changes nothing.
+    A prediction id that is there already changes nothing.
     """
-    pictures = {row.prediction.image_hash: row for row in rows}
-    ordered = [pictures[key] for key in sorted(pictures)]  # one order everywhere: no deadlock between writers
+    # 1. Each input once, in one order everywhere, so that writers do not block each other for ever.
+    row_by_input = {row.prediction.image_hash: row for row in rows}
     insert_many_returning(
         connection,
         images,
-        [{"hash": row.prediction.image_hash, "png": row.png, "at": row.prediction.at} for row in ordered],
+        [
+            {"hash": image_hash, "png": row_by_input[image_hash].png, "at": row_by_input[image_hash].prediction.at}
+            for image_hash in sorted(row_by_input)
+        ],
         images.c.hash,
     )
-    fresh = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
-    counted = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in fresh}
-    prediction_counts.count_predictions(connection, instance, list(counted.values()))
-    review_samples.draw_samples(connection, [row for row, _ in counted.values()])
-    prediction_attestation.append_batch(connection, instance, [row for row, _ in counted.values()])
-    return len(fresh)
+
+    # 2. The predictions; only new ones are counted, drawn for review and attested in what follows.
+    new_ids = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
+    new_rows = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in new_ids}
+    new_predictions = [prediction for prediction, _ in new_rows.values()]
+
+    # 3. What is derived from them, in the same transaction.
+    prediction_counts.count_predictions(connection, instance, list(new_rows.values()))
+    review_samples.draw_samples(connection, new_predictions)
+    prediction_attestation.append_batch(connection, instance, new_predictions)
+    return len(new_ids)
 
 
 def find(connection: Connection, prediction_id: str) -> PredictionRecord:
@@ -54,18 +79,9 @@ def find(connection: Connection, prediction_id: str) -> PredictionRecord:
     return PredictionRecord(**row._mapping)
 
 
-def existing_ids(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
-    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
-    wanted = sorted({key for key in ids if "\0" not in key})
-    query = select(predictions.c.id).where(predictions.c.id.in_(wanted))
-    if lock:
-        query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
-    return set(connection.scalars(query))
-
-
 @dataclass(frozen=True)
 class PredictionOrigin:
-    """A recorded prediction: whose answer it is, and when it was given."""
+    """Which model made a recorded prediction, and when."""
 
     model_name: str
     at: datetime
@@ -75,17 +91,21 @@ def prediction_origins(
     connection: Connection, ids: Iterable[str], *, lock: bool = False
 ) -> dict[str, PredictionOrigin]:
     """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
-    wanted = sorted({key for key in ids if "\0" not in key})
-    query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(wanted))
+    sorted_ids = sorted({prediction_id for prediction_id in ids if "\0" not in prediction_id})
+    query = select(predictions.c.id, predictions.c.model_name, predictions.c.at).where(predictions.c.id.in_(sorted_ids))
     if lock:
         query = query.order_by(predictions.c.id).with_for_update(key_share=True)  # one order: no deadlock
     return {row.id: PredictionOrigin(row.model_name, row.at) for row in connection.execute(query)}
 
 
+def existing_ids(connection: Connection, ids: Iterable[str], *, lock: bool = False) -> set[str]:
+    """Those of the ids that are recorded; with `lock`, held until the transaction ends."""
+    return set(prediction_origins(connection, ids, lock=lock))
+
+
 def prediction_times(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
-    """When each of these was answered."""
-    query = select(predictions.c.id, predictions.c.at).where(predictions.c.id.in_(sorted(ids)))
-    return {row.id: row.at for row in connection.execute(query)}
+    """When each of these predictions was made, as far as they are recorded."""
+    return {prediction_id: origin.at for prediction_id, origin in prediction_origins(connection, ids).items()}
 
 
 def load_image(connection: Connection, image_hash: str) -> bytes:

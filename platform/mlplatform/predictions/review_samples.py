@@ -1,7 +1,7 @@
-"""Answers drawn for review by people, with the chance each had; it makes no plan and judges nothing.
+"""Draws predictions for people to label, each with a known chance, so that their labels estimate the model's error.
 
-An answer is drawn in the transaction that records it. People see drawn answers in a random order, hold each for a
-while, and settle it by an audit label. The weight of such a label is one over the chance its answer had.
+A prediction is drawn in the transaction that records it. People see drawn predictions in a random order, hold each for
+a while, and settle it by an audit label. The weight of such a label is one over the chance of its prediction.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from mlplatform.predictions import sampling_plans
-from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import outcomes, review_samples
-from monitors.statistics.review_sampling import SamplingPlan, stratum_of
-from monitors.statistics.review_sampling import poisson_draw as drawn_by
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import predictions, review_samples
+from monitors.statistics.review_sampling import SamplingPlan, poisson_draw, stratum_of
 from monitors.windows.window_counts import LabelLag
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ MAX_LABEL_LAGS: Final = 20_000
 
 @dataclass(frozen=True)
 class ReviewSample:
-    """One drawn answer: `inclusion` was its chance, `heaviest` the largest weight its plan could give any answer."""
+    """One drawn prediction: `inclusion` was its chance, `heaviest` the largest weight that its plan gives any."""
 
     prediction_id: str
     model_name: str
@@ -42,15 +41,21 @@ class ReviewSample:
 
 @dataclass(frozen=True)
 class InclusionWeight:
-    """What a label of a drawn answer weighs, and as a share of the heaviest."""
+    """The weight of a label of a drawn prediction, and as a share of the heaviest."""
 
     weight: float
     share: float
 
 
+UNIT_WEIGHT: Final = InclusionWeight(1.0, 1.0)
+"""The weight of a label whose prediction nobody drew: it stands for itself."""
+ZERO_WEIGHT: Final = InclusionWeight(0.0, 0.0)
+"""The weight of an audit label on a prediction that was passed over while predictions were drawn: it would mislead."""
+
+
 @dataclass(frozen=True)
 class ReviewClaim:
-    """A drawn answer held for one reviewer until a moment."""
+    """A drawn prediction held for one reviewer until a moment."""
 
     prediction_id: str
     image_hash: str
@@ -60,7 +65,7 @@ class ReviewClaim:
 
 @dataclass(frozen=True)
 class ReviewProgress:
-    """How many answers were drawn in a window, how many are settled, and since when the oldest waits."""
+    """How many predictions were drawn in a window, how many have their label, and since when the oldest waits."""
 
     drawn: int
     settled: int
@@ -68,22 +73,23 @@ class ReviewProgress:
 
 
 def draw_samples(connection: Connection, recorded: Sequence["PredictionRecord"]) -> int:
-    """Draw among new answers by the plans in force; returns how many were drawn."""
+    """Draw among new predictions by the plans in force; returns how many were drawn."""
     drawn: list[ReviewSample] = []
-    for model, version in sorted({(answer.model_name, answer.model_version) for answer in recorded}):
+    for model, version in sorted({(row.model_name, row.model_version) for row in recorded}):
         published = sampling_plans.current_plan(connection, model, version)
         if published is None:
             continue
         plan = SamplingPlan.from_json(published.plan)
-        mine = [each for each in recorded if (each.model_name, each.model_version) == (model, version)]
-        drawn += [found for each in mine if (found := _draw_sample(plan, published.salt, each)) is not None]
+        of_version = [row for row in recorded if (row.model_name, row.model_version) == (model, version)]
+        samples = [_draw_sample(plan, published.salt, row) for row in of_version]
+        drawn += [sample for sample in samples if sample is not None]
     if drawn:
-        connection.execute(insert(review_samples), [dict(vars(each)) for each in drawn])
+        connection.execute(insert(review_samples), [dict(vars(sample)) for sample in drawn])
     return len(drawn)
 
 
 def _draw_sample(plan: SamplingPlan, salt: str, prediction: "PredictionRecord") -> ReviewSample | None:
-    inclusion = drawn_by(plan, prediction.id, salt, prediction.label, prediction.confidence)
+    inclusion = poisson_draw(plan, prediction.id, salt, prediction.label, prediction.confidence)
     if inclusion is None:
         return None
     return ReviewSample(
@@ -99,7 +105,7 @@ def _draw_sample(plan: SamplingPlan, salt: str, prediction: "PredictionRecord") 
 
 
 def inclusion_weights(connection: Connection, prediction_ids: Collection[str]) -> dict[str, InclusionWeight]:
-    """The weights of those of the answers that were drawn."""
+    """The weights of those of the predictions that were drawn."""
     query = select(review_samples.c.prediction_id, review_samples.c.inclusion, review_samples.c.heaviest)
     rows = connection.execute(query.where(review_samples.c.prediction_id.in_(prediction_ids)))
     return {row.prediction_id: InclusionWeight(1 / row.inclusion, 1 / row.inclusion / row.heaviest) for row in rows}
@@ -108,8 +114,8 @@ def inclusion_weights(connection: Connection, prediction_ids: Collection[str]) -
 def claim_samples(
     connection: Connection, model_name: str, reviewer: str, limit: int, duration: timedelta, now: datetime
 ) -> list[ReviewClaim]:
-    """Hold the next open answers for a reviewer, in their random order; their own claims come first."""
-    free = or_(
+    """Hold the next open samples for a reviewer, in their random order; those they hold already come first."""
+    claimable = or_(
         review_samples.c.claimed_until.is_(None),
         review_samples.c.claimed_until <= now,
         review_samples.c.claimed_by == reviewer,
@@ -117,7 +123,7 @@ def claim_samples(
     query = (
         select(review_samples.c.prediction_id, predictions.c.image_hash, predictions.c.at)
         .join(predictions, predictions.c.id == review_samples.c.prediction_id)
-        .where(review_samples.c.model_name == model_name, review_samples.c.finished_at.is_(None), free)
+        .where(review_samples.c.model_name == model_name, review_samples.c.finished_at.is_(None), claimable)
         .order_by(
             (review_samples.c.claimed_by == reviewer).desc(), review_samples.c.place, review_samples.c.prediction_id
         )
@@ -136,20 +142,20 @@ def claim_samples(
 
 
 def mark_labelled(connection: Connection, prediction_ids: Iterable[str], now: datetime) -> None:
-    """Note that these answers have their audit label; those that were not drawn are passed over."""
+    """Mark the samples of these predictions as labelled; predictions that were not drawn are passed over."""
     ids = sorted(set(prediction_ids))
-    open_ones = review_samples.c.prediction_id.in_(ids) & review_samples.c.finished_at.is_(None)
-    connection.execute(update(review_samples).where(open_ones).values(finished_at=now))
+    open_samples = review_samples.c.prediction_id.in_(ids) & review_samples.c.finished_at.is_(None)
+    connection.execute(update(review_samples).where(open_samples).values(finished_at=now))
 
 
 def label_lags(
     connection: Connection, model_name: str, version: int, window: TimeWindow, sources: Collection[str], now: datetime
 ) -> list[LabelLag]:
-    """How long the answers drawn in [start, end) waited for a label of these sources, or wait still; newest first."""
-    known = (outcomes.c.prediction_id == review_samples.c.prediction_id) & outcomes.c.source.in_(sources)
+    """How long the samples of [start, end) waited for a label of these sources, or wait still; newest first."""
+    has_label = (outcomes.c.prediction_id == review_samples.c.prediction_id) & outcomes.c.source.in_(sources)
     query = (
         select(review_samples.c.at, outcomes.c.known_at)
-        .outerjoin(outcomes, known)
+        .outerjoin(outcomes, has_label)
         .where(
             review_samples.c.model_name == model_name,
             review_samples.c.model_version == version,
@@ -166,13 +172,13 @@ def label_lags(
 
 
 def review_progress(connection: Connection, model_name: str, version: int, window: TimeWindow) -> ReviewProgress:
-    """How the review of a version's answers given in [start, end) goes."""
-    inside = (
+    """How far the review of a version's predictions made in [start, end) is."""
+    in_window = (
         (review_samples.c.model_name == model_name)
         & (review_samples.c.model_version == version)
         & (review_samples.c.at >= window[0])
         & (review_samples.c.at < window[1])
     )
-    waiting = select(func.min(review_samples.c.at)).where(inside, review_samples.c.finished_at.is_(None))
-    row = connection.execute(select(func.count(), func.count(review_samples.c.finished_at)).where(inside)).one()
+    waiting = select(func.min(review_samples.c.at)).where(in_window, review_samples.c.finished_at.is_(None))
+    row = connection.execute(select(func.count(), func.count(review_samples.c.finished_at)).where(in_window)).one()
     return ReviewProgress(row[0], row[1], connection.scalar(waiting))

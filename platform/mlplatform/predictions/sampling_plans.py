@@ -1,4 +1,4 @@
-"""Sampling plans as published: which share of a version's answers is drawn for review; it draws nothing itself."""
+"""Sampling plans as published: with which chance each of a version's predictions is drawn for review."""
 
 import secrets
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from mlplatform.clock import uuid7
-from mlplatform.store.tables.monitoring import sampling_plans
+from mlplatform.store.tables.predictions import sampling_plans
 
 
 @dataclass(frozen=True)
 class PublishedPlan:
-    """A plan in force from `at` on; `salt` keeps what is drawn from being foreseen."""
+    """A plan in force from `at` on; `salt` keeps anybody from foreseeing what is drawn."""
 
     at: datetime
     plan: dict[str, Any]
@@ -22,7 +22,7 @@ class PublishedPlan:
 
 
 def publish(connection: Connection, model_name: str, version: int, plan: Mapping[str, Any], now: datetime) -> None:
-    """Put a plan in force for the answers recorded from now on."""
+    """Put a plan in force for the predictions recorded from now on."""
     row = {"id": uuid7(), "model_name": model_name, "model_version": version, "at": now, "plan": dict(plan)}
     connection.execute(insert(sampling_plans).values(**row, salt=secrets.token_hex(16)))
 
@@ -40,9 +40,9 @@ def current_plan(connection: Connection, model_name: str, version: int) -> Publi
 
 
 def first_published_at(connection: Connection, model_name: str, version: int) -> datetime | None:
-    """From when on answers of a version have been drawn."""
+    """From when on predictions of a version have been drawn; None where none are."""
     query = select(func.min(sampling_plans.c.at)).where(
         sampling_plans.c.model_name == model_name, sampling_plans.c.model_version == version
     )
-    found: datetime | None = connection.scalar(query)
-    return found
+    first: datetime | None = connection.scalar(query)
+    return first

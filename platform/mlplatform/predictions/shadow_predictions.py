@@ -1,4 +1,4 @@
-"""Answers given beside those that were served, by prediction id: kept apart, so that no monitor counts them."""
+"""Predictions that a challenger made in the shadow of served ones, kept apart so that no monitor counts them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select
 
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import predictions
-from mlplatform.store.tables.monitoring import outcomes
-from mlplatform.store.tables.rollout import rollouts, shadow_prediction_rows
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import predictions, shadow_prediction_rows
+from mlplatform.store.tables.promotion import rollouts
 
 
 @dataclass(frozen=True)
 class ShadowPrediction:
-    """What a version would have answered to the picture of a prediction; `latency_ms` is the time of its inference."""
+    """What a version would have predicted on the input of a served prediction; `latency_ms` is its inference time."""
 
     prediction_id: str
     model_version: int
@@ -28,7 +28,7 @@ class ShadowPrediction:
 
 @dataclass(frozen=True)
 class ShadowPair:
-    """A labelled picture that both versions of a trial have answered: the one that served and the one beside it."""
+    """A labelled input that both versions of a rollout predicted on: the one that served and the one in its shadow."""
 
     seq: int
     served_version: int
@@ -39,19 +39,19 @@ class ShadowPair:
 
 
 def insert_shadow_predictions(connection: Connection, rows: Sequence[ShadowPrediction]) -> int:
-    """Keep shadow answers; returns how many were new."""
+    """Write shadow predictions; returns how many were new."""
     return insert_new(connection, shadow_prediction_rows, [dict(vars(row)) for row in rows])
 
 
 def list_by_prediction(connection: Connection, prediction_id: str) -> list[ShadowPrediction]:
-    """What other versions would have answered to the same picture."""
+    """What other versions would have predicted on the same input."""
     query = select(shadow_prediction_rows).where(shadow_prediction_rows.c.prediction_id == prediction_id)
     rows = connection.execute(query.order_by(shadow_prediction_rows.c.model_version))
     return [ShadowPrediction(**row._mapping) for row in rows]
 
 
 def count_agreement(connection: Connection, trial_id: str) -> tuple[int, int]:
-    """How many shadow answers a trial has, and how many of them agree with what was served."""
+    """How many shadow predictions a rollout has, and how many of them agree with what was served."""
     query = (
         select(func.count(), func.count().filter(shadow_prediction_rows.c.label == predictions.c.label))
         .join(predictions, predictions.c.id == shadow_prediction_rows.c.prediction_id)
@@ -64,9 +64,9 @@ def count_agreement(connection: Connection, trial_id: str) -> tuple[int, int]:
 def labelled_pairs(
     connection: Connection, trial_id: str, cursor: int, sources: Sequence[str], limit: int
 ) -> tuple[list[ShadowPair], int]:
-    """The next labelled pictures of a trial after a number, each picture the first time only, and the last number read.
+    """The next labelled inputs of a rollout after a sequence number, each once only, and the last number read.
 
-    A picture that was sent again tells nothing new about either version.
+    An input that was sent again says nothing new about either version.
     """
     joined = shadow_prediction_rows.join(
         outcomes, outcomes.c.prediction_id == shadow_prediction_rows.c.prediction_id
@@ -93,24 +93,24 @@ def labelled_pairs(
         return [], cursor
     hashes = {row.image_hash for row in rows}
     earlier = select(predictions.c.image_hash).select_from(joined)
-    known = set(
+    hashes_before = set(
         connection.scalars(
             earlier.where(*estimating, outcomes.c.seq <= cursor, predictions.c.image_hash.in_(sorted(hashes)))
         )
     )
-    found = []
+    pairs = []
     for row in rows:
-        if row.image_hash not in known and not set(row.seen.split()) & set(sources):
-            found.append(ShadowPair(row.seq, row.served, row.label, row.shadow_label, row.truth, row.share))
-        known.add(row.image_hash)
-    return found, rows[-1].seq
+        if row.image_hash not in hashes_before and not set(row.seen.split()) & set(sources):
+            pairs.append(ShadowPair(row.seq, row.served, row.label, row.shadow_label, row.truth, row.share))
+        hashes_before.add(row.image_hash)
+    return pairs, rows[-1].seq
 
 
 def delete_before(connection: Connection, before: datetime, model_name: str | None = None) -> int:
-    """Remove shadow answers given before a moment, of one model's trials or of all; returns how many."""
-    old = delete(shadow_prediction_rows).where(shadow_prediction_rows.c.at < before)
+    """Remove shadow predictions made before a moment, of one model's rollouts or of all; returns how many."""
+    statement = delete(shadow_prediction_rows).where(shadow_prediction_rows.c.at < before)
     if model_name is not None:
-        old = old.where(
+        statement = statement.where(
             shadow_prediction_rows.c.trial_id.in_(select(rollouts.c.id).where(rollouts.c.model_name == model_name))
         )
-    return connection.execute(old).rowcount
+    return connection.execute(statement).rowcount

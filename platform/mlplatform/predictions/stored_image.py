@@ -1,4 +1,4 @@
-"""The PNG form in which the store keeps an input image, and back."""
+"""Encodes an input image as the PNG that the database keeps, and decodes it."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ Grey = NDArray[np.uint8]
 
 
 def encode_png(image: Grey) -> bytes:
-    """One grey image as PNG: what the store keeps. Written by hand: Pillow takes several times longer."""
+    """One grey image (height x width) as PNG. Written by hand: Pillow takes several times longer."""
     height, width = image.shape
     lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with its filter, none
     lines[:, 1:] = image
@@ -32,11 +32,11 @@ _PNG_END = _png_chunk(b"IEND", b"")
 
 @lru_cache(16)
 def _png_header(height: int, width: int) -> bytes:
-    """What a PNG of grey begins with; a model has one size."""
+    """The first bytes of a grey PNG; a model has one image size."""
     return PNG_SIGNATURE + _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
 
 
 def decode_png(png: bytes) -> Grey:
-    """The grey image a PNG of the store holds."""
-    with Image.open(BytesIO(png), formats=("PNG",)) as opened:
-        return np.asarray(opened.convert("L"), dtype=np.uint8)
+    """The grey image (height x width) in a PNG."""
+    with Image.open(BytesIO(png), formats=("PNG",)) as image:
+        return np.asarray(image.convert("L"), dtype=np.uint8)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, insert, select
 
 from mlplatform.errors import ConflictError
-from mlplatform.store.tables.core import promotions
+from mlplatform.store.tables.promotion import promotions
 
 PromotionKind = Literal["first", "promote", "rollback"]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 
 from mlplatform.errors import ConflictError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.rollout import rollouts
+from mlplatform.store.tables.promotion import rollouts
 
 RolloutRole = Literal["shadow", "canary"]
 RolloutState = Literal["running", "stopped", "failed"]

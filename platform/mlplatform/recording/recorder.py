@@ -1,10 +1,10 @@
-"""The recorder: predictions on their way to the database by a spool on disk; an answer fails only where that is full.
+"""Records predictions: appends them to a spool on disk before they are sent, and writes them to the database later.
 
-`put` returns once the rows are on disk, so a killed server loses none that it answered for; `last` waits for the disk
-itself or for the commit, where that is wanted, together with all who wait meanwhile. One thread sends rows in their
-order, in batches, and repeats a batch until its commit is known; the database takes an id once, so nothing is doubled.
-While the database is away rows wait on disk, not in memory. The thread also sends what dead servers left on this disk,
-and writes how many requests ended how.
+`append` returns once the rows are on disk, so a killed server loses none that it sent. `wait_durable` waits for the
+disk itself or for the commit, where the settings want it, together with all who wait meanwhile. One thread sends rows
+in their order, in batches, and repeats a batch until its commit is known; the database takes an id once, so nothing is
+doubled. While the database is away rows wait on disk, not in memory. The thread also sends what dead servers left on
+this disk, and writes how many requests ended how.
 """
 
 import asyncio
@@ -16,28 +16,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.db_writer import Writer
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.recording_counts import RecorderCounters
 from mlplatform.recording.recording_counts import RecorderCounts as RecorderCounts
 from mlplatform.recording.request_counts import RequestCounts
-from mlplatform.recording.spool.codec import SpooledPrediction as SpooledPrediction
 from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.segment_files import RowBatch
 from mlplatform.recording.spool.segment_log import SegmentLog
+from mlplatform.recording.thread_writer import Writer
 from mlplatform.store.file_identity import StoreReplacedError
 from mlplatform.store.timeouts import reserved_connections
 
 log = logging.getLogger(__name__)
+SpooledPrediction = PredictionWithInput  # the name that `serve` imports
 INITIAL_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 5.0
 ADOPTION_INTERVAL_SECONDS = 10.0
 
 
 class Recorder:
-    """Sends answers in batches from its own thread; start it once, close it at the end.
+    """Sends predictions in batches from its own thread; start it once, close it at the end.
 
-    With `sync_seconds` an answer that `last` waits for is refused when its commit takes longer. `replaced` says whether
+    With `sync_seconds`, `wait_durable` refuses a prediction whose commit takes longer. `store_replaced` says whether
     the server found another database file than it had opened.
     """
 
@@ -74,7 +75,7 @@ class Recorder:
 
     @property
     def must_wait(self) -> bool:
-        """Whether rows must `last` before their answer is sent."""
+        """Whether `wait_durable` has to be awaited before predictions are sent."""
         return self._sync_seconds is not None or self._spool_directory.fsync
 
     def start(self) -> None:
@@ -82,12 +83,12 @@ class Recorder:
         self._adopt_spools()
         self._thread.start()
 
-    def append(self, predictions: Sequence[SpooledPrediction]) -> int:
-        """Keep answers before they are sent; returns how many of them no database could take.
+    def append(self, predictions: Sequence[PredictionWithInput]) -> int:
+        """Keep predictions on disk before they are sent; returns how many of them no database could take.
 
         Raises RecordingError, and keeps none, where they cannot be kept.
         """
-        rows = [row for answer in predictions if (row := self._encode_row(answer)) is not None]
+        rows = [row for prediction in predictions if (row := self._encode_row(prediction)) is not None]
         try:
             if self._closing.is_set():
                 raise RecordingError("this server is closing; ask another, or again in a moment")
@@ -100,24 +101,22 @@ class Recorder:
             raise
         if self._idle or (spool is not None and spool.queued_rows >= self._batch):
             with self._condition:
-                self._condition.notify_all()  # a thread that is woken for every row takes its time from the answers
+                self._condition.notify_all()  # a thread that is woken for every row takes its time from the requests
         return len(predictions) - len(rows)
 
     async def wait_durable(self, prediction_count: int) -> None:
-        """Wait until all that was put so far outlives what the settings say: a loss of power, the loss of this disk.
+        """Wait until all that was appended so far outlives what the settings say: a loss of power, of this disk.
 
-        Raises RecordingError where it does not, or not in time; these answers are not to be given.
+        Raises RecordingError where it does not, or not in time; these predictions are not to be sent.
         """
         try:
             spool = self._spool_directory.own
             goal = 0 if spool is None else spool.appended_rows
             if self._spool_directory.fsync:
-                written = (
-                    self._spool_directory.appended_bytes
-                )  # now, not when the thread is free: later rows have waiters of their own
-                await asyncio.get_running_loop().run_in_executor(
-                    self._sync_executor, self._spool_directory.sync, written
-                )
+                # read now, not when the thread is free: later rows have waiters of their own
+                goal_bytes = self._spool_directory.appended_bytes
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._sync_executor, self._spool_directory.sync, goal_bytes)
             if self._sync_seconds is not None and spool is not None:
                 async with asyncio.timeout(self._sync_seconds):
                     await self._wait_for_commit(spool, goal)
@@ -149,7 +148,7 @@ class Recorder:
         return self._spool_directory.size_bytes, self._spool_directory.limit_bytes
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything this server kept so far is settled; False when the time ran out."""
+        """Wait until everything this server appended so far is settled; False when the time ran out."""
         spool = self._spool_directory.own
         return spool is None or self._wait_until_settled(spool, timeout)
 
@@ -172,7 +171,7 @@ class Recorder:
             )
         return counts
 
-    def _encode_row(self, prediction: SpooledPrediction) -> bytes | None:
+    def _encode_row(self, prediction: PredictionWithInput) -> bytes | None:
         try:
             return encode_prediction(prediction)
         except (TypeError, ValueError):
@@ -195,13 +194,13 @@ class Recorder:
                 self._waiters.pop(future, None)
 
     def _resolve_waiters(self, settled: int) -> None:
-        """Let those go on whose rows are settled: once per event loop, because waking one is dear."""
-        told: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        """Wake those whose rows are settled: once per event loop, because waking one is expensive."""
+        settled_futures: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         with self._condition:
             for future, goal in self._waiters.items():
                 if goal <= settled:
-                    told.setdefault(future.get_loop(), []).append(future)
-        for loop, futures in told.items():
+                    settled_futures.setdefault(future.get_loop(), []).append(future)
+        for loop, futures in settled_futures.items():
             with suppress(RuntimeError):  # the loop was closed, and everybody in it is gone
                 loop.call_soon_threadsafe(_resolve, futures)
 
@@ -227,17 +226,17 @@ class Recorder:
             self._request_counts.write(now=True)
 
     def _send_pending(self) -> None:
-        """One batch of one's own and one of a dead server's; without any, a pause that ends with the next answer."""
+        """Send one batch of this server's and one of a dead one's; without any, pause until the next prediction."""
         self._read_error = ""
         own = self._spool_directory.own
         sent = self._send_batch(own, self._spool_directory.instance) if own is not None else 0
         stuck = bool(self._read_error)
-        for held in list(self._spool_directory.adopted_spools):
-            rows = self._send_batch(held.spool, held.instance)
+        for adopted in list(self._spool_directory.adopted_spools):
+            rows = self._send_batch(adopted.spool, adopted.instance)
             self._counters.add(adopted=rows)
             sent += rows
-            if held.spool.queued_rows == 0:
-                self._spool_directory.release(held)
+            if adopted.spool.queued_rows == 0:
+                self._spool_directory.release(adopted)
             if rows:
                 break
         if self._request_counts is not None:
@@ -266,13 +265,13 @@ class Recorder:
         self._spool_directory.refresh_quarantine_status()
 
     def _wait_for_work(self, stuck: bool) -> None:
-        """Wait for the next answer, or where one's own rows cannot be read, ever longer for the disk."""
+        """Wait for the next prediction, or where this server's rows cannot be read, ever longer for the disk."""
         self._delay = min(self._delay * 2, MAX_RETRY_SECONDS) if stuck else INITIAL_RETRY_SECONDS
         if stuck:
             self._sleep(self._delay)
             return
         with self._condition:
-            self._idle = True  # before the rows are looked at: one that comes now wakes this thread
+            self._idle = True  # before the rows are counted: one that comes now wakes this thread
             woken = self._condition.wait_for(lambda: self._own_queued_rows() > 0 or self._closing.is_set(), timeout=1.0)
             self._idle = False
         if not woken and (own := self._spool_directory.own) is not None:
@@ -306,7 +305,7 @@ class Recorder:
         return batch.row_count
 
     def _write_until_settled(self, batch: RowBatch, instance: str) -> bool:
-        """Whether every row of the batch is written or set aside; False when closing came first."""
+        """Write the batch, or set rows of it aside, however long it takes; False when closing came first."""
         delay = INITIAL_RETRY_SECONDS
         while not self._closing.is_set():
             try:
@@ -326,13 +325,13 @@ class Recorder:
         return False
 
     def _quarantine_rows(self, batch: RowBatch, refused: Sequence[int]) -> int:
-        """Keep the rows that no database takes; returns how many of them are damaged. Raises OSError."""
-        payloads, as_they_lie = batch.payloads(), batch.frames()
-        whole = [payload for place in refused if (payload := payloads[place]) is not None]
-        unreadable = [as_they_lie[place] for place in refused if payloads[place] is None]
+        """Set the rows aside that no database takes; returns how many of them are damaged. Raises OSError."""
+        payloads, frames = batch.payloads(), batch.frames()
+        intact = [payload for index in refused if (payload := payloads[index]) is not None]
+        unreadable = [frames[index] for index in refused if payloads[index] is None]
         if unreadable:
             log.error("%d row(s) of the spool are damaged: their checksums do not agree", len(unreadable))
-        self._spool_directory.quarantine(whole, unreadable)
+        self._spool_directory.quarantine(intact, unreadable)
         return len(unreadable)
 
     def _on_rows_lost(self, rows: int) -> None:
@@ -342,7 +341,7 @@ class Recorder:
 
     def _on_rows_damaged(self, rows: int) -> None:
         self._counters.add(damaged=rows)
-        self._next_adoption = 0.0  # what lies aside is counted in this round
+        self._next_adoption = 0.0  # what was set aside is counted in this round
 
 
 def _resolve(futures: Sequence["asyncio.Future[None]"]) -> None:

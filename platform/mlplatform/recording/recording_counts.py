@@ -1,4 +1,4 @@
-"""How many predictions were recorded, wait or were lost, as `/readyz`, metrics and heartbeats show; it records none."""
+"""Counts how many predictions were recorded, wait or were lost, for `/readyz`, metrics and heartbeats."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class RecorderCounts:
-    """How many predictions were recorded, wait, were dropped, failed (refused by the store) and were not answered.
+    """How many predictions were recorded, wait, were dropped, failed (no database takes them) and were refused.
 
-    `adopted` of those recorded were left by dead servers. `damaged` ones were set aside because their bytes were no
-    rows any more. `set_aside` is what lies on this disk until a person decides, whoever put it there (`platform
-    recording`). `database_replaced` is 1 while nothing is written because the database's file is no longer the one that
-    was opened.
+    A refused prediction was not sent, because it could not be kept. `adopted` of those recorded were left by dead
+    servers. `damaged` ones were set aside because their bytes were no rows any more. `set_aside` is what lies on this
+    disk until a person decides, whoever put it there (`platform recording`). `database_replaced` is 1 while nothing is
+    written because the database's file is no longer the one that was opened.
     """
 
     recorded: int
@@ -26,14 +26,14 @@ class RecorderCounts:
 
 
 class RecorderCounters:
-    """What was counted since the start; any thread adds."""
+    """Counters since the start; any thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(("recorded", "dropped", "failed", "refused", "adopted", "damaged"), 0)
 
     def add(self, **increments: int) -> None:
-        """Count by name."""
+        """Add to counters by name."""
         with self._lock:
             for name, count in increments.items():
                 self._counts[name] += count

@@ -1,8 +1,8 @@
-"""Prediction requests counted by how they ended, minute by minute, on their way to the store; it sees no request.
+"""Counts prediction requests by HTTP status and minute, and writes the counts to the database now and then.
 
-Counting is an addition under a lock, so an answer never waits for it. What is counted is written from the recorder's
-thread now and then, also in minutes without an answer. Each write says the whole count of a minute, so one that is
-repeated after a lost connection counts nothing twice; a killed server loses the counts of its last seconds.
+Counting is an addition under a lock, so no request waits for it. The recorder's thread writes, also in minutes without
+a prediction. Each write holds the whole count of a minute, so one that is repeated after a lost connection counts
+nothing twice; a killed server loses the counts of its last seconds.
 """
 
 import logging
@@ -20,9 +20,9 @@ from mlplatform.store.database import Database
 log = logging.getLogger(__name__)
 WRITE_INTERVAL: Final = timedelta(seconds=10)
 MAX_UNWRITTEN_MINUTES: Final = 180
-"""So many minutes wait for a database that is away; of an hour that is over, the counts are complete."""
+"""Minutes that wait for a database that is away; of an hour that is over, the counts are complete."""
 CLIENT_CLOSED_REQUEST: Final = 499
-"""The client closed the connection before its answer: nobody's fault on this side, and counted as nothing."""
+"""The client closed the connection before its response: nobody's fault on this side, and not counted."""
 VersionMinute = tuple[int, int]
 
 
@@ -32,7 +32,7 @@ def is_prediction_request(path: str) -> bool:
 
 
 class RequestCounts:
-    """The counts of one server; `version` says which version answers now, tallies.NO_MODEL when none does."""
+    """The counts of one server; `version` says which version serves now, NO_MODEL_VERSION when none does."""
 
     def __init__(self, database: Database, clock: Clock, model: str, instance: str, version: Callable[[], int]) -> None:
         self._database, self._clock, self._version = database, clock, version
@@ -51,16 +51,16 @@ class RequestCounts:
             self._counts.setdefault(minute, Counter())[str(status)] += 1
             self._unwritten_minutes.add(minute)
             if len(self._counts) > MAX_UNWRITTEN_MINUTES:
-                oldest = min(self._counts, key=lambda each: each[1])
+                oldest = min(self._counts, key=lambda version_minute: version_minute[1])
                 del self._counts[oldest]
                 if oldest in self._unwritten_minutes:
                     self._unwritten_minutes.discard(oldest)
                     log.error("requests of minute %d were counted and never written: the database is away", oldest[1])
 
     def write(self, *, now: bool = False) -> int:
-        """Write what was counted since the last time, if that is long enough ago; returns how many minutes.
+        """Write what was counted since the last write, if that is long enough ago; returns how many minutes.
 
-        A store that is away changes nothing: the counts wait for the next time.
+        Where the database is away, the counts wait for the next time.
         """
         moment = self._clock()
         if not now and self._written_at is not None and WRITE_INTERVAL > moment - self._written_at >= timedelta(0):
@@ -76,7 +76,7 @@ class RequestCounts:
         except StoreUnavailableError as error:
             log.warning("counts of requests wait: %s", error)
             return 0
-        except Exception:  # the recorder's thread must go on: answers matter more than their counts
+        except Exception:  # the recorder's thread must go on: predictions matter more than their counts
             log.exception("counts of requests could not be written")
             return 0
         with self._lock:

@@ -1,15 +1,16 @@
-"""How long answers are kept, and what is erased when somebody asks to be forgotten; it removes through the store.
+"""Applies the retention settings, and erases what a client asked to be forgotten.
 
-Answers that nobody labelled go whole, with their pictures. Labelled ones stay: training and the gate's evidence rest on
-them; only who asked is blotted out. Counts stay. What is done is one entry in the audit log, which names no client.
+Predictions that nobody labelled are removed whole, with their inputs. Labelled ones stay, because training and the
+gate's evidence rest on them; only who asked is removed from them. Counts stay. What is done is one entry in the audit
+log, which names no client.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -28,112 +29,153 @@ from monitors.decisions.drift import REFERENCE_PREDICTIONS
 
 MAX_TRIES: Final = 5
 MAX_PAUSE_SECONDS: Final = 0.5
-"""The longest rest between two portions: others write meanwhile for as long as a portion took, and no longer."""
+"""The longest pause between two batches: others write meanwhile for as long as a batch took, and no longer."""
 VerifyLease = Callable[[Connection], object]
+"""Raises where the caller is no longer allowed to remove anything."""
+
+
+@dataclass(frozen=True)
+class RetentionResult:
+    """How many predictions and inputs were removed, and from how many predictions who asked was removed."""
+
+    answers: int
+    pictures: int
+    blotted: int
+
+
+@dataclass(frozen=True)
+class ClientErasure(ErasureResult):
+    """What erasing a client removed. Rows that wait in spools on this disk may be the client's too."""
+
+    waiting_in_spools: int = 0
+
+
+@dataclass(frozen=True)
+class RetentionPeriod:
+    """How many days something is kept, and the moment before which it is removed; None for what is kept for ever."""
+
+    days: int | None
+    before: datetime | None
+
+
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """How long unlabelled predictions are kept, and how long who asked is."""
+
+    answers: RetentionPeriod
+    personal: RetentionPeriod
 
 
 @dataclass(frozen=True)
 class ErasureThrottle:
-    """How a removal goes on: portion after portion while `goes_on` says so, with a rest after each."""
+    """Paces a removal: batch after batch while `should_continue` says so, with a pause after each."""
 
     should_continue: Callable[[], bool] = lambda: True
     sleep: Callable[[float], object] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     batch_size: int = erasure.BATCH_SIZE
 
-    def pause_after(self, begun: float) -> None:
-        """Rest after a portion that was begun then."""
-        self.sleep(min(MAX_PAUSE_SECONDS, max(0.0, self.monotonic() - begun)))
+    def pause_after(self, started: float) -> None:
+        """Pause after a batch that was started then, on the clock of `monotonic`."""
+        self.sleep(min(MAX_PAUSE_SECONDS, max(0.0, self.monotonic() - started)))
 
 
 @long_statements()
 def apply_retention(
     context: AppContext, actor: str, verify_lease: VerifyLease = lambda _: None, throttle: ErasureThrottle | None = None
-) -> dict[str, int]:
-    """Remove what of this model is older than the settings keep; returns how many answers, pictures and names went.
+) -> RetentionResult:
+    """Remove what of this model is older than the settings keep.
 
-    All of it goes, in portions, each in a transaction of its own. `prove` is called in each, so that a watcher that no
-    longer leads removes nothing.
+    All of it is removed, in batches, each in a transaction of its own. `verify_lease` is called in each, so that a
+    watcher that no longer leads removes nothing.
     """
     settings, now, throttle = context.settings, context.clock(), throttle or ErasureThrottle()
-    gone, blotted = ErasureResult(), 0
+
+    # 1. Whole predictions, and who asked for those that stay.
+    removed, anonymised = ErasureResult(), 0
     if settings.retain_answers_days:
-        gone = _remove_old(context, actor, now - timedelta(days=settings.retain_answers_days), verify_lease, throttle)
+        before = now - timedelta(days=settings.retain_answers_days)
+        removed = _remove_old(context, actor, before, verify_lease, throttle)
     if settings.retain_personal_days:
-        blotted = _anonymise_old(context, now - timedelta(days=settings.retain_personal_days), verify_lease, throttle)
-    done = {"answers": gone.answers, "pictures": gone.pictures, "blotted": blotted}
-    if any(done.values()):
+        before = now - timedelta(days=settings.retain_personal_days)
+        anonymised = _anonymise_old(context, before, verify_lease, throttle)
+
+    # 2. One entry in the audit log for all of it.
+    result = RetentionResult(removed.answers, removed.pictures, anonymised)
+    if result != RetentionResult(0, 0, 0):
         with context.database.write() as connection:
             verify_lease(connection)
             erased_predictions.delete_expired(connection, now)
-            audit_entries.append(connection, actor, "retention", "predictions", now, done)
-    return done
+            audit_entries.append(connection, actor, "retention", "predictions", now, asdict(result))
+    return result
 
 
 @long_statements()
-def erase_client(context: AppContext, client: str, actor: str) -> dict[str, Any]:
-    """Remove every answer given to a client, with labels and pictures; raises InvalidInputError for an empty id.
+def erase_client(context: AppContext, client: str, actor: str) -> ClientErasure:
+    """Remove every prediction made for a client, with labels and inputs; raises InvalidInputError for an empty id.
 
-    Rows that still wait in spools on this disk may be theirs too, and are counted: erase again when they are recorded.
+    Rows that still wait in spools on this disk are counted: erase again when they are recorded.
     """
     if not client:
         raise InvalidInputError("an empty client id is everybody who gave none; name one with --client")
-    gone, now = ErasureResult(), context.clock()
+    removed, now = ErasureResult(), context.clock()
 
-    def tell(connection: Connection, ids: list[str]) -> None:
+    def record(connection: Connection, ids: list[str]) -> None:
         audit_entries.record_erasure(connection, actor, now, ids=ids)
 
-    while part := _erase_batch(context, lambda connection: erasure.client_prediction_ids(connection, client), tell):
-        gone += part
+    while batch := _erase_batch(context, lambda connection: erasure.client_prediction_ids(connection, client), record):
+        removed += batch
     folder = context.settings.spool_folder
-    waiting = sum(seen.rows for seen in inspect_spools(folder)) + sum(
-        each.rows for each in RowQuarantine(folder).list_files()
-    )
+    waiting = sum(spool.rows for spool in inspect_spools(folder))
+    waiting += sum(file.rows for file in RowQuarantine(folder).list_files())
     with context.database.write() as connection:
         subject = f"client/{sha256(client.encode()).hexdigest()[:16]}"
-        audit_entries.append(connection, actor, "erase-client", subject, now, vars(gone))
-    return {**vars(gone), "waiting_in_spools": waiting}
+        audit_entries.append(connection, actor, "erase-client", subject, now, asdict(removed))
+    return ClientErasure(**asdict(removed), waiting_in_spools=waiting)
 
 
-def retention_policy(context: AppContext) -> dict[str, Any]:
-    """What the settings keep, and the moments before which things go; None for what is kept for ever."""
+def retention_policy(context: AppContext) -> RetentionPolicy:
+    """What the settings keep for how long."""
     now, settings = context.clock(), context.settings
-    days = {"answers": settings.retain_answers_days, "personal": settings.retain_personal_days}
-    return {name: {"days": n or None, "before": now - timedelta(days=n) if n else None} for name, n in days.items()}
+
+    def period(days: int) -> RetentionPeriod:
+        return RetentionPeriod(days, now - timedelta(days=days)) if days else RetentionPeriod(None, None)
+
+    return RetentionPolicy(period(settings.retain_answers_days), period(settings.retain_personal_days))
 
 
 def _remove_old(
     context: AppContext, actor: str, before: datetime, verify_lease: VerifyLease, throttle: ErasureThrottle
 ) -> ErasureResult:
-    """Remove answers given before a moment, and say so in the audit log with each portion."""
-    name, gone, reached, last = context.pipeline.name, ErasureResult(), "", ""
+    """Remove predictions made before a moment, with an entry in the audit log for each batch."""
+    name, removed, cursor, last_id = context.pipeline.name, ErasureResult(), "", ""
 
-    def old(connection: Connection) -> list[str]:
+    def old_ids(connection: Connection) -> list[str]:
         verify_lease(connection)
         champion = promotion_history.latest_promotion(connection, name)
-        first = (
+        reference_sample = (
             None
             if champion is None
             else ReferenceSampleOf(champion.model_name, champion.to_version, REFERENCE_PREDICTIONS)
         )
-        return erasure.old_unlabelled_ids(connection, name, before, first, reached, throttle.batch_size)
+        return erasure.old_unlabelled_ids(connection, name, before, reference_sample, cursor, throttle.batch_size)
 
-    def tell(connection: Connection, ids: list[str]) -> None:
-        nonlocal last
-        last = ids[-1]
+    def record(connection: Connection, ids: list[str]) -> None:
+        nonlocal last_id
+        last_id = ids[-1]
         audit_entries.record_erasure(connection, actor, context.clock(), before=before, prediction_count=len(ids))
 
     while throttle.should_continue():
-        begun = throttle.monotonic()
-        part = _erase_batch(context, old, tell)
-        if part is None:
+        started = throttle.monotonic()
+        batch = _erase_batch(context, old_ids, record)
+        if batch is None:
             break
-        gone, reached = gone + part, last
-        throttle.pause_after(begun)
+        removed, cursor = removed + batch, last_id
+        throttle.pause_after(started)
     with context.database.write() as connection:
         verify_lease(connection)
         shadow_predictions.delete_before(connection, before, name)
-    return gone
+    return removed
 
 
 def _erase_batch(
@@ -141,7 +183,7 @@ def _erase_batch(
     select_ids: Callable[[Connection], list[str]],
     record: Callable[[Connection, list[str]], object],
 ) -> ErasureResult | None:
-    """Erase what is picked and tell of it, in one transaction; None where nothing was."""
+    """Erase the selected predictions and record that in the audit log, in one transaction; None without any."""
     for _ in range(MAX_TRIES):
         try:
             with context.database.write() as connection:
@@ -151,19 +193,20 @@ def _erase_batch(
                 record(connection, ids)
                 return erasure.erase(connection, ids, context.clock())
         except IntegrityError:
-            continue  # somebody labelled one of the answers, or sent one of the pictures, at the same moment
+            continue  # somebody labelled one of the predictions, or sent one of the inputs, at the same moment
     raise ConflictError("answers that are to be erased are labelled at the same time, again and again; try again")
 
 
 def _anonymise_old(context: AppContext, before: datetime, verify_lease: VerifyLease, throttle: ErasureThrottle) -> int:
-    blotted, reached = 0, ""
+    """Remove who asked from predictions made before a moment; returns from how many."""
+    anonymised, cursor = 0, ""
     while throttle.should_continue():
-        begun = throttle.monotonic()
+        started = throttle.monotonic()
         with context.database.write() as connection:
             verify_lease(connection)
-            part = erasure.anonymise(connection, context.pipeline.name, before, reached, throttle.batch_size)
-        if not part:
+            ids = erasure.anonymise(connection, context.pipeline.name, before, cursor, throttle.batch_size)
+        if not ids:
             break
-        blotted, reached = blotted + len(part), part[-1]
-        throttle.pause_after(begun)
-    return blotted
+        anonymised, cursor = anonymised + len(ids), ids[-1]
+        throttle.pause_after(started)
+    return anonymised

@@ -1,6 +1,6 @@
-"""Answers, labels and pictures removed for good, and who asked blotted out; it knows no clock and decides no deadline.
+"""Removes predictions, labels and inputs for good, or only who asked for a prediction.
 
-Counts by minute, hour and day stay: they name nobody. Every function works on a portion, in the caller's transaction.
+Counts by minute, hour and day stay: they name nobody. Every function works on a batch, in the caller's transaction.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,19 +10,18 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, null, or_, select, update
 
-from mlplatform.feedback import pending_labels
-from mlplatform.predictions import erased_predictions
-from mlplatform.store.tables.core import feedback, images, predictions, tasks
-from mlplatform.store.tables.feedback import feedback_idempotency_keys, pending_label_rows
-from mlplatform.store.tables.monitoring import outcomes, review_samples
-from mlplatform.store.tables.rollout import shadow_prediction_rows
+from mlplatform.predictions import erased_predictions, prediction_ids
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys, outcomes, pending_label_rows
+from mlplatform.store.tables.predictions import images, predictions, review_samples, shadow_prediction_rows
 
 BATCH_SIZE: Final = 2_000
+"""Predictions in one transaction."""
 
 
 @dataclass(frozen=True)
 class ReferenceSampleOf:
-    """So many first answers of a version, which later pictures are compared with."""
+    """The first predictions of a version, with whose inputs later ones are compared."""
 
     model_name: str
     version: int
@@ -31,9 +30,9 @@ class ReferenceSampleOf:
 
 @dataclass(frozen=True)
 class ErasureResult:
-    """How many rows went. `labelled` answers had labels, which training and the gate will no longer see.
+    """How many rows were removed. `labelled` predictions had labels, which training and the gate will no longer see.
 
-    `shared` pictures stay, because others sent the same ones.
+    `shared` inputs stay, because others sent the same ones.
     """
 
     answers: int = 0
@@ -43,9 +42,8 @@ class ErasureResult:
     shared: int = 0
 
     def __add__(self, other: "ErasureResult") -> "ErasureResult":
-        return ErasureResult(
-            *(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True))
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return ErasureResult(*(count + other_count for count, other_count in pairs))
 
 
 def old_unlabelled_ids(
@@ -56,9 +54,9 @@ def old_unlabelled_ids(
     after: str = "",
     limit: int = BATCH_SIZE,
 ) -> list[str]:
-    """A model's old answers that nobody labelled, that no open task asks about, nor are first of a version.
+    """A model's old predictions without a label, on no open task's list, and not in the reference sample.
 
-    In the order of their ids, beginning behind one, so that what stays is looked at once.
+    In the order of their ids, beginning after one, so that what stays is read once.
     """
     query = (
         select(predictions.c.id)
@@ -74,12 +72,12 @@ def old_unlabelled_ids(
         .with_for_update(of=predictions, skip_locked=True)
     )
     if reference_sample is not None:
-        mine = (predictions.c.model_name == reference_sample.model_name) & (
+        of_version = (predictions.c.model_name == reference_sample.model_name) & (
             predictions.c.model_version == reference_sample.version
         )
         first = (
             select(predictions.c.id)
-            .where(mine)
+            .where(of_version)
             .order_by(predictions.c.at, predictions.c.id)
             .limit(reference_sample.prediction_count)
         )
@@ -88,46 +86,51 @@ def old_unlabelled_ids(
 
 
 def client_prediction_ids(connection: Connection, client: str, limit: int = BATCH_SIZE) -> list[str]:
-    """Answers given to a client, labelled or not."""
+    """Predictions made for a client, labelled or not."""
     query = select(predictions.c.id).where(predictions.c.client_id == client).order_by(predictions.c.id).limit(limit)
     return list(connection.scalars(query))
 
 
 def erase(connection: Connection, ids: Sequence[str], now: datetime) -> ErasureResult:
-    """Remove these answers with their labels, and the pictures that no other answer was given for.
+    """Remove these predictions with their labels, and the inputs that no other prediction was made for.
 
     Ids whose label might wait for them are remembered as erased.
     """
     if not ids:
         return ErasureResult()
+    # 1. A label that comes later for one of these ids is refused instead of waiting.
     erased_predictions.record_erased(
-        connection, [key for key in ids if pending_labels.may_be_recorded_later(key, now)], now
+        connection, [key for key in ids if prediction_ids.may_be_recorded_later(key, now)], now
     )
+
+    # 2. Everything that refers to the predictions, then they themselves.
     hashes = set(connection.scalars(select(predictions.c.image_hash).where(predictions.c.id.in_(ids)).distinct()))
-    mine = feedback.c.prediction_id.in_(ids)
-    labelled = connection.scalar(select(func.count(feedback.c.prediction_id.distinct())).where(mine)) or 0
-    given = select(feedback.c.id).where(mine)
-    connection.execute(delete(feedback_idempotency_keys).where(feedback_idempotency_keys.c.feedback_id.in_(given)))
+    on_these = feedback.c.prediction_id.in_(ids)
+    labelled = connection.scalar(select(func.count(feedback.c.prediction_id.distinct())).where(on_these)) or 0
+    label_ids = select(feedback.c.id).where(on_these)
+    connection.execute(delete(feedback_idempotency_keys).where(feedback_idempotency_keys.c.feedback_id.in_(label_ids)))
     connection.execute(delete(pending_label_rows).where(pending_label_rows.c.prediction_id.in_(ids)))
     for table in (review_samples, outcomes, shadow_prediction_rows):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
-    labels = connection.execute(delete(feedback).where(mine)).rowcount
+    labels = connection.execute(delete(feedback).where(on_these)).rowcount
     answers = connection.execute(delete(predictions).where(predictions.c.id.in_(ids))).rowcount
+
+    # 3. The inputs that nothing refers to any more.
     used = exists().where(predictions.c.image_hash == images.c.hash)
-    gone = connection.execute(delete(images).where(images.c.hash.in_(hashes), ~used)).rowcount
-    return ErasureResult(answers, labelled, labels, gone, len(hashes) - gone)
+    pictures = connection.execute(delete(images).where(images.c.hash.in_(hashes), ~used)).rowcount
+    return ErasureResult(answers, labelled, labels, pictures, len(hashes) - pictures)
 
 
 def anonymise(
     connection: Connection, model_name: str, before: datetime, after: str = "", limit: int = BATCH_SIZE
 ) -> list[str]:
-    """Forget who asked and what they said of the picture, in a model's answers given before a moment; returns which.
+    """Remove who asked and the tags they sent from a model's predictions made before a moment; returns their ids.
 
-    In the order of their ids, beginning behind one.
+    In the order of their ids, beginning after one.
     """
-    told = or_(predictions.c.client_id != "", predictions.c.request_id != "")
-    mine = (predictions.c.model_name == model_name) & (predictions.c.at < before) & (predictions.c.id > after)
-    query = select(predictions.c.id).where(mine, told).order_by(predictions.c.id).limit(limit)
+    personal = or_(predictions.c.client_id != "", predictions.c.request_id != "")
+    old = (predictions.c.model_name == model_name) & (predictions.c.at < before) & (predictions.c.id > after)
+    query = select(predictions.c.id).where(old, personal).order_by(predictions.c.id).limit(limit)
     ids = list(connection.scalars(query))
     blank = {"client_id": "", "request_id": "", "tags": null()}
     connection.execute(update(predictions).where(predictions.c.id.in_(ids)).values(blank))

@@ -16,7 +16,9 @@ from mlplatform.promotion.promotion_history import find_by_retraining
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import OPEN_STATES, Retraining, RetrainingState, require_running
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, promotions, retrainings
+from mlplatform.store.tables.alerting import alerts
+from mlplatform.store.tables.promotion import promotions
+from mlplatform.store.tables.retraining import retrainings
 
 
 def finish(

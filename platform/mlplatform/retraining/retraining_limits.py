@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select, update
 
 from mlplatform.promotion.promotion_history import promotion_history, rolled_back_promotions
-from mlplatform.store.tables.core import promotions, retrainings
+from mlplatform.store.tables.promotion import promotions
+from mlplatform.store.tables.retraining import retrainings
 
 _MAX_RETRAININGS_READ: Final = 100
 _MAX_PROMOTIONS_READ: Final = 200

@@ -17,7 +17,7 @@ from mlplatform.clock import uuid7
 from mlplatform.errors import FencedError, NotFoundError
 from mlplatform.retraining.retraining_limits import RetrainingLimits, hold_reason
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import retrainings
+from mlplatform.store.tables.retraining import retrainings
 
 RetrainingState = Literal["queued", "running", "succeeded", "failed", "cancelled", "abandoned"]
 RetrainingTrigger = Literal["manual", "alert", "api"]

@@ -19,7 +19,8 @@ from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import feedback, images, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import images, predictions
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from pipelines.data import FeedbackRows
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from mlplatform.alerting.links import dashboard_links
 from mlplatform.retraining.label_use import usage_sentence
 from mlplatform.retraining.retraining_queue import Retraining
 from monitors.notices.unsuccessful_retraining_notice import UnsuccessfulRetrainingNotice
@@ -11,7 +12,7 @@ def build_unsuccessful_notice(
     row: Retraining, streak: int, breaker: int, public_url: str, now: datetime
 ) -> UnsuccessfulRetrainingNotice:
     """What to say about a retraining that brought nothing, the newest of a streak; at `breaker` people are asked."""
-    verdict, base = row.verdict or {}, public_url.rstrip("/")
+    verdict = row.verdict or {}
     reasons = [str(reason) for reason in verdict.get("reasons", ())] or [row.error or f"the retraining {row.state}"]
     return UnsuccessfulRetrainingNotice(
         model=row.pipeline,
@@ -22,7 +23,7 @@ def build_unsuccessful_notice(
         streak=streak,
         breaker=breaker,
         at=row.finished_at or now,
-        links={"Dashboard": f"{base}/"} if base else {},
+        links=dashboard_links(public_url),
         idempotency_key=f"retraining-useless-{row.id}",
         candidate=row.candidate_version,
     )

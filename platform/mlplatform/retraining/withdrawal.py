@@ -15,7 +15,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.retraining.retraining_queue import OPEN_STATES, Retraining
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import retrainings
+from mlplatform.store.tables.retraining import retrainings
 from registry.catalog import CHALLENGER, PREVIOUS_CHALLENGER_TAG, Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
 

@@ -10,7 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
+from mlplatform.auth.api_key import ApiKey
 from mlplatform.errors import (
     BusyError,
     ConflictError,
@@ -21,14 +23,16 @@ from mlplatform.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
-from mlplatform.serve.middleware.path_prefix import unprefixed_path
 from mlplatform.serve.public_errors import public_message
 from monitors.errors import AlertError
 from pipelines.errors import DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
 
 log = logging.getLogger(__name__)
+REALM: Final = 'realm="mlplatform"'
 MAX_DETAIL_LENGTH: Final = 2000
+UNPREFIXED_PATH: Final = "mlplatform.path"
+"""Where the scope of a request holds its path without the prefix that a proxy shows the server under."""
 
 PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
     InvalidInputError: (422, "invalid-input", "The input cannot be used"),
@@ -47,6 +51,12 @@ PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
     NoChampionError: (503, "model-unavailable", "No model is loaded"),
     RegistryError: (503, "registry-unavailable", "The model registry refused"),
 }
+
+
+def unprefixed_path(scope: Scope) -> str:
+    """The path of a request without the prefix."""
+    path: str = scope.get(UNPREFIXED_PATH) or scope["path"]
+    return path
 
 
 def problem_response(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
@@ -109,3 +119,33 @@ def _unexpected_error_response(request: Request, error: Exception) -> JSONRespon
     return problem_response(
         500, "internal", "The server failed", "the cause is in the server's log", unprefixed_path(request.scope)
     )
+
+
+def duplicate_header_problem() -> JSONResponse:
+    """400 where a header that must stand once stands twice."""
+    detail = "a header that has one meaning stands twice, such as host or authorization; send each once"
+    return problem_response(400, "ambiguous", "The request means two things", detail)
+
+
+def forbidden_problem(key: ApiKey, accepted_scopes: frozenset[str]) -> JSONResponse:
+    """403 for a key without any of these scopes."""
+    named = " or ".join(sorted(accepted_scopes))
+    detail = f"key {key.id} has {', '.join(key.scopes)}; this needs {named}"
+    answer = problem_response(403, "forbidden", "This key may not do that", detail)
+    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(accepted_scopes)}"'
+    return answer
+
+
+def cross_site_problem() -> JSONResponse:
+    """403 for a browser that follows another site's page."""
+    detail = (
+        "this request came from a page of another site; open the page here, or let that page send a key of its own "
+        "(where no keys are asked for, name its origin in PLATFORM_CORS_ORIGINS)"
+    )
+    return problem_response(403, "forbidden", "Another site may not do that", detail)
+
+
+def wrong_host_problem(host: str) -> JSONResponse:
+    """421 for a host name that is not this server's."""
+    detail = f"the name {host[:100]!r} is not one of this server's; add it to PLATFORM_ALLOWED_HOSTS"
+    return problem_response(421, "misdirected", "Not this server's name", detail)

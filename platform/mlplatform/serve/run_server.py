@@ -12,13 +12,13 @@ from mlplatform.alerting.links import http_url
 from mlplatform.context import create_context
 from mlplatform.host.console import echo
 from mlplatform.host.file_permissions import check_spool_owner
-from mlplatform.recording.db_writer import ProcessWriter
+from mlplatform.recording.process_writer import ProcessWriter
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.http1.connection_limits import ConnectionTable, limits_from_settings
 from mlplatform.serve.http1.graceful_shutdown import GracefulServer
 from mlplatform.serve.http1.http_protocol import HttpConnection
 from mlplatform.serve.inference.heatmaps import ProcessHeatmapRenderer
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
 
 LISTEN_BACKLOG: Final = 512

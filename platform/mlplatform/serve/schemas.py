@@ -1,12 +1,19 @@
-"""What requests and answers look like, as frozen models and OpenAPI; they carry, they do not decide."""
+"""The JSON of requests and responses that several modules share, as frozen pydantic models, and their OpenAPI."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, PlainSerializer, StringConstraints, Tag, WithJsonSchema
 
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel, ModelName
+
+IsoTime = Annotated[
+    datetime,
+    PlainSerializer(datetime.isoformat, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time written as `datetime.isoformat` does, such as 2026-01-01T12:00:00+00:00."""
 
 
 class PredictionOut(ApiModel):
@@ -110,79 +117,23 @@ class RetrainOut(ApiModel):
     joined: bool
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
+class PredictIn(ApiModel):
+    """The JSON body of POST /v1/predict. It documents: the image codec reads and checks the bytes."""
 
+    images: list[
+        Annotated[str, Field(description="base64 of a PNG or JPEG")]
+        | Annotated[
+            list[list[Annotated[float, Field(ge=0, le=255)]]],
+            Field(description="rows of grey values from 0 (ground) to 255 (ink)"),
+        ]
+    ] = Field(min_length=1)
+    client_id: str = Field("", max_length=200)
+    request_id: str = Field("", max_length=200)
+    tags: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
+        Annotated[str, StringConstraints(max_length=64)],
+    ] = Field({}, max_length=10, description="what rules may slice by, such as the scanner or the writer's group")
 
-PREDICT_OPENAPI: dict[str, Any] = {
-    "parameters": [
-        _header("x-request-id", "names the request where the body does not"),
-        _header("x-tensor-dtype", "of a raw tensor: uint8 (default) or float32, little-endian"),
-        _header("x-tensor-shape", "of a raw tensor: n,height,width; without it, as many as there are bytes for"),
-        _header("x-client-id", "of a raw tensor: who asks"),
-        _header("x-tags", "of a raw tensor: a JSON object of names and texts"),
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {
-                                "oneOf": [
-                                    {"type": "string", "description": "base64 of a PNG or JPEG"},
-                                    {
-                                        "type": "array",
-                                        "description": "rows of grey values from 0 (ground) to 255 (ink)",
-                                        "items": {
-                                            "type": "array",
-                                            "items": {"type": "number", "minimum": 0, "maximum": 255},
-                                        },
-                                    },
-                                ]
-                            },
-                        },
-                        "client_id": {"type": "string", "maxLength": 200},
-                        "request_id": {"type": "string", "maxLength": 200},
-                        "tags": {
-                            "type": "object",
-                            "description": "what rules may slice by, such as the scanner or the writer's group",
-                            "maxProperties": 10,
-                            "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,31}$"},
-                            "additionalProperties": {"type": "string", "maxLength": 64},
-                        },
-                    },
-                }
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "client_id": {"type": "string"},
-                        "request_id": {"type": "string"},
-                        "tags": {"type": "string", "description": "a JSON object of names and texts"},
-                    },
-                }
-            },
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
-            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {
-                "schema": {
-                    "type": "string",
-                    "format": "binary",
-                    "description": "greys from 0 to 255 row by row, as x-tensor-dtype and x-tensor-shape say",
-                }
-            },
-        },
-    },
-}
 
 PROBLEM_RESPONSE: dict[str, Any] = {
     "description": "Problem details (RFC 9457)",

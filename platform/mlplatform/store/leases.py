@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, select, update
 from mlplatform.clock import EPOCH
 from mlplatform.errors import FencedError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import heartbeats, leases
+from mlplatform.store.tables.coordination import heartbeats, leases
 
 HEARTBEAT_RETENTION = timedelta(days=1)
 

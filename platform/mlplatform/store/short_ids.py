@@ -6,8 +6,10 @@ from typing import Any, Final, Literal
 from sqlalchemy import Column, Connection, or_, select
 
 from mlplatform.errors import InvalidInputError
+from mlplatform.store.tables.alerting import alerts, silences
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import alerts, retrainings, silences, tasks
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.retraining import retrainings
 
 IdKind = Literal["alert", "retraining", "task", "silence", "key"]
 MIN_LENGTH: Final = 8

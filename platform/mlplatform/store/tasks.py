@@ -10,7 +10,9 @@ from sqlalchemy import Connection, select, update
 from mlplatform.clock import uuid7
 from mlplatform.errors import NotFoundError
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.core import alerts, feedback, tasks
+from mlplatform.store.tables.alerting import alerts
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.feedback import feedback
 
 TaskKind = Literal["label-audit", "label-review", "tune-serving", "review-retraining"]
 LABELLING_KINDS: tuple[TaskKind, ...] = ("label-audit", "label-review")

@@ -11,7 +11,7 @@ from mlplatform.alerting.audit_contradiction import write_checkpoint_or_notify
 from mlplatform.alerting.dispatcher import OutboxDispatcher, create_dispatcher
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.recording_loss import notify_recording_loss
-from mlplatform.audit.checkpoints import CheckpointWriter
+from mlplatform.audit.checkpoints import checkpoint_writer
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_ingestion import match_pending_labels
 from mlplatform.monitoring.config_changes import audit_rule_changes
@@ -52,7 +52,7 @@ class WatcherJobs:
     write_checkpoint: Callable[[Lease], None]
     notify_recording_loss: Callable[[Connection], int]
     match_pending_labels: Callable[[], int]
-    apply_retention: Callable[[Callable[[Connection], object], ErasureThrottle], dict[str, int]]
+    apply_retention: Callable[[Callable[[Connection], object], ErasureThrottle], object]
 
     def close(self) -> None:
         """End what runs beside the watcher: deliveries, training processes, reports."""
@@ -65,7 +65,7 @@ class WatcherJobs:
 
 def create_jobs(context: AppContext, measure: MeasureWindow = measure_with_evidently) -> WatcherJobs:
     """The jobs of this process; raises StoreUnavailableError while the database is away."""
-    drift, checkpoint_writer = InputDriftMonitor(context), CheckpointWriter(context)
+    drift, checkpoints = InputDriftMonitor(context), checkpoint_writer(context)
     write_comparison = partial(write_drift_report, drift=drift)
 
     def evaluate_rule(rule: Rule, slot: datetime, lease: Lease) -> Evaluation | None:
@@ -76,7 +76,7 @@ def create_jobs(context: AppContext, measure: MeasureWindow = measure_with_evide
         write_missing_reports(context, rule, measure)
 
     def write_checkpoint(lease: Lease) -> None:
-        write_checkpoint_or_notify(context, checkpoint_writer, lease)
+        write_checkpoint_or_notify(context, checkpoints, lease)
 
     def notify_loss(connection: Connection) -> int:
         return notify_recording_loss(connection, context)

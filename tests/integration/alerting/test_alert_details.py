@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from mlplatform.alerting.notice_composer import firing_alerts, training_run_of
+from mlplatform.alerting.notice_builder import firing_alerts, training_run_of
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.operations.alert_details import AlertDetails, load_alert_details
 from mlplatform.retraining import retraining_queue
-from mlplatform.store.tables.core import retrainings as rows
+from mlplatform.store.tables.retraining import retrainings as rows
 from tests.support.misread_world import evaluated, kept, misread_world, tell
 from tests.support.monitoring_world import tick
 

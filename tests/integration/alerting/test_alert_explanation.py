@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.alerting import outbox
+from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.monitoring.evaluate import evaluate
@@ -83,8 +84,8 @@ def test_it_tells_what_happened_since_and_by_whom(world: AppContext) -> None:
     with world.database.write() as connection:
         first, second, _ = notices(world)
         outbox.mark_delivered(connection, first.id, world.clock())
-        outbox.record_failure(
-            connection, second, "HTTP 503: busy", outbox.DeliveryPolicy(1, {"critical": timedelta(0)}), world.clock()
+        outbox.schedule_retry(
+            connection, second, "HTTP 503: busy", RetryPolicy(1, {"critical": timedelta(0)}), world.clock()
         )
     found = explained(world)
     history = found.sections["History"]

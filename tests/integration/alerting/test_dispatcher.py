@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from mlplatform.alerting import outbox
+from mlplatform.alerting.delivery import create_delivery
 from mlplatform.alerting.dispatcher import OutboxDispatcher, create_dispatcher
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
@@ -60,7 +61,9 @@ class Receiver:
 
 def sends_to(context: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
     receiver = Receiver(answer)
-    return OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(receiver))), receiver
+    return create_dispatcher(
+        context, create_delivery(context, httpx.Client(transport=httpx.MockTransport(receiver)))
+    ), receiver
 
 
 def fine(request: httpx.Request) -> httpx.Response:
@@ -152,9 +155,9 @@ def test_killed_between_sending_and_marking_it_is_sent_again_with_the_same_ident
     receiver = Receiver(fine)
     client = httpx.Client(transport=httpx.MockTransport(receiver))
     with pytest.raises(StoreUnavailableError, match="killed"):
-        OutboxDispatcher(dying, client).dispatch_due()
+        create_dispatcher(dying, create_delivery(dying, client)).dispatch_due()
     tick(world, seconds=30)
-    assert OutboxDispatcher(world, client).dispatch_due()["delivered"] == 1
+    assert create_dispatcher(world, create_delivery(world, client)).dispatch_due()["delivered"] == 1
     first, second = receiver.requests
     assert first.content == second.content
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
@@ -230,7 +233,7 @@ def test_a_mail_server_without_tls_gets_no_mail_when_tls_is_asked_for(world: App
     assert create_dispatcher(world).dispatch_due()["waiting"] == 1
     assert mailbox.mails == []
     with pytest.raises(DeliveryError, match="STARTTLS") as caught:
-        create_dispatcher(world).send(notices(world)[0])
+        create_delivery(world).send(notices(world)[0])
     assert isinstance(caught.value.__cause__, smtplib.SMTPNotSupportedError)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import outbox
 from mlplatform.alerting.outbox import OutboxMessage
+from mlplatform.alerting.retry_policy import MAX_RETRY_DELAY, RetryPolicy
 from mlplatform.store.database import Database
 from tests.support.platform_world import START
 from tests.support.store_rows import saved, together, writing
@@ -32,9 +33,7 @@ def due(database: Database, now: datetime, limit: int = 20) -> list[OutboxMessag
 
 def fail(database: Database, message: OutboxMessage, allowed: int, now: datetime, error: str = "HTTP 503") -> str:
     with database.write() as connection:
-        return outbox.record_failure(
-            connection, message, error, outbox.DeliveryPolicy(allowed, {"critical": LIFE}), now
-        )
+        return outbox.schedule_retry(connection, message, error, RetryPolicy(allowed, {"critical": LIFE}), now)
 
 
 def only(database: Database) -> OutboxMessage:
@@ -117,7 +116,7 @@ def test_delays_double_up_to_the_longest_and_then_stay(database: Database) -> No
 def test_the_hundredth_try_is_planned_like_the_tenth(database: Database) -> None:
     put(database, "a")
     assert fail(database, replace(only(database), attempts=99), 10_000, START) == "waiting"
-    assert only(database).next_attempt_at == START + outbox.MAX_RETRY_DELAY
+    assert only(database).next_attempt_at == START + MAX_RETRY_DELAY
 
 
 def test_after_the_tries_allowed_a_notice_fails_and_stays_visible(database: Database) -> None:
@@ -173,7 +172,7 @@ def test_a_notice_is_given_up_when_both_its_tries_and_its_time_are_used_up(
     database: Database, severity: str, hours: int
 ) -> None:
     lives = {"critical": 24, "warning": 6, "info": 1}
-    patience = outbox.DeliveryPolicy(3, {name: timedelta(hours=life) for name, life in lives.items()})
+    patience = RetryPolicy(3, {name: timedelta(hours=life) for name, life in lives.items()})
     with_severity(database, "a", severity)
     over = timedelta(hours=hours)
     tries = [(START + over / 2, 2), (START + over - SECOND, 50), (START + over, 1), (START + over, 2)]
@@ -181,7 +180,7 @@ def test_a_notice_is_given_up_when_both_its_tries_and_its_time_are_used_up(
     for moment, attempts in tries:
         with database.write() as connection:
             message = replace(only(database), attempts=attempts)
-            states.append(outbox.record_failure(connection, message, "HTTP 503", patience, moment))
+            states.append(outbox.schedule_retry(connection, message, "HTTP 503", patience, moment))
     assert states == ["waiting", "waiting", "waiting", "failed"]
 
 
@@ -189,14 +188,14 @@ def test_a_wait_the_receiver_asked_for_is_kept_and_costs_no_try_but_the_notices_
     database: Database,
 ) -> None:
     put(database, "a")
-    patience = outbox.DeliveryPolicy(1, {"critical": LIFE})
+    patience = RetryPolicy(1, {"critical": LIFE})
     for asked, planned in ((30, 30), (0, 2), (10**6, 3600)):
         with database.write() as connection:
             seconds = timedelta(seconds=asked)
-            assert outbox.record_failure(connection, only(database), "HTTP 429", patience, START, seconds) == "waiting"
+            assert outbox.schedule_retry(connection, only(database), "HTTP 429", patience, START, seconds) == "waiting"
         assert (only(database).attempts, only(database).next_attempt_at) == (0, START + timedelta(seconds=planned))
     with database.write() as connection:
-        assert outbox.record_failure(connection, only(database), "HTTP 429", patience, START + LIFE, SECOND) == "failed"
+        assert outbox.schedule_retry(connection, only(database), "HTTP 429", patience, START + LIFE, SECOND) == "failed"
 
 
 def test_what_is_left_to_send_is_kept_with_the_next_try(database: Database) -> None:
@@ -224,8 +223,8 @@ def test_after_a_clock_was_set_back_next_tries_keep_their_distance(database: Dat
         put(database, key, START - timedelta(days=9))
         with database.write() as connection:
             message = next(each for each in outbox.recent_messages(connection) if each.idempotency_key == key)
-            outbox.record_failure(
-                connection, replace(message, attempts=5), "x", outbox.DeliveryPolicy(9, {"critical": LIFE}), moment
+            outbox.schedule_retry(
+                connection, replace(message, attempts=5), "x", RetryPolicy(9, {"critical": LIFE}), moment
             )
     back = timedelta(minutes=10)
     with database.write() as connection:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import outbox
 from mlplatform.alerting.outbox import OutboxMessage
+from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.monitoring.evaluate import evaluate
@@ -254,8 +255,8 @@ def test_what_an_end_overtakes_is_sent_to_no_receiver_of_incidents_any_more(worl
     [overtaken] = [each for each in notices(world) if each.state == "overtaken"]
     with world.database.write() as connection:
         assert overtaken not in outbox.list_undelivered(connection)
-        patience = outbox.DeliveryPolicy(1, {"critical": timedelta(0)})
-        outbox.record_failure(connection, replace(overtaken, state="waiting"), "HTTP 503", patience, world.clock())
+        patience = RetryPolicy(1, {"critical": timedelta(0)})
+        outbox.schedule_retry(connection, replace(overtaken, state="waiting"), "HTTP 503", patience, world.clock())
     assert [each.state for each in notices(world) if each.id == overtaken.id] == ["overtaken"]
 
 

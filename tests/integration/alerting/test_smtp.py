@@ -25,6 +25,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import DeliveryError
 from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.network.egress import ANY_ADDRESS, EgressPolicy
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.rules.channel_config import EmailChannel
@@ -107,7 +108,7 @@ def letter() -> EmailMessage:
 
 
 def send(to: EmailChannel) -> None:
-    send_mail(to, letter(), to.to, 10.0)
+    send_mail(to, letter(), to.to, 10.0, ANY_ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,14 @@ def test_starttls_is_spoken_to_who_is_trusted_and_nothing_is_sent_without(
         send(channel(port, starttls=False))
         send(channel(port, tls="none"))
         assert len(box.mails) == 2
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit"])
+def test_a_server_where_the_policy_allows_no_connection_is_not_reached(tls: str) -> None:
+    with peer(lambda self, connection: self.silence(connection)) as (port, server):
+        with pytest.raises(DeliveryError, match=r"127\.0\.0\.1 is no public address"):
+            send_mail(channel(port, tls=tls), letter(), ("d@e.f",), 10.0, EgressPolicy())
+        assert server.connections == 0
 
 
 def test_a_refused_reader_is_named_and_the_others_have_their_mail() -> None:

@@ -13,8 +13,11 @@ import httpx
 import pytest
 
 from mlplatform.alerting import outbox
-from mlplatform.alerting.channels.transport import MAX_RESPONSE_BYTES, Transport, create_transport, parse_retry_after
-from mlplatform.alerting.dispatcher import MAX_HUNG_DELIVERIES, OutboxDispatcher, create_dispatcher
+from mlplatform.alerting.channels.http_poster import MAX_RESPONSE_BYTES, parse_retry_after
+from mlplatform.alerting.channels.transport import Transport, create_transport
+from mlplatform.alerting.delivery import MAX_HUNG_DELIVERIES, Delivery, create_delivery
+from mlplatform.alerting.dispatcher import OutboxDispatcher, create_dispatcher
+from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
 from mlplatform.errors import DeliveryError
 from mlplatform.settings import Settings
@@ -117,7 +120,7 @@ def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(
         with_channels(context, {"it": CHANNELS[channel].replace("PORT", str(port))})
         message = post(context, "it")
         with pytest.raises(DeliveryError, match=r"no answer within|timeout|Timeout|timed out|no answer \(|longer than"):
-            create_dispatcher(context).send(message)
+            create_delivery(context).send(message)
         assert stubborn.cut.wait(30) or not stubborn.connections  # a slow machine may not even get that far
 
 
@@ -137,7 +140,7 @@ def test_a_receiver_that_refused_it_and_drips_is_quoted(context: AppContext) -> 
     with peer(answering(b"HTTP/1.1 500 No\r\ncontent-length: 999999\r\n\r\nsorry ")) as (port, _):
         with_channels(context, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="HTTP 500: sorry x"):
-            create_dispatcher(context).send(post(context, "it"))
+            create_delivery(context).send(post(context, "it"))
 
 
 @pytest.mark.timeout(60)
@@ -159,7 +162,7 @@ def test_apprise_reads_no_endless_answer_into_this_process(context: AppContext) 
     with peer(flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**20)) as (port, stubborn):
         with_channels(patient, {"it": CHANNELS["apprise"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="Apprise"):
-            create_dispatcher(patient).send(post(patient, "it"))
+            create_delivery(patient).send(post(patient, "it"))
         assert stubborn.cut.wait(20)
 
 
@@ -169,7 +172,7 @@ def test_a_mail_server_that_answers_without_end_is_left(context: AppContext, pie
     with peer(lambda s, c: s.flood(c, b"", piece)) as (port, stubborn):
         with_channels(context, {"it": CHANNELS["mail"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="SMTP 127"):
-            create_dispatcher(context).send(post(context, "it"))
+            create_delivery(context).send(post(context, "it"))
         assert stubborn.cut.wait(20)
 
 
@@ -198,7 +201,7 @@ class Endless:
 
 
 def beside(context: AppContext, transport: Endless) -> OutboxDispatcher:
-    return OutboxDispatcher(context, httpx.Client(), transport)  # type: ignore[arg-type]
+    return create_dispatcher(context, Delivery(transport.send, SECONDS))
 
 
 THREE = {name: CHANNELS["slack"].replace("PORT", str(place)) for place, name in enumerate(("stuck", "a", "b"), 1)}
@@ -228,7 +231,7 @@ def test_channels_do_not_wait_for_one_that_hangs(context: AppContext) -> None:
 def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(context: AppContext) -> None:
     with_channels(context, THREE)
     transport = Endless("stuck")
-    sender = beside(context, transport)
+    sender = Delivery(transport.send, SECONDS)
     message = post(context, "stuck")
     for _ in range(MAX_HUNG_DELIVERIES):
         with pytest.raises(DeliveryError, match="no answer within"):
@@ -267,11 +270,11 @@ def test_what_no_transport_can_send_is_put_off_like_any_other(context: AppContex
     with_channels(context, THREE)
     message = post(context, "a")
     with context.database.write() as connection:
-        outbox.record_failure(
+        outbox.schedule_retry(
             connection,
             outbox.OutboxMessage(**{**vars(message), "payload": {"type": "slack"}}),
             "x",
-            outbox.DeliveryPolicy(9, {"critical": timedelta(1)}),
+            RetryPolicy(9, {"critical": timedelta(1)}),
             context.clock(),
         )
     tick(context, minutes=1)
@@ -320,7 +323,7 @@ class Busy:
 
 
 def talks_to(context: AppContext, receiver: Callable[[httpx.Request], httpx.Response]) -> OutboxDispatcher:
-    return OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(receiver)))
+    return create_dispatcher(context, create_delivery(context, httpx.Client(transport=httpx.MockTransport(receiver))))
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -423,8 +426,8 @@ def test_whatever_the_step_the_next_try_comes_as_soon_as_it_would_have(
 
 def proxied(
     context: AppContext, url: str, proxy: str, allowed: tuple[str, ...] = ()
-) -> tuple[OutboxDispatcher, list[str], list[str]]:
-    """A courier with a proxy in memory: what went directly, and what through it."""
+) -> tuple[AppContext, Transport, list[str], list[str]]:
+    """A transport with a proxy in memory: what went directly, and what through it."""
     directly, through = list[str](), list[str]()
 
     def taking(into: list[str]) -> httpx.Client:
@@ -437,7 +440,7 @@ def proxied(
     settings = context.settings.model_copy(update={"delivery_proxy": proxy, "allowed_receivers": allowed})
     made = context.replace(settings=settings)
     with_channels(made, {"it": f'type: slack, url: "{url}"'})
-    return OutboxDispatcher(made, httpx.Client(), Transport(made, taking(directly), taking(through))), directly, through
+    return made, create_transport(made, taking(directly), taking(through)), directly, through
 
 
 @pytest.mark.parametrize(
@@ -453,8 +456,8 @@ def proxied(
 def test_with_a_proxy_receivers_that_a_setting_names_are_reached_directly_and_others_through_it(
     context: AppContext, url: str, allowed: tuple[str, ...], way: str
 ) -> None:
-    sender, directly, through = proxied(context, url, "http://proxy.invalid:3128", allowed)
-    sender.send(post(sender.context, "it"))
+    proxied_context, sender, directly, through = proxied(context, url, "http://proxy.invalid:3128", allowed)
+    sender.send(post(proxied_context, "it"))
     assert (len(directly), len(through)) == ((1, 0) if way == "directly" else (0, 1))
 
 
@@ -462,9 +465,9 @@ def test_with_a_proxy_receivers_that_a_setting_names_are_reached_directly_and_ot
     "url", ["http://127.0.0.1/x", "http://localhost/x", "http://169.254.169.254/x", "http://127.1/"]
 )
 def test_a_proxy_is_sent_to_no_address_inside(context: AppContext, url: str) -> None:
-    sender, directly, through = proxied(context, url, "http://proxy.invalid:3128")
+    proxied_context, sender, directly, through = proxied(context, url, "http://proxy.invalid:3128")
     with pytest.raises(DeliveryError, match="is no public address"):
-        sender.send(post(sender.context, "it"))
+        sender.send(post(proxied_context, "it"))
     assert (directly, through) == ([], [])
 
 
@@ -498,6 +501,6 @@ def test_a_notice_names_its_identity_to_every_receiver(context: AppContext) -> N
 
     with peer(take) as (port, _):
         with_channels(context, {"it": CHANNELS["alertmanager"].replace("PORT", str(port))})
-        create_dispatcher(context).send(post(context, "it", "identity"))
+        create_delivery(context).send(post(context, "it", "identity"))
     assert b"idempotency-key: identity" in heard[0].lower()
     assert json.loads(heard[0].partition(b"\r\n\r\n")[2] or b"{}") in ({"blocks": []}, {})

@@ -23,9 +23,11 @@ from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database, _alembic_config
-from mlplatform.store.tables.auth import api_keys, audit_checkpoint_files, hash_chain_heads, prediction_attestations
-from mlplatform.store.tables.core import audit_log, feedback, predictions, promotions
-from mlplatform.store.tables.promotion import quarantines
+from mlplatform.store.tables.audit import audit_checkpoint_files, audit_log, hash_chain_heads, prediction_attestations
+from mlplatform.store.tables.auth import api_keys
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import predictions
+from mlplatform.store.tables.promotion import promotions, quarantines
 from tests.support.audit_world import (
     SERVERS,
     World,
@@ -245,7 +247,7 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
     with world.context.database.write() as connection:
         lease = leases.acquire(connection, "test", "me", timedelta(days=9), world.clock())
     assert lease is not None
-    fresh, running = checkpoints.CheckpointWriter(world.context), checkpoints.CheckpointWriter(world.context)
+    fresh, running = checkpoints.checkpoint_writer(world.context), checkpoints.checkpoint_writer(world.context)
     assert running.write(world.clock()) is None
     before = world.file.read_bytes()
     kept = {row["name"]: row for row in _leases(world)}
@@ -263,14 +265,14 @@ def test_no_anchor_is_written_over_a_contradicting_chain_and_people_are_told(wor
 
 
 def _leases(world: World) -> list[dict[str, Any]]:
-    from mlplatform.store.tables.core import leases as table
+    from mlplatform.store.tables.coordination import leases as table
 
     with world.context.database.read() as connection:
         return [dict(row._mapping) for row in connection.execute(select(table))]
 
 
 def _keep_lease(connection: Connection, kept: dict[str, dict[str, Any]]) -> None:
-    from mlplatform.store.tables.core import leases as table
+    from mlplatform.store.tables.coordination import leases as table
 
     connection.execute(delete(table))
     connection.execute(insert(table), list(kept.values()))
@@ -313,7 +315,7 @@ def test_a_label_that_came_after_an_erasure_by_name_contradicts_it(world: World)
 
 def test_a_file_that_was_cut_short_is_named_and_not_written_on(world: World) -> None:
     lines = world.file.read_bytes().splitlines(keepends=True)
-    running = checkpoints.CheckpointWriter(world.context)
+    running = checkpoints.checkpoint_writer(world.context)
     running.write(world.clock())
     for rest in (lines[:-1], lines[:1], []):
         world.file.write_bytes(b"".join(rest))
@@ -364,7 +366,7 @@ def test_a_file_of_ones_own_may_be_put_elsewhere_and_begun_again(world: World, t
 
 
 def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.context)
+    running = checkpoints.checkpoint_writer(world.context)
     running.write(world.clock())
     for unfinished in (b'{"at": "2026', b"{", b""):
         with world.file.open("ab") as file:
@@ -377,7 +379,7 @@ def test_a_line_that_a_crash_left_unfinished_is_ended_and_no_fault(world: World)
 
 
 def test_a_full_disk_is_no_contradiction(world: World) -> None:
-    full = checkpoints.CheckpointWriter(world.context, Path("/dev/full"))
+    full = checkpoints.checkpoint_writer(world.context, Path("/dev/full"))
     with pytest.raises(AuditError, match="cannot be kept in /dev/full") as failed:
         full.write(world.clock())
     assert failed.value.faults == ()
@@ -386,7 +388,7 @@ def test_a_full_disk_is_no_contradiction(world: World) -> None:
 
 @pytest.mark.both_databases
 def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> None:
-    mine, yours = checkpoints.CheckpointWriter(world.context), checkpoints.CheckpointWriter(world.context)
+    mine, yours = checkpoints.checkpoint_writer(world.context), checkpoints.checkpoint_writer(world.context)
     for turn, anchoring in enumerate((mine, yours, yours, mine, mine, yours)):
         label(world, world.ids[12], str(turn))
         assert anchoring.write(world.clock.tick(minutes=1)) is not None
@@ -405,7 +407,7 @@ def test_watchers_that_share_a_file_write_what_holds_together(world: World) -> N
 
 
 def test_a_round_reads_only_what_was_added(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.context)
+    running = checkpoints.checkpoint_writer(world.context)
     running.write(world.clock())
     offset = running._progress.offset
     assert offset == world.file.stat().st_size
@@ -485,7 +487,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.mark.both_databases
 def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> None:
-    running = checkpoints.CheckpointWriter(world.context)
+    running = checkpoints.checkpoint_writer(world.context)
     label(world, world.ids[15], "2", "correction")
     label(world, world.ids[15], "2", "correction")
     for days in (5, 15, 20, 25):
@@ -498,10 +500,10 @@ def test_retention_erasure_and_blotting_leave_everything_sound(world: World) -> 
     [key] = recorded(world.context.database, prediction(world.clock(), seed=7))
     label(world, key, "6")
     done = erase_client(world.context, "client", "ada")
-    assert (done["labelled"], done["answers"] > 1) == (1, True)
+    assert (done.labelled, done.answers > 1) == (1, True)
     running.write(world.clock())
     assert world.faults() == []
-    assert erase_client(world.context, "client", "ada")["answers"] == 0
+    assert erase_client(world.context, "client", "ada").answers == 0
 
 
 def test_a_database_of_an_older_version_goes_on_sound_and_covered(tmp_path: Path) -> None:

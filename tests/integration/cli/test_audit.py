@@ -11,7 +11,7 @@ from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.predictions import sampling_plans
 from mlplatform.promotion import promotion_history
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.command_line import Command
 from tests.support.platform_world import prediction, recorded

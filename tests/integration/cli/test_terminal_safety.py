@@ -21,7 +21,7 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import create_key, silence_alerts
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
-from mlplatform.store.tables.core import metadata
+from mlplatform.store.tables.base import metadata
 from monitors.alerts import Silence
 from tests.integration.cli.test_alerts import breach
 from tests.support.monitoring_world import all_alerts, rule

@@ -26,7 +26,7 @@ from mlplatform.client import (
 )
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.stored_image import decode_png, encode_png
-from mlplatform.serve.state import ApiServer
+from mlplatform.serve.api_server import ApiServer
 from tests.support.api_server import listening
 from tests.support.platform_world import picture
 
@@ -73,7 +73,7 @@ Do = Callable[[Any], Any]
 
 def in_sync(world: World, do: Do, **options: Any) -> Any:  # noqa: ANN401
     transport = httpx.MockTransport(world)
-    options = {"retries": STEADY} | options
+    options = {"retry_policy": STEADY} | options
     with Client("http://api", transport=transport, sleep=world.waits.append, **options) as client:
         return do(client)
 
@@ -82,7 +82,7 @@ def in_a_loop(world: World, do: Do, **options: Any) -> Any:  # noqa: ANN401
     async def run() -> Any:  # noqa: ANN401
         transport = httpx.MockTransport(world)
         async with AsyncClient(
-            "http://api", transport=transport, sleep=world.sleep, **{"retries": STEADY} | options
+            "http://api", transport=transport, sleep=world.sleep, **{"retry_policy": STEADY} | options
         ) as it:
             return await do(it)
 
@@ -136,7 +136,7 @@ def test_a_prediction_is_asked_again_under_one_key_with_growing_waits(ask: Calla
     assert len({each.headers["idempotency-key"] for each in world.requests}) == 1
     other = World(ok(), ok())
     ask(other, lambda client: client.predict([b"a"]))
-    ask(other, lambda client: client.predict([b"a"], key="order-7"))
+    ask(other, lambda client: client.predict([b"a"], idempotency_key="order-7"))
     assert other.requests[0].headers["idempotency-key"] != world.requests[0].headers["idempotency-key"]
     assert other.requests[1].headers["idempotency-key"] == "order-7"
 

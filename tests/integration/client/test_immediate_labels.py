@@ -14,10 +14,10 @@ from mlplatform.client import ApiRequestError, AsyncClient, Client, Label
 from mlplatform.client.results import FeedbackResult, PredictResponse
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import match_pending_labels
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
-from mlplatform.serve.state import ApiServer
 from tests.support.api_server import listening, shelf_in
 from tests.support.platform_world import picture
 
@@ -64,7 +64,7 @@ def held(server: ApiServer, folder: Path) -> Iterator[tuple[ApiServer, str, thre
     """The server with a writer that is held, and where it listens."""
     writer = HeldWriter(server.context.database)
     recorder = Recorder(writer, spool_directory=shelf_in(folder), batch=10, flush_seconds=0)
-    slow = replace(server, recorder=recorder, metrics=ServerMetrics(server.model_slot, recorder))
+    slow = replace(server, recorder=recorder, metrics=ServerMetrics("digits", server.model_slot.version, recorder))
     with listening(slow) as address:
         try:
             yield slow, f"http://{address}", writer.going

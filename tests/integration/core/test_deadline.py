@@ -1,17 +1,17 @@
-"""Work that talks to others ends with its time, whatever the peer or the library does."""
+"""Work that talks to others ends with its time, whatever the peer or the library on top of its connection does."""
 
 import http.client
 import smtplib
 import socket
-import ssl
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
 
-import httpx
 import pytest
 
+from mlplatform.alerting.channels.smtp import connect
+from mlplatform.network.connections import open_connection
 from mlplatform.network.deadline import (
     Cancellation,
     DeadlineError,
@@ -19,6 +19,9 @@ from mlplatform.network.deadline import (
     current_cancellation,
     run_with_deadline,
 )
+from mlplatform.network.egress import ANY_ADDRESS
+from mlplatform.network.http_clients import create_egress_client
+from monitors.rules.channel_config import EmailChannel
 from tests.support.stubborn_peers import Peer, answering, peer
 
 SECONDS = 0.3
@@ -30,16 +33,46 @@ FLOODS = {
     "http.client": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "smtplib": (b"", b"220-\r\n"),
 }
+HTTP = create_egress_client(30, ANY_ADDRESS)
 CLIENTS: dict[str, Callable[[int], object]] = {
-    "httpx": lambda port: httpx.get(f"http://127.0.0.1:{port}/", timeout=30, trust_env=False),
-    "urllib": lambda port: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read(),
+    "httpx": lambda port: HTTP.get(f"http://127.0.0.1:{port}/"),
+    "urllib": lambda port: through_urllib(port),
     "http.client": lambda port: plainly(port),
-    "TLS": lambda port: httpx.get(f"https://127.0.0.1:{port}/", timeout=30, trust_env=False),
-    "smtplib": lambda port: smtplib.SMTP("127.0.0.1", port, timeout=30),
-    "smtplib over TLS": lambda port: smtplib.SMTP_SSL(
-        "127.0.0.1", port, timeout=30, context=ssl.create_default_context()
-    ),
+    "TLS": lambda port: HTTP.get(f"https://127.0.0.1:{port}/"),
+    "smtplib": lambda port: OpenedSmtp("127.0.0.1", port),
+    "smtplib over TLS": lambda port: connect(relay(port), 30, ANY_ADDRESS),
 }
+
+
+def relay(port: int) -> EmailChannel:
+    server = {"host": "127.0.0.1", "port": port, "tls": "implicit"}
+    return EmailChannel.model_validate({"type": "email", "sender": "a@b.c", "to": ["d@e.f"], **server})
+
+
+class OpenedSmtp(smtplib.SMTP):
+    """The standard library's client, whose answers have no bound, over a connection of ours."""
+
+    def _get_socket(self, host: str, port: int, _timeout: float) -> socket.socket:
+        return open_connection(host, port, 30, ANY_ADDRESS)
+
+
+class OpenedConnection(http.client.HTTPConnection):
+    """The standard library's client over a connection of ours."""
+
+    def connect(self) -> None:
+        self.sock = open_connection(self.host, self.port, 30, ANY_ADDRESS)
+
+
+class OpenedHandler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(OpenedConnection, request)
+
+
+def through_urllib(port: int) -> bytes:
+    opener = urllib.request.build_opener(OpenedHandler, urllib.request.ProxyHandler({}))
+    body: bytes = opener.open(f"http://127.0.0.1:{port}/", timeout=30).read()
+    return body
+
 
 KEPT = [
     (behaviour, client)
@@ -49,7 +82,7 @@ KEPT = [
 
 
 def plainly(port: int) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = OpenedConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/")
     return connection.getresponse().read()
 
@@ -96,7 +129,7 @@ def test_work_that_nothing_can_end_is_left_behind_and_connects_nowhere_later() -
     def looks_up_a_name(port: int) -> None:
         released.wait(30)  # as a system call that is not to be interrupted
         try:
-            socket.create_connection(("127.0.0.1", port), 5)
+            open_connection("127.0.0.1", port, 5, ANY_ADDRESS)
         except OSError as error:
             late.append(error)
 
@@ -129,6 +162,12 @@ def test_what_was_done_but_for_its_goodbye_counts() -> None:
 def test_ties_of_no_work_hold_nothing() -> None:
     with current_cancellation().on_cancel(lambda: pytest.fail("nobody ends it")):
         assert isinstance(current_cancellation(), Cancellation)
+
+
+def test_a_connection_outside_of_any_work_is_nobodys_but_its_owners() -> None:
+    with peer(lambda self, connection: self.silence(connection)) as (port, other):
+        open_connection("127.0.0.1", port, 5, ANY_ADDRESS).close()
+        assert other.cut.wait(20)
 
 
 def test_other_threads_are_free() -> None:

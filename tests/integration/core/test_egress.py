@@ -1,8 +1,8 @@
-"""Notices go to public addresses and allowed ones only, whatever a name resolves to, in every library and thread."""
+"""Notices go to public addresses and allowed ones only, whatever a name resolves to and wherever it redirects."""
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +11,9 @@ import pytest
 
 from mlplatform.alerting.channels.apprise_sender import send_apprise
 from mlplatform.errors import DeliveryError, SettingsError
+from mlplatform.network.connections import open_connection
 from mlplatform.network.egress import EgressDeniedError, EgressPolicy, egress_policy
+from mlplatform.network.http_clients import create_egress_client
 
 NOTHING = EgressPolicy()
 
@@ -83,21 +85,73 @@ def test_what_is_neither_is_refused_by_name(wrong: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"])
 def test_a_client_connects_to_no_address_inside_however_it_is_written(host: str) -> None:
-    with listening() as (port, asked), NOTHING.enforced() as refused:
-        with pytest.raises(httpx.ConnectError):
-            httpx.post(f"http://{host}:{port}/")
+    with listening() as (port, asked), create_egress_client(5.0, NOTHING) as client:
+        with pytest.raises(EgressDeniedError, match="is no public address; PLATFORM_ALLOWED_RECEIVERS"):
+            client.post(f"http://{host}:{port}/")
         assert asked == []
-        assert "is no public address; PLATFORM_ALLOWED_RECEIVERS" in refused[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"])
+def test_a_connection_goes_to_no_address_inside_however_it_is_written(host: str) -> None:
+    with listening() as (port, _), pytest.raises(EgressDeniedError, match="is no public address"):
+        open_connection(host, port, 5.0, NOTHING)
 
 
 def test_an_allowed_one_is_reached_and_sends_nobody_inside() -> None:
     with listening() as (inner, asked), listening(f"http://localhost:{inner}/inside") as (port, outer):
-        with egress_policy(("127.0.0.2",)).enforced() as refused, pytest.raises(httpx.ConnectError):
-            httpx.post(f"http://127.0.0.1:{port}/", follow_redirects=True)
-        assert (asked, outer, len(refused)) == ([], [], 1)
-        with egress_policy(("127.0.0.1",)).enforced() as refused:
-            assert httpx.post(f"http://127.0.0.1:{port}/").status_code == 307
-        assert (outer, refused) == (["/"], [])
+        with create_egress_client(5.0, egress_policy(("127.0.0.2",))) as client, pytest.raises(EgressDeniedError):
+            client.post(f"http://127.0.0.1:{port}/", follow_redirects=True)
+        assert (asked, outer) == ([], [])
+        with create_egress_client(5.0, egress_policy(("127.0.0.1",))) as client:
+            assert client.post(f"http://127.0.0.1:{port}/").status_code == 307
+        assert outer == ["/"]
+
+
+def test_a_redirect_inside_is_not_followed_there() -> None:
+    with listening() as (inner, asked), listening(f"http://127.0.0.2:{inner}/inside") as (port, outer):
+        with (
+            create_egress_client(5.0, egress_policy(("127.0.0.1",))) as client,
+            pytest.raises(EgressDeniedError, match=r"127\.0\.0\.2 is no public address"),
+        ):
+            client.post(f"http://127.0.0.1:{port}/", follow_redirects=True)
+        assert (asked, outer) == ([], ["/"])
+
+
+def test_the_checked_address_is_the_one_that_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that resolves to a public address when it is checked and to loopback a moment later (DNS rebinding)."""
+    answers = iter(["8.8.8.8", "127.0.0.1"])
+    dialled = stub_network(monkeypatch, lambda: [next(answers)])
+    with create_egress_client(5.0, NOTHING) as client, pytest.raises(httpx.ConnectError):
+        client.post("http://rebinding.test/")
+    assert dialled == ["8.8.8.8"]
+
+
+def test_of_a_names_addresses_only_the_allowed_ones_are_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = stub_network(monkeypatch, lambda: ["10.0.0.1", "1.1.1.1", "169.254.169.254", "8.8.8.8"])
+    with pytest.raises(EgressDeniedError, match=r"10\.0\.0\.1 is no public address"):
+        open_connection("mixed.test", 80, 5.0, NOTHING)
+    assert dialled == ["1.1.1.1", "8.8.8.8"]
+
+
+def stub_network(monkeypatch: pytest.MonkeyPatch, addresses: Callable[[], list[str]]) -> list[str]:
+    """Every name resolves to these addresses, of which none answers; returns what is dialled."""
+    dialled = list[str]()
+
+    def lookup(_host: str, port: object, *_args: object, **_more: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses()]
+
+    def dial(address: tuple[str, int], *_args: object, **_more: object) -> socket.socket:
+        dialled.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "create_connection", dial)
+    return dialled
+
+
+def test_a_name_nobody_knows_is_a_failed_connection() -> None:
+    with create_egress_client(5.0, NOTHING) as client, pytest.raises(httpx.ConnectError):
+        client.post("http://no-such-name.invalid/")
 
 
 def test_a_library_that_sends_from_a_thread_of_its_own_is_held_to_it() -> None:
@@ -108,16 +162,3 @@ def test_a_library_that_sends_from_a_thread_of_its_own_is_held_to_it() -> None:
         assert asked == []
         send_apprise(f"json://127.0.0.1:{port}/", message, 5.0, egress_policy(("127.0.0.1",)))
         assert len(asked) == 1
-
-
-def test_other_threads_and_later_calls_are_free() -> None:
-    with listening() as (port, asked):
-        with NOTHING.enforced():
-            with pytest.raises(EgressDeniedError), socket.socket() as plain:
-                plain.connect(("127.0.0.1", port))
-            with pytest.raises(EgressDeniedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-                datagrams.sendto(b"x", ("127.0.0.1", port))
-            with pytest.raises(EgressDeniedError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-                datagrams.sendmsg([b"x"], [], 0, ("127.0.0.1", port))
-        httpx.post(f"http://127.0.0.1:{port}/free")
-        assert asked == ["/free"]

@@ -14,7 +14,8 @@ from mlplatform.client import AsyncClient, Client
 from mlplatform.client.retries import RetryPolicy
 from mlplatform.context import create_context
 from mlplatform.host.processes import http_ok
-from mlplatform.network.proxies import create_http_client, is_local_url, no_proxy_variables, proxy_variable
+from mlplatform.network.http_clients import create_http_client
+from mlplatform.network.proxies import is_local_url, no_proxy_variables, proxy_variable
 from mlplatform.settings import Settings
 from tests.support.stubborn_peers import Peer, peer
 

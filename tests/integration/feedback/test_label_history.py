@@ -14,7 +14,7 @@ from mlplatform.feedback import label_history, label_records, outcomes
 from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
-from mlplatform.predictions import prediction_counts, sampling_plans
+from mlplatform.predictions import latency_history, prediction_counts, sampling_plans
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.store.database import Database
 from monitors.windows.window_counts import Outcome
@@ -142,8 +142,8 @@ def test_latencies_stand_at_every_moment_as_they_stood_then(database: Database) 
         moments.append(now)
     with database.read() as connection:
         latencies = LatencyTimeline(
-            label_history.latency_by_minute(connection, "digits", 1, START, moments[-1]),
-            label_history.partial_minute_latencies(connection, "digits", 1, moments),
+            latency_history.latency_by_minute(connection, "digits", 1, START, moments[-1]),
+            latency_history.partial_minute_latencies(connection, "digits", 1, moments),
         )
         newest = prediction_counts.last_prediction_minute(connection, "digits", 1)
     window = LatencyWindow(latencies, WINDOW)
@@ -165,8 +165,8 @@ def test_windows_move_over_gaps(database: Database, jump: timedelta) -> None:
             )
     with database.read() as connection:
         labels = LabelTimeline(label_history.label_events(connection, "digits", 1))
-        bins = label_history.latency_by_minute(connection, "digits", 1, START, START + jump)
-        begun = label_history.partial_minute_latencies(connection, "digits", 1, [START, START + jump])
+        bins = latency_history.latency_by_minute(connection, "digits", 1, START, START + jump)
+        begun = latency_history.partial_minute_latencies(connection, "digits", 1, [START, START + jump])
     counted = LabelWindow(labels, WINDOW)
     timed = LatencyWindow(LatencyTimeline(bins, begun), WINDOW)
     inside = []

@@ -51,6 +51,13 @@ def test_a_file_is_taken_once_with_its_givers_sources_and_times(context: AppCont
     assert (label.label, label.source, label.at.hour) == ("4", "audit", 10)
 
 
+def test_the_key_of_an_imported_line_never_changes(context: AppContext, tmp_path: Path) -> None:
+    path = csv_of(tmp_path, "01890000-0000-7000-8000-000000000001,4", header="prediction_id,label")
+    [line] = read_label_file(context, path, Defaults("delayed", "ledger"))
+    digest = "26f8a70c73b7572733d1bce3779076b3106a3a992567b4698307f91d343ab46b"
+    assert line.label.key == f"file:{digest}:2", "files imported by earlier versions would be taken twice"
+
+
 def test_json_lines_say_the_same(context: AppContext, tmp_path: Path) -> None:
     [one] = recorded(context.database, prediction())
     path = tmp_path / "labels.jsonl"
@@ -241,7 +248,7 @@ def test_a_time_long_before_the_prediction_is_refused_by_line(context: AppContex
 def test_lines_about_erased_predictions_are_counted_and_hold_nothing_up(context: AppContext, tmp_path: Path) -> None:
     gone, other = an_id(), prediction(seed=1)
     recorded(context.database, prediction(prediction_id=gone))
-    [one] = recorded(context.database, PredictionWithInput(replace(other.prediction, client_id="bob"), other.png))
+    [one] = recorded(context.database, PredictionWithInput(replace(other.prediction, client_id="bob"), other.image))
     erase_client(context, "client", "dpo")
     lines = read_label_file(context, csv_of(tmp_path, f"{gone},4,audit,ann,", f"{one},4,audit,ann,"), Defaults())
     assert preview_import(context, lines) == {"lines": 2, "known": 1, "waiting": 0, "unknown": 0, "erased": 1}

@@ -9,10 +9,11 @@ import pytest
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.feedback import label_records, pending_labels, uncounted_labels
+from mlplatform.feedback import label_records, pending_labels
 from mlplatform.feedback.label_ingestion import LabelReceipt, expired_label_count, match_pending_labels, record_labels
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
+from mlplatform.feedback.outcomes import count_unsampled
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retention.apply_retention import apply_retention, erase_client
@@ -157,7 +158,7 @@ def test_an_id_that_no_prediction_can_have_is_refused(context: AppContext, stran
 @pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")], ids=["version 7", "version 8"])
 def test_a_label_by_the_id_of_a_request_is_told_so(context: AppContext, request_id: str) -> None:
     one = prediction()
-    [key] = recorded(context.database, PredictionWithInput(replace(one.prediction, request_id=request_id), one.png))
+    [key] = recorded(context.database, PredictionWithInput(replace(one.prediction, request_id=request_id), one.image))
     with pytest.raises(NotFoundError, match="is the id of a request, not of a prediction; nothing was taken"):
         taken(context, label(key), label(request_id))
     assert current(context, key) == []
@@ -183,8 +184,8 @@ def test_an_audit_label_of_an_answer_that_nobody_drew_says_that_it_estimates_not
         assert not any(each.counts for each in given)
         assert all("was not drawn for audit" in each.note for each in given)
     with context.database.read() as connection:
-        assert uncounted_labels.count_unsampled(connection, "digits") == 3
-        assert uncounted_labels.count_unsampled(connection, "letters") == 0
+        assert count_unsampled(connection, "digits") == 3
+        assert count_unsampled(connection, "letters") == 0
 
 
 @pytest.mark.parametrize("made", [an_id, from_a_key], ids=["drawn", "from a key"])
@@ -193,7 +194,7 @@ def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_
 ) -> None:
     key, one = made(), prediction(seed=1)
     recorded(context.database, prediction(prediction_id=key))
-    [other] = recorded(context.database, PredictionWithInput(replace(one.prediction, client_id="bob"), one.png))
+    [other] = recorded(context.database, PredictionWithInput(replace(one.prediction, client_id="bob"), one.image))
     erase_client(context, "client", "dpo")
     gone, there = taken(context, label(key), label(other))
     assert (gone.outcome, gone.id, gone.counts, there.outcome) == ("erased", "", False, "recorded")
@@ -208,7 +209,7 @@ def test_what_retention_removed_is_told_as_erased_however_long_ago(context: AppC
     settings = Settings(_env_file=None, home=context.settings.home, retain_answers_days=10)
     context = context.replace(settings=settings)
     clock.tick(days=11)
-    assert apply_retention(context, "watcher")["answers"] == 1
+    assert apply_retention(context, "watcher").answers == 1
     assert outcomes(context, SubmittedLabel(key, "4", "delayed", "ledger", clock())) == ["erased"]
     clock.tick(days=1_000)
     assert outcomes(context, SubmittedLabel(key, "4", "delayed", "ledger", clock())) == ["erased"]
@@ -225,7 +226,7 @@ def test_a_time_of_zero_is_refused(context: AppContext, late: str, at: datetime)
 
 def test_a_label_for_another_models_prediction_is_refused_with_its_name(context: AppContext) -> None:
     one = prediction()
-    [theirs] = recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.png))
+    [theirs] = recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.image))
     with pytest.raises(InvalidInputError, match="answered by model 'letters', and labels for 'digits' are taken here"):
         taken(context, label(theirs))
 
@@ -233,7 +234,7 @@ def test_a_label_for_another_models_prediction_is_refused_with_its_name(context:
 def test_a_watcher_takes_no_waiting_label_of_another_model(context: AppContext, late: str) -> None:
     taken(context, label(late))
     one = prediction(prediction_id=late)
-    recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.png))
+    recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.image))
     assert match_pending_labels(context) == 0
     with context.database.read() as connection:
         assert pending_labels.count_pending(connection) == 1

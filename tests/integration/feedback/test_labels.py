@@ -14,7 +14,7 @@ from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST, CurrentLabel, LabelSource, resolve_truths
 from mlplatform.feedback.label_records import FeedbackReceipt, SubmittedLabel
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import feedback as table
+from mlplatform.store.tables.feedback import feedback as table
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import together, writing
 

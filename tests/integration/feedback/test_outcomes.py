@@ -21,9 +21,9 @@ from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import UtcDateTime
-from mlplatform.store.tables.monitoring import label_count_rollups, label_counts, sequence_counters
-from mlplatform.store.tables.monitoring import outcomes as table
+from mlplatform.store.tables.base import UtcDateTime
+from mlplatform.store.tables.feedback import label_count_rollups, label_counts, sequence_counters
+from mlplatform.store.tables.feedback import outcomes as table
 from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.platform_world import START, prediction, recorded, schema_of_its_own
 from tests.support.store_rows import together, writing

@@ -21,7 +21,7 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.promotion.promotion_service import promotion_service
-from mlplatform.store.tables.core import metadata
+from mlplatform.store.tables.base import metadata
 from monitors.decisions.finding import NO_DATA
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.metric_catalog import METRICS

@@ -17,7 +17,6 @@ from mlplatform.monitoring.drift_report import write_drift_report
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.input_drift import FEATURE_NAMES, InputDriftMonitor
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from monitors.statistics.holm import holm_rejections
@@ -103,7 +102,7 @@ def show(context: AppContext, images: Images, version: int = 1) -> None:
 def shown(image: Images, at: object, version: int) -> PredictionWithInput:
     key = uuid7()
     row = PredictionRecord(key, at, "digits", version, content_hash(image), "3", [0.1] * 10, 0.1, 2.0, key, "client")  # type: ignore[arg-type]
-    return PredictionWithInput(row, encode_png(image))
+    return PredictionWithInput(row, image)
 
 
 def look(context: AppContext, drift: InputDriftMonitor | None = None) -> Evaluation:

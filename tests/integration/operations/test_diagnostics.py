@@ -10,6 +10,7 @@ from socket import gethostname
 import pytest
 
 from mlplatform.alerting import outbox
+from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
 from mlplatform.operations.diagnostics import CHECKS, run_checks
 from mlplatform.recording.spool.directory import SpoolDirectory
@@ -140,9 +141,7 @@ def test_a_notice_that_was_given_up_is_a_problem(clinic: AppContext) -> None:
     with clinic.database.write() as connection:
         outbox.enqueue(connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now)
         [message] = outbox.due_messages(connection, now, "digits")
-        outbox.record_failure(
-            connection, message, "HTTP 404", outbox.DeliveryPolicy(1, {"critical": timedelta(0)}), now
-        )
+        outbox.schedule_retry(connection, message, "HTTP 404", RetryPolicy(1, {"critical": timedelta(0)}), now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
 
 
@@ -153,9 +152,7 @@ def test_a_critical_notice_that_was_given_up_after_days_of_tries_is_a_problem(cl
             connection, key="k", channel="team-slack", payload={}, alert_id=None, now=now - timedelta(days=8)
         )
         [message] = outbox.due_messages(connection, now, "digits")
-        outbox.record_failure(
-            connection, message, "HTTP 404", outbox.DeliveryPolicy(1, {"critical": timedelta(days=7)}), now
-        )
+        outbox.schedule_retry(connection, message, "HTTP 404", RetryPolicy(1, {"critical": timedelta(days=7)}), now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) were given up: team-slack: HTTP 404")
 
 
@@ -166,9 +163,7 @@ def test_notices_that_nobody_takes_are_a_problem_after_a_while(clinic: AppContex
             posted = now - timedelta(minutes=minutes)
             outbox.enqueue(connection, key=key, channel="team-slack", payload={}, alert_id=None, now=posted)
         for message in outbox.due_messages(connection, now, "digits"):
-            outbox.record_failure(
-                connection, message, "HTTP 502", outbox.DeliveryPolicy(8, {"critical": timedelta(days=7)}), now
-            )
+            outbox.schedule_retry(connection, message, "HTTP 502", RetryPolicy(8, {"critical": timedelta(days=7)}), now)
     assert look(clinic, "processes")[-1] == ("problem", "1 notice(s) wait for receivers: team-slack: HTTP 502")
 
 

@@ -20,7 +20,7 @@ from mlplatform.promotion.rollout_analysis import describe_rollout, rollout_anal
 from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
 from mlplatform.serialization import to_jsonable
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from monitors.rules.alerts_config import Source
 from monitors.statistics.paired_test import PairedTest
 from registry.errors import UnknownVersionError

@@ -9,20 +9,21 @@ from sqlalchemy import select
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError, StoreUnavailableError
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.recovery import discard, list_files, restore
-from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE, RowQuarantine
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions as table
+from mlplatform.store.tables.predictions import predictions as table
 from tests.support.api_server import Flaky
 from tests.support.platform_world import picture, prediction
 
 pytestmark = pytest.mark.both_databases
 
 
-def answer(seed: int, **changes: object) -> SpooledPrediction:
-    return SpooledPrediction(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
+def answer(seed: int, **changes: object) -> PredictionWithInput:
+    return PredictionWithInput(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
 
 
 def put(context: AppContext, name: str, data: bytes) -> None:
@@ -31,7 +32,7 @@ def put(context: AppContext, name: str, data: bytes) -> None:
         file.write(data)
 
 
-def frames_of(*answers: SpooledPrediction) -> bytes:
+def frames_of(*answers: PredictionWithInput) -> bytes:
     return encode_frames([encode_prediction(each) for each in answers])
 
 
@@ -40,7 +41,7 @@ def kept(database: Database) -> set[str]:
         return set(connection.scalars(select(table.c.id)))
 
 
-def ids(*answers: SpooledPrediction) -> set[str]:
+def ids(*answers: PredictionWithInput) -> set[str]:
     return {each.prediction.id for each in answers}
 
 

@@ -16,24 +16,25 @@ from sqlalchemy import make_url, select, text
 
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.predictions import prediction_records
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.predictions.stored_image import decode_png
-from mlplatform.recording.db_writer import ThreadWriter
-from mlplatform.recording.recorder import Recorder, RecorderCounts, SpooledPrediction
+from mlplatform.recording.recorder import Recorder, RecorderCounts
 from mlplatform.recording.spool.codec import decode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.framing import decode_frames, scan_frames
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions as table
+from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
 from tests.support.api_server import Flaky, shelf_in
 from tests.support.platform_world import POSTGRES, START, picture, prediction
 
 
-def answer(seed: int = 0, **changes: object) -> SpooledPrediction:
+def answer(seed: int = 0, **changes: object) -> PredictionWithInput:
     row = prediction(seed=seed).prediction
-    return SpooledPrediction(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
+    return PredictionWithInput(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
 
 
 def kept(database: Database) -> list[str]:
@@ -291,7 +292,7 @@ def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all
     assert rows_lost_since(tmp_path / "spool", START - timedelta(days=9999)) == dropped
 
 
-async def kept_for_good(recorder: Recorder, answers: list[SpooledPrediction]) -> None:
+async def kept_for_good(recorder: Recorder, answers: list[PredictionWithInput]) -> None:
     recorder.append(answers)
     await recorder.wait_durable(len(answers))
 

@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 
 from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_counts
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import (
     CLIENT_CLOSED_REQUEST,
@@ -20,9 +19,10 @@ from mlplatform.recording.request_counts import (
     WRITE_INTERVAL,
     RequestCounts,
 )
+from mlplatform.recording.thread_writer import ThreadWriter
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import TorchEngine
 from tests.integration.serve.routes.test_app import GREY, predict

@@ -17,12 +17,21 @@ from mlplatform.predictions import erased_predictions, prediction_counts, shadow
 from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.recording.spool.directory import SpoolDirectory
-from mlplatform.retention.apply_retention import ErasureThrottle, apply_retention, erase_client, retention_policy
+from mlplatform.retention.apply_retention import (
+    ClientErasure,
+    ErasureThrottle,
+    RetentionPeriod,
+    RetentionResult,
+    apply_retention,
+    erase_client,
+    retention_policy,
+)
+from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
-from mlplatform.store.tables.core import predictions, tasks
-from mlplatform.store.tables.monitoring import outcomes as judged_rows
-from mlplatform.store.tables.monitoring import review_samples
-from mlplatform.store.tables.rollout import rollouts, shadow_prediction_rows
+from mlplatform.store.tables.coordination import tasks
+from mlplatform.store.tables.feedback import outcomes as judged_rows
+from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
+from mlplatform.store.tables.promotion import rollouts
 from tests.support.platform_world import START, prediction, recorded
 
 pytestmark = pytest.mark.both_databases
@@ -38,7 +47,7 @@ def settings(settings: Settings) -> Settings:
 def answered(at: datetime, seed: int, client: str = "client") -> PredictionWithInput:
     made = prediction(at, seed=seed)
     row = made.prediction.__class__(**{**vars(made.prediction), "client_id": client, "tags": {"scanner": "a"}})
-    return PredictionWithInput(row, made.png)
+    return PredictionWithInput(row, made.image)
 
 
 def labelled(context: AppContext, *ids: str) -> None:
@@ -73,7 +82,7 @@ def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(cont
     )
     labelled(context, taught)
     done = apply_retention(context, "watcher")
-    assert done == {"answers": 2, "pictures": 1, "blotted": 1}
+    assert done == RetentionResult(2, 1, 1)
     assert left(context) == sorted([taught, new, same])
     assert gone not in left(context)
     assert shared not in left(context)
@@ -81,15 +90,15 @@ def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(cont
         assert count_rows(connection) == {"predictions": 3, "images": 3, "labels": 1}
         assert load_image(connection, find(connection, same).image_hash)
         assert prediction_counts.prediction_total(connection, "digits", 1, OLD, START) == 5
-    assert apply_retention(context, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
+    assert apply_retention(context, "watcher") == RetentionResult(0, 0, 0)
     [entry] = entries(context)
-    assert (entry["actor"], entry["details"]) == ("watcher", done)
+    assert (entry["actor"], entry["details"]) == ("watcher", {"answers": 2, "pictures": 1, "blotted": 1})
 
 
 def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still_count(context: AppContext) -> None:
     old, new = recorded(context.database, answered(OLD, 1), answered(NEW, 2))
     labelled(context, old, new)
-    assert apply_retention(context, "watcher")["blotted"] == 1
+    assert apply_retention(context, "watcher").blotted == 1
     with context.database.read() as connection:
         row, young = find(connection, old), find(connection, new)
         assert (row.client_id, row.request_id, row.tags) == ("", "", None)
@@ -103,11 +112,12 @@ def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still
 def test_nothing_goes_by_default(context: AppContext) -> None:
     kept = context.replace(settings=Settings(_env_file=None, home=context.settings.home))
     recorded(context.database, answered(datetime(2001, 1, 1, tzinfo=START.tzinfo), 1))
-    assert apply_retention(kept, "watcher") == {"answers": 0, "pictures": 0, "blotted": 0}
+    assert apply_retention(kept, "watcher") == RetentionResult(0, 0, 0)
     assert len(left(context)) == 1
     assert entries(context) == []
-    assert retention_policy(kept) == {name: {"days": None, "before": None} for name in ("answers", "personal")}
-    assert retention_policy(context)["answers"] == {"days": 30, "before": START - timedelta(days=30)}
+    for_ever = {"days": None, "before": None}
+    assert to_jsonable(retention_policy(kept)) == {"answers": for_ever, "personal": for_ever}
+    assert retention_policy(context).answers == RetentionPeriod(30, START - timedelta(days=30))
 
 
 def test_an_answer_that_an_open_task_asks_about_stays_until_it_is_closed(context: AppContext) -> None:
@@ -115,10 +125,10 @@ def test_an_answer_that_an_open_task_asks_about_stays_until_it_is_closed(context
     task = {"id": "t", "kind": "label-audit", "model_name": "digits", "state": "open", "at": START}
     with context.database.write() as connection:
         connection.execute(tasks.insert().values(**task, details={"predictions": [{"id": asked}]}))
-    assert apply_retention(context, "watcher")["answers"] == 0
+    assert apply_retention(context, "watcher").answers == 0
     with context.database.write() as connection:
         connection.execute(tasks.update().values(state="done", finished_at=START))
-    assert apply_retention(context, "watcher")["answers"] == 1
+    assert apply_retention(context, "watcher").answers == 1
 
 
 def test_many_old_answers_go_in_portions_and_a_watcher_that_lost_its_lease_removes_none(context: AppContext) -> None:
@@ -130,7 +140,7 @@ def test_many_old_answers_go_in_portions_and_a_watcher_that_lost_its_lease_remov
     with pytest.raises(FencedError):
         apply_retention(context, "watcher", lost)
     assert len(left(context)) == 50
-    assert apply_retention(context, "watcher")["answers"] == 50
+    assert apply_retention(context, "watcher").answers == 50
     assert left(context) == []
 
 
@@ -144,8 +154,8 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
     draw = {"model_name": "digits", "model_version": 1, "at": NEW, "inclusion": 1.0, "heaviest": 1.0}
     with context.database.write() as connection:
         connection.execute(review_samples.insert().values(prediction_id=mine, stratum="s", place="p", **draw))
-    told = erase_client(context, "zoe", "dpo")
-    assert told == {"answers": 2, "labelled": 1, "labels": 1, "pictures": 1, "shared": 1, "waiting_in_spools": 0}
+    erased = erase_client(context, "zoe", "dpo")
+    assert erased == ClientErasure(answers=2, labelled=1, labels=1, pictures=1, shared=1, waiting_in_spools=0)
     assert left(context) == [other]
     with context.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(review_samples)) == 0
@@ -154,13 +164,13 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
     [entry] = entries(context)
     assert "zoe" not in str(entry)
     assert (entry["actor"], entry["details"]["labelled"]) == ("dpo", 1)
-    assert erase_client(context, "zoe", "dpo")["answers"] == 0
+    assert erase_client(context, "zoe", "dpo").answers == 0
 
 
 def test_rows_that_still_wait_in_a_spool_are_said(context: AppContext) -> None:
     shelf = SpoolDirectory(context.settings.spool_folder, "a:1:x", 10_000)
     shelf.append([b"row", b"row"])
-    assert erase_client(context, "zoe", "dpo")["waiting_in_spools"] == 2
+    assert erase_client(context, "zoe", "dpo").waiting_in_spools == 2
     shelf.close()
 
 
@@ -193,7 +203,7 @@ def test_shadow_answers_go_with_the_answers_they_were_given_beside(context: AppC
 
 
 def of_model(row: PredictionWithInput, model: str) -> PredictionWithInput:
-    return PredictionWithInput(replace(row.prediction, model_name=model), row.png)
+    return PredictionWithInput(replace(row.prediction, model_name=model), row.image)
 
 
 def test_one_models_watcher_removes_and_blots_out_nothing_of_another_model(context: AppContext) -> None:
@@ -209,7 +219,7 @@ def test_one_models_watcher_removes_and_blots_out_nothing_of_another_model(conte
         shadow_predictions.insert_shadow_predictions(
             connection, [ShadowPrediction(theirs, 2, "t", OLD, "1", [1.0], 1.0, 1.0)]
         )
-    assert apply_retention(context, "watcher") == {"answers": 1, "pictures": 0, "blotted": 0}
+    assert apply_retention(context, "watcher") == RetentionResult(1, 0, 0)
     assert left(context) == sorted([theirs, same])
     assert mine not in left(context)
     with context.database.read() as connection:
@@ -227,7 +237,7 @@ def test_everything_old_goes_in_one_round_with_a_rest_after_each_portion(context
             context,
             "watcher",
             throttle=ErasureThrottle(sleep=rests.append, monotonic=lambda: next(ticks) / 10, batch_size=4),
-        )["answers"]
+        ).answers
         == 60
     )
     assert rests == pytest.approx([0.1] * 15)
@@ -239,7 +249,7 @@ def test_a_watcher_that_no_longer_leads_or_is_stopped_goes_on_no_further(context
     done = apply_retention(
         context, "watcher", throttle=ErasureThrottle(lambda: len(rests) < 3, rests.append, batch_size=4)
     )
-    assert done == {"answers": 12, "pictures": 0, "blotted": 0}
+    assert done == RetentionResult(12, 0, 0)
     assert len(left(context)) == 48
 
 
@@ -247,8 +257,7 @@ def test_labelled_answers_that_stay_do_not_hide_what_is_behind_them(context: App
     ids = recorded(context.database, *(answered(OLD, seed) for seed in range(12)))
     labelled(context, *sorted(ids)[:6])
     assert (
-        apply_retention(context, "watcher", throttle=ErasureThrottle(sleep=lambda _: None, batch_size=2))["answers"]
-        == 6
+        apply_retention(context, "watcher", throttle=ErasureThrottle(sleep=lambda _: None, batch_size=2)).answers == 6
     )
     assert left(context) == sorted(ids)[:6]
 
@@ -258,7 +267,7 @@ def test_what_was_erased_is_remembered_by_a_digest_for_a_while(context: AppConte
     young = uuid7(lambda: NEW)
     recorded(
         context.database,
-        PredictionWithInput(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).png),
+        PredictionWithInput(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).image),
     )
     erase_client(context, "zoe", "dpo")
     with context.database.read() as connection:

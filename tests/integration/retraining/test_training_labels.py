@@ -17,7 +17,6 @@ from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.review_tasks import ReviewLabel, submit_labels, task_items
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.retraining.training_labels import (
     TrainingLabels,
     label_quotas,
@@ -77,7 +76,7 @@ def answered(
     for place, image in enumerate(images):
         client = clients[place % len(clients)]
         row = replace(one.prediction, id=uuid7(), image_hash=content_hash(image), client_id=client, tags=tags)
-        rows.append(PredictionWithInput(row, encode_png(image)))
+        rows.append(PredictionWithInput(row, image))
     return recorded(context.database, *rows)
 
 

@@ -18,7 +18,6 @@ from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
@@ -187,7 +186,7 @@ def answered(context: AppContext, images: ImageSet) -> list[str]:
     ]
     return recorded(
         context.database,
-        *(PredictionWithInput(row, encode_png(image)) for row, image in zip(rows, images.images, strict=True)),
+        *(PredictionWithInput(row, image) for row, image in zip(rows, images.images, strict=True)),
     )
 
 

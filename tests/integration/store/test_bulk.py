@@ -11,7 +11,7 @@ from mlplatform.predictions.prediction_records import PredictionWithInput, find,
 from mlplatform.store.bulk import insert_many_returning
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from tests.support.platform_world import prediction, recorded
 
 pytestmark = pytest.mark.both_databases

@@ -14,8 +14,9 @@ from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new
-from mlplatform.store.tables.core import audit_log, images
-from mlplatform.store.tables.monitoring import outcomes
+from mlplatform.store.tables.audit import audit_log
+from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.predictions import images
 from tests.support.platform_world import START
 
 pytestmark = pytest.mark.both_databases

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from mlplatform.errors import InvalidInputError
 from mlplatform.store.database import Database
 from mlplatform.store.short_ids import MIN_LENGTH, IdKind, abbreviate_ids, resolve_id
-from mlplatform.store.tables.core import tasks
+from mlplatform.store.tables.coordination import tasks
 from tests.support.platform_world import START
 
 pytestmark = pytest.mark.both_databases

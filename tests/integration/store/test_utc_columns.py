@@ -8,7 +8,8 @@ from sqlalchemy.exc import StatementError
 
 from mlplatform.audit import audit_entries
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import UtcDateTime, audit_log, metadata
+from mlplatform.store.tables.audit import audit_log
+from mlplatform.store.tables.base import UtcDateTime, metadata
 from tests.support.platform_world import START
 
 pytestmark = pytest.mark.both_databases

@@ -21,8 +21,9 @@ from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.operator_actions import acknowledge_alert, silence_alerts
 from mlplatform.promotion.promotion_service import promotion_service
-from mlplatform.store.tables.core import alert_transitions, audit_log, evaluations, outbox
-from mlplatform.store.tables.core import alerts as alert_rows
+from mlplatform.store.tables.alerting import alert_transitions, evaluations, outbox
+from mlplatform.store.tables.alerting import alerts as alert_rows
+from mlplatform.store.tables.audit import audit_log
 from monitors.alerts import Alert, Silence
 from monitors.rules.alerts_config import Rule
 from tests.support.monitoring_world import promote, with_rules

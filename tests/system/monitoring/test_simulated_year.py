@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mlplatform.alerting import evaluations, outbox
-from mlplatform.alerting.dispatcher import OutboxDispatcher
+from mlplatform.alerting.delivery import create_delivery
+from mlplatform.alerting.dispatcher import create_dispatcher
 from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
@@ -113,7 +114,9 @@ def test_a_year_goes_by(context: AppContext, seed: int) -> None:
         pytest.skip("one year on PostgreSQL is enough")
     promote(with_rules(context, RULES))
     year = Year(context, np.random.default_rng(seed))
-    courier = OutboxDispatcher(context, httpx.Client(transport=httpx.MockTransport(year.answer)))
+    courier = create_dispatcher(
+        context, create_delivery(context, httpx.Client(transport=httpx.MockTransport(year.answer)))
+    )
     days_fired: list[int] = []
     while year.day < 365:
         tick(context, days=1)

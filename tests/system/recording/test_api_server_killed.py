@@ -13,7 +13,8 @@ from sqlalchemy import func, select
 from mlplatform.feedback.label_ingestion import match_pending_labels
 from mlplatform.host.processes import free_port, http_ok
 from mlplatform.predictions.stored_image import encode_png
-from mlplatform.store.tables.core import feedback, predictions
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import predictions
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.platform_processes import World
 

@@ -19,19 +19,21 @@ from sqlalchemy import select
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.host.processes import free_port
 from mlplatform.predictions import prediction_counts, prediction_records
-from mlplatform.recording.db_writer import MAX_CRASHES, READY_MESSAGE, ProcessWriter, ThreadWriter, Writer
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.recording.process_writer import MAX_CRASHES, READY_MESSAGE, ProcessWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import SpooledPrediction, encode_prediction
+from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
+from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions as table
+from mlplatform.store.tables.predictions import predictions as table
 from tests.support.api_server import shelf_in
 from tests.support.platform_world import picture, prediction
 
 
-def answer(seed: int) -> SpooledPrediction:
-    return SpooledPrediction(prediction(seed=seed).prediction, picture(seed), "a-host")
+def answer(seed: int) -> PredictionWithInput:
+    return PredictionWithInput(prediction(seed=seed).prediction, picture(seed), "a-host")
 
 
 def rows(*seeds: int) -> bytes:
@@ -119,10 +121,10 @@ def test_a_process_that_died_is_told_once_and_replaced(beside: ProcessWriter, da
 
 MORTAL = """
 import os
-from mlplatform.recording import db_writer as writing
-read = writing.decode_prediction
-writing.decode_prediction = lambda payload: os._exit(9) if b"deadly" in payload else read(payload)
-writing.main()
+from mlplatform.recording import process_writer, thread_writer
+decode = thread_writer.decode_prediction
+thread_writer.decode_prediction = lambda payload: os._exit(9) if b"deadly" in payload else decode(payload)
+process_writer.main()
 """
 
 
@@ -133,7 +135,7 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
     shelf = shelf_in(tmp_path)
     recorder = Recorder(writer, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
     answers = [answer(seed) for seed in range(5)]
-    deadly = SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
+    deadly = PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
     recorder.append([*answers[:2], deadly, *answers[2:]])
     recorder.start()
     assert recorder.flush(60)
@@ -148,7 +150,7 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
     deadly = encode_frames(
-        [encode_prediction(SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+        [encode_prediction(PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
     )
     for _ in range(MAX_CRASHES):
         with pytest.raises(StoreUnavailableError):
@@ -160,9 +162,9 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
 
 FATAL = """
 import os
-from mlplatform.recording import db_writer as writing
-writing.insert_predictions = lambda *_: os._exit(7)
-writing.main()
+from mlplatform.recording import process_writer, thread_writer
+thread_writer.insert_predictions = lambda *_: os._exit(7)
+process_writer.main()
 """
 
 
@@ -221,7 +223,7 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     database.upgrade()
     code = (
         "import os, sys\n"
-        "from mlplatform.recording.db_writer import ProcessWriter\n"
+        "from mlplatform.recording.process_writer import ProcessWriter\n"
         "from mlplatform.recording.spool.framing import encode_frames\n"
         f"writer = ProcessWriter({url!r})\n"
         "writer.write(encode_frames([b'no row']), 'host:1:abc')\n"
@@ -311,7 +313,7 @@ def test_a_process_that_died_and_cannot_be_started_again_amid_rows_one_by_one_bl
     starting = Starting()
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL), starting)
     deadly = encode_frames(
-        [encode_prediction(SpooledPrediction(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+        [encode_prediction(PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
     )
     data = rows(1) + deadly + rows(2, 3)
     for _ in range(MAX_CRASHES):
@@ -336,15 +338,15 @@ def test_a_process_that_ends_before_it_has_heard_the_rows_blames_none(database: 
 
 
 SHORT_OF_MEMORY = """
-from mlplatform.recording import db_writer as writing
+from mlplatform.recording import process_writer, thread_writer
 tries = []
-def record(*given):
+def insert(*arguments):
     tries.append(1)
     if len(tries) < 3:
         raise (MemoryError(), OSError(24, "Too many open files"))[len(tries) - 1]
-    return real(*given)
-real, writing.insert_predictions = writing.insert_predictions, record
-writing.main()
+    return real(*arguments)
+real, thread_writer.insert_predictions = thread_writer.insert_predictions, insert
+process_writer.main()
 """
 
 

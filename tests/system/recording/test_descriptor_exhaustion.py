@@ -22,7 +22,7 @@ from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.platform_processes import World
 

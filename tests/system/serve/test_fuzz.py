@@ -12,8 +12,8 @@ import uvicorn
 from benchmarks.fuzz import fuzz, with_pages
 from mlplatform.context import AppContext
 from mlplatform.host.processes import free_port
+from mlplatform.serve.api_server import build_server
 from mlplatform.serve.app import create_app
-from mlplatform.serve.state import build_server
 from tests.support.api_server import loaded
 from tests.support.monitoring_world import with_rules
 from tests.support.platform_world import picture

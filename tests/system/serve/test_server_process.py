@@ -20,7 +20,7 @@ from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port, h
 from mlplatform.serve.run_server import startup_message
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from tests.support import api_process
 from tests.support.platform_world import picture
 

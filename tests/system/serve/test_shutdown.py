@@ -23,11 +23,10 @@ from mlplatform.errors import SettingsError
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port, http_ok
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.serve.http1.connection_limits import ConnectionTable
-from mlplatform.serve.http1.graceful_shutdown import EXIT_CODE, GracefulServer
-from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
+from mlplatform.serve.http1.graceful_shutdown import DEFAULT_CLOSE_SECONDS, EXIT_CODE, GracefulServer, ShutdownState
 from mlplatform.settings import load_settings
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import predictions
+from mlplatform.store.tables.predictions import predictions
 from tests.support import api_process
 from tests.support.platform_world import picture
 

@@ -26,7 +26,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.leadership import leader_lease_name
-from mlplatform.store.tables.core import evaluations
+from mlplatform.store.tables.alerting import evaluations
 from tests.support.platform_processes import World
 from tests.support.platform_world import POSTGRES, schema_of_its_own
 from tests.support.tcp_proxy import Door

@@ -14,7 +14,7 @@ from mlplatform.operations.operator_actions import promote_version
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
-from mlplatform.store.tables.core import evaluations
+from mlplatform.store.tables.alerting import evaluations
 from tests.support.platform_processes import World
 from tests.support.platform_world import schema_of_its_own
 from tests.system.recording.test_api_server_killed import Ledger, client_of

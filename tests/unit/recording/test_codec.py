@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from mlplatform.recording.spool.codec import SpooledPrediction, decode_prediction, encode_prediction
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.recording.spool.codec import decode_prediction, encode_prediction
 from pipelines.data import content_hash
 from tests.support.platform_world import picture, prediction
 
@@ -20,7 +21,7 @@ def test_an_answer_comes_back_as_it_was() -> None:
         client_id="Zoë\n\0",
         tags={"scanner": "a"},
     )
-    back = decode_prediction(encode_prediction(SpooledPrediction(row, picture(3), "host class")))
+    back = decode_prediction(encode_prediction(PredictionWithInput(row, picture(3), "host class")))
     assert (back.prediction, back.host_class) == (row, "host class")
     assert np.array_equal(back.image, picture(3))
 
@@ -28,12 +29,12 @@ def test_an_answer_comes_back_as_it_was() -> None:
 def test_a_picture_that_does_not_lie_in_one_piece_comes_back() -> None:
     image = picture(5)[::2, ::3]
     assert np.array_equal(
-        decode_prediction(encode_prediction(SpooledPrediction(prediction().prediction, image))).image, image
+        decode_prediction(encode_prediction(PredictionWithInput(prediction().prediction, image))).image, image
     )
 
 
 def test_other_bytes_are_refused() -> None:
-    for other in (b"", b"\1\0\0\0{", encode_prediction(SpooledPrediction(prediction().prediction, picture(0)))[:-1]):
+    for other in (b"", b"\1\0\0\0{", encode_prediction(PredictionWithInput(prediction().prediction, picture(0)))[:-1]):
         with pytest.raises((ValueError, KeyError, TypeError)):
             decode_prediction(other)
 
@@ -41,5 +42,5 @@ def test_other_bytes_are_refused() -> None:
 def test_a_picture_that_was_not_hashed_is_when_its_answer_is_read() -> None:
     row = replace(prediction().prediction, image_hash="")
     assert decode_prediction(
-        encode_prediction(SpooledPrediction(row, picture(3)))
+        encode_prediction(PredictionWithInput(row, picture(3)))
     ).prediction.image_hash == content_hash(picture(3))

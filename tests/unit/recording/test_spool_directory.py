@@ -88,7 +88,7 @@ def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path:
     dead.append(rows(0, 60))
     dead.close()
     lost: list[int] = []
-    made = shelf(tmp_path, "heir:2:y", limit=10_000, on_full="drop-oldest", lost=lost.append)
+    made = shelf(tmp_path, "heir:2:y", limit=10_000, on_full="drop-oldest", on_lost=lost.append)
     made.adopt()
     made.append(rows(60, 90))
     assert lost == []
@@ -111,7 +111,7 @@ def test_on_a_full_disk_the_answer_is_refused_with_the_cause(tmp_path: Path) -> 
 
 def test_on_a_full_disk_the_oldest_go_where_that_is_allowed(tmp_path: Path) -> None:
     lost: list[int] = []
-    made = shelf(tmp_path, on_full="drop-oldest", lost=lost.append)
+    made = shelf(tmp_path, on_full="drop-oldest", on_lost=lost.append)
     made.append(rows(0, 55))
     with files_of_at_most(6_300):
         made.append(rows(55, 60))

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.recorder import Recorder, SpooledPrediction
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.codec import decode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
@@ -84,8 +85,8 @@ class Table:
         pass
 
 
-def answer(number: int) -> SpooledPrediction:
-    return SpooledPrediction(prediction(seed=number).prediction, picture(number % 3))
+def answer(number: int) -> PredictionWithInput:
+    return PredictionWithInput(prediction(seed=number).prediction, picture(number % 3))
 
 
 def left_behind(root: Path, table: Table, ids: list[str]) -> None:
@@ -221,7 +222,7 @@ def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
         table, spool_directory=shelf_of(tmp_path, "a:1:a", disk), batch=5, flush_seconds=0, sleep=lambda _: None
     )
     row = prediction(seed=1).prediction
-    recorder.append([answer(0), SpooledPrediction(replace(row, client_id="poison"), picture(1)), answer(2)])
+    recorder.append([answer(0), PredictionWithInput(replace(row, client_id="poison"), picture(1)), answer(2)])
     disk.break_calls(call, error, lambda number: number < 5)
     recorder.start()
     assert recorder.flush(20)

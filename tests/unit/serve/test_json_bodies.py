@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.feedback.label_schema import FeedbackIn
-from mlplatform.serve.inference.image_codec import SMALL_BODY_BYTES
+from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES
 from mlplatform.serve.routes.request_body import JsonBody, PixelRows, struct_for
 from mlplatform.serve.schemas import ExplainIn, FeedbackBody, FeedbackMany, RetrainIn
 from mlplatform.serve.thread_pool import ThreadPool

@@ -5,7 +5,7 @@ import pytest
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.inference.image_codec import ImageDecoder
-from mlplatform.serve.protocols.raw_tensor import RawTensor
+from mlplatform.serve.inference.raw_tensor import RawTensor
 from tests.support.platform_world import picture
 
 DECODER = ImageDecoder(28, 28, 5, 4e6)

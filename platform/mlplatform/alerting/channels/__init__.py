@@ -1,1 +1,1 @@
-"""How one notice is sent over one channel: HTTP, SMTP, Apprise."""
+"""Channels that notices go out through: one file per type, listed in `adapters.py`."""

@@ -1,4 +1,4 @@
-"""One message pushed through the Apprise library, in a process of its own; it composes nothing and tries once.
+"""Sends one message through the Apprise library, in a process of its own.
 
 Apprise speaks a hundred protocols through as many libraries, which read whatever they are sent. A process can be ended
 and its memory limited, whatever the library does.
@@ -29,10 +29,10 @@ def send_apprise(
 ) -> None:
     """Send title, body and type to an Apprise URL; raises DeliveryError, whose text holds no part of the URL.
 
-    It goes where `outward` says, follows no redirect, and is ended with the work it belongs to. After a timeout the
+    It goes where the policy says, follows no redirect, and is ended with the work it belongs to. After a timeout the
     receiver may have the message all the same: it then arrives twice.
     """
-    told = {
+    request = {
         "url": url,
         "message": dict(message),
         "seconds": timeout_seconds,
@@ -41,11 +41,11 @@ def send_apprise(
     environment = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
     if proxy:
         environment |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
-    said = _run_sender(json.dumps(told), environment, STARTUP_SECONDS + timeout_seconds)
-    if said["refused"]:
-        raise DeliveryError(str(said["refused"]))
-    if said["error"]:
-        raise DeliveryError(redact_secrets(str(said["error"]), url))
+    answer = _run_sender(json.dumps(request), environment, STARTUP_SECONDS + timeout_seconds)
+    if answer["refused"]:
+        raise DeliveryError(str(answer["refused"]))
+    if answer["error"]:
+        raise DeliveryError(redact_secrets(str(answer["error"]), url))
 
 
 def _run_sender(request: str, environment: Mapping[str, str], seconds: float) -> dict[str, object]:
@@ -60,20 +60,20 @@ def _run_sender(request: str, environment: Mapping[str, str], seconds: float) ->
         start_new_session=True,
     )
 
-    def end() -> None:
+    def kill() -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
 
     try:
-        with child, current_cancellation().on_cancel(end):
+        with child, current_cancellation().on_cancel(kill):
             out, _ = child.communicate(request, seconds)
-            found: dict[str, object] = json.loads(out)
-            return found
+            answer: dict[str, object] = json.loads(out)
+            return answer
     except subprocess.TimeoutExpired as error:
         raise DeliveryError("Apprise: timeout") from error
     except (ValueError, OSError) as error:  # it was ended, or ran out of memory
         raise DeliveryError(f"Apprise: no answer (its process ended with {child.returncode})") from error
     finally:
         if child.poll() is None:
-            end()
+            kill()
             child.wait()

@@ -1,13 +1,16 @@
-"""One email handed to its mail server, each reader accepted or refused; it composes nothing and tries once."""
+"""Hands one email to its mail server (SMTP), where each reader is accepted or refused."""
 
 import smtplib
+import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlplatform.errors import DeliveryError
+from mlplatform.network.connections import open_connection
+from mlplatform.network.egress import EgressPolicy
 from monitors.rules.channel_config import EmailChannel
 
 if TYPE_CHECKING:
@@ -45,7 +48,14 @@ class _BoundedReplies:
 
 
 class _Server(smtplib.SMTP):
-    """smtplib's client with bounded answers."""
+    """smtplib's client with bounded answers, which connects under an egress policy and this thread's deadline."""
+
+    def __init__(self, policy: EgressPolicy, host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - smtplib's
+        self._policy = policy
+        super().__init__(host, port, **options)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return open_connection(host, port, timeout, self._policy)
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
@@ -53,19 +63,28 @@ class _Server(smtplib.SMTP):
         return super().getreply()
 
 
-class _EncryptedServer(smtplib.SMTP_SSL, _Server):
+class _EncryptedServer(_Server, smtplib.SMTP_SSL):
     """The same, with TLS from the first byte."""
 
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self.context.wrap_socket(super()._get_socket(host, port, timeout), server_hostname=host)
 
-def send_mail(channel: EmailChannel, message: EmailMessage, recipients: Sequence[str], timeout_seconds: float) -> None:
-    """Send to these readers in one session.
 
-    Raises RefusedReadersError when the server took the mail for some of them only, DeliveryError when for nobody.
+def send_mail(
+    channel: EmailChannel,
+    message: EmailMessage,
+    recipients: Sequence[str],
+    timeout_seconds: float,
+    policy: EgressPolicy,
+) -> None:
+    """Send to these readers in one session, over a connection that the policy allows.
+
+    Raises RefusedRecipientsError when the server took the mail for some of them only, DeliveryError when for nobody.
     """
     host, port = channel.server
     server: smtplib.SMTP | None = None
     try:
-        server = _connect(channel, timeout_seconds)
+        server = connect(channel, timeout_seconds, policy)
         if channel.username:
             server.login(channel.username, channel.password.get_secret_value())
         refused = server.send_message(message, channel.sender, list(recipients))
@@ -76,18 +95,19 @@ def send_mail(channel: EmailChannel, message: EmailMessage, recipients: Sequence
         if server is not None:
             server.close()
     if refused:
-        said = "; ".join(
+        answers = "; ".join(
             f"{reader}: {code} {text.decode(errors='replace')}" for reader, (code, text) in refused.items()
         )
-        raise RefusedRecipientsError(f"SMTP {host}:{port} refused {said[:MAX_SHOWN_CHARS]}", tuple(refused))
+        raise RefusedRecipientsError(f"SMTP {host}:{port} refused {answers[:MAX_SHOWN_CHARS]}", tuple(refused))
 
 
-def _connect(channel: EmailChannel, timeout_seconds: float) -> smtplib.SMTP:
+def connect(channel: EmailChannel, timeout_seconds: float, policy: EgressPolicy) -> smtplib.SMTP:
+    """A session with the channel's mail server, encrypted as the channel says, not logged in yet."""
     host, port = channel.server
     trust = ssl.create_default_context()
     if channel.encryption == "implicit":
-        return _EncryptedServer(host, port, timeout=timeout_seconds, context=trust)
-    server = _Server(host, port, timeout=timeout_seconds)
+        return _EncryptedServer(policy, host, port, timeout=timeout_seconds, context=trust)
+    server = _Server(policy, host, port, timeout=timeout_seconds)
     if channel.encryption == "starttls":
         try:
             server.starttls(context=trust)

@@ -9,8 +9,10 @@ from sqlalchemy import Connection
 
 from mlplatform.feedback import label_history
 from mlplatform.host.clock_steps import slot_at
+from mlplatform.monitoring.backtest import recorded_decisions
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
+from mlplatform.predictions import latency_history
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.rules.alerts_config import AlertsConfig, Rule
@@ -47,10 +49,10 @@ class BacktestData:
     promotions: tuple[Promotion, ...]
     slots: tuple[ReplaySlot, ...]
     versions: frozenset[int]
-    baseline_events: Mapping[int, Sequence[label_history.BaselineEvent]]
+    baseline_events: Mapping[int, Sequence[recorded_decisions.BaselineEvent]]
     labels: Mapping[int, LabelTimeline]
     latencies: Mapping[int, LatencyTimeline]
-    fired_alerts: tuple[label_history.FiredAlert, ...]
+    fired_alerts: tuple[recorded_decisions.FiredAlert, ...]
     not_replayed: Mapping[str, str]
     probation: Probation
 
@@ -83,7 +85,7 @@ def load_backtest_data(
     judged = _serving_versions(served, since)
     start = min(each.at for each in served if each.to_version in judged)
     rules = [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
-    moments = {rule.name: label_history.evaluation_times(connection, name, rule.name, start) for rule in rules}
+    moments = {rule.name: recorded_decisions.evaluation_times(connection, name, rule.name, start) for rule in rules}
     slots = _slots(config, rules, served, moments, (start, until))
     slow = [rule for rule in rules if REPLAYABLE_METRICS[rule.metric] == "latency"]
     return BacktestData(
@@ -94,10 +96,10 @@ def load_backtest_data(
         promotions=tuple(served),
         slots=slots,
         versions=judged,
-        baseline_events={version: label_history.baseline_events(connection, name, version) for version in judged},
+        baseline_events={version: recorded_decisions.baseline_events(connection, name, version) for version in judged},
         labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in judged},
         latencies={version: _latencies(connection, name, version, slow, slots) for version in judged},
-        fired_alerts=tuple(label_history.fired_alerts(connection, name, since, until)),
+        fired_alerts=tuple(recorded_decisions.fired_alerts(connection, name, since, until)),
         not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
         probation=config.probation,
     )
@@ -152,8 +154,8 @@ def _latencies(
         return LatencyTimeline({}, {})
     start = min(moments) - max((rule.window for rule in rules), default=timedelta(0))
     return LatencyTimeline(
-        label_history.latency_by_minute(connection, model, version, start, max(moments)),
-        label_history.partial_minute_latencies(connection, model, version, moments),
+        latency_history.latency_by_minute(connection, model, version, start, max(moments)),
+        latency_history.partial_minute_latencies(connection, model, version, moments),
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from mlplatform.feedback.label_history import LabelEvent, LatencyByHost
+from mlplatform.feedback.label_history import LabelEvent
+from mlplatform.predictions.latency_history import LatencyByHost
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Source

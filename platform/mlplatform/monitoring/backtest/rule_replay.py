@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from mlplatform.feedback.label_history import BaselineEvent
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
+from mlplatform.monitoring.backtest.recorded_decisions import BaselineEvent
 from mlplatform.monitoring.rule_inputs import MAX_LABELS_PER_READ, budget_start
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert

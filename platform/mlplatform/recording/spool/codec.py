@@ -1,49 +1,39 @@
-"""An answer as bytes and back: what the spool keeps of a prediction until the database has it; it writes nothing."""
+"""Encodes a prediction with its input as the bytes that the spool keeps until the database has it, and decodes them."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.data import content_hash
 
-LENGTH_BYTES = 4
-PAYLOAD_PREFIX = b'{"row":'
+LENGTH_BYTES: Final = 4
+PAYLOAD_PREFIX: Final = b'{"row":'
 """What every payload begins with, behind its length."""
 
 
-@dataclass(frozen=True)
-class SpooledPrediction:
-    """A prediction whose image need not be hashed and is not encoded yet: that happens off the answer's path."""
-
-    prediction: PredictionRecord
-    image: NDArray[np.uint8]
-    host_class: str = ""
-
-
-def encode_prediction(prediction: SpooledPrediction) -> bytes:
-    """The answer as one payload: JSON behind its length, then the picture's bytes.
+def encode_prediction(prediction: PredictionWithInput) -> bytes:
+    """The prediction as one payload: JSON behind its length in bytes, little-endian, then the image's bytes.
 
     Raises TypeError or ValueError for what is no text or number.
     """
     image = np.ascontiguousarray(prediction.image, dtype=np.uint8)
-    told = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, "shape": image.shape})
-    return len(told).to_bytes(LENGTH_BYTES, "little") + told + image.tobytes()
+    header = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, "shape": image.shape})
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header + image.tobytes()
 
 
-def decode_prediction(payload: bytes) -> SpooledPrediction:
-    """The answer that `to_bytes` made these bytes of, its picture hashed.
+def decode_prediction(payload: bytes) -> PredictionWithInput:
+    """The prediction that `encode_prediction` made these bytes of, its image hashed.
 
     Raises ValueError, KeyError or TypeError for other bytes.
     """
-    begin = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
-    told: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:begin])
-    row = told["row"]
-    image = np.frombuffer(payload, dtype=np.uint8, offset=begin).reshape(told["shape"])
+    image_start = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
+    header: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:image_start])
+    row = header["row"]
+    image = np.frombuffer(payload, dtype=np.uint8, offset=image_start).reshape(header["shape"])
     row["at"] = datetime.fromisoformat(row["at"])
     row["image_hash"] = row["image_hash"] or content_hash(image)
-    return SpooledPrediction(PredictionRecord(**row), image, told["host_class"])
+    return PredictionWithInput(PredictionRecord(**row), image, header["host_class"])

@@ -1,7 +1,7 @@
-"""The spools on one disk: a server's own, those of dead servers it has taken over, and the limit they share.
+"""The spools on one disk: a server's own, those of dead servers that it has adopted, and the limit they share.
 
-Each folder is locked for the life of the server it belongs to; a lock that can be had means that its server is dead.
-Whoever takes it records what is left and removes the folder. It knows no row and no database.
+Each folder is locked for the life of the server it belongs to; where the lock is free, the server is dead. Whoever
+locks it then records what is left and removes the folder.
 """
 
 import errno
@@ -24,7 +24,7 @@ from mlplatform.recording.spool.segment_log import SegmentLog
 
 log = logging.getLogger(__name__)
 MIN_SEGMENTS: Final = 16
-"""At least so many segments fit under the limit, so that dropping the oldest drops a small part."""
+"""Segments that fit under the limit at least, so that dropping the oldest drops a small part."""
 MAX_SEGMENT_BYTES: Final = 8 * 2**20
 MIN_SEGMENT_BYTES: Final = 4096
 DISK_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +40,7 @@ class HeldSpool:
     lock: int
 
     def release(self, disk: Disk, *, erase: bool) -> None:
-        """Give the folder up: removed, or left for another server to take, also where it cannot be removed now."""
+        """Release the folder: removed, or left for another server to adopt, also where it cannot be removed now."""
         try:
             if erase:
                 self.spool.erase()
@@ -54,7 +54,7 @@ class HeldSpool:
 
 @dataclass(frozen=True)
 class SpoolStatus:
-    """A spool as a passer-by sees it."""
+    """A spool as another process sees it: whose it is, whether that server is alive, and what waits in it."""
 
     instance: str
     alive: bool
@@ -64,7 +64,11 @@ class SpoolStatus:
 
 @dataclass
 class SpoolDirectory:
-    """All spools this server writes and sends; `limit` is in bytes, for all of them together."""
+    """All spools this server writes and sends; `limit_bytes` is for all of them together.
+
+    `on_lost` and `on_damaged` are called with the number of rows that are gone, and of rows that were set aside because
+    their bytes are no rows any more.
+    """
 
     root: Path
     instance: str
@@ -75,7 +79,6 @@ class SpoolDirectory:
     disk: Disk = DISK
     on_lost: Callable[[int], None] = lambda _: None
     on_damaged: Callable[[int], None] = lambda _: None
-    """Told of rows that were set aside because their bytes are no rows any more."""
     adopted_spools: list[HeldSpool] = field(default_factory=list)
     _own: HeldSpool | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,25 +95,25 @@ class SpoolDirectory:
     @property
     def queued_rows(self) -> int:
         """Rows that wait, those of dead servers included."""
-        return sum(held.spool.queued_rows for held in self._held_spools())
+        return sum(held_spool.spool.queued_rows for held_spool in self._held_spools())
 
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
-        return sum(held.spool.size_bytes for held in self._held_spools())
+        return sum(held_spool.spool.size_bytes for held_spool in self._held_spools())
 
     def append(self, payloads: Sequence[bytes]) -> SegmentLog:
-        """Keep these rows on disk before their answers are sent; returns the spool that holds them.
+        """Keep these rows on disk before their predictions are sent; returns the spool that holds them.
 
         Raises RecordingError where they cannot be kept: the limit is reached and the policy is to refuse, or the disk
         is full or broken.
         """
-        needed = sum(map(len, payloads))
+        needed_bytes = sum(map(len, payloads))
         try:
             with self._lock:
                 own = self._ensure_own()
-                if self.size_bytes + needed > self.limit_bytes:
-                    self._make_room(needed)
+                if self.size_bytes + needed_bytes > self.limit_bytes:
+                    self._make_room(needed_bytes)
                 own = self._append_or_drop(own, payloads)
         except OSError as error:
             raise self._recording_error(error) from error
@@ -122,7 +125,7 @@ class SpoolDirectory:
         return 0 if self._own is None else self._own.spool.appended_bytes
 
     def sync(self, upto: int) -> None:
-        """Let the disk hold this server's rows up to there, whatever happens to the power; RecordingError if not."""
+        """Force this server's rows up to there to the disk, against a loss of power; raises RecordingError."""
         try:
             if self._own is not None:
                 self._own.spool.sync(upto)
@@ -136,18 +139,18 @@ class SpoolDirectory:
         )
 
     def adopt(self) -> int:
-        """Take over the spools of dead servers; returns how many. One that cannot be had now is left for later."""
+        """Adopt the spools of dead servers; returns how many. One that cannot be adopted now is left for later."""
         self._loss_log.flush()
-        taken = 0
+        adopted = 0
         for folder in spool_locks.list_spool_folders(self.disk, self.root):
             try:
-                taken += self._adopt_folder(folder)
+                adopted += self._adopt_folder(folder)
             except OSError as error:
                 log.warning("%s cannot be taken over yet: %s", folder, error)
-        return taken
+        return adopted
 
     def release(self, held_spool: HeldSpool) -> None:
-        """Remove a spool that was taken over and sent whole."""
+        """Remove a spool that was adopted and sent whole."""
         with self._lock:
             self.adopted_spools.remove(held_spool)
         held_spool.release(self.disk, erase=True)
@@ -165,23 +168,23 @@ class SpoolDirectory:
 
     @property
     def quarantine_status(self) -> tuple[int, str]:
-        """How many rows on this disk were set aside, by whichever server, and since when."""
+        """How many rows on this disk were set aside, by whichever server, and since when (ISO 8601; empty for none)."""
         return self._quarantine_status
 
     def refresh_quarantine_status(self) -> None:
         """Count what was set aside; where it cannot be counted now, what was counted last stands."""
         try:
-            listed = self._quarantine.list_files()
+            files = self._quarantine.list_files()
         except OSError as error:
             log.warning("what was set aside in %s cannot be counted yet: %s", self.root, error)
             return
-        since = listed[0].at.isoformat() if listed else ""
-        self._quarantine_status = sum(each.rows + each.damaged for each in listed), since
+        since = files[0].at.isoformat() if files else ""
+        self._quarantine_status = sum(file.rows + file.damaged for file in files), since
 
     def close(self) -> None:
-        """Give every spool up; those with rows in them stay for the next server."""
-        for held in self._held_spools():
-            held.release(self.disk, erase=held.spool.queued_rows == 0)
+        """Release every spool; those with rows in them stay for the next server."""
+        for held_spool in self._held_spools():
+            held_spool.release(self.disk, erase=held_spool.spool.queued_rows == 0)
         self.adopted_spools.clear()
         self._own = None
         self._loss_log.flush()
@@ -198,8 +201,8 @@ class SpoolDirectory:
             folder, lock = spool_locks.create_spool_folder(self.disk, self.root, self.instance)
             try:
                 if self.fsync:
-                    for above in (self.root, self.root.parent):
-                        self._sync_folder(above)
+                    for parent in (self.root, self.root.parent):
+                        self._sync_folder(parent)
                 self._own = self._open_spool(self.instance, folder, lock)
             except BaseException:
                 self._discard_folder(folder, lock)
@@ -210,50 +213,53 @@ class SpoolDirectory:
         spool = SegmentLog(folder, self._segment_bytes, fsync=self.fsync, disk=self.disk)
         spool.on_damaged = lambda rows: self.on_damaged(rows)
 
-        def vanished(rows: int) -> None:
+        def record_missing(rows: int) -> None:
             self.on_lost(rows)
             self._loss_log.record(self.clock(), instance, rows, "the file is gone")
 
-        spool.on_missing = vanished
+        spool.on_missing = record_missing
         return HeldSpool(instance, spool, lock)
 
     def _discard_folder(self, folder: Path, lock: int) -> None:
-        """Give a folder up that holds nothing yet."""
+        """Remove a folder that holds nothing yet."""
         try:
             spool_locks.remove_spool_folder(self.disk, folder, lock)
         except OSError as error:
             log.warning("%s is empty and stays: %s", folder, error)
 
     def _sync_folder(self, folder: Path) -> None:
-        opened = self.disk.open(folder)
+        file = self.disk.open(folder)
         try:
-            self.disk.sync(opened)
+            self.disk.sync(file)
         finally:
-            self.disk.close(opened)
+            self.disk.close(file)
 
     def _adopt_folder(self, folder: Path) -> bool:
-        """Whether a dead server's rows were taken over; a folder without any is removed. Raises OSError."""
-        if folder in [held.spool.folder for held in self._held_spools()]:
+        """Whether a dead server's rows were adopted; a folder without any is removed. Raises OSError."""
+        if folder in [held_spool.spool.folder for held_spool in self._held_spools()]:
             return False
         if (lock := spool_locks.try_lock(self.disk, folder)) is None:
             return False
         try:
-            held = self._open_spool(spool_locks.owner_instance(self.disk, folder), folder, lock)
+            adopted = self._open_spool(spool_locks.owner_instance(self.disk, folder), folder, lock)
         except BaseException:
             self.disk.close(lock)
             raise
-        if held.spool.queued_rows == 0:
-            held.release(self.disk, erase=True)
+        if adopted.spool.queued_rows == 0:
+            adopted.release(self.disk, erase=True)
             return False
-        log.warning("taking over %d prediction(s) of server %s, which is dead", held.spool.queued_rows, held.instance)
+        log.warning(
+            "taking over %d prediction(s) of server %s, which is dead", adopted.spool.queued_rows, adopted.instance
+        )
         with self._lock:
-            self.adopted_spools.append(held)
+            self.adopted_spools.append(adopted)
         return True
 
-    def _make_room(self, needed: int) -> None:
+    def _make_room(self, needed_bytes: int) -> None:
+        """Drop the oldest rows until so much fits, or raise RecordingError where the policy is to refuse."""
         if self._own is not None:
             self._own.spool.remove_sent_segments()
-        while (size := self.size_bytes) + needed > self.limit_bytes:
+        while (size := self.size_bytes) + needed_bytes > self.limit_bytes:
             if self.on_full == "refuse" or not self._drop_oldest("the limit is reached"):
                 raise RecordingError(
                     f"{self.queued_rows} predictions ({size / 2**20:.1f} MiB) wait for the database, "
@@ -263,7 +269,7 @@ class SpoolDirectory:
                 )
 
     def _append_or_drop(self, own: SegmentLog, payloads: Sequence[bytes]) -> SegmentLog:
-        """Keep them; returns the spool that holds them."""
+        """Append the rows, dropping the oldest ones where the disk is full; returns the spool that holds them."""
         while True:
             try:
                 own.append(payloads)
@@ -277,52 +283,52 @@ class SpoolDirectory:
 
     def _replace_own(self, old: SegmentLog) -> SegmentLog:
         """Another spool of this server, with the rows whose file was removed under it; the rest of the old is sent."""
-        before, self._own = self._own, None
-        assert before is not None
+        previous, self._own = self._own, None
+        assert previous is not None
         try:
             own = self._ensure_own()
             old.transfer_unsent(
-                lambda data: own.append([each.payload for each in decode_frames(data) if each.payload is not None])
+                lambda data: own.append([frame.payload for frame in decode_frames(data) if frame.payload is not None])
             )
         except OSError:
             self._erase_own()
-            self._own = before
+            self._own = previous
             raise
-        self.adopted_spools.append(before)
+        self.adopted_spools.append(previous)
         log.error("a file in %s was removed under this server; its %d row(s) are kept", old.folder, own.queued_rows)
         return own
 
     def _erase_own(self) -> None:
-        """Remove the spool that was begun, where one was."""
+        """Remove the server's own spool, where there is one."""
         if self._own is not None:
             self._own.release(self.disk, erase=True)
 
     def _drop_oldest(self, reason: str) -> bool:
-        """Give up the oldest rows; False where there are none."""
-        for held in self._held_spools():
-            before = held.spool.size_bytes
-            rows = held.spool.drop_oldest()
-            if held.spool.size_bytes < before:
+        """Drop the oldest rows; False where there are none."""
+        for held_spool in self._held_spools():
+            size_before = held_spool.spool.size_bytes
+            rows = held_spool.spool.drop_oldest()
+            if held_spool.spool.size_bytes < size_before:
                 self.on_lost(rows)
-                log.error("%s: dropped the %d oldest prediction(s) of server %s", reason, rows, held.instance)
-                self._loss_log.record(self.clock(), held.instance, rows, reason)
+                log.error("%s: dropped the %d oldest prediction(s) of server %s", reason, rows, held_spool.instance)
+                self._loss_log.record(self.clock(), held_spool.instance, rows, reason)
                 return True
         return False
 
 
 def inspect_spools(root: Path, disk: Disk = DISK) -> list[SpoolStatus]:
     """The spools under a folder, without touching them. Raises OSError."""
-    seen = []
+    statuses = []
     for folder in spool_locks.list_spool_folders(disk, root):
         lock = spool_locks.try_lock(disk, folder)
         try:
             spool = SegmentLog(folder, MIN_SEGMENT_BYTES, disk=disk)
-            seen.append(
+            statuses.append(
                 SpoolStatus(spool_locks.owner_instance(disk, folder), lock is None, spool.queued_rows, spool.size_bytes)
             )
         except FileNotFoundError:
-            continue  # it may be removed while we look
+            continue  # it was removed meanwhile
         finally:
             if lock is not None:
                 disk.close(lock)
-    return seen
+    return statuses

@@ -1,6 +1,6 @@
-"""The calls of the system that spools make, each in one place, so that a test can let any of them fail.
+"""The system calls that spools make, each in one place, so that a test can let any of them fail.
 
-What fails here says nothing about the rows: a file that cannot be opened for want of descriptors is a whole file.
+A failure here says nothing about the rows: a file that cannot be opened for want of descriptors is a whole file.
 """
 
 import ctypes
@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Final
 
 _lseek = ctypes.PyDLL(None, use_errno=True).lseek
-"""The system's own, without letting other threads in: a row is not to wait for them."""
+"""`lseek` called while Python's lock is held: a row is not to wait for other threads."""
 _lseek.argtypes, _lseek.restype = (ctypes.c_int, ctypes.c_long, ctypes.c_int), ctypes.c_long
 CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
 APPEND_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 class Disk:
-    """Every method is one kind of call and raises OSError as the system does."""
+    """System calls on files and folders; every method raises OSError as the system does."""
 
     check_seconds = 0.05
-    """How often at most it is looked whether a file that is being written is still there."""
+    """The shortest time between two checks whether a file that is being written is still there."""
 
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of the file; one that is made is its owner's alone."""
+        """A descriptor of the file; a new file is readable by its owner alone."""
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
     def close(self, file: int) -> None:
-        """Give a descriptor back; it is free even where the system reports an error."""
+        """Close a descriptor; it is free even where the system reports an error."""
         with suppress(OSError):
             os.close(file)
 
@@ -48,19 +48,19 @@ class Disk:
 
     def write(self, file: int, data: bytes, offset: int) -> None:
         """Write all of it at a place."""
-        rest = memoryview(data)
-        while rest:
-            written = os.pwrite(file, rest, offset)
-            rest, offset = rest[written:], offset + written
+        remaining = memoryview(data)
+        while remaining:
+            written = os.pwrite(file, remaining, offset)
+            remaining, offset = remaining[written:], offset + written
 
     def append(self, file: int, data: bytes) -> None:
         """Write all of it at the end of a file opened with APPEND."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        remaining = memoryview(data)
+        while remaining:
+            remaining = remaining[os.write(file, remaining) :]
 
     def truncate(self, file: int, size: int) -> None:
-        """Let the file end there."""
+        """Cut or extend the file to a size in bytes."""
         os.ftruncate(file, size)
 
     def memory_map(self, file: int, size: int) -> mmap.mmap:
@@ -68,11 +68,11 @@ class Disk:
         return mmap.mmap(file, size)
 
     def sync(self, file: int) -> None:
-        """Let the disk hold the file's bytes."""
+        """Force the file's bytes to the disk."""
         os.fsync(file)
 
     def lock(self, file: int, *, wait: bool = False) -> bool:
-        """Whether the file's lock was had; another holder's is waited for only on demand."""
+        """Lock the file; whether that succeeded. Another holder is waited for only with `wait`."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -80,18 +80,18 @@ class Disk:
         return True
 
     def fstat(self, file: int) -> os.stat_result:
-        """What the system knows of an open file."""
+        """The status of an open file."""
         return os.fstat(file)
 
     def file_length(self, file: int) -> int:
         """How long an open file is, asked before each row."""
-        found = int(_lseek(file, 0, os.SEEK_END))
-        if found < 0:
+        length = int(_lseek(file, 0, os.SEEK_END))
+        if length < 0:
             raise OSError(ctypes.get_errno(), "its length cannot be had")
-        return found
+        return length
 
     def stat(self, path: Path) -> os.stat_result:
-        """What the system knows of the file that bears a name."""
+        """The status of the file of a name."""
         return path.stat()
 
     def list_names(self, folder: Path) -> Sequence[str]:
@@ -99,7 +99,7 @@ class Disk:
         return sorted(path.name for path in folder.iterdir())
 
     def rename(self, path: Path, other: Path) -> None:
-        """Give a file another name, in place of what bore it."""
+        """Give a file another name, in place of the file that had it."""
         path.replace(other)
 
     def unlink(self, path: Path) -> None:
@@ -107,7 +107,7 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def make_folder(self, folder: Path) -> None:
-        """A folder for its owner alone, with those above it."""
+        """Make a folder for its owner alone, with those above it."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remove_folder(self, folder: Path) -> None:

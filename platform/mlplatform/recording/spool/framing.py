@@ -1,4 +1,4 @@
-"""Frames: payloads on disk with their length and checksum, so that a torn end is known; they know no content."""
+"""Frames payloads on disk with their length and checksum, so that a torn end is recognised."""
 
 import math
 import struct
@@ -20,7 +20,7 @@ class Frame:
 
 
 def encode_frames(payloads: Sequence[bytes]) -> bytes:
-    """The payloads one after the other, each behind its length and checksum. An empty payload is none."""
+    """The payloads one after the other, each behind its length and checksum. Raises ValueError for an empty payload."""
     parts: list[bytes] = []
     for payload in payloads:
         if not payload:
@@ -30,16 +30,16 @@ def encode_frames(payloads: Sequence[bytes]) -> bytes:
 
 
 def decode_frames(data: bytes, offset: int = 0) -> Iterator[Frame]:
-    """The whole frames of `data`, whose first byte lies at `offset`; a torn end is passed over."""
-    place = 0
-    while place + FRAME_HEADER.size <= len(data):
-        length, checksum = FRAME_HEADER.unpack_from(data, place)
-        end = place + FRAME_HEADER.size + length
+    """The whole frames of `data`, whose first byte lies at `offset` of its file; a torn end is passed over."""
+    start = 0
+    while start + FRAME_HEADER.size <= len(data):
+        length, checksum = FRAME_HEADER.unpack_from(data, start)
+        end = start + FRAME_HEADER.size + length
         if length == 0 or end > len(data):
             return
-        payload = data[place + FRAME_HEADER.size : end]
+        payload = data[start + FRAME_HEADER.size : end]
         yield Frame(payload if crc32(payload) == checksum else None, offset + end)
-        place = end
+        start = end
 
 
 def scan_frames(data: bytes, offset: int = 0, max_count: float = math.inf) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def scan_frames(data: bytes, offset: int = 0, max_count: float = math.inf) -> tu
 
 
 def frame_size(data: bytes) -> int:
-    """The bytes that the first frame of `data` takes in all; 0 where even its head is missing or is no head."""
+    """The bytes that the first frame of `data` takes in all; 0 where its header is missing or is none."""
     if len(data) < FRAME_HEADER.size:
         return 0
     length, _ = FRAME_HEADER.unpack_from(data, 0)

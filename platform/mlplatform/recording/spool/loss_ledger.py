@@ -1,4 +1,4 @@
-"""Which rows are gone for good, written down beside the spools with when and why; it keeps no row."""
+"""Records how many rows are gone for good, when, of which server and why, in a file beside the spools."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from mlplatform.recording.spool.disk_io import APPEND_FLAGS, DISK, Disk
 
 log = logging.getLogger(__name__)
 LOSS_FILE: Final = "lost.jsonl"
-"""Where it is written down how many rows were lost, when, by whom and why."""
+"""One JSON object a line."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LossRecord:
 
 
 class LossLog:
-    """Writes down what is lost; what cannot be written waits in memory for the next time."""
+    """Appends losses to the file; what cannot be written waits in memory for the next time."""
 
     def __init__(self, root: Path, disk: Disk = DISK) -> None:
         self._root, self._disk = root, disk
@@ -35,7 +35,7 @@ class LossLog:
         self._lock = threading.Lock()
 
     def record(self, now: datetime, instance: str, rows: int, reason: str) -> None:
-        """Write a loss down, now or with the next."""
+        """Append a loss, now or with the next."""
         with self._lock:
             self._unwritten.append(LossRecord(now.isoformat(), instance, rows, reason))
         self.flush()
@@ -62,19 +62,19 @@ class LossLog:
 
 def rows_lost_since(root: Path, moment: datetime, disk: Disk = DISK) -> int:
     """How many rows were lost on this disk since a moment."""
-    return sum(each.rows for each in read_losses(root, disk) if datetime.fromisoformat(each.at) >= moment)
+    return sum(loss.rows for loss in read_losses(root, disk) if datetime.fromisoformat(loss.at) >= moment)
 
 
 def read_losses(root: Path, disk: Disk = DISK) -> Iterator[LossRecord]:
-    """Everything that was written down, oldest first; a line that was torn is passed over. Raises OSError."""
+    """Every recorded loss, oldest first; a torn line is passed over. Raises OSError."""
     try:
         text = disk.read_all(root / LOSS_FILE).decode(errors="replace")
     except FileNotFoundError:
         return
     for line in text.splitlines():
         try:
-            said = json.loads(line)
-            datetime.fromisoformat(said["at"])
-            yield LossRecord(str(said["at"]), str(said["instance"]), int(said["rows"]), str(said["reason"]))
+            loss = json.loads(line)
+            datetime.fromisoformat(loss["at"])
+            yield LossRecord(str(loss["at"]), str(loss["instance"]), int(loss["rows"]), str(loss["reason"]))
         except (ValueError, KeyError, TypeError):
             continue

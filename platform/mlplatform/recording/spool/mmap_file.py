@@ -1,8 +1,8 @@
-"""A file that grows at its end and is written through memory; it knows no frame and no row.
+"""A file that grows at its end and is written through a memory map.
 
-To append is to copy: no call of the system, which would take longer than the copy and let other threads in between.
+To append is to copy: there is no system call, which would take longer than the copy and let other threads in between.
 What was copied is the kernel's, and outlives the process as if it had been written. Room is made ahead with zeros that
-are really written, so that a disk that is full says so here, as an OSError, and not by a signal amid a copy. Where no
+are really written, so that a full disk shows here, as an OSError, and not by a signal amid a copy. Where no
 file can be mapped (some network file systems), rows are written by a call after all.
 """
 
@@ -19,11 +19,11 @@ LENGTH_FIELD_BYTES: Final = 4
 
 
 class UnlinkedError(FileNotFoundError):
-    """The file that is written was removed."""
+    """The file that is being written was removed."""
 
 
 class MmapAppendFile:
-    """A new file. Room is made `step` bytes at a time; `size` is how far it is written.
+    """A new file. It grows by `step` bytes at a time; `size` is how many are written.
 
     Raises OSError where the file cannot be made, or is there already: whatever is in it is kept.
     """
@@ -55,8 +55,8 @@ class MmapAppendFile:
     def is_truncated(self) -> bool:
         """Whether the file is shorter than its room: to copy behind its end would end the process.
 
-        Whether it bears a name is looked at every `look_seconds` at most: a call that lets other threads in takes long.
-        Raises UnlinkedError where it bears none any more, so that nobody would find what is written to it.
+        Whether it still has a name is checked every `Disk.check_seconds` at most, for that call lets other threads in.
+        Raises UnlinkedError where it has none any more, so that nobody would find what is written to it.
         """
         now = time.monotonic()
         try:

@@ -1,7 +1,7 @@
-"""Rows that were set aside on one disk until a person decides: refused by the database, or in damaged files.
+"""Keeps rows that were set aside on one disk until a person decides: refused by the database, or in damaged files.
 
-They are counted from the files, whoever put them there and whenever. A file is locked while it is added to or taken
-from, so that servers go on meanwhile; what is killed at any line leaves every row in a file. It knows no database.
+They are counted from the files, whoever put them there and whenever. A file is locked while rows are added or removed,
+so that servers go on meanwhile; a process that is killed at any line leaves every row in a file.
 """
 
 import os
@@ -21,7 +21,7 @@ from mlplatform.recording.spool.segment_files import DAMAGED_SUFFIX, damage_offs
 REFUSED_FILE: Final = "refused.rows"
 """Rows that the database refused, in frames."""
 UNREADABLE_FILE: Final = f"rows{DAMAGED_SUFFIX}"
-"""Rows whose checksums did not agree, as they lay on the disk."""
+"""Rows whose checksums did not agree, as they were on the disk."""
 LOCKED_MARK: Final = ".taken-"
 DRAFT_SUFFIX: Final = ".draft"
 
@@ -39,7 +39,7 @@ class QuarantinedFile:
 
 @dataclass(frozen=True)
 class FileContents:
-    """What a file holds: whole rows, and between them what is damaged."""
+    """What a file holds: whole rows, and the damaged bytes between them."""
 
     rows: tuple[bytes, ...]
     damaged: tuple[bytes, ...]
@@ -47,40 +47,40 @@ class FileContents:
 
 @dataclass(frozen=True)
 class LockedFile:
-    """A file that nobody else adds to or takes from meanwhile."""
+    """A file that no other process adds to or removes from meanwhile."""
 
     name: str
     contents: FileContents
 
 
 class RowQuarantine:
-    """The files of one spools' folder. Any process may add to them, list them and take from them."""
+    """The files of rows in one folder of spools. Any process may add to them, list them and remove from them."""
 
     def __init__(self, root: Path, disk: Disk = DISK) -> None:
         self._root, self._disk = root, disk
         self._count_cache: dict[tuple[str, int, int, int], QuarantinedFile] = {}
 
     def add(self, name: str, data: bytes) -> None:
-        """Put frames behind those of a file, all or none. Raises OSError."""
+        """Append frames to a file, all or none. Raises OSError."""
         while not self._append(self._root / name, data):
-            continue  # the file was taken at that moment: a new one is begun
+            continue  # the file was locked and renamed at that moment: a new one is begun
 
     def list_files(self) -> list[QuarantinedFile]:
         """Every file with what is in it, oldest first. Raises OSError."""
-        seen: dict[tuple[str, int, int, int], QuarantinedFile] = {}
+        files: dict[tuple[str, int, int, int], QuarantinedFile] = {}
         for name in self._list_names():
             try:
                 status = self._disk.stat(self._root / name)
                 key = (name, status.st_ino, status.st_size, status.st_mtime_ns)
-                seen[key] = self._count_cache.get(key) or self._count_file(name, status)
+                files[key] = self._count_cache.get(key) or self._count_file(name, status)
             except FileNotFoundError:
-                continue  # taken back meanwhile
-        self._count_cache = seen
-        return sorted(seen.values(), key=lambda each: (each.at, each.name))
+                continue  # restored meanwhile
+        self._count_cache = files
+        return sorted(files.values(), key=lambda file: (file.at, file.name))
 
     @contextmanager
     def lock_file(self, name: str) -> Iterator[LockedFile | None]:
-        """A file's contents, and the file out of the way of everybody else; None where another holds it or it is gone.
+        """A file's contents, the file locked against other processes; None where another holds it or it is gone.
 
         Raises OSError.
         """
@@ -104,21 +104,21 @@ class RowQuarantine:
             self._disk.close(file)
 
     def rewrite(self, locked: LockedFile, remaining: Sequence[bytes]) -> None:
-        """Leave only these bytes of a file that is taken, or nothing of it. Raises OSError."""
+        """Leave only these bytes of a locked file; without any the file is removed. Raises OSError."""
         path = self._root / locked.name
         if not remaining:
             self._disk.unlink(path)
             return
-        kept = self._root / _without_offset(locked.name)
-        draft = self._root / f".{kept.name}{DRAFT_SUFFIX}"
+        target = self._root / _without_offset(locked.name)
+        draft = self._root / f".{target.name}{DRAFT_SUFFIX}"
         file = self._disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             self._disk.write(file, b"".join(remaining), 0)
             self._disk.sync(file)
         finally:
             self._disk.close(file)
-        self._disk.rename(draft, kept)
-        if kept != path:
+        self._disk.rename(draft, target)
+        if target != path:
             self._disk.unlink(path)
 
     def _append(self, path: Path, data: bytes) -> bool:
@@ -159,24 +159,24 @@ class RowQuarantine:
 def parse_contents(data: bytes) -> FileContents:
     """The whole rows among bytes of which some may be damaged, each once; zeros at the end are nothing.
 
-    A damaged head hides where the next row begins: it is looked for by what rows begin with.
+    A damaged frame header hides where the next row begins: it is searched for by what rows begin with.
     """
     rows: dict[bytes, None] = {}
     damaged: list[bytes] = []
-    place, end = 0, len(data.rstrip(b"\0"))
-    while place < end:
-        if (payload := _payload_at(data, place)) is not None:
+    offset, end = 0, len(data.rstrip(b"\0"))
+    while offset < end:
+        if (payload := _payload_at(data, offset)) is not None:
             rows[payload] = None
-            place += FRAME_HEADER.size + len(payload)
+            offset += FRAME_HEADER.size + len(payload)
             continue
-        following = _next_payload_offset(data, place)
-        damaged.append(data[place:following])
-        place = following
+        next_offset = _next_payload_offset(data, offset)
+        damaged.append(data[offset:next_offset])
+        offset = next_offset
     return FileContents(tuple(rows), tuple(damaged))
 
 
 def _payload_at(data: bytes, offset: int) -> bytes | None:
-    """The payload that begins there, where it is whole."""
+    """The payload whose frame begins at an offset; None where it is not whole."""
     if offset + FRAME_HEADER.size > len(data):
         return None
     length, _ = FRAME_HEADER.unpack_from(data, offset)

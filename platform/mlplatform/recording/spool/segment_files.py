@@ -1,9 +1,10 @@
-"""The segment files of a spool: their names, what is measured of them, and how far they were sent; it moves no row."""
+"""The segment files of a spool: their names, what they hold, and how far their rows were sent."""
 
 import errno
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +18,13 @@ SEGMENT_SUFFIX: Final = ".rows"
 DAMAGED_SUFFIX: Final = ".damaged"
 OFFSET_MARK: Final = ".from-"
 POSITION_FILE: Final = "position"
-CHUNK_BYTES: Final = 2**20
+READ_BYTES: Final = 2**20
+"""Bytes of a segment that are read for one batch, unless its first row is longer."""
 
 
 @dataclass
 class LogSegment:
-    """One file: how many bytes and whole rows it holds, and how much of that was sent; `torn` is what follows them."""
+    """One file: how many bytes and whole rows it holds, how much of that was sent, whether damage follows them."""
 
     size_bytes: int = 0
     row_count: int = 0
@@ -30,10 +32,20 @@ class LogSegment:
     sent_offset: int = 0
     has_torn_tail: bool = False
 
+    @property
+    def unsent_rows(self) -> int:
+        """Rows that wait to be sent."""
+        return self.row_count - self.sent_rows
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether every row was sent."""
+        return self.sent_offset >= self.size_bytes
+
 
 @dataclass(frozen=True)
 class RowBatch:
-    """The next rows, all of one segment: `rows` of them, ending at `end`; `data` is their frames as they lie there."""
+    """The next rows, all of one segment, ending at offset `end`; `data` holds their frames as they are in the file."""
 
     segment: int
     end: int
@@ -45,25 +57,25 @@ class RowBatch:
         return tuple(frame.payload for frame in decode_frames(self.data))
 
     def frames(self) -> tuple[bytes, ...]:
-        """The rows with their heads, damaged or not."""
+        """The rows with their frame headers, damaged or not."""
         ends = [0, *(frame.end for frame in decode_frames(self.data))]
         return tuple(self.data[begin:end] for begin, end in pairwise(ends))
 
 
 def segment_name(number: int) -> str:
-    """The segment's file."""
+    """The name of a segment's file."""
     return f"{number:010d}{SEGMENT_SUFFIX}"
 
 
 def quarantine_path(folder: Path, number: int, offset: int) -> Path:
-    """Where a segment goes of which the bytes from an offset on are no rows."""
+    """Where a segment is set aside of which the bytes from an offset on are no rows."""
     return folder.parent / f"{folder.name}-{segment_name(number)}{OFFSET_MARK}{offset}{DAMAGED_SUFFIX}"
 
 
 def damage_offset(name: str) -> int:
     """The offset from which a file that was set aside is damaged, as its name says."""
-    _, named, offset = name.removesuffix(DAMAGED_SUFFIX).rpartition(OFFSET_MARK)
-    return int(offset) if named and offset.isdecimal() else 0
+    _, mark, offset = name.removesuffix(DAMAGED_SUFFIX).rpartition(OFFSET_MARK)
+    return int(offset) if mark and offset.isdecimal() else 0
 
 
 def scan_segments(disk: Disk, folder: Path, sent_position: tuple[int, int]) -> dict[int, LogSegment]:
@@ -76,19 +88,27 @@ def scan_segments(disk: Disk, folder: Path, sent_position: tuple[int, int]) -> d
 
 
 def load_position(disk: Disk, folder: Path) -> tuple[int, int]:
-    """How far the rows were sent, as the folder says; from the beginning where it says nothing sensible.
+    """The segment and offset up to which rows were sent, as saved; the beginning where nothing valid is.
 
-    Raises OSError where it cannot be asked: rows that were sent and erased since must not be sent again for that.
+    Raises OSError where it cannot be read: rows that were sent and erased since must not be sent again for that.
     """
     try:
-        told = json.loads(disk.read_all(folder / POSITION_FILE))
-        return int(told["segment"]), int(told["offset"])
+        position = json.loads(disk.read_all(folder / POSITION_FILE))
+        return int(position["segment"]), int(position["offset"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return (0, 0)
 
 
+def next_position(segments: Mapping[int, LogSegment], newest: int) -> tuple[int, int]:
+    """The segment and offset of the first row that was not sent."""
+    unsent = [number for number, segment in segments.items() if not segment.is_sent]
+    if unsent:
+        return min(unsent), segments[min(unsent)].sent_offset
+    return (newest, segments[newest].size_bytes) if newest in segments else (newest + 1, 0)
+
+
 def save_position(disk: Disk, folder: Path, position: tuple[int, int]) -> None:
-    """Write the position down, whole or not at all. Raises OSError."""
+    """Save the position, whole or not at all. Raises OSError."""
     draft = folder / f"{POSITION_FILE}.draft"
     file = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -105,9 +125,9 @@ def read_frames(disk: Disk, path: Path, offset: int, size: int, max_count: int) 
     """
     file = disk.open(path)
     try:
-        data = disk.read(file, min(CHUNK_BYTES, size - offset), offset)
-        if (longer := frame_size(data)) > len(data) and longer <= size - offset:
-            data += disk.read(file, longer - len(data), offset + len(data))
+        data = disk.read(file, min(READ_BYTES, size - offset), offset)
+        if (first_frame := frame_size(data)) > len(data) and first_frame <= size - offset:
+            data += disk.read(file, first_frame - len(data), offset + len(data))
     finally:
         disk.close(file)
     rows, end = scan_frames(data, max_count=max_count)
@@ -115,7 +135,7 @@ def read_frames(disk: Disk, path: Path, offset: int, size: int, max_count: int) 
 
 
 def is_missing(disk: Disk, folder: Path, error: OSError) -> bool:
-    """Whether an error says that a file is no longer in its folder; where the folder is away, it says nothing."""
+    """Whether an error says that a file is no longer in its folder; where the folder is gone too, it says nothing."""
     if error.errno != errno.ENOENT:
         return False
     try:
@@ -137,7 +157,7 @@ def _sent_offset(number: int, sent_position: tuple[int, int]) -> int | None:
 
 
 def _scan_segment(disk: Disk, path: Path, sent_until: int | None) -> LogSegment:
-    """The file as far as its rows are whole; what follows is room, was torn in mid-write and had no answer, or damage.
+    """The file as far as its rows are whole; what follows is room, a row torn in mid-write, or damage.
 
     A row that was torn in mid-write has no length yet. A length that does not fit is none that was written.
     """
@@ -146,5 +166,5 @@ def _scan_segment(disk: Disk, path: Path, sent_until: int | None) -> LogSegment:
     if torn := len(data[end:].rstrip(b"\0")):
         log.warning("%s ends in %d torn byte(s)", path, torn)
     offset = end if sent_until is None else min(sent_until, end)
-    left, _ = scan_frames(data, offset)
-    return LogSegment(end, rows, rows - left, offset, has_torn_tail=any(data[end : end + 4]))
+    unsent, _ = scan_frames(data, offset)
+    return LogSegment(end, rows, rows - unsent, offset, has_torn_tail=any(data[end : end + 4]))

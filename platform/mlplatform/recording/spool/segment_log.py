@@ -1,9 +1,9 @@
-"""One server's spool: rows appended to segment files and read back in their order; it knows no row and no database.
+"""A segment log: rows appended to files in one folder and read back in their order until they are settled.
 
-A row is safe from the death of the process once `append` returns, and from the loss of power once `sync` returns.
-Only the holder of the folder's lock writes here. Memory does not grow with the rows: a segment is a few numbers.
-A file that cannot be opened, read or removed keeps its rows and is tried again; only bytes that were read and are no
-rows are damage, and the file with them is set aside.
+It is the spool of one server. A row is safe from the death of the process once `append` returns, and from the loss of
+power once `sync` returns. Only the holder of the folder's lock writes here. Memory does not grow with the rows: a
+segment is a few numbers. A file that cannot be opened, read or removed keeps its rows and is tried again; only bytes
+that were read and are no rows are damage, and the file with them is set aside.
 """
 
 import errno
@@ -21,6 +21,7 @@ from mlplatform.recording.spool.segment_files import (
     RowBatch,
     is_missing,
     load_position,
+    next_position,
     quarantine_path,
     read_frames,
     save_position,
@@ -31,15 +32,16 @@ from mlplatform.recording.spool.segment_files import (
 log = logging.getLogger(__name__)
 LOCK_FILE: Final = "lock"
 RETIRE_BYTES: Final = 2**18
-"""A segment of which everything was sent is left behind at this size; room is made in files by as much at a time."""
-MAX_OVERLONG_SEGMENTS: Final = 8  # segments, where the next file cannot be made
+"""A segment of which everything was sent is removed at this size; files grow by as much at a time."""
+MAX_OVERLONG_SEGMENTS: Final = 8
+"""Segments that one file may hold where the next one cannot be made."""
 
 
 class SegmentLog:
     """The rows of one folder. Any thread may append; one thread reads and settles.
 
-    `vanished` is told of rows whose file is gone, `set_aside` of those whose file is damaged. Raises OSError where the
-    folder cannot be measured.
+    `on_missing` is called with the number of rows whose file is gone, `on_damaged` with that of rows whose file is
+    damaged. Raises OSError where the folder cannot be scanned.
     """
 
     def __init__(self, folder: Path, segment_bytes: int, *, fsync: bool = False, disk: Disk = DISK) -> None:
@@ -47,19 +49,17 @@ class SegmentLog:
         self._tidy_bytes = min(RETIRE_BYTES, segment_bytes)
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
         self._file: MmapAppendFile | None = None
-        self._unsynced_files: list[int] = []
-        """Files that are full and not synced yet: `append` waits for no disk."""
+        self._unsynced_files: list[int] = []  # descriptors of full files: `append` waits for no disk
         self._appended_bytes = self._synced_bytes = 0
         self._failed_sync_range = (0, 0)
         self._batch_in_flight: RowBatch | None = None
-        self._logged_errors: set[str] = set()  # what cannot be done just now and was said in the log
+        self._logged_errors: set[str] = set()  # what cannot be done at present and was logged
         self._position = load_position(disk, folder)
         self._segments = scan_segments(disk, folder, self._position)
         self._newest_segment = max([*self._segments, self._position[0]])
         self.appended_rows = self.settled_rows = 0
-        self.queued_rows = sum(each.row_count - each.sent_rows for each in self._segments.values())
-        self.size_bytes = sum(segment.size_bytes for segment in self._segments.values())
-        """Bytes of rows on disk."""
+        self.queued_rows = sum(segment.unsent_rows for segment in self._segments.values())
+        self.size_bytes = sum(segment.size_bytes for segment in self._segments.values())  # of rows on disk
         self.on_missing: Callable[[int], None] = lambda _: None
         self.on_damaged: Callable[[int], None] = lambda _: None
 
@@ -123,21 +123,21 @@ class SegmentLog:
         return goal
 
     def read(self, max_count: int) -> RowBatch | None:
-        """The next rows, at most so many, or None; they stay until `settle`.
+        """The next unsent rows, at most so many, or None; they stay until `settle`.
 
         A file that cannot be read now holds up no other. Raises OSError where there are only such; nothing is lost.
         """
-        failed: OSError | None = None
+        first_error: OSError | None = None
         for number in self._unsent_segments():
             try:
                 batch = self._read_batch(number, max_count)
             except OSError as error:
-                failed = failed or error
+                first_error = first_error or error
                 continue
             if batch is not None:
                 return batch
-        if failed is not None:
-            raise failed
+        if first_error is not None:
+            raise first_error
         return None
 
     def settle(self, batch: RowBatch) -> None:
@@ -150,17 +150,17 @@ class SegmentLog:
                 segment.sent_rows += batch.row_count
                 segment.sent_offset = batch.end
             self._save_position()
-            if segment is not None and segment.sent_offset >= segment.size_bytes:
+            if segment is not None and segment.is_sent:
                 self._retire_segment(batch.segment, self._tidy_bytes)
 
     def remove_sent_segments(self) -> None:
         """Remove the files of which everything was sent, however small."""
         with self._lock:
-            for number in [number for number, each in self._segments.items() if each.sent_offset >= each.size_bytes]:
+            for number in [number for number, segment in self._segments.items() if segment.is_sent]:
                 self._retire_segment(number, 1)
 
     def drop_oldest(self) -> int:
-        """Give up the oldest segment; returns how many of its rows nobody will record. Those in hand may still be."""
+        """Give up the oldest segment; returns how many of its rows are lost. Those of a batch in flight may not be."""
         with self._lock:
             if not self._segments:
                 return 0
@@ -168,7 +168,7 @@ class SegmentLog:
             segment = self._segments[oldest]
             if not self._remove_segment(oldest, forget=True):
                 return 0
-            rows = segment.row_count - segment.sent_rows
+            rows = segment.unsent_rows
             if self._batch_in_flight is not None and self._batch_in_flight.segment == oldest:
                 rows -= self._batch_in_flight.row_count
             self._settle_rows(rows)
@@ -176,17 +176,14 @@ class SegmentLog:
             return rows
 
     def transfer_unsent(self, append_frames: Callable[[bytes], None]) -> None:
-        """Let the unsent frames of the file that is written be kept elsewhere, whatever became of its name."""
+        """Pass on the unsent frames of the file that is being written, whatever became of its name."""
         with self._lock:
             segment = self._segments.get(self._newest_segment)
             if self._file is not None and segment is not None:
                 append_frames(self._file.read(segment.sent_offset, segment.size_bytes))
-                in_hand = (
-                    self._batch_in_flight.row_count
-                    if self._batch_in_flight and self._batch_in_flight.segment == self._newest_segment
-                    else 0
-                )
-                self._settle_rows(segment.row_count - segment.sent_rows - in_hand)
+                batch = self._batch_in_flight
+                in_flight = batch.row_count if batch and batch.segment == self._newest_segment else 0
+                self._settle_rows(segment.unsent_rows - in_flight)
                 self.size_bytes -= self._segments.pop(self._newest_segment).size_bytes
                 self._close_file()
 
@@ -207,9 +204,9 @@ class SegmentLog:
         """
         self.close()
         with self._lock:
-            left = [number for number in sorted(self._segments) if not self._remove_segment(number)]
-        if left:
-            raise OSError(errno.EBUSY, f"{len(left)} file(s) stay in {self.folder}")
+            remaining = [number for number in sorted(self._segments) if not self._remove_segment(number)]
+        if remaining:
+            raise OSError(errno.EBUSY, f"{len(remaining)} file(s) stay in {self.folder}")
         for name in self._disk.list_names(self.folder):
             if name != LOCK_FILE:
                 self._disk.unlink(self.folder / name)
@@ -219,11 +216,8 @@ class SegmentLog:
         try:
             return self._start_segment()
         except OSError:
-            if (
-                self._file is None
-                or previous is None
-                or previous.size_bytes >= MAX_OVERLONG_SEGMENTS * self._segment_bytes
-            ):
+            max_bytes = MAX_OVERLONG_SEGMENTS * self._segment_bytes
+            if self._file is None or previous is None or previous.size_bytes >= max_bytes:
                 raise
             return previous
 
@@ -240,7 +234,7 @@ class SegmentLog:
         return self._segments[number]
 
     def _finish_file(self, *, synced: bool) -> None:
-        """Write to this file no more; where rows are to outlive the power, the next `sync` holds it."""
+        """End the file that is being written; where rows are to outlive a loss of power, the next `sync` syncs it."""
         if self._file is not None and self._fsync and not synced:
             file, self._file = self._file, None
             self._unsynced_files.append(file.finish())
@@ -256,18 +250,8 @@ class SegmentLog:
         self.settled_rows += rows
 
     def _save_position(self) -> None:
-        """Write down where the first row lies that was not sent; where that fails, the next time does it."""
-        unsent = sorted(
-            (number, each.sent_offset) for number, each in self._segments.items() if each.sent_offset < each.size_bytes
-        )
-        newest = self._segments.get(self._newest_segment)
-        self._position = (
-            unsent[0]
-            if unsent
-            else (self._newest_segment, newest.size_bytes)
-            if newest
-            else (self._newest_segment + 1, 0)
-        )
+        """Save where the first unsent row lies; where that fails, the next call does it."""
+        self._position = next_position(self._segments, self._newest_segment)
         try:
             save_position(self._disk, self.folder, self._position)
         except OSError as error:
@@ -275,23 +259,23 @@ class SegmentLog:
         else:
             self._logged_errors.discard("position")
 
-    def _log_once(self, key: str, trouble: str) -> None:
+    def _log_once(self, key: str, message: str) -> None:
         if key not in self._logged_errors:
             self._logged_errors.add(key)
-            log.warning("%s; it is tried again", trouble)
+            log.warning("%s; it is tried again", message)
 
     def _unsent_segments(self) -> list[int]:
         with self._lock:
-            for number in [number for number, each in self._segments.items() if each.sent_offset >= each.size_bytes]:
+            for number in [number for number, segment in self._segments.items() if segment.is_sent]:
                 if number != self._newest_segment or self._file is None:
                     self._remove_segment(number)
-            return sorted(number for number, each in self._segments.items() if each.sent_offset < each.size_bytes)
+            return sorted(number for number, segment in self._segments.items() if not segment.is_sent)
 
     def _read_batch(self, number: int, max_count: int) -> RowBatch | None:
         with self._lock:
             segment = self._segments.get(number)
             if segment is None:
-                return None  # given up meanwhile
+                return None  # dropped meanwhile
             offset, size = segment.sent_offset, segment.size_bytes
         try:
             rows, data = read_frames(self._disk, self.folder / segment_name(number), offset, size, max_count)
@@ -311,17 +295,17 @@ class SegmentLog:
         return batch
 
     def _abandon_segment(self, number: int, damaged_from: int | None = None) -> None:
-        """Set a segment aside that is damaged from an offset on, or count one that is gone; OSError leaves it."""
+        """Set a segment aside that is damaged from an offset on, or give up one that is gone; OSError leaves it."""
         path = self.folder / segment_name(number)
         with self._lock:
             segment = self._segments.get(number)
             if segment is None:
                 return
-            rows = segment.row_count - segment.sent_rows
+            rows = segment.unsent_rows
             if damaged_from is not None:
-                kept = quarantine_path(self.folder, number, damaged_from)
-                self._disk.rename(path, kept)
-                log.error("%d row(s) of %s are damaged; the file is set aside as %s", rows, path, kept)
+                quarantined = quarantine_path(self.folder, number, damaged_from)
+                self._disk.rename(path, quarantined)
+                log.error("%d row(s) of %s are damaged; the file is set aside as %s", rows, path, quarantined)
             else:
                 log.error("%s is gone, and %d row(s) with it", path, rows)
             self._segments.pop(number)
@@ -332,21 +316,21 @@ class SegmentLog:
             self._save_position()
         (self.on_missing if damaged_from is None else self.on_damaged)(rows)
 
-    def _retire_segment(self, number: int, least: int) -> None:
-        """Remove a file that was sent; the one that is written only where it has so many bytes and a successor."""
+    def _retire_segment(self, number: int, min_bytes: int) -> None:
+        """Remove a file that was sent; the one being written only where it has so many bytes and a successor."""
         if number == self._newest_segment and self._file is not None:
-            if self._segments[number].size_bytes < least:
+            if self._segments[number].size_bytes < min_bytes:
                 return
             try:
                 self._start_segment(synced=True)
             except OSError:
-                return  # it goes on, and the next time does it
+                return  # it stays in use, and the next call does it
         self._remove_segment(number)
 
     def _remove_segment(self, number: int, *, forget: bool = False) -> bool:
         """Whether the file was removed; what follows its rows and is none is set aside, unless it is to be forgotten.
 
-        Where it cannot be removed it stays in sight, and the next time does it.
+        Where it cannot be removed it stays listed, and the next call does it.
         """
         segment, path = self._segments[number], self.folder / segment_name(number)
         try:

@@ -1,7 +1,7 @@
-"""A spool's folder and the lock that says whether its server lives; it knows no row.
+"""Creates, locks, lists and removes the folders of spools; the lock says whether the folder's server is alive.
 
-A folder is locked before it bears a name, so that nobody takes it for a dead server's. A lock that can be had belongs
-to a dead one. Whatever fails on the way leaves no lock held and nothing half made.
+A folder is locked before it gets its name, so that nobody takes it for a dead server's: where the lock is free, the
+server is dead. A failure leaves no lock and nothing half made.
 """
 
 import os
@@ -36,21 +36,21 @@ def create_spool_folder(disk: Disk, root: Path, instance: str) -> tuple[Path, in
 
 
 def list_spool_folders(disk: Disk, root: Path) -> list[Path]:
-    """The spools' folders, oldest first; one that bears rows and has lost its lock is among them. Raises OSError."""
+    """The spools' folders, oldest first; one with rows and without its lock file is among them. Raises OSError."""
     try:
         names = disk.list_names(root)
     except FileNotFoundError:
         return []
-    known: list[tuple[int, Path]] = []
+    folders: list[tuple[int, Path]] = []
     for folder in [root / name for name in names if not name.startswith(".")]:
         try:
-            known.append((disk.stat(folder / LOCK_FILE).st_ctime_ns, folder))
+            folders.append((disk.stat(folder / LOCK_FILE).st_ctime_ns, folder))
         except NotADirectoryError:
             continue
         except FileNotFoundError:
             if _has_rows(disk, folder):
-                known.append((0, folder))
-    return [folder for _, folder in sorted(known)]
+                folders.append((0, folder))
+    return [folder for _, folder in sorted(folders)]
 
 
 def try_lock(disk: Disk, folder: Path) -> int | None:
@@ -70,12 +70,12 @@ def try_lock(disk: Disk, folder: Path) -> int | None:
 
 
 def owner_instance(disk: Disk, folder: Path) -> str:
-    """The server whose rows a folder holds: their audit chain is its own. Raises OSError where it cannot be asked."""
+    """The server whose rows a folder holds: they go into its audit chain. Raises OSError where it cannot be read."""
     return disk.read_all(folder / LOCK_FILE).decode(errors="replace") or folder.name
 
 
 def remove_spool_folder(disk: Disk, folder: Path, lock: int) -> None:
-    """Remove an empty folder and its lock. Raises OSError; the lock is given up either way."""
+    """Remove an empty folder and its lock. Raises OSError; the lock is released either way."""
     try:
         disk.unlink(folder / LOCK_FILE)
         disk.remove_folder(folder)

@@ -11,21 +11,50 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
 import uvicorn
 
 from mlplatform.serve.http1.connection_limits import ConnectionTable
-from mlplatform.serve.http1.shutdown_state import ShutdownState
 
 log = logging.getLogger(__name__)
 FINISH_SHARE: Final = 0.4
 """Of the time after draining, the part in which requests must end; the rest is for the server's parts."""
 ABANDON_SHARE: Final = 0.5
 """Of that part, when requests that are not all there are given up."""
+DEFAULT_CLOSE_SECONDS: Final = 10.0
+RESERVED_SECONDS: Final = 1.0
+"""Kept back for the process itself to end."""
 EXIT_CODE: Final = 128 + signal.SIGTERM
+
+
+@dataclass
+class ShutdownState:
+    """The end of a server, `total` seconds after it was begun at the latest."""
+
+    total_seconds: float
+    clock: Callable[[], float] = time.monotonic
+    started_at: float | None = None
+
+    def start(self) -> None:
+        """From now on."""
+        if self.started_at is None:
+            self.started_at = self.clock()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the server was told to end."""
+        return self.started_at is not None
+
+    def seconds_left(self) -> float:
+        """Seconds for the parts to close, one second kept back; enough of them where nobody waits."""
+        if self.started_at is None:
+            return DEFAULT_CLOSE_SECONDS
+        return max(0.0, self.started_at + self.total_seconds - self.clock() - RESERVED_SECONDS)
 
 
 class GracefulServer(uvicorn.Server):

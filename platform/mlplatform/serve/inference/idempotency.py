@@ -17,9 +17,9 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
+from mlplatform.auth.caller import caller_of
 from mlplatform.errors import InvalidInputError
-from mlplatform.serve.inference.image_codec import validate_text
-from mlplatform.serve.middleware.auth_middleware import caller_of
+from mlplatform.serve.inference.request_fields import validate_text
 
 if TYPE_CHECKING:
     from mlplatform.serve.schemas import PredictOut

@@ -1,11 +1,10 @@
-"""Requests for answers as the model's input: uint8 greys of its size; it knows no model and no HTTP.
+"""Decodes the images of prediction requests into the model's input: uint8 greys of its size.
 
-How a picture is read is in `pipelines/image/image_decoding.py`. Limits are checked on what a body and its pictures say
-of themselves, before anything is made of them.
+How an image file is read is in `pipelines/image/image_decoding.py`. Limits are checked on what a body and its images
+say of themselves, before anything is allocated for them.
 """
 
 import base64
-import re
 import struct
 import threading
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ import orjson
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from pipelines.edge.request_payloads import JsonLimits, PayloadError, PayloadTooLargeError, describe_value
+from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts, validate_tags, validate_text
+from pipelines.edge.request_payloads import JsonLimits, describe_value
 from pipelines.image.image_decoding import (
     MIN_COUNTED_SIDE,
     PNG_SIGNATURE,
@@ -29,31 +29,15 @@ from pipelines.image.image_decoding import (
     parse_header,
 )
 
-MAX_TAGS = 10
-MAX_TAG_LENGTH = 64
-MAX_TAGS_TEXT_LENGTH = 16 * 1024
-SMALL_BODY_BYTES = 16 * 1024
-"""Bodies up to so many bytes are read on the event loop: handing them to a thread costs more than it saves."""
 SMALL_IMAGE_PIXELS = 128 * 128
 LARGE_IMAGE_PIXELS = 10**6
 """Pictures of more are decoded one at a time: some forms take fifteen bytes for a pixel meanwhile."""
-_TAG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,31}")
 GreyImage = NDArray[np.uint8]
 
 
 def occurs_in_images(body: bytes, mark: bytes) -> bool:
     """Whether there may be such a mark in the images of a JSON text: between its first and its last bracket."""
     return body.find(mark, body.find(b"["), body.rfind(b"]")) >= 0
-
-
-def check_amounts(body: bytes, amounts: JsonLimits, reason: str) -> None:
-    """Raise TooLargeError for a JSON text of more values, InvalidInputError for more of the rest, unparsed."""
-    try:
-        amounts.check(body)
-    except PayloadTooLargeError as error:
-        raise TooLargeError(f"{error}: {reason}") from error
-    except PayloadError as error:
-        raise InvalidInputError(f"{error}: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -181,39 +165,6 @@ class ImageDecoder:
                 return decode_image(found, self.polarity, self.height, self.width), work
         except ImageDecodeError as error:
             raise InvalidInputError(f"{name} {error}") from error
-
-
-def validate_text(value: object, name: str) -> None:
-    """Refuse what no log line or database column should hold: control characters, half characters, long texts."""
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise InvalidInputError(f"{name} must be a printable text of at most 200 characters")
-
-
-def validate_tags(value: object) -> dict[str, str]:
-    """Tags as given: a few short names with a short text each; None means none."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or len(value) > MAX_TAGS:
-        raise InvalidInputError(f"tags must be an object of at most {MAX_TAGS} names and texts")
-    for name, text in value.items():
-        if not isinstance(name, str) or not _TAG_PATTERN.fullmatch(name):
-            raise InvalidInputError(f"tag {describe_value(name)} is no name; use a-z, 0-9 and _, at most 32")
-        validate_text(text, f"tag {name}")
-        if len(text) > MAX_TAG_LENGTH:
-            raise InvalidInputError(f"tag {name} is longer than {MAX_TAG_LENGTH} characters; shorten it")
-    return value
-
-
-def parse_tags(text: object) -> dict[str, str]:
-    """Tags from a JSON text, such as a header, a field or a parameter that can hold no object."""
-    if not isinstance(text, str) or len(text) > MAX_TAGS_TEXT_LENGTH:
-        raise InvalidInputError(
-            f"tags must be the JSON of an object, as a text of at most {MAX_TAGS_TEXT_LENGTH} characters"
-        )
-    try:
-        return validate_tags(orjson.loads(text))
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError(f"tags is not JSON ({error}); send an object of names and texts") from error
 
 
 def is_small_png(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The model that answers now, swapped in one assignment; it knows neither registry nor HTTP."""
+"""Holds the model that answers now; it is swapped in one assignment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mlplatform.errors import ModelUnavailableError
+from mlplatform.predictions.prediction_counts import NO_MODEL_VERSION
 from pipelines.engines.inference_engine import InferenceEngine
 
 
@@ -35,6 +36,11 @@ class ModelSlot:
     def current(self) -> LoadedModel | None:
         """The model that answers now, None before the first."""
         return self._current
+
+    def version(self) -> int:
+        """The version that answers now, NO_MODEL_VERSION before the first."""
+        loaded = self._current
+        return NO_MODEL_VERSION if loaded is None else loaded.version
 
     def get(self) -> LoadedModel:
         """The model that answers now; raises ModelUnavailableError before the first."""

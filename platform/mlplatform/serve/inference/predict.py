@@ -1,42 +1,39 @@
-"""One prediction request from its content to answers; it knows no HTTP and writes nothing itself.
-
-`answer` decodes, asks cache and model and keeps the records; `ask` and `reply` give the same as a model
-and as JSON, and know requests that were sent again.
-"""
+"""Answers one prediction request: decode, infer, record, respond. The protocols of `serve/protocols` end here."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import orjson
 
-from mlplatform.clock import uuid7
+from mlplatform.clock import Clock, uuid7
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE
-from mlplatform.recording.recorder import SpooledPrediction
+from mlplatform.recording.recorder import Recorder, SpooledPrediction
 from mlplatform.schema_base import ModelName
+from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
-from mlplatform.serve.inference.cached_inference import infer
-from mlplatform.serve.inference.idempotency import deterministic_ids
-from mlplatform.serve.inference.image_codec import (
+from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.prediction_cache import CachedInference
+from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_fields import (
     MAX_TAGS,
     SMALL_BODY_BYTES,
-    DecodedRequest,
-    ImageDecoder,
-    is_small_png,
-    occurs_in_images,
     parse_tags,
     validate_tags,
     validate_text,
 )
-from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.observability.request_timing import RequestTiming
+from mlplatform.serve.inference.rollout_router import RolloutRouter
+from mlplatform.serve.inference.shadow_inference import ShadowInference
+from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
+from mlplatform.serve.observability.request_timing import InFlight, RequestObserver, RequestTiming
 from mlplatform.serve.observability.trace_context import add_trace_tag, parse_traceparent
-from mlplatform.serve.protocols.raw_tensor import RawTensor
 from mlplatform.serve.schemas import PredictionOut, PredictOut
-from mlplatform.serve.state import ApiServer
-from mlplatform.serve.tuning.tuner import host_class
+from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.store.prediction import PredictionRecord
 
 BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
@@ -113,113 +110,139 @@ class PredictResult:
         )
 
 
-async def predict(server: ApiServer, predict_request: PredictRequest, content: bytes) -> PredictOut:
-    """Answer; a request sent again under its key, with the same content, is answered alike."""
+@dataclass(frozen=True)
+class PredictionService:
+    """Answers the prediction requests of one server; used from its event loop."""
 
-    async def once() -> PredictOut:
-        return (await _traced(server, predict_request)).to_response()
+    clock: Clock
+    decoder: ImageDecoder
+    model_slot: ModelSlot
+    rollout_router: RolloutRouter
+    inference: CachedInference
+    thread_pool: ThreadPool
+    recorder: Recorder
+    shadow_inference: ShadowInference
+    metrics: ServerMetrics
+    in_flight: InFlight
+    observers: tuple[RequestObserver, ...]
+    idempotency_cache: IdempotencyCache
 
-    return await (
-        server.idempotency_cache.get_or_run(predict_request.idempotency_key, content, once)
-        if predict_request.idempotency_key
-        else once()
-    )
+    async def predict(self, request: PredictRequest, content: bytes) -> PredictOut:
+        """Answer; a request sent again under its idempotency key, with the same content, gets the same answer."""
 
+        async def once() -> PredictOut:
+            return (await self._traced(request)).to_response()
 
-async def predict_json(server: ApiServer, predict_request: PredictRequest, content: bytes) -> bytes:
-    """The same as JSON."""
-    if predict_request.idempotency_key:
-        return orjson.dumps((await predict(server, predict_request, content)).model_dump())
-    return (await _traced(server, predict_request)).to_json()
+        return await (
+            self.idempotency_cache.get_or_run(request.idempotency_key, content, once)
+            if request.idempotency_key
+            else once()
+        )
 
+    async def predict_json(self, request: PredictRequest, content: bytes) -> bytes:
+        """The same as JSON."""
+        if request.idempotency_key:
+            return orjson.dumps((await self.predict(request, content)).model_dump())
+        return (await self._traced(request)).to_json()
 
-async def _traced(server: ApiServer, predict_request: PredictRequest) -> PredictResult:
-    """The answer, with every observer told how the request went."""
-    passage = RequestTiming(traceparent=predict_request.traceparent)
-    with server.in_flight:
+    async def _traced(self, request: PredictRequest) -> PredictResult:
+        """The answer, with every observer told how the request went."""
+        timing = RequestTiming(traceparent=request.traceparent)
+        with self.in_flight:
+            try:
+                return await self._run(request, timing)
+            except Exception as error:
+                timing.error = type(error).__name__
+                raise
+            finally:
+                timing.ended_ns = time.perf_counter_ns()
+                for observer in self.observers:
+                    observer.on_finished(timing)
+
+    async def _run(self, request: PredictRequest, timing: RequestTiming) -> PredictResult:
+        """Decode, infer, record; the event loop is held up no longer than a small body needs.
+
+        Raises the typed input errors, ModelUnavailableError and RecordingError.
+        """
+        # Decode: small bodies here, larger ones on a thread.
+        champion = self.model_slot.get()
+        started_ns = time.perf_counter_ns()
+        decoded = (
+            _decode(request, self.decoder)
+            if _is_small(request)
+            else await self.thread_pool.run(_decode, request, self.decoder)
+        )
+        decode_seconds = timing.record_stage("decode", started_ns).seconds
+        trace = parse_traceparent(request.traceparent) if request.traceparent else None
+        client_id = decoded.fields.get("client_id") or request.client_id
+        request_id = (
+            decoded.fields.get("request_id") or request.request_id or (trace.trace_id if trace else _request_id())
+        )
+
+        # Infer: the version that this client meets; where a canary fails, the champion.
+        model, role = self.rollout_router.route(champion, client_id or request_id, request.version)
+        computed = (
+            await self._predict_with_canary(model, decoded, version_requested=request.version is not None)
+            if role == CANARY_ROLE
+            else None
+        )
+        if computed is None:
+            model, role = champion, CHAMPION_ROLE
+            computed = await self.inference.infer(champion, decoded.images)
+        timing.record_inference(computed.seconds)
+        spent_ms = (decode_seconds + computed.seconds) * 1000
+
+        # Record: the rows are on disk before anybody is answered.
+        context = _ResponseContext(
+            request_id,
+            client_id,
+            decoded.tags if trace is None else add_trace_tag(decoded.tags, trace, request_id, MAX_TAGS),
+            role,
+            spent_ms / len(decoded.images),
+            deterministic_ids(request.idempotency_key, client_id, model.version, decoded.images)
+            if request.idempotency_key
+            else None,
+        )
+        started_ns = time.perf_counter_ns()
+        rows = _prediction_rows(self.clock(), model, decoded, computed, context)
+        lost = self.recorder.append(rows)
+        if self.recorder.must_wait:
+            await self.recorder.wait_durable(len(rows))
+        timing.record_stage("record", started_ns)
+        timing.request_id, timing.version, timing.role = request_id, model.version, role
+        timing.prediction_ids = tuple([row.prediction.id for row in rows])
+
+        # Respond; a shadow is offered the same images, and nobody waits for it.
+        self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
+        self.metrics.observe_prediction(model.version, len(rows), spent_ms / 1000, computed.batch_size)
+        return PredictResult(model, rows, request_id, round(spent_ms, 3), lost == 0)
+
+    async def _predict_with_canary(
+        self, model: LoadedModel, decoded: DecodedRequest, *, version_requested: bool
+    ) -> BatchResult | None:
+        """What the canary answers, counted; None where it fails.
+
+        Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
+        """
         try:
-            return await run_prediction(server, predict_request, passage)
-        except Exception as error:
-            passage.error = type(error).__name__
+            computed = await self.inference.infer(model, decoded.images)
+        except ModelUnavailableError:
             raise
-        finally:
-            passage.ended_ns = time.perf_counter_ns()
-            for observer in server.observers:
-                observer.on_finished(passage)
-
-
-async def run_prediction(server: ApiServer, predict_request: PredictRequest, timing: RequestTiming) -> PredictResult:
-    """Decode, ask the model, keep the records; the event loop is held up no longer than a small body needs.
-
-    Raises the typed input errors, ModelUnavailableError and RecordingError.
-    """
-    champion = server.model_slot.get()
-    begun = time.perf_counter_ns()
-    sent = (
-        _decode(server, predict_request)
-        if _is_small(predict_request)
-        else await server.thread_pool.run(_decode, server, predict_request)
-    )
-    decoded, trace = timing.record_stage("decode", begun).seconds, parse_traceparent(predict_request.traceparent)
-    client_id = sent.fields.get("client_id") or predict_request.client_id
-    request_id = (
-        sent.fields.get("request_id") or predict_request.request_id or (trace.trace_id if trace else _request_id())
-    )
-    loaded, role = server.rollout_router.route(champion, client_id or request_id, predict_request.version)
-    computed = (
-        await _predict_with_canary(server, loaded, sent, version_requested=predict_request.version is not None)
-        if role == CANARY_ROLE
-        else None
-    )
-    if computed is None:  # a canary that failed hurts nobody
-        loaded, role = champion, CHAMPION_ROLE
-        computed = await infer(server, champion, sent.images)
-    timing.record_inference(computed.seconds)
-    spent_ms = (decoded + computed.seconds) * 1000
-    tags = add_trace_tag(sent.tags, trace, request_id, MAX_TAGS)
-    ids = (
-        deterministic_ids(predict_request.idempotency_key, client_id, loaded.version, sent.images)
-        if predict_request.idempotency_key
-        else None
-    )
-    told = _ResponseContext(request_id, client_id, tags, role, spent_ms / len(sent.images), ids)
-    begun = time.perf_counter_ns()
-    rows = _prediction_rows(server, loaded, sent, computed, told)
-    lost = server.recorder.append(rows)
-    if server.recorder.must_wait:
-        await server.recorder.wait_durable(len(rows))
-    timing.record_stage("record", begun)
-    timing.request_id, timing.version, timing.role = request_id, loaded.version, role
-    timing.prediction_ids = tuple([row.prediction.id for row in rows])
-    server.shadow_inference.enqueue(champion, role, timing.prediction_ids, sent.images)
-    server.metrics.observe_prediction(loaded.version, len(rows), spent_ms / 1000, computed.batch_size)
-    return PredictResult(loaded, rows, request_id, round(spent_ms, 3), lost == 0)
+        except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
+            self.rollout_router.record_failure(model, len(decoded.images), error)
+        else:
+            if self.rollout_router.record_success(model, computed.probabilities):
+                return computed
+        if version_requested:
+            raise ModelUnavailableError(
+                f"version {model.version} failed to answer; ask for none, and the champion answers"
+            )
+        return None
 
 
 def _request_id() -> str:
     """An id for a request, in the form of a trace's: it cannot be taken for that of a prediction."""
     return uuid7().replace("-", "")
-
-
-async def _predict_with_canary(
-    server: ApiServer, model: LoadedModel, decoded: DecodedRequest, *, version_requested: bool
-) -> BatchResult | None:
-    """What the canary answers, counted; None where it fails.
-
-    Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
-    """
-    try:
-        computed = await infer(server, model, decoded.images)
-    except ModelUnavailableError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
-        server.rollout_router.record_failure(model, len(decoded.images), error)
-    else:
-        if server.rollout_router.record_success(model, computed.probabilities):
-            return computed
-    if version_requested:
-        raise ModelUnavailableError(f"version {model.version} failed to answer; ask for none, and the champion answers")
-    return None
 
 
 @dataclass(frozen=True)
@@ -235,25 +258,25 @@ class _ResponseContext:
 
 
 def _prediction_rows(
-    server: ApiServer,
+    now: datetime,
     model: LoadedModel,
     decoded: DecodedRequest,
     computed: BatchResult,
     response_context: _ResponseContext,
 ) -> list[SpooledPrediction]:
     """The records of a request that was answered."""
-    now, host, classes = server.context.clock(), host_class(), model.predictor.classes
+    host, classes = host_class(), model.predictor.classes
     highest = [(max(row), row) for row in computed.probabilities.tolist()]
     return [
         SpooledPrediction(
             PredictionRecord(
-                id=uuid7() if response_context.ids is None else response_context.ids[place],
+                id=uuid7() if response_context.ids is None else response_context.ids[index],
                 at=now,
                 model_name=model.name,
                 model_version=model.version,
                 image_hash="",
                 label=classes[row.index(confidence)],
-                probabilities=[round(each, 6) for each in row],
+                probabilities=[round(share, 6) for share in row],
                 confidence=min(confidence, 1.0),
                 latency_ms=response_context.latency_ms,
                 request_id=response_context.request_id,
@@ -261,24 +284,24 @@ def _prediction_rows(
                 tags=response_context.tags or None,
                 role=response_context.role,
             ),
-            decoded.images[place],
+            decoded.images[index],
             host,
         )
-        for place, (confidence, row) in enumerate(highest)
+        for index, (confidence, row) in enumerate(highest)
     ]
 
 
-def _decode(server: ApiServer, predict_request: PredictRequest) -> DecodedRequest:
+def _decode(predict_request: PredictRequest, decoder: ImageDecoder) -> DecodedRequest:
     validate_text(predict_request.client_id, "client_id")
     validate_text(predict_request.request_id, "request_id")
     if predict_request.decode is not None:
-        return predict_request.decode(server.decoder)
+        return predict_request.decode(decoder)
     if predict_request.body is not None:
-        return server.decoder.decode_json(predict_request.body)
+        return decoder.decode_json(predict_request.body)
     tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
     if predict_request.tensor is not None:
-        return DecodedRequest(predict_request.tensor.to_model_input(server.decoder), {}, tags)
-    return DecodedRequest(server.decoder.decode_images(predict_request.images), {}, tags)
+        return DecodedRequest(predict_request.tensor.to_model_input(decoder), {}, tags)
+    return DecodedRequest(decoder.decode_images(predict_request.images), {}, tags)
 
 
 def _is_small(predict_request: PredictRequest) -> bool:

@@ -1,7 +1,7 @@
-"""Answers to pictures that were seen before, by content and version; it may lose any of them and never fails anybody.
+"""Caches the probabilities of inputs that were seen before, by content and version, and infers what is not cached.
 
 In this process the newest are kept. With PLATFORM_REDIS_URL the servers share theirs through Redis. A Redis that is
-away or slow is left alone for a while: then there is no shared cache, and nothing else.
+unavailable or slow is left alone for a while: then there is no shared cache, and no request fails.
 """
 
 import logging
@@ -9,12 +9,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplatform.serve.inference.batcher import Batcher, BatchResult, Images
+from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.settings import Settings
+from pipelines.data import content_hash
 
 log = logging.getLogger(__name__)
 REDIS_TIMEOUT_SECONDS: Final = 0.05
@@ -56,14 +61,14 @@ class PredictionCache:
         """What is known here; it never waits."""
         if not self.size:
             return [None] * len(keys)
-        found: list[ProbabilityRow | None] = []
+        rows: list[ProbabilityRow | None] = []
         with self._lock:
             for key in keys:
                 row = self._entries.get(key)
                 if row is not None:
                     self._entries.move_to_end(key)
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def lookup_shared(
         self, keys: Sequence[str], local_rows: list[ProbabilityRow | None]
@@ -73,11 +78,11 @@ class PredictionCache:
         if not missing or self._shared is None or not self.may_block:
             return local_rows
         try:
-            told = dict(zip(missing, self._shared.mget(missing), strict=True))
+            shared_values = dict(zip(missing, self._shared.mget(missing), strict=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model can be asked
             self._back_off(error)
             return local_rows
-        rows = {key: self._decode_row(value) for key, value in told.items() if value is not None}
+        rows = {key: self._decode_row(value) for key, value in shared_values.items() if value is not None}
         self._store({key: row for key, row in rows.items() if row is not None})
         return [rows.get(key) if row is None else row for key, row in zip(keys, local_rows, strict=True)]
 
@@ -127,8 +132,8 @@ class RedisCache:
 
     def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """See Shared."""
-        found: list[bytes | None] = self._redis.mget(list(keys))
-        return found
+        values: list[bytes | None] = self._redis.mget(list(keys))
+        return values
 
     def mset(self, values: Mapping[str, bytes]) -> None:
         """See Shared; all in one round trip."""
@@ -154,3 +159,69 @@ def build_cache(settings: Settings, classes: int) -> PredictionCache:
 def cache_key(model: str, identity: str, content: str) -> str:
     """The name of an answer: the model as registered, whose it is, and the picture's content."""
     return f"mlplatform/{model}/{identity}/{content}"
+
+
+@dataclass(frozen=True)
+class _CacheLookup:
+    """The images of one request with their keys, and what the cache knows of them."""
+
+    images: Images
+    keys: list[str]
+    rows: list[ProbabilityRow | None]
+
+    def missing_indices(self) -> list[int]:
+        """Indices of the images that must be computed."""
+        return [index for index, row in enumerate(self.rows) if row is None]
+
+
+@dataclass(frozen=True)
+class CachedInference:
+    """Probabilities of a request's images: from the cache where it has them, else from the model."""
+
+    batcher: Batcher
+    cache: PredictionCache
+    thread_pool: ThreadPool
+    count_lookups: Callable[[str, int], None]
+    """Is told an outcome (`here`, `shared`, `miss`) and how many images had it."""
+
+    async def infer(self, model: LoadedModel, images: Images) -> BatchResult:
+        """Probabilities (n, classes), without blocking the event loop."""
+        if not self.cache.size:
+            return await self.batcher.run(model, images)
+        lookup = self._lookup_local(model, images)
+        missing = lookup.missing_indices()
+        if missing and self.cache.may_block:
+            rows = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows)
+            shared = _CacheLookup(images, lookup.keys, rows)
+            self.count_lookups("shared", len(missing) - len(shared.missing_indices()))
+            lookup, missing = shared, shared.missing_indices()
+        if not missing:
+            return _merge_rows(lookup, None)
+        computed = await self.batcher.run(model, images if len(missing) == len(images) else images[missing])
+        self.count_lookups("miss", len(missing))
+        fresh = {lookup.keys[index]: row for index, row in zip(missing, computed.probabilities, strict=True)}
+        self.cache.store(fresh)
+        if fresh and self.cache.may_block:
+            self.thread_pool.submit(self.cache.publish, fresh)
+        return _merge_rows(lookup, computed)
+
+    def _lookup_local(self, model: LoadedModel, images: Images) -> _CacheLookup:
+        identity = f"{model.version}/{model.digest}"
+        keys = [cache_key(model.name, identity, content_hash(image)) for image in images]
+        lookup = _CacheLookup(images, keys, self.cache.lookup(keys))
+        self.count_lookups("here", len(images) - len(lookup.missing_indices()))
+        return lookup
+
+
+def _merge_rows(lookup: _CacheLookup, batch_result: BatchResult | None) -> BatchResult:
+    """One row for each image, in their order."""
+    rows = [] if batch_result is None else list(batch_result.probabilities)
+    if batch_result is not None and len(rows) == len(lookup.rows):
+        return batch_result
+    computed = iter(rows)
+    whole = np.stack([next(computed) if row is None else row for row in lookup.rows])
+    return BatchResult(
+        whole,
+        0.0 if batch_result is None else batch_result.seconds,
+        0 if batch_result is None else batch_result.batch_size,
+    )

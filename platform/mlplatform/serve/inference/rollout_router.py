@@ -1,8 +1,8 @@
-"""The challenger that is tried beside the champion: one at most is loaded; it serves a canary's clients, or nobody.
+"""Routes prediction requests to the champion or to the challenger of a running rollout (shadow or canary).
 
-It follows the running trial of the store as the reloader follows the champion. Which clients a canary answers is drawn
-by a hash of the client and the trial, so a client meets the same version throughout a trial. Where a challenger fails,
-the champion answers instead; a challenger that fails too often, or cannot be loaded, ends its trial.
+One challenger at most is loaded; it follows the running rollout of the store as the reloader follows the champion.
+Which clients a canary answers is drawn by a hash of client and rollout, so a client meets the same version throughout.
+Where a challenger fails, the champion answers instead; one that fails too often, or cannot be loaded, ends its rollout.
 """
 
 import logging
@@ -45,7 +45,7 @@ class LoadedChallenger:
 
 
 def bucket_of(client: str, rollout_id: str) -> float:
-    """Where a client lies between 0 and 1, drawn anew for each trial."""
+    """Where a client lies between 0 and 1, drawn anew for each rollout."""
     return int.from_bytes(sha256(f"{rollout_id}\0{client}".encode()).digest()[:8], "big") / 2**64
 
 
@@ -64,30 +64,35 @@ class RolloutRouter:
         """What is tried now, None where nothing is."""
         return self._challenger
 
+    def versions_by_role(self) -> dict[str, int]:
+        """The versions that are loaded beside the champion."""
+        challenger = self._challenger
+        return {} if challenger is None else {challenger.rollout.role: challenger.model.version}
+
     def for_champion(self, champion: LoadedModel) -> LoadedChallenger | None:
         """What is tried beside this champion; the moment another one serves, nothing is."""
-        tried = self._challenger
-        return tried if tried is not None and tried.rollout.beside == champion.version else None
+        challenger = self._challenger
+        return challenger if challenger is not None and challenger.rollout.beside == champion.version else None
 
     def refresh(self) -> None:
         """Look for the running trial once, load what it tries, let go of what it does not, end what fails."""
         with self._parts.database.read() as connection:
-            trial = rollouts.running_rollout(connection, self._parts.pipeline.name)
-        champion, tried = self._model_slot.current, self._challenger
-        if trial is None or champion is None or champion.version != trial.beside:
+            rollout = rollouts.running_rollout(connection, self._parts.pipeline.name)
+        champion, challenger = self._model_slot.current, self._challenger
+        if rollout is None or champion is None or champion.version != rollout.beside:
             self._challenger = None
             return
-        if trial.id == self._pending_failure[0]:  # the store was away when its end was to be written
-            self._end_failed_rollout(trial, self._pending_failure[1])
+        if rollout.id == self._pending_failure[0]:  # the store was away when its end was to be written
+            self._end_failed_rollout(rollout, self._pending_failure[1])
             return
-        if tried is not None and tried.rollout.id == trial.id:
+        if challenger is not None and challenger.rollout.id == rollout.id:
             with self._lock:
                 reason = too_many_failures(self._failed_count, self._succeeded_count)
             if reason is not None:
-                self._end_failed_rollout(trial, reason)
+                self._end_failed_rollout(rollout, reason)
             return
         self._challenger = None  # the one before is let go first: two models in memory, not three
-        self._load_challenger(trial)
+        self._load_challenger(rollout)
 
     def _load_challenger(self, rollout: Rollout) -> None:
         try:
@@ -113,14 +118,14 @@ class RolloutRouter:
 
         Raises NotFoundError for a version that answers nobody.
         """
-        tried = self.for_champion(champion)
+        challenger = self.for_champion(champion)
         if version not in (None, champion.version):
-            if tried is None or tried.rollout.role != CANARY_ROLE or tried.model.version != version:
+            if challenger is None or challenger.rollout.role != CANARY_ROLE or challenger.model.version != version:
                 raise NotFoundError(f"version {version} does not serve; version {champion.version} does")
-            return tried.model, CANARY_ROLE
-        if tried is None or version is not None or not tried.serves_client(client):
+            return challenger.model, CANARY_ROLE
+        if challenger is None or version is not None or not challenger.serves_client(client):
             return champion, CHAMPION_ROLE
-        return tried.model, CANARY_ROLE
+        return challenger.model, CANARY_ROLE
 
     def record_success(self, model: LoadedModel, probabilities: ProbabilityRows) -> bool:
         """Count what the challenger answered; whether these are numbers."""

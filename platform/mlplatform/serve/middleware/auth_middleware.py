@@ -12,42 +12,30 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastapi.responses import JSONResponse
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.auth import api_key
 from mlplatform.auth.api_key_cache import ApiKeyCache
+from mlplatform.auth.caller import ANONYMOUS, CALLER_SCOPE_KEY, Caller
 from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
 from mlplatform.serve.middleware.scopes import AUDIT_SCOPES, MUTATING_GETS, required_scopes
-from mlplatform.serve.problem_details import problem_response
+from mlplatform.serve.problem_details import (
+    REALM,
+    cross_site_problem,
+    duplicate_header_problem,
+    forbidden_problem,
+    problem_response,
+    wrong_host_problem,
+)
 
 log = logging.getLogger(__name__)
-REALM: Final = 'realm="mlplatform"'
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
 """How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
 FAILURES_PER_SECOND: Final = 0.5
 FAILURE_BURST: Final = 20
 """So many requests without a good key are told so at once; more are slowed down."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: the name and id of the key, both empty where keys are not asked for."""
-
-    name: str = ""
-    key_id: str = ""
-
-
-ANONYMOUS: Final = Caller()
-
-
-def caller_of(connection: HTTPConnection) -> Caller:
-    """Who made this request."""
-    found = connection.scope.get("mlplatform.caller", ANONYMOUS)
-    assert isinstance(found, Caller)
-    return found
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class AuthMiddleware:
             if name in _SINGLE_VALUE_HEADERS:
                 twice = twice or name in headers
                 headers[name] = value.decode("latin-1")
-        answer, taken = (_duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
+        answer, taken = (duplicate_header_problem(), None) if twice else await self._authorize(scope, headers)
         if answer is None:
             await self._app(scope, receive, send if taken is None else self._with_rate_headers(send, taken))
             return
@@ -96,7 +84,7 @@ class AuthMiddleware:
         """What to answer instead of the app, and the token that was taken."""
         terms, method = self._policy, scope["method"]
         if terms.hosts and not terms.hosts & {_host(headers), "*"}:
-            return _wrong_host_problem(headers.get(b"host", "")), None
+            return wrong_host_problem(headers.get(b"host", "")), None
         wanted = required_scopes(method, scope["path"])
         address = client_network((scope.get("client") or ("",))[0])
         if not wanted:
@@ -110,12 +98,12 @@ class AuthMiddleware:
             if isinstance(key, JSONResponse):
                 return _with_auth_challenge(key, scope, text, address), None
             if not key.allows(wanted):
-                return _forbidden_problem(key, wanted), None
+                return forbidden_problem(key, wanted), None
             caller = Caller(key.name, key.id)
         changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
         if by_browser and self._is_cross_site(headers, with_password=terms.api_key_cache is not None, mutates=changes):
-            return _cross_site_problem(), None
-        scope["mlplatform.caller"] = caller
+            return cross_site_problem(), None
+        scope[CALLER_SCOPE_KEY] = caller
         if terms.rate_limiter is None:
             return None, None
         taken = terms.rate_limiter.acquire(caller.key_id or address)
@@ -167,7 +155,7 @@ class AuthMiddleware:
         if key is None:
             terms.failure_limiter.acquire(address)
         elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
-            scope["mlplatform.caller"] = Caller(key.name, key.id)
+            scope[CALLER_SCOPE_KEY] = Caller(key.name, key.id)
 
     def _is_cross_site(self, headers: Mapping[bytes, str], *, with_password: bool, mutates: bool) -> bool:
         """Whether a browser sends this for a page of another site, which it does with the user's credentials.
@@ -245,11 +233,6 @@ def _credentials(headers: Mapping[bytes, str]) -> tuple[str, bool]:
     return "", False
 
 
-def _duplicate_header_problem() -> JSONResponse:
-    detail = "a header that has one meaning stands twice, such as host or authorization; send each once"
-    return problem_response(400, "ambiguous", "The request means two things", detail)
-
-
 def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, address: str) -> JSONResponse:
     """How to do better; a browser is asked for a password, where people put their key."""
     if response.status_code == 401:
@@ -261,24 +244,3 @@ def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, addres
         named = f"key {shown.id} is not good" if shown is not None else "no key" if not text else "what is no key"
         log.info("refused: %s, from %s", named, address or "an unknown address")
     return response
-
-
-def _forbidden_problem(key: api_key.ApiKey, accepted_scopes: frozenset[str]) -> JSONResponse:
-    named = " or ".join(sorted(accepted_scopes))
-    detail = f"key {key.id} has {', '.join(key.scopes)}; this needs {named}"
-    answer = problem_response(403, "forbidden", "This key may not do that", detail)
-    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(accepted_scopes)}"'
-    return answer
-
-
-def _cross_site_problem() -> JSONResponse:
-    detail = (
-        "this request came from a page of another site; open the page here, or let that page send a key of its own "
-        "(where no keys are asked for, name its origin in PLATFORM_CORS_ORIGINS)"
-    )
-    return problem_response(403, "forbidden", "Another site may not do that", detail)
-
-
-def _wrong_host_problem(host: str) -> JSONResponse:
-    detail = f"the name {host[:100]!r} is not one of this server's; add it to PLATFORM_ALLOWED_HOSTS"
-    return problem_response(421, "misdirected", "Not this server's name", detail)

@@ -3,18 +3,10 @@
 A proxy may cut the prefix off or leave it. Everything between the two middlewares sees plain paths.
 """
 
-from typing import Final
-
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-UNPREFIXED_PATH: Final = "mlplatform.path"
-
-
-def unprefixed_path(scope: Scope) -> str:
-    """The path of a request without the prefix."""
-    path: str = scope.get(UNPREFIXED_PATH) or scope["path"]
-    return path
+from mlplatform.serve.problem_details import UNPREFIXED_PATH
 
 
 class StripPrefixMiddleware:

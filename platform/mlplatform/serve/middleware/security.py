@@ -1,17 +1,17 @@
-"""The doors of an app, hung around its routes in one place: guard, security headers, CORS; it lists no route."""
+"""Sets up authentication, allowed hosts and CORS from the settings, and documents them in OpenAPI."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
+from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.rate_limit import RateLimiter
-from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthMiddleware, AuthPolicy
+from mlplatform.clock import Clock
+from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthPolicy
 from mlplatform.serve.middleware.scopes import required_scopes
-from mlplatform.serve.middleware.security_headers import SecurityHeadersMiddleware
-from mlplatform.serve.state import ApiServer
 from mlplatform.settings import LOOPBACK_HOSTS, Settings
 
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -22,31 +22,30 @@ SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
 }
 
 
-def add_security(app: FastAPI, server: ApiServer) -> None:
-    """Put the doors around the app; call it after every other middleware, so that they are outermost."""
-    settings = server.context.settings
-    terms = AuthPolicy(
-        api_key_cache=server.api_key_cache if settings.requires_keys else None,
+def auth_policy(
+    settings: Settings, api_key_cache: ApiKeyCache, clock: Clock, on_refused: Callable[[int], None]
+) -> AuthPolicy:
+    """Who is let in, by the settings; `on_refused` is called with the status of each refusal."""
+    return AuthPolicy(
+        api_key_cache=api_key_cache if settings.requires_keys else None,
         rate_limiter=_build_rate_limiter(settings),
         hosts=allowed_hosts(settings),
         origins=frozenset(settings.cors_origins),
-        clock=server.context.clock,
+        clock=clock,
         failure_limiter=RateLimiter(FAILURES_PER_SECOND, FAILURE_BURST, time.monotonic),
-        on_refused=lambda status: server.metrics.requests.labels("refused", str(status)).inc(),
+        on_refused=on_refused,
     )
-    app.add_middleware(AuthMiddleware, policy=terms)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
-            expose_headers=["retry-after", "ratelimit", "ratelimit-policy"],
-            max_age=600,
-        )
-    app.add_middleware(SecurityHeadersMiddleware)
-    if settings.requires_keys:
-        _document_security(app)
+
+
+def cors_options(settings: Settings) -> dict[str, Any]:
+    """What Starlette's CORS middleware is given: which pages may call this server."""
+    return {
+        "allow_origins": list(settings.cors_origins),
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": ["authorization", "content-type", "x-api-key", "x-request-id"],
+        "expose_headers": ["retry-after", "ratelimit", "ratelimit-policy"],
+        "max_age": 600,
+    }
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -55,11 +54,11 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     A server on loopback that asks for no key answers to local names only: else a page of another site could have its
     own name lead here (DNS rebinding), and read everything.
     """
-    given = frozenset(name.lower() for name in settings.allowed_hosts)
-    if given:
-        return given | LOCAL_HOSTS
+    named_hosts = frozenset(name.lower() for name in settings.allowed_hosts)
+    if named_hosts:
+        return named_hosts | LOCAL_HOSTS
     if settings.requires_keys or settings.host not in LOOPBACK_HOSTS:
-        return given
+        return named_hosts
     public = urlsplit(settings.public_url).hostname
     return LOCAL_HOSTS | ({public.lower()} if public else set())
 
@@ -71,14 +70,14 @@ def _build_rate_limiter(settings: Settings) -> RateLimiter | None:
     return RateLimiter(settings.rate_limit, burst, time.monotonic)
 
 
-def _document_security(app: FastAPI) -> None:
+def document_security(app: FastAPI) -> None:
     """Say in OpenAPI which routes need a key, and with which scope."""
-    plain = app.openapi
+    without_security = app.openapi
 
     def openapi() -> dict[str, Any]:
-        known = app.openapi_schema is not None
-        schema = plain()
-        if known:
+        is_built = app.openapi_schema is not None
+        schema = without_security()
+        if is_built:
             return schema
         schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
         for path, operations in schema["paths"].items():

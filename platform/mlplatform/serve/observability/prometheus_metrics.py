@@ -1,15 +1,15 @@
-"""The server's own numbers in Prometheus form; it decides nothing by them.
+"""Counts and times what a server does, and shows it in Prometheus' exposition format.
 
-The parts of a server tell it: `passed` every request that was answered or failed, `stage`, `answered`, `looked_up`
-and `labelled` what only they know, and `watch` a reader of counts that are kept elsewhere.
+The parts of a server call it: `on_finished` after every prediction request, `observe_*` and `count_*` for what only
+they know. `register_sources` names readers of counts kept elsewhere, called when the numbers are asked for.
 """
 
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from mlplatform.predictions.prediction_counts import NO_MODEL_VERSION
 from mlplatform.recording.recorder import Recorder
-from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.observability.request_timing import RequestTiming, StageName
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -22,8 +22,9 @@ CountReader = Callable[[], Mapping[str, int]]
 class ServerMetrics:
     """One registry per server, so that two servers in one process do not share counters."""
 
-    def __init__(self, model_slot: ModelSlot, recorder: Recorder) -> None:
-        self._model_slot, self._recorder = model_slot, recorder
+    def __init__(self, model: str, version: Callable[[], int], recorder: Recorder) -> None:
+        """`version` says which version of `model` answers now, NO_MODEL_VERSION before the first."""
+        self._model, self._serving_version, self._recorder = model, version, recorder
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "mlplatform_requests",
@@ -177,10 +178,10 @@ class ServerMetrics:
             self._shadow.labels(state).set(count)
         for queue, depth in self._depths.items():
             self._depth.labels(queue).set(depth())
-        loaded = self._model_slot.current
-        self._version.set(0 if loaded is None else loaded.version)
+        serving = self._serving_version()
+        self._version.set(0 if serving == NO_MODEL_VERSION else serving)
         self._info.clear()
-        if loaded is not None:
-            for role, version in {"champion": loaded.version, **self._roles()}.items():
-                self._info.labels(loaded.name, str(version), role).set(1)
+        if serving != NO_MODEL_VERSION:
+            for role, version in {"champion": serving, **self._roles()}.items():
+                self._info.labels(self._model, str(version), role).set(1)
         return generate_latest(self._registry)

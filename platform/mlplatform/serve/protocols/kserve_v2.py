@@ -1,88 +1,51 @@
-"""The Open Inference Protocol v2 (KServe, Triton) over HTTP: routes and documents; it decodes and answers nothing."""
+"""The Open Inference Protocol v2 (KServe, Triton) over HTTP: its routes and documents."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from typing import Any, Final
 
 import numpy as np
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
+from pydantic import JsonValue
 
 from mlplatform.errors import NotFoundError
 from mlplatform.promotion.rollouts import CANARY_ROLE
 from mlplatform.serve.inference.idempotency import idempotency_key
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, parse_tags, validate_text
-from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.inference.predict import PredictRequest, predict
-from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder
+from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.predict import PredictionService, PredictRequest
+from mlplatform.serve.inference.request_fields import parse_tags, validate_text
+from mlplatform.serve.inference.rollout_router import RolloutRouter
+from mlplatform.serve.observability.trace_context import TRACEPARENT
+from mlplatform.serve.openapi_examples import response_example
+from mlplatform.serve.protocols.v2_schemas import (
+    ERROR_RESPONSES,
+    INFER_OPENAPI,
+    INFER_RESPONSE_EXAMPLE,
+    MODEL_EXAMPLE,
+    MODEL_READY_EXAMPLE,
+    SERVER_EXAMPLE,
+    InferOut,
+    LiveOut,
+    ModelMetadata,
+    ModelReadyOut,
+    ServerMetadata,
+    ServerReadyOut,
+    TensorMetadata,
+)
 from mlplatform.serve.protocols.v2_tensors import (
     INPUT,
-    OUTPUTS,
     InferenceRequest,
     ResponseOutput,
     parse_request,
     render_response,
 )
-from mlplatform.serve.schemas import PredictOut
-from mlplatform.serve.state import ApiServer
+from mlplatform.serve.schemas import PROBLEM_RESPONSES, PredictOut
+from pipelines.pipeline import Pipeline
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
-ERROR_RESPONSE: Final[dict[str, Any]] = {
-    "description": "An error of the protocol",
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-        }
-    },
-}
-ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((404, 409, 413, 422, 503), ERROR_RESPONSE)
-TENSOR_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"type": "string", "description": "FP32 from 0 to 1, or UINT8 from 0 to 255"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "description": "numbers, flat or nested; absent where binary_data_size is given"},
-    },
-}
-INFER_OPENAPI: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": ["string", "null"], "description": "kept as the request id"},
-                        "parameters": {
-                            "type": "object",
-                            "description": "client_id, tags (a JSON object as text), binary_data_output",
-                        },
-                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR_SCHEMA},
-                        "outputs": {
-                            "type": "array",
-                            "maxItems": len(OUTPUTS),
-                            "description": "each once; probabilities takes the parameter classification",
-                            "items": {"type": "object", "required": ["name"]},
-                        },
-                    },
-                }
-            },
-            "application/octet-stream": {
-                "schema": {
-                    "type": "string",
-                    "format": "binary",
-                    "description": "JSON of Inference-Header-Content-Length bytes, then the tensor's bytes",
-                }
-            },
-        },
-    }
-}
 
 
 @dataclass
@@ -109,127 +72,154 @@ class V2Request:
         )
 
 
-def add_v2_routes(app: FastAPI, server: ApiServer) -> None:
-    """Let the app speak the protocol."""
-    _add_metadata_routes(app, server)
+@dataclass(frozen=True)
+class V2Models:
+    """The loaded versions by the names and numbers under which the protocol asks for them."""
 
-    @app.post("/v2/models/{name}/infer", openapi_extra=INFER_OPENAPI, tags=["inference v2"], responses=ERROR_RESPONSES)
-    async def infer(name: str, request: Request) -> Response:
-        """Answer the images of a tensor; every answer is recorded under its prediction id."""
-        return await _infer(server, name, None, request)
+    pipeline: Pipeline
+    model_slot: ModelSlot
+    rollout_router: RolloutRouter
 
-    @app.post(
-        "/v2/models/{name}/versions/{version}/infer",
-        openapi_extra=INFER_OPENAPI,
-        tags=["inference v2"],
-        responses=ERROR_RESPONSES,
-    )
-    async def infer_by(name: str, version: str, request: Request) -> Response:
-        """The same by one version, which must be serving: the champion's, or a canary's."""
-        return await _infer(server, name, version, request)
+    def find(self, name: str, version: str | None) -> LoadedModel:
+        """The loaded model of that name and version.
 
+        Raises NotFoundError, and ModelUnavailableError before the first.
+        """
+        self.check_name(name)
+        champion = self.model_slot.get()
+        challenger = self.rollout_router.for_champion(champion)
+        if version is not None and version != str(champion.version):
+            if (
+                challenger is not None
+                and challenger.rollout.role == CANARY_ROLE
+                and version == str(challenger.model.version)
+            ):
+                return challenger.model
+            raise NotFoundError(f"version {version[:20]!r} does not serve; version {champion.version} does")
+        return champion
 
-def _add_metadata_routes(app: FastAPI, server: ApiServer) -> None:
-    about: dict[str, Any] = {"tags": ["inference v2"], "responses": ERROR_RESPONSES}
+    def check_name(self, name: str) -> None:
+        """Raise NotFoundError for the name of another model."""
+        if name != self.pipeline.name:
+            raise NotFoundError(f"model {name[:40]!r} is not served here; {self.pipeline.name!r} is")
 
-    @app.get("/v2", **about)
-    async def metadata() -> JSONResponse:
-        """The server's name, version and extensions."""
-        return JSONResponse({"name": "mlplatform", "version": version_of("mlplatform"), "extensions": list(EXTENSIONS)})
-
-    @app.get("/v2/health/live", **about)
-    async def live() -> JSONResponse:
-        """The process lives."""
-        return JSONResponse({"live": True})
-
-    @app.get("/v2/health/ready", **about)
-    async def ready() -> JSONResponse:
-        """Whether a model is loaded and the server is not about to end: 200, or 400 as the protocol has it."""
-        return JSONResponse({"ready": server.ready}, 200 if server.ready else 400)
-
-    @app.get("/v2/models/{name}", **about)
-    async def model(name: str) -> JSONResponse:
+    def metadata(self, model: LoadedModel) -> ModelMetadata:
         """What the model takes and gives."""
-        return JSONResponse(_model_metadata(server, _find_model(server, name, None)))
+        classes = len(model.predictor.classes)
+        shapes = {
+            "label": ("BYTES", [-1]),
+            "confidence": ("FP32", [-1]),
+            "probabilities": ("FP32", [-1, classes]),
+            "prediction_id": ("BYTES", [-1]),
+        }
+        size = [-1, 1, self.pipeline.height, self.pipeline.width]
+        return ModelMetadata(
+            name=model.name,
+            versions=[str(model.version)],
+            platform="pytorch_export",
+            inputs=[TensorMetadata(name=INPUT, datatype="FP32", shape=size)],
+            outputs=[
+                TensorMetadata(name=name, datatype=datatype, shape=shape) for name, (datatype, shape) in shapes.items()
+            ],
+        )
 
-    @app.get("/v2/models/{name}/versions/{version}", **about)
-    async def model_by(name: str, version: str) -> JSONResponse:
+
+def v2_metadata_router(models: V2Models, is_ready: Callable[[], bool]) -> APIRouter:
+    """The server's and the models' metadata, liveness and readiness."""
+    router = APIRouter(tags=["inference v2"], responses=PROBLEM_RESPONSES | ERROR_RESPONSES)
+
+    @router.get("/v2", responses=response_example(SERVER_EXAMPLE))
+    async def metadata() -> ServerMetadata:
+        """The server's name, version and extensions."""
+        return ServerMetadata(name="mlplatform", version=version_of("mlplatform"), extensions=list(EXTENSIONS))
+
+    @router.get("/v2/health/live", responses=response_example({"live": True}))
+    async def live() -> LiveOut:
+        """The process lives."""
+        return LiveOut(live=True)
+
+    @router.get("/v2/health/ready", responses=response_example({"ready": True}))
+    async def ready(response: Response) -> ServerReadyOut:
+        """Whether a model is loaded and the server is not about to end: 200, or 400 as the protocol has it."""
+        response.status_code = 200 if is_ready() else 400
+        return ServerReadyOut(ready=response.status_code == 200)
+
+    @router.get("/v2/models/{name}", responses=response_example(MODEL_EXAMPLE))
+    async def model(name: str) -> ModelMetadata:
+        """What the model takes and gives."""
+        return models.metadata(models.find(name, None))
+
+    @router.get("/v2/models/{name}/versions/{version}", responses=response_example(MODEL_EXAMPLE))
+    async def model_by(name: str, version: str) -> ModelMetadata:
         """The same of one version."""
-        return JSONResponse(_model_metadata(server, _find_model(server, name, version)))
+        return models.metadata(models.find(name, version))
 
-    @app.get("/v2/models/{name}/ready", **about)
-    async def model_ready(name: str) -> JSONResponse:
+    @router.get("/v2/models/{name}/ready", responses=response_example(MODEL_READY_EXAMPLE))
+    async def model_ready(name: str, response: Response) -> ModelReadyOut:
         """The model answers."""
-        return _readiness_response(server, _find_model(server, name, None))
+        loaded = models.find(name, None)
+        response.status_code = 200 if is_ready() else 400
+        return ModelReadyOut(name=loaded.name, ready=response.status_code == 200)
 
-    @app.get("/v2/models/{name}/versions/{version}/ready", **about)
-    async def model_ready_by(name: str, version: str) -> JSONResponse:
+    @router.get("/v2/models/{name}/versions/{version}/ready", responses=response_example(MODEL_READY_EXAMPLE))
+    async def model_ready_by(name: str, version: str, response: Response) -> ModelReadyOut:
         """That version answers."""
-        return _readiness_response(server, _find_model(server, name, version))
+        loaded = models.find(name, version)
+        response.status_code = 200 if is_ready() else 400
+        return ModelReadyOut(name=loaded.name, ready=response.status_code == 200)
+
+    return router
 
 
-def _readiness_response(server: ApiServer, model: LoadedModel) -> JSONResponse:
-    return JSONResponse({"name": model.name, "ready": server.ready}, 200 if server.ready else 400)
-
-
-def _find_model(server: ApiServer, name: str, version: str | None) -> LoadedModel:
-    """The loaded model of that name and version; raises NotFoundError, and ModelUnavailableError before the first."""
-    _check_name(server, name)
-    loaded = server.model_slot.get()
-    tried = server.rollout_router.for_champion(loaded)
-    if version is not None and version != str(loaded.version):
-        if tried is not None and tried.rollout.role == CANARY_ROLE and version == str(tried.model.version):
-            return tried.model
-        raise NotFoundError(f"version {version[:20]!r} does not serve; version {loaded.version} does")
-    return loaded
-
-
-def _check_name(server: ApiServer, name: str) -> None:
-    served = server.context.pipeline.name
-    if name != served:
-        raise NotFoundError(f"model {name[:40]!r} is not served here; {served!r} is")
-
-
-def _model_metadata(server: ApiServer, loaded_model: LoadedModel) -> Mapping[str, Any]:
-    family, classes = server.context.pipeline, len(loaded_model.predictor.classes)
-    return {
-        "name": loaded_model.name,
-        "versions": [str(loaded_model.version)],
-        "platform": "pytorch_export",
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, family.height, family.width]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "confidence", "datatype": "FP32", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
-            {"name": "prediction_id", "datatype": "BYTES", "shape": [-1]},
-        ],
+def v2_infer_router(service: PredictionService, models: V2Models) -> APIRouter:
+    """Inference by whichever version serves, and by one version."""
+    router = APIRouter(tags=["inference v2"], responses=PROBLEM_RESPONSES | ERROR_RESPONSES)
+    options: dict[str, Any] = {
+        "openapi_extra": INFER_OPENAPI,
+        "response_model": InferOut,
+        "responses": response_example(INFER_RESPONSE_EXAMPLE),
     }
 
+    @router.post("/v2/models/{name}/infer", **options)
+    async def infer(name: str, request: Request) -> Response:
+        """Answer the images of a tensor; every answer is recorded under its prediction id."""
+        models.check_name(name)
+        return await _infer(service, name, None, request)
 
-async def _infer(server: ApiServer, name: str, version: str | None, request: Request) -> Response:
-    _check_name(server, name)
-    if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise NotFoundError(f"version {version[:20]!r} is no number")
+    @router.post("/v2/models/{name}/versions/{version}/infer", **options)
+    async def infer_by(name: str, version: str, request: Request) -> Response:
+        """The same by one version, which must be serving: the champion's, or a canary's."""
+        models.check_name(name)
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise NotFoundError(f"version {version[:20]!r} is no number")
+        return await _infer(service, name, int(version), request)
+
+    return router
+
+
+async def _infer(service: PredictionService, name: str, version: int | None, request: Request) -> Response:
     body = await request.body()
-    door = V2Request(body, request.headers.get(JSON_LENGTH_HEADER))
-    asked = PredictRequest(
+    v2_request = V2Request(body, request.headers.get(JSON_LENGTH_HEADER))
+    predict_request = PredictRequest(
         request_id=request.headers.get("x-request-id", ""),
-        decode=door.decode,
-        version=None if version is None else int(version),
+        decode=v2_request.decode,
+        version=version,
         idempotency_key=idempotency_key(request),
-        traceparent=request.headers.get(TRACE, ""),
+        traceparent=request.headers.get(TRACEPARENT, ""),
     )
-    made = await predict(server, asked, body)
-    inference = door.inference_request
-    if inference is None:  # an answer given again was not decoded again
-        inference = await server.thread_pool.run(door.parse, server.decoder)
-    content, length = render_response(_response_document(made, inference, name), _response_outputs(made), inference)
-    headers = {} if length is None else {JSON_LENGTH_HEADER: str(length)}
-    kind = "application/json" if length is None else "application/octet-stream"
-    return Response(content, headers=headers, media_type=kind)
+    result = await service.predict(predict_request, body)
+    inference_request = v2_request.inference_request
+    if inference_request is None:  # an answer given again was not decoded again
+        inference_request = await service.thread_pool.run(v2_request.parse, service.decoder)
+    content, json_length = render_response(
+        _response_document(result, inference_request, name), _response_outputs(result), inference_request
+    )
+    headers = {} if json_length is None else {JSON_LENGTH_HEADER: str(json_length)}
+    media_type = "application/json" if json_length is None else "application/octet-stream"
+    return Response(content, headers=headers, media_type=media_type)
 
 
-def _response_document(response: PredictOut, inference_request: InferenceRequest, name: str) -> dict[str, Any]:
+def _response_document(response: PredictOut, inference_request: InferenceRequest, name: str) -> dict[str, JsonValue]:
     return {
         "model_name": name,
         "model_version": str(response.predictions[0].model.version),

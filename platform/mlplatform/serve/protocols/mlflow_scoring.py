@@ -1,23 +1,26 @@
-"""MLflow's scoring protocol: `/invocations` in its four JSON forms, `/ping` and `/version`; it answers nothing itself.
+"""MLflow's scoring protocol: `/invocations` in its four JSON forms, `/ping` and `/version`.
 
 A row is one picture: base64 of a PNG or JPEG, rows of grey values from 0 to 255, or those values one after the other.
 MLflow is not imported: this is its protocol only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from mlplatform.errors import InvalidInputError
+from mlplatform.schema_base import ApiModel
 from mlplatform.serve.inference.idempotency import idempotency_key
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, validate_tags, validate_text
-from mlplatform.serve.inference.predict import PredictRequest, predict
-from mlplatform.serve.observability.trace_context import TRACEPARENT as TRACE
-from mlplatform.serve.state import ApiServer
+from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder
+from mlplatform.serve.inference.predict import PredictionService, PredictRequest
+from mlplatform.serve.inference.request_fields import validate_tags, validate_text
+from mlplatform.serve.observability.trace_context import TRACEPARENT
+from mlplatform.serve.openapi_examples import ID, PNG, PROBABILITIES, response_example
+from mlplatform.serve.schemas import PROBLEM_RESPONSES
 
 INPUT_FORMATS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
 ERROR_RESPONSE: Final[dict[str, Any]] = {
@@ -57,51 +60,83 @@ INVOCATIONS_OPENAPI: Final[dict[str, Any]] = {
                         "instances": {"type": "array"},
                         "params": {"type": "object", "description": "client_id, request_id, tags"},
                     },
-                }
+                },
+                "example": {
+                    "dataframe_split": {"columns": ["image"], "data": [[PNG]]},
+                    "params": {"client_id": "till", "tags": {"scanner": "flatbed"}},
+                },
             }
         },
     }
 }
 
 
-def add_mlflow_routes(app: FastAPI, server: ApiServer) -> None:
-    """Let the app speak the protocol."""
+SCORED_EXAMPLE: Final = {
+    "predictions": [
+        {"label": "3", "confidence": 0.91, "probabilities": PROBABILITIES, "prediction_id": ID, "model_version": 7}
+    ]
+}
 
-    @app.get("/ping", tags=["mlflow"])
+
+class ScoredRow(ApiModel):
+    """The prediction of one row."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    prediction_id: str
+    model_version: int
+
+
+class InvocationsOut(ApiModel):
+    """Predictions in the order of the rows."""
+
+    predictions: list[ScoredRow]
+
+
+def mlflow_router(service: PredictionService, is_ready: Callable[[], bool]) -> APIRouter:
+    """GET /ping and /version, POST /invocations."""
+    router = APIRouter(tags=["mlflow"], responses=PROBLEM_RESPONSES)
+
+    @router.get("/ping", response_class=PlainTextResponse, responses=response_example("\n", "text/plain"))
     async def ping() -> Response:
         """200 while a model is loaded and the server is not about to end."""
-        return PlainTextResponse("\n", 200 if server.ready else 503)
+        return PlainTextResponse("\n", 200 if is_ready() else 503)
 
-    @app.get("/version", tags=["mlflow"])
+    @router.get("/version", response_class=PlainTextResponse, responses=response_example("3.17.0", "text/plain"))
     async def version() -> Response:
         """The version of MLflow whose protocol this is."""
         return PlainTextResponse(version_of("mlflow"))
 
-    @app.post("/invocations", openapi_extra=INVOCATIONS_OPENAPI, tags=["mlflow"], responses=ERROR_RESPONSES)
-    async def invocations(request: Request) -> JSONResponse:
+    @router.post(
+        "/invocations", openapi_extra=INVOCATIONS_OPENAPI, responses=ERROR_RESPONSES | response_example(SCORED_EXAMPLE)
+    )
+    async def invocations(request: Request) -> InvocationsOut:
         """Answer the pictures of a frame or tensor; every answer is recorded under its prediction id."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in ("application/json", ""):
-            raise InvalidInputError(f"content type {kind[:40]!r} is not understood; send application/json")
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type not in ("application/json", ""):
+            raise InvalidInputError(f"content type {content_type[:40]!r} is not understood; send application/json")
         body = await request.body()
-        asked = PredictRequest(
+        predict_request = PredictRequest(
             request_id=request.headers.get("x-request-id", ""),
             decode=lambda decoder: decode_invocation(body, decoder),
             idempotency_key=idempotency_key(request),
-            traceparent=request.headers.get(TRACE, ""),
+            traceparent=request.headers.get(TRACEPARENT, ""),
         )
-        made = await predict(server, asked, body)
+        result = await service.predict(predict_request, body)
         rows = [
-            {
-                "label": row.label,
-                "confidence": row.confidence,
-                "probabilities": row.probabilities,
-                "prediction_id": row.id,
-                "model_version": row.model.version,
-            }
-            for row in made.predictions
+            ScoredRow(
+                label=row.label,
+                confidence=row.confidence,
+                probabilities=row.probabilities,
+                prediction_id=row.id,
+                model_version=row.model.version,
+            )
+            for row in result.predictions
         ]
-        return JSONResponse({"predictions": rows})
+        return InvocationsOut(predictions=rows)
+
+    return router
 
 
 def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
@@ -111,8 +146,8 @@ def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError(f"the body is not JSON ({error})") from error
-    given = [name for name in INPUT_FORMATS if isinstance(document, dict) and name in document]
-    if len(given) != 1 or set(document) - {given[0], "params", "signature_name"}:
+    formats = [name for name in INPUT_FORMATS if isinstance(document, dict) and name in document]
+    if len(formats) != 1 or set(document) - {formats[0], "params", "signature_name"}:
         raise InvalidInputError(
             f"the body must be an object with exactly one of {', '.join(INPUT_FORMATS)}, and params if any"
         )
@@ -122,7 +157,7 @@ def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
     texts = {name: params[name] for name in ("client_id", "request_id") if name in params}
     for name, text in texts.items():
         validate_text(text, name)
-    rows = _input_rows(given[0], document[given[0]])
+    rows = _input_rows(formats[0], document[formats[0]])
     pictures = [_normalise_input(row, decoder) for row in rows]
     return DecodedRequest(decoder.decode_images(pictures), texts, validate_tags(params.get("tags")))
 

@@ -1,57 +1,122 @@
-"""What probes and Prometheus ask, answered on the event loop from memory: no thread, database or disk is waited for.
+"""Routes for probes and Prometheus, answered on the event loop from memory: no thread, database or disk is waited for.
 
-Anybody may ask for liveness and readiness, so they tell what is wrong and not where: addresses, paths and digests are
+Anybody may ask for liveness and readiness, so they say what is wrong and not where: addresses, paths and digests are
 for those with a key, and in the log.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, Literal
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from mlplatform.serve.middleware.auth_middleware import caller_of
-from mlplatform.serve.state import ApiServer
+from mlplatform.auth.caller import caller_of
+from mlplatform.recording.recorder import Recorder
+from mlplatform.schema_base import ApiModel, ModelName
+from mlplatform.serve.http1.graceful_shutdown import ShutdownState
+from mlplatform.serve.inference.model_reloader import ModelReloader
+from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.openapi_examples import MODEL, response_example
+from mlplatform.serve.schemas import PROBLEM_RESPONSES
 
 COALESCE_SECONDS: Final = 0.02
+READY_EXAMPLE: Final = {
+    "status": "ready",
+    "model": MODEL,
+    "reload_error": None,
+    "recorder": dict.fromkeys(
+        ("queued", "dropped", "failed", "refused", "adopted", "damaged", "set_aside", "database_replaced"), 0
+    )
+    | {"recorded": 120},
+}
 
 
-def add_health_routes(app: FastAPI, server: ApiServer) -> None:
-    """Let the app say how it is."""
-    started = time.time()
+class AliveOut(ApiModel):
+    """The process lives, for so many seconds."""
 
-    @app.get("/healthz", tags=["health"])
-    async def alive() -> dict[str, float | str]:
+    status: Literal["alive"] = "alive"
+    seconds: float
+
+
+class RecorderOut(ApiModel):
+    """How many predictions were recorded, wait or were lost since the start; see `RecorderCounts`."""
+
+    recorded: int
+    queued: int
+    dropped: int
+    failed: int
+    refused: int
+    adopted: int
+    damaged: int
+    set_aside: int
+    database_replaced: int
+
+
+class ReadyDetails(ApiModel):
+    """What only those with a key are told."""
+
+    reload_error: str | None
+
+
+class ReadyOut(ApiModel):
+    """Whether this server is to be asked, and what is wrong; `details` for those with a key."""
+
+    status: Literal["ready", "no model", "stopping"]
+    model: ModelName | None
+    reload_error: str | None
+    recorder: RecorderOut
+    details: ReadyDetails | None = None
+
+
+def health_router(
+    model_slot: ModelSlot,
+    reloader: ModelReloader,
+    recorder: Recorder,
+    shutdown_state: ShutdownState,
+    exposition: Callable[[], bytes],
+) -> APIRouter:
+    """GET /healthz, /readyz and /metrics; `exposition` is the content of the last."""
+    router = APIRouter(tags=["health"], responses=PROBLEM_RESPONSES)
+    started_at = time.time()
+
+    @router.get("/healthz", responses=response_example({"status": "alive", "seconds": 12.5}))
+    async def alive() -> AliveOut:
         """The process lives."""
-        return {"status": "alive", "seconds": round(time.time() - started, 1)}
+        return AliveOut(status="alive", seconds=round(time.time() - started_at, 1))
 
-    @app.get("/readyz", tags=["health"])
-    async def ready(request: Request) -> JSONResponse:
+    @router.get("/readyz", response_model_exclude_unset=True, responses=response_example(READY_EXAMPLE))
+    async def ready(request: Request, response: Response) -> ReadyOut:
         """Ready when a model is loaded and the server is not stopping; says what else is wrong."""
-        loaded, reloader = server.model_slot.current, server.reloader
-        status = "stopping" if server.shutdown_state.has_started else "no model" if loaded is None else "ready"
-        body: dict[str, Any] = {
-            "status": status,
-            "model": None if loaded is None else {"name": loaded.name, "version": loaded.version},
-            "reload_error": reloader.public_error,
-            "recorder": vars(server.recorder.counts()),
-        }
+        model = model_slot.current
+        view = ReadyOut(
+            status="stopping" if shutdown_state.has_started else "no model" if model is None else "ready",
+            model=None if model is None else ModelName(name=model.name, version=model.version),
+            reload_error=reloader.public_error,
+            recorder=RecorderOut(**vars(recorder.counts())),
+        )
         if caller_of(request).key_id:
-            body["details"] = {"reload_error": reloader.error}
-        return JSONResponse(body, 200 if status == "ready" else 503)
+            view = view.model_copy(update={"details": ReadyDetails(reload_error=reloader.error)})
+        response.status_code = 200 if view.status == "ready" else 503
+        return view
 
-    exposition = CoalescedCall(server.metrics.exposition, COALESCE_SECONDS)
+    exposed = CoalescedCall(exposition, COALESCE_SECONDS)
 
-    @app.get("/metrics", tags=["health"])
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=response_example('mlplatform_predictions_total{version="7"} 120.0\n', "text/plain"),
+    )
     async def metrics() -> Response:
         """Prometheus exposition."""
-        return Response(await exposition.result(), media_type="text/plain; version=0.0.4")
+        return Response(await exposed.result(), media_type="text/plain; version=0.0.4")
+
+    return router
 
 
 class CoalescedCall:
-    """What takes a while to make, made once for all who ask within a moment, and after the last of them asked."""
+    """A result that takes a while to make, made once for all who ask within a moment, after the last of them asked."""
 
     def __init__(self, make: Callable[[], bytes], moment: float) -> None:
         self._compute, self._delay_seconds = make, moment

@@ -1,8 +1,8 @@
-"""JSON bodies of requests that change something, read within bounds; it knows no route and no model.
+"""Reads request bodies within bounds: whole bytes, or JSON validated into a pydantic model.
 
-A body is first held against the shape of what is asked for, while it is parsed: the first key that is not known and the
-first value of another kind end it, so neither time nor memory grows beyond the body's own. What passes is validated
-by the body's model. Larger bodies are read on threads, as many at a time as there are.
+A JSON body is first held against the shape of what is asked for, while it is parsed: the first unknown key and the
+first value of another type end it, so neither time nor memory grows beyond the body's own. What passes is validated by
+the body's model. Larger bodies are read on threads, as many at a time as there are.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ import msgspec
 from fastapi import Request
 from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 
 from mlplatform.errors import InvalidInputError
-from mlplatform.serve.inference.image_codec import SMALL_BODY_BYTES, check_amounts
-from mlplatform.serve.routes.fast_route import read_body
+from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts
 from mlplatform.serve.thread_pool import ThreadPool
 from pipelines.edge.request_payloads import JsonLimits
 
@@ -26,6 +26,18 @@ MAX_AMOUNTS: Final = JsonLimits(lists=16_000, objects=16_000, values=100_000)
 """What a thousand labels may hold, brackets and commas within their texts counted in."""
 MAX_ERRORS: Final = 5
 MAX_ERROR_LENGTH: Final = 200
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, read once. Raises ClientDisconnect where its sender went away."""
+    receive, parts = request.receive, []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def struct_for(model: type[BaseModel], *, strict: bool = False, **others: Any) -> type[Struct]:  # noqa: ANN401
@@ -51,22 +63,16 @@ class JsonBody(Generic[T]):
         kind: Any,  # noqa: ANN401 - a model, or several of them by a discriminator
         shape: type[Struct] | None = None,
         amounts: JsonLimits = MAX_AMOUNTS,
+        example: object = None,
     ) -> None:
-        """`amounts` are the most that a body may hold."""
-        self._pool, self._adapter, self._amounts = pool, TypeAdapter[T](kind), amounts
+        """`amounts` are the most that a body may hold; `example` is one for the OpenAPI document."""
+        self._pool, self._adapter, self._amounts, self._example = pool, TypeAdapter[T](kind), amounts, example
         self._decoder = msgspec.json.Decoder(struct_for(kind) if shape is None else shape)
 
     @property
     def openapi(self) -> dict[str, Any]:
         """What OpenAPI says of the body."""
-        schema = self._adapter.json_schema()
-        known = schema.pop("$defs", {})
-        return {
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": _inline_definitions(schema, known)}},
-            }
-        }
+        return json_body_openapi(self._adapter, self._example)
 
     async def __call__(self, request: Request) -> T:
         """Read it whole and validate it."""
@@ -81,17 +87,25 @@ class JsonBody(Generic[T]):
         if len(body) > SMALL_BODY_BYTES:
             check_amounts(body, self._amounts, "send less at once")
         try:
-            given = msgspec.to_builtins(self._decoder.decode(body))
+            fields = msgspec.to_builtins(self._decoder.decode(body))
         except msgspec.ValidationError as error:
             raise InvalidInputError(f"the body cannot be used ({_truncate(str(error))})") from error
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInputError(f"the body is not JSON in UTF-8 ({_truncate(str(error))})") from error
         try:
-            return self._adapter.validate_python(given)
+            return self._adapter.validate_python(fields)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-            parts = [f"{'.'.join(['body', *map(str, each['loc'])])}: {_truncate(each['msg'])}" for each in found]
+            faults = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
+            parts = [f"{'.'.join(['body', *map(str, fault['loc'])])}: {_truncate(fault['msg'])}" for fault in faults]
             raise InvalidInputError("; ".join(parts)) from error
+
+
+def json_body_openapi(adapter: TypeAdapter[Any], example: object = None) -> dict[str, Any]:
+    """The `requestBody` of an OpenAPI operation whose JSON is this type."""
+    schema = adapter.json_schema()
+    definitions = schema.pop("$defs", {})
+    content = {"schema": _inline_definitions(schema, definitions)} | ({} if example is None else {"example": example})
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def _truncate(text: str) -> str:
@@ -104,4 +118,4 @@ def _inline_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # 
         if "$ref" in schema:
             return _inline_definitions(definitions[schema["$ref"].rpartition("/")[2]], definitions)
         return {key: _inline_definitions(value, definitions) for key, value in schema.items() if key != "discriminator"}
-    return [_inline_definitions(each, definitions) for each in schema] if isinstance(schema, list) else schema
+    return [_inline_definitions(item, definitions) for item in schema] if isinstance(schema, list) else schema

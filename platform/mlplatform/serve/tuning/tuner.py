@@ -6,17 +6,16 @@ a restart. What the settings name is not searched. Each search is a run in MLflo
 
 import logging
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache
 from typing import Any, Final
 
 from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import compute_configs
+from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
@@ -32,7 +31,7 @@ from mlplatform.serve.tuning.compute_config import (
 )
 from mlplatform.serve.tuning.latency_benchmark import LatencySummary, measure_latency, measure_throughput
 from mlplatform.store import leases, tasks
-from pipelines.engines.inference_engine import GPU_FILE, EngineConfig, available_engines
+from pipelines.engines.inference_engine import EngineConfig, available_engines
 from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError
@@ -42,12 +41,6 @@ BATCH_SIZES: Final = (1, 8, 32, 128)
 BATCH_WAITS_MS: Final = (0.0, 1.0)
 LOAD_TEST_SECONDS: Final = 0.4
 LEASE_DURATION: Final = timedelta(minutes=3)
-
-
-@cache
-def host_class() -> str:
-    """Hosts whose latencies may be compared: same machine type, cores and kind of GPU, however they were tuned."""
-    return f"{platform.machine()}-{os.cpu_count()}cpu" + ("-gpu" if GPU_FILE.exists() else "")
 
 
 @dataclass

@@ -2,17 +2,28 @@
 
 from alembic import context
 
-from mlplatform.store.tables import auth, feedback, monitoring, promotion, rollout, serving
+from mlplatform.store.tables import (
+    alerting,
+    audit,
+    auth,
+    coordination,
+    feedback,
+    predictions,
+    promotion,
+    retraining,
+)
 
 connection = context.config.attributes["connection"]
 tables = (
-    monitoring.outcomes,
-    promotion.probations,
+    coordination.leases,
+    audit.audit_log,
     auth.api_keys,
-    feedback.feedback_idempotency_keys,
-    rollout.rollouts,
-    serving.compute_configs,
+    predictions.predictions,
+    feedback.outcomes,
+    alerting.alerts,
+    promotion.promotions,
+    retraining.retrainings,
 )
-[one] = {table.metadata for table in tables}  # every module's tables are in it
-context.configure(connection=connection, target_metadata=one, render_as_batch=True)
+[metadata] = {table.metadata for table in tables}  # every module's tables are in it
+context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
 context.run_migrations()

@@ -1,10 +1,10 @@
-"""The tables of API keys and of the audit log's chains and anchors; it knows no query."""
+"""The table of API keys."""
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
+from sqlalchemy import Column, String, Table
 
-from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
+from mlplatform.store.tables.base import json_column, metadata, text_column, time_column
 
 api_keys: Final = Table(
     "api_keys",
@@ -18,36 +18,4 @@ api_keys: Final = Table(
     time_column("expires_at", null=True),
     time_column("revoked_at", null=True),
     time_column("last_used_at", null=True),
-)
-
-hash_chain_heads: Final = Table(
-    "audit_chains",
-    metadata,
-    Column("name", String(200), primary_key=True),
-    Column("number", BigInteger, nullable=False),
-    Column("hash", String(64), nullable=False),
-    time_column("at"),
-)
-
-prediction_attestations: Final = Table(
-    "audit_batches",
-    metadata,
-    Column("chain", String(200), primary_key=True),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    time_column("at", index=True),
-    time_column("oldest"),
-    Column("answers", Integer, nullable=False),
-    Column("leaves", LargeBinary, nullable=False),
-    Column("hash", String(64), nullable=False),
-)
-
-audit_checkpoint_files: Final = Table(
-    "audit_anchor_files",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    text_column("path"),
-    text_column("host"),
-    Column("lines", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False),
-    time_column("at"),
 )

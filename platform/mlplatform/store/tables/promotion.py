@@ -1,10 +1,27 @@
-"""The tables of probations and quarantines; it knows no query."""
+"""The tables of promotions, probations, quarantines and rollouts."""
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Table, text
 
-from mlplatform.store.tables.core import json_column, metadata, text_column, time_column
+from mlplatform.store.tables.base import json_column, metadata, text_column, time_column
+
+promotions: Final = Table(
+    "promotions",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    text_column("model_name"),
+    Column("from_version", Integer, nullable=True),
+    Column("to_version", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    time_column("at"),
+    text_column("actor"),
+    text_column("reason"),
+    Column("retraining_id", String(64), ForeignKey("retrainings.id"), nullable=True, unique=True),
+    json_column("verdict", null=True),
+    Column("fence", Integer, nullable=False),
+    Index("ix_promotions_model", "model_name", "seq"),
+)
 
 probations: Final = Table(
     "probations",
@@ -39,4 +56,31 @@ quarantines: Final = Table(
     text_column("reason"),
     time_column("projected_at", null=True),
     Index("ix_quarantines_version", "model_name", "version", "seq"),
+)
+
+rollouts: Final = Table(
+    "rollouts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model_name", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("beside", Integer, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("share", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    time_column("at"),
+    text_column("actor"),
+    text_column("reason"),
+    Column("cursor", BigInteger, nullable=False, server_default="0"),
+    json_column("duel"),
+    time_column("ended_at", null=True),
+    text_column("ended_by", default=""),
+    text_column("ended_reason", default=""),
+    Index(
+        "uq_rollouts_running",
+        "model_name",
+        unique=True,
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
 )

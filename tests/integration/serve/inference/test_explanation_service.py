@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.inference.heatmaps import Heatmap, ThreadHeatmapRenderer
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.state import ApiServer
 from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
 from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, module
 from tests.support.platform_world import START

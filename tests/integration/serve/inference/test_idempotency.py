@@ -10,9 +10,9 @@ import pytest
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError
 from mlplatform.schema_base import ModelName
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
 from mlplatform.serve.schemas import PredictionOut, PredictOut
-from mlplatform.serve.state import ApiServer, build_server
 from tests.support.api_server import loaded, running
 from tests.support.platform_world import picture
 

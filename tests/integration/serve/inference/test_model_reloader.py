@@ -14,12 +14,12 @@ from mlplatform.alerting import evaluations
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history, quarantines
+from mlplatform.serve.api_server import build_server
+from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.alias_monitor import CHECK_INTERVAL_SECONDS, AliasMonitor
 from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.target_version import pinned_digests
-from mlplatform.serve.state import build_server
-from mlplatform.serve.tuning.tuner import host_class
 from mlplatform.store import leases
 from pipelines.engines.torch_engine import Exportable, build_exportable, save_exportable
 from registry.errors import RegistryUnavailableError

@@ -20,12 +20,12 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.inference.rollout_router import bucket_of
 from mlplatform.serve.inference.shadow_inference import ShadowInference
-from mlplatform.serve.state import ApiServer, build_server
-from mlplatform.store.tables.core import predictions as rows
-from mlplatform.store.tables.rollout import shadow_prediction_rows
+from mlplatform.store.tables.predictions import predictions as rows
+from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.statistics.paired_test import PairedTest
 from pipelines.engines.torch_engine import TorchEngine, build_exportable, save_exportable
 from pipelines.errors import ModelUnreadableError

@@ -13,9 +13,9 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.state import ApiServer, build_server
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.store.tables.auth import api_keys
-from mlplatform.store.tables.core import feedback
+from mlplatform.store.tables.feedback import feedback
 from tests.support.api_server import Flaky, loaded, running
 from tests.support.platform_world import picture
 

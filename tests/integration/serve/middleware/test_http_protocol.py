@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from mlplatform.context import AppContext
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.http1.http_protocol import (
     MAX_PIPELINED_REQUESTS,
     MAX_URL_BYTES,
     MIN_AVERAGE_CHUNK_BYTES,
     UNCHECKED_CHUNKS,
 )
-from mlplatform.serve.state import ApiServer, build_server
 from tests.support.api_server import listening, loaded
 from tests.support.platform_world import picture
 

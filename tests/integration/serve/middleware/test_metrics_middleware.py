@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from mlplatform.context import AppContext
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.middleware.metrics_middleware import MetricsMiddleware
-from mlplatform.serve.state import ApiServer, build_server
 
 App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 

@@ -5,9 +5,9 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
 from mlplatform.serve.middleware.scopes import PUBLIC_PATHS, required_scopes
-from mlplatform.serve.state import ApiServer
 
 ADMIN = frozenset({"admin"})
 TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}

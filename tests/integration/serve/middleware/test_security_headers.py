@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from mlplatform.context import AppContext
-from mlplatform.serve.state import build_server
+from mlplatform.serve.api_server import build_server
 from tests.support.api_server import running
 
 

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
+from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
 from mlplatform.serve.public_errors import public_message, public_reason
-from mlplatform.serve.state import ApiServer, build_server
 from mlplatform.store.database import Database
 from pipelines.errors import ModelFormatError
 from registry.errors import CorruptModelError, RegistryUnavailableError

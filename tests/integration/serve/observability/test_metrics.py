@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlplatform.errors import RecordingError
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import NS_PER_SECOND, RequestTiming, StageTiming
@@ -34,7 +34,7 @@ def recorder(tmp_path: Path) -> Recorder:
 
 def test_counts_of_recorder_and_holder_are_read_when_asked(recorder: Recorder) -> None:
     holder = ModelSlot()
-    metrics = ServerMetrics(holder, recorder)
+    metrics = ServerMetrics("digits", holder.version, recorder)
     assert samples(metrics)["mlplatform_model_version", ""] == 0
     recorder.append([answer(), answer()])
     with pytest.raises(RecordingError):
@@ -48,7 +48,10 @@ def test_counts_of_recorder_and_holder_are_read_when_asked(recorder: Recorder) -
 
 
 def test_counters_carry_their_labels_and_two_servers_share_nothing(recorder: Recorder) -> None:
-    one, other = ServerMetrics(ModelSlot(), recorder), ServerMetrics(ModelSlot(), recorder)
+    one, other = (
+        ServerMetrics("digits", ModelSlot().version, recorder),
+        ServerMetrics("digits", ModelSlot().version, recorder),
+    )
     one.requests.labels("/v1/predict", "200").inc()
     one.predictions.labels("2").inc(5)
     one.feedback.labels("audit", "recorded").inc()
@@ -65,7 +68,7 @@ def test_counters_carry_their_labels_and_two_servers_share_nothing(recorder: Rec
 
 
 def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder) -> None:
-    metrics = ServerMetrics(ModelSlot(), recorder)
+    metrics = ServerMetrics("digits", ModelSlot().version, recorder)
     passage = RequestTiming(
         stages=[StageTiming("decode", 0, NS_PER_SECOND // 1000), StageTiming("infer", 0, NS_PER_SECOND)]
     )
@@ -84,7 +87,7 @@ def test_observed_stages_batches_lookups_and_lags_are_counted(recorder: Recorder
 
 
 def test_a_request_that_failed_counts_its_stages_and_no_prediction(recorder: Recorder) -> None:
-    metrics = ServerMetrics(ModelSlot(), recorder)
+    metrics = ServerMetrics("digits", ModelSlot().version, recorder)
     metrics.on_finished(RequestTiming(stages=[StageTiming("queue", 0, 1)], error="InvalidInputError"))
     found = samples(metrics)
     assert found["mlplatform_stage_seconds_count", "queue"] == 1
@@ -93,7 +96,7 @@ def test_a_request_that_failed_counts_its_stages_and_no_prediction(recorder: Rec
 
 def test_loaded_versions_are_shown_with_their_roles_and_one_that_left_is_gone(recorder: Recorder) -> None:
     holder, roles = ModelSlot(), {"canary": 5}
-    metrics = ServerMetrics(holder, recorder)
+    metrics = ServerMetrics("digits", holder.version, recorder)
     metrics.register_sources(shadow=lambda: {"recorded": 2}, roles=lambda: roles, depths={"shadow": lambda: 7})
     holder.swap(loaded(3))
     found = samples(metrics)

@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mlplatform.context import AppContext
+from mlplatform.serve.api_server import build_server
 from mlplatform.serve.observability.opentelemetry_export import ENDPOINT_VARIABLE, start_telemetry
-from mlplatform.serve.state import build_server
 from tests.support.api_server import loaded, running
 from tests.support.platform_world import picture
 
@@ -119,7 +119,7 @@ def test_without_the_variable_there_is_no_telemetry(lite: AppContext) -> None:
 def test_without_the_variable_no_library_of_it_is_loaded() -> None:
     code = (
         "import sys\n"
-        "from mlplatform.serve.observability.opentelemetry_export import begin_telemetry\nbegin_telemetry({}, 'i')\n"
+        "from mlplatform.serve.observability.opentelemetry_export import start_telemetry\nstart_telemetry({}, 'i')\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -129,8 +129,8 @@ def test_without_the_variable_no_library_of_it_is_loaded() -> None:
 def test_libraries_that_are_missing_are_told_with_the_remedy() -> None:
     code = (
         "import sys\nsys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None\n"
-        "from mlplatform.serve.observability.opentelemetry_export import begin_telemetry\n"
-        "print(begin_telemetry({'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:9'}, 'i'))"
+        "from mlplatform.serve.observability.opentelemetry_export import start_telemetry\n"
+        "print(start_telemetry({'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:9'}, 'i'))"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "None"

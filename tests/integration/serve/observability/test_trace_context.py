@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from mlplatform.predictions import prediction_records
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.observability.trace_context import TraceContext, add_trace_tag, parse_traceparent
-from mlplatform.serve.state import ApiServer
 from tests.support.platform_world import picture
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

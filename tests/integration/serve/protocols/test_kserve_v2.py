@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import request_status_counts
 from mlplatform.predictions.stored_image import decode_png
-from mlplatform.serve.state import ApiServer, build_server
+from mlplatform.serve.api_server import ApiServer, build_server
 from pipelines.data import content_hash
 from tests.support.api_server import listening, loaded, running
 from tests.support.platform_world import picture

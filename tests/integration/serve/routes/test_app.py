@@ -21,11 +21,11 @@ from mlplatform.context import AppContext
 from mlplatform.predictions import prediction_records, sampling_plans
 from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.promotion import promotion_history
-from mlplatform.recording.db_writer import ThreadWriter
 from mlplatform.recording.recorder import Recorder
+from mlplatform.recording.thread_writer import ThreadWriter
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
-from mlplatform.serve.state import ApiServer
 from monitors.statistics.review_sampling import SamplingPlan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
@@ -131,8 +131,8 @@ def test_an_answer_that_waits_for_its_commit_holds_no_other_request_up(
         await asyncio.to_thread(go_on.wait, 10)
         order.append("committed")
 
-    monkeypatch.setattr(Recorder, "waits", True)
-    monkeypatch.setattr(Recorder, "last", waiting)
+    monkeypatch.setattr(Recorder, "must_wait", True)
+    monkeypatch.setattr(Recorder, "wait_durable", waiting)
     with running(server) as client:
         asking = threading.Thread(target=predict, args=(client,))
         asking.start()
@@ -451,7 +451,7 @@ def test_a_full_spool_refuses_answers_with_a_time_to_come_again_until_the_databa
 ) -> None:
     flaky.away = True
     small = Recorder(ThreadWriter(flaky), spool_directory=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
-    full = replace(server, recorder=small, metrics=ServerMetrics(server.model_slot, small))
+    full = replace(server, recorder=small, metrics=ServerMetrics("digits", server.model_slot.version, small))
     with running(full) as client:
         told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}) for _ in range(8)]
         statuses = [one.status_code for one in told]

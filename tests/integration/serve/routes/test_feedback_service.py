@@ -1,6 +1,7 @@
 """Labels are taken together, once, and waited for; what they name must exist."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -9,19 +10,24 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from mlplatform.auth.caller import ANONYMOUS, Caller
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.retraining.training_labels import load_input_labels
-from mlplatform.serve.middleware.auth_middleware import Caller
-from mlplatform.serve.routes.feedback_service import accept_feedback
-from mlplatform.serve.state import ApiServer, build_server
+from mlplatform.serve.api_server import ApiServer, build_server
+from mlplatform.serve.routes.feedback_service import FeedbackService
+from mlplatform.serve.schemas import FeedbackOut
 from mlplatform.store.database import Database
-from mlplatform.store.tables.core import audit_log
+from mlplatform.store.tables.audit import audit_log
 from tests.integration.recording.test_recorder import answer
 from tests.support.api_server import Flaky
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
+
+
+def accept_feedback(server: ApiServer, labels: Sequence[FeedbackIn], caller: Caller = ANONYMOUS) -> list[FeedbackOut]:
+    return FeedbackService(server.context, server.recorder, server.metrics).accept(labels, caller)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
-from mlplatform.serve.state import ApiServer
 from tests.support.api_server import running
 from tests.support.platform_world import picture
 

@@ -14,12 +14,13 @@ import torch
 from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
 from mlplatform.predictions import compute_configs
+from mlplatform.serve.api_server import build_server
+from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
-from mlplatform.serve.state import build_server
 from mlplatform.serve.tuning.compute_config import ComputeConfig
 from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, LatencySummary, measure_latency, measure_throughput
-from mlplatform.serve.tuning.tuner import Tuner, host_class
+from mlplatform.serve.tuning.tuner import Tuner
 from mlplatform.store import leases, tasks
 from pipelines.engines.inference_engine import EngineConfig, EngineName
 from pipelines.engines.loading import load_engine

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from mlplatform.store.tables.core import UtcDateTime
+from mlplatform.store.tables.base import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from mlplatform.store.tables.core import UtcDateTime
+from mlplatform.store.tables.base import UtcDateTime
 
 revision = "0011"
 down_revision = "0010"

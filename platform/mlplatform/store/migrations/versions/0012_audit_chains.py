@@ -10,7 +10,7 @@ from hashlib import sha256
 import sqlalchemy as sa
 from alembic import op
 
-from mlplatform.store.tables.core import UtcDateTime
+from mlplatform.store.tables.base import UtcDateTime
 
 revision = "0012"
 down_revision = "0011"

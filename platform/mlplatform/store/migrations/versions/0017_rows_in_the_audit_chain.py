@@ -14,7 +14,7 @@ import orjson
 import sqlalchemy as sa
 from alembic import op
 
-from mlplatform.store.tables.core import UtcDateTime
+from mlplatform.store.tables.base import UtcDateTime
 
 revision = "0017"
 down_revision = "0016"

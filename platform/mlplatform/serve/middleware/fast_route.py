@@ -1,15 +1,16 @@
-"""The busiest route, answered in front of FastAPI's machinery; it decides nothing.
+"""Calls the endpoint of the busiest route, POST /v1/predict, without FastAPI's dependency solving and validation.
 
-Its endpoint takes the request and returns a whole Response, so there is nothing for FastAPI to solve or to validate.
-It is a route of the app like any other, documented with the others, and is called the usual way where it has
-dependencies (a guard, for example), so none is ever passed over.
+The endpoint takes the request and returns a whole Response, so there is nothing to solve or to validate. It stays a
+route of the app, documented with the others, and is called the usual way where it has dependencies (a guard, for
+example), so none is ever passed over. A Starlette `Route` in front of the app's router took 15 to 22 µs more a request.
 """
 
 from collections.abc import Awaitable, Callable
 
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.serve.problem_details import problem_for
@@ -17,22 +18,11 @@ from mlplatform.serve.problem_details import problem_for
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body, read once. Raises ClientDisconnect where its sender went away."""
-    receive, parts = request.receive, []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 class FastRouteMiddleware:
     """ASGI middleware for inside of all others: POST to the route's path goes straight to its endpoint."""
 
-    def __init__(self, app: ASGIApp, route: APIRoute) -> None:
+    def __init__(self, app: ASGIApp, route: BaseRoute) -> None:
+        assert isinstance(route, APIRoute)
         self._app, self._route = app, route
         self._endpoint: Endpoint = route.endpoint
         self._path = None if route.dependencies or route.dependant.dependencies else route.path

@@ -1,4 +1,4 @@
-"""A raw tensor as a request's body, checked into the model's input; it knows no model and no HTTP.
+"""Checks a raw tensor sent as a request's body and makes it the model's input.
 
 `application/octet-stream` with the values row by row, little-endian: greys from 0 (ground) to 255 (ink), as in JSON.
 """

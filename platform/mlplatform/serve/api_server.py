@@ -1,18 +1,18 @@
-"""The running parts of one API server: model, recorder, reloader, tuner; it speaks no HTTP."""
+"""The parts of one API server, built from settings, started together and closed together."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.context import AppContext
-from mlplatform.predictions.prediction_counts import NO_MODEL_VERSION
-from mlplatform.recording.db_writer import ThreadWriter, Writer
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
-from mlplatform.serve.http1.shutdown_state import DEFAULT_CLOSE_SECONDS, ShutdownState
+from mlplatform.serve.http1.graceful_shutdown import DEFAULT_CLOSE_SECONDS, ShutdownState
 from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.explanation_service import ExplanationService
 from mlplatform.serve.inference.heatmaps import HeatmapRenderer, ThreadHeatmapRenderer
@@ -20,7 +20,8 @@ from mlplatform.serve.inference.idempotency import IdempotencyCache
 from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import ModelSlot
-from mlplatform.serve.inference.prediction_cache import PredictionCache, build_cache
+from mlplatform.serve.inference.predict import PredictionService
+from mlplatform.serve.inference.prediction_cache import CachedInference, PredictionCache, build_cache
 from mlplatform.serve.inference.rollout_router import RolloutRouter
 from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.serve.observability.opentelemetry_export import OpenTelemetryExporter, start_telemetry
@@ -64,10 +65,29 @@ class ApiServer:
     """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
     shutdown_state: ShutdownState = field(default_factory=lambda: ShutdownState(DEFAULT_CLOSE_SECONDS))
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether it is to be asked: it has a model and is not about to end."""
         return self.model_slot.current is not None and not self.shutdown_state.has_started
+
+    @cached_property
+    def prediction_service(self) -> PredictionService:
+        """What answers prediction requests, by whichever protocol they come."""
+        return PredictionService(
+            clock=self.context.clock,
+            decoder=self.decoder,
+            model_slot=self.model_slot,
+            rollout_router=self.rollout_router,
+            inference=CachedInference(
+                self.batcher, self.prediction_cache, self.thread_pool, self.metrics.count_cache_lookups
+            ),
+            thread_pool=self.thread_pool,
+            recorder=self.recorder,
+            shadow_inference=self.shadow_inference,
+            metrics=self.metrics,
+            in_flight=self.in_flight,
+            observers=self.observers,
+            idempotency_cache=self.idempotency_cache,
+        )
 
     def start(self) -> None:
         """Look for a champion once, then keep looking in the background."""
@@ -98,78 +118,86 @@ def build_server(
     writer: Writer | None = None,
     heatmap_renderer: HeatmapRenderer | None = None,
 ) -> ApiServer:
-    """Build a server's parts from settings; nothing runs yet but the lanes, which wait.
+    """Build a server's parts from settings; nothing runs yet but the batcher's workers, which wait.
 
-    `writer` is what writes the answers' rows, the recorder's thread where none is given; `mapper` what
-    makes heat maps, the thread of the request likewise.
+    `writer` writes the rows of predictions, on the recorder's thread where none is given; `heatmap_renderer` draws heat
+    maps, on the request's thread where none is given.
     """
-    settings, family, holder = context.settings, context.pipeline, ModelSlot()
-    megapixels = (settings.max_megapixels * 1e6, settings.max_request_megapixels * 1e6)
-    decoder = ImageDecoder(family.height, family.width, settings.max_images, *megapixels, settings.polarity)
-    requests = RequestCounts(
-        context.database, context.clock, family.name, context.instance, lambda: _serving_version(holder)
+    settings, pipeline, model_slot = context.settings, context.pipeline, ModelSlot()
+    decoder = ImageDecoder(
+        pipeline.height,
+        pipeline.width,
+        settings.max_images,
+        settings.max_megapixels * 1e6,
+        settings.max_request_megapixels * 1e6,
+        settings.polarity,
     )
-    recorder = Recorder(
-        writer or ThreadWriter(context.database),
+    request_counts = RequestCounts(context.database, context.clock, pipeline.name, context.instance, model_slot.version)
+    recorder = _build_recorder(context, writer or ThreadWriter(context.database), request_counts)
+    batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
+    tuner = Tuner(context, model_slot, decoder, batcher)
+    rollout_router = RolloutRouter(context, model_slot, lambda version: reloader.load(version))
+    in_flight = InFlight()
+    shadow_inference = ShadowInference(context, rollout_router, lambda: in_flight.count > 0)
+
+    def after_poll() -> None:
+        rollout_router.refresh()
+        tuner.apply_stored()
+        tuner.run_open_tasks()
+
+    def heartbeat_details() -> dict[str, object]:
+        counts = vars(recorder.counts()) | {"aside_since": recorder.quarantined_since}
+        return {"recorder": counts, "model": pipeline.name}
+
+    reloader = ModelReloader(
+        context, model_slot, tuner.store_latency_baseline, after_poll, tuner.backend_config, heartbeat_details
+    )
+    metrics = ServerMetrics(pipeline.name, model_slot.version, recorder)
+    metrics.register_sources(
+        shadow=shadow_inference.counts,
+        roles=rollout_router.versions_by_role,
+        depths={
+            "answers": lambda: in_flight.count,
+            "recorder": lambda: recorder.counts().queued,
+            "shadow": lambda: shadow_inference.counts()["queued"],
+        },
+    )
+    telemetry = start_telemetry(os.environ if environ is None else environ, context.instance)
+    return ApiServer(
+        context=context,
+        decoder=decoder,
+        model_slot=model_slot,
+        recorder=recorder,
+        metrics=metrics,
+        thread_pool=ThreadPool(POOL_THREADS),
+        batcher=batcher,
+        prediction_cache=build_cache(settings, len(pipeline.classes)),
+        tuner=tuner,
+        reloader=reloader,
+        request_counts=request_counts,
+        explanation_service=ExplanationService(
+            context, model_slot, decoder, heatmap_renderer or ThreadHeatmapRenderer()
+        ),
+        api_key_cache=ApiKeyCache(lambda: context.database, context.clock),
+        rollout_router=rollout_router,
+        shadow_inference=shadow_inference,
+        in_flight=in_flight,
+        observers=(metrics,) if telemetry is None else (metrics, telemetry),
+        telemetry=telemetry,
+        shutdown_state=ShutdownState(settings.stop_seconds),
+    )
+
+
+def _build_recorder(context: AppContext, writer: Writer, request_counts: RequestCounts) -> Recorder:
+    settings = context.settings
+    return Recorder(
+        writer,
         spool_directory=_build_spool_directory(context),
         batch=settings.recorder_batch,
         flush_seconds=settings.recorder_flush_ms / 1000,
         sync_seconds=settings.sync_seconds if settings.recording == "sync" else None,
-        request_counts=requests,
+        request_counts=request_counts,
         store_replaced=lambda: context.database.is_file_replaced,
-    )
-    pool = ThreadPool(POOL_THREADS)
-    batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
-    cache = build_cache(settings, len(family.classes))
-    tuner = Tuner(context, holder, decoder, batcher)
-
-    challenger = RolloutRouter(context, holder, lambda version: reloader.load(version))
-    underway = InFlight()
-    shadow = ShadowInference(context, challenger, lambda: underway.count > 0)
-
-    def after_poll() -> None:
-        challenger.refresh()
-        tuner.apply_stored()
-        tuner.run_open_tasks()
-
-    def told() -> dict[str, object]:
-        return {"recorder": vars(recorder.counts()) | {"aside_since": recorder.quarantined_since}, "model": family.name}
-
-    reloader = ModelReloader(context, holder, tuner.store_latency_baseline, after_poll, tuner.backend_config, told)
-    metrics = ServerMetrics(holder, recorder)
-
-    def roles() -> dict[str, int]:
-        tried = challenger.challenger
-        return {} if tried is None else {tried.rollout.role: tried.model.version}
-
-    depths = {
-        "answers": lambda: underway.count,
-        "recorder": lambda: recorder.counts().queued,
-        "shadow": lambda: shadow.counts()["queued"],
-    }
-    metrics.register_sources(shadow=shadow.counts, roles=roles, depths=depths)
-    telemetry = start_telemetry(os.environ if environ is None else environ, context.instance)
-    observers: tuple[RequestObserver, ...] = (metrics,) if telemetry is None else (metrics, telemetry)
-    return ApiServer(
-        context=context,
-        decoder=decoder,
-        model_slot=holder,
-        recorder=recorder,
-        metrics=metrics,
-        thread_pool=pool,
-        batcher=batcher,
-        prediction_cache=cache,
-        tuner=tuner,
-        reloader=reloader,
-        request_counts=requests,
-        explanation_service=ExplanationService(context, holder, decoder, heatmap_renderer or ThreadHeatmapRenderer()),
-        api_key_cache=ApiKeyCache(lambda: context.database, context.clock),
-        rollout_router=challenger,
-        shadow_inference=shadow,
-        in_flight=underway,
-        observers=observers,
-        telemetry=telemetry,
-        shutdown_state=ShutdownState(settings.stop_seconds),
     )
 
 
@@ -184,9 +212,3 @@ def _build_spool_directory(context: AppContext) -> SpoolDirectory:
         fsync=settings.spool_fsync,
         clock=context.clock,
     )
-
-
-def _serving_version(model_slot: ModelSlot) -> int:
-    """The version that answers now."""
-    loaded = model_slot.current
-    return NO_MODEL_VERSION if loaded is None else loaded.version

@@ -1,9 +1,8 @@
-"""What exactly each channel is sent: notices made of what the store knows, in each channel's form; it sends nothing."""
+"""Builds notices about alerts from the store: who is under a silence, most confused classes, worst errors, links."""
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import assert_never
 
 from sqlalchemy import Connection, select
 
@@ -12,114 +11,20 @@ from mlplatform.alerting.links import alert_links, image_link
 from mlplatform.context import AppContext
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.worst_errors import worst_errors
-from mlplatform.store.tables.core import alerts as alert_rows
-from mlplatform.store.tables.core import retrainings as retraining_rows
+from mlplatform.store.tables.alerting import alerts as alert_rows
+from mlplatform.store.tables.retraining import retrainings as retraining_rows
 from monitors.alerts import Alert, NoticeKind
-from monitors.notices.alertmanager import alertmanager_payload
-from monitors.notices.apprise_payload import apprise_payload
-from monitors.notices.audit_contradiction_notice import (
-    AuditContradictionNotice,
-    audit_contradiction_alert,
-    audit_contradiction_webhook,
-)
-from monitors.notices.email_message import email_message
-from monitors.notices.lost_predictions_notice import RecordingLossNotice, recording_loss_alert, recording_loss_webhook
 from monitors.notices.notice import MAX_THUMBNAILS, Notice, Subject, Thumbnail, idempotency_key
-from monitors.notices.promotion_notice import PromotionNotice, promotion_webhook
-from monitors.notices.rollback_notice import RollbackNotice, rollback_alert, rollback_webhook
-from monitors.notices.slack import slack_payload
-from monitors.notices.superseded_notice import SupersededNotice, superseded_webhook
-from monitors.notices.unsuccessful_retraining_notice import (
-    UnsuccessfulRetrainingNotice,
-    unsuccessful_retraining_alert,
-    unsuccessful_retraining_webhook,
-)
-from monitors.notices.webhook import webhook_payload
 from monitors.rules.alerts_config import Rule
-from monitors.rules.channel_config import (
-    AlertmanagerChannel,
-    AppriseChannel,
-    Channel,
-    EmailChannel,
-    SlackChannel,
-    WebhookChannel,
-)
 
-MESSAGE_ID_DOMAIN = "mlplatform.invalid"
-AnyNotice = (
-    Notice
-    | RollbackNotice
-    | RecordingLossNotice
-    | SupersededNotice
-    | PromotionNotice
-    | UnsuccessfulRetrainingNotice
-    | AuditContradictionNotice
-)
 MOST_ALERTS = 200
 """How many firing alerts of a rule a notice looks at, newest first."""
-
-
-def render(notice: AnyNotice, name: str, channel: Channel) -> dict[str, object]:
-    """What exactly will be sent through the channel of that name, every time it is tried; no secret is in it."""
-    match channel:
-        case SlackChannel():
-            return {"type": "slack", "body": slack_payload(notice)}
-        case EmailChannel():
-            message = email_message(notice, channel.sender, channel.to, MESSAGE_ID_DOMAIN)
-            return {"type": "email", "message": message.as_string()}
-        case WebhookChannel():
-            return {"type": "webhook", "body": _webhook_body(notice)}
-        case AlertmanagerChannel():
-            return {"type": "alertmanager", "body": _alertmanager_body(notice, name)}
-        case AppriseChannel():
-            return {"type": "apprise", "body": apprise_payload(notice)}
-        case _:
-            assert_never(channel)
-
-
-def _webhook_body(notice: AnyNotice) -> dict[str, object]:
-    match notice:
-        case RollbackNotice():
-            return rollback_webhook(notice)
-        case RecordingLossNotice():
-            return recording_loss_webhook(notice)
-        case UnsuccessfulRetrainingNotice():
-            return unsuccessful_retraining_webhook(notice)
-        case AuditContradictionNotice():
-            return audit_contradiction_webhook(notice)
-        case SupersededNotice():
-            return superseded_webhook(notice)
-        case PromotionNotice():
-            return promotion_webhook(notice)
-        case Notice():
-            return webhook_payload(notice)
-        case _:
-            assert_never(notice)
-
-
-def _alertmanager_body(notice: AnyNotice, name: str) -> dict[str, object]:
-    """A promotion is no incident, and what ends one is made of what began it: neither has a body of its own."""
-    match notice:
-        case RollbackNotice():
-            return rollback_alert(notice, name)
-        case RecordingLossNotice():
-            return recording_loss_alert(notice, name)
-        case UnsuccessfulRetrainingNotice():
-            return unsuccessful_retraining_alert(notice, name)
-        case AuditContradictionNotice():
-            return audit_contradiction_alert(notice, name)
-        case Notice():
-            return alertmanager_payload(notice, name)
-        case SupersededNotice() | PromotionNotice():
-            raise TypeError(f"{type(notice).__name__} is not told to Alertmanager's receivers in this way")
-        case _:
-            assert_never(notice)
 
 
 def drop_silenced(connection: Connection, subjects: Sequence[Subject], now: datetime) -> tuple[Subject, ...]:
     """Those that no silence covers."""
     silences = alert_records.active_silences(connection, now)
-    return tuple(each for each in subjects if not any(silence.covers(each.alert, now) for silence in silences))
+    return tuple(subject for subject in subjects if not any(silence.covers(subject.alert, now) for silence in silences))
 
 
 def build_notice(
@@ -131,9 +36,10 @@ def build_notice(
     evaluation: evaluations.Evaluation,
 ) -> Notice:
     """One notice about alerts of a rule and version that an evaluation moved the same way."""
-    about = [each.alert for each in subjects]
-    name, version, told = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
-    others = [Subject(*each) for each in firing_alerts(connection, name, version, rule.name) if each[0].id not in told]
+    about = [subject.alert for subject in subjects]
+    name, version, ids = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
+    firing = firing_alerts(connection, name, version, rule.name)
+    others = [Subject(alert, sentence) for alert, sentence in firing if alert.id not in ids]
     to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
     errors_matter = kind != "resolved" and rule.reads_labels
     return Notice(
@@ -187,16 +93,16 @@ def _alert_class(rule: Rule, alert: Alert) -> str | None:
 
 
 def _alert_tags(rule: Rule, alert: Alert) -> dict[str, str]:
-    """The tags of the answers an alert is about: those of its rule's slice, and of its group."""
+    """The tags of the predictions an alert is about: those of its rule's slice, and of its group."""
     return {**rule.slice, **({rule.by: alert.key} if rule.by and alert.key else {})}
 
 
 def _worst_error_thumbnails(
     connection: Connection, context: AppContext, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
 ) -> tuple[Thumbnail, ...]:
-    """The worst errors about each alert in turn, MOST_THUMBNAILS together."""
+    """The worst errors about each alert in turn, MAX_THUMBNAILS together."""
     shown = about[:MAX_THUMBNAILS]
-    found = [
+    errors = [
         error
         for alert in shown
         for error in worst_errors(
@@ -218,7 +124,7 @@ def _worst_error_thumbnails(
             error.png,
             image_link(context.settings, error.prediction_id),
         )
-        for error in found
+        for error in errors
     )
 
 
