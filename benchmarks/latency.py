@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.builtin.digits import FAMILY, load_split
+from pipelines.builtin.digits import PIPELINE, load_split
 from pipelines.edge.export import export_file
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
@@ -31,30 +31,33 @@ PROMISED_MS = 4.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--recipe", choices=sorted(FAMILY.recipes))
+    parser.add_argument("--recipe", choices=sorted(PIPELINE.recipes))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, object] = {"load_before": round(os.getloadavg()[0], 2), "promised_ms": PROMISED_MS}
-    for name in [asked.recipe] if asked.recipe else sorted(FAMILY.recipes):
+    for name in [asked.recipe] if asked.recipe else sorted(PIPELINE.recipes):
         figures[name] = _recipe(name, asked.quick)
         print(name, json.dumps(figures[name]), flush=True)
     print(json.dumps(figures))
 
 
 def _recipe(name: str, quick: bool) -> dict[str, object]:
-    network = build_network(FAMILY.recipe(name), len(FAMILY.classes), height=FAMILY.height, width=FAMILY.width)
-    module = build_exportable(network, height=FAMILY.height, width=FAMILY.width, temperature=1.1)
+    network = build_network(PIPELINE.recipe(name), len(PIPELINE.classes), height=PIPELINE.height, width=PIPELINE.width)
+    module = build_exportable(network, height=PIPELINE.height, width=PIPELINE.width, temperature=1.1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_exportable(module, folder / MODEL_FILE)
         (folder / ONNX_FILE).write_bytes(export_onnx(module))
         int8 = folder / "int8.onnx"
-        export_file(folder, FAMILY.classes, FAMILY.name, 1, "onnx-int8", load_split(None).validation, int8)
+        export_file(folder, PIPELINE.classes, PIPELINE.name, 1, "onnx-int8", load_split(None).validation, int8)
         files = {"pt2": folder / MODEL_FILE, "onnx": folder / ONNX_FILE, "onnx-int8": int8}
         found: dict[str, object] = {"parameters": parameter_count(network)}
         for form, path in files.items():
             reader = load_pt2 if form == "pt2" else load_onnx_engine
-            found[form] = {"size_bytes": path.stat().st_size, **_timed(reader(path, FAMILY.classes, threads=1), quick)}
+            found[form] = {
+                "size_bytes": path.stat().st_size,
+                **_timed(reader(path, PIPELINE.classes, threads=1), quick),
+            }
     return found
 
 

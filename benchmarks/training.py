@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from benchmarks.tutorial.loop import Digits, seconds_of
 from benchmarks.tutorial.transforms import Transform
-from pipelines.builtin.digits import FAMILY
+from pipelines.builtin.digits import PIPELINE
 from pipelines.data import ImageSet
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="best")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = replace(FAMILY.recipe(arguments.recipe), epochs=2, patience=2, threads=1)
+    recipe = replace(PIPELINE.recipe(arguments.recipe), epochs=2, patience=2, threads=1)
     rows = _rows(arguments.data_dir, 512 if arguments.quick else 1_536)
     turns = 1 if arguments.quick else 3
     seconds: dict[str, list[float]] = {}
@@ -79,7 +79,7 @@ def _turn(recipe: Recipe, rows: ImageSet) -> dict[str, float]:
     """Seconds of one epoch of each loop."""
 
     def network() -> torch.nn.Module:
-        return build_network(recipe, len(FAMILY.classes))
+        return build_network(recipe, len(PIPELINE.classes))
 
     digits = Digits(rows.images, rows.labels, Transform(recipe.augmentation))
     size, rate, check = recipe.batch_size, recipe.learning_rate, rows.take([0])
@@ -99,7 +99,7 @@ def _turn(recipe: Recipe, rows: ImageSet) -> dict[str, float]:
 
 def _alone(recipe: Recipe, rows: ImageSet) -> float:
     """Processor seconds that the network takes for as many rows, on one batch moved beforehand."""
-    network = build_network(recipe, len(FAMILY.classes)).train()
+    network = build_network(recipe, len(PIPELINE.classes)).train()
     network = torch.nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.from_numpy(rows.images[: recipe.batch_size].copy()).float().div(255).unsqueeze(1)
     batch = augment(images, recipe.augmentation, torch.Generator().manual_seed(0))

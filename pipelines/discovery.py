@@ -16,11 +16,11 @@ def pipeline_names() -> tuple[str, ...]:
 
 
 def find_pipeline(name: str) -> Pipeline:
-    """The family of this name: the value FAMILY of the module pipelines.builtin.<name>."""
+    """The family of this name: the value PIPELINE of the module pipelines.builtin.<name>."""
     if not name.isidentifier() or name not in pipeline_names():
         known = ", ".join(pipeline_names())
         raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {known}")
-    family = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "FAMILY", None)
+    family = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "PIPELINE", None)
     if not isinstance(family, Pipeline):
-        raise UnknownPipelineError(f"pipelines.builtin.{name} holds no FAMILY; define it there")
+        raise UnknownPipelineError(f"pipelines.builtin.{name} holds no PIPELINE; define it there")
     return family

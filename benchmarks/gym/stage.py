@@ -35,7 +35,7 @@ from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.predictions import review_samples, sampling_plans
 from monitors.alerts import Alert
 from monitors.decisions.rule_detectors import null_error_share
-from pipelines.builtin.digits import BEST, COMPACT, FAMILY
+from pipelines.builtin.digits import BEST, COMPACT, PIPELINE
 from pipelines.candidate.training_spec import load_champion
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.pipeline import Pipeline
@@ -103,7 +103,7 @@ Answers = dict[tuple[str, str, float], NDArray[np.float32]]
 def family_of(atlas: Atlas) -> Pipeline:
     """The digit family, learning from the atlas."""
     recipe = FEW if len(atlas.split.train) < FEW_ROWS else MANY
-    return replace(FAMILY, load=lambda _: atlas.split, recipes={"gym": recipe}, default_recipe="gym")
+    return replace(PIPELINE, load=lambda _: atlas.split, recipes={"gym": recipe}, default_recipe="gym")
 
 
 def _rules(per_day: int, uniform: float, boost: int) -> str:

@@ -14,7 +14,7 @@ def main(port: str, *options: str) -> None:
     settings = load_settings(port=int(port))
     server = build_process_server(settings)
     if "--unrecorded" in options:
-        vars(server.recorder)["put"] = lambda _answers: 0  # no setting does this: recording is the point
+        vars(server.recorder)["append"] = lambda _answers: 0  # no setting does this: recording is the point
     serve(server, settings.host, settings.port)
 
 

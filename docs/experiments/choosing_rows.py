@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.builtin.digits import COMPACT, FAMILY
+from pipelines.builtin.digits import COMPACT, PIPELINE
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.idx import load_idx_folder
 from pipelines.neighbours import fingerprint, near_duplicates
@@ -28,7 +28,7 @@ class Reader(Predictor):
     """A champion without a network."""
 
     def __init__(self, base: ImageSet) -> None:
-        self.classes, self.height, self.width = FAMILY.classes, FAMILY.height, FAMILY.width
+        self.classes, self.height, self.width = PIPELINE.classes, PIPELINE.height, PIPELINE.width
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -52,7 +52,7 @@ def main() -> None:
     split = Split(train.take(range(10_000)), train.take(range(10_000, 11_000)), golden, test.take(range(7_000, 7_010)))
     ids = tuple(f"label {n}" for n in range(len(labelled)))
     order = Order(
-        FAMILY,
+        PIPELINE,
         replace(COMPACT, max_train_rows=None),
         split,
         FeedbackRows(labelled.images, labelled.labels, "feedback", ids),

@@ -1,4 +1,4 @@
-"""Wrong labels found by `monitors.suspects` and by cleanlab on scikit-learn's digits with a tenth of them made wrong.
+"""Wrong labels found by label audits and by cleanlab on scikit-learn's digits with a tenth of them made wrong.
 
 In an environment of its own, because the platform does not need cleanlab:
 
@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from monitors.suspects import Answer, contradicted
+from pipelines.labels.label_issues import RecordedPrediction, label_error_candidates
 
 CLASSES = tuple("0123456789")
 SEEDS = range(5)
@@ -35,13 +35,16 @@ def noisy(kind: str, seed: int) -> tuple[np.ndarray, set[int], np.ndarray]:
 
 
 def ours(labels: np.ndarray, chances: np.ndarray) -> dict[str, list[tuple[bool, float, int]]]:
-    """Per class, what `contradicted` finds, in its order: (not off the diagonal, -doubt, row)."""
+    """Per class, what `label_error_candidates` finds, in its order: (not off the diagonal, -doubt, row)."""
     answers = [
-        Answer(str(row), CLASSES[int(np.argmax(each))], each.tolist(), CLASSES[label], str(row))
+        RecordedPrediction(str(row), CLASSES[int(np.argmax(each))], each.tolist(), CLASSES[label], str(row))
         for row, (each, label) in enumerate(zip(chances, labels, strict=True))
     ]
     return {
-        name: [("usually" not in s.why, -s.doubt, int(s.prediction_id)) for s in contradicted(answers, CLASSES, name)]
+        name: [
+            ("usually" not in issue.reason, -issue.score, int(issue.prediction_id))
+            for issue in label_error_candidates(answers, CLASSES, name)
+        ]
         for name in CLASSES
     }
 
@@ -65,7 +68,7 @@ def main() -> None:
             usual = find_label_issues(labels, chances, return_indices_ranked_by="self_confidence")
             quality = np.argsort(get_label_quality_scores(labels, chances, method="normalized_margin"), kind="stable")
             rankings = {
-                "monitors.suspects": [row for *_, row in ranked],
+                "pipelines.labels.label_issues": [row for *_, row in ranked],
                 "cleanlab, confident_learning": filtered,
                 "cleanlab, default": usual,
                 "cleanlab, margin alone": quality,
@@ -75,7 +78,7 @@ def main() -> None:
                     found[f"precision@{depth:3} {name}"].append(precision(wrong, ranking, depth))
             by_class = [[row for *_, row in rows] for rows in mine.values()]
             theirs = [[row for row in quality if labels[row] == place] for place in range(len(CLASSES))]
-            for name, lists in (("monitors.suspects", by_class), ("cleanlab, margin alone", theirs)):
+            for name, lists in (("pipelines.labels.label_issues", by_class), ("cleanlab, margin alone", theirs)):
                 found[f"precision@10 in a class, {name}"].append(
                     float(np.mean([precision(wrong, rows, 10) for rows in lists]))
                 )

@@ -15,7 +15,17 @@ Unit = Literal["points", "%", "x", "answers", "duration", ""]
 BadDirection = Literal["high", "low", "either"]
 KeyType = Literal["whole", "class", "tag"]
 DataNeed = Literal[
-    "labels", "latency", "requests", "answers", "groups", "lags", "sample", "confidence", "classes", "pictures"
+    "labels",
+    "latency",
+    "requests",
+    "answers",
+    "groups",
+    "lags",
+    "sample",
+    "confidence",
+    "classes",
+    "pictures",
+    "probabilities",
 ]
 
 
@@ -126,6 +136,16 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         value_range=(0.0, 1.0),
         subject="the calibration error",
         data_needs=_FROM_ROWS,
+        options=_SLICE_OPTION,
+    ),
+    "negative_log_likelihood": MetricSpec(
+        units=("",),
+        example='"0.25" (nats, a plain number)',
+        decided_by="from_estimate:decide_from_estimate",
+        statistic="negative_log_likelihood_statistic",
+        value_range=(0, math.inf),
+        subject="the negative log-likelihood",
+        data_needs=_FROM_ROWS | {"probabilities"},
         options=_SLICE_OPTION,
     ),
     "group_gap": MetricSpec(

@@ -92,11 +92,13 @@ _SCHEMA: dict[str, Any] = {
     "oneOf": [{"required": ["above"]}, {"required": ["below"]}],
     "allOf": [
         {
-            "if": {"properties": {"metric": {"enum": list(METRICS)}}},
+            "if": {
+                "properties": {"metric": {"enum": [name for name, spec in METRICS.items() if "" not in spec.units]}}
+            },
             "then": {"properties": {key: {"type": "string"} for key in ("above", "below", "clear")}},
         },
         {
-            "if": {"properties": {"metric": {"enum": [name for name, kind in METRICS.items() if kind.is_exact_count]}}},
+            "if": {"properties": {"metric": {"enum": [name for name, spec in METRICS.items() if spec.is_exact_count]}}},
             "else": {"required": ["min_samples"]},
         },
     ],

@@ -5,12 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+from monitors.errors import MetricsError
 from monitors.windows.jackknife import RowStatistic
 from monitors.windows.window import Row
 
 BINS: Final = 15
 """Equally wide, as the gate measures calibration on the golden set."""
 MIN_LABELS_PER_BIN: Final = 100
+PROBABILITY_FLOOR: Final = 1e-6
+"""The smallest probability that counts as such: no row adds more than 13.8 nats to a negative log-likelihood."""
 _HALF_NORMAL_MEAN: Final = math.sqrt(2 / math.pi)
 """The mean absolute value of a standard normal variable."""
 
@@ -51,6 +54,27 @@ def calibration_error_statistic(rows: Sequence[Row]) -> RowStatistic:
             bins[places[_bin_index(row)]].append(row)
         whole = math.fsum(row.weight for row in part)
         return max(0.0, math.fsum(_gap_beyond_chance(each) for each in bins.values()) / whole) if whole else 0.0
+
+    return statistic
+
+
+def negative_log_likelihood_statistic(_rows: Sequence[Row]) -> RowStatistic:
+    """The mean of -log p(true class) in nats, as a function of some of the rows: 0 is certain and right.
+
+    p is the probability that the model gave the true class, from below clipped at PROBABILITY_FLOOR, so that one
+    certain mistake cannot be infinitely bad. Raises MetricsError for a row without it.
+    """
+
+    def statistic(part: Sequence[Row]) -> float:
+        losses = list[float]()
+        for row in part:
+            if row.truth_probability is None:
+                raise MetricsError(
+                    f"the probabilities of prediction {row.prediction_id} are not kept; choose another metric"
+                )
+            losses.append(-row.weight * math.log(max(row.truth_probability, PROBABILITY_FLOOR)))
+        weight = math.fsum(row.weight for row in part)
+        return math.fsum(losses) / weight if weight else 0.0
 
     return statistic
 

@@ -28,13 +28,19 @@ class Row:
     weight: float = 1.0
     """Of the label: one over the chance that its answer had to be drawn for review."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """What was said of the picture when it was sent; `client` is the client's id."""
+    """What was said of the input when it was sent; `client` is the client's id."""
+    truth_probability: float | None = None
+    """Of the true class, as the model gave it; read for metrics that need `probabilities`."""
 
     def __post_init__(self) -> None:
         _require_timezone(f"time of prediction {self.prediction_id}", self.at)
         if not 0 <= self.confidence <= 1:
             raise WindowError(
                 f"prediction {self.prediction_id}: confidence {self.confidence} is not in 0..1; check the row"
+            )
+        if self.truth_probability is not None and not 0 <= self.truth_probability <= 1:
+            raise WindowError(
+                f"prediction {self.prediction_id}: probability {self.truth_probability} is not in 0..1; check the row"
             )
         if self.latency_ms is not None and not (math.isfinite(self.latency_ms) and self.latency_ms >= 0):
             raise WindowError(f"prediction {self.prediction_id}: latency {self.latency_ms} ms cannot be; check the row")

@@ -52,7 +52,7 @@ COMPACT = Recipe(
     max_train_rows=3_000,
 )
 
-FAMILY = Pipeline(
+PIPELINE = Pipeline(
     name="arabic",
     title="Eastern-Arabic digits",
     classes=CLASSES,

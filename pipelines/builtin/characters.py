@@ -59,7 +59,7 @@ COMPACT = Recipe(
     max_train_rows=10_000,
 )
 
-FAMILY = Pipeline(
+PIPELINE = Pipeline(
     name="characters",
     title="Handwritten characters",
     classes=CLASSES,

@@ -106,7 +106,7 @@ BEST = Recipe(
     ),
 )
 
-FAMILY = Pipeline(
+PIPELINE = Pipeline(
     name="digits",
     title="Handwritten digits",
     classes=tuple("0123456789"),

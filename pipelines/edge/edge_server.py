@@ -46,12 +46,20 @@ if __package__ == "pipelines.edge":
 else:  # on a device, where they lie beside this file
     from connections import BoundedServer  # type: ignore[import-not-found, no-redef]
     from payloads import (  # type: ignore[import-not-found, no-redef]
+        JsonLimits,
         PayloadError,
         PayloadTooLargeError,
+        describe_value,
+        parse_form,
     )
     from pictures import (  # type: ignore[import-not-found, no-redef]
+        MIN_COUNTED_SIDE,
         POLARITIES,
+        ImageDecodeError,
         Polarity,
+        decode_image,
+        image_from_array,
+        parse_header,
     )
 
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # it reads this when imported

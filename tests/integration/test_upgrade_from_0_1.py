@@ -24,7 +24,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from mlplatform.alerting import detector_state
-from mlplatform.alerting.dispatcher import OutboxDispatcher
+from mlplatform.alerting.delivery import create_delivery
+from mlplatform.alerting.dispatcher import create_dispatcher
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_file import checkpoint_path
 from mlplatform.audit.verification import verify_with_checkpoint_file
@@ -273,7 +274,8 @@ def test_a_notice_that_was_not_sent_yet_is_sent_once(left: Restored) -> None:
         requests.append(request)
         return httpx.Response(200, text="ok")
 
-    courier = OutboxDispatcher(left.parts, httpx.Client(transport=httpx.MockTransport(take)))
+    client = httpx.Client(transport=httpx.MockTransport(take))
+    courier = create_dispatcher(left.parts, create_delivery(left.parts, client))
     assert courier.dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
     assert courier.dispatch_due() == {"delivered": 0, "waiting": 0, "failed": 0}
     [request] = requests

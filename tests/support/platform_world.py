@@ -110,7 +110,7 @@ def schema_of_its_own() -> Iterator[str]:
     """The URL of a new schema on the test server, dropped at the end; `no_postgres` where no server answers."""
     if not POSTGRES:
         no_postgres("PLATFORM_TEST_POSTGRES_URL is not set: no PostgreSQL to test on")
-    schema, server = f"test_{uuid7()[-12:]}", Database(POSTGRES)
+    schema, server = f"test_{uuid7()[-12:]}", Database(POSTGRES, PATIENT)
     try:
         with server.write() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))

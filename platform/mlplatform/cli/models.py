@@ -40,7 +40,7 @@ def show_card(
     diff: Annotated[int | None, typer.Option("--diff", help="Show what changed since this version's card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The model card of a version, with what production has overview of it, or what changed since another's."""
+    """The model card of a version, with what production has shown of it, or what changed since another's."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import diff_model_cards, load_model_card
     from mlplatform.settings import load_settings

@@ -13,7 +13,7 @@ from mlplatform.store import tasks
 from monitors.alerts import Alert
 from monitors.decisions.finding import Finding
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.label_audit import select_batch
+from pipelines.labels.label_issues import select_batch
 
 LABEL_AUDIT_SIZE = 50
 

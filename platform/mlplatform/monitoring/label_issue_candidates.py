@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
 from mlplatform.store.tables.feedback import feedback
 from mlplatform.store.tables.predictions import predictions
-from monitors.statistics.label_audit import RecordedPrediction
+from pipelines.labels.label_issues import RecordedPrediction
 
 MAX_ROWS = 5_000
 BATCH_SIZE = 1_000

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from mlplatform.feedback import labelled_predictions, outcomes
 from mlplatform.promotion import promotion_history
+from mlplatform.store.tables.predictions import predictions
 from monitors.rules.alerts_config import Rule
 from monitors.windows.user_metrics import estimate_rows
 from monitors.windows.window import Row, Window
-from monitors.windows.window_counts import EstimateFromRows
+from monitors.windows.window_counts import EstimateFromRows, Outcome
 
 if TYPE_CHECKING:
     from mlplatform.context import AppContext
 
 log = logging.getLogger(__name__)
+ID_BATCH_SIZE = 1_000
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,11 @@ def estimate_from_rows(context: AppContext, rule: Rule, now: datetime) -> RowEst
 def _load_labelled_window(
     connection: Connection, classes: tuple[str, ...], rule: Rule, champion: promotion_history.Promotion, now: datetime
 ) -> Window:
-    """The newest labelled answers of the rule's window and slice, each with the weight of its label."""
+    """The newest labelled predictions of the rule's window and slice, each with the weight of its label."""
     name, version, start = champion.model_name, champion.to_version, now - rule.window
     newest = outcomes.newest_outcomes(connection, name, version, start, now, rule.sources, rule.slice)
+    needs_probabilities = "probabilities" in rule.metric_spec.data_needs
+    probabilities = _truth_probabilities(connection, newest, classes) if needs_probabilities else {}
     rows = (
         Row(
             outcome.prediction_id,
@@ -103,7 +108,21 @@ def _load_labelled_window(
             outcome.source,
             outcome.weight,
             outcome.tags,
+            probabilities.get(outcome.prediction_id),
         )
         for outcome in newest
     )
     return Window(name, version, classes, start, now, tuple(rows))
+
+
+def _truth_probabilities(
+    connection: Connection, labelled: Sequence[Outcome], classes: tuple[str, ...]
+) -> dict[str, float]:
+    """The probability that each prediction gave its true class, by prediction id."""
+    truths = {outcome.prediction_id: classes.index(outcome.truth) for outcome in labelled}
+    ids, probabilities = list(truths), dict[str, float]()
+    for first in range(0, len(ids), ID_BATCH_SIZE):
+        batch = predictions.c.id.in_(ids[first : first + ID_BATCH_SIZE])
+        for row in connection.execute(select(predictions.c.id, predictions.c.probabilities).where(batch)):
+            probabilities[row.id] = float(row.probabilities[truths[row.id]])
+    return probabilities

@@ -28,7 +28,7 @@ from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_monitor
 from mlplatform.promotion.promotion_service import PromotionService, promotion_service
 from mlplatform.promotion.rollout_analysis import RolloutAnalysis, rollout_analysis
-from mlplatform.retention.apply_retention import ErasureThrottle, apply_retention
+from mlplatform.retention.apply_retention import ErasureThrottle, RetentionResult, apply_retention
 from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor
 from mlplatform.store.leases import Lease
 from mlplatform.watcher.report_queue import ReportQueue
@@ -52,7 +52,7 @@ class WatcherJobs:
     write_checkpoint: Callable[[Lease], None]
     notify_recording_loss: Callable[[Connection], int]
     match_pending_labels: Callable[[], int]
-    apply_retention: Callable[[Callable[[Connection], object], ErasureThrottle], object]
+    apply_retention: Callable[[Callable[[Connection], object], ErasureThrottle], RetentionResult]
 
     def close(self) -> None:
         """End what runs beside the watcher: deliveries, training processes, reports."""

@@ -28,6 +28,7 @@ def newer(tmp_path: Path, sqlite_template: Path) -> dict[str, str]:
     return {**outside, "PLATFORM_HOME": str(home), "PLATFORM_ALERTS_FILE": str(rules), "PLATFORM_PORT": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", ["status", "serve", "watch", "watch --probe", "train", "retrain", "keys list", "audit verify", "check"]
 )
@@ -38,6 +39,7 @@ def test_a_command_says_in_one_line_that_the_tables_are_newer(newer: dict[str, s
     assert "newer version" in seen.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_doctor_calls_it_a_problem_and_promises_no_upgrade(newer: dict[str, str]) -> None:
     seen = subprocess.run(platform_command("doctor", "--json"), env=newer, capture_output=True, text=True, timeout=120)
     assert seen.returncode == 1

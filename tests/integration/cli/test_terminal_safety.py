@@ -114,6 +114,7 @@ def harmless(said: str) -> bool:
     return not STEERING & set(said) and not any(line.startswith(FORGED) for line in said.splitlines())
 
 
+@pytest.mark.slow
 def test_every_command_prints_hostile_texts_harmless(spoilt: AppContext, run: Run, tmp_path: Path) -> None:
     alert, retraining = all_alerts(spoilt)[0].id, _first(spoilt, "retrainings")
     key, task = _first(spoilt, "api_keys"), _first(spoilt, "tasks")

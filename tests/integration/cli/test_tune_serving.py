@@ -31,6 +31,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -
     return context
 
 
+@pytest.mark.slow
 def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits: AppContext) -> None:
     said = platform("tune-serving", "--json")
     assert said.code == 0
@@ -47,6 +48,7 @@ def test_before_and_after_are_shown_kept_and_forgotten(platform: Command, digits
     assert platform("tune-serving", "--forget").out.startswith("nothing was tuned on ")
 
 
+@pytest.mark.slow
 def test_the_table_says_each_plan_in_words(platform: Command, digits: AppContext) -> None:
     out = platform("tune-serving").out
     assert "onnx on cpu, 1 thread(s)" in out

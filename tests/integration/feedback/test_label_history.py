@@ -66,6 +66,7 @@ def state(database: Database, now: datetime) -> tuple[object, ...]:
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES)
 def test_labels_stand_at_every_moment_as_they_stood_then(sqlite_template: Path, batches: list[list[Given]]) -> None:

@@ -156,6 +156,7 @@ def rule_of(context: AppContext, alarm: BacktestAlert) -> Rule:
     return next(rule for rule in context.rules.rules if rule.name == alarm.rule)
 
 
+@pytest.mark.slow
 def test_unchanged_rules_give_exactly_the_alerts_that_the_watcher_raised(context: AppContext) -> None:
     lived(context, SEED)
     whole = trial(context)

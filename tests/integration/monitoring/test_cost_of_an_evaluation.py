@@ -44,6 +44,7 @@ def _opened(url: str) -> Iterator[Database]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_history_filled_in_bulk_has_the_rows_of_the_platforms_own_writers(
     database: Database, other: Database
 ) -> None:
@@ -100,6 +101,7 @@ def read(database: Database, query: Callable[..., Any], *words: object) -> Any: 
         return query(connection, "digits", 1, *words)
 
 
+@pytest.mark.slow
 def test_a_latency_window_of_thirty_days_takes_few_more_steps_after_forty_times_the_history(tmp_path: Path) -> None:
     wide = "\n".join("    window: 30d" if "    window:" in line else line for line in rules_template().splitlines())
     taken = []
@@ -114,6 +116,7 @@ def test_a_latency_window_of_thirty_days_takes_few_more_steps_after_forty_times_
     assert taken[1] < 1.5 * taken[0] + 5
 
 
+@pytest.mark.slow
 def test_labels_of_thirty_days_are_counted_in_few_more_steps_after_ten_times_as_many(
     tmp_path: Path, sqlite_template: Path
 ) -> None:

@@ -115,6 +115,7 @@ def turned(images: Images, degrees: float) -> Images:
     return np.stack([ndimage.rotate(image, degrees, reshape=False, order=1) for image in images])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [

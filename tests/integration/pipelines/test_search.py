@@ -79,6 +79,7 @@ def test_a_search_goes_on_where_the_last_one_ended(tiny: Recipe, tmp_path: Path)
     assert (second.best_trial.validation_loss or 0) <= (first.best_trial.validation_loss or 0)
 
 
+@pytest.mark.slow
 def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: Recipe, tmp_path: Path) -> None:
     tracking = FakeTracking()
     found = run(tiny, tmp_path, tracking, 14)

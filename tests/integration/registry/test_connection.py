@@ -66,6 +66,7 @@ def test_a_path_through_a_file_is_reported(tmp_path: Path) -> None:
         MlflowConnection(f"sqlite:///{tmp_path / 'taken' / 'm.db'}").check()
 
 
+@pytest.mark.slow
 def test_processes_that_begin_one_store_together_all_find_it_whole(tmp_path: Path) -> None:
     code = (
         "import sys\n"

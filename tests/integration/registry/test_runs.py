@@ -3,10 +3,10 @@
 import json
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from mlflow.entities import Run as Record
 
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.model_package import SHA256_TAG
@@ -14,8 +14,11 @@ from registry.run_provenance import TRIGGER_TAG
 from registry.runs import TrackingStore
 from tests.support.mlflow_store import Logged, free_port
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run as Record
 
-def record_of(tracking: TrackingStore, run_id: str) -> Record:
+
+def record_of(tracking: TrackingStore, run_id: str) -> "Record":
     return tracking.connection.client.get_run(run_id)
 
 

@@ -13,7 +13,7 @@ from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.retraining.training_labels import label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
-from pipelines.builtin.digits import FAMILY
+from pipelines.builtin.digits import PIPELINE
 from pipelines.candidate.make_candidate import make_candidate
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
@@ -31,12 +31,12 @@ LABELS = 500
 
 def policy_of(context: AppContext) -> Retraining:
     """What alerts.yaml says about retraining the digits."""
-    return retraining_policy(context.settings.alerts_file, lambda: context.rules, FAMILY.name)
+    return retraining_policy(context.settings.alerts_file, lambda: context.rules, PIPELINE.name)
 
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return FAMILY.load(None)
+    return PIPELINE.load(None)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     if not context.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
     given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = load_training_labels(context.database, FAMILY)
+    material = load_training_labels(context.database, PIPELINE)
     order = TrainingSpec(
-        FAMILY,
-        replace(FAMILY.recipe("compact"), epochs=8, patience=8),
+        PIPELINE,
+        replace(PIPELINE.recipe("compact"), epochs=8, patience=8),
         split,
         material.rows,
         champion,
@@ -108,20 +108,20 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     assert candidate.verdict.outcome == "promote"
     [module] = tracking.runs[0].models.values()
     later = scanned(split.stream.take(range(LABELS, len(split.stream))), seed=9)
-    right = TorchEngine(module, FAMILY.classes, 28, 28)(later.images).argmax(axis=1) == later.labels
+    right = TorchEngine(module, PIPELINE.classes, 28, 28)(later.images).argmax(axis=1) == later.labels
     assert right.mean() > 0.7
     assert (champion.predictor(later.images).argmax(axis=1) == later.labels).mean() < 0.5
 
 
 def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = load_training_labels(context.database, FAMILY)
+    material = load_training_labels(context.database, PIPELINE)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
         for place, (key, origin) in enumerate(material.origins.items())
     }
     return select_rows(
-        TrainingSpec(FAMILY, FAMILY.recipe(None), split, material.rows, champion, 0, "r", origins=origins)
+        TrainingSpec(PIPELINE, PIPELINE.recipe(None), split, material.rows, champion, 0, "r", origins=origins)
     )
 
 
@@ -174,7 +174,7 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     assert len(trained(rows) & lies) <= 50
     assert not any(
         origin.from_trusted_feed
-        for origin in load_training_labels(context.database, FAMILY, None, ("ledger",)).origins.values()
+        for origin in load_training_labels(context.database, PIPELINE, None, ("ledger",)).origins.values()
     )
 
 

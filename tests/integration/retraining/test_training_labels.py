@@ -26,7 +26,7 @@ from mlplatform.retraining.training_labels import (
 )
 from mlplatform.store import tasks
 from monitors.rules.alerts_config import Quotas, Retraining
-from pipelines.builtin.digits import FAMILY
+from pipelines.builtin.digits import PIPELINE
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
 from pipelines.data import ImageSet, Split, content_hash, is_holdout
@@ -45,7 +45,7 @@ class Reader(TorchEngine):
     def __init__(self, base: ImageSet) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self.classes, self.height, self.width = FAMILY.classes, FAMILY.height, FAMILY.width
+        self.classes, self.height, self.width = PIPELINE.classes, PIPELINE.height, PIPELINE.width
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
@@ -55,12 +55,12 @@ class Reader(TorchEngine):
 
 def policy_of(context: AppContext) -> Retraining:
     """What alerts.yaml says about retraining the digits."""
-    return retraining_policy(context.settings.alerts_file, lambda: context.rules, FAMILY.name)
+    return retraining_policy(context.settings.alerts_file, lambda: context.rules, PIPELINE.name)
 
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return FAMILY.load(None)
+    return PIPELINE.load(None)
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +110,10 @@ def chosen(
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
     limits = limits or policy_of(context)
-    material = load_training_labels(context.database, FAMILY, limits.group_by, limits.quotas.trusted)
+    material = load_training_labels(context.database, PIPELINE, limits.group_by, limits.quotas.trusted)
     order = TrainingSpec(
-        FAMILY,
-        FAMILY.recipe(None),
+        PIPELINE,
+        PIPELINE.recipe(None),
         split,
         material.rows,
         champion,

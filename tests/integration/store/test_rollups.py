@@ -67,6 +67,7 @@ def before_the_sums(on_sqlite: bool, folder: Path) -> Iterator[Database]:
         made.close()
 
 
+@pytest.mark.slow
 def test_the_migration_sums_what_was_counted_before_as_the_writers_would_have(
     database: Database, tmp_path: Path
 ) -> None:

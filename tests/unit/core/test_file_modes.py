@@ -83,6 +83,7 @@ def test_a_mask_that_locks_the_owner_out_is_refused(wrong: str) -> None:
         load_settings(umask=wrong)
 
 
+@pytest.mark.slow
 def test_every_process_is_built_private_and_doctor_names_what_stays_open(home: Path, settings: Settings) -> None:
     create_context(settings)
     assert mode(home / "platform.db") == 0o600

@@ -24,7 +24,7 @@ PARITY = '''
 from dataclasses import replace
 from pipelines.data import ImageSet, Split, split_by_hash
 from pipelines.builtin.digits import COMPACT
-from pipelines.pipeline import CARD_KEYS, Family
+from pipelines.pipeline import CARD_KEYS, Pipeline
 from pipelines.datasets.optdigits import load_optdigits
 
 
@@ -34,7 +34,7 @@ def load(folder):
     return split_by_hash(parity, {"train": 0.2, "validation": 0.1, "golden": 0.2})
 
 
-FAMILY = Family(
+PIPELINE = Pipeline(
     name="parity_test",
     title="Odd or even",
     classes=("even", "odd"),
@@ -71,7 +71,7 @@ def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
 
 def test_a_family_module_without_a_family_is_refused(families_folder: Path) -> None:
     (families_folder / "hollow_test.py").write_text("")
-    with pytest.raises(UnknownPipelineError, match="holds no FAMILY"):
+    with pytest.raises(UnknownPipelineError, match="holds no PIPELINE"):
         find_pipeline("hollow_test")
 
 
@@ -93,7 +93,7 @@ def test_every_family_has_all_card_texts() -> None:
 
 def test_finding_a_family_imports_no_heavy_library() -> None:
     code = (
-        "import sys; from pipelines.pipeline import find_family; find_family('digits'); "
+        "import sys; from pipelines.discovery import find_pipeline; find_pipeline('digits'); "
         "import pipelines.image.simulated_shift, pipelines.training.training_mix; "
         "import pipelines.evaluation.classification_scores; "
         "print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib', 'PIL', 'pandas') if m in sys.modules])"

@@ -215,7 +215,7 @@ def test_the_servers_files_run_alone_without_this_repository(version: Path, tmp_
     exported(version, tmp_path / "bars.onnx")
     probe = (
         "import sys, json; from pathlib import Path; import edge\n"
-        "made = edge.answer(edge.EdgeModel(Path('bars.onnx')), 'application/json', sys.stdin.buffer.read())\n"
+        "made = edge.predict_response(edge.EdgeModel(Path('bars.onnx')), 'application/json', sys.stdin.buffer.read())\n"
         "bad = {'torch', 'pipelines', 'registry', 'mlplatform', 'mlflow', 'onnx', 'fastapi'} & set(sys.modules)\n"
         "print(json.dumps([made['predictions'][0]['model'], sorted(bad)]))"
     )

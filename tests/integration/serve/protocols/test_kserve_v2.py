@@ -8,9 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import tritonclient.http as triton
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException
 
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import request_status_counts
@@ -30,7 +28,9 @@ def floats(greys: NDArray[np.uint8]) -> Floats:
     return (greys[:, None] / np.float32(255)).astype(np.float32)
 
 
-def tensor(values: NDArray[Any], datatype: str, *, binary: bool = True) -> triton.InferInput:
+def tensor(values: NDArray[Any], datatype: str, *, binary: bool = True) -> Any:  # noqa: ANN401 - it has no types
+    import tritonclient.http as triton
+
     made = triton.InferInput("images", list(values.shape), datatype)
     made.set_data_from_numpy(values, binary_data=binary)
     return made
@@ -38,6 +38,8 @@ def tensor(values: NDArray[Any], datatype: str, *, binary: bool = True) -> trito
 
 @pytest.fixture
 def client(address: str) -> Iterator[Any]:
+    import tritonclient.http as triton
+
     made = triton.InferenceServerClient(address)
     yield made
     made.close()
@@ -66,6 +68,8 @@ def test_tensors_of_every_form_are_answered_alike_and_recorded_as_the_same_pictu
     form: str,
     binary: bool,
 ) -> None:
+    import tritonclient.http as triton
+
     values = {"FP32 with a channel": floats(GREYS), "FP32": floats(GREYS)[:, 0], "UINT8": GREYS}[form]
     asked = [triton.InferRequestedOutput(name, binary) for name in ("label", "probabilities", "prediction_id")]
     answer = client.infer(
@@ -126,11 +130,15 @@ def test_tritons_client_is_told_why_a_tensor_is_refused(
     datatype: str,
     said: str,
 ) -> None:
+    from tritonclient.utils import InferenceServerException
+
     with pytest.raises(InferenceServerException, match=said):
         client.infer("digits", [tensor(values, datatype)])
 
 
 def test_a_version_that_does_not_serve_and_another_model_are_not_found(client: Any, server: ApiServer) -> None:  # noqa: ANN401
+    from tritonclient.utils import InferenceServerException
+
     with pytest.raises(InferenceServerException, match="version 2 does not serve; version 1 does"):
         client.infer("digits", [tensor(GREYS, "UINT8")], model_version="2")
     with pytest.raises(InferenceServerException, match="'letters' is not served here"):
@@ -141,6 +149,9 @@ def test_a_version_that_does_not_serve_and_another_model_are_not_found(client: A
 
 
 def test_a_server_without_a_model_lives_and_is_not_ready(server: ApiServer) -> None:
+    import tritonclient.http as triton
+    from tritonclient.utils import InferenceServerException
+
     empty = build_server(server.context)
     with listening(empty) as address:
         client = triton.InferenceServerClient(address)
@@ -227,6 +238,8 @@ def test_an_id_of_null_is_none(server: ApiServer) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize(("count", "given"), [(1, 1), (3, 3), (1000, 10)])
 def test_a_classification_names_the_best_classes(client: Any, count: int, given: int, binary: bool) -> None:  # noqa: ANN401
+    import tritonclient.http as triton
+
     asked = triton.InferRequestedOutput("probabilities", binary, class_count=count)
     answer = client.infer("digits", [tensor(GREYS, "UINT8")], outputs=[asked])
     found = answer.as_numpy("probabilities")

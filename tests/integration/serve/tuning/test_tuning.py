@@ -120,6 +120,7 @@ def timed(loaded: LoadedModel, decoder: ImageDecoder, calls: int, threads: int) 
     return measure_latency(loaded, decoder, calls, threads, clock=lambda: next(readings) * seconds)
 
 
+@pytest.mark.slow
 def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tuner: Tuner, files: Path) -> None:
     loads: list[ComputeConfig] = []
 

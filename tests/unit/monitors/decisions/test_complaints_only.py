@@ -41,6 +41,7 @@ def reader() -> Reader:
     return Reader([str(each) for each in answers], shares.max(axis=1), answers != digits.target[asked])
 
 
+@pytest.mark.slow
 def test_complaints_mislead_by_tens_of_points_and_drawn_labels_cover_the_truth(reader: Reader) -> None:
     truth, random = float(reader.wrong.mean()), np.random.default_rng(1)
     covered, naive, widths = 0, [], []

@@ -2,9 +2,10 @@
 
 from random import Random
 
+import numpy as np
 import pytest
 
-from monitors.statistics.label_audit import (
+from pipelines.labels.label_issues import (
     RecordedPrediction,
     class_thresholds,
     label_error_candidates,
@@ -24,7 +25,8 @@ def answer(key: str, a: float, b: float, given: str | None = None, **more: objec
 
 def test_the_threshold_of_a_class_is_what_its_answers_usually_get() -> None:
     rows = [answer("1", 0.9, 0.1, "a"), answer("2", 0.5, 0.4, "a"), answer("3", 0.2, 0.7, "b")]
-    assert class_thresholds(rows, CLASSES) == pytest.approx([0.7, 0.7, 2.0])
+    probabilities, labels = np.array([row.probabilities for row in rows]), np.array([0, 0, 1])
+    assert class_thresholds(probabilities, labels) == pytest.approx([0.7, 0.7, 2.0])
 
 
 def test_a_label_the_model_surely_contradicts_comes_before_one_it_contradicts_by_a_hair() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 
 from monitors.windows.jackknife import jackknife_estimate
 from monitors.windows.row_statistics import calibration_error_statistic, macro_f1_statistic
@@ -45,6 +44,8 @@ def overconfident(generator: np.random.Generator, labels: int, by: float) -> lis
 
 
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
+    from sklearn.metrics import f1_score
+
     rows = misread(np.random.default_rng(1), 500, 0.2)
     expected = f1_score([row.truth for row in rows], [row.label for row in rows], average="macro")
     assert macro_f1_statistic(rows)(rows) == pytest.approx(expected)
@@ -63,6 +64,7 @@ def test_a_class_that_a_part_of_the_rows_lacks_is_left_out_of_its_mean() -> None
     assert macro_f1_statistic(rows)(rows[:3]) == pytest.approx((0.8 + 0) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "share", "seed"), [(100, 0.05, 3), (300, 0.1, 4), (300, 0.02, 5)])
 def test_a_model_of_just_the_asked_macro_f1_is_blamed_at_most_as_often_as_promised(
     labels: int, share: float, seed: int

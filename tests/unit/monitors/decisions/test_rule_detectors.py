@@ -174,6 +174,7 @@ def test_the_definition_changes_with_what_the_memory_rests_on_and_with_nothing_e
     assert len({same, *others}) == 6
 
 
+@pytest.mark.slow
 def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None:
     """Twenty times ninety days at 200 labels a day and the allowed error, asked after each label."""
     generator, alarms, labels = np.random.default_rng(3), 0, 18_000

@@ -76,6 +76,7 @@ def test_a_healthy_year_of_minutes_calls_no_alarm_and_a_worse_hour_does() -> Non
     assert worse.alarmed_at is not None
 
 
+@pytest.mark.slow
 def test_at_the_very_edge_of_health_alarms_stay_within_the_budget() -> None:
     often = rule("expected_drop", false_alarms="1 per 5d", confidence=0.99)
     null = null_error_share(often, DOUBTS)

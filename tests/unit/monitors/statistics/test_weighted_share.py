@@ -4,8 +4,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 
 from monitors.errors import WindowError
 from monitors.statistics.intervals import clopper_pearson, newcombe_difference
@@ -94,8 +92,12 @@ def test_impossible_counts_are_refused(cell: tuple[float, int, int]) -> None:
         weighted_error_share([], 0.99)
 
 
+@pytest.mark.slow
 def test_with_feedback_that_is_mostly_complaints_drawn_labels_still_cover_the_truth() -> None:
     """Real digits, a model of about 8 % errors, a day of answers; users complain, reviewers label 120 drawn ones."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.data))
     learn, serve = order[:120], order[120:]

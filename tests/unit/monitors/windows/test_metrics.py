@@ -7,7 +7,6 @@ import pytest
 
 from monitors.errors import MetricsError
 from monitors.statistics.two_sample import FeatureSample
-from monitors.windows import evidently_adapter
 from monitors.windows.window import Row, Window
 from tests.support.monitor_examples import DIGITS, labelled, row, window
 
@@ -27,6 +26,8 @@ def traffic(n: int, accuracy: float, seed: int, labels: float = 0.6) -> Window:
 
 
 def test_the_numbers_are_those_of_counting_by_hand() -> None:
+    from monitors.windows import evidently_adapter
+
     the_window = traffic(500, 0.9, seed=1)
     rows = the_window.labelled(SOURCES)
     found = evidently_adapter.compute_metrics(the_window, SOURCES)
@@ -51,6 +52,8 @@ SMALL: dict[str, list[Row]] = {
 
 @pytest.mark.parametrize("rows", SMALL.values(), ids=SMALL.keys())
 def test_small_windows_and_absent_classes_are_measured_too(rows: list[Row]) -> None:
+    from monitors.windows import evidently_adapter
+
     the_window = window(rows)
     found = evidently_adapter.compute_metrics(the_window, SOURCES)
     truths = the_window.labelled(SOURCES)
@@ -59,6 +62,8 @@ def test_small_windows_and_absent_classes_are_measured_too(rows: list[Row]) -> N
 
 
 def test_a_window_without_labels_has_only_latency(tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     found = evidently_adapter.compute_metrics(
         window([row(0), row(1, truth="1", source="correction")]), SOURCES, tmp_path / "r.html"
     )
@@ -67,18 +72,24 @@ def test_a_window_without_labels_has_only_latency(tmp_path: Path) -> None:
 
 
 def test_an_empty_window_has_nothing_and_leaves_no_report(tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     found = evidently_adapter.compute_metrics(window([]), SOURCES, tmp_path / "r.html")
     assert (found.n_predictions, found.accuracy, found.latency_p95_ms) == (0, None, None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_large_window_is_cut_to_its_newest_rows_and_says_so() -> None:
+    from monitors.windows import evidently_adapter
+
     rows = [*labelled(0, 50), *labelled(30, 0, start=50)]
     found = evidently_adapter.compute_metrics(window(rows), SOURCES, max_rows=30)
     assert (found.n_predictions, found.accuracy, found.sampled) == (30, 1.0, True)
 
 
 def test_the_report_is_written_whole_and_stands_alone(tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     place = tmp_path / "evidence" / "report.html"
     evidently_adapter.compute_metrics(traffic(60, 0.9, seed=3), SOURCES, place)
     text = place.read_text(encoding="utf-8")
@@ -98,17 +109,23 @@ def test_the_report_is_written_whole_and_stands_alone(tmp_path: Path) -> None:
     ids=["before and after", "two classes after", "no labels after"],
 )
 def test_a_comparison_is_written_for_any_two_windows_with_rows(before: Window, after: Window, tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     evidently_adapter.write_window_comparison(after, before, SOURCES, tmp_path / "compare.html")
     assert (tmp_path / "compare.html").stat().st_size > 10_000
 
 
 def test_a_comparison_with_an_empty_window_is_refused(tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     with pytest.raises(MetricsError, match="has no rows; compare windows with traffic"):
         evidently_adapter.write_window_comparison(window([row(0)]), window([]), SOURCES, tmp_path / "compare.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_other_module_of_the_room_imports_without_a_heavy_library() -> None:
+    from monitors.windows import evidently_adapter
+
     room = Path(evidently_adapter.__file__).parents[1]
     paths = sorted(path.relative_to(room.parent).with_suffix("") for path in room.rglob("*.py"))
     light = ", ".join(".".join(path.parts) for path in paths if path.stem not in ("__init__", "evidently_adapter"))
@@ -119,6 +136,8 @@ def test_every_other_module_of_the_room_imports_without_a_heavy_library() -> Non
 
 
 def test_pictures_are_compared_number_by_number(tmp_path: Path) -> None:
+    from monitors.windows import evidently_adapter
+
     generator = np.random.default_rng(1)
     first = FeatureSample({"mean": generator.normal(0, 1, 100), "noise": generator.normal(0, 1, 100)})
     newest = FeatureSample({"mean": generator.normal(2, 1, 80), "noise": generator.normal(0, 1, 80)})

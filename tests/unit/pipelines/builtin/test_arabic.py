@@ -54,6 +54,7 @@ def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
         find_pipeline("arabic").load(tmp_path)
 
 
+@pytest.mark.slow
 @has_madbase
 def test_madbase_is_learnt_and_read_from_the_registered_file(tmp_path: Path) -> None:
     family = find_pipeline("arabic")

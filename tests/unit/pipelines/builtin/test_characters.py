@@ -49,6 +49,7 @@ def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
         find_pipeline("characters").load(tmp_path)
 
 
+@pytest.mark.slow
 def test_glyphs_of_both_cases_are_learnt_as_their_classes(tmp_path: Path) -> None:
     draw_glyphs(tmp_path, "0247ABEHKMRabehkmr", 22)
     family = find_pipeline("characters")

@@ -71,6 +71,7 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
     assert 1_500 < len(split.validation) < 4_500
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
 @pytest.mark.parametrize("name", ["best"])
 def test_two_epochs_on_a_part_of_mnist_read_97_percent(name: str) -> None:

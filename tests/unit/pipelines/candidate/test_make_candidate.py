@@ -142,6 +142,7 @@ def test_images_that_choose_the_epoch_do_not_train(family: Pipeline, split: Spli
     assert set(split.validation.ids).isdisjoint(rows.epoch_rows.ids)
 
 
+@pytest.mark.slow
 def test_a_version_is_registered_with_a_graph_that_answers_like_it(first: Made) -> None:
     assert first.run.onnx is not None
     golden, classes = first.order.split.golden, first.order.pipeline.classes
@@ -326,6 +327,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet")
 def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
     family: Pipeline, split: Split, tmp_path: Path, mlflow_template: Path
@@ -345,6 +347,7 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
     assert "# bars" in card
 
 
+@pytest.mark.slow
 def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
     family: Pipeline, split: Split, first: Made, tmp_path: Path
 ) -> None:
@@ -358,6 +361,7 @@ def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
     assert begun[0] < begun[1]
 
 
+@pytest.mark.slow
 def test_a_candidate_goes_on_where_its_training_was_killed(family: Pipeline, split: Split, tmp_path: Path) -> None:
     order = replace(order_of(family, split), checkpoint_folder=tmp_path)
 
@@ -375,6 +379,7 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Pipeline, spl
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_kept_while_the_registry_does_not_take_it(
     family: Pipeline, split: Split, tmp_path: Path
 ) -> None:

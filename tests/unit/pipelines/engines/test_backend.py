@@ -76,8 +76,9 @@ def test_the_gpu_is_among_the_engines_exactly_where_there_is_one() -> None:
 def test_a_process_that_answers_with_onnx_never_loads_torch(folder: Path) -> None:
     code = (
         "import sys, numpy\nfrom pathlib import Path\n"
-        "from pipelines.engines.inference_engine import Choice, open_model\n"
-        f"model = open_model(Path({str(folder)!r}), {CLASSES!r}, Choice(engine='onnx'))\n"
+        "from pipelines.engines.inference_engine import EngineConfig\n"
+        "from pipelines.engines.loading import load_engine\n"
+        f"model = load_engine(Path({str(folder)!r}), {CLASSES!r}, EngineConfig(engine='onnx'))\n"
         "print(model(numpy.zeros((1, 12, 12), numpy.uint8)).shape, 'torch' in sys.modules)"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -38,7 +38,7 @@ def test_every_module_goes_through_the_door_before_it_imports_a_part_of_the_libr
     assert importing.keys() >= ITS_DOORS
     for path in importing.keys() - ITS_DOORS:
         before, _, _ = importing[path].partition("from onnxruntime")
-        assert "    onnx_runtime()" in before, (
+        assert "    import_onnxruntime()" in before, (
             f"{path} imports onnxruntime without pipelines.engines.onnxruntime_import"
         )
 

@@ -56,17 +56,18 @@ def test_a_saved_model_answers_like_the_one_in_memory(module: Exportable, saved:
     assert [path.name for path in saved.parent.iterdir()] == ["model.pt2"]
 
 
+@pytest.mark.slow
 def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
     code = (
         "import pickle, sys\n"
         "from pathlib import Path\n"
-        "from pipelines.engines.torch_engine import load\n"
+        "from pipelines.engines.torch_engine import load_torch_engine\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: seen.append(args) if event == 'pickle.find_class' else None)\n"
         "pickle.loads(pickle.dumps(Path()))\n"
         "assert seen, 'the hook hears pickles'\n"
         "seen.clear()\n"
-        f"load(Path({str(saved)!r}), {CLASSES!r})\n"
+        f"load_torch_engine(Path({str(saved)!r}), {CLASSES!r})\n"
         "print(seen)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

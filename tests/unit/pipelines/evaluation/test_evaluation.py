@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_loss
-from statsmodels.stats.proportion import proportion_confint
 
 from pipelines.errors import DataError
 from pipelines.evaluation.classification_scores import confused_pairs, score_predictions, wilson_interval
@@ -23,6 +21,8 @@ def random_rows(
 
 
 def test_numbers_agree_with_scikit_learn() -> None:
+    from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, log_loss
+
     probabilities, labels = random_rows()
     judgement = score_predictions(probabilities, labels, CLASSES)
     answers = probabilities.argmax(1)
@@ -37,6 +37,8 @@ def test_numbers_agree_with_scikit_learn() -> None:
 
 @pytest.mark.parametrize(("right", "rows"), [(0, 5), (5, 5), (97, 100), (3, 7)])
 def test_the_interval_is_wilsons(right: int, rows: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
     assert wilson_interval(right, rows) == pytest.approx(proportion_confint(right, rows, method="wilson"), abs=1e-12)
     low, high = wilson_interval(right, rows)
     assert low <= right / rows <= high

@@ -56,6 +56,7 @@ def test_nothing_to_draw_is_refused() -> None:
         sample_grid(np.zeros((2, 12, 12), np.uint8), ["a"])
 
 
+@pytest.mark.slow
 def test_drawing_does_not_touch_the_global_plot_state() -> None:
     code = (
         "import sys; from pipelines.candidate.plots import loss_curve; "

@@ -225,6 +225,7 @@ def poisoned(digits: ImageSet) -> tuple[FeedbackRows, list[LabelOrigin], set[str
     return feedback(rows, labels), origins, {f"f{i}" for i in range(len(honest), len(labels))}
 
 
+@pytest.mark.slow
 def test_a_poisoner_does_not_get_through(digits: ImageSet, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     curated = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT)
@@ -233,6 +234,7 @@ def test_a_poisoner_does_not_get_through(digits: ImageSet, scholar: Scholar) -> 
     assert len(suspected - lies) <= 0.03 * (len(rows) - len(lies))
 
 
+@pytest.mark.slow
 def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits: ImageSet, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     aside = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS).excluded
@@ -243,6 +245,7 @@ def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits:
     assert lies <= set(curate_training_rows(rows, asked(people, scholar), NO_DIGIT, NO_LIMITS).rows.feedback_ids)
 
 
+@pytest.mark.slow
 def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     trained = curate_training_rows(rows.take(range(0, len(rows), 2)), asked(origins, scholar), NO_DIGIT).rows
@@ -255,6 +258,7 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
     assert not suspected & {i for i, fine in zip(judging.feedback_ids, right, strict=True) if fine}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", get_args(LabelSource))
 def test_honest_labels_of_a_changed_world_are_learnt(digits: ImageSet, scholar: Scholar, source: LabelSource) -> None:
     unseen = digits.take(range(900, 1_797))

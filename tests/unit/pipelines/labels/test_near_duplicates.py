@@ -83,6 +83,7 @@ def test_images_of_other_sizes_are_refused(digits: Images) -> None:
         near_duplicate_mask(digits[:1], np.zeros((1, 12, 12), dtype=np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
 def test_on_mnist_copies_are_found_and_strangers_are_not_claimed() -> None:
     train, test = load_idx_folder(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))

@@ -5,7 +5,6 @@ from math import comb
 import numpy as np
 import pytest
 from scipy import special, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from registry.errors import GateError
 from registry.gate.paired_comparison import (
@@ -129,6 +128,8 @@ def test_holm_stops_at_the_first_p_value_that_is_too_large() -> None:
 
 def test_the_difference_of_two_wilson_intervals_is_newcombes() -> None:
     """His example of 56 of 70 against 48 of 80: 0.2000 (0.0524 to 0.3339)."""
+    from statsmodels.stats.proportion import proportion_confint
+
     first, second = (
         (share, *proportion_confint(round(share * n), n, method="wilson")) for share, n in ((0.8, 70), (0.6, 80))
     )

@@ -253,6 +253,7 @@ def whole_evidence(draw: st.DrawFn) -> GateEvidence:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(whole_evidence())
 def test_stored_evidence_leads_to_the_same_verdict_to_the_last_bit(seen: GateEvidence) -> None:
