@@ -28,6 +28,7 @@ from mlplatform.predictions import prediction_counts
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import probations, promotion_history, quarantines
 from mlplatform.promotion.probations import Probation
+from mlplatform.promotion.promotion_notices import enqueue_rollback_notice
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.store import leases
 from mlplatform.store.database import Database
@@ -277,8 +278,6 @@ def _as_failed(probation: Probation, reason: str, now: datetime) -> Probation:
 
 def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | None = None) -> ProbationMonitor:
     """The monitor of the model that alerts.yaml watches; `load` stands in for the registry's versions."""
-    from mlplatform.promotion.promotion_notices import enqueue_rollback_notice
-
     def enqueue_notice(connection: Connection, probation: Probation) -> int:
         return enqueue_rollback_notice(connection, context, probation)
 
