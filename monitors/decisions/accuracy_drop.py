@@ -14,9 +14,14 @@ from monitors.decisions.finding import (
 )
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
-from monitors.statistics.intervals import clopper_pearson, labels_to_prove_drop
-from monitors.statistics.weighted_share import Estimate, difference_limits, weighted_error_share
+from monitors.rules.quantities import accuracy_change_text, count_text, percent_text
+from monitors.statistics.intervals import (
+    Estimate,
+    clopper_pearson,
+    difference_limits,
+    labels_to_prove_drop,
+    weighted_error_share,
+)
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts, counts_by_weight
 

@@ -15,11 +15,10 @@ from monitors.decisions.finding import (
     verdict_sentence,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, percent_text
+from monitors.rules.quantities import count_text, percent_text
 from monitors.statistics.e_detector import has_alarmed
 from monitors.statistics.holm import holm_levels
-from monitors.statistics.intervals import binomial_tail
-from monitors.statistics.weighted_share import WeightedCount, weighted_error_share
+from monitors.statistics.intervals import WeightedCount, binomial_tail, weighted_error_share
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts, counts_by_weight
 

@@ -18,7 +18,7 @@ from monitors.decisions.finding import (
     samples_missing,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, join_names, metric_value_text, percent_text
+from monitors.rules.quantities import count_text, join_names, metric_value_text, percent_text
 from monitors.statistics.class_mix import class_mix_p_value, total_variation
 from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import DistanceTest, InputComparison

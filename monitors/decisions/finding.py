@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Final, Literal
 
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, metric_value_text, percent_text
+from monitors.rules.quantities import count_text, metric_value_text, percent_text
 from monitors.statistics import e_detector
 from monitors.statistics.e_detector import Detector, has_alarmed
-from monitors.statistics.weighted_share import Estimate, WeightedCount
+from monitors.statistics.intervals import Estimate, WeightedCount
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts
 

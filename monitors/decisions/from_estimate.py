@@ -11,7 +11,7 @@ from monitors.decisions.finding import (
     verdict_sentence,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, metric_value_text
+from monitors.rules.quantities import count_text, metric_value_text
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts
 

@@ -16,9 +16,9 @@ from monitors.decisions.finding import (
     weighting_note,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, percent_text
+from monitors.rules.quantities import count_text, percent_text
 from monitors.statistics.holm import holm_levels
-from monitors.statistics.weighted_share import WeightedCount, difference_limits, weighted_error_share
+from monitors.statistics.intervals import WeightedCount, difference_limits, weighted_error_share
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import LabelCount, WindowCounts, counts_by_weight
 

@@ -9,7 +9,7 @@ from monitors.decisions.finding import (
     verdict_sentence,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import approximate_duration_text, count_text
+from monitors.rules.quantities import approximate_duration_text, count_text
 from monitors.statistics.intervals import quantile_rank_limits
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts

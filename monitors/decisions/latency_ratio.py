@@ -14,7 +14,7 @@ from monitors.decisions.finding import (
     verdict_sentence,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, metric_value_text, milliseconds_text
+from monitors.rules.quantities import count_text, metric_value_text, milliseconds_text
 from monitors.statistics.intervals import quantile_rank_limits
 from monitors.windows.latency_bins import BinCounts, bin_of_rank, latency_bin_limits
 from monitors.windows.window import Baseline, HostLatency

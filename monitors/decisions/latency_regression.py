@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from monitors.decisions.latency_ratio import FLOOR_MS, LATENCY_QUANTILE, MIN_BASELINE_CALLS
 from monitors.errors import WindowError
-from monitors.rules.formatting import count_text, milliseconds_text
+from monitors.rules.quantities import count_text, milliseconds_text
 from monitors.statistics.intervals import quantile_rank_limits
 from monitors.windows.latency_bins import BinCounts, bin_of_rank, latency_bin_limits
 from monitors.windows.window import HostLatency

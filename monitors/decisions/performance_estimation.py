@@ -30,7 +30,7 @@ from monitors.decisions.finding import (
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import accuracy_change_text, count_text, percent_text
+from monitors.rules.quantities import accuracy_change_text, count_text, percent_text
 from monitors.statistics.e_detector import (
     BETTING_SCHEME,
     STAKES,
@@ -39,7 +39,7 @@ from monitors.statistics.e_detector import (
     start_detector,
     update_detector,
 )
-from monitors.statistics.weighted_share import bounded_mean, difference_limits
+from monitors.statistics.intervals import bounded_mean, difference_limits
 from monitors.windows.latency_bins import BinCounts
 from monitors.windows.window import Baseline, ErrorByConfidence
 from monitors.windows.window_counts import WindowCounts

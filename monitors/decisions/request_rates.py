@@ -12,7 +12,7 @@ from monitors.decisions.finding import (
     verdict_sentence,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.formatting import count_text, metric_value_text, percent_text
+from monitors.rules.quantities import count_text, metric_value_text, percent_text
 from monitors.statistics.intervals import clopper_pearson
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import WindowCounts

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitors.notices.notice import Notice, NoticeView, Subject, notice_sentences
-from monitors.rules.formatting import single_line
+from monitors.rules.quantities import single_line
 
 _NO_END: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
 _KEY_LABEL_NAMES: Final = {"whole": "key", "class": "class", "tag": "group"}

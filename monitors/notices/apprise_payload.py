@@ -5,7 +5,7 @@ from typing import Final
 
 from monitors.notices.notice import NoticeView, plain_text_body
 from monitors.rules.alerts_config import Severity
-from monitors.rules.formatting import single_line
+from monitors.rules.quantities import single_line
 
 _APPRISE_TYPE: Final[Mapping[Severity, str]] = {"info": "info", "warning": "warning", "critical": "failure"}
 

@@ -16,7 +16,7 @@ from monitors.notices.notice import (
     notice_sentences,
     plain_text_body,
 )
-from monitors.rules.formatting import single_line
+from monitors.rules.quantities import single_line
 
 _IMAGE_STYLE: Final = 'width="84" height="84" style="image-rendering:pixelated;border:1px solid #ccc"'
 _BUTTON_STYLE: Final = (

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from monitors.alerts import Alert, NoticeKind
 from monitors.decisions.finding import NO_DATA
-from monitors.rules import formatting
+from monitors.rules import quantities
 from monitors.rules.alerts_config import Rule, Severity
 
 MAX_THUMBNAILS: Final = 6
@@ -120,7 +120,7 @@ class Notice:
         alert, keys = self.first, [subject.alert.key for subject in self.subjects]
         before, after = f"{_HEADLINE[self.kind]}: {alert.rule}", f" · {alert.model} v{alert.version}"
         about = keys_text(self.rule, keys, max(MIN_SUBJECT_LENGTH, MAX_TITLE_LENGTH - len(before) - len(after) - 3))
-        return formatting.single_line(f"{before}{f' ({about})' if about else ''}{after}")
+        return quantities.single_line(f"{before}{f' ({about})' if about else ''}{after}")
 
     @property
     def sentences(self) -> list[str]:
@@ -147,7 +147,7 @@ class Notice:
         """When this will be said again; nothing once it is over."""
         if self.kind == "resolved":
             return ""
-        return f"Repeats every {formatting.duration_text(self.rule.repeat)} until somebody acknowledges it."
+        return f"Repeats every {quantities.duration_text(self.rule.repeat)} until somebody acknowledges it."
 
     @property
     def all_links(self) -> dict[str, str]:
@@ -165,16 +165,16 @@ def idempotency_key(alerts: Sequence[Alert], kind: NoticeKind, evaluation_id: st
 
 
 def notice_sentences(
-    notice: NoticeView, longest: int, clean: Callable[[str], str] = formatting.single_line
+    notice: NoticeView, longest: int, clean: Callable[[str], str] = quantities.single_line
 ) -> list[str]:
     """What a notice says, in whole sentences as far as they fit so many characters; the others are counted."""
     noun = "alert" if isinstance(notice, Notice) else "sentence"
-    return formatting.sentences_within([clean(each) for each in notice.sentences], MAX_NAMED, longest, noun)
+    return quantities.sentences_within([clean(each) for each in notice.sentences], MAX_NAMED, longest, noun)
 
 
 def clean_facts(notice: NoticeView) -> dict[str, str]:
     """A notice's facts, of which names may come from outside, without characters that nobody sees."""
-    return {formatting.single_line(name): formatting.single_line(value) for name, value in notice.facts.items()}
+    return {quantities.single_line(name): quantities.single_line(value) for name, value in notice.facts.items()}
 
 
 def keys_text(rule: Rule, keys: Sequence[str], longest: int = MAX_TITLE_LENGTH) -> str:
@@ -182,12 +182,12 @@ def keys_text(rule: Rule, keys: Sequence[str], longest: int = MAX_TITLE_LENGTH) 
 
     Keys that do not fit so many characters are counted.
     """
-    named = [formatting.single_line(key) for key in keys if key]
+    named = [quantities.single_line(key) for key in keys if key]
     if not named or NO_DATA in named:
-        return formatting.join_names_within(named, MAX_NAMED, longest) if named else ""
+        return quantities.join_names_within(named, MAX_NAMED, longest) if named else ""
     nouns = {"whole": "", "class": "class " if len(named) == 1 else "classes ", "tag": f"{rule.by} "}
     noun = nouns[rule.metric_spec.key_type]
-    return f"{noun}{formatting.join_names_within(named, MAX_NAMED, longest - len(noun))}"
+    return f"{noun}{quantities.join_names_within(named, MAX_NAMED, longest - len(noun))}"
 
 
 def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
@@ -195,13 +195,13 @@ def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
     metric = rule.metric
     limits = f"Interval ({100 * rule.confidence:.7g} % each side)"
     interval = (
-        {} if rule.metric_spec.is_exact_count else {limits: formatting.interval_text(metric, alert.low, alert.high)}
+        {} if rule.metric_spec.is_exact_count else {limits: quantities.interval_text(metric, alert.low, alert.high)}
     )
     return {
-        "Value": formatting.metric_value_text(metric, alert.value),
+        "Value": quantities.metric_value_text(metric, alert.value),
         **interval,
-        "Baseline": formatting.baseline_text(metric, alert.baseline),
-        "Allowed": formatting.metric_value_text(metric, alert.threshold),
+        "Baseline": quantities.baseline_text(metric, alert.baseline),
+        "Allowed": quantities.metric_value_text(metric, alert.threshold),
         "Samples": f"{alert.n:,}{rule.slice_text}",
     }
 
@@ -209,7 +209,7 @@ def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
 def plain_text_body(notice: NoticeView) -> str:
     """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in clean_facts(notice).items())
-    pictures = "\n".join(f"{formatting.single_line(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
+    pictures = "\n".join(f"{quantities.single_line(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
     worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
     parts = ("\n".join(notice_sentences(notice, MAX_TEXT_LENGTH)), facts, worst, links, notice.reminder)
@@ -220,11 +220,11 @@ def _numbers_by_alert(rule: Rule, subjects: Sequence[Subject]) -> dict[str, str]
     lines, rest = dict[str, str](), len(subjects) - MAX_NAMED
     for subject in subjects[:MAX_NAMED]:
         alert, metric = subject.alert, rule.metric
-        limits = formatting.interval_text(metric, alert.low, alert.high)
+        limits = quantities.interval_text(metric, alert.low, alert.high)
         name = keys_text(rule, [alert.key]) or alert.id
         lines[name] = (
-            f"{formatting.metric_value_text(metric, alert.value)} ({limits}), "
-            f"{formatting.count_text(alert.n, 'sample')}"
+            f"{quantities.metric_value_text(metric, alert.value)} ({limits}), "
+            f"{quantities.count_text(alert.n, 'sample')}"
         )
-    lines |= {"Further": f"{formatting.count_text(rest, 'alert')} more"} if rest > 0 else {}
-    return lines | {"Allowed": formatting.metric_value_text(rule.metric, subjects[0].alert.threshold)}
+    lines |= {"Further": f"{quantities.count_text(rest, 'alert')} more"} if rest > 0 else {}
+    return lines | {"Allowed": quantities.metric_value_text(rule.metric, subjects[0].alert.threshold)}

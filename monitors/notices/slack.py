@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from monitors.notices.notice import MAX_THUMBNAILS, NoticeView, Thumbnail, clean_facts, notice_sentences
-from monitors.rules.formatting import single_line
+from monitors.rules.quantities import single_line
 
 _EMOJI: Final[Mapping[str, str]] = {
     "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from monitors.alerts import Alert
 from monitors.notices.notice import MAX_NAMED, Thumbnail
 from monitors.notices.webhook import webhook_body
-from monitors.rules import formatting
+from monitors.rules import quantities
 from monitors.rules.alerts_config import Severity
 
 KIND: Final = "superseded"
@@ -40,7 +40,7 @@ class SupersededNotice:
     @property
     def title(self) -> str:
         alert, keys = self.first, [each.key for each in self.alerts if each.key]
-        about = f" ({formatting.join_names_within(keys, MAX_NAMED, MAX_KEYS_LENGTH)})" if keys else ""
+        about = f" ({quantities.join_names_within(keys, MAX_NAMED, MAX_KEYS_LENGTH)})" if keys else ""
         return f"ended: {alert.rule}{about} · {alert.model} v{alert.version}"
 
     @property

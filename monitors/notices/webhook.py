@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Any
 
 from monitors.notices.notice import Notice, NoticeView, Subject
-from monitors.rules.formatting import single_line
+from monitors.rules.quantities import single_line
 
 
 def webhook_body(event_type: str, notice: NoticeView, details: Mapping[str, object]) -> dict[str, Any]:

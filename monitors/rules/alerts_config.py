@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from monitors.errors import ConfigProblem, RulesError
-from monitors.rules import formatting
+from monitors.rules import quantities
 from monitors.rules.channel_config import CHANNEL_TYPES, Channel, StrictModel, WholeNumber
 from monitors.rules.evidently_catalog import config_problems
 from monitors.rules.probation_policy import Probation
@@ -97,13 +97,13 @@ def _with_evaluation_confidence(rule: Rule, schedule: Schedule) -> Rule:
     if each < _MIN_EVALUATION_RISK and rule.metric_spec.is_early_warning:
         raise ValueError(
             f"gives rule {rule.name!r} a budget of {rule.false_alarms.text}, which leaves a look every "
-            f"{formatting.duration_text(every)} a chance of {each:.1g}: too many permutations to prove; "
+            f"{quantities.duration_text(every)} a chance of {each:.1g}: too many permutations to prove; "
             f"look less often (`every`), or allow more false alarms"
         )
     if each > _MAX_EVALUATION_RISK:
         raise ValueError(
             f"gives rule {rule.name!r} a budget of {rule.false_alarms.text}, which its looks every "
-            f"{formatting.duration_text(every)} could use up by mere luck; allow fewer false alarms, or look more often"
+            f"{quantities.duration_text(every)} could use up by mere luck; allow fewer false alarms, or look more often"
         )
     return rule.model_copy(update={"confidence": 1 - each})
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 
 from monitors.rules.channel_config import StrictModel
-from monitors.rules.units import DURATION_PATTERN, parse_duration, parse_threshold
+from monitors.rules.quantities import DURATION_PATTERN, parse_duration, parse_threshold
 
 ROLLBACK_CHANCE_PATTERN: Final = r"^\s*\d{1,4}\s+per\s+\d{1,6}\s+promotions\s*$"
 RATIO_PATTERN: Final = r"^\s*\d{1,9}(\.\d{1,9})?\s*x\s*$"

@@ -18,7 +18,7 @@ from pydantic_core import PydanticKnownError
 
 from monitors.rules.channel_config import StrictModel, WholeNumber
 from monitors.rules.metric_catalog import METRIC_PATTERN, METRICS, Action, MetricSpec, metric_spec
-from monitors.rules.units import (
+from monitors.rules.quantities import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
     THRESHOLD_PATTERN,

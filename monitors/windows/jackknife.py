@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from monitors.errors import MetricsError
-from monitors.statistics.weighted_share import Estimate
+from monitors.statistics.intervals import Estimate
 from monitors.windows.window import Row
 
 RowStatistic = Callable[[Sequence[Row]], float]

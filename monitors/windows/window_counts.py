@@ -8,8 +8,8 @@ from typing import Final
 
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Source
+from monitors.statistics.intervals import Estimate, WeightedCount
 from monitors.statistics.two_sample import InputComparison
-from monitors.statistics.weighted_share import Estimate, WeightedCount
 from monitors.windows.latency_bins import BinCounts
 
 

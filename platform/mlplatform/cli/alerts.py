@@ -193,7 +193,7 @@ def print_backtest(result: "BacktestResult", as_json: bool) -> None:
 
 def format_rule(rule: "RuleSummary") -> str:
     """One rule in one line."""
-    from monitors.rules.formatting import count_text
+    from monitors.rules.quantities import count_text
 
     if rule.not_replayed is not None:
         return f"{rule.rule}: not replayed; {rule.not_replayed}"
@@ -205,7 +205,7 @@ def format_rule(rule: "RuleSummary") -> str:
 
 
 def _alarm_rows(alarms: "Sequence[BacktestAlert]", metrics: dict[str, Any]) -> list[dict[str, object]]:
-    from monitors.rules.formatting import metric_value_text
+    from monitors.rules.quantities import metric_value_text
 
     return [
         {

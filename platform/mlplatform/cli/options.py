@@ -16,7 +16,7 @@ DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder w
 
 def parse_duration_option(text: str, option: str = "--for") -> timedelta:
     """A length of time as people write it, such as 12h or 30d; raises typer's BadParameter that names the option."""
-    from monitors.rules.units import parse_duration
+    from monitors.rules.quantities import parse_duration
 
     try:
         return parse_duration(text)

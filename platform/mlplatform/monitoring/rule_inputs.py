@@ -24,7 +24,7 @@ from monitors.alerts import Alert
 from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_error_share, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
-from monitors.rules.units import FalseAlarmBudget
+from monitors.rules.quantities import FalseAlarmBudget
 from monitors.statistics.e_detector import Detector
 from monitors.statistics.two_sample import InputComparison
 from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency, ReferenceMix

@@ -13,7 +13,7 @@ from mlplatform.operations.alert_details import AlertDetails, load_alert_details
 from monitors.alerts import Alert
 from monitors.errors import RulesError
 from monitors.notices.notice import keys_text
-from monitors.rules import formatting
+from monitors.rules import quantities
 from monitors.rules.alerts_config import Rule
 
 
@@ -131,12 +131,12 @@ def _rule_lines(rule: Rule, alert: Alert) -> Iterable[str]:
     """The rule as alerts.yaml has it."""
     metric = rule.metric
     side = "above" if rule.above is not None else "below"
-    limit, window = formatting.metric_value_text(metric, rule.threshold), formatting.duration_text(rule.window)
+    limit, window = quantities.metric_value_text(metric, rule.threshold), quantities.duration_text(rule.window)
     yield f"{metric} {side} {limit}, in a window of {window}"
     if alert.threshold != rule.threshold:
-        yield f"when it was last judged, the rule said {formatting.metric_value_text(metric, alert.threshold)}"
+        yield f"when it was last judged, the rule said {quantities.metric_value_text(metric, alert.threshold)}"
     if not rule.metric_spec.is_exact_count:
-        samples = formatting.count_text(rule.min_samples, "sample")
+        samples = quantities.count_text(rule.min_samples, "sample")
         yield f"decides from {samples} on, with {100 * rule.confidence:.7g} % confidence"
     if rule.slice_text or rule.by:
         yield f"looks at answers{rule.slice_text}{f', group by group of the tag {rule.by}' if rule.by else ''}"
@@ -145,9 +145,9 @@ def _rule_lines(rule: Rule, alert: Alert) -> Iterable[str]:
     if rule.reads_labels:
         yield f"labels from: {', '.join(rule.sources)}"
     better = "less" if rule.above is not None else "more"
-    clear = formatting.metric_value_text(metric, rule.clear_level)
-    yield f"fires after {formatting.duration_text(rule.for_)}, ends at {clear} or {better}"
-    repeat = formatting.duration_text(rule.repeat)
+    clear = quantities.metric_value_text(metric, rule.clear_level)
+    yield f"fires after {quantities.duration_text(rule.for_)}, ends at {clear} or {better}"
+    repeat = quantities.duration_text(rule.repeat)
     yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {repeat}"
 
 
@@ -163,13 +163,13 @@ def _current_lines(details: AlertDetails, rule: Rule | None) -> Iterable[str]:
 
 def _number_lines(rule: Rule, finding: Mapping[str, Any]) -> Iterable[str]:
     metric = rule.metric
-    limits = formatting.interval_text(metric, finding["low"], finding["high"])
-    yield f"value: {formatting.metric_value_text(metric, finding['value'])}"
+    limits = quantities.interval_text(metric, finding["low"], finding["high"])
+    yield f"value: {quantities.metric_value_text(metric, finding['value'])}"
     if not rule.metric_spec.is_exact_count:
         yield f"interval ({100 * rule.confidence:.7g} % each side): {limits}"
     if finding["baseline"] is not None:
-        yield f"baseline: {formatting.baseline_text(metric, finding['baseline'])}"
-    yield f"allowed: {formatting.metric_value_text(metric, finding['threshold'])}"
+        yield f"baseline: {quantities.baseline_text(metric, finding['baseline'])}"
+    yield f"allowed: {quantities.metric_value_text(metric, finding['threshold'])}"
     yield f"samples: {finding['n']:,}"
     if finding.get("evidence") is not None:
         yield f"evidence: {finding['evidence']:.2f}; 1 is an alarm alone, 1/j each is one of j classes together"

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from monitors.statistics.intervals import WeightedCount, weighted_error_share
 from monitors.statistics.review_sampling import make_sampling_plan, poisson_draw, stratum_of
-from monitors.statistics.weighted_share import WeightedCount, weighted_error_share
 
 ANSWERS = 3_000
 PER_DAY = 150

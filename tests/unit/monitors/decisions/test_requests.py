@@ -10,7 +10,7 @@ import pytest
 
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding, missing_data_of
-from monitors.rules.formatting import metric_value_text
+from monitors.rules.quantities import metric_value_text
 from tests.support.monitor_examples import NOON, golden, rule, tally
 
 

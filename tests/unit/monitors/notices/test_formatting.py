@@ -1,13 +1,13 @@
-from monitors.rules.formatting import (
+from monitors.rules.quantities import (
     baseline_text,
     count_text,
     duration_text,
     interval_text,
     join_names,
     metric_value_text,
+    parse_duration,
     percent_text,
 )
-from monitors.rules.units import parse_duration
 
 
 def test_each_metric_speaks_in_its_own_unit() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from monitors.decisions.decision import decision_function
 from monitors.rules.metric_catalog import METRICS, metric_spec
-from monitors.rules.units import parse_threshold
+from monitors.rules.quantities import parse_threshold
 from monitors.windows import row_statistics
 
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitors.rules.units import parse_duration, parse_threshold
+from monitors.rules.quantities import parse_duration, parse_threshold
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from monitors.decisions.performance_estimation import (
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import Detector
-from monitors.statistics.weighted_share import bounded_mean
+from monitors.statistics.intervals import bounded_mean
 from monitors.windows.window import Baseline, ErrorByConfidence
 from monitors.windows.window_counts import WindowCounts
 from tests.support.monitor_examples import DIGITS, NOON, golden, rule

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from monitors.errors import WindowError
-from monitors.statistics.intervals import clopper_pearson, newcombe_difference
+from monitors.statistics.intervals import (
+    Estimate,
+    WeightedCount,
+    clopper_pearson,
+    difference_limits,
+    newcombe_difference,
+    weighted_error_share,
+)
 from monitors.statistics.review_sampling import SamplingPlan, make_sampling_plan, poisson_draw, stratum_of
-from monitors.statistics.weighted_share import Estimate, WeightedCount, difference_limits, weighted_error_share
 
 UNEQUAL = [  # shares of the answers, their error and the weight of their labels
     ((0.1, 0.3, 1.0), (0.9, 0.002, 20.0)),
