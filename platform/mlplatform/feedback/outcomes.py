@@ -59,7 +59,7 @@ def last_sequence(connection: Connection, model_name: str) -> int:
 
 def counter_name(model_name: str) -> str:
     """The name of the counter that numbers a model's outcomes."""
-    return f"judged:{model_name}"
+    return f"outcomes:{model_name}"
 
 
 def outcomes_after(connection: Connection, model_name: str, version: int, cursor: int, limit: int) -> list[Outcome]:

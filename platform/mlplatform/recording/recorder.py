@@ -29,7 +29,6 @@ from mlplatform.store.file_identity import StoreReplacedError
 from mlplatform.store.timeouts import reserved_connections
 
 log = logging.getLogger(__name__)
-SpooledPrediction = PredictionWithInput  # the name that `serve` imports
 INITIAL_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 5.0
 ADOPTION_INTERVAL_SECONDS = 10.0

@@ -11,8 +11,9 @@ import orjson
 from mlplatform.clock import Clock
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.ids import uuid7
+from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE
-from mlplatform.recording.recorder import Recorder, SpooledPrediction
+from mlplatform.recording.recorder import Recorder
 from mlplatform.schema_base import ModelName
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
@@ -66,7 +67,7 @@ class PredictResult:
     """What a request became: its records, and what is said about it."""
 
     model: LoadedModel
-    rows: list[SpooledPrediction] = field(repr=False)
+    rows: list[PredictionWithInput] = field(repr=False)
     request_id: str
     latency_ms: float
     recorded: bool
@@ -265,12 +266,12 @@ def _prediction_rows(
     decoded: DecodedRequest,
     computed: BatchResult,
     response_context: _ResponseContext,
-) -> list[SpooledPrediction]:
+) -> list[PredictionWithInput]:
     """The records of a request that was answered."""
     host, classes = host_class(), model.predictor.classes
     highest = [(max(row), row) for row in computed.probabilities.tolist()]
     return [
-        SpooledPrediction(
+        PredictionWithInput(
             PredictionRecord(
                 id=uuid7() if response_context.ids is None else response_context.ids[index],
                 at=now,
