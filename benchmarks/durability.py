@@ -27,8 +27,8 @@ from typing import Any
 
 from sqlalchemy import make_url, text
 
-from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from mlplatform.clock import utc_now
+from mlplatform.clock import utc_now, uuid7
 from mlplatform.context import create_context
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
 from mlplatform.ids import uuid7
@@ -41,6 +41,7 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.datasets.optdigits import load_optdigits
+from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from tests.support.tcp_proxy import Door
 
 QUICK_SERVER = {"PLATFORM_POLL_SECONDS": "0.5", "PLATFORM_BASELINE_CALLS": "40", "PLATFORM_LOG_LEVEL": "warning"}

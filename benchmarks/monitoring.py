@@ -23,11 +23,12 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-from benchmarks.history import cells, fill, world
+from benchmarks.history import cells
 from benchmarks.peers import NANNYML, environment
 from mlplatform.ids import uuid7
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.store.database import Database
+from tests.support.history import fill, world
 
 FULL: Final = (10_000, 100_000, 1_000_000, 10_000_000)
 QUICK: Final = (2_000, 20_000)
@@ -126,7 +127,7 @@ def _prove(bench: Bench, rows: int) -> None:
     unlike = [name for name, found in left[0].items() if found != left[1][name]]
     if unlike:
         raise SystemExit(
-            f"filling in bulk leaves other rows than the writers in {unlike}; see benchmarks/history/fill.py"
+            f"filling in bulk leaves other rows than the writers in {unlike}; see tests/support/history/fill.py"
         )
     print(f"{rows} rows in bulk are the rows of the platform's own writers")
 

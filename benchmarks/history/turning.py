@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.history import fill, world
 from benchmarks.history.cells import peak_mib
 from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext
@@ -22,6 +21,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
 from monitors.rules.alerts_config import Rule
+from tests.support.history import fill, world
 
 EVERY: Final = timedelta(minutes=5)
 ROUND: Final = EVERY + timedelta(minutes=1)

@@ -13,8 +13,8 @@ from datetime import timedelta
 from statistics import median
 from typing import Final
 
-from benchmarks.history import fill, world
 from mlplatform.store.database import Database
+from tests.support.history import fill, world
 
 TOGETHER: Final = (10, 50, 500)
 ARRIVING: Final = (1, 20)

@@ -34,7 +34,7 @@ from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable
 from registry.errors import CorruptModelError
 from registry.model_package import MODEL_FILE
-from tests.support.platform_world import START, FakeCatalog
+from tests.support.platform_world import START, FakeCatalog, picture
 
 CLASSES = tuple("0123456789")
 NAME = "digits"
@@ -260,3 +260,29 @@ def address(server: ApiServer) -> Iterator[str]:
 def answered(server: ApiServer, asked: PredictRequest) -> PredictOut:
     """What a request is answered, without a socket."""
     return asyncio.run(server.prediction_service.predict(asked, b""))
+
+
+GREY = picture(1)
+
+
+def problem(answer: httpx.Response, status: int) -> str:
+    """The detail of a problem document, after its form was checked."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert set(body) == {"type", "title", "status", "detail"}
+    assert body["status"] == status
+    assert body["type"].startswith("urn:mlplatform:problem:")
+    return str(body["detail"])
+
+
+def predict(client: httpx.Client, images: int = 1, **fields: object) -> list[str]:
+    answer = client.post("/v1/predict", json={"images": [GREY.tolist()] * images, **fields})
+    assert answer.status_code == 200, answer.text
+    return [item["id"] for item in answer.json()["predictions"]]
+
+
+def looking(seed: int) -> nn.Module:
+    """A small network with a convolution, weights drawn by seed."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(196, 10))

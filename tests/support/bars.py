@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
 
 from pipelines.data import ImageSet
 from pipelines.recipe import Augmentation, Recipe
@@ -48,3 +52,23 @@ def tiny() -> Recipe:
 @pytest.fixture
 def bars() -> Callable[[int, int], ImageSet]:
     return draw_bars
+
+
+Images = NDArray[np.uint8]
+
+
+def seen_again(images: Images, seed: int) -> Images:
+    """The images moved by up to 2 pixels, turned by up to 3 degrees, in other light, noisy and compressed again."""
+    generator = np.random.default_rng(seed)
+    return np.stack([_seen_again(image, generator) for image in images])
+
+
+def _seen_again(image: Images, generator: np.random.Generator) -> Images:
+    turned = ndimage.rotate(image.astype(float), generator.uniform(-3, 3), reshape=False, order=1)
+    moved = ndimage.shift(turned, generator.uniform(-2, 2, 2), order=1)
+    lit = moved * generator.uniform(0.8, 1.1) + generator.uniform(0, 20)
+    noisy = lit + generator.normal(0, generator.uniform(0, 5), image.shape)
+    buffer = io.BytesIO()
+    whole = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    Image.fromarray(whole).save(buffer, "JPEG", quality=int(generator.integers(75, 96)))
+    return np.asarray(Image.open(buffer), dtype=np.uint8)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from mlplatform.cli import app, exit_code
@@ -118,3 +119,14 @@ def registry(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
     context = AppContext(Settings(), database=store.database)
     promotion_service(context).promote(PromotionRequest("digits", 1, None, "first", "test", "because"))
     return context
+
+
+def commands(group: TyperGroup, before: str = "platform") -> list[str]:
+    """Every visible command in full."""
+    names = []
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            names += commands(command, f"{before} {name}")
+        elif not command.hidden:
+            names.append(f"{before} {name}")
+    return names

@@ -5,8 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mlplatform.alerting import alert_records, evaluations, outbox
+from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.monitoring.evaluate import evaluate
+from mlplatform.monitoring.evaluation_report import MeasureWindow, write_report
+from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
@@ -130,3 +134,36 @@ def open_tasks(context: AppContext) -> Sequence[tasks.Task]:
 def reports(context: AppContext) -> list[Path]:
     """The report files on disk."""
     return sorted((context.settings.home / "reports").glob("*"))
+
+
+def look(
+    context: AppContext, name: str = "accuracy-drop", measure: MeasureWindow = counting
+) -> evaluations.Evaluation | None:
+    """One turn for the slot of the moment, and its measurement."""
+    made = evaluate(context, rule(context, name), context.clock())
+    return None if made is None else write_report(context, rule(context, name), made, measure)
+
+
+def breach(context: AppContext) -> None:
+    """A champion, and answers that are too often wrong."""
+    now = utc_now()
+    with context.database.write() as connection:
+        promotion_history.append(
+            connection,
+            model_name="digits",
+            expected=None,
+            to_version=1,
+            kind="first",
+            now=now,
+            actor="t",
+            reason="r",
+            fence=1,
+        )
+        golden = {"correct": 990, "total": 1000}
+        evaluations.store_baseline(connection, "digits", 1, "accuracy", "", golden, now)
+    before = now - timedelta(seconds=1)
+    ids = recorded(context.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
+    with context.database.write() as connection:
+        label_records.insert_labels(
+            connection, [label_records.SubmittedLabel(key, "3", "audit", "t", before) for key in ids], before
+        )

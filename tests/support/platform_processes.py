@@ -6,11 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import make_url
 
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext, create_context
@@ -18,12 +20,15 @@ from mlplatform.feedback import label_records
 from mlplatform.host.processes import ManagedProcess, ProcessGroup
 from mlplatform.ids import uuid7
 from mlplatform.operations.local_stack import platform_command
+from mlplatform.operations.operator_actions import promote_version
 from mlplatform.predictions import prediction_records
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
 from pipelines.data import content_hash
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.artefacts import artefact
+from tests.support.platform_world import POSTGRES, schema_of_its_own
+from tests.support.tcp_proxy import Door
 
 RULES = """\
 version: 1
@@ -126,3 +131,71 @@ def world(trained: Path, tmp_path: Path) -> Iterator[World]:
     with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
         yield World(env, fleet, context)
     context.database.close()
+
+
+def stop(pid: int) -> None:
+    """Stop a process and wait until each of its threads stands.
+
+    The call returns before that: a thread that goes on for a moment may take a lock that was free when looked at.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    while any(state != "T" for state in thread_states(pid)):
+        time.sleep(0.001)
+
+
+def thread_states(pid: int) -> list[str]:
+    states = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
+
+
+@contextmanager
+def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
+    """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
+    settings = world.context.settings
+    with schema_of_its_own() as url:
+        target = make_url(POSTGRES)
+        door = Door(target.host or "127.0.0.1", target.port or 5432)
+        through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
+        context = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
+        try:
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), door
+        finally:
+            world.fleet.stop()
+            door.close()
+            context.database.close()
+
+
+@contextmanager
+def on_postgres(world: World) -> Iterator[World]:
+    """The same platform with its store in a schema of its own, where version 1 is champion too."""
+    settings = world.context.settings
+    with schema_of_its_own() as url:
+        context = create_context(
+            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
+        )
+        try:
+            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
+            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, context)
+        finally:
+            world.fleet.stop()
+            context.database.close()
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Whether a process that is not our child ends (a zombie nobody collects counts as ended)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False

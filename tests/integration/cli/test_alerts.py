@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.alerting import alert_records, evaluations
+from mlplatform.alerting import alert_records
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.demo.receivers import run_receivers
-from mlplatform.feedback import label_records
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.host.processes import free_port
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.promotion import promotion_history
 from tests.support.command_line import Command
-from tests.support.monitoring_world import all_alerts, rule
-from tests.support.platform_world import prediction, recorded
+from tests.support.monitoring_world import all_alerts, breach, rule
 
 
 @pytest.fixture
@@ -25,31 +22,6 @@ def firing(store: AppContext) -> str:
     breach(store)
     evaluate(store, rule(store, "accuracy-drop"), utc_now())
     return all_alerts(store)[0].id
-
-
-def breach(context: AppContext) -> None:
-    """A champion, and answers that are too often wrong."""
-    now = utc_now()
-    with context.database.write() as connection:
-        promotion_history.append(
-            connection,
-            model_name="digits",
-            expected=None,
-            to_version=1,
-            kind="first",
-            now=now,
-            actor="t",
-            reason="r",
-            fence=1,
-        )
-        golden = {"correct": 990, "total": 1000}
-        evaluations.store_baseline(connection, "digits", 1, "accuracy", "", golden, now)
-    before = now - timedelta(seconds=1)
-    ids = recorded(context.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
-    with context.database.write() as connection:
-        label_records.insert_labels(
-            connection, [label_records.SubmittedLabel(key, "3", "audit", "t", before) for key in ids], before
-        )
 
 
 def test_without_alerts_the_list_is_empty(platform: Command, store: AppContext) -> None:

@@ -3,8 +3,8 @@
 from mlplatform.context import AppContext
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
 from mlplatform.store.database import Database
-from tests.integration.recording.test_quarantined_rows import answer, frames_of, kept, put
 from tests.support.command_line import Command
+from tests.support.quarantined_spool import answer, frames_of, kept, put
 
 
 def test_rows_are_listed_restored_and_given_up(platform: Command, store: AppContext) -> None:

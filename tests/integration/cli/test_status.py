@@ -20,8 +20,8 @@ from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases, tasks
 from monitors.alerts import Alert
-from tests.integration.cli.test_alerts import breach
 from tests.support.command_line import Command
+from tests.support.monitoring_world import breach
 from tests.support.platform_world import prediction, recorded
 
 SENTENCE = "Accuracy is 60.0 % on 30 labelled answers, against 99.0 % on the golden set: 39.0 points lower. "

@@ -23,9 +23,8 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.store import leases, tasks
 from mlplatform.store.tables.base import metadata
 from monitors.alerts import Silence
-from tests.integration.cli.test_alerts import breach
-from tests.support.monitoring_world import all_alerts, rule
-from tests.unit.project.test_docs import commands
+from tests.support.command_line import commands
+from tests.support.monitoring_world import all_alerts, breach, rule
 
 FORGED = "all is well"
 HOSTILE = f"eve\n{FORGED}\r{FORGED}\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2028\u2066\x7f[red]x[/red]"

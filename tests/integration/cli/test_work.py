@@ -12,9 +12,8 @@ from mlplatform.context import AppContext
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store import leases
-from tests.integration.cli.test_alerts import breach
 from tests.support.command_line import Command
-from tests.support.monitoring_world import all_retrainings, lease_of, notices
+from tests.support.monitoring_world import all_retrainings, breach, lease_of, notices
 
 NO_LIMITS = RetrainingLimits(timedelta(0), 10)
 

@@ -24,7 +24,7 @@ from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retention.apply_retention import erase_client
-from tests.integration.feedback.test_label_ingestion import an_id, current
+from tests.support.label_rows import an_id, current
 from tests.support.platform_world import START, FakeClock, prediction, recorded
 
 pytestmark = pytest.mark.both_databases

@@ -8,7 +8,7 @@ import pytest
 
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
-from mlplatform.feedback import label_records, pending_labels
+from mlplatform.feedback import pending_labels
 from mlplatform.feedback.label_ingestion import LabelReceipt, expired_label_count, match_pending_labels, record_labels
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
@@ -20,13 +20,10 @@ from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.settings import Settings
+from tests.support.label_rows import an_id, current
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
 
 pytestmark = pytest.mark.both_databases
-
-
-def an_id(at: datetime = START) -> str:
-    return uuid7(lambda: at)
 
 
 def label(
@@ -37,11 +34,6 @@ def label(
 
 def outcomes(context: AppContext, *labels: SubmittedLabel, wait: bool = True) -> list[str]:
     return [taken.outcome for taken in record_labels(context, labels, wait=wait)]
-
-
-def current(context: AppContext, prediction_id: str) -> list[str]:
-    with context.database.read() as connection:
-        return [each.label for each in label_records.current_labels(connection, prediction_id)]
 
 
 @pytest.fixture

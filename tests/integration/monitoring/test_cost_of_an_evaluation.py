@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.history import fill, world
 from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records, outcomes
@@ -19,6 +18,7 @@ from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from tests.support.history import fill, world
 from tests.support.platform_world import START, FakeClock, prediction, recorded, schema_of_its_own
 
 pytestmark = pytest.mark.both_databases

@@ -14,7 +14,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
 from mlplatform.feedback import label_records
 from mlplatform.monitoring.evaluate import evaluate, stale_alerts, worst_state
-from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently, write_report
+from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_report
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings
@@ -31,6 +31,7 @@ from tests.support.monitoring_world import (
     answer,
     counting,
     lease_of,
+    look,
     notices,
     open_tasks,
     promote,
@@ -48,14 +49,6 @@ def world(context: AppContext) -> AppContext:
     """A platform with rules and version 1 as champion."""
     promote(with_rules(context))
     return context
-
-
-def look(
-    context: AppContext, name: str = "accuracy-drop", measure: MeasureWindow = counting
-) -> evaluations.Evaluation | None:
-    """One turn for the slot of the moment, and its measurement."""
-    made = evaluate(context, rule(context, name), context.clock())
-    return None if made is None else write_report(context, rule(context, name), made, measure)
 
 
 def written(context: AppContext) -> tuple[int, int, int, int]:

@@ -9,8 +9,7 @@ from mlplatform.errors import FencedError
 from mlplatform.monitoring.sampling_plan import INITIAL_PLAN, update_sampling_plan
 from mlplatform.predictions import review_samples, sampling_plans
 from monitors.statistics.review_sampling import SamplingPlan
-from tests.integration.monitoring.test_evaluate import look
-from tests.support.monitoring_world import RULES, answer, lease_of, promote, tick, with_rules
+from tests.support.monitoring_world import RULES, answer, lease_of, look, promote, tick, with_rules
 from tests.support.platform_world import prediction, recorded
 
 AUDITED = RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:", 1)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
@@ -19,8 +18,9 @@ from mlplatform.store import leases
 from mlplatform.store.database import Database, database_file
 from mlplatform.store.file_identity import StoreReplacedError, journal_path
 from registry.mlflow_server import quiet_environment
-from tests.support.monitoring_world import RULES, lease_of, promote, with_rules
-from tests.support.platform_world import FakeCatalog, FakeClock
+from tests.support.diagnostics_world import look
+from tests.support.monitoring_world import RULES, lease_of, with_rules
+from tests.support.platform_world import FakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -30,22 +30,6 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in quiet_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def clinic(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
-    """A platform in order: rules, tables, a champion, a registry that agrees."""
-    settings.home.mkdir()
-    shutil.copy(sqlite_template, settings.home / "platform.db")
-    database = Database(settings.store_url)
-    context = AppContext(settings, FakeClock(), catalog=FakeCatalog(), database=database)
-    promote(with_rules(context))
-    yield context
-    database.close()
-
-
-def look(context: AppContext, subject: str) -> list[tuple[str, str]]:
-    return list(CHECKS[subject](context))
 
 
 def marks(context: AppContext, subject: str) -> list[str]:

@@ -1,44 +1,19 @@
 """Rows that were set aside are written after all, each once, whoever is killed; what cannot be written stays."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError, StoreUnavailableError
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.recovery import discard, list_files, restore
-from mlplatform.recording.spool.codec import encode_prediction
-from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE, RowQuarantine
-from mlplatform.store.database import Database
-from mlplatform.store.tables.predictions import predictions as table
 from tests.support.api_server import Flaky
-from tests.support.platform_world import picture, prediction
+from tests.support.quarantined_spool import answer, frames_of, kept, put
 
 pytestmark = pytest.mark.both_databases
-
-
-def answer(seed: int, **changes: object) -> PredictionWithInput:
-    return PredictionWithInput(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
-
-
-def put(context: AppContext, name: str, data: bytes) -> None:
-    context.settings.spool_folder.mkdir(parents=True, exist_ok=True)
-    with (context.settings.spool_folder / name).open("ab") as file:
-        file.write(data)
-
-
-def frames_of(*answers: PredictionWithInput) -> bytes:
-    return encode_frames([encode_prediction(each) for each in answers])
-
-
-def kept(database: Database) -> set[str]:
-    with database.read() as connection:
-        return set(connection.scalars(select(table.c.id)))
 
 
 def ids(*answers: PredictionWithInput) -> set[str]:

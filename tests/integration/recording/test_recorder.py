@@ -29,12 +29,8 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
 from tests.support.api_server import Flaky, shelf_in
-from tests.support.platform_world import POSTGRES, START, picture, prediction
-
-
-def answer(seed: int = 0, **changes: object) -> PredictionWithInput:
-    row = prediction(seed=seed).prediction
-    return PredictionWithInput(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
+from tests.support.platform_world import POSTGRES, START, picture
+from tests.support.spool_rows import answer
 
 
 def kept(database: Database) -> list[str]:

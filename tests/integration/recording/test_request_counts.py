@@ -25,8 +25,7 @@ from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import TorchEngine
-from tests.integration.serve.routes.test_app import GREY, predict
-from tests.support.api_server import NAME, Flaky, running, shelf_in
+from tests.support.api_server import GREY, NAME, Flaky, predict, running, shelf_in
 from tests.support.platform_world import START, FakeClock
 
 

@@ -26,10 +26,10 @@ from pipelines.data import Split
 from pipelines.pipeline import Pipeline
 from registry.catalog import PREVIOUS_CHALLENGER_TAG
 from registry.errors import RegistryUnavailableError
-from tests.integration.retraining.test_training_worker import claimed, now_of
 from tests.support.fake_registry import FakeRun, FakeTracking, MemoryCatalog, bars_family, bars_split
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import START, FakeClock
+from tests.support.training_shop import claimed, now_of
 
 STEPS = (
     "log_params",

@@ -16,7 +16,7 @@ from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.supervisor import retraining_supervisor
 from mlplatform.store import leases, tasks
 from pipelines.labels.label_curation import ExcludedLabel, ExclusionReason
-from tests.integration.operations.test_diagnostics import clinic, look
+from tests.support.diagnostics_world import clinic, look
 from tests.support.monitoring_world import RULES, notices, promote, with_rules
 from tests.support.platform_world import FakeClock
 

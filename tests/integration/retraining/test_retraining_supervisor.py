@@ -18,26 +18,11 @@ from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor, worker_command
 from mlplatform.store import tasks
 from mlplatform.store.leases import Lease
-from registry.errors import RegistryUnavailableError
-from registry.runs import RunStatus, TrackingStore
 from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
+from tests.support.stub_tracking import FakeTracking
 
 LONG = ["sleep", "60"]
-
-
-class FakeTracking(TrackingStore):
-    """MLflow's runs, of which only the closing is asked for."""
-
-    def __init__(self, *, away: bool = False) -> None:
-        super().__init__("sqlite:///unused.db")
-        self.closed: list[tuple[str, RunStatus]] = []
-        self._away = away
-
-    def close_run(self, run_id: str, status: RunStatus) -> None:
-        if self._away:
-            raise RegistryUnavailableError("MLflow did not answer")
-        self.closed.append((run_id, status))
 
 
 class Govern(Protocol):

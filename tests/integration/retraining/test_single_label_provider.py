@@ -20,8 +20,8 @@ from pipelines.candidate.training_spec import Champion, TrainingSpec
 from pipelines.data import ImageSet, Split
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.image.simulated_shift import simulate_scanner_shift
-from tests.integration.retraining.test_training_labels import Reader, answered, chosen, trained, wrong
 from tests.support.fake_registry import FakeTracking, MemoryCatalog
+from tests.support.feedback_world import Reader, answered, chosen, trained, wrong
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import START
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
-from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.worker import code_revision, training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
@@ -33,8 +31,7 @@ from pipelines.training.training_loop import EpochMetrics
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 from tests.support.platform_world import START, FakeClock, prediction, recorded
-
-NO_LIMITS = RetrainingLimits(timedelta(0), 10)
+from tests.support.training_shop import claimed, now_of
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +48,6 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
     yield AppContext(settings, FakeClock(), database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
     database.close()
-
-
-def claimed(context: AppContext, pipeline: str = "bars") -> retraining_queue.Retraining:
-    """A retraining that "me" has to carry out."""
-    with context.database.write() as connection:
-        retraining_queue.request(
-            connection, pipeline=pipeline, reason="r", trigger="manual", requested_by="me", now=context.clock()
-        )
-        row = retraining_queue.claim(connection, pipeline, "me", NO_LIMITS, context.clock())
-    assert row is not None
-    return row
-
-
-def now_of(context: AppContext, row: retraining_queue.Retraining) -> retraining_queue.Retraining:
-    with context.database.read() as connection:
-        return retraining_queue.find(connection, row.id)
 
 
 def eventually(happened: Callable[[], bool]) -> bool:

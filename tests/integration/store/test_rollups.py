@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from benchmarks.history import fill
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
 from mlplatform.store.rollups import DAY_MINUTES, HOUR_MINUTES, cover
 from mlplatform.store.tables.feedback import label_count_rollups, label_counts
 from mlplatform.store.tables.predictions import prediction_count_rollups, prediction_counts
+from tests.support.history import fill
 from tests.support.platform_world import schema_of_its_own
 
 pytestmark = pytest.mark.both_databases

@@ -8,9 +8,8 @@ import pytest
 from mlplatform.alerting import alert_records
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.serve.api_server import ApiServer
-from tests.integration.cli.test_alerts import breach
 from tests.support.api_server import running
-from tests.support.monitoring_world import all_alerts, rule, with_rules
+from tests.support.monitoring_world import all_alerts, breach, rule, with_rules
 
 
 @pytest.fixture

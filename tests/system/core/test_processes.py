@@ -14,6 +14,7 @@ import pytest
 
 from mlplatform.errors import ProcessError
 from mlplatform.host.processes import ProcessGroup, exit_on_signals, free_port, http_ok
+from tests.support.platform_processes import gone
 
 SLEEP = ("sleep", "60")
 
@@ -97,20 +98,6 @@ def test_a_child_ends_when_its_parent_is_killed_without_a_word(tmp_path: Path) -
     parent.wait(10)
     parent.stdout.close()
     assert gone(child)
-
-
-def gone(pid: int, seconds: float = 10.0) -> bool:
-    """Whether a process that is not our child ends (a zombie nobody collects counts as ended)."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

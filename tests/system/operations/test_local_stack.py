@@ -24,7 +24,7 @@ from mlplatform.operations.local_stack import (
 from mlplatform.settings import Settings
 from registry.mlflow_server import quiet_environment
 from tests.support.monitoring_world import RULES
-from tests.system.core.test_processes import gone
+from tests.support.platform_processes import gone
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from benchmarks.durable.storm import settled
 from mlplatform.host.processes import ManagedProcess, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.predictions.stored_image import encode_png
@@ -25,6 +24,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.platform_processes import World
+from tests.support.storm import settled
 
 DESCRIPTORS = 256
 ANSWERS = 200

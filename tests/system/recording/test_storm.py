@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.durable.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from mlplatform.host.processes import ManagedProcess, free_port
-from tests.support.platform_processes import World
+from tests.support.platform_processes import World, behind_a_door
+from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from tests.support.tcp_proxy import Door
-from tests.system.watcher.test_leader_paused import behind_a_door
 
 SECONDS = float(os.environ.get("PLATFORM_TEST_STORM_SECONDS", "8"))
 

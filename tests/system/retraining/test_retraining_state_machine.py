@@ -25,11 +25,11 @@ from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.leases import Lease
 from monitors.alerts import Alert, supersede
-from tests.integration.retraining.test_retraining_supervisor import FakeTracking
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import FakeCatalog
 from tests.support.state_machines import DEPTH, PlatformMachine, drive
 from tests.support.store_rows import alert, saved
+from tests.support.stub_tracking import FakeTracking
 
 Ending = Literal["useless", "better", "fails", "says nothing", "promotes and dies"]
 ENDINGS: Final[tuple[Ending, ...]] = ("useless", "useless", "better", "fails", "says nothing", "promotes and dies")

@@ -9,12 +9,12 @@ import httpx
 import pytest
 import uvicorn
 
-from benchmarks.fuzz import fuzz, with_pages
 from mlplatform.context import AppContext
 from mlplatform.host.processes import free_port
 from mlplatform.serve.api_server import build_server
 from mlplatform.serve.app import create_app
 from tests.support.api_server import loaded
+from tests.support.fuzzing import fuzz, with_pages
 from tests.support.monitoring_world import with_rules
 from tests.support.platform_world import picture
 

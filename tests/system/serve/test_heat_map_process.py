@@ -10,8 +10,7 @@ import pytest
 from mlplatform.serve.inference.heatmaps import RESTART_DELAY_SECONDS, ProcessHeatmapRenderer, ThreadHeatmapRenderer
 from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.errors import ModelFormatError, ModelUnreadableError
-from tests.integration.serve.inference.test_explanation_service import looking
-from tests.support.api_server import CLASSES
+from tests.support.api_server import CLASSES, looking
 
 PICTURE = np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11)))
 UNLESS_TOLD = "import os, pathlib, sys; mark = pathlib.Path(sys.argv[1]); "

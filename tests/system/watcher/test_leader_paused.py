@@ -6,31 +6,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, make_url, select
 
 from mlplatform.alerting import alert_records, outbox
 from mlplatform.clock import EPOCH, utc_now
-from mlplatform.context import create_context
 from mlplatform.errors import FencedError
 from mlplatform.host.processes import ManagedProcess
-from mlplatform.operations.operator_actions import promote_version
 from mlplatform.retraining import retraining_queue
-from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.tables.alerting import evaluations
-from tests.support.platform_processes import World
-from tests.support.platform_world import POSTGRES, schema_of_its_own
-from tests.support.tcp_proxy import Door
-from tests.system.watcher.test_two_watchers_two_servers import on_postgres
+from tests.support.platform_processes import World, behind_a_door, on_postgres, stop
+from tests.support.platform_world import schema_of_its_own
 
 HOOK = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
 
@@ -137,24 +129,6 @@ def paused_leader(world: World, watchers: list[ManagedProcess]) -> ManagedProces
         time.sleep(0.1)
 
 
-def stop(pid: int) -> None:
-    """Stop a process and wait until each of its threads stands.
-
-    The call returns before that: a thread that goes on for a moment may take a lock that was free when looked at.
-    """
-    os.kill(pid, signal.SIGSTOP)
-    while any(state != "T" for state in thread_states(pid)):
-        time.sleep(0.001)
-
-
-def thread_states(pid: int) -> list[str]:
-    states = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
-            states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
-    return states
-
-
 def others_can_write(database: Database) -> bool:
     if not database.is_sqlite:
         return True  # the server frees the locks itself: see the next test
@@ -229,23 +203,3 @@ def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World)
         moved.wait("a leader", lambda: any(leads(moved, each) for each in watchers), seconds=30)
         assert moved.fleet.find_exited() is None
         nothing_is_doubled(moved)
-
-
-@contextmanager
-def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
-    """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
-    settings = world.context.settings
-    with schema_of_its_own() as url:
-        target = make_url(POSTGRES)
-        door = Door(target.host or "127.0.0.1", target.port or 5432)
-        through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        context = create_context(
-            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
-        )
-        try:
-            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
-            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), door
-        finally:
-            world.fleet.stop()
-            door.close()
-            context.database.close()

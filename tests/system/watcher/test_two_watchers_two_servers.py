@@ -1,23 +1,18 @@
 """Two watchers and two API servers on one database: one evaluation per slot, one retraining, on both databases."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from sqlalchemy import func, select
 
-from mlplatform.context import create_context
 from mlplatform.host.processes import free_port, http_ok
-from mlplatform.operations.operator_actions import promote_version
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
-from mlplatform.settings import Settings
 from mlplatform.store.tables.alerting import evaluations
-from tests.support.platform_processes import World
-from tests.support.platform_world import schema_of_its_own
-from tests.system.recording.test_api_server_killed import Ledger, client_of
+from tests.support.platform_processes import World, on_postgres
+from tests.support.traffic import Ledger, client_of
 
 SLOTS = int(os.environ.get("PLATFORM_TEST_TOGETHER_SLOTS", "4"))
 """How many evaluations both watchers compete for after the retraining."""
@@ -78,19 +73,3 @@ def share_the_work(world: World) -> None:
     assert len([item for item in history if item.retraining_id is not None]) <= len(started_for)
     assert [ledger.broken for ledger in ledgers] == [0, 0]
     assert len(versions()) == 1, "both servers follow the champion"
-
-
-@contextmanager
-def on_postgres(world: World) -> Iterator[World]:
-    """The same platform with its store in a schema of its own, where version 1 is champion too."""
-    settings = world.context.settings
-    with schema_of_its_own() as url:
-        context = create_context(
-            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
-        )
-        try:
-            promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
-            yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, context)
-        finally:
-            world.fleet.stop()
-            context.database.close()

@@ -20,6 +20,7 @@ from mlplatform.cli import app
 from mlplatform.operations.scaffold import render_env_example, rules_template, template_variables, write_scaffold
 from mlplatform.settings import Settings
 from monitors.rules.alerts_config import json_schema
+from tests.support.command_line import commands
 
 ROOT = Path(__file__).parents[3]
 MOVING = "the packages and the pages of others move in this release; remove the mark when it passes"
@@ -41,17 +42,6 @@ def text_of(page: str) -> str:
 def prose(page: str) -> str:
     """A page without its fenced blocks, in which `#` is no heading and brackets are no links."""
     return re.sub(r"^ *```.*?^ *```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-
-
-def commands(group: TyperGroup, before: str = "platform") -> list[str]:
-    """Every visible command in full."""
-    names = []
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            names += commands(command, f"{before} {name}")
-        elif not command.hidden:
-            names.append(f"{before} {name}")
-    return names
 
 
 def find_command(words: list[str]) -> tuple[TyperCommand, list[str]]:

@@ -15,9 +15,9 @@ from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine, parse_contents
 from mlplatform.recording.spool.segment_log import SegmentLog
+from tests.support.faulty_disk import Faulty, Table, answer, shelf_of
 from tests.support.platform_world import START
-from tests.unit.recording.test_segment_log import drained, rows
-from tests.unit.recording.test_system_call_failures import Faulty, Table, answer, shelf_of
+from tests.support.spool_rows import drained, rows
 
 
 class Shut(Disk):

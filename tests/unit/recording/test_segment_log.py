@@ -3,54 +3,15 @@
 import errno
 import mmap
 import os
-import resource
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mlplatform.recording.spool.disk_io import Disk
 from mlplatform.recording.spool.framing import scan_frames
-from mlplatform.recording.spool.segment_files import RowBatch
 from mlplatform.recording.spool.segment_log import SegmentLog
-
-
-class AttentiveDisk(Disk):
-    """One that is asked before each row whether its file is still there."""
-
-    check_seconds = 0.0
-
-
-def rows(first: int, last: int, size: int = 100) -> list[bytes]:
-    return [f"{number} ".encode().ljust(size, b".") for number in range(first, last)]
-
-
-def numbers(batch: RowBatch) -> list[int]:
-    return [int(payload.split()[0]) for payload in batch.payloads() if payload is not None]
-
-
-def drained(spool: SegmentLog, most: int = 7) -> list[int]:
-    found: list[int] = []
-    while (batch := spool.read(most)) is not None:
-        found += numbers(batch)
-        spool.settle(batch)
-    return found
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A disk on which no file grows beyond a size: what ENOSPC looks like to a writer, in mid-write."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+from tests.support.spool_rows import drained, files_of_at_most, rows
 
 
 def test_rows_are_read_in_their_order_over_many_segments_and_the_files_go(tmp_path: Path) -> None:

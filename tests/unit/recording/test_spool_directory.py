@@ -15,7 +15,7 @@ from mlplatform.errors import RecordingError
 from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from tests.support.platform_world import START, FakeClock
-from tests.unit.recording.test_segment_log import AttentiveDisk, drained, files_of_at_most, rows
+from tests.support.spool_rows import AttentiveDisk, drained, files_of_at_most, rows
 
 
 def shelf(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> SpoolDirectory:

@@ -1,7 +1,5 @@
 """A call of the system that fails says nothing about rows: what was acknowledged arrives once, nothing is set aside."""
 
-import errno
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,42 +12,18 @@ import pytest
 from mlplatform.errors import RecordingError
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import decode_prediction
-from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
+from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import decode_frames
 from mlplatform.recording.spool.loss_ledger import LossLog, rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
-from tests.support.platform_world import START, FakeClock, picture, prediction
+from tests.support.faulty_disk import Faulty, Table, answer, shelf_of
+from tests.support.platform_world import START, picture, prediction
 
 CALLS = sorted(
     name for name, each in vars(Disk).items() if callable(each) and name[0] != "_" and name not in ("close", "contents")
 )
 """`close` frees the descriptor whatever it reports, and `contents` is made of the others."""
 ERRORS = ("EMFILE", "ENFILE", "EIO", "ENOMEM", "EACCES", "EINTR", "ENOSPC", "EROFS", "EDQUOT", "ENOLCK")
-
-
-class Faulty(Disk):
-    """A disk on which the calls of one name fail as they are told to."""
-
-    def __init__(self) -> None:
-        self.call, self.error = "", 0
-        self.fails: Callable[[int], bool] = bool
-        self.seen = self.failed = 0
-
-    def break_calls(self, call: str, error: str, fails: Callable[[int], bool]) -> None:
-        """From now on, let those calls fail for whose number, counted from 0, `fails` says so."""
-        self.seen, self.call, self.error, self.fails = 0, call, getattr(errno, error), fails
-
-    def heal(self) -> None:
-        self.call = ""
-
-    def knock(self, call: str) -> None:
-        if call == self.call:
-            self.seen += 1
-            if self.fails(self.seen - 1):
-                self.failed += 1
-                raise OSError(self.error, os.strerror(self.error))
 
 
 def _knocking(name: str) -> Callable[..., Any]:
@@ -64,29 +38,6 @@ def _knocking(name: str) -> Callable[..., Any]:
 
 for _name in CALLS:
     setattr(Faulty, _name, _knocking(_name))
-
-
-class Table:
-    """What a database would hold: every row by its id, and how often one came."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, str] = {}
-
-    def write(self, data: bytes, instance: str) -> tuple[int, ...]:
-        refused = []
-        for place, frame in enumerate(decode_frames(data)):
-            if frame.payload is None:
-                refused.append(place)
-            else:
-                assert self.rows.setdefault(decode_prediction(frame.payload).prediction.id, instance) == instance
-        return tuple(refused)
-
-    def close(self) -> None:
-        pass
-
-
-def answer(number: int) -> PredictionWithInput:
-    return PredictionWithInput(prediction(seed=number).prediction, picture(number % 3))
 
 
 def left_behind(root: Path, table: Table, ids: list[str]) -> None:
@@ -104,10 +55,6 @@ def left_behind(root: Path, table: Table, ids: list[str]) -> None:
     table.write(batch.data, shelf.instance)
     spool.settle(batch)
     shelf.close()
-
-
-def shelf_of(root: Path, instance: str, disk: Disk, *, fsync: bool = False) -> SpoolDirectory:
-    return SpoolDirectory(root=root, instance=instance, limit_bytes=2**18, fsync=fsync, clock=FakeClock(), disk=disk)
 
 
 def put(recorder: Recorder, numbers: range, ids: list[str]) -> None:

@@ -10,24 +10,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.inference.heatmaps import Heatmap, ThreadHeatmapRenderer
 from mlplatform.serve.inference.model_slot import LoadedModel
 from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
-from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, module
+from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, looking, module
 from tests.support.platform_world import START
 
 DIGIT = Image.fromarray(np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11))))
-
-
-def looking(seed: int) -> nn.Module:
-    """A small network with a convolution, weights drawn by seed."""
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(196, 10))
 
 
 @pytest.fixture

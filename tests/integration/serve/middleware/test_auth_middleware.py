@@ -1,6 +1,5 @@
 """Who is let in: keys, scopes, host names, foreign pages and rates, over the whole app."""
 
-import base64
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,22 +12,15 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions import prediction_records
-from mlplatform.serve.api_server import ApiServer, build_server
+from mlplatform.serve.api_server import ApiServer
 from mlplatform.store.tables.auth import api_keys
 from mlplatform.store.tables.feedback import feedback
-from tests.support.api_server import Flaky, loaded, running
+from tests.support.api_server import Flaky, running
+from tests.support.guarded_server import guarded, key, shown
 from tests.support.platform_world import picture
 
 BODY = {"images": [picture(1).tolist()]}
 KINDS = ["bearer", "x-api-key", "basic"]
-
-
-def guarded(lite: AppContext, **terms: object) -> ApiServer:
-    settings = lite.settings.model_copy(update={"auth": "on", **terms})
-    made = lite.replace(settings=settings)
-    server = build_server(made)
-    server.model_slot.swap(loaded(1))
-    return server
 
 
 @pytest.fixture
@@ -40,18 +32,6 @@ def locked(lite: AppContext) -> ApiServer:
 def asked(locked: ApiServer) -> Iterator[httpx.Client]:
     with running(locked) as client:
         yield client
-
-
-def key(server: ApiServer, *scopes: str, name: str = "ada", lives: timedelta | None = None) -> str:
-    return create_key(server.context, name, scopes, lives, "cli")[0]
-
-
-def shown(text: str, kind: str = "bearer") -> dict[str, str]:
-    if kind == "x-api-key":
-        return {"x-api-key": text}
-    if kind == "basic":
-        return {"authorization": f"Basic {base64.b64encode(f'anyone:{text}'.encode()).decode()}"}
-    return {"authorization": f"Bearer {text}"}
 
 
 def test_without_a_key_nothing_opens_but_health(asked: httpx.Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from mlplatform.serve.middleware.body_limit import BodyLimitMiddleware
-from tests.integration.serve.routes.test_app import GREY, problem
+from tests.support.api_server import GREY, problem
 
 MEGABYTE = b"x" * 2**20
 

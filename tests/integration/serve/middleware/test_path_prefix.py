@@ -9,8 +9,8 @@ import pytest
 from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
 from mlplatform.settings import Settings, load_settings
-from tests.integration.serve.middleware.test_auth_middleware import guarded, key, shown
 from tests.support.api_server import running
+from tests.support.guarded_server import guarded, key, shown
 from tests.support.platform_world import picture
 
 BODY = {"images": [picture(1).tolist()]}

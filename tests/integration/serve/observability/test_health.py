@@ -21,8 +21,8 @@ from mlplatform.serve.public_errors import public_message, public_reason
 from mlplatform.store.database import Database
 from pipelines.errors import ModelFormatError
 from registry.errors import CorruptModelError, RegistryUnavailableError
-from tests.integration.serve.middleware.test_auth_middleware import guarded, key, shown
 from tests.support.api_server import Flaky, StockedCatalog, loaded, running
+from tests.support.guarded_server import guarded, key, shown
 from tests.support.platform_world import picture
 
 BODY = {"images": [picture(1).tolist()]}

@@ -12,8 +12,8 @@ from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import NS_PER_SECOND, RequestTiming, StageTiming
 from mlplatform.store.database import Database
-from tests.integration.recording.test_recorder import answer
 from tests.support.api_server import ROW_BYTES, loaded, shelf_in
+from tests.support.spool_rows import answer
 
 
 def samples(metrics: ServerMetrics) -> dict[tuple[str, str], float]:

@@ -29,10 +29,20 @@ from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from monitors.statistics.review_sampling import SamplingPlan
 from pipelines.data import content_hash
 from registry.errors import RegistryUnavailableError
-from tests.support.api_server import Flaky, InProcess, StockedCatalog, encoded, loaded, running, shelf_in
+from tests.support.api_server import (
+    GREY,
+    Flaky,
+    InProcess,
+    StockedCatalog,
+    encoded,
+    loaded,
+    predict,
+    problem,
+    running,
+    shelf_in,
+)
 from tests.support.platform_world import START, picture
 
-GREY = picture(1)
 PNG = encode_png(GREY)
 ROUTES = {
     "/v1/predict",
@@ -63,23 +73,6 @@ ROUTES = {
     "/readyz",
     "/metrics",
 }
-
-
-def problem(answer: httpx.Response, status: int) -> str:
-    """The detail of a problem document, after its form was checked."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert set(body) == {"type", "title", "status", "detail"}
-    assert body["status"] == status
-    assert body["type"].startswith("urn:mlplatform:problem:")
-    return str(body["detail"])
-
-
-def predict(client: httpx.Client, images: int = 1, **fields: object) -> list[str]:
-    answer = client.post("/v1/predict", json={"images": [GREY.tolist()] * images, **fields})
-    assert answer.status_code == 200, answer.text
-    return [item["id"] for item in answer.json()["predictions"]]
 
 
 FORMS: dict[str, dict[str, Any]] = {

@@ -21,9 +21,9 @@ from mlplatform.serve.routes.feedback_service import FeedbackService
 from mlplatform.serve.schemas import FeedbackOut
 from mlplatform.store.database import Database
 from mlplatform.store.tables.audit import audit_log
-from tests.integration.recording.test_recorder import answer
 from tests.support.api_server import Flaky
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
+from tests.support.spool_rows import answer
 
 
 def accept_feedback(server: ApiServer, labels: Sequence[FeedbackIn], caller: Caller = ANONYMOUS) -> list[FeedbackOut]:

@@ -29,8 +29,7 @@ from pipelines.labels.label_curation import (
     resolve_conflicts,
 )
 from pipelines.labels.label_provenance import LabelContext, LabelOrigin, LabelSource, PredictFn
-from tests.support.bars import draw_bars
-from tests.unit.pipelines.labels.test_near_duplicates import seen_again
+from tests.support.bars import draw_bars, seen_again
 
 NOTHING = np.zeros((0, 12, 12), dtype=np.uint8)
 NO_DIGIT = np.zeros((0, 28, 28), dtype=np.uint8)

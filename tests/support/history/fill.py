@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert, select, text
 
-from benchmarks.history import world
-from benchmarks.history.world import Answer, Span
 from mlplatform.alerting import evaluations
 from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
@@ -36,6 +34,8 @@ from mlplatform.store.tables.predictions import predictions as prediction_rows
 from monitors.statistics.review_sampling import stratum_of
 from monitors.windows.latency_bins import latency_bin
 from registry.confidence_bins import bin_of
+from tests.support.history import world
+from tests.support.history.world import Answer, Span
 
 WRITTEN_TOGETHER: Final = 500
 """As many as the recorder writes in one transaction at most."""
@@ -259,7 +259,7 @@ def _tallies(answers: list[Answer], span: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """`python -m benchmarks.history.fill URL ROWS`: prepare and fill a store; 0 rows only prepare it."""
+    """`python -m tests.support.history.fill URL ROWS`: prepare and fill a store; 0 rows only prepare it."""
     begun, database, rows = time.perf_counter(), Database(sys.argv[1]), int(sys.argv[2])
     database.upgrade()
     pngs = prepare(database)
@@ -270,7 +270,7 @@ def main() -> None:
             for table in (images, *FILLED):
                 connection.execute(text(f"ANALYZE {table.name}"))
     database.close()
-    print(json.dumps({"seconds": round(time.perf_counter() - begun, 1)}))
+    print(json.dumps({"seconds": round(time.perf_counter() - begun, 1)}))  # noqa: T201 - what the command says
 
 
 if __name__ == "__main__":
