@@ -28,7 +28,8 @@ from monitors.statistics.two_sample import FeatureSample, compare_samples
 from monitors.windows.window import ErrorByConfidence
 from pipelines.discovery import find_pipeline
 from pipelines.engines.embedding import Embedder
-from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.image.image_statistics import image_statistics
 from pipelines.image.simulated_shift import simulate_scanner_shift
 from pipelines.training.network import build_network

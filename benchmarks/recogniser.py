@@ -29,7 +29,8 @@ from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.data import ImageSet, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe

@@ -28,7 +28,8 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.statistics.paired_test import PairedTest
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable, set_threads
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine, set_threads
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
 

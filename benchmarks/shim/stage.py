@@ -16,8 +16,9 @@ from benchmarks.peers import environment
 from mlplatform.context import AppContext
 from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
+from pipelines.engines.exportable import build_exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
 from registry.model_package import ONNX_FILE

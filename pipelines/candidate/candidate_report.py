@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipelines.candidate import plots
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import TorchEngine, measure_latency
+from pipelines.engines.latency import measure_latency
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.bootstrap_intervals import Intervals, bootstrap_intervals
 from pipelines.evaluation.classification_scores import ClassificationScores, confused_pairs, score_predictions
 from pipelines.evaluation.group_fairness import FactorFairness, GroupScore, compare_groups

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import ImageSet
-from pipelines.datasets.idx_files import read_idx_integers
-from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.datasets.idx_files import find_file, read_idx_integers
+from pipelines.errors import CorruptDataError
 
 FILES = {"train": "qmnist-train-labels-idx2-int", "test": "qmnist-test-labels-idx2-int"}
 COLUMNS = 8
@@ -50,7 +50,7 @@ def read_writers(path: Path) -> WriterLabels:
 
 def attach_writers(images: ImageSet, folder: Path, side: str) -> ImageSet:
     """The images of MNIST's train or test file, in its order, with the writer of each."""
-    path = _find_file(folder, FILES[side])
+    path = find_file(folder, FILES[side], "qmnist")
     found = read_writers(path)
     if len(found.labels) < len(images) or (found.labels[: len(images)] != images.labels).any():
         raise CorruptDataError(
@@ -72,10 +72,3 @@ def population_by_image(images: ImageSet) -> dict[str, str]:
         for image, writer in zip(images.ids, images.writers, strict=False)
         if writer
     }
-
-
-def _find_file(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise MissingDataError(f"{folder} has neither {name} nor {name}.gz; run 'platform data fetch qmnist'")

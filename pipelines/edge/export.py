@@ -12,12 +12,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.data import ImageSet
+from pipelines.engines.atomic_write import write_atomically
 from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
 from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.latency import measure_latency
 from pipelines.engines.log_suppression import suppress_logs
-from pipelines.engines.onnx_engine import load_onnx_engine, to_network_input, validate_graph
+from pipelines.engines.network_input import to_network_input
+from pipelines.engines.onnx_engine import load_onnx_engine, validate_graph
 from pipelines.engines.onnxruntime_import import import_onnxruntime
-from pipelines.engines.torch_engine import load_torch_engine, measure_latency
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from registry.model_package import MODEL_FILE, ONNX_FILE
 
@@ -66,7 +69,7 @@ def export_file(
     DataError where int8 has no rows to learn its range.
     """
     if form == "executorch":
-        _write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
+        write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
         return
     if not (folder / ONNX_FILE).is_file():
         raise ModelFormatError(f"version {version} of {name} has no ONNX graph; train a new version, which gets one")
@@ -74,22 +77,14 @@ def export_file(
     validate_graph(content)
     if form == "onnx-int8":
         content = _quantize_static(content, rows)
-    _write_atomically(out, _with_model_metadata(content, classes, name, version))
+    write_atomically(out, _with_model_metadata(content, classes, name, version))
 
 
 def copy_edge_server(folder: Path) -> None:
     """Write the edge server's files into a folder, beside a model."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, source in SERVER_FILES.items():
-        _write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
-
-
-def _write_atomically(out: Path, content: bytes) -> None:
-    """The file, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_suffix(f"{out.suffix}.part")
-    draft.write_bytes(content)
-    draft.replace(out)
+        write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
 
 
 def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import fx, nn
 
-from pipelines.engines.torch_engine import Exportable
+from pipelines.engines.exportable import Exportable
 from pipelines.errors import ModelFormatError
 
 _SOFTMAX: Final = ("aten.softmax.int", "aten._softmax.default")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.log_suppression import suppress_logs
 from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
+from pipelines.engines.network_input import to_network_input
 from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.errors import ModelFormatError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from pipelines.engines.torch_engine import Exportable
+    from pipelines.engines.exportable import Exportable
 
 log = logging.getLogger(__name__)
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -49,13 +50,6 @@ class OnnxEngine(InferenceEngine):
         [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images)})
         made: NDArray[np.float32] = answer
         return made
-
-
-def to_network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
-    floats = images.astype(np.float32)
-    floats /= np.float32(255.0)
-    return floats[:, None]
 
 
 def export_onnx(module: Exportable) -> bytes:
