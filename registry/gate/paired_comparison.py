@@ -1,4 +1,4 @@
-"""Exact arithmetic for two models judged on the same rows; it does not know what is decided from it."""
+"""Statistics of two models on the same rows: exact tests and bounds of their difference in accuracy."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which images a version got right, kept so that later ones are compared with it row by row; it judges nothing."""
+"""Which images a version got right, kept so that later versions are compared with it row by row."""
 
 import json
 from dataclasses import asdict, dataclass
