@@ -1,4 +1,4 @@
-"""What got worse or better from one rendered card to another, by the numbers of its tables; it knows no model."""
+"""Compares two rendered model cards: which numbers got better or worse."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The registered versions of a model and the aliases that point at them; it loads no model and promotes none.
+"""The registered versions of a model, their tags, and the aliases that point at them.
 
 Moving an alias is last-writer-wins in MLflow: whoever promotes must hold a lease of its own first.
 """

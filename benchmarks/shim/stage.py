@@ -50,20 +50,20 @@ class System:
 
 def prepare(folder: Path) -> Path:
     """Register the network as champion of a platform in `folder` and write the requests; returns its ONNX file."""
-    family = find_pipeline("digits")
-    images = family.load(None).stream.images[:IMAGES]
-    module = build_exportable(build_network(family.recipe(), len(family.classes), seed=1))
-    answers = TorchEngine(module, family.classes, family.height, family.width)(images)
+    pipeline = find_pipeline("digits")
+    images = pipeline.load(None).stream.images[:IMAGES]
+    module = build_exportable(build_network(pipeline.recipe(), len(pipeline.classes), seed=1))
+    answers = TorchEngine(module, pipeline.classes, pipeline.height, pipeline.width)(images)
     graph = export_if_equivalent(module, images, answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
     context = AppContext(Settings(_env_file=None, home=folder))
-    with context.tracking.start_run(family.name, "for a benchmark") as run:
+    with context.tracking.start_run(pipeline.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(module, example, answers[:2], ["numpy"], family.classes, onnx=graph)
-    version = context.catalog.register(family.name, uri, run.id)
-    context.catalog.set_alias(family.name, CHAMPION, version)
-    file = context.catalog.download(family.name, version, context.model_cache) / ONNX_FILE
+        uri = run.log_model(module, example, answers[:2], ["numpy"], pipeline.classes, onnx=graph)
+    version = context.catalog.register(pipeline.name, uri, run.id)
+    context.catalog.set_alias(pipeline.name, CHAMPION, version)
+    file = context.catalog.download(pipeline.name, version, context.model_cache) / ONNX_FILE
     context.database.close()
     _mlflow_model(folder / "mlflow_model", images)
     _scripts(folder, images)

@@ -1,4 +1,4 @@
-"""The family of handwritten digits, zero to nine; refuses to know how it is trained or served."""
+"""The pipeline of handwritten digits, zero to nine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_split(folder: Path | None) -> Split:
 
 
 def external_datasets(folder: Path | None) -> tuple[ImageSet, ...]:
-    """USPS's test digits, where a folder `usps` lies in the family's folder or beside it."""
+    """USPS's test digits, where a folder `usps` lies in the pipeline's folder or beside it."""
     if folder is None:
         return ()
     name = USPS_FILES[1]

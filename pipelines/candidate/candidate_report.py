@@ -1,4 +1,4 @@
-"""The examination of a candidate beyond the gate's questions: tables, pictures and numbers for its run.
+"""Reports on a candidate beyond the gate's checks: calibration, fairness, robustness, other data sets.
 
 Values first (`examine`), then what the run keeps of them (`keep`); it decides nothing and registers nothing.
 """

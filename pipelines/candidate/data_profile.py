@@ -1,4 +1,4 @@
-"""The look at data before a training: balance, mean images, copies and labels that contradict; it judges nothing."""
+"""Profiles the data before a training: class balance, mean images, duplicates, and labels that contradict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evidence for the gate, gathered from candidate and champion on the same rows; it decides nothing."""
+"""Collects the gate's evidence: predictions of candidate and champion on the same rows, and their latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a training and its judgement, as PNG bytes; refuses to know files and global plot state."""
+"""Draws the plots of a training and its evaluation as PNG bytes, without matplotlib's global state."""
 
 from __future__ import annotations
 

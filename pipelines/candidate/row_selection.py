@@ -1,4 +1,4 @@
-"""Which rows a candidate is trained and judged on."""
+"""Selects the rows that a candidate is trained on and those that the gate compares it on."""
 
 from dataclasses import dataclass
 

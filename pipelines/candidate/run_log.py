@@ -1,4 +1,4 @@
-"""Writes what a training run keeps in the tracking server: its order, its epochs, its results and its model."""
+"""Logs a training run to the tracking server: what was asked, each epoch, the results and the model."""
 
 from __future__ import annotations
 

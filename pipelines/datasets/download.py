@@ -1,4 +1,4 @@
-"""The public sources of handwriting, fetched with checksums; refuses to know what the files mean."""
+"""Downloads public data sets of handwriting and verifies their checksums."""
 
 from __future__ import annotations
 

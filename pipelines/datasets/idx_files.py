@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and its kin, read with every check; refuses to know addresses, splits and models."""
+"""Reads IDX files, the format of MNIST, and checks all that a damaged or hostile one may hold."""
 
 from __future__ import annotations
 

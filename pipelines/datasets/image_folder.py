@@ -1,4 +1,4 @@
-"""A folder of labelled pictures, one folder of PNG files per class; refuses to know splits and models."""
+"""Reads labelled pictures from a folder that holds one folder of PNG files per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QMNIST's extended labels, who wrote each image of MNIST and in which series; refuses to know pixels and splits.
+"""Reads QMNIST's extended labels: who wrote each image of MNIST, and in which series.
 
 After Yadav and Bottou, "Cold Case: The Lost MNIST Digits" (NeurIPS 2019). Row i of the train file describes image i of
 MNIST's training file; the first 10 000 rows of the test file describe MNIST's test images.

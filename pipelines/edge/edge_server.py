@@ -1,4 +1,4 @@
-"""An edge server, one exported model behind the platform's /v1/predict; it records nothing.
+"""The edge server: answers the platform's /v1/predict on a device with one exported model, recording nothing.
 
 It needs Python, NumPy, Pillow and ONNX Runtime, and of this repository connections.py, payloads.py and pictures.py:
 `platform export --with-server` writes them beside the model; copy the folder to a device and run `python edge.py

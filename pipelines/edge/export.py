@@ -1,4 +1,4 @@
-"""Files of a model for other machines (ONNX, ExecuTorch), each compared with PyTorch; refuses to know registries."""
+"""Exports a model for other machines (ONNX, ExecuTorch) and compares the file with PyTorch."""
 
 from __future__ import annotations
 

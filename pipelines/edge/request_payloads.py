@@ -1,4 +1,4 @@
-"""What clients send, taken apart within bounds: forms of parts, and how much a JSON text holds; it knows no model.
+"""Parses request bodies within bounds: multipart forms, and how much a JSON text may hold.
 
 Everything here takes time that grows with the length of the body only, and no parameter of a request chooses how a
 body is read: texts are UTF-8. Needs the standard library alone, so that a device can have it.

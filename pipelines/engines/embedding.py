@@ -1,4 +1,4 @@
-"""A network's own view of images, the numbers before its last layer; refuses to know what they are compared with."""
+"""Computes embeddings of images, the activations before a network's last layer, for drift and duplicates."""
 
 from __future__ import annotations
 

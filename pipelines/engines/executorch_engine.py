@@ -1,4 +1,4 @@
-"""A model as an ExecuTorch program (.pte), for phones and boards, and its answers; refuses to know registries.
+"""Exports a model as an ExecuTorch program (.pte), for phones and boards, and computes with it.
 
 ExecuTorch is the successor of PyTorch Mobile (https://docs.pytorch.org/executorch/). The layers that XNNPACK knows are
 lowered to it. A program answers one image at a time: a device has one picture to read, and its memory is planned ahead.

@@ -1,4 +1,4 @@
-"""An exported graph cut where its gradients are wanted: before the softmax, after the last convolution; no images.
+"""Splits an exported graph where gradients are wanted: before the softmax, after the last convolution.
 
 Gradients of probabilities vanish where a model is sure, so attacks and explanations need what comes before them.
 """

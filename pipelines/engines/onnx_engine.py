@@ -1,4 +1,4 @@
-"""The ONNX graph of an exported network: made, proved plain, and answered by ONNX Runtime; refuses to know registries.
+"""Exports a network as an ONNX graph, validates such graphs, and computes them with ONNX Runtime.
 
 A graph is read only when it is one list of standard operators with its numbers inside: no custom operators, no
 functions or branches, and no file beside it.
@@ -72,7 +72,7 @@ def export_onnx(module: Exportable) -> bytes:
 def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> bytes | None:
     """The module's ONNX graph, if ONNX Runtime answers these images as PyTorch did; None, with the reason logged.
 
-    A model without one is served by PyTorch, so a family with operators that cannot be exported is no failure.
+    A model without one is served by PyTorch, so a pipeline with operators that cannot be exported is no failure.
     """
     classes = tuple(str(number) for number in range(expected.shape[1]))
     try:

@@ -1,4 +1,4 @@
-"""Attacks on a model: pictures changed by at most epsilon per pixel to be misread; refuses to know files and defences.
+"""Adversarial attacks (FGSM, PGD): images changed by at most epsilon per pixel so that a model misreads them.
 
 FGSM: Goodfellow, Shlens and Szegedy (ICLR 2015). PGD: Madry et al. (ICLR 2018). They need logits: where a model is
 sure, the gradient of its probabilities is exactly zero in float32, and an attack on them proves nothing (Carlini and

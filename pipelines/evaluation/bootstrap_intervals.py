@@ -1,4 +1,4 @@
-"""Intervals of scores that have no formula, by drawing rows again; refuses to know models and what a score is for."""
+"""Bootstrap intervals of scores that have no formula."""
 
 from __future__ import annotations
 

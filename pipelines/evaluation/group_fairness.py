@@ -1,4 +1,4 @@
-"""Fairness, how a model fares on groups of rows such as writers; refuses to know what makes a group and what is fair.
+"""Compares a model's accuracy between groups of rows, such as writers.
 
 Every group is tested against all other rows (Fisher's exact test), a family of tests at a time (Holm), so that among
 many groups one that is only unlucky is seldom called worse.

@@ -1,4 +1,4 @@
-"""The robustness of a model: how many rows it still reads right when pictures are corrupted or attacked; no files."""
+"""Measures robustness: the accuracy that is left when images are corrupted or attacked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The temperature of a model, one number that makes its confidence honest; refuses to know networks and files.
+"""Temperature scaling: fits the one number that makes a model's confidence honest.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). Dividing all logits by one
 number moves confidence and never an answer.

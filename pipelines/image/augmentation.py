@@ -1,4 +1,4 @@
-"""Random movement of a batch of images; refuses to know labels, models and the global random state."""
+"""Augments a batch of images by random movement, with a generator of its own."""
 
 from __future__ import annotations
 

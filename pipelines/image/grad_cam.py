@@ -1,4 +1,4 @@
-"""Where a model looks: a heat map of one picture for one class; refuses to know predictions, files and servers.
+"""Grad-CAM: a heat map of which parts of an image speak for a class.
 
 Grad-CAM (Selvaraju et al., ICCV 2017) on the last convolution block, by Captum. A map says which places moved the
 class's logit, not that the model is right; `tests/` checks that it follows the weights (Adebayo et al., NeurIPS 2018).

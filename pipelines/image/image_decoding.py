@@ -1,4 +1,4 @@
-"""Pictures from outside, read as a person sees them, by servers, devices and trainings alike; it knows no model.
+"""Decodes pictures from outside as a person sees them, alike for servers, devices and trainings.
 
 A file is looked over before anything is unpacked: its chunks or segments are counted, its size and what it costs are
 read, and only what the pixels need is handed to Pillow. Needs NumPy and Pillow alone, so that a device can have it.

@@ -1,4 +1,4 @@
-"""Near-duplicates, one picture seen twice; refuses to know labels, models and why it matters.
+"""Finds near-duplicates: images that show the same picture, moved or changed a little.
 
 Two pictures are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
 centred on their ink; the part of the candidate that small changes of the other cannot explain is measured (tangent

@@ -1,4 +1,4 @@
-"""What a retraining may learn from: labels weighed by trust, the rest set aside with a reason; it trains nothing.
+"""Curates labels for a retraining: weighs each by trust, and excludes the rest with a reason.
 
 What is set aside as a conflict or as suspicious waits for a person; their `review` is the truth from then on.
 """

@@ -1,4 +1,4 @@
-"""The search for a recipe: choices tried one after the other, the worse broken off early; golden rows are never asked.
+"""Searches for a better recipe by trials; it looks at validation rows only, never at golden ones.
 
 Optuna proposes and remembers (TPE and median pruning); its study lives in a database, so that a search that was
 broken off goes on. It is installed by the extra `search`.

@@ -1,4 +1,4 @@
-"""A training run, from network and rows to the best epoch's weights; refuses to know where its news goes."""
+"""Trains a network on rows and returns the weights of the best epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training mixture, base rows and feedback rows in shares; refuses to know where rows come from."""
+"""Mixes base rows and feedback rows into the rows of an epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warm start of a network, a champion's weights where they fit; refuses to know rows and training."""
+"""Warm start: takes a champion's weights over into a new network where they fit."""
 
 from __future__ import annotations
 
