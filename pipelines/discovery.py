@@ -18,8 +18,8 @@ def pipeline_names() -> tuple[str, ...]:
 def find_pipeline(name: str) -> Pipeline:
     """The pipeline of this name: the value PIPELINE of the module pipelines.builtin.<name>."""
     if not name.isidentifier() or name not in pipeline_names():
-        known = ", ".join(pipeline_names())
-        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {known}")
+        names = ", ".join(pipeline_names())
+        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {names}")
     pipeline = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "PIPELINE", None)
     if not isinstance(pipeline, Pipeline):
         raise UnknownPipelineError(f"pipelines.builtin.{name} holds no PIPELINE; define it there")

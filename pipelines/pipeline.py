@@ -22,7 +22,7 @@ CARD_KEYS = (
 
 
 def no_groups(_rows: ImageSet) -> Mapping[str, Sequence[str]]:
-    """Nothing is known of who wrote the rows."""
+    """No groups: nothing says who wrote the rows."""
     return {}
 
 
@@ -33,7 +33,7 @@ def no_external_datasets(_folder: Path | None) -> tuple[ImageSet, ...]:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything that tells one pipeline from another."""
+    """Everything that tells one pipeline from another: its data, classes, recipes and card texts."""
 
     name: str
     title: str
@@ -60,6 +60,6 @@ class Pipeline:
         """The recipe of this name, or the default one."""
         wanted = self.default_recipe if name is None else name
         if wanted not in self.recipes:
-            known = ", ".join(sorted(self.recipes))
-            raise UnknownPipelineError(f"pipeline '{self.name}' has no recipe '{wanted}'; known: {known}")
+            names = ", ".join(sorted(self.recipes))
+            raise UnknownPipelineError(f"pipeline '{self.name}' has no recipe '{wanted}'; known: {names}")
         return self.recipes[wanted]

@@ -49,7 +49,7 @@ def bin_centre(step: int) -> float:
 
 def count_by_bin(confidences: Iterable[float]) -> dict[int, int]:
     """How many of these confidences lie in which step."""
-    return dict(sorted(Counter(bin_of(each) for each in confidences).items()))
+    return dict(sorted(Counter(bin_of(confidence) for confidence in confidences).items()))
 
 
 @dataclass(frozen=True)

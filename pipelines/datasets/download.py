@@ -105,8 +105,8 @@ def checksum_problem(raw: bytes, name: str, digest: str) -> str | None:
         content = gunzip_bounded(raw, name)
     except CorruptDataError as error:
         return str(error)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return None if found == digest else f"{name} has MD5 {found}, wanted {digest}"
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return None if md5 == digest else f"{name} has MD5 {md5}, wanted {digest}"
 
 
 def https_opener(url: str) -> BinaryIO:

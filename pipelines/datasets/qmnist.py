@@ -51,13 +51,13 @@ def read_writers(path: Path) -> WriterLabels:
 def attach_writers(images: ImageSet, folder: Path, side: str) -> ImageSet:
     """The images of MNIST's train or test file, in its order, with the writer of each."""
     path = find_file(folder, FILES[side], "qmnist")
-    found = read_writers(path)
-    if len(found.labels) < len(images) or (found.labels[: len(images)] != images.labels).any():
+    labels = read_writers(path)
+    if len(labels.labels) < len(images) or (labels.labels[: len(images)] != images.labels).any():
         raise CorruptDataError(
             f"{path.name} does not describe the {len(images)} images of '{images.name}': its classes are others; "
             f"give the whole {side} file of MNIST, in its own order"
         )
-    return replace(images, writers=found.writer_ids[: len(images)])
+    return replace(images, writers=labels.writer_ids[: len(images)])
 
 
 def has_writers(folder: Path) -> bool:

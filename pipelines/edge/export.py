@@ -96,14 +96,14 @@ def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str,
         ours: InferenceEngine = load_executorch_engine(out, classes, theirs.height, theirs.width)
     else:
         ours = load_onnx_engine(out, classes, threads=1)
-    reference, found = theirs(rows.images), ours(rows.images)
-    times = {each: _latency_percentiles(each) for each in (theirs, ours)}
+    reference, predictions = theirs(rows.images), ours(rows.images)
+    times = {engine: _latency_percentiles(engine) for engine in (theirs, ours)}
     return Parity(
         format=form,
         rows=len(rows),
-        max_difference=float(np.abs(found - reference).max()),
-        same_answers=int((found.argmax(axis=1) == reference.argmax(axis=1)).sum()),
-        accuracy=float((found.argmax(axis=1) == rows.labels).mean()),
+        max_difference=float(np.abs(predictions - reference).max()),
+        same_answers=int((predictions.argmax(axis=1) == reference.argmax(axis=1)).sum()),
+        accuracy=float((predictions.argmax(axis=1) == rows.labels).mean()),
         accuracy_pytorch=float((reference.argmax(axis=1) == rows.labels).mean()),
         size_bytes=out.stat().st_size,
         size_bytes_pytorch=(folder / MODEL_FILE).stat().st_size,
@@ -124,8 +124,8 @@ def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, ve
 
     model = onnx.load_model_from_string(content)
     onnx.helper.set_model_props(model, {"classes": json.dumps(classes), "name": name, "version": str(version)})
-    made: bytes = model.SerializeToString()
-    return made
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
@@ -150,13 +150,13 @@ def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
             return None if batch is None else {name: batch}
 
     with tempfile.TemporaryDirectory() as folder, suppress_logs(""):  # the quantiser advises, and warns of its own code
-        given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
-        given.write_bytes(content)
-        quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
-        layers = [node for node in onnx.load(str(ready)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+        original, prepared, quantized = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
+        original.write_bytes(content)
+        quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
+        layers = [node for node in onnx.load(str(prepared)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
         quantization.quantize_static(
-            str(ready),
-            str(made),
+            str(prepared),
+            str(quantized),
             Pictures(),
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
             nodes_to_exclude=[layers[-1].name],  # logits and probabilities stay as fine as they are
@@ -165,4 +165,4 @@ def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        return made.read_bytes()
+        return quantized.read_bytes()

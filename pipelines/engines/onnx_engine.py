@@ -48,8 +48,8 @@ class OnnxEngine(InferenceEngine):
 
     def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images)})
-        made: NDArray[np.float32] = answer
-        return made
+        probabilities: NDArray[np.float32] = answer
+        return probabilities
 
 
 def export_onnx(module: Exportable) -> bytes:
@@ -77,15 +77,15 @@ def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected
     classes = tuple(str(number) for number in range(expected.shape[1]))
     try:
         content = export_onnx(module)
-        theirs = onnx_engine_from_bytes(content, classes, threads=1)(images)
+        probabilities = onnx_engine_from_bytes(content, classes, threads=1)(images)
     except Exception as error:  # noqa: BLE001 - the exporter raises anything; all mean one thing
         log.warning("no ONNX graph of this model (%s: %s): PyTorch will serve it", type(error).__name__, error)
         return None
-    apart = float(np.abs(theirs - expected).max(initial=0.0))
-    if not apart <= MAX_ABS_DIFFERENCE:
-        log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", apart)
+    difference = float(np.abs(probabilities - expected).max(initial=0.0))
+    if not difference <= MAX_ABS_DIFFERENCE:
+        log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", difference)
         return None
-    log.info("the ONNX graph answers within %.1e of PyTorch on %d images", apart, len(images))
+    log.info("the ONNX graph answers within %.1e of PyTorch on %d images", difference, len(images))
     return content
 
 
@@ -145,10 +145,10 @@ def validate_graph(content: bytes) -> tuple[int, int, int]:
             for tensor in (attribute.t, *attribute.tensors):
                 _reject_external_data(tensor)
     weights = {tensor.name for tensor in graph.initializer}
-    given = [value for value in graph.input if value.name not in weights]
-    if len(given) != 1 or len(graph.output) != 1:
-        raise ModelFormatError(f"the graph has {len(given)} inputs and {len(graph.output)} outputs, not one of each")
-    images, answers = _declared_shape(given[0]), _declared_shape(graph.output[0])
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise ModelFormatError(f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs, not one of each")
+    images, answers = _declared_shape(inputs[0]), _declared_shape(graph.output[0])
     if len(images) != 4 or images[0] or images[1] != 1 or not all(images[2:]) or len(answers) != 2 or answers[0]:
         raise ModelFormatError(
             f"the graph takes {images} and answers {answers} (0: any); "

@@ -77,8 +77,8 @@ def _gradient_step(
     at = at.detach().requires_grad_(True)
     loss = functional.cross_entropy(network(at), labels, reduction="sum")
     [slope] = torch.autograd.grad(loss, at)
-    moved = at.detach() + size * slope.sign()
-    return torch.clamp(torch.clamp(moved, clean - epsilon, clean + epsilon), 0, 1)
+    stepped = at.detach() + size * slope.sign()
+    return torch.clamp(torch.clamp(stepped, clean - epsilon, clean + epsilon), 0, 1)
 
 
 def _in_chunks(images: torch.Tensor, labels: torch.Tensor, attack: _Attack) -> torch.Tensor:

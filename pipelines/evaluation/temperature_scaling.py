@@ -39,5 +39,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
         prior = (log_temperature / LOG_TEMPERATURE_SD) ** 2 / 2
         return float(total.sum() - wanted / np.exp(log_temperature) + prior)
 
-    found = optimize.minimize_scalar(loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded")
-    return round(float(np.exp(found.x)), 4)
+    minimum = optimize.minimize_scalar(
+        loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded"
+    )
+    return round(float(np.exp(minimum.x)), 4)

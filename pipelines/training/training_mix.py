@@ -20,14 +20,14 @@ def mix_epoch_rows(
     Held-back feedback is refused: it belongs to the gate.
     """
     chosen = subsample(base, recipe.max_train_rows)
-    given = [rows for rows in (older, feedback) if rows is not None and len(rows)]
-    for rows in given:
+    parts = [rows for rows in (older, feedback) if rows is not None and len(rows)]
+    for rows in parts:
         if len(rows.holdout_rows()):
             raise DataError(
                 f"{len(rows.holdout_rows())} of {len(rows)} feedback rows are held back for the gate; "
                 "train on .for_training() only"
             )
-    if not given:
+    if not parts:
         return chosen
     kept = chosen if older is None else ImageSet.concat(base.name, chosen, older)
     copies = feedback_repeats(len(kept), len(feedback), recipe) if feedback is not None and len(feedback) else 0

@@ -26,7 +26,7 @@ class RowOutcomes:
     @classmethod
     def from_mask(cls, digest: str, ids: tuple[str, ...], right: NDArray[np.bool_]) -> "RowOutcomes":
         """The marks of a model that is right where `right` (n,) is true."""
-        return cls(digest, ids, "".join("1" if each else "0" for each in right.tolist()))
+        return cls(digest, ids, "".join("1" if is_right else "0" for is_right in right.tolist()))
 
     @property
     def as_array(self) -> NDArray[np.int64]:
