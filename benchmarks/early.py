@@ -28,7 +28,8 @@ from monitors.statistics.two_sample import FeatureSample, compare_samples
 from monitors.windows.window import ErrorByConfidence
 from pipelines.discovery import find_pipeline
 from pipelines.engines.embedding import Embedder
-from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.image.image_statistics import image_statistics
 from pipelines.image.simulated_shift import simulate_scanner_shift
 from pipelines.training.network import build_network
@@ -55,13 +56,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="nine quiet days instead of 90")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    family = find_pipeline("digits")
-    split, recipe = family.load(Path(arguments.data_dir) if arguments.data_dir else None), family.recipe("compact")
-    network = build_network(recipe, len(family.classes), seed=0)
+    pipeline = find_pipeline("digits")
+    split, recipe = pipeline.load(Path(arguments.data_dir) if arguments.data_dir else None), pipeline.recipe("compact")
+    network = build_network(recipe, len(pipeline.classes), seed=0)
     fitted = fit(network, recipe, subsample(split.train, recipe.max_train_rows), split.validation, seed=0)
     with TemporaryDirectory() as folder:
         save_exportable(build_exportable(fitted.network), Path(folder) / "model.pt2")
-        predictor = load_torch_engine(Path(folder) / "model.pt2", family.classes)
+        predictor = load_torch_engine(Path(folder) / "model.pt2", pipeline.classes)
     known, golden = predictor(split.validation.images), split.golden
     right = known.argmax(axis=1) == split.validation.labels
     doubt = fit_calibration(known.max(axis=1), right, predictor(golden.images).max(axis=1))

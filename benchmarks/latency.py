@@ -17,9 +17,10 @@ import torch
 
 from pipelines.builtin.digits import PIPELINE, load_split
 from pipelines.edge.export import export_file
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.latency import measure_latency
 from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
-from pipelines.engines.torch_engine import build_exportable, measure_latency, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine as load_pt2
 from pipelines.training.network import build_network, parameter_count
 from registry.model_package import MODEL_FILE, ONNX_FILE

@@ -29,7 +29,8 @@ from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
 from pipelines.data import ImageSet, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
@@ -55,12 +56,12 @@ def main() -> None:
     if arguments.data_dir is None:
         print(json.dumps({"skipped": "no MNIST: name its folder with --data-dir or PLATFORM_TEST_MNIST_DIR"}))
         return
-    family = find_pipeline("digits")
-    recipe = family.recipe(arguments.recipe)
+    pipeline = find_pipeline("digits")
+    recipe = pipeline.recipe(arguments.recipe)
     train, test = load_idx_folder(arguments.data_dir)
     if arguments.quick:
         recipe = replace(recipe, epochs=1, max_train_rows=QUICK_ROWS)
-        print(json.dumps(_trained(family, recipe, train, test, arguments.seeds[0], arguments.device, None)))
+        print(json.dumps(_trained(pipeline, recipe, train, test, arguments.seeds[0], arguments.device, None)))
         return
     revision = git_revision(ROOT) or "unknown"
     series = _series(arguments.out, recipe, revision)
@@ -69,7 +70,7 @@ def main() -> None:
             print(f"seed {seed}: done before")
             continue
         kept = Path(tempfile.gettempdir()) / "recogniser-checkpoints"
-        series["trainings"].append(_trained(family, recipe, train, test, seed, arguments.device, kept))
+        series["trainings"].append(_trained(pipeline, recipe, train, test, seed, arguments.device, kept))
         _write(arguments.out, _summed(series))
     print(json.dumps({key: value for key, value in _summed(series).items() if key != "params"}))
 
@@ -80,11 +81,17 @@ def _folder() -> Path | None:
 
 
 def _trained(
-    family: Pipeline, recipe: Recipe, train: ImageSet, test: ImageSet, seed: int, device: str, checkpoints: Path | None
+    pipeline: Pipeline,
+    recipe: Recipe,
+    train: ImageSet,
+    test: ImageSet,
+    seed: int,
+    device: str,
+    checkpoints: Path | None,
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
     rows = subsample(sides.train, recipe.max_train_rows)
-    network = build_network(recipe, len(family.classes), height=family.height, width=family.width, seed=seed)
+    network = build_network(recipe, len(pipeline.classes), height=pipeline.height, width=pipeline.width, seed=seed)
     parameters, begun = parameter_count(network), time.process_time()
 
     def told(epoch: EpochMetrics) -> None:
@@ -98,7 +105,7 @@ def _trained(
     fitted = fit(
         network, recipe, rows, sides.validation, seed=seed, on_epoch=told, checkpoint_folder=checkpoints, device=device
     )
-    judgement = _judged(fitted, family, test)
+    judgement = _judged(fitted, pipeline, test)
     return {
         "seed": seed,
         "device": _name_of(device),
@@ -116,12 +123,12 @@ def _trained(
     }
 
 
-def _judged(fitted: TrainingResult, family: Pipeline, test: ImageSet) -> ClassificationScores:
+def _judged(fitted: TrainingResult, pipeline: Pipeline, test: ImageSet) -> ClassificationScores:
     """As a server answers: exported, written, read back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
-        save_exportable(build_exportable(fitted.network, height=family.height, width=family.width), path)
-        return score_predictions(load_torch_engine(path, family.classes)(test.images), test.labels, family.classes)
+        save_exportable(build_exportable(fitted.network, height=pipeline.height, width=pipeline.width), path)
+        return score_predictions(load_torch_engine(path, pipeline.classes)(test.images), test.labels, pipeline.classes)
 
 
 def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Promise: a shadow slows no answer: the 99th percentile of latency is the same with and without one.
 
-A server process with two versions of the family's network is asked at a steady rate, in turns with and without a
+A server process with two versions of the pipeline's network is asked at a steady rate, in turns with and without a
 shadow. `--quick` takes 4 turns of 10 s, otherwise 40 turns of 4 s: short ones, because what else the host does comes
 and goes, and the median of the turns' percentiles counts. `--rate` is in requests per second.
 """
@@ -29,7 +29,8 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from monitors.statistics.paired_test import PairedTest
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable, set_threads
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine, set_threads
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
 
@@ -87,10 +88,10 @@ def main() -> None:
 
 
 def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, object]:
-    family = find_pipeline(NAME)
-    network = build_network(family.recipe(), len(family.classes), height=family.height, width=family.width)
+    pipeline = find_pipeline(NAME)
+    network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
     save_exportable(
-        build_exportable(network, height=family.height, width=family.width), home / "model" / "data" / "model.pt2"
+        build_exportable(network, height=pipeline.height, width=pipeline.width), home / "model" / "data" / "model.pt2"
     )
     database = Database(f"sqlite:///{home / 'platform.db'}")
     database.upgrade()

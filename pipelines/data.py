@@ -1,4 +1,4 @@
-"""Labelled images and their identity by content; refuses to know any file format, model or clock."""
+"""Labelled images, identified by their content, and how they are split."""
 
 from __future__ import annotations
 

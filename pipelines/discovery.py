@@ -11,16 +11,16 @@ from pipelines.pipeline import Pipeline
 
 
 def pipeline_names() -> tuple[str, ...]:
-    """The families there are, found without importing them."""
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(pipelines.builtin.__path__)))
+    """The names of the built-in pipelines, without importing them."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(pipelines.builtin.__path__)))
 
 
 def find_pipeline(name: str) -> Pipeline:
-    """The family of this name: the value PIPELINE of the module pipelines.builtin.<name>."""
+    """The pipeline of this name: the value PIPELINE of the module pipelines.builtin.<name>."""
     if not name.isidentifier() or name not in pipeline_names():
-        known = ", ".join(pipeline_names())
-        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {known}")
-    family = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "PIPELINE", None)
-    if not isinstance(family, Pipeline):
+        names = ", ".join(pipeline_names())
+        raise UnknownPipelineError(f"unknown pipeline '{name}'; known: {names}")
+    pipeline = getattr(importlib.import_module(f"pipelines.builtin.{name}"), "PIPELINE", None)
+    if not isinstance(pipeline, Pipeline):
         raise UnknownPipelineError(f"pipelines.builtin.{name} holds no PIPELINE; define it there")
-    return family
+    return pipeline

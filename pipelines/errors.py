@@ -1,10 +1,10 @@
-"""The errors of this room; they know nothing of exit codes or HTTP statuses.
+"""The errors that pipelines raise.
 
 PipelineError
 ├── DataError (ValueError)                     rows that cannot be used
 │   ├── MissingDataError (FileNotFoundError)   a data file or folder that is not there
 │   └── CorruptDataError                       a file that is not what its name says
-├── UnknownPipelineError (LookupError)         no family or recipe of that name
+├── UnknownPipelineError (LookupError)         no pipeline or recipe of that name
 ├── TrainingError (RuntimeError)               a training that cannot go on
 │   └── TrainingStopped                        a training that was asked to stop
 ├── SearchError (RuntimeError)                 a search for a recipe that cannot be made

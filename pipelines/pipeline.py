@@ -1,4 +1,4 @@
-"""A model family, named and described, with its data and recipes; refuses to know how models are trained."""
+"""A pipeline: classes, image size, recipes, and how its data are loaded, under one name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CARD_KEYS = (
 
 
 def no_groups(_rows: ImageSet) -> Mapping[str, Sequence[str]]:
-    """Nothing is known of who wrote the rows."""
+    """No groups: nothing says who wrote the rows."""
     return {}
 
 
@@ -33,7 +33,7 @@ def no_external_datasets(_folder: Path | None) -> tuple[ImageSet, ...]:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything that tells one pipeline from another."""
+    """Everything that tells one pipeline from another: its data, classes, recipes and card texts."""
 
     name: str
     title: str
@@ -48,18 +48,18 @@ class Pipeline:
     sensitive_groups: Callable[[ImageSet], Mapping[str, Sequence[str]]] = no_groups
     """What groups rows for fairness, such as the writer: a factor's name and a tag per row, "" where not known."""
     external_datasets: Callable[[Path | None], tuple[ImageSet, ...]] = no_external_datasets
-    """Other data sets that only judge, found beside the family's data; they show how far a model carries."""
+    """Other data sets that only judge, found beside the pipeline's data; they show how far a model carries."""
 
     def __post_init__(self) -> None:
         self.recipe(self.default_recipe)
         missing = [key for key in CARD_KEYS if not self.card.get(key, "").strip()]
         if missing:
-            raise UnknownPipelineError(f"family '{self.name}' has no card text for {missing}; write it")
+            raise UnknownPipelineError(f"pipeline '{self.name}' has no card text for {missing}; write it")
 
     def recipe(self, name: str | None = None) -> Recipe:
         """The recipe of this name, or the default one."""
         wanted = self.default_recipe if name is None else name
         if wanted not in self.recipes:
-            known = ", ".join(sorted(self.recipes))
-            raise UnknownPipelineError(f"family '{self.name}' has no recipe '{wanted}'; known: {known}")
+            names = ", ".join(sorted(self.recipes))
+            raise UnknownPipelineError(f"pipeline '{self.name}' has no recipe '{wanted}'; known: {names}")
         return self.recipes[wanted]

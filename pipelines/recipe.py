@@ -1,4 +1,4 @@
-"""The recipe of a training, every choice that changes its outcome; refuses to know data or torch."""
+"""The recipe of a training: every choice that changes its outcome."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way of making a model of a family."""
+    """One way of making a model of a pipeline."""
 
     name: str
     channels: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How far confidence lies from accuracy; it does not know whose confidence it is, nor what is too far."""
+"""Calibration metrics: how far confidence lies from accuracy."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The model card: what a version is, may be used for and was shown to do; it computes no metric itself.
+"""The model card as Markdown: what a version is, what it may be used for, and how well it does.
 
 Sections follow Mitchell et al., "Model Cards for Model Reporting" (2019); the header is the metadata block
 that Hugging Face reads.

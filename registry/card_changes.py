@@ -1,4 +1,4 @@
-"""What got worse or better from one rendered card to another, by the numbers of its tables; it knows no model."""
+"""Compares two rendered model cards: which numbers got better or worse."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -47,15 +47,17 @@ def change_summary(before: str, after: str) -> str:
     """The changes of two cards in the order of their gravity; empty where no number with an interval changed."""
     old, new = dict(_interval_values(before)), dict(_interval_values(after))
     changes = [MetricChange(name, old[name], new[name]) for name in new if name in old]
-    changes = sorted((each for each in changes if each.improvement), key=lambda each: each.improvement)
+    changes = sorted((change for change in changes if change.improvement), key=lambda change: change.improvement)
     parts = {
-        "Worse, beyond its uncertainty": [each for each in changes if each.is_significant and each.improvement < 0],
+        "Worse, beyond its uncertainty": [
+            change for change in changes if change.is_significant and change.improvement < 0
+        ],
         "Better, beyond its uncertainty": [
-            each for each in reversed(changes) if each.is_significant and each.improvement > 0
+            change for change in reversed(changes) if change.is_significant and change.improvement > 0
         ],
     }
-    within = sum(not each.is_significant for each in changes)
-    lines = [f"{title}:\n" + "\n".join(f"  {each.text}" for each in some) for title, some in parts.items() if some]
+    within = sum(not change.is_significant for change in changes)
+    lines = [f"{title}:\n" + "\n".join(f"  {change.text}" for change in some) for title, some in parts.items() if some]
     if within:
         lines.append(f"Within its uncertainty: {within} more number{'s' if within > 1 else ''}.")
     return "\n".join(lines)

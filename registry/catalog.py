@@ -1,4 +1,4 @@
-"""The registered versions of a model and the aliases that point at them; it loads no model and promotes none.
+"""The registered versions of a model, their tags, and the aliases that point at them.
 
 Moving an alias is last-writer-wins in MLflow: whoever promotes must hold a lease of its own first.
 """
@@ -105,15 +105,15 @@ class Catalog:
         """All versions, newest first; empty when the model was never registered."""
         if not MODEL_NAME.fullmatch(name):
             return ()
-        found: list[RegisteredVersion] = []
+        records: list[RegisteredVersion] = []
         token: str | None = None
         with self._connection.session() as client:
             while token != "":
                 page = client.search_model_versions(f"name = '{name}'", page_token=token)
-                found += [_version_record(item) for item in page]
+                records += [_version_record(item) for item in page]
                 token = page.token or ""
-        aliases = self._aliases(name) if found else {}
-        named = [replace(item, aliases=_aliases_of(item.version, aliases)) for item in found]
+        aliases = self._aliases(name) if records else {}
+        named = [replace(item, aliases=_aliases_of(item.version, aliases)) for item in records]
         return tuple(sorted(named, key=lambda item: item.version, reverse=True))
 
     @retry_while_unavailable
@@ -231,16 +231,16 @@ class Catalog:
         return UnknownVersionError(f"Model {name!r} has no version {version}; registered: {known}")
 
 
-def _version_record(found: "ModelVersion") -> RegisteredVersion:
+def _version_record(version: "ModelVersion") -> RegisteredVersion:
     return RegisteredVersion(
-        name=found.name,
-        version=int(found.version),
-        run_id=found.run_id or "",
-        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        tags=dict(found.tags),
-        description=found.description or "",
-        aliases=tuple(sorted(found.aliases)),
-        source=found.source,
+        name=version.name,
+        version=int(version.version),
+        run_id=version.run_id or "",
+        created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        tags=dict(version.tags),
+        description=version.description or "",
+        aliases=tuple(sorted(version.aliases)),
+        source=version.source,
     )
 
 

@@ -1,4 +1,4 @@
-"""Steps of confidence, and how often an answer of some confidence is right; it knows neither images nor labels.
+"""Bins of confidence, and the calibration fit: how often a prediction of some confidence is right.
 
 Confidences are counted in steps: equal ones of 2 % up to 0.9, and above, where nearly all of a good model's answers
 lie, ten times finer ones: each halves what is missing to 1. (Ten equal steps above 0.9 would misplace the expected
@@ -49,7 +49,7 @@ def bin_centre(step: int) -> float:
 
 def count_by_bin(confidences: Iterable[float]) -> dict[int, int]:
     """How many of these confidences lie in which step."""
-    return dict(sorted(Counter(bin_of(each) for each in confidences).items()))
+    return dict(sorted(Counter(bin_of(confidence) for confidence in confidences).items()))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What can go wrong in the registry room, and nothing about how a caller reports it.
+"""The errors that the registry raises.
 
 RegistryError
 ├── RegistryUnavailableError (ConnectionError)   the database, server or artifact store did not answer

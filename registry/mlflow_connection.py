@@ -1,4 +1,4 @@
-"""The line to one MLflow store, and its failures in this room's words; it knows no run and no version."""
+"""The connection to one MLflow store; its failures become this room's errors."""
 
 import fcntl
 import os

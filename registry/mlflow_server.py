@@ -1,4 +1,4 @@
-"""The MLflow server as a command line and an environment; it starts no process and knows no client."""
+"""The command line and environment of an MLflow server."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A model as a folder of files, written by MLflow and free of pickles; it knows no store and no version."""
+"""Reads and writes a model as a folder of files in MLflow's format, without pickles."""
 
 from collections.abc import Sequence
 from hashlib import file_digest

@@ -1,4 +1,4 @@
-"""Where a run came from, as tags: code, machine and cause; it knows nothing of MLflow's store."""
+"""The tags that say where a run came from: code, machine and cause."""
 
 import platform
 import shutil

@@ -1,4 +1,4 @@
-"""A training run as MLflow keeps it: settings, numbers, evidence, one model; it knows not which is trusted.
+"""Training runs in MLflow: parameters, metrics, artefacts and the model.
 
 Importing this module is cheap: MLflow is imported by the first call that needs it. No process-wide MLflow
 setting is read or changed, so one process may speak to several stores.

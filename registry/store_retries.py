@@ -1,4 +1,4 @@
-"""Patience with a store that is away for a moment: work that took hours is not lost for it; it knows no store."""
+"""Retries for a store that is unavailable for a moment, so that hours of work are not lost."""
 
 import functools
 import logging

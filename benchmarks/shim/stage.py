@@ -16,8 +16,9 @@ from benchmarks.peers import environment
 from mlplatform.context import AppContext
 from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
+from pipelines.engines.exportable import build_exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
 from registry.model_package import ONNX_FILE
@@ -49,20 +50,20 @@ class System:
 
 def prepare(folder: Path) -> Path:
     """Register the network as champion of a platform in `folder` and write the requests; returns its ONNX file."""
-    family = find_pipeline("digits")
-    images = family.load(None).stream.images[:IMAGES]
-    module = build_exportable(build_network(family.recipe(), len(family.classes), seed=1))
-    answers = TorchEngine(module, family.classes, family.height, family.width)(images)
+    pipeline = find_pipeline("digits")
+    images = pipeline.load(None).stream.images[:IMAGES]
+    module = build_exportable(build_network(pipeline.recipe(), len(pipeline.classes), seed=1))
+    answers = TorchEngine(module, pipeline.classes, pipeline.height, pipeline.width)(images)
     graph = export_if_equivalent(module, images, answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
     context = AppContext(Settings(_env_file=None, home=folder))
-    with context.tracking.start_run(family.name, "for a benchmark") as run:
+    with context.tracking.start_run(pipeline.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(module, example, answers[:2], ["numpy"], family.classes, onnx=graph)
-    version = context.catalog.register(family.name, uri, run.id)
-    context.catalog.set_alias(family.name, CHAMPION, version)
-    file = context.catalog.download(family.name, version, context.model_cache) / ONNX_FILE
+        uri = run.log_model(module, example, answers[:2], ["numpy"], pipeline.classes, onnx=graph)
+    version = context.catalog.register(pipeline.name, uri, run.id)
+    context.catalog.set_alias(pipeline.name, CHAMPION, version)
+    file = context.catalog.download(pipeline.name, version, context.model_cache) / ONNX_FILE
     context.database.close()
     _mlflow_model(folder / "mlflow_model", images)
     _scripts(folder, images)

@@ -1,4 +1,4 @@
-"""The family of Eastern-Arabic digits, ٠ to ٩; refuses to know how it is trained or served."""
+"""The pipeline of handwritten Eastern-Arabic digits, ٠ to ٩."""
 
 from __future__ import annotations
 

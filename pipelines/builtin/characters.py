@@ -1,4 +1,4 @@
-"""The family of handwritten characters, digits and letters of either case; refuses to know training and serving."""
+"""The pipeline of handwritten characters, digits and letters of either case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The family of handwritten digits, zero to nine; refuses to know how it is trained or served."""
+"""The pipeline of handwritten digits, zero to nine."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def load_split(folder: Path | None) -> Split:
     if has_writers(folder):
         train, test = attach_writers(train, folder, "train"), attach_writers(test, folder, "test")
         deal, fractions = split_by_writer, MNIST_WRITER_FRACTIONS
-    seen = deal(train, fractions)
-    unseen = deal(test.exclude(train.ids), MNIST_TEST_FRACTIONS)
-    return Split(seen.train, seen.validation, unseen.golden, unseen.stream)
+    training = deal(train, fractions)
+    testing = deal(test.exclude(train.ids), MNIST_TEST_FRACTIONS)
+    return Split(training.train, training.validation, testing.golden, testing.stream)
 
 
 def external_datasets(folder: Path | None) -> tuple[ImageSet, ...]:
-    """USPS's test digits, where a folder `usps` lies in the family's folder or beside it."""
+    """USPS's test digits, where a folder `usps` lies in the pipeline's folder or beside it."""
     if folder is None:
         return ()
     name = USPS_FILES[1]
-    found = [path for path in (folder / "usps" / name, folder.parent / "usps" / name) if path.is_file()]
-    return tuple(read_usps(path) for path in found[:1])
+    paths = [path for path in (folder / "usps" / name, folder.parent / "usps" / name) if path.is_file()]
+    return tuple(read_usps(path) for path in paths[:1])
 
 
 def sensitive_groups(rows: ImageSet) -> Mapping[str, Sequence[str]]:

@@ -1,6 +1,6 @@
-"""The examination of a candidate beyond the gate's questions: tables, pictures and numbers for its run.
+"""Reports on a candidate beyond the gate's checks: calibration, fairness, robustness, other data sets.
 
-Values first (`examine`), then what the run keeps of them (`keep`); it decides nothing and registers nothing.
+`build_report` computes it, `log_report` writes it to the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipelines.candidate import plots
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import TorchEngine, measure_latency
+from pipelines.engines.latency import measure_latency
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.bootstrap_intervals import Intervals, bootstrap_intervals
 from pipelines.evaluation.classification_scores import ClassificationScores, confused_pairs, score_predictions
 from pipelines.evaluation.group_fairness import FactorFairness, GroupScore, compare_groups
@@ -51,18 +52,18 @@ class CandidateReport:
 
     def as_metrics(self) -> dict[str, float]:
         """Stable names for a tracking server."""
-        found = {**self.scores.as_metrics("golden"), "temperature": self.temperature}
+        metrics = {**self.scores.as_metrics("golden"), "temperature": self.temperature}
         for name, (low, high) in self.intervals.items():
-            found |= {f"golden_{name}_low": low, f"golden_{name}_high": high}
-        found |= {"latency_p50_ms": self.latency_ms[0], "latency_p95_ms": self.latency_ms[1]}
+            metrics |= {f"golden_{name}_low": low, f"golden_{name}_high": high}
+        metrics |= {"latency_p50_ms": self.latency_ms[0], "latency_p95_ms": self.latency_ms[1]}
         for factor in self.fairness:
-            found |= factor.as_metrics()
-        for bearing in self.robustness:
-            found[f"robustness_{bearing.metric_name}"] = bearing.accuracy
-        for name, judged in self.external_datasets:
-            plain = name.replace("/", "_")
-            found |= {f"{plain}_accuracy": judged.accuracy, f"{plain}_nll": judged.nll}
-        return found
+            metrics |= factor.as_metrics()
+        for score in self.robustness:
+            metrics[f"robustness_{score.metric_name}"] = score.accuracy
+        for name, scores in self.external_datasets:
+            prefix = name.replace("/", "_")
+            metrics |= {f"{prefix}_accuracy": scores.accuracy, f"{prefix}_nll": scores.nll}
+        return metrics
 
 
 def build_report(
@@ -72,7 +73,7 @@ def build_report(
     scores: ClassificationScores,
     temperature: float,
 ) -> CandidateReport:
-    """Everything about a candidate whose answers (n, classes) on the order's golden rows were judged already."""
+    """Everything about a candidate, given its probabilities (n, classes) and scores on the golden rows."""
     golden, classes = spec.split.golden, spec.pipeline.classes
     answers = probabilities.argmax(axis=1)
     right = answers == golden.labels
@@ -85,9 +86,9 @@ def build_report(
         _fairness(spec, right),
         quick_robustness(candidate, golden),
         tuple(
-            (each.name, score_predictions(candidate(each.images), each.labels, classes))
-            for each in spec.external_datasets
-            if len(each)
+            (data_set.name, score_predictions(candidate(data_set.images), data_set.labels, classes))
+            for data_set in spec.external_datasets
+            if len(data_set)
         ),
         (float(np.percentile(spent, 50)), float(np.percentile(spent, 95))),
         bootstrap_intervals(probabilities, golden.labels),
@@ -96,13 +97,13 @@ def build_report(
 
 def _fairness(spec: TrainingSpec, right: NDArray[np.bool_]) -> tuple[FactorFairness, ...]:
     golden, classes = spec.split.golden, spec.pipeline.classes
-    found = [compare_groups(right, golden.labels, [classes[label] for label in golden.labels], (), BY_CLASS)]
+    factors = [compare_groups(right, golden.labels, [classes[label] for label in golden.labels], (), BY_CLASS)]
     tags: dict[str, Sequence[str]] = dict(spec.pipeline.sensitive_groups(golden))
-    tags["group"] = [spec.group_tags.get(each, "") for each in golden.ids] if spec.group_tags else []
+    tags["group"] = [spec.group_tags.get(image, "") for image in golden.ids] if spec.group_tags else []
     for factor, named in tags.items():
         if any(named):
-            found.append(compare_groups(right, golden.labels, named, classes, factor))
-    return tuple(found)
+            factors.append(compare_groups(right, golden.labels, named, classes, factor))
+    return tuple(factors)
 
 
 def log_report(run: Run, report: CandidateReport, golden: ImageSet, classes: tuple[str, ...]) -> None:
@@ -117,7 +118,7 @@ def log_report(run: Run, report: CandidateReport, golden: ImageSet, classes: tup
     run.log_table(
         "reliability",
         ("from", "to", "rows", "mean confidence", "right"),
-        [(each.low, each.high, each.rows, each.confidence, each.correct) for each in report.bins],
+        [(bin_.low, bin_.high, bin_.rows, bin_.confidence, bin_.correct) for bin_ in report.bins],
     )
     title = f"golden set, temperature {report.temperature:g}"
     run.log_figure("reliability", plots.reliability_diagram(report.bins, title))

@@ -1,4 +1,4 @@
-"""The look at data before a training: balance, mean images, copies and labels that contradict; it judges nothing."""
+"""Profiles the data before a training: class balance, mean images, duplicates, and labels that contradict."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def profile_data(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataP
     for side, rows in sides.items():
         for image, label in zip(rows.ids, rows.labels.tolist(), strict=True):
             places[image].append((side, classes[label]))
-    found = [DuplicateImage(image, tuple(there)) for image, there in places.items() if len(there) > 1]
+    duplicates = [DuplicateImage(image, tuple(there)) for image, there in places.items() if len(there) > 1]
     return DataProfile(
         balance={side: _class_counts(rows, classes) for side, rows in sides.items()},
         writers={side: len(set(rows.writers) - {""}) for side, rows in sides.items() if rows.writers},
-        duplicates=tuple(sorted(found, key=lambda each: (not each.is_conflict, -len(each.places), each.image))),
+        duplicates=tuple(sorted(duplicates, key=lambda each: (not each.is_conflict, -len(each.places), each.image))),
     )
 
 
@@ -111,15 +111,15 @@ def class_balance_plot(profile: DataProfile) -> bytes:
 
 def log_data_profile(run: Run, sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataProfile:
     """Look, and keep what was seen under the run: a report, the balance, samples and mean images of the first side."""
-    found = profile_data(sides, classes)
-    run.log_json("exploration.json", found.as_report())
-    run.log_figure("class_balance", class_balance_plot(found))
+    profile = profile_data(sides, classes)
+    run.log_json("exploration.json", profile.as_report())
+    run.log_figure("class_balance", class_balance_plot(profile))
     first = next(rows for rows in sides.values() if len(rows))
-    shown = first.take(_sample_rows(first, classes))
-    run.log_figure("train_samples", sample_grid(shown.images, [classes[label] for label in shown.labels]))
+    sample = first.take(_sample_rows(first, classes))
+    run.log_figure("train_samples", sample_grid(sample.images, [classes[label] for label in sample.labels]))
     there = [name for label, name in enumerate(classes) if label in first.labels]
     run.log_figure("class_means", sample_grid(class_means(first, classes), there))
-    return found
+    return profile
 
 
 def _class_counts(rows: ImageSet, classes: Sequence[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The evidence for the gate, gathered from candidate and champion on the same rows; it decides nothing."""
+"""Collects the gate's evidence: predictions of candidate and champion on the same rows, and their latency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import TorchEngine, measure_interleaved
+from pipelines.engines.latency import measure_interleaved
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.classification_scores import ClassificationScores
 from pipelines.image.corruptions import SEVERITIES, corrupt, mild_corruptions
 from registry.catalog import QUARANTINE_TAG, Catalog, RegisteredVersion

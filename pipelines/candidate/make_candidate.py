@@ -21,14 +21,8 @@ from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.run_log import epoch_logger, log_model, log_results, log_training_spec, version_tags
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import (
-    Exportable,
-    TorchEngine,
-    build_exportable,
-    load_torch_engine,
-    logits_of,
-    save_exportable,
-)
+from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine, logits_of
 from pipelines.errors import TrainingStopped
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.evaluation.temperature_scaling import fit_temperature

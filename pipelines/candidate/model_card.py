@@ -1,4 +1,4 @@
-"""The model card's content, gathered from an order and its outcome; it renders no text and judges nothing."""
+"""Builds the content of a candidate's model card from its training and its evaluation."""
 
 from typing import TYPE_CHECKING
 
@@ -46,18 +46,18 @@ def build_card(
     size_bytes: int,
 ) -> ModelCard:
     """The card of a candidate; `registry.card.render` turns it into Markdown."""
-    family, judgement = spec.pipeline, report.scores
+    pipeline, judgement = spec.pipeline, report.scores
     scores = judgement.as_metrics("golden")
     limits = {f"golden_{name}": pair for name, pair in report.intervals.items()}
     return ModelCard(
-        name=family.name,
-        summary=f"{family.title}: {judgement.accuracy:.2%} of {judgement.n} golden images read right. "
+        name=pipeline.name,
+        summary=f"{pipeline.title}: {judgement.accuracy:.2%} of {judgement.n} golden images read right. "
         f"Made because: {spec.reason.rstrip('.')}.",
         license="apache-2.0",
-        tags=("image-classification", family.name),
+        tags=("image-classification", pipeline.name),
         details=_details(spec, result, run_id, size_bytes),
-        intended_use=f"{family.card['intended_use']}\n\nOut of scope: {family.card['out_of_scope']}",
-        factors=family.card["factors"],
+        intended_use=f"{pipeline.card['intended_use']}\n\nOut of scope: {pipeline.card['out_of_scope']}",
+        factors=pipeline.card["factors"],
         metrics={name: scores[name] for name in METRICS},
         metrics_note=METRICS_NOTE.format(low=judgement.accuracy_low, high=judgement.accuracy_high),
         training_data=(_data_use("train", spec.split.train), _data_use("validation", spec.split.validation)),
@@ -71,14 +71,14 @@ def build_card(
             for index, score in enumerate(judgement.per_class)
         ),
         verdict=verdict,
-        ethics=family.card["ethics"],
-        caveats=family.card["caveats"],
+        ethics=pipeline.card["ethics"],
+        caveats=pipeline.card["caveats"],
         intervals={"golden_accuracy": (judgement.accuracy_low, judgement.accuracy_high), **limits},
         calibration=_calibration(report),
         fairness=_fairness(report),
         robustness=_robustness(report),
         latency=_latency(report, size_bytes),
-        contact=family.card.get("contact", CONTACT),
+        contact=pipeline.card.get("contact", CONTACT),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a training and its judgement, as PNG bytes; refuses to know files and global plot state."""
+"""Draws the plots of a training and its evaluation as PNG bytes, without matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
     """Loss and accuracy over the epochs, training against validation."""
     if not history:
         raise DataError("there are no epochs to draw; train for at least one")
-    epochs = [each.epoch for each in history]
+    epochs = [metrics.epoch for metrics in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, noun in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for side in ("train", "validation"):
-            axes.plot(epochs, [getattr(each, f"{side}_{noun}") for each in history], marker=".", label=side)
+            axes.plot(epochs, [getattr(metrics, f"{side}_{noun}") for metrics in history], marker=".", label=side)
         axes.set(xlabel="epoch", ylabel=noun)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Which rows a candidate is trained and judged on."""
+"""Selects the rows that a candidate is trained on and those that the gate compares it on."""
 
 from dataclasses import dataclass
 
@@ -24,14 +24,14 @@ BEFORE_CHANGE = "it was held back, and was answered before answers became bad: t
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one order, each on one side only, and the labels that are on none."""
+    """The rows of one training, each on one side only, and the labels that are excluded."""
 
     epoch_rows: ImageSet
     weights: NDArray[np.float32]
     """How much each row of the epoch counts, (n,)."""
     feedback: FeedbackRows | None
     feedback_weights: NDArray[np.float32]
-    """How much each row of `new` counts, (n,)."""
+    """How much each row of `feedback` counts, (n,)."""
     holdout: FeedbackRows | None
     excluded: tuple[ExcludedLabel, ...]
     base_excluded: int
@@ -41,8 +41,9 @@ class Rows:
 def select_rows(spec: TrainingSpec) -> Rows:
     """Base rows and new labels for training, held-back labels for the gate.
 
-    No golden or gate image trains, nor a near-duplicate of one. Where the order knows which images are recent, only
-    those are repeated up to their share of an epoch, and only those judge: the benefit must lie in the world as it is.
+    No golden or gate image trains, nor a near-duplicate of one. Where the spec says which images are recent, only
+    those are repeated up to their share of an epoch, and the gate compares on those alone: the benefit must lie in the
+    world as it is.
     """
     split, recipe = spec.split, spec.recipe
     base = subsample(split.train, recipe.max_train_rows)
@@ -50,26 +51,41 @@ def select_rows(spec: TrainingSpec) -> Rows:
         fresh = base.take(~near_duplicate_mask(base.images, split.golden.images))
         alike, none = np.ones(len(fresh), dtype=np.float32), np.ones(0, dtype=np.float32)
         return Rows(fresh, alike, None, none, None, spec.unusable, len(base) - len(fresh))
-    witnesses = LabelContext(None if spec.champion is None else spec.champion.predictor, spec.origins)
-    settled, contradicted = resolve_conflicts(spec.feedback, witnesses)
-    unseen, known = exclude_known(settled.holdout_rows(), split.train.ids + split.validation.ids + split.golden.ids)
-    teaching, held, copies = exclude_cross_duplicates(settled.training_rows(), unseen)
-    judging = np.concatenate([split.golden.images, held.images])
-    fresh = base.take(~near_duplicate_mask(base.images, judging))
-    protected = np.concatenate([judging, split.validation.images])
-    new = curate_training_rows(teaching, witnesses, protected, spec.quotas)
-    judges = curate_holdout(held, witnesses, new.rows, spec.quotas)
-    now, now_judges = _recent_mask(spec, new.rows), _recent_mask(spec, judges.rows)
-    past = tuple(
-        ExcludedLabel(i, "before the change", BEFORE_CHANGE) for i in judges.rows.take(~now_judges).feedback_ids
+    # 1. One label per image; known images and near-duplicates on one side only.
+    context = LabelContext(None if spec.champion is None else spec.champion.predictor, spec.origins)
+    resolved, contradicted = resolve_conflicts(spec.feedback, context)
+    unseen, known_rows = exclude_known(
+        resolved.holdout_rows(), split.train.ids + split.validation.ids + split.golden.ids
+    )
+    candidates, holdout, duplicates = exclude_cross_duplicates(resolved.training_rows(), unseen)
+    evaluated = np.concatenate([split.golden.images, holdout.images])
+    fresh = base.take(~near_duplicate_mask(base.images, evaluated))
+    protected = np.concatenate([evaluated, split.validation.images])
+
+    # 2. Which labels are trusted, for training and for the gate.
+    training = curate_training_rows(candidates, context, protected, spec.quotas)
+    gate = curate_holdout(holdout, context, training.rows, spec.quotas)
+
+    # 3. The gate asks about the world since the change, and recent rows are repeated for training.
+    is_recent, is_recent_gate = _recent_mask(spec, training.rows), _recent_mask(spec, gate.rows)
+    before_change = tuple(
+        ExcludedLabel(i, "before the change", BEFORE_CHANGE) for i in gate.rows.take(~is_recent_gate).feedback_ids
     )
     return Rows(
-        epoch_rows=mix_epoch_rows(fresh, new.rows.take(now), recipe, new.rows.take(~now)),
-        weights=epoch_weights(len(fresh), new.weights[now], recipe, new.weights[~now]),
-        feedback=new.rows,
-        feedback_weights=new.weights,
-        holdout=judges.rows.take(now_judges),
-        excluded=(*spec.unusable, *contradicted, *known, *copies, *new.excluded, *judges.excluded, *past),
+        epoch_rows=mix_epoch_rows(fresh, training.rows.take(is_recent), recipe, training.rows.take(~is_recent)),
+        weights=epoch_weights(len(fresh), training.weights[is_recent], recipe, training.weights[~is_recent]),
+        feedback=training.rows,
+        feedback_weights=training.weights,
+        holdout=gate.rows.take(is_recent_gate),
+        excluded=(
+            *spec.unusable,
+            *contradicted,
+            *known_rows,
+            *duplicates,
+            *training.excluded,
+            *gate.excluded,
+            *before_change,
+        ),
         base_excluded=len(base) - len(fresh),
     )
 

@@ -1,4 +1,4 @@
-"""Writes what a training run keeps in the tracking server: its order, its epochs, its results and its model."""
+"""Logs a training run to the tracking server: what was asked, each epoch, the results and the model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pipelines.candidate import plots
 from pipelines.candidate.data_profile import log_data_profile
 from pipelines.candidate.row_selection import Rows
 from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG, TrainingSpec
+from pipelines.engines.exportable import Exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
-from pipelines.engines.torch_engine import Exportable, TorchEngine
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.labels.label_curation import exclusion_counts, label_lineage
 from pipelines.training.network import parameter_count

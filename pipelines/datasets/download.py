@@ -1,10 +1,9 @@
-"""The public sources of handwriting, fetched with checksums; refuses to know what the files mean."""
+"""Downloads public data sets of handwriting and verifies their checksums."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pipelines.datasets.idx_files import MAX_BYTES, gunzip_bounded
+from pipelines.engines.atomic_write import write_atomically
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
 
 CHUNK_BYTES = 64 * 1024
@@ -105,8 +105,8 @@ def checksum_problem(raw: bytes, name: str, digest: str) -> str | None:
         content = gunzip_bounded(raw, name)
     except CorruptDataError as error:
         return str(error)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return None if found == digest else f"{name} has MD5 {found}, wanted {digest}"
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return None if md5 == digest else f"{name} has MD5 {md5}, wanted {digest}"
 
 
 def https_opener(url: str) -> BinaryIO:
@@ -131,7 +131,7 @@ def _fetch_file(
             continue
         wrong = checksum_problem(raw, name, digest)
         if wrong is None:
-            _write_atomically(path, raw)
+            write_atomically(path, raw)
             progress(DownloadProgress(name, "fetched", len(raw), len(raw)))
             return path
         failures.append(f"{mirror}: {wrong}")
@@ -153,10 +153,3 @@ def _download(url: str, name: str, opener: UrlOpener, progress: ProgressCallback
             done += len(part)
             progress(DownloadProgress(name, "fetching", done, total))
     return b"".join(parts)
-
-
-def _write_atomically(path: Path, raw: bytes) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_bytes(raw)
-    partial.replace(path)

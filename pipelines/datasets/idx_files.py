@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and its kin, read with every check; refuses to know addresses, splits and models."""
+"""Reads IDX files, the format of MNIST, and checks all that a damaged or hostile one may hold."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def load_idx_pairs(folder: Path, classes: int) -> tuple[ImageSet, ...]:
 
 
 def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> ImageSet:
-    images_path, labels_path = (_find_file(folder, name) for name in names)
+    images_path, labels_path = (find_file(folder, name) for name in names)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1:
         raise CorruptDataError(
@@ -83,11 +83,12 @@ def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = C
     return ImageSet(images, labels.astype(np.int64), f"{folder.name}/{side}")
 
 
-def _find_file(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str, data_set: str = "mnist") -> Path:
+    """The file of this name, zipped or not; MissingDataError says how to fetch the data set."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
-    raise MissingDataError(f"{folder} has neither {name} nor {name}.gz; run 'platform data fetch mnist'")
+    raise MissingDataError(f"{folder} has neither {name} nor {name}.gz; run 'platform data fetch {data_set}'")
 
 
 def _read_content(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A folder of labelled pictures, one folder of PNG files per class; refuses to know splits and models."""
+"""Reads labelled pictures from a folder that holds one folder of PNG files per class."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def load_image_folder(
     """
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give one that holds a folder of PNG files for each class")
-    found = sorted(path for path in folder.iterdir() if path.is_dir())
-    strange = [path.name for path in found if path.name not in classes]
+    class_folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    strange = [path.name for path in class_folders if path.name not in classes]
     if strange:
         raise CorruptDataError(
             f"{folder} holds the folders {strange[:5]}, which are no classes; known: {', '.join(sorted(classes))}"
         )
-    pairs = [(path, classes[each.name]) for each in found for path in sorted(each.glob("*.png"))]
+    pairs = [(path, classes[named.name]) for named in class_folders for path in sorted(named.glob("*.png"))]
     if not pairs:
         raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
     images = np.stack([_read_image(path, polarity, height, width) for path, _ in pairs])
@@ -70,13 +70,13 @@ def fit_all_to_canvas(images: ImageSet, height: int, width: int) -> ImageSet:
 
 def _read_image(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
     try:
-        found = parse_header(path.read_bytes())
-        if found.file_format != "PNG":
-            raise ImageDecodeError(f"is a {found.file_format}")
-        if found.width * found.height > MAX_PIXELS or max(found.width, found.height) > MAX_SIDE:
+        header = parse_header(path.read_bytes())
+        if header.file_format != "PNG":
+            raise ImageDecodeError(f"is a {header.file_format}")
+        if header.width * header.height > MAX_PIXELS or max(header.width, header.height) > MAX_SIDE:
             raise CorruptDataError(
-                f"{path} has {found.width}x{found.height} pixels; the limit is {MAX_PIXELS}, a side of {MAX_SIDE}"
+                f"{path} has {header.width}x{header.height} pixels; the limit is {MAX_PIXELS}, a side of {MAX_SIDE}"
             )
-        return decode_image(found, polarity, height, width)
+        return decode_image(header, polarity, height, width)
     except (ImageDecodeError, OSError) as error:
         raise CorruptDataError(f"{path} is not a whole PNG file: it {error}; replace it or take it away") from error

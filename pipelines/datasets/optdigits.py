@@ -1,4 +1,4 @@
-"""Scikit-learn's bundled optical digits in the shape of MNIST; refuses to know splits and models."""
+"""Loads scikit-learn's bundled optical digits in the shape of MNIST."""
 
 from __future__ import annotations
 

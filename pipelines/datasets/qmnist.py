@@ -1,4 +1,4 @@
-"""QMNIST's extended labels, who wrote each image of MNIST and in which series; refuses to know pixels and splits.
+"""Reads QMNIST's extended labels: who wrote each image of MNIST, and in which series.
 
 After Yadav and Bottou, "Cold Case: The Lost MNIST Digits" (NeurIPS 2019). Row i of the train file describes image i of
 MNIST's training file; the first 10 000 rows of the test file describe MNIST's test images.
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import ImageSet
-from pipelines.datasets.idx_files import read_idx_integers
-from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.datasets.idx_files import find_file, read_idx_integers
+from pipelines.errors import CorruptDataError
 
 FILES = {"train": "qmnist-train-labels-idx2-int", "test": "qmnist-test-labels-idx2-int"}
 COLUMNS = 8
@@ -50,14 +50,14 @@ def read_writers(path: Path) -> WriterLabels:
 
 def attach_writers(images: ImageSet, folder: Path, side: str) -> ImageSet:
     """The images of MNIST's train or test file, in its order, with the writer of each."""
-    path = _find_file(folder, FILES[side])
-    found = read_writers(path)
-    if len(found.labels) < len(images) or (found.labels[: len(images)] != images.labels).any():
+    path = find_file(folder, FILES[side], "qmnist")
+    labels = read_writers(path)
+    if len(labels.labels) < len(images) or (labels.labels[: len(images)] != images.labels).any():
         raise CorruptDataError(
             f"{path.name} does not describe the {len(images)} images of '{images.name}': its classes are others; "
             f"give the whole {side} file of MNIST, in its own order"
         )
-    return replace(images, writers=found.writer_ids[: len(images)])
+    return replace(images, writers=labels.writer_ids[: len(images)])
 
 
 def has_writers(folder: Path) -> bool:
@@ -72,10 +72,3 @@ def population_by_image(images: ImageSet) -> dict[str, str]:
         for image, writer in zip(images.ids, images.writers, strict=False)
         if writer
     }
-
-
-def _find_file(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise MissingDataError(f"{folder} has neither {name} nor {name}.gz; run 'platform data fetch qmnist'")

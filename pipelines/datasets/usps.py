@@ -1,4 +1,4 @@
-"""USPS's zip-code digits in the shape of MNIST; refuses to know splits and models.
+"""Reads USPS's zip-code digits in the shape of MNIST.
 
 One row of the gzipped text is a label and 256 numbers from -1 (white) to 1 (ink), as in Hastie, Tibshirani and
 Friedman, "The Elements of Statistical Learning".

@@ -1,4 +1,4 @@
-"""An HTTP server of few threads whose connections all end, for a device; it knows no model and reads no request.
+"""An HTTP server for a device: few threads, and every connection ends in bounded time.
 
 Needs the standard library alone, so that a device can have it.
 """

@@ -1,4 +1,4 @@
-"""An edge server, one exported model behind the platform's /v1/predict; it records nothing.
+"""The edge server: answers the platform's /v1/predict on a device with one exported model, recording nothing.
 
 It needs Python, NumPy, Pillow and ONNX Runtime, and of this repository connections.py, payloads.py and pictures.py:
 `platform export --with-server` writes them beside the model; copy the folder to a device and run `python edge.py
@@ -104,8 +104,8 @@ class EdgeModel:
             raise RequestRejectedError(
                 422, f"{path} is not a model of `platform export` ({error}); export it again"
             ) from error
-        given = self._session.get_inputs()[0]
-        self._input_name, (self.height, self.width) = given.name, given.shape[2:]
+        model_input = self._session.get_inputs()[0]
+        self._input_name, (self.height, self.width) = model_input.name, model_input.shape[2:]
         self.polarity = polarity
 
     def __call__(self, images: GreyImages) -> NDArray[np.float32]:
@@ -120,12 +120,12 @@ class EdgeModel:
             raise RequestRejectedError(422, "no image was sent; send at least one")
         if len(items) > MAX_IMAGES:
             raise RequestRejectedError(413, f"{len(items)} images in one request; at most {MAX_IMAGES}")
-        left, made = MAX_REQUEST_PIXELS, []
+        pixel_budget, images = MAX_REQUEST_PIXELS, []
         for index, item in enumerate(items):
-            one, work = self._decode_item(item, f"images[{index}]", left)
-            made.append(one)
-            left -= work
-        return np.stack(made)
+            one, work = self._decode_item(item, f"images[{index}]", pixel_budget)
+            images.append(one)
+            pixel_budget -= work
+        return np.stack(images)
 
     def decode_image(self, item: object, name: str) -> GreyImages:
         """One image as picture bytes, base64 text or an array of numbers from 0 to 255."""
@@ -160,7 +160,7 @@ class EdgeModel:
 
 def predict_response(model: EdgeModel, content_type: str, body: bytes, request_id: str = "") -> dict[str, Any]:
     """The answer to one request, in the form of the platform's /v1/predict; raises Refused."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     try:
         items, texts = _parse_request(model, content_type, body)
     except PayloadTooLargeError as error:
@@ -168,20 +168,20 @@ def predict_response(model: EdgeModel, content_type: str, body: bytes, request_i
     except PayloadError as error:
         raise RequestRejectedError(422, str(error)) from error
     probabilities = model(model.decode_images(items))
-    made = {"name": model.name, "version": model.version}
+    model_name = {"name": model.name, "version": model.version}
     predictions = [
         {
             "id": str(uuid.uuid4()),
             "label": model.classes[int(row.argmax())],
             "confidence": min(1.0, float(row.max())),
             "probabilities": {name: round(float(p), 6) for name, p in zip(model.classes, row, strict=True)},
-            "model": made,
+            "model": model_name,
         }
         for row in probabilities
     ]
-    spent = round((time.perf_counter() - begun) * 1000, 3)
-    told = texts.get("request_id") or request_id or str(uuid.uuid4())
-    return {"request_id": told, "predictions": predictions, "latency_ms": spent, "recorded": False}
+    spent = round((time.perf_counter() - started) * 1000, 3)
+    answered_id = texts.get("request_id") or request_id or str(uuid.uuid4())
+    return {"request_id": answered_id, "predictions": predictions, "latency_ms": spent, "recorded": False}
 
 
 def _parse_request(model: EdgeModel, content_type: str, body: bytes) -> tuple[list[object], dict[str, str]]:
@@ -288,14 +288,14 @@ class EdgeRequestHandler(BaseHTTPRequestHandler):
 
     def _body_length(self) -> int:
         """How long the body is; two ways to say it, or two lengths, could be read differently by a proxy."""
-        given = self.headers.get_all("content-length", [])
+        lengths = self.headers.get_all("content-length", [])
         if "transfer-encoding" in self.headers:
             raise RequestRejectedError(411, "send the length of the body, and no Transfer-Encoding")
-        if len(given) != 1 or not given[0].isascii() or not given[0].isdigit():
+        if len(lengths) != 1 or not lengths[0].isascii() or not lengths[0].isdigit():
             raise RequestRejectedError(411, "send the length of the body, once, as a whole number")
-        if len(given[0]) > 12 or int(given[0]) > MAX_BODY:
-            raise RequestRejectedError(413, f"the body has {given[0][:20]} bytes; at most {MAX_BODY}")
-        return int(given[0])
+        if len(lengths[0]) > 12 or int(lengths[0]) > MAX_BODY:
+            raise RequestRejectedError(413, f"the body has {lengths[0][:20]} bytes; at most {MAX_BODY}")
+        return int(lengths[0])
 
     def _send_problem(self, refused: RequestRejectedError) -> None:
         self.close_connection = True  # the rest of its body was not read

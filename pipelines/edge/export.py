@@ -1,4 +1,4 @@
-"""Files of a model for other machines (ONNX, ExecuTorch), each compared with PyTorch; refuses to know registries."""
+"""Exports a model for other machines (ONNX, ExecuTorch) and compares the file with PyTorch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.data import ImageSet
+from pipelines.engines.atomic_write import write_atomically
 from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
 from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.latency import measure_latency
 from pipelines.engines.log_suppression import suppress_logs
-from pipelines.engines.onnx_engine import load_onnx_engine, to_network_input, validate_graph
+from pipelines.engines.network_input import to_network_input
+from pipelines.engines.onnx_engine import load_onnx_engine, validate_graph
 from pipelines.engines.onnxruntime_import import import_onnxruntime
-from pipelines.engines.torch_engine import load_torch_engine, measure_latency
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from registry.model_package import MODEL_FILE, ONNX_FILE
 
@@ -66,7 +69,7 @@ def export_file(
     DataError where int8 has no rows to learn its range.
     """
     if form == "executorch":
-        _write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
+        write_atomically(out, to_executorch(folder / MODEL_FILE, classes))
         return
     if not (folder / ONNX_FILE).is_file():
         raise ModelFormatError(f"version {version} of {name} has no ONNX graph; train a new version, which gets one")
@@ -74,22 +77,14 @@ def export_file(
     validate_graph(content)
     if form == "onnx-int8":
         content = _quantize_static(content, rows)
-    _write_atomically(out, _with_model_metadata(content, classes, name, version))
+    write_atomically(out, _with_model_metadata(content, classes, name, version))
 
 
 def copy_edge_server(folder: Path) -> None:
     """Write the edge server's files into a folder, beside a model."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, source in SERVER_FILES.items():
-        _write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
-
-
-def _write_atomically(out: Path, content: bytes) -> None:
-    """The file, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_suffix(f"{out.suffix}.part")
-    draft.write_bytes(content)
-    draft.replace(out)
+        write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
 
 
 def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:
@@ -101,14 +96,14 @@ def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str,
         ours: InferenceEngine = load_executorch_engine(out, classes, theirs.height, theirs.width)
     else:
         ours = load_onnx_engine(out, classes, threads=1)
-    reference, found = theirs(rows.images), ours(rows.images)
-    times = {each: _latency_percentiles(each) for each in (theirs, ours)}
+    reference, predictions = theirs(rows.images), ours(rows.images)
+    times = {engine: _latency_percentiles(engine) for engine in (theirs, ours)}
     return Parity(
         format=form,
         rows=len(rows),
-        max_difference=float(np.abs(found - reference).max()),
-        same_answers=int((found.argmax(axis=1) == reference.argmax(axis=1)).sum()),
-        accuracy=float((found.argmax(axis=1) == rows.labels).mean()),
+        max_difference=float(np.abs(predictions - reference).max()),
+        same_answers=int((predictions.argmax(axis=1) == reference.argmax(axis=1)).sum()),
+        accuracy=float((predictions.argmax(axis=1) == rows.labels).mean()),
         accuracy_pytorch=float((reference.argmax(axis=1) == rows.labels).mean()),
         size_bytes=out.stat().st_size,
         size_bytes_pytorch=(folder / MODEL_FILE).stat().st_size,
@@ -129,8 +124,8 @@ def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, ve
 
     model = onnx.load_model_from_string(content)
     onnx.helper.set_model_props(model, {"classes": json.dumps(classes), "name": name, "version": str(version)})
-    made: bytes = model.SerializeToString()
-    return made
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
@@ -155,13 +150,13 @@ def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
             return None if batch is None else {name: batch}
 
     with tempfile.TemporaryDirectory() as folder, suppress_logs(""):  # the quantiser advises, and warns of its own code
-        given, ready, made = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
-        given.write_bytes(content)
-        quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
-        layers = [node for node in onnx.load(str(ready)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+        original, prepared, quantized = (Path(folder, f"{stage}.onnx") for stage in ("given", "ready", "made"))
+        original.write_bytes(content)
+        quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
+        layers = [node for node in onnx.load(str(prepared)).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
         quantization.quantize_static(
-            str(ready),
-            str(made),
+            str(prepared),
+            str(quantized),
             Pictures(),
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "MaxPool"],
             nodes_to_exclude=[layers[-1].name],  # logits and probabilities stay as fine as they are
@@ -170,4 +165,4 @@ def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        return made.read_bytes()
+        return quantized.read_bytes()

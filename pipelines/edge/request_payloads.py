@@ -1,4 +1,4 @@
-"""What clients send, taken apart within bounds: forms of parts, and how much a JSON text holds; it knows no model.
+"""Parses request bodies within bounds: multipart forms, and how much a JSON text may hold.
 
 Everything here takes time that grows with the length of the body only, and no parameter of a request chooses how a
 body is read: texts are UTF-8. Needs the standard library alone, so that a device can have it.
@@ -113,10 +113,10 @@ def _boundary(content_type: str) -> bytes:
 
 def _find_boundary(body: bytes, mark: bytes, place: int) -> tuple[int, int]:
     """Where the next part's line begins and where it goes on behind the boundary."""
-    found = body.find(b"\r\n" + mark, place)
-    if found < 0:
+    position = body.find(b"\r\n" + mark, place)
+    if position < 0:
         raise MalformedFormError("the multipart form is broken or unfinished: a boundary is missing")
-    return found, found + 2 + len(mark)
+    return position, position + 2 + len(mark)
 
 
 def _part_name(headers: bytes) -> tuple[str, bool]:
@@ -133,10 +133,10 @@ def _part_name(headers: bytes) -> tuple[str, bool]:
 
 def _parameters(header: str) -> dict[str, str]:
     """The parameters of a header's value by name in lower case; the first of a name counts."""
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, quoted, bare in _PARAMETER.findall(header):
-        found.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else bare)
-    return found
+        parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else bare)
+    return parameters
 
 
 def _decode_field(content: bytes, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A network's own view of images, the numbers before its last layer; refuses to know what they are compared with."""
+"""Computes embeddings of images, the activations before a network's last layer, for drift and duplicates."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def _without_last_layer(module: torch.nn.Module) -> fx.GraphModule:
     if not isinstance(module, fx.GraphModule):
         raise ModelFormatError(f"a {type(module).__name__} has no exported graph; load the model from its file")
     last = _last_input(module.graph)
-    needed, found = [last], {last}
+    needed, kept = [last], {last}
     while needed:
-        fresh = [node for node in needed.pop().all_input_nodes if node not in found]
-        found.update(fresh)
+        fresh = [node for node in needed.pop().all_input_nodes if node not in kept]
+        kept.update(fresh)
         needed.extend(fresh)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
-        if node in found or node.op == "placeholder":
+        if node in kept or node.op == "placeholder":
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(copies[last])
     return fx.GraphModule(module, graph)
@@ -62,7 +62,7 @@ def _last_input(graph: fx.Graph) -> fx.Node:
     for node in reversed(graph.nodes):
         place = _INPUT_ARGUMENT.get(str(node.target)) if node.op == "call_function" else None
         if place is not None:
-            given: Any = node.args[place]
-            if isinstance(given, fx.Node) and given.meta["val"].dim() == 2:
-                return given
+            node_input: Any = node.args[place]
+            if isinstance(node_input, fx.Node) and node_input.meta["val"].dim() == 2:
+                return node_input
     raise ModelFormatError("the model has no linear layer, so it has no embedding; compare its answers instead")

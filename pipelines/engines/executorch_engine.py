@@ -1,4 +1,4 @@
-"""A model as an ExecuTorch program (.pte), for phones and boards, and its answers; refuses to know registries.
+"""Exports a model as an ExecuTorch program (.pte), for phones and boards, and computes with it.
 
 ExecuTorch is the successor of PyTorch Mobile (https://docs.pytorch.org/executorch/). The layers that XNNPACK knows are
 lowered to it. A program answers one image at a time: a device has one picture to read, and its memory is planned ahead.
@@ -26,8 +26,8 @@ def to_executorch(path: Path, classes: tuple[str, ...]) -> bytes:
 
     Raises ModelFormatError where ExecuTorch is missing or cannot lower the graph.
     """
-    known = load_torch_engine(path, classes)
-    example = torch.zeros((1, 1, known.height, known.width))
+    engine = load_torch_engine(path, classes)
+    example = torch.zeros((1, 1, engine.height, engine.width))
     with suppress_logs("", "torch"):
         try:
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -35,11 +35,11 @@ def to_executorch(path: Path, classes: tuple[str, ...]) -> bytes:
         except ImportError as error:
             raise ModelFormatError(MISSING_EXTRA_MESSAGE) from error
         try:
-            program = torch.export.export(known.module, (example,))
-            made = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+            program = torch.export.export(engine.module, (example,))
+            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
         except Exception as error:  # whatever its passes raise, they mean one thing
             raise ModelFormatError(f"ExecuTorch cannot lower {path}: {error}; export --format onnx") from error
-    return bytes(made.buffer)
+    return bytes(lowered.buffer)
 
 
 def load_executorch_engine(path: Path, classes: tuple[str, ...], height: int, width: int) -> ExecuTorchEngine:

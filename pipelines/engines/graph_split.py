@@ -1,4 +1,4 @@
-"""An exported graph cut where its gradients are wanted: before the softmax, after the last convolution; no images.
+"""Splits an exported graph where gradients are wanted: before the softmax, after the last convolution.
 
 Gradients of probabilities vanish where a model is sure, so attacks and explanations need what comes before them.
 """
@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import fx, nn
 
-from pipelines.engines.torch_engine import Exportable
+from pipelines.engines.exportable import Exportable
 from pipelines.errors import ModelFormatError
 
 _SOFTMAX: Final = ("aten.softmax.int", "aten._softmax.default")
@@ -69,9 +69,9 @@ def _exported_graph(module: nn.Module) -> fx.GraphModule:
         return module
     if isinstance(module, Exportable):
         example = torch.zeros((2, 1, module.height, module.width))
-        made = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
-        assert isinstance(made, fx.GraphModule)
-        return made
+        graph = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
+        assert isinstance(graph, fx.GraphModule)
+        return graph
     raise ModelFormatError(f"a {type(module).__name__} has no graph to cut; load the model from its file")
 
 
@@ -83,14 +83,14 @@ def _first_norm_output(node: fx.Node) -> fx.Node | None:
 
 
 def _input_node(module: fx.GraphModule) -> fx.Node:
-    given: list[fx.Node] = [node for node in module.graph.nodes if node.op == "placeholder"]
-    return given[0]
+    placeholders: list[fx.Node] = [node for node in module.graph.nodes if node.op == "placeholder"]
+    return placeholders[0]
 
 
 def _logits_node(module: fx.GraphModule) -> fx.Node:
     """What the softmax is given, or what the graph answers where it has none."""
-    answered: fx.Node = next(node for node in reversed(module.graph.nodes) if node.op == "output").all_input_nodes[0]
-    return answered.all_input_nodes[0] if str(answered.target) in _SOFTMAX else answered
+    output: fx.Node = next(node for node in reversed(module.graph.nodes) if node.op == "output").all_input_nodes[0]
+    return output.all_input_nodes[0] if str(output.target) in _SOFTMAX else output
 
 
 def _subgraph(module: fx.GraphModule, start: fx.Node, end: fx.Node) -> fx.GraphModule:
@@ -110,13 +110,13 @@ def _subgraph(module: fx.GraphModule, start: fx.Node, end: fx.Node) -> fx.GraphM
 
 
 def _nodes_between(start: fx.Node, end: fx.Node) -> set[fx.Node]:
-    found, waiting = {end}, [end]
+    between, waiting = {end}, [end]
     while waiting:
         node = waiting.pop()
-        fresh = [] if node is start else [each for each in node.all_input_nodes if each not in found]
-        found.update(fresh)
+        fresh = [] if node is start else [source for source in node.all_input_nodes if source not in between]
+        between.update(fresh)
         waiting.extend(fresh)
-    return found
+    return between
 
 
 def _node_mapping(copies: dict[fx.Node, fx.Node]) -> Callable[[fx.Node], fx.Node]:

@@ -1,4 +1,4 @@
-"""A model ready to answer, whatever library computes it, and which one that is; refuses to know registries and servers.
+"""The base of every inference engine, and the choice of the library and device that compute predictions.
 
 Nothing heavy is imported before it is chosen: a process that answers with ONNX Runtime never loads PyTorch.
 """

@@ -1,4 +1,4 @@
-"""Opens a model file with the engine that is wanted."""
+"""Loads a downloaded version with the engine that is wanted."""
 
 from __future__ import annotations
 

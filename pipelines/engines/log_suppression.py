@@ -1,4 +1,4 @@
-"""Quiet for libraries that tell at length what they do and warn of each other; refuses to know which."""
+"""Silences the logs and warnings of talkative libraries for a while."""
 
 from __future__ import annotations
 

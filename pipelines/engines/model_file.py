@@ -1,4 +1,4 @@
-"""The bytes of a model's file, and which faults of reading it say something about the model; it knows no format.
+"""Reads a model's file, and tells faults of the file from passing faults of the machine.
 
 A file that is missing is a fault of the model's copy. A file that cannot be opened for want of descriptors or memory is
 a whole file: to call it damaged would end a trial, or leave a version aside, for what passes.

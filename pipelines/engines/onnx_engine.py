@@ -1,4 +1,4 @@
-"""The ONNX graph of an exported network: made, proved plain, and answered by ONNX Runtime; refuses to know registries.
+"""Exports a network as an ONNX graph, validates such graphs, and computes them with ONNX Runtime.
 
 A graph is read only when it is one list of standard operators with its numbers inside: no custom operators, no
 functions or branches, and no file beside it.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.log_suppression import suppress_logs
 from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
+from pipelines.engines.network_input import to_network_input
 from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.errors import ModelFormatError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from pipelines.engines.torch_engine import Exportable
+    from pipelines.engines.exportable import Exportable
 
 log = logging.getLogger(__name__)
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -47,15 +48,8 @@ class OnnxEngine(InferenceEngine):
 
     def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images)})
-        made: NDArray[np.float32] = answer
-        return made
-
-
-def to_network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
-    floats = images.astype(np.float32)
-    floats /= np.float32(255.0)
-    return floats[:, None]
+        probabilities: NDArray[np.float32] = answer
+        return probabilities
 
 
 def export_onnx(module: Exportable) -> bytes:
@@ -78,20 +72,20 @@ def export_onnx(module: Exportable) -> bytes:
 def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> bytes | None:
     """The module's ONNX graph, if ONNX Runtime answers these images as PyTorch did; None, with the reason logged.
 
-    A model without one is served by PyTorch, so a family with operators that cannot be exported is no failure.
+    A model without one is served by PyTorch, so a pipeline with operators that cannot be exported is no failure.
     """
     classes = tuple(str(number) for number in range(expected.shape[1]))
     try:
         content = export_onnx(module)
-        theirs = onnx_engine_from_bytes(content, classes, threads=1)(images)
+        probabilities = onnx_engine_from_bytes(content, classes, threads=1)(images)
     except Exception as error:  # noqa: BLE001 - the exporter raises anything; all mean one thing
         log.warning("no ONNX graph of this model (%s: %s): PyTorch will serve it", type(error).__name__, error)
         return None
-    apart = float(np.abs(theirs - expected).max(initial=0.0))
-    if not apart <= MAX_ABS_DIFFERENCE:
-        log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", apart)
+    difference = float(np.abs(probabilities - expected).max(initial=0.0))
+    if not difference <= MAX_ABS_DIFFERENCE:
+        log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", difference)
         return None
-    log.info("the ONNX graph answers within %.1e of PyTorch on %d images", apart, len(images))
+    log.info("the ONNX graph answers within %.1e of PyTorch on %d images", difference, len(images))
     return content
 
 
@@ -151,10 +145,10 @@ def validate_graph(content: bytes) -> tuple[int, int, int]:
             for tensor in (attribute.t, *attribute.tensors):
                 _reject_external_data(tensor)
     weights = {tensor.name for tensor in graph.initializer}
-    given = [value for value in graph.input if value.name not in weights]
-    if len(given) != 1 or len(graph.output) != 1:
-        raise ModelFormatError(f"the graph has {len(given)} inputs and {len(graph.output)} outputs, not one of each")
-    images, answers = _declared_shape(given[0]), _declared_shape(graph.output[0])
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise ModelFormatError(f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs, not one of each")
+    images, answers = _declared_shape(inputs[0]), _declared_shape(graph.output[0])
     if len(images) != 4 or images[0] or images[1] != 1 or not all(images[2:]) or len(answers) != 2 or answers[0]:
         raise ModelFormatError(
             f"the graph takes {images} and answers {answers} (0: any); "

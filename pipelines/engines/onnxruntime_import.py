@@ -1,4 +1,4 @@
-"""ONNX Runtime, imported so that it tells nobody that it is used; refuses to know models.
+"""Imports ONNX Runtime with its telemetry off.
 
 Since 1.32 it looks up a host of its maker's and keeps a device id below the user's cache, from its import on.
 """

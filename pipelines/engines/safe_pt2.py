@@ -1,4 +1,4 @@
-"""The pt2 archive of an exported network, proved free of code; refuses to know what the network is for.
+"""Validates the pt2 archive of an exported network, so that loading it runs no code.
 
 `torch.export.load` unpickles weights and sample inputs, turns strings of the graph into Python objects
 (`sympify`, attribute look-ups) and opens shared libraries it finds inside. An archive is therefore never

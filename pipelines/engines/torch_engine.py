@@ -1,11 +1,7 @@
-"""A predictor, pixels in and probabilities out, and its file; refuses to know registries and training."""
+"""Computes a saved model with PyTorch: pixels in, probabilities out."""
 
 from __future__ import annotations
 
-import math
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +13,12 @@ from torch.export.passes import move_to_device_pass
 from pipelines.engines import safe_pt2
 from pipelines.engines.inference_engine import CHUNK_ROWS, DeviceName, InferenceEngine
 from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
+from pipelines.engines.network_input import to_network_input
 from pipelines.errors import ModelFormatError
 
 
-class Exportable(nn.Module):
-    """The module that is registered: float32 (n, 1, h, w) from 0 to 1 in, probabilities (n, classes) out.
-
-    The logits are divided by `temperature`, so that a server's confidence is one to be believed.
-    """
-
-    def __init__(self, network: nn.Module, height: int, width: int, temperature: float = 1.0) -> None:
-        super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ModelFormatError(f"temperature is {temperature}; give a finite number above 0, 1 changes nothing")
-        self.network = network
-        self.height, self.width, self.temperature = height, width, temperature
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Softmax over the network's logits, each divided by the temperature."""
-        return torch.softmax(self.network(images) / self.temperature, dim=1)
-
-
 class TorchEngine(InferenceEngine):
-    """A model that PyTorch answers; `threads` is set for each thread that calls it, None leaves that to the caller."""
+    """A model that PyTorch computes; `threads` is set for each thread that calls it, None leaves that to the caller."""
 
     name = "torch"
 
@@ -65,7 +44,7 @@ class TorchEngine(InferenceEngine):
 
 def to_batch(images: NDArray[np.uint8]) -> torch.Tensor:
     """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
-    return torch.from_numpy(images.astype(np.float32)).div_(255.0).unsqueeze(1)
+    return torch.from_numpy(to_network_input(images))
 
 
 def logits_of(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,24 +54,6 @@ def logits_of(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float
     with torch.inference_mode():
         parts = [network(to_batch(images[at : at + CHUNK_ROWS])).numpy() for at in starts]
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
-
-
-def build_exportable(network: nn.Module, *, height: int = 28, width: int = 28, temperature: float = 1.0) -> Exportable:
-    """The network as the module that is registered, in evaluation mode."""
-    module = Exportable(network, height, width, temperature)
-    module.eval()
-    return module
-
-
-def save_exportable(module: Exportable, path: Path) -> None:
-    """Write the module as a pt2 archive that takes any number of images at once; whole or not at all."""
-    example = torch.zeros((2, 1, module.height, module.width))
-    program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / "model.pt2"
-        torch.export.save(program, whole)
-        whole.replace(path)
 
 
 def load_torch_engine(
@@ -113,47 +74,6 @@ def load_torch_engine(
     if answers != len(classes):
         raise ModelFormatError(f"{path} answers {answers} classes, not {len(classes)}; name the right classes")
     return TorchEngine(module, classes, height, width, device, threads)
-
-
-def measure_latency(
-    predictor: InferenceEngine,
-    calls: int = 200,
-    warmup: int = 20,
-    *,
-    seed: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[float, ...]:
-    """Milliseconds of each single-image call, after some that are not counted."""
-    images = _random_images(predictor, calls + warmup, seed)
-    return tuple(_call_milliseconds(predictor, image, clock) for image in images)[warmup:]
-
-
-def measure_interleaved(
-    first: InferenceEngine,
-    second: InferenceEngine,
-    calls: int = 60,
-    warmup: int = 10,
-    *,
-    seed: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The same of two models that are called by turns, each on every image; which one begins alternates."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    for place, image in enumerate(_random_images(first, calls + warmup, seed)):
-        for which in (0, 1) if place % 2 else (1, 0):
-            spent[which].append(_call_milliseconds((first, second)[which], image, clock))
-    return tuple(spent[0][warmup:]), tuple(spent[1][warmup:])
-
-
-def _random_images(model: InferenceEngine, images: int, seed: int) -> NDArray[np.uint8]:
-    size = (images, 1, model.height, model.width)
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
-
-
-def _call_milliseconds(model: InferenceEngine, image: NDArray[np.uint8], clock: Callable[[], float]) -> float:
-    begun = clock()
-    model(image)
-    return (clock() - begun) * 1000.0
 
 
 def _declared_shape(program: torch.export.ExportedProgram) -> tuple[int, int, int]:

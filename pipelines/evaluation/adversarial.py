@@ -1,4 +1,4 @@
-"""Attacks on a model: pictures changed by at most epsilon per pixel to be misread; refuses to know files and defences.
+"""Adversarial attacks (FGSM, PGD): images changed by at most epsilon per pixel so that a model misreads them.
 
 FGSM: Goodfellow, Shlens and Szegedy (ICLR 2015). PGD: Madry et al. (ICLR 2018). They need logits: where a model is
 sure, the gradient of its probabilities is exactly zero in float32, and an attack on them proves nothing (Carlini and
@@ -77,8 +77,8 @@ def _gradient_step(
     at = at.detach().requires_grad_(True)
     loss = functional.cross_entropy(network(at), labels, reduction="sum")
     [slope] = torch.autograd.grad(loss, at)
-    moved = at.detach() + size * slope.sign()
-    return torch.clamp(torch.clamp(moved, clean - epsilon, clean + epsilon), 0, 1)
+    stepped = at.detach() + size * slope.sign()
+    return torch.clamp(torch.clamp(stepped, clean - epsilon, clean + epsilon), 0, 1)
 
 
 def _in_chunks(images: torch.Tensor, labels: torch.Tensor, attack: _Attack) -> torch.Tensor:

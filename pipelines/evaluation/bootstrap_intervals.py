@@ -1,4 +1,4 @@
-"""Intervals of scores that have no formula, by drawing rows again; refuses to know models and what a score is for."""
+"""Bootstrap intervals of scores that have no formula."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def bootstrap_intervals(
     answers = exact.argmax(axis=1)
     loss = -np.log(np.maximum(exact[np.arange(rows), labels], MIN_PROBABILITY))
     distance = np.square(exact - np.eye(classes)[labels]).sum(axis=1)
-    seen = []
+    samples = []
     for _ in range(draws):
         drawn = generator.integers(0, rows, rows)
         cells = np.bincount(labels[drawn] * classes + answers[drawn], minlength=classes**2).reshape(classes, classes)
-        seen.append((_macro_f1(cells), loss[drawn].mean(), distance[drawn].mean()))
+        samples.append((_macro_f1(cells), loss[drawn].mean(), distance[drawn].mean()))
     names = ("f1_macro", "nll", "brier")
-    limits = np.quantile(np.array(seen), [0.025, 0.975], axis=0)
+    limits = np.quantile(np.array(samples), [0.025, 0.975], axis=0)
     return {name: (float(low), float(high)) for name, low, high in zip(names, *limits, strict=True)}
 
 

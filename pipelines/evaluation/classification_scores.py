@@ -1,4 +1,4 @@
-"""The judgement of a model on labelled rows; refuses to know models, thresholds and promotion."""
+"""Scores a model's predictions on labelled rows: accuracy, losses, calibration, each class, the confusion matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fairness, how a model fares on groups of rows such as writers; refuses to know what makes a group and what is fair.
+"""Compares a model's accuracy between groups of rows, such as writers.
 
 Every group is tested against all other rows (Fisher's exact test), a family of tests at a time (Holm), so that among
 many groups one that is only unlucky is seldom called worse.
@@ -78,16 +78,16 @@ class FactorFairness:
     def as_metrics(self) -> dict[str, float]:
         """Stable names for a tracking server."""
         prefix = f"fairness_{self.factor}"
-        found = {
+        metrics = {
             f"{prefix}_gap": self.gap,
             f"{prefix}_gap_low": self.gap_low,
             f"{prefix}_gap_high": self.gap_high,
-            f"{prefix}_differ": float(sum(each.differs for each in self.groups)),
-            f"{prefix}_cells_differ": float(sum(each.differs for each in self.cells)),
+            f"{prefix}_differ": float(sum(score.differs for score in self.groups)),
+            f"{prefix}_cells_differ": float(sum(score.differs for score in self.cells)),
         }
         if self.tail is not None:
-            found[f"{prefix}_worst_decile_accuracy"] = self.tail.accuracy
-        return found
+            metrics[f"{prefix}_worst_decile_accuracy"] = self.tail.accuracy
+        return metrics
 
 
 def compare_groups(
@@ -103,8 +103,8 @@ def compare_groups(
             f"{len(correct)} answers, {len(labels)} labels and {len(groups)} tags of {factor!r} make no groups; "
             "give one of each per row, and a tag to some"
         )
-    known = groups != ""
-    correct, labels, groups = correct[known], labels[known], groups[known]
+    tagged = groups != ""
+    correct, labels, groups = correct[tagged], labels[tagged], groups[tagged]
     names = sorted(set(groups.tolist()))
     scores = _with_holm_correction(
         [_score(correct, groups == name, np.ones(len(correct), dtype=bool), name, "") for name in names]
@@ -140,7 +140,7 @@ def _score(right: Flags, inside: Flags, among: Flags, group: str, of_class: str)
 
 def _with_holm_correction(scores: Sequence[tuple[GroupScore, bool]]) -> tuple[GroupScore, ...]:
     family = [score for score, tested in scores if tested]
-    rejected = dict(zip(map(id, family), holm([each.p_value for each in family], ALPHA), strict=True))
+    rejected = dict(zip(map(id, family), holm([tested_score.p_value for tested_score in family], ALPHA), strict=True))
     return tuple(_with_difference(score, rejected.get(id(score), False)) for score, _ in scores)
 
 
@@ -151,19 +151,19 @@ def _with_difference(score: GroupScore, differs: bool) -> GroupScore:
 
 
 def _best_and_worst(scores: Sequence[GroupScore]) -> tuple[GroupScore | None, GroupScore | None]:
-    full = sorted((each for each in scores if each.rows >= MIN_GROUP_ROWS), key=lambda each: each.accuracy)
+    full = sorted((score for score in scores if score.rows >= MIN_GROUP_ROWS), key=lambda score: score.accuracy)
     return (full[-1], full[0]) if len(full) > 1 else (None, None)
 
 
 def _worst_decile(scores: Sequence[GroupScore], seed: int = 0) -> WorstDecile:
     """Mean accuracy of the worst tenth of groups; picked as the worst, so it is held against chance."""
-    rows = np.array([each.rows for each in scores])
-    shares = np.array([each.correct for each in scores]) / rows
+    rows = np.array([score.rows for score in scores])
+    shares = np.array([score.correct for score in scores]) / rows
     worst = max(1, len(scores) // 10)
-    seen = float(np.sort(shares)[:worst].mean())
-    whole = sum(each.correct for each in scores) / int(rows.sum())
+    observed = float(np.sort(shares)[:worst].mean())
+    whole = sum(score.correct for score in scores) / int(rows.sum())
     drawn = np.random.default_rng(seed).binomial(rows, whole, (SIMULATIONS, len(rows))) / rows
     tails = np.sort(drawn, axis=1)[:, :worst].mean(axis=1)
     low, high = np.quantile(tails, [ALPHA / 2, 1 - ALPHA / 2])
-    p_value = (1 + int((tails <= seen).sum())) / (SIMULATIONS + 1)
-    return WorstDecile(worst, seen, float(low), float(high), p_value)
+    p_value = (1 + int((tails <= observed).sum())) / (SIMULATIONS + 1)
+    return WorstDecile(worst, observed, float(low), float(high), p_value)

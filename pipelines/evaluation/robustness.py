@@ -1,4 +1,4 @@
-"""The robustness of a model: how many rows it still reads right when pictures are corrupted or attacked; no files."""
+"""Measures robustness: the accuracy that is left when images are corrupted or attacked."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def corruption_robustness(
     model: TorchEngine, rows: ImageSet, levels: Sequence[int] = (1, 2, 3)
 ) -> tuple[RobustnessScore, ...]:
     """Every kind of corruption at each level, on these rows."""
-    found = []
+    scores = []
     for kind in SEVERITIES:
         for level in levels:
             answers = model(corrupt(rows.images, kind, level)).argmax(axis=1)
-            found.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
-    return tuple(found)
+            scores.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
+    return tuple(scores)
 
 
 def adversarial_robustness(
@@ -64,12 +64,12 @@ def adversarial_robustness(
 ) -> tuple[RobustnessScore, ...]:
     """FGSM and PGD of some steps at each epsilon against a network of logits, on these rows."""
     images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
-    found = []
+    scores = []
     for epsilon in epsilons:
         once = count_correct(network, fgsm(network, images, labels, epsilon), labels)
         many = count_correct(network, pgd(network, images, labels, epsilon, steps=steps), labels)
-        found += [RobustnessScore("fgsm", epsilon, once, len(rows)), RobustnessScore("pgd", epsilon, many, len(rows))]
-    return tuple(found)
+        scores += [RobustnessScore("fgsm", epsilon, once, len(rows)), RobustnessScore("pgd", epsilon, many, len(rows))]
+    return tuple(scores)
 
 
 def quick_robustness(model: TorchEngine, golden: ImageSet) -> tuple[RobustnessScore, ...]:

@@ -1,4 +1,4 @@
-"""The temperature of a model, one number that makes its confidence honest; refuses to know networks and files.
+"""Temperature scaling: fits the one number that makes a model's confidence honest.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). Dividing all logits by one
 number moves confidence and never an answer.
@@ -39,5 +39,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
         prior = (log_temperature / LOG_TEMPERATURE_SD) ** 2 / 2
         return float(total.sum() - wanted / np.exp(log_temperature) + prior)
 
-    found = optimize.minimize_scalar(loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded")
-    return round(float(np.exp(found.x)), 4)
+    minimum = optimize.minimize_scalar(
+        loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded"
+    )
+    return round(float(np.exp(minimum.x)), 4)

@@ -1,4 +1,4 @@
-"""Random movement of a batch of images; refuses to know labels, models and the global random state."""
+"""Augments a batch of images by random movement, with a generator of its own."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def augment(batch: torch.Tensor, amount: Augmentation, generator: torch.Generato
 
     Draws come from the generator alone; it lives on the batch's device.
     """
-    moved = _transform_geometry(batch, amount, generator) if _has_geometry(amount) else batch
+    images = _transform_geometry(batch, amount, generator) if _has_geometry(amount) else batch
     if amount.stroke:
-        moved = _change_strokes(moved, amount.stroke * (2 * _uniform((len(moved), 1, 1, 1), generator) - 1))
+        images = _change_strokes(images, amount.stroke * (2 * _uniform((len(images), 1, 1, 1), generator) - 1))
     if amount.contrast:
-        kept = 1 - amount.contrast * _uniform((len(moved), 1, 1, 1), generator)
-        means = moved.mean(dim=(2, 3), keepdim=True)
-        moved = means + kept * (moved - means)
+        kept = 1 - amount.contrast * _uniform((len(images), 1, 1, 1), generator)
+        means = images.mean(dim=(2, 3), keepdim=True)
+        images = means + kept * (images - means)
     if amount.noise:
-        grain = torch.randn(moved.shape, generator=generator, device=generator.device) * amount.noise
-        moved = (moved + grain).clamp(0.0, 1.0)
-    return moved
+        grain = torch.randn(images.shape, generator=generator, device=generator.device) * amount.noise
+        images = (images + grain).clamp(0.0, 1.0)
+    return images
 
 
 def _has_geometry(amount: Augmentation) -> bool:

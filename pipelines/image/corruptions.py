@@ -1,4 +1,4 @@
-"""Corruptions of pictures at stated levels, for a robustness table; refuses to know labels, models and training.
+"""Corrupts images at stated levels, for robustness tables and for the gate.
 
 After Hendrycks and Dietterich (ICLR 2019) and MNIST-C (Mu and Gilmer, 2019), for small grey digits. What is drawn at
 random follows from a picture's own content, so a table can be made again.

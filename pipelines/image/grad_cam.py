@@ -1,4 +1,4 @@
-"""Where a model looks: a heat map of one picture for one class; refuses to know predictions, files and servers.
+"""Grad-CAM: a heat map of which parts of an image speak for a class.
 
 Grad-CAM (Selvaraju et al., ICCV 2017) on the last convolution block, by Captum. A map says which places moved the
 class's logit, not that the model is right; `tests/` checks that it follows the weights (Adebayo et al., NeurIPS 2018).
@@ -48,16 +48,16 @@ class GradCamExplainer:
 
         if image.ndim != 2 or image.dtype != np.uint8:
             raise DataError(f"an image of shape {image.shape} and type {image.dtype} has no map; give one grey image")
-        given = to_batch(image[None])
+        batch = to_batch(image[None])
         with self._lock:  # Captum hangs hooks into the weights: any other passage meanwhile would be taken for this one
             if class_index is None:
                 with torch.inference_mode():
-                    class_index = int(self._split_model(given).argmax())
+                    class_index = int(self._split_model(batch).argmax())
             if not 0 <= class_index < self._classes:
                 raise DataError(f"class index {class_index} is not known; give one from 0 to {self._classes - 1}")
             camera = LayerGradCam(self._split_model, self._split_model.body)
             with torch.enable_grad():
-                small = camera.attribute(given.requires_grad_(True), target=class_index, relu_attributions=True)
+                small = camera.attribute(batch.requires_grad_(True), target=class_index, relu_attributions=True)
         large = functional.interpolate(small.detach(), image.shape, mode="bilinear", align_corners=False)[0, 0]
         heat: NDArray[np.float32] = large.numpy().astype(np.float32)
         top = float(heat.max())

@@ -1,4 +1,4 @@
-"""Pictures from outside, read as a person sees them, by servers, devices and trainings alike; it knows no model.
+"""Decodes pictures from outside as a person sees them, alike for servers, devices and trainings.
 
 A file is looked over before anything is unpacked: its chunks or segments are counted, its size and what it costs are
 read, and only what the pixels need is handed to Pillow. Needs NumPy and Pillow alone, so that a device can have it.
@@ -141,10 +141,10 @@ def _minimal_png(data: bytes, kept: list[tuple[int, int]], pixels: list[tuple[in
     return b"".join([*parts, _IEND])
 
 
-def _gamma(found: dict[bytes, bytes]) -> float:
-    if b"sRGB" in found or len(found.get(b"gAMA", b"")) != 4:
+def _gamma(chunks: dict[bytes, bytes]) -> float:
+    if b"sRGB" in chunks or len(chunks.get(b"gAMA", b"")) != 4:
         return 0.0
-    value: float = int.from_bytes(found[b"gAMA"], "big") / 100_000
+    value: float = int.from_bytes(chunks[b"gAMA"], "big") / 100_000
     return value if 0.1 <= value <= 10 else 0.0
 
 
@@ -316,10 +316,10 @@ def _is_dark_on_light(grey: Image.Image, raw: bytes) -> bool:
 
 def _first_level_above(counts: list[int], few: float) -> int:
     """The first level with more than a few pixels up to it."""
-    seen = 0
+    total = 0
     for level, count in enumerate(counts):
-        seen += count
-        if seen > few:
+        total += count
+        if total > few:
             return level
     return len(counts) - 1
 

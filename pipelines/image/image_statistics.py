@@ -1,4 +1,4 @@
-"""Plain measures of a picture's ink, light and noise; refuses to know models and labels.
+"""Plain statistics of an image's ink, light and noise, for input drift.
 
 Each image (height, width) is read as light from 0 to 1, bright ink on a dark ground. Its ground is the 5th
 percentile of its pixels and its ink's light the 99th; a pixel is ink when it is nearer to the latter. A picture

@@ -1,4 +1,4 @@
-"""Near-duplicates, one picture seen twice; refuses to know labels, models and why it matters.
+"""Finds near-duplicates: images that show the same picture, moved or changed a little.
 
 Two pictures are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
 centred on their ink; the part of the candidate that small changes of the other cannot explain is measured (tangent
@@ -53,15 +53,16 @@ def near_duplicate_mask(
             "resize them first"
         )
     copies = {image.tobytes() for image in protected}
-    found = np.array([image.tobytes() in copies for image in candidates], dtype=bool)
+    is_duplicate = np.array([image.tobytes() in copies for image in candidates], dtype=bool)
     if not len(candidates) or not len(protected):
-        return found
+        return is_duplicate
     spans = np.concatenate([_tangent_bases(part) for part in _chunks(protected)])
-    held = fingerprint(protected)
+    protected_prints = fingerprint(protected)
     for start in range(0, len(candidates), CHUNK_ROWS):
-        seen = fingerprint(candidates[start : start + CHUNK_ROWS])
-        found[start : start + len(seen)] |= _best_match(seen, held, spans)[1] >= 1 - max_unexplained
-    return found
+        prints = fingerprint(candidates[start : start + CHUNK_ROWS])
+        explained = _best_match(prints, protected_prints, spans)[1]
+        is_duplicate[start : start + len(prints)] |= explained >= 1 - max_unexplained
+    return is_duplicate
 
 
 def first_occurrence_indices(images: NDArray[np.uint8]) -> NDArray[np.int64]:

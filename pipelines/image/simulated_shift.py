@@ -1,4 +1,4 @@
-"""The second scanner, a seeded stand-in for another device; refuses to know labels and models."""
+"""A simulated covariate shift: the same rows as a second scanner would see them, from a seed."""
 
 from __future__ import annotations
 

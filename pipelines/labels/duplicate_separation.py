@@ -1,4 +1,4 @@
-"""Copies, pictures that are shown again and again; refuses to know labels, models and why one is protected.
+"""Keeps near-duplicates of evaluated images out of training, and images that are sent again and again.
 
 A picture that trains must not judge, nor one that looks like it. Where real traffic repeats itself, nearly every
 picture looks like one of the held-back third, and if those always won, nothing of such traffic would be learnt. So the

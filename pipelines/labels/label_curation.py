@@ -1,4 +1,4 @@
-"""What a retraining may learn from: labels weighed by trust, the rest set aside with a reason; it trains nothing.
+"""Curates labels for a retraining: weighs each by trust, and excludes the rest with a reason.
 
 What is set aside as a conflict or as suspicious waits for a person; their `review` is the truth from then on.
 """
@@ -208,15 +208,16 @@ def label_lineage(
     return {
         "trained": [{"feedback_id": i, "weight": weight} for i, weight in zip(ids, weights, strict=True)],
         "judged": [] if holdout is None else list(holdout.feedback_ids),
-        "set_aside": [asdict(each) for each in excluded],
+        "set_aside": [asdict(label) for label in excluded],
     }
 
 
 def exclusion_counts(excluded: Sequence[ExcludedLabel]) -> dict[str, int]:
-    """How many labels were set aside for each reason, by names for a tracking server."""
-    found = Counter(each.reason for each in excluded)
+    """How many labels were excluded for each reason, by names for a tracking server."""
+    counts = Counter(label.reason for label in excluded)
     return {
-        f"set_aside_{reason.replace(' ', '_').replace('-', '_')}": found[reason] for reason in get_args(ExclusionReason)
+        f"set_aside_{reason.replace(' ', '_').replace('-', '_')}": counts[reason]
+        for reason in get_args(ExclusionReason)
     }
 
 

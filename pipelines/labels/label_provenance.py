@@ -1,4 +1,4 @@
-"""The origin of labels: who gave one, how it came about, how far it is trusted, who may be asked about it.
+"""The provenance of labels: who gave each, from which source, and how far it is trusted.
 
 It refuses to know what becomes of a label.
 """

@@ -1,4 +1,4 @@
-"""Quotas, the share that a giver or a kind of label may have of what is learnt; refuses to know pictures and models.
+"""Label quotas: the share of a training that one provider or one kind of label may have.
 
 A share holds givers of one kind against each other, so it binds only where there are several. One backend that sends
 all the traffic, or one ledger that knows all the truth, is not cut: nobody is there to be protected from it, and what

@@ -1,4 +1,4 @@
-"""The network of a recipe; refuses to know data, training and files."""
+"""Builds the network of a recipe."""
 
 from __future__ import annotations
 

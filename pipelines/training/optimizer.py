@@ -1,4 +1,4 @@
-"""How weights move: optimizer, learning rate over the steps, mean of the weights; refuses to know rows and losses."""
+"""The optimizer of a training, its learning rate over the steps, and the mean of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for a recipe: choices tried one after the other, the worse broken off early; golden rows are never asked.
+"""Searches for a better recipe by trials; it looks at validation rows only, never at golden ones.
 
 Optuna proposes and remembers (TPE and median pruning); its study lives in a database, so that a search that was
 broken off goes on. It is installed by the extra `search`.
@@ -82,14 +82,16 @@ def search(
             trial, recipe = _next_trial(study, base, seed)
             _run_trial(study, trial, recipe, pipeline, (train, validation), tracking, parent, seed, device)
             on_trial(_trial_result(study.trials[trial.number]))
-        told = tuple(_trial_result(each) for each in study.trials)
-        done = [each for each in told if each.state == "complete"]
-        if not done:
-            raise SearchError(f"none of {len(told)} trials of '{study.study_name}' came to its end; look at their runs")
-        best = min(done, key=lambda each: (each.validation_loss, each.number))
+        results = tuple(_trial_result(result) for result in study.trials)
+        completed = [result for result in results if result.state == "complete"]
+        if not completed:
+            raise SearchError(
+                f"none of {len(results)} trials of '{study.study_name}' came to its end; look at their runs"
+            )
+        best = min(completed, key=lambda result: (result.validation_loss, result.number))
         parent.log_metrics({"best_validation_loss": float(best.validation_loss or 0.0), "best_trial": best.number})
-        parent.log_json("trials.json", [asdict(each) for each in told])
-    return SearchResult(with_parameters(base, best.choices), best, told, parent.id)
+        parent.log_json("trials.json", [asdict(result) for result in results])
+    return SearchResult(with_parameters(base, best.choices), best, results, parent.id)
 
 
 def _next_trial(study: optuna.Study, base: Recipe, seed: int) -> tuple[optuna.Trial, Recipe]:
@@ -103,8 +105,8 @@ def _next_trial(study: optuna.Study, base: Recipe, seed: int) -> tuple[optuna.Tr
         trial = study.ask()
         study.sampler = _sampler(seed, trial.number)
         recipe = suggest_recipe(base, trial)
-        earlier = (each for each in study.get_trials(deepcopy=False) if each.number < trial.number)
-        if all(each.params != trial.params for each in earlier):
+        earlier = (other for other in study.get_trials(deepcopy=False) if other.number < trial.number)
+        if all(other.params != trial.params for other in earlier):
             return trial, recipe
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
@@ -159,8 +161,8 @@ def with_parameters(base: Recipe, parameters: dict[str, float | int]) -> Recipe:
 
 def _scaled_augmentation(amount: Augmentation, factor: float) -> Augmentation:
     most = {"stroke": 1.0, "zoom": 0.45, "stretch": 0.45}
-    moved = ("rotation", "shift", "zoom", "shear", "stretch", "elastic", "stroke")
-    return replace(amount, **{name: min(factor * getattr(amount, name), most.get(name, 90.0)) for name in moved})
+    geometric = ("rotation", "shift", "zoom", "shear", "stretch", "elastic", "stroke")
+    return replace(amount, **{name: min(factor * getattr(amount, name), most.get(name, 90.0)) for name in geometric})
 
 
 def _range_around(value: float, factor: float) -> tuple[float, float]:

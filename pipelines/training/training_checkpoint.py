@@ -1,8 +1,7 @@
-"""The checkpoint of a training, written whole or not at all; refuses to know what its state means."""
+"""Reads and writes the checkpoint from which a killed training goes on."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -11,12 +10,14 @@ from typing import Any
 
 import torch
 
+from pipelines.engines.atomic_write import atomic_write
+
 MAX_CHECKPOINTS = 3
 """Checkpoints that a folder holds: of the training that runs, and of such as were killed and may go on."""
 
 
 def checkpoint_path(folder: Path, key: str) -> Path:
-    """Where a training's checkpoint lies; the oldest of others' beyond `KEPT` are removed."""
+    """Where a training's checkpoint lies; the oldest of others' beyond MAX_CHECKPOINTS are removed."""
     mine = folder / f"{key[:32]}.pt"
     others = [path for path in folder.glob("*.pt") if path != mine]
     for path in sorted(others, key=_age)[: max(0, len(others) - (MAX_CHECKPOINTS - 1))]:
@@ -26,13 +27,8 @@ def checkpoint_path(folder: Path, key: str) -> Path:
 
 def write_checkpoint(path: Path, key: str, state: Mapping[str, Any]) -> None:
     """Keep the state under the identity of its training; a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    with partial.open("wb") as file:
+    with atomic_write(path, durable=True) as file:
         torch.save({"identity": key, "state": dict(state)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_checkpoint(path: Path, key: str) -> dict[str, Any] | None:

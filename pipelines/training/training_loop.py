@@ -1,4 +1,4 @@
-"""A training run, from network and rows to the best epoch's weights; refuses to know where its news goes."""
+"""Trains a network on rows and returns the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class TrainingProgress:
     def state(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
         return {
-            "history": [asdict(each) for each in self.history],
+            "history": [asdict(metrics) for metrics in self.history],
             "best": self.best_epoch,
             "weights": dict(self.weights),
         }
@@ -200,18 +200,18 @@ class _TrainingRun:
 
     def epoch(self, number: int, rows: RowTensors, counts: torch.Tensor, checks: RowTensors) -> EpochMetrics:
         """Train on every row once, then look at rows that are not trained on."""
-        begun, rate = self._clock(), self._optimizer.learning_rate
+        started, rate = self._clock(), self._optimizer.learning_rate
         loss, accuracy = self._train(*rows, counts, self._recipe.augmentation_at(number))
-        held_loss, held_accuracy = self._validate(*checks)
-        if not (math.isfinite(loss) and math.isfinite(held_loss)):
+        validation_loss, validation_accuracy = self._validate(*checks)
+        if not (math.isfinite(loss) and math.isfinite(validation_loss)):
             raise TrainingError(
                 f"epoch {number} of recipe '{self._recipe.name}' has loss {loss} and validation loss "
-                f"{held_loss}; lower the learning rate {self._recipe.learning_rate:g}"
+                f"{validation_loss}; lower the learning rate {self._recipe.learning_rate:g}"
             )
-        self._optimizer.end_epoch(held_loss)
-        spent = self._clock() - begun
+        self._optimizer.end_epoch(validation_loss)
+        spent = self._clock() - started
         epochs = self._recipe.epochs
-        return EpochMetrics(number, epochs, loss, accuracy, held_loss, held_accuracy, rate, spent)
+        return EpochMetrics(number, epochs, loss, accuracy, validation_loss, validation_accuracy, rate, spent)
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on; dropout draws from the global random state."""
@@ -235,7 +235,7 @@ class _TrainingRun:
         self._order_generator.set_state(state["order"])
         self._augmentation_generator.set_state(state["draws"])
         torch.set_rng_state(state["global"])
-        history = tuple(EpochMetrics(**each) for each in state["history"])
+        history = tuple(EpochMetrics(**metrics) for metrics in state["history"])
         return TrainingProgress(history, int(state["best"]), state["weights"])
 
     def _train(

@@ -1,4 +1,4 @@
-"""The training mixture, base rows and feedback rows in shares; refuses to know where rows come from."""
+"""Mixes base rows and feedback rows into the rows of an epoch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def mix_epoch_rows(
     Held-back feedback is refused: it belongs to the gate.
     """
     chosen = subsample(base, recipe.max_train_rows)
-    given = [rows for rows in (older, feedback) if rows is not None and len(rows)]
-    for rows in given:
+    parts = [rows for rows in (older, feedback) if rows is not None and len(rows)]
+    for rows in parts:
         if len(rows.holdout_rows()):
             raise DataError(
                 f"{len(rows.holdout_rows())} of {len(rows)} feedback rows are held back for the gate; "
                 "train on .for_training() only"
             )
-    if not given:
+    if not parts:
         return chosen
     kept = chosen if older is None else ImageSet.concat(base.name, chosen, older)
     copies = feedback_repeats(len(kept), len(feedback), recipe) if feedback is not None and len(feedback) else 0

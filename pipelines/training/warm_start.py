@@ -1,4 +1,4 @@
-"""The warm start of a network, a champion's weights where they fit; refuses to know rows and training."""
+"""Warm start: takes a champion's weights over into a new network where they fit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ def load_matching_weights(network: nn.Module, champion: TorchEngine) -> bool:
 
     Weights and norms are taken over; what the optimizer remembered is gone with the champion's training.
     """
-    given = {
+    champion_weights = {
         name.removeprefix(NETWORK_PREFIX): value
         for name, value in champion.module.state_dict().items()
         if name.startswith(NETWORK_PREFIX)
     }
-    wanted = network.state_dict()
-    if given.keys() != wanted.keys() or any(given[name].shape != value.shape for name, value in wanted.items()):
+    own_weights = network.state_dict()
+    if champion_weights.keys() != own_weights.keys() or any(
+        champion_weights[name].shape != value.shape for name, value in own_weights.items()
+    ):
         return False
     with torch.no_grad():
-        network.load_state_dict({name: value.clone() for name, value in given.items()})
+        network.load_state_dict({name: value.clone() for name, value in champion_weights.items()})
     return True

@@ -1,4 +1,4 @@
-"""All that a verdict follows from, rows and policy, and its text for keeping; it decides nothing."""
+"""The evidence a verdict follows from, rows of both models and the policy, and its JSON text in the run."""
 
 import json
 from collections.abc import Mapping
@@ -10,49 +10,12 @@ from numpy.typing import NDArray
 
 from registry.errors import GateError
 from registry.gate.paired_comparison import IntArray, PairedPredictions
+from registry.gate.policy import LEGACY_POLICY_DEFAULTS, GatePolicy
 
 EVIDENCE_FILE = "gate_evidence.json"
 MODELS = ("champion", "candidate")
 EVIDENCE_VERSION = 1
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
-
-LEGACY_POLICY_DEFAULTS: dict[str, float] = {"latency_floor_ms": 0.0}
-"""What policies meant that were kept before they said it, so that their evidence leads to the same verdict."""
-
-
-@dataclass(frozen=True)
-class GatePolicy:
-    """How sure and how strict the gate is; margins and the benefit are shares of accuracy."""
-
-    alpha: float = 0.05
-    golden_margin: float = 0.02
-    min_benefit: float = 0.0
-    class_margin: float = 0.10
-    group_margin: float = 0.05
-    robustness_margin: float = 0.10
-    strong_loss_max: float = 1.0
-    """The most that a strong disturbance may cost; 1 never blocks. What is shown to be lost is told all the same."""
-    calibration_margin: float = 0.02
-    """Of the Brier score of the given answer, from 0 to 1."""
-    latency_ratio_max: float = 1.5
-    latency_floor_ms: float = 1.0
-    """What answers within it is fast enough, however fast the champion is."""
-    size_ratio_max: float = 1.5
-    min_rows: int = 50
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 0.5:
-            raise GateError(f"alpha is {self.alpha}: choose a chance of error between 0 and 0.5")
-        for name in (name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_benefit"))):
-            if not 0 <= getattr(self, name) < 1:
-                raise GateError(f"{name} is {getattr(self, name)}: choose a share from 0 to below 1")
-        if not 0 <= self.strong_loss_max <= 1:
-            raise GateError(f"strong_loss_max is {self.strong_loss_max}: choose a share from 0 to 1")
-        if not 0 <= self.latency_floor_ms < float("inf"):
-            raise GateError(f"latency_floor_ms is {self.latency_floor_ms}: choose milliseconds from 0 up")
-        for name in ("latency_ratio_max", "size_ratio_max", "min_rows"):
-            if not getattr(self, name) > 0:
-                raise GateError(f"{name} is {getattr(self, name)}: choose a number above 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Exact arithmetic for two models judged on the same rows; it does not know what is decided from it."""
+"""Statistics of two models on the same rows: exact tests and bounds of their difference in accuracy."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ class PairedPredictions:
         for name in ("labels", "champion", "candidate"):
             array = np.asarray(getattr(self, name))
             if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-                found = f"{array.dtype} of shape {array.shape}"
-                raise GateError(f"{self.origin} {name} is {found}: give one integer per row")
+                shape = f"{array.dtype} of shape {array.shape}"
+                raise GateError(f"{self.origin} {name} is {shape}: give one integer per row")
             object.__setattr__(self, name, array)
         if not len(self.labels) == len(self.champion) == len(self.candidate):
             counts = f"{len(self.labels)}, {len(self.champion)} and {len(self.candidate)}"

@@ -1,4 +1,4 @@
-"""Which images a version got right, kept so that later ones are compared with it row by row; it judges nothing."""
+"""Which images a version got right, kept so that later versions are compared with it row by row."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ class RowOutcomes:
     @classmethod
     def from_mask(cls, digest: str, ids: tuple[str, ...], right: NDArray[np.bool_]) -> "RowOutcomes":
         """The marks of a model that is right where `right` (n,) is true."""
-        return cls(digest, ids, "".join("1" if each else "0" for each in right.tolist()))
+        return cls(digest, ids, "".join("1" if is_right else "0" for is_right in right.tolist()))
 
     @property
     def as_array(self) -> NDArray[np.int64]:

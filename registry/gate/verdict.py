@@ -1,7 +1,7 @@
-"""The verdict on a candidate, from evidence alone; it knows no store, no model and no promotion.
+"""Decides from the evidence whether a candidate may be promoted: promote, keep or inconclusive.
 
 A candidate is promoted only when every check passes. One failed check keeps the champion; a check that the rows cannot
-settle is inconclusive. `registry.gate.checks` says what each asks, and why several of them need no correction.
+settle is inconclusive. `registry.gate.checks` says why several checks need no correction.
 """
 
 import json
@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from registry.errors import GateError
-from registry.gate import checks
+from registry.gate import benefit_checks, harm_checks
 from registry.gate.checks import GateCheck
-from registry.gate.evidence import FirstVersionEvidence, GateEvidence, GatePolicy, evidence_from_json
+from registry.gate.evidence import FirstVersionEvidence, GateEvidence, evidence_from_json
+from registry.gate.policy import GatePolicy
 
 __all__ = [
     "FirstVersionEvidence",
@@ -47,8 +48,8 @@ class Verdict:
     def from_json(cls, text: str) -> "Verdict":
         try:
             raw = json.loads(text)
-            found = tuple(GateCheck(**check) for check in raw["checks"])
-            verdict = cls(raw["outcome"], tuple(raw["reasons"]), found)
+            checks = tuple(GateCheck(**check) for check in raw["checks"])
+            verdict = cls(raw["outcome"], tuple(raw["reasons"]), checks)
         except (ValueError, TypeError, KeyError) as error:
             raise GateError(f"{text[:60]!r} is no verdict: give the text of Verdict.to_json") from error
         if verdict.outcome not in get_args(VerdictOutcome):
@@ -60,37 +61,37 @@ def gate_verdict(evidence: GateEvidence | FirstVersionEvidence) -> Verdict:
     """Judge a candidate against the champion, or a first version against its floor."""
     if isinstance(evidence, FirstVersionEvidence):
         return first_version_verdict(evidence.correct, evidence.total, evidence.floor, evidence.alpha)
-    policy, pinned = evidence.policy, checks.check_golden_set(evidence)
+    policy, pinned = evidence.policy, benefit_checks.check_golden_set(evidence)
     size = evidence.candidate_bytes / evidence.champion_bytes
-    asked = (
+    optional_checks = (
         pinned,
-        checks.check_golden_accuracy(evidence),
-        checks.check_best_version(evidence),
-        checks.check_benefit(evidence),
-        checks.check_classes(evidence),
-        checks.check_groups(evidence),
-        checks.check_calibration(evidence),
-        checks.check_robustness(evidence),
-        checks.check_latency(evidence),
-        checks.check_ratio("size", "model file", size, policy.size_ratio_max),
+        benefit_checks.check_golden_accuracy(evidence),
+        benefit_checks.check_best_version(evidence),
+        benefit_checks.check_benefit(evidence),
+        harm_checks.check_classes(evidence),
+        harm_checks.check_groups(evidence),
+        harm_checks.check_calibration(evidence),
+        harm_checks.check_robustness(evidence),
+        harm_checks.check_latency(evidence),
+        harm_checks.check_ratio("size", "model file", size, policy.size_ratio_max),
     )
-    answered = tuple(check for check in asked if check is not None)
+    checks = tuple(check for check in optional_checks if check is not None)
     if pinned.passed is None:
-        return Verdict("inconclusive", (pinned.detail,), answered)
-    verdict = _verdict_from_checks(*answered)
+        return Verdict("inconclusive", (pinned.detail,), checks)
+    verdict = _verdict_from_checks(*checks)
     if _is_trade_off(verdict):
         verdict = replace(verdict, reasons=(*verdict.reasons, TRADE_OFF_REASON))
-    warning = checks.strong_disturbance_warning(evidence)
+    warning = harm_checks.strong_disturbance_warning(evidence)
     return verdict if warning is None else replace(verdict, reasons=(*verdict.reasons, warning))
 
 
 def first_version_verdict(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:
     """Judge a first version, which has no champion to beat: its golden accuracy must surely reach `floor`."""
-    return _verdict_from_checks(checks.check_first_version(correct, total, floor, alpha))
+    return _verdict_from_checks(benefit_checks.check_first_version(correct, total, floor, alpha))
 
 
 def replay_verdict(text: str) -> Verdict:
-    """The verdict that stored evidence leads to: the text of `Evidence.to_json` or `First.to_json`."""
+    """The verdict that stored evidence, the text of its `to_json`, leads to."""
     return gate_verdict(evidence_from_json(text))
 
 
@@ -99,11 +100,11 @@ def _is_trade_off(verdict: Verdict) -> bool:
     return {check.name for check in verdict.checks if not check.passed} in ({"golden"}, {"best"}, {"golden", "best"})
 
 
-def _verdict_from_checks(*answered: GateCheck) -> Verdict:
-    failed = tuple(check.detail for check in answered if check.passed is False)
-    unsettled = tuple(check.detail for check in answered if check.passed is None)
+def _verdict_from_checks(*checks: GateCheck) -> Verdict:
+    failed = tuple(check.detail for check in checks if check.passed is False)
+    unsettled = tuple(check.detail for check in checks if check.passed is None)
     if failed:
-        return Verdict("keep", failed, answered)
+        return Verdict("keep", failed, checks)
     if unsettled:
-        return Verdict("inconclusive", unsettled, answered)
-    return Verdict("promote", tuple(check.detail for check in answered), answered)
+        return Verdict("inconclusive", unsettled, checks)
+    return Verdict("promote", tuple(check.detail for check in checks), checks)

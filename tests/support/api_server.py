@@ -31,7 +31,8 @@ from mlplatform.serve.run_server import build_http_server
 from mlplatform.serve.schemas import PredictOut
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable
+from pipelines.engines.exportable import Exportable, build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from registry.errors import CorruptModelError
 from registry.model_package import MODEL_FILE
 from tests.support.platform_world import START, FakeCatalog, picture

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.engines.torch_engine import Exportable, TorchEngine, save_exportable
+from pipelines.engines.exportable import Exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.pipeline import CARD_KEYS, Pipeline
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError

@@ -28,7 +28,8 @@ from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.discovery import find_pipeline
 from pipelines.engines.embedding import Embedder
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.image.image_statistics import STATISTICS, image_statistics
 from pipelines.image.simulated_shift import simulate_scanner_shift
 from pipelines.training.network import build_network

@@ -9,8 +9,8 @@ from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.operations.model_export import export_version
 from pipelines.builtin.digits import COMPACT
 from pipelines.edge.export import SERVER_FILES
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.training.network import build_network
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.support.monitoring_world import promote

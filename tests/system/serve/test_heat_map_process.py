@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlplatform.serve.inference.heatmaps import RESTART_DELAY_SECONDS, ProcessHeatmapRenderer, ThreadHeatmapRenderer
-from pipelines.engines.torch_engine import build_exportable, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.errors import ModelFormatError, ModelUnreadableError
 from tests.support.api_server import CLASSES, looking
 

@@ -11,7 +11,8 @@ import pytest
 
 import pipelines.builtin
 from pipelines.discovery import find_pipeline, pipeline_names
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.exportable import build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import UnknownPipelineError
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.pipeline import CARD_KEYS

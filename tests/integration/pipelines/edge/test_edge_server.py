@@ -24,8 +24,9 @@ from pipelines.data import ImageSet
 from pipelines.edge.edge_server import EdgeModel, RequestRejectedError, make_server
 from pipelines.edge.export import SERVER_FILES, compare_export, copy_edge_server, export_file
 from pipelines.engines.executorch_engine import load_executorch_engine
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit

@@ -21,7 +21,7 @@ from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.target_version import pinned_digests
 from mlplatform.store import leases
-from pipelines.engines.torch_engine import Exportable, build_exportable, save_exportable
+from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.support.api_server import NAME, Flaky, StockedCatalog, loaded, module

@@ -27,7 +27,8 @@ from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.statistics.paired_test import PairedTest
-from pipelines.engines.torch_engine import TorchEngine, build_exportable, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import ModelUnreadableError
 from registry.errors import RegistryUnavailableError
 from tests.support.api_server import CLASSES, NAME, Flaky, StockedCatalog, loaded, module, running

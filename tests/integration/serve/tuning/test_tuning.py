@@ -22,10 +22,10 @@ from mlplatform.serve.tuning.compute_config import ComputeConfig
 from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, LatencySummary, measure_latency, measure_throughput
 from mlplatform.serve.tuning.tuner import Tuner
 from mlplatform.store import leases, tasks
+from pipelines.engines.exportable import save_exportable
 from pipelines.engines.inference_engine import EngineConfig, EngineName
 from pipelines.engines.loading import load_engine
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import save_exportable
 from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.support.api_server import CLASSES, NAME, Flaky, loaded, module

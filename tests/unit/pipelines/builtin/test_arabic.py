@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network, parameter_count

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.builtin.characters import CLASSES, class_by_folder
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.exportable import build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import CorruptDataError, MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network

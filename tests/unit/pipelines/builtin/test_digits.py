@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.datasets.qmnist import has_writers
 from pipelines.discovery import find_pipeline
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.exportable import build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network, parameter_count

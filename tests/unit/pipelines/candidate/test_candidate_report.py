@@ -12,7 +12,8 @@ import pytest
 from pipelines.candidate.candidate_report import CandidateReport, build_report, log_report
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.exportable import build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network
 from tests.support.bars import draw_bars

@@ -7,7 +7,8 @@ from pipelines.candidate.candidate_report import build_report
 from pipelines.candidate.model_card import build_card
 from pipelines.candidate.row_selection import select_rows
 from pipelines.candidate.training_spec import TrainingSpec
-from pipelines.engines.torch_engine import TorchEngine, build_exportable
+from pipelines.engines.exportable import build_exportable
+from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.pipeline import Pipeline
 from pipelines.training.network import build_network

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.inference_engine import (
     EngineConfig,
     available_engines,
@@ -17,7 +18,6 @@ from pipelines.engines.inference_engine import (
 )
 from pipelines.engines.loading import load_engine
 from pipelines.engines.onnx_engine import export_onnx
-from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.training.network import build_network
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.support.bars import TINY, draw_bars

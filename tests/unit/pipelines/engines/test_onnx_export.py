@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.engines.exportable import Exportable, build_exportable
+from pipelines.engines.network_input import to_network_input
 from pipelines.engines.onnx_engine import (
     OnnxEngine,
     export_if_equivalent,
     export_onnx,
     load_onnx_engine,
     onnx_engine_from_bytes,
-    to_network_input,
 )
-from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable, to_batch
+from pipelines.engines.torch_engine import TorchEngine, to_batch
 from pipelines.errors import ModelFormatError
 from pipelines.training.network import build_network
 from tests.support.bars import TINY, draw_bars

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.safe_pt2 import sanitize
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import ModelFormatError
 from pipelines.training.network import build_network
 from tests.support.bars import TINY

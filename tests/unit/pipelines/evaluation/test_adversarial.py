@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.graph_split import logits_module, split_at_last_conv
-from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable, to_batch
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine, to_batch
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
 from pipelines.evaluation.robustness import adversarial_robustness, corruption_robustness, quick_robustness

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.engines.torch_engine import Exportable, build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.evaluation.temperature_scaling import MIN_TEMPERATURE, fit_temperature
 from registry.calibration_metrics import calibration_error

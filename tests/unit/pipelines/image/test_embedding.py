@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pipelines.engines.embedding import Embedder, embed
-from pipelines.engines.torch_engine import Exportable, TorchEngine, build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.training.network import build_network
 from tests.support.bars import TINY, draw_bars

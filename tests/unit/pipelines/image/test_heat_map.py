@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
 from pipelines.image.grad_cam import GradCamExplainer, render_overlay
 from pipelines.training.network import build_network

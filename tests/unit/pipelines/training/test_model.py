@@ -11,7 +11,8 @@ import torch
 
 from pipelines.builtin.digits import BEST, REFERENCE
 from pipelines.engines.embedding import embed
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable, to_batch
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import load_torch_engine, to_batch
 from pipelines.errors import ModelFormatError
 from pipelines.recipe import NetworkHead, Recipe
 from pipelines.training.network import build_network, parameter_count

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import TorchEngine, build_exportable, load_torch_engine, save_exportable
+from pipelines.engines.exportable import build_exportable, save_exportable
+from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.recipe import Recipe
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit

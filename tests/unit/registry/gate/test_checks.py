@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.gate import checks
+from registry.gate import benefit_checks, harm_checks
 from registry.gate.checks import GateCheck
-from registry.gate.evidence import BestVersion, GatePolicy, PairedConfidence
+from registry.gate.evidence import BestVersion, PairedConfidence
 from registry.gate.paired_comparison import PairedPredictions
+from registry.gate.policy import GatePolicy
 from registry.gate.verdict import gate_verdict, replay_verdict
 from tests.support.gate_evidence import arranged, evidence, exact
 
@@ -21,7 +22,12 @@ def asked(check: GateCheck | None) -> GateCheck:
 
 def test_what_was_not_measured_is_not_asked() -> None:
     seen = evidence(exact(9, 9, 10), groups=("north",) * 9 + ("",))
-    for question in (checks.check_best_version, checks.check_groups, checks.check_calibration, checks.check_robustness):
+    for question in (
+        benefit_checks.check_best_version,
+        harm_checks.check_groups,
+        harm_checks.check_calibration,
+        harm_checks.check_robustness,
+    ):
         assert question(seen) is None
 
 
@@ -35,35 +41,40 @@ def test_a_candidate_better_than_its_champion_must_also_reach_the_best_there_was
 ) -> None:
     record = BestVersion(2, 990, 1000, marks(990, 1000))
     seen = evidence(exact(950, candidate, 1000), best=record)
-    check = asked(checks.check_best_version(seen))
-    assert checks.check_golden_accuracy(seen).passed is True
+    check = asked(benefit_checks.check_best_version(seen))
+    assert benefit_checks.check_golden_accuracy(seen).passed is True
     assert check.passed is passed
     assert "than version 2, the best champion so far, by more than 2.0 points" in check.detail
 
 
 def test_counts_alone_settle_less_than_rows() -> None:
     golden = exact(985, 985, 1000)
-    by_rows = asked(checks.check_best_version(evidence(golden, best=BestVersion(2, 990, 1000, marks(990, 1000)))))
-    by_counts = asked(checks.check_best_version(evidence(golden, best=BestVersion(2, 990, 1000))))
+    by_rows = asked(
+        benefit_checks.check_best_version(evidence(golden, best=BestVersion(2, 990, 1000, marks(990, 1000))))
+    )
+    by_counts = asked(benefit_checks.check_best_version(evidence(golden, best=BestVersion(2, 990, 1000))))
     assert "from its counts alone" in by_counts.detail
     assert by_counts.numbers["low"] < by_rows.numbers["low"] < -0.005 < by_rows.numbers["high"]
     assert by_counts.numbers["difference"] == pytest.approx(by_rows.numbers["difference"])
-    assert asked(checks.check_best_version(evidence(golden, best=BestVersion(2, 999, 1000)))).passed is None
+    assert asked(benefit_checks.check_best_version(evidence(golden, best=BestVersion(2, 999, 1000)))).passed is None
     assert (
-        asked(checks.check_best_version(evidence(exact(900, 900, 1000), best=BestVersion(2, 999, 1000)))).passed
+        asked(benefit_checks.check_best_version(evidence(exact(900, 900, 1000), best=BestVersion(2, 999, 1000)))).passed
         is False
     )
 
 
 def test_few_golden_rows_rule_no_harm_out() -> None:
     seen = evidence(exact(40, 40, 49), best=BestVersion(2, 40, 49))
-    assert (checks.check_golden_accuracy(seen).passed, asked(checks.check_best_version(seen)).passed) == (None, None)
+    assert (
+        benefit_checks.check_golden_accuracy(seen).passed,
+        asked(benefit_checks.check_best_version(seen)).passed,
+    ) == (None, None)
 
 
 def sides(north: tuple[int, int], south: tuple[int, int], n: int = 200) -> GateCheck:
     """The finding where champion and candidate are right so often in the north and in the south."""
     rows = exact(*north, n).concatenate(exact(*south, n))
-    return asked(checks.check_groups(evidence(rows, groups=("north",) * n + ("south",) * n)))
+    return asked(harm_checks.check_groups(evidence(rows, groups=("north",) * n + ("south",) * n)))
 
 
 def test_a_group_that_is_left_behind_blocks() -> None:
@@ -89,7 +100,7 @@ def test_a_gap_that_is_not_shown_to_grow_does_not_block(north: tuple[int, int], 
 def test_untagged_rows_belong_to_no_group() -> None:
     rows = exact(100, 100, 100).concatenate(exact(100, 40, 100)).concatenate(exact(100, 0, 100))
     tags = ("north",) * 100 + ("south",) * 100 + ("",) * 100
-    check = asked(checks.check_groups(evidence(rows, groups=tags)))
+    check = asked(harm_checks.check_groups(evidence(rows, groups=tags)))
     assert check.numbers["change_south"] == pytest.approx(0.6)
 
 
@@ -100,7 +111,7 @@ def test_a_gap_that_grows_by_the_limit_blocks_no_more_often_than_alpha() -> None
         rows = arranged(generator, 300, 0.95, 0.95, 0.05, "golden").concatenate(
             arranged(generator, 200, 0.85, 0.80, 0.05, "golden")
         )
-        check = asked(checks.check_groups(evidence(rows, groups=("north",) * 300 + ("south",) * 200)))
+        check = asked(harm_checks.check_groups(evidence(rows, groups=("north",) * 300 + ("south",) * 200)))
         blocked += check.passed is False
     assert blocked <= 0.08 * 200
 
@@ -109,7 +120,9 @@ def sure(before: float, after: float, golden: PairedPredictions | None = None) -
     """The finding where both models are right on 90 of 100 rows with these confidences."""
     rows = golden or exact(90, 90, 100)
     return asked(
-        checks.check_calibration(evidence(rows, confidence=PairedConfidence(np.full(100, before), np.full(100, after))))
+        harm_checks.check_calibration(
+            evidence(rows, confidence=PairedConfidence(np.full(100, before), np.full(100, after)))
+        )
     )
 
 
@@ -128,20 +141,20 @@ def test_calibration_that_is_worse_by_the_limit_blocks_no_more_often_than_alpha(
         rows = PairedPredictions(np.zeros(400, np.int64), right, right, "golden")
         worse = 0.8 - np.sqrt(0.02)  # the Brier score of a constant p is (p - 0.8)**2 + 0.16
         confidence = PairedConfidence(np.full(400, 0.8), np.full(400, worse))
-        blocked += asked(checks.check_calibration(evidence(rows, confidence=confidence))).passed is False
+        blocked += asked(harm_checks.check_calibration(evidence(rows, confidence=confidence))).passed is False
     assert blocked <= 0.08 * 400
 
 
 def test_golden_rows_that_are_missing_say_nothing_of_calibration() -> None:
     check = asked(
-        checks.check_calibration(evidence(exact(0, 0, 0), confidence=PairedConfidence(np.ones(0), np.ones(0))))
+        harm_checks.check_calibration(evidence(exact(0, 0, 0), confidence=PairedConfidence(np.ones(0), np.ones(0))))
     )
     assert (check.passed, check.numbers["low"], check.numbers["high"]) == (True, -1.0, 1.0)
 
 
 def test_a_disturbance_that_is_shown_to_cost_more_than_the_limit_blocks() -> None:
     seen = {"noise": exact(180, 120, 200), "blur": exact(180, 176, 200)}
-    check = asked(checks.check_robustness(evidence(exact(9, 9, 10), robustness=seen)))
+    check = asked(harm_checks.check_robustness(evidence(exact(9, 9, 10), robustness=seen)))
     assert check.passed is False
     assert "under noise -30.0 points (-" in check.detail
     assert "blur" not in check.detail
@@ -149,7 +162,7 @@ def test_a_disturbance_that_is_shown_to_cost_more_than_the_limit_blocks() -> Non
 
 
 def test_a_disturbance_that_may_cost_more_than_the_limit_does_not_block() -> None:
-    check = asked(checks.check_robustness(evidence(exact(9, 9, 10), robustness={"noise": exact(36, 30, 40)})))
+    check = asked(harm_checks.check_robustness(evidence(exact(9, 9, 10), robustness={"noise": exact(36, 30, 40)})))
     assert check.passed is True
     assert "noise -15.0 points" in check.detail
 
@@ -157,7 +170,9 @@ def test_a_disturbance_that_may_cost_more_than_the_limit_does_not_block() -> Non
 def test_margins_are_taken_from_the_policy() -> None:
     seen = {"noise": exact(180, 120, 200)}
     lenient = GatePolicy(robustness_margin=0.5)
-    assert asked(checks.check_robustness(evidence(exact(9, 9, 10), robustness=seen, policy=lenient))).passed is True
+    assert (
+        asked(harm_checks.check_robustness(evidence(exact(9, 9, 10), robustness=seen, policy=lenient))).passed is True
+    )
 
 
 def test_what_a_strong_disturbance_costs_is_told_and_blocks_only_where_the_policy_says_so() -> None:
@@ -182,7 +197,7 @@ def test_noise_under_strong_disturbances_is_no_warning() -> None:
     warned = 0
     for _ in range(300):
         strong = {f"kind {k}": arranged(generator, 400, 0.6, 0.6, 0.3, "kind") for k in range(8)}
-        warned += checks.strong_disturbance_warning(evidence(exact(9, 9, 10), strong=strong)) is not None
+        warned += harm_checks.strong_disturbance_warning(evidence(exact(9, 9, 10), strong=strong)) is not None
     assert warned / 300 <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
 
 

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.gate.evidence import (
-    BestVersion,
-    FirstVersionEvidence,
-    GateEvidence,
-    GatePolicy,
-    PairedConfidence,
-    evidence_from_json,
-)
+from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, PairedConfidence, evidence_from_json
+from registry.gate.policy import GatePolicy
 from tests.support.gate_evidence import evidence, exact
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.errors import GateError
-from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, GatePolicy, PairedConfidence
+from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, PairedConfidence
 from registry.gate.paired_comparison import PairedPredictions
+from registry.gate.policy import GatePolicy
 from registry.gate.verdict import Verdict, first_version_verdict, gate_verdict, replay_verdict
 from tests.support.gate_evidence import CLASSES, arranged, evidence, exact
 
