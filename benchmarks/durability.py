@@ -28,7 +28,6 @@ from typing import Any
 from sqlalchemy import make_url, text
 
 from mlplatform.clock import utc_now
-from mlplatform.clock import utc_now, uuid7
 from mlplatform.context import create_context
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, free_port
 from mlplatform.ids import uuid7

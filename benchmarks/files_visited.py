@@ -27,10 +27,8 @@ from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import build_http_server
 from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
-from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
-from pipelines.engines.torch_engine import build_exportable, save_exportable
 from pipelines.engines.exportable import build_exportable, save_exportable
-from pipelines.engines.torch_engine import load_torch_engine
+from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
 from registry.model_package import MODEL_FILE, ONNX_FILE

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.ids import uuid7
 from tests.support.platform_world import START
 
 

@@ -85,8 +85,9 @@ from pipelines.discovery import find_pipeline
 from registry.card import FeedbackUse
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
-from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, GatePolicy, PairedConfidence
+from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, PairedConfidence
 from registry.gate.paired_comparison import PairedPredictions
+from registry.gate.policy import GatePolicy
 from registry.gate.verdict import gate_verdict, replay_verdict
 
 ROOT: Final = Path(__file__).parents[2]

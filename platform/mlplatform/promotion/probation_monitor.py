@@ -278,6 +278,7 @@ def _as_failed(probation: Probation, reason: str, now: datetime) -> Probation:
 
 def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | None = None) -> ProbationMonitor:
     """The monitor of the model that alerts.yaml watches; `load` stands in for the registry's versions."""
+
     def enqueue_notice(connection: Connection, probation: Probation) -> int:
         return enqueue_rollback_notice(connection, context, probation)
 

@@ -13,7 +13,6 @@ from mlplatform.feedback.label_ingestion import LabelReceipt, expired_label_coun
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.feedback.outcomes import count_unsampled
-from mlplatform.ids import uuid7
 from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retention.apply_retention import apply_retention, erase_client

@@ -13,8 +13,6 @@ from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.review_tasks import ReviewLabel, submit_labels, task_items
-from mlplatform.ids import uuid7
-from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import (
     open_label_review,
 )

@@ -80,7 +80,10 @@ def required_scopes(method: str, path: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class AuthPolicy:
-    """What authentication goes by; without `api_key_cache` no key is asked for, without `rate_limiter` none is limited."""
+    """What authentication goes by.
+
+    Without `api_key_cache` no key is asked for, without `rate_limiter` nobody is limited.
+    """
 
     api_key_cache: ApiKeyCache | None
     rate_limiter: RateLimiter | None

@@ -15,11 +15,9 @@ from PIL import Image
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.inference.heatmaps import Heatmap, ThreadHeatmapRenderer
 from mlplatform.serve.inference.model_slot import LoadedModel
-from pipelines.engines.torch_engine import build_exportable, load_torch_engine, save_exportable
-from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, looking, module
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
-from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, module
+from tests.support.api_server import CLASSES, NAME, StockedCatalog, encoded, looking, module
 from tests.support.platform_world import START
 
 DIGIT = Image.fromarray(np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11))))
