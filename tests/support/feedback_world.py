@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplatform.clock import uuid7
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import TrainingLabels, label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
