@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, MetaData, Table, delete, update
+from sqlalchemy import Column, MetaData, Table, delete, text
 
 from mlplatform.feedback import label_records, outcomes
 from mlplatform.feedback.label_precedence import LabelSource
@@ -286,7 +286,7 @@ def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(ol
             connection.execute(old_feedback.insert().values(**row, at=at, received_at=at, superseded_by=after))
     migrate(old_database, "0006")
     with old_database.write() as connection:
-        connection.execute(update(table).where(table.c.prediction_id == "p1").values(seen="correction"))
+        connection.execute(text("UPDATE judged SET seen = 'correction' WHERE prediction_id = 'p1'"))  # its name then
     old_database.upgrade()
     assert counts(old_database) == [
         LabelCount("audit", "3", "3", 1.0, 1),
