@@ -8,7 +8,7 @@ BENCH_STAMP := $(VENV)/.stamp-bench
 DOCS_STAMP := $(VENV)/.stamp-docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs up bench clean
+.PHONY: demo test test-fast check docs up bench clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/platform demo
@@ -18,6 +18,9 @@ up: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-fast: $(DEV_STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/integration
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -32,7 +35,7 @@ docs: $(DOCS_STAMP)
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: $(BENCH_STAMP)
-	for name in durability early latency recogniser training loop startup monitoring driftgym serving shadowing robustness distillation fuzz hostile; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in durability early latency recogniser training loop startup monitoring driftgym serving shadowing robustness distillation fuzz hostile files_visited; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

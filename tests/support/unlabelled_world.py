@@ -10,6 +10,7 @@ from mlplatform.promotion.promotion_service import PromotionRequest, promotion_s
 from tests.support.monitoring_world import RULES, rule, tick
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 
+SURE = 0.995
 WATCHED = (
     RULES.replace("channels:", "audit: {per_day: 50, boost: 4}\nchannels:", 1)
     + """\

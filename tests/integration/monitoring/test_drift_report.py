@@ -13,9 +13,8 @@ from mlplatform.promotion import promotion_history
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window import Window
-from tests.integration.monitoring.test_unlabelled_monitoring import SURE
 from tests.support.monitoring_world import counting, reports, rule, with_rules
-from tests.support.unlabelled_world import WATCHED, crown, look, serve
+from tests.support.unlabelled_world import SURE, WATCHED, crown, look, serve
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from mlplatform.context import AppContext
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from tests.support.monitoring_world import all_alerts, all_retrainings, tick, with_rules
 from tests.support.platform_world import prediction, recorded
-from tests.support.unlabelled_world import WATCHED, crown, look, serve
+from tests.support.unlabelled_world import SURE, WATCHED, crown, look, serve
 
-SURE, DOUBTFUL = 0.995, 0.6
+DOUBTFUL = 0.6
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from monitors.rules.alerts_config import json_schema
 from tests.support.command_line import commands
 
 ROOT = Path(__file__).parents[3]
-MOVING = "the packages and the pages of others move in this release; remove the mark when it passes"
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md") if path.name != "LOG.md"),
@@ -165,7 +164,6 @@ def test_the_readmes_make_targets_exist() -> None:
     assert "make test" in script
 
 
-@pytest.mark.xfail(strict=True, reason=MOVING)
 def test_every_make_target_a_page_names_exists() -> None:
     makefile = text_of("Makefile")
     named = set().union(*(make_targets(page) for page in PAGES))
@@ -177,8 +175,8 @@ def test_every_make_target_a_page_names_exists() -> None:
     [
         *PAGES,
         LOG,
-        pytest.param("ARCHITECTURE.md", marks=pytest.mark.xfail(strict=True, reason=MOVING)),
-        pytest.param("CHANGELOG.md", marks=pytest.mark.xfail(strict=True, reason=MOVING)),
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
     ],
 )
 def test_relative_links_lead_somewhere(page: str) -> None:
