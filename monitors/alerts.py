@@ -1,4 +1,4 @@
-"""The life of one alert, pending to resolved, as pure steps; it never stores, sends or reads a clock."""
+"""The life of one alert, from pending to resolved, as pure steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -183,8 +183,8 @@ def _open(finding: Finding, rule: Rule, now: datetime, new_id: Callable[[], str]
 
 
 def _fire(alert: Alert, reason: str, rule: Rule, now: datetime) -> AlertStep:
-    told = replace(_count_notice(alert, now), fired_at=now)
-    return replace(_transition(told, "firing", now, reason), notify="firing", act=rule.action != "none")
+    notified = replace(_count_notice(alert, now), fired_at=now)
+    return replace(_transition(notified, "firing", now, reason), notify="firing", act=rule.action != "none")
 
 
 def _close(alert: Alert, finding: Finding, now: datetime) -> AlertStep:
@@ -195,17 +195,17 @@ def _close(alert: Alert, finding: Finding, now: datetime) -> AlertStep:
 
 def _escalate(alert: Alert, rule: Rule, now: datetime) -> AlertStep | None:
     """Tell further people, once, about an alert nobody has taken on for long enough."""
-    begun = alert.fired_at
-    if rule.escalate is None or alert.state != "firing" or alert.escalated_at is not None or begun is None:
+    fired_at = alert.fired_at
+    if rule.escalate is None or alert.state != "firing" or alert.escalated_at is not None or fired_at is None:
         return None
-    if now - begun < rule.escalate.after:
+    if now - fired_at < rule.escalate.after:
         return None
     return AlertStep(replace(alert, escalated_at=now, notices=alert.notices + 1), None, "escalated")
 
 
 def _remind(alert: Alert, repeat: timedelta, now: datetime) -> AlertStep:
-    told = alert.last_notified_at
-    if alert.state == "firing" and (told is None or now - told >= repeat):
+    last_notice = alert.last_notified_at
+    if alert.state == "firing" and (last_notice is None or now - last_notice >= repeat):
         return AlertStep(_count_notice(alert, now), None, "repeat")
     return AlertStep(alert)
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong in this room; it does not know who will show it.
+"""The errors of this room, with messages that name the value and the remedy.
 
 MonitorError
 ├── RulesError    (ValueError)    alerts.yaml is not what it must be; `.problems` lists every fault

@@ -1,4 +1,4 @@
-"""Decides whether a rule is broken, by the decision function that the metric's catalogue entry names; pure.
+"""Decides whether a rule is broken, by the decision function that the metric's catalogue entry names.
 
 A rule with a false-alarm budget is decided by its detectors, which have read every label once and may be asked as
 often as one likes. A rule without one is decided by its window: a breach needs the lower confidence limit above the

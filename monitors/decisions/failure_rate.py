@@ -1,4 +1,4 @@
-"""Whether a challenger fails too often to be tried on, from counts alone; how well it answers is a duel's matter."""
+"""Decides whether a challenger fails too often to be tried any further, from counts of its predictions and failures."""
 
 from typing import Final
 

@@ -87,15 +87,15 @@ def missing_data_of(
     """
     if rule.no_data is None:
         return None
-    known = [moment for moment in (last, began) if moment is not None]
-    since = max(known, default=tally.start)
+    moments = [moment for moment in (last, began) if moment is not None]
+    since = max(moments, default=tally.start)
     quiet = tally.end - since > rule.no_data
     noun = f"label from {' or '.join(rule.sources)}{rule.slice_text}" if rule.reads_labels else "answer"
     if last is not None and since == last:
-        heard = f"The last {noun} came {_minute(last)}"
+        last_text = f"The last {noun} came {_minute(last)}"
     else:
-        heard = f"No {noun} has come since version {tally.version} began to serve at {_minute(since)}"
-    sentence = f"{heard}; the rule can decide nothing without."
+        last_text = f"No {noun} has come since version {tally.version} began to serve at {_minute(since)}"
+    sentence = f"{last_text}; the rule can decide nothing without."
     return Finding(
         rule=rule.name, key=NO_DATA, model=tally.model, version=tally.version, state="breach" if quiet else "ok",
         sentence=sentence, threshold=rule.threshold, n=0, clear=not quiet,

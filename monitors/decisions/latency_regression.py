@@ -1,4 +1,4 @@
-"""Whether a new version answers surely slower than the one before did, from counted latencies; it remembers nothing."""
+"""Decides whether a new version is surely slower than the one before was, from counted latencies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ def latency_limits(baselines: Mapping[str, HostLatency], latencies: Mapping[str,
     In service means clients' own pictures, which may be larger than the one a baseline is measured with: that is no
     fault of the version that comes next. The upper confidence limit counts.
     """
-    found = {host: each.p95_ms for host, each in baselines.items() if each.calls >= MIN_BASELINE_CALLS}
+    limits = {host: latency.p95_ms for host, latency in baselines.items() if latency.calls >= MIN_BASELINE_CALLS}
     for host, bins in latencies.items():
         _, highest = (
             quantile_rank_limits(sum(bins.values()), LATENCY_QUANTILE, _BASELINE_CONFIDENCE) if bins else (None, None)
         )
         if highest is not None:
-            found[host] = max(found.get(host, 0.0), latency_bin_limits(bin_of_rank(bins, highest))[1])
-    return found
+            limits[host] = max(limits.get(host, 0.0), latency_bin_limits(bin_of_rank(bins, highest))[1])
+    return limits
 
 
 def find_latency_regression(
@@ -66,11 +66,11 @@ def find_latency_regression(
     if not 0 < level < 1:
         raise WindowError(f"a chance of {level} to be wrong cannot be kept; choose one between 0 and 1")
     hosts = {host: bins for host, bins in latencies.items() if host in limits and sum(bins.values()) >= min_samples}
-    found = []
+    regressions = []
     for host, bins in sorted(hosts.items()):
         total = sum(bins.values())
         lowest, _ = quantile_rank_limits(total, LATENCY_QUANTILE, 1 - level / len(hosts))
         at_least = 0.0 if lowest is None else latency_bin_limits(bin_of_rank(bins, lowest))[0]
         if at_least > max(max_ratio * limits[host], floor_ms):
-            found.append(LatencyRegression(host, total, at_least, limits[host], max_ratio))
-    return max(found, key=lambda each: each.p95_lower_ms / each.limit_ms, default=None)
+            regressions.append(LatencyRegression(host, total, at_least, limits[host], max_ratio))
+    return max(regressions, key=lambda regression: regression.p95_lower_ms / regression.limit_ms, default=None)

@@ -5,8 +5,9 @@ The confidence-based performance estimate: each answer is wrong with the chance 
 things hold: the calibration does (a model that is sure and wrong hides its errors), and pictures still mean what they
 meant (no concept shift). Nothing here can check either, so it only warns.
 
-The detector reads one observation for each block of closed minutes that holds BLOCK answers or more: the mean chance
-to be wrong. Answers of one minute often come from one sheet or one person; a block counts once, however many they are.
+The detector reads one observation for each block of closed minutes that holds BLOCK_SIZE predictions or more: the mean
+chance to be wrong. Predictions of one minute often come from one sheet or one person; a block counts once, however many
+they are.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""The detectors of one rule, a stream for the whole or for each class; pure, the store keeps their memory.
+"""Advances the detectors of one rule over new labels: one for all of them, or one for each class.
 
-A rule with a false-alarm budget shares it in equal parts among its streams and alarms by e-BH over them. What the
-detectors know follows from the rule, the baseline and the labels in their order, so it can be rebuilt or replayed.
+Pure; the store keeps their state. A rule with a false-alarm budget shares it in equal parts among its streams and
+alarms by e-BH over them. What the detectors know follows from the rule, the baseline and the labels in their order, so
+it can be rebuilt or replayed.
 """
 
 import json
@@ -66,10 +67,10 @@ def update_detectors(
     started_at: datetime,
     recent_rows: RecentOutcomes = lambda: (),
 ) -> dict[str, Detector]:
-    """The rule's detectors after these rows; those not yet held begin at `begun`, when the version began to serve.
+    """The rule's detectors after these rows; those that are new start at `started_at`, when the version began to serve.
 
-    `cursor` is the number up to which labels were read before: what one of those numbers told is not told again.
-    `past` gives the last labels up to and with `rows`: a detector that alarms now is told since when.
+    `cursor` is the sequence number up to which labels were read before: none of those is read again.
+    `recent_rows` gives the last labels up to and with `rows`: from them a detector that alarms now learns since when.
     Raises WindowError for a rule without a budget or without a baseline.
     """
     null = null_error_share(rule, baseline)
@@ -77,41 +78,41 @@ def update_detectors(
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.metric_spec.key_type == "class" else (WHOLE_STREAM,)
     share = rule.false_alarms.per_second / len(names)
-    fed = _rows_by_stream(rule, names, [row for row in rows if row.is_new_for(rule.sources, cursor)])
-    moved = {
+    new_rows = _rows_by_stream(rule, names, [row for row in rows if row.is_new_for(rule.sources, cursor)])
+    updated = {
         name: update_detector(
             detectors.get(name) or start_detector(null, started_at),
-            map(_observation, fed[name]),
+            map(_observation, new_rows[name]),
             share,
             rule.min_samples,
         )
         for name in names
     }
-    after = _apply_e_bh(rule, moved)
-    fresh = [name for name in names if has_alarmed(after[name]) and not has_alarmed(detectors.get(name))]
-    read = _rows_by_stream(rule, names, recent_rows()) if fresh else {}
-    for name in fresh:
-        life = len(fed[name]) + (
+    after = _apply_e_bh(rule, updated)
+    newly_alarmed = [name for name in names if has_alarmed(after[name]) and not has_alarmed(detectors.get(name))]
+    recent = _rows_by_stream(rule, names, recent_rows()) if newly_alarmed else {}
+    for name in newly_alarmed:
+        life = len(new_rows[name]) + (
             detectors[name].n if name in detectors else 0
         )  # what came before it began anew says nothing
-        after[name] = _with_change_point(after[name], read[name][-life:])
+        after[name] = _with_change_point(after[name], recent[name][-life:])
     return after
 
 
 def change_points_since(detectors: Mapping[str, Detector], start: datetime) -> dict[str, datetime]:
     """The streams that have alarmed, with the moment of their change where it lies after `start`."""
-    moments = {name: each.changed_at for name, each in detectors.items() if has_alarmed(each)}
+    moments = {name: detector.changed_at for name, detector in detectors.items() if has_alarmed(detector)}
     return {name: moment for name, moment in moments.items() if moment is not None and moment > start}
 
 
 def _rows_by_stream(rule: Rule, names: Sequence[str], rows: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The rows that each stream of the rule reads."""
-    fed: dict[str, list[Outcome]] = {name: [] for name in names}
+    rows_by_stream: dict[str, list[Outcome]] = {name: [] for name in names}
     for row in rows:
-        stream = fed.get(row.truth, fed.get(WHOLE_STREAM))
+        stream = rows_by_stream.get(row.truth, rows_by_stream.get(WHOLE_STREAM))
         if stream is not None and row.counts_for(rule.sources) and row.has_tags(rule.slice):
             stream.append(row)
-    return fed
+    return rows_by_stream
 
 
 def _with_change_point(detector: Detector, rows: Sequence[Outcome]) -> Detector:
@@ -127,10 +128,12 @@ def _observation(row: Outcome) -> Observation:
     return Observation(row.known_at, float(row.label != row.truth), row.share)
 
 
-def _apply_e_bh(rule: Rule, moved: Mapping[str, Detector]) -> dict[str, Detector]:
-    ready = {name: each.evidence for name, each in moved.items() if each.n >= rule.min_samples}
-    calling = e_bh(ready)
+def _apply_e_bh(rule: Rule, detectors: Mapping[str, Detector]) -> dict[str, Detector]:
+    ready = {name: detector.evidence for name, detector in detectors.items() if detector.n >= rule.min_samples}
+    alarming = e_bh(ready)
     return {
-        name: replace(each, alarmed_at=each.at) if name in calling and each.alarmed_at is None else each
-        for name, each in moved.items()
+        name: replace(detector, alarmed_at=detector.at)
+        if name in alarming and detector.alarmed_at is None
+        else detector
+        for name, detector in detectors.items()
     }

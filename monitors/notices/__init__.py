@@ -1,1 +1,1 @@
-"""What people and machines are told, in each channel's form."""
+"""What is said to people and machines, in each channel's form."""

@@ -1,4 +1,4 @@
-"""A notice as Prometheus Alertmanager would POST it (webhook version 4), for receivers that exist; it sends nothing.
+"""A notice as Prometheus Alertmanager would POST it (webhook version 4), for receivers that exist.
 
 The format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
 """
@@ -24,8 +24,8 @@ def alertmanager_payload(notice: Notice, receiver: str) -> dict[str, Any]:
     is, so a receiver that keeps one incident per group closes it then.
     """
     over = notice.kind == "resolved"
-    alerts = [_alert(notice, each, over) for each in notice.subjects]
-    alerts += [_alert(notice, each, over=False) for each in notice.other_subjects]
+    alerts = [_alert(notice, subject, over) for subject in notice.subjects]
+    alerts += [_alert(notice, subject, over=False) for subject in notice.other_subjects]
     return _body(alerts, ("alertname", "model", "version"), over and not notice.other_subjects, notice.links, receiver)
 
 
@@ -50,8 +50,8 @@ def resolve_alerts(body: Mapping[str, Any], positions: Sequence[int], at: dateti
 
 def merge_resolved(body: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A body and, from one that closes alerts, those it lacks: the same alert under labels it had before."""
-    known = {alert["fingerprint"] for alert in body["alerts"]}
-    alerts = [*body["alerts"], *(alert for alert in resolved["alerts"] if alert["fingerprint"] not in known)]
+    fingerprints = {alert["fingerprint"] for alert in body["alerts"]}
+    alerts = [*body["alerts"], *(alert for alert in resolved["alerts"] if alert["fingerprint"] not in fingerprints)]
     return {
         **body,
         "alerts": alerts,
@@ -65,7 +65,7 @@ def single_alert_payload(
 ) -> dict[str, Any]:
     """The body for an alert that nothing here resolves: a person closes it where incidents are kept.
 
-    `grouped` are the labels that name the group, `link` is where the alert leads.
+    `group_labels` are those that name the group, `link` is where the alert leads.
     """
     alert = {
         "status": _status(False),
@@ -148,7 +148,7 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _common_items(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _common_items(items: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """What all of them have, with the same value."""
-    first, *others = each
+    first, *others = items
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

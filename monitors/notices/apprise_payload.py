@@ -1,4 +1,4 @@
-"""A notice as a title and a text, for services that take no more; it sends nothing."""
+"""A notice as a title and a text, for services that take no more."""
 
 from collections.abc import Mapping
 from typing import Final

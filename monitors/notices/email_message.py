@@ -1,4 +1,4 @@
-"""A notice as an email, in HTML and in text, with its pictures inside; it sends nothing."""
+"""A notice as an email, in HTML and in text, with its images inside."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -32,16 +32,21 @@ def email_message(notice: NoticeView, sender: str, to: Sequence[str], domain: st
     message["Date"] = format_datetime(notice.at.astimezone(UTC))
     message["Message-ID"] = f"<{notice.idempotency_key}@{domain}>"
     if notice.threads:
-        message["References"] = " ".join(f"<{each}@{domain}>" for each in notice.threads[:MAX_NAMED])
+        message["References"] = " ".join(f"<{thumbnail}@{domain}>" for thumbnail in notice.threads[:MAX_NAMED])
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(f"{single_line(notice.title)}\n\n{plain_text_body(notice)}\n")
     message.add_alternative(_html(notice, domain), subtype="html")
     html = message.get_body(("html",))
     if html is not None:
-        for each in notice.thumbnails:
-            name = f"{each.prediction_id}.png"
+        for thumbnail in notice.thumbnails:
+            name, content_id = f"{thumbnail.prediction_id}.png", _content_id(thumbnail, domain)
             html.add_related(
-                each.png, "image", "png", cid=f"<{_content_id(each, domain)}>", filename=name, disposition="inline"
+                thumbnail.png,
+                "image",
+                "png",
+                cid=f"<{content_id}>",
+                filename=name,
+                disposition="inline",
             )
     return message
 
@@ -71,9 +76,10 @@ def _html(notice: NoticeView, domain: str) -> str:
 def _images_html(thumbnails: Sequence[Thumbnail], domain: str) -> str:
     if not thumbnails:
         return ""
+    images = ((escape(_content_id(one, domain)), escape(single_line(one.caption))) for one in thumbnails)
     cells = "".join(
-        f'<td align="center"><img src="cid:{escape(_content_id(each, domain))}" alt="{caption}" {_IMAGE_STYLE}><br>'
+        f'<td align="center"><img src="cid:{content_id}" alt="{caption}" {_IMAGE_STYLE}><br>'
         f"<small>{caption}</small></td>"
-        for each, caption in ((each, escape(single_line(each.caption))) for each in thumbnails)
+        for content_id, caption in images
     )
     return f'<h3>Worst errors</h3><table cellpadding="4"><tr>{cells}</tr></table>'

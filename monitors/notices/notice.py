@@ -1,4 +1,4 @@
-"""What people and machines are to be told about alerts of one rule; no channel's format, and it sends nothing."""
+"""The notice about alerts of one rule, and what channels read of any notice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,8 +87,8 @@ class StandaloneNotice:
 class Notice:
     """One thing to say about alerts of one rule and version; one idempotency key is one notice, however often sent.
 
-    `confused` holds at most one phrase per subject, such as "3 read as 5, 14 of 20 errors"; `others` are the rule's
-    alerts that fire on without news, for receivers that want the whole group.
+    `top_confusions` holds at most one phrase per subject, such as "3 read as 5, 14 of 20 errors"; `other_subjects`
+    are the rule's alerts that fire on without news, for receivers that want the whole group.
     """
 
     kind: NoticeKind
@@ -169,7 +169,7 @@ def notice_sentences(
 ) -> list[str]:
     """What a notice says, in whole sentences as far as they fit so many characters; the others are counted."""
     noun = "alert" if isinstance(notice, Notice) else "sentence"
-    return quantities.sentences_within([clean(each) for each in notice.sentences], MAX_NAMED, longest, noun)
+    return quantities.sentences_within([clean(sentence) for sentence in notice.sentences], MAX_NAMED, longest, noun)
 
 
 def clean_facts(notice: NoticeView) -> dict[str, str]:
@@ -209,7 +209,9 @@ def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
 def plain_text_body(notice: NoticeView) -> str:
     """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in clean_facts(notice).items())
-    pictures = "\n".join(f"{quantities.single_line(each.caption)} {each.url}".rstrip() for each in notice.thumbnails)
+    pictures = "\n".join(
+        f"{quantities.single_line(thumbnail.caption)} {thumbnail.url}".rstrip() for thumbnail in notice.thumbnails
+    )
     worst = f"Worst errors:\n{pictures}" if pictures else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
     parts = ("\n".join(notice_sentences(notice, MAX_TEXT_LENGTH)), facts, worst, links, notice.reminder)

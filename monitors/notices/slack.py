@@ -1,4 +1,4 @@
-"""A notice as Slack's blocks, within the limits of Block Kit; it sends nothing.
+"""A notice as Slack's blocks, within the limits of Block Kit.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks, read in November 2026.
 """
@@ -52,14 +52,14 @@ def slack_payload(notice: NoticeView) -> dict[str, Any]:
 
 def without_images(body: Mapping[str, Any]) -> dict[str, Any]:
     """The same message for when Slack cannot fetch a picture: it refuses the whole message then."""
-    kept = [block for block in body["blocks"] if not _has_image(block)]
-    return {**body, "blocks": kept}
+    blocks = [block for block in body["blocks"] if not _has_image(block)]
+    return {**body, "blocks": blocks}
 
 
 def _sentences(notice: NoticeView, longest: int) -> str:
     """What the notice says, as long as may be: whole sentences, and how many there are besides."""
     first, *others = notice_sentences(notice, longest, lambda text: _escape(single_line(text))) or [""]
-    rest = "".join(f"\n{each}" for each in others)
+    rest = "".join(f"\n{sentence}" for sentence in others)
     return f"{_truncate(first, longest - len(rest))}{rest}"
 
 
@@ -69,14 +69,20 @@ def _has_image(block: Block) -> bool:
 
 def _image_blocks(thumbnails: Sequence[Thumbnail]) -> list[Block]:
     """One context block of pictures that have an address, with their captions after them."""
-    shown = [each for each in thumbnails if each.url and len(each.url) <= MAX_URL_LENGTH][:MAX_THUMBNAILS]
-    if not shown:
+    linked = [thumbnail for thumbnail in thumbnails if thumbnail.url and len(thumbnail.url) <= MAX_URL_LENGTH][
+        :MAX_THUMBNAILS
+    ]
+    if not linked:
         return []
     images = [
-        {"type": "image", "image_url": each.url, "alt_text": _truncate(single_line(each.caption), MAX_ALT_LENGTH)}
-        for each in shown
+        {
+            "type": "image",
+            "image_url": thumbnail.url,
+            "alt_text": _truncate(single_line(thumbnail.caption), MAX_ALT_LENGTH),
+        }
+        for thumbnail in linked
     ]
-    captions = " · ".join(_escape(single_line(each.caption)) for each in shown)
+    captions = " · ".join(_escape(single_line(thumbnail.caption)) for thumbnail in linked)
     return [{"type": "context", "elements": [*images, _markdown(f"Worst errors: {captions}", MAX_SECTION_LENGTH)]}]
 
 

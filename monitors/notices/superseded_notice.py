@@ -39,7 +39,7 @@ class SupersededNotice:
 
     @property
     def title(self) -> str:
-        alert, keys = self.first, [each.key for each in self.alerts if each.key]
+        alert, keys = self.first, [one.key for one in self.alerts if one.key]
         about = f" ({quantities.join_names_within(keys, MAX_NAMED, MAX_KEYS_LENGTH)})" if keys else ""
         return f"ended: {alert.rule}{about} · {alert.model} v{alert.version}"
 
@@ -77,6 +77,6 @@ def superseded_webhook(notice: SupersededNotice) -> dict[str, Any]:
         "version": alert.version,
         "severity": alert.severity,
         "reason": notice.reason,
-        "alerts": [{"alert_id": each.id, "key": each.key, "state": each.state} for each in notice.alerts],
+        "alerts": [{"alert_id": ended.id, "key": ended.key, "state": ended.state} for ended in notice.alerts],
     }
     return webhook_body(f"alert.{notice.kind}", notice, details)

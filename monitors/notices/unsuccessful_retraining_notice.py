@@ -58,8 +58,8 @@ class UnsuccessfulRetrainingNotice(StandaloneNotice):
 
     @property
     def facts(self) -> dict[str, str]:
-        made = {} if self.candidate is None else {"Candidate": f"version {self.candidate}"}
-        return {"Model": self.model, **made, "Retraining": self.retraining, "Outcome": self.outcome}
+        candidate = {} if self.candidate is None else {"Candidate": f"version {self.candidate}"}
+        return {"Model": self.model, **candidate, "Retraining": self.retraining, "Outcome": self.outcome}
 
     @property
     def reminder(self) -> str:

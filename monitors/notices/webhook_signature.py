@@ -1,4 +1,4 @@
-"""The signature on a webhook, after https://www.standardwebhooks.com; knows nothing of what is signed."""
+"""Signs and verifies webhooks, after https://www.standardwebhooks.com."""
 
 import hmac
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""alerts.yaml as frozen records: what is watched, how strictly, who is told; no store, no network."""
+"""alerts.yaml as frozen records: what is watched, how strictly, who is notified."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,10 +157,12 @@ def _allow_reference(written: dict[str, Any]) -> dict[str, Any]:
 def _cross_field_problems(document: YamlDocument) -> Iterator[ConfigProblem]:
     """What no single key shows: two rules of one name, a channel or rule that is not there, a metric of no number."""
     channels = document.value.get("channels")
-    known = sorted(channels) if isinstance(channels, dict) else []
+    channel_names = sorted(channels) if isinstance(channels, dict) else []
     probation = document.value.get("probation")
-    told = probation.get("notify") if isinstance(probation, dict) else None
-    yield from _unknown_names(document, ("probation", "notify"), told, known, "a channel; defined")
+    probation_channels = probation.get("notify") if isinstance(probation, dict) else None
+    yield from _unknown_names(
+        document, ("probation", "notify"), probation_channels, channel_names, "a channel; defined"
+    )
     rules = document.value.get("rules")
     names: Counter[str] = Counter()
     for index, rule in enumerate(rules if isinstance(rules, list) else []):
@@ -176,8 +178,8 @@ def _cross_field_problems(document: YamlDocument) -> Iterator[ConfigProblem]:
         escalate = rule.get("escalate")
         further = escalate.get("notify") if isinstance(escalate, dict) else None
         for place, notify in ((("notify",), rule.get("notify")), (("escalate", "notify"), further)):
-            yield from _unknown_names(document, ("rules", index, *place), notify, known, "a channel; defined")
-        others = [each["name"] for each in rules if isinstance(each, dict) and each.get("name") not in (None, name)]
+            yield from _unknown_names(document, ("rules", index, *place), notify, channel_names, "a channel; defined")
+        others = [other["name"] for other in rules if isinstance(other, dict) and other.get("name") not in (None, name)]
         inhibits = rule.get("inhibited_by")
         yield from _unknown_names(
             document, ("rules", index, "inhibited_by"), inhibits, others, "another rule; there are"
@@ -194,12 +196,12 @@ def _evidently_problems(document: YamlDocument, index: int, rule: Mapping[str, o
 
 
 def _unknown_names(
-    document: YamlDocument, location: Location, written: object, known: Sequence[object], noun: str
+    document: YamlDocument, location: Location, written: object, allowed: Sequence[object], noun: str
 ) -> Iterator[ConfigProblem]:
     """Names in a list that name nothing."""
     for place, name in enumerate(written if isinstance(written, list) else []):
-        if isinstance(name, str) and name not in known:
-            message = f"{name!r} is not {noun}: {', '.join(map(str, known)) or 'none'}"
+        if isinstance(name, str) and name not in allowed:
+            message = f"{name!r} is not {noun}: {', '.join(map(str, allowed)) or 'none'}"
             yield problem_at(document, (*location, place), message)
 
 

@@ -1,4 +1,4 @@
-"""The places an alert can be sent to, as written in alerts.yaml; does not know how anything is sent."""
+"""The channels that notices can be sent to, as written in alerts.yaml."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Which of Evidently's metrics give a number from answers and labels as they are kept; it does not import Evidently.
+"""Which of Evidently's metrics give a number from predictions and labels as they are kept.
 
 Rows have a label, a truth, a confidence and a latency: no probability for each class, no regression, no ranking, and no
 rows of another time beside them. A test tries every metric of the installed Evidently and holds this table to it.
@@ -49,26 +49,26 @@ SUPPORTED_METRICS: Final[Mapping[str, MetricRequirements]] = {
 
 def config_problems(name: str, params: object, value: object) -> Iterator[tuple[str, str]]:
     """What keeps a metric from ever giving a number: the key of the rule that says so, and why with what can be."""
-    known = SUPPORTED_METRICS.get(name)
-    if known is None:
+    requirements = SUPPORTED_METRICS.get(name)
+    if requirements is None:
         near = ", ".join(get_close_matches(name, SUPPORTED_METRICS)) or ", ".join(sorted(SUPPORTED_METRICS))
         why = "answers have a label and a confidence, no probability for each class, and nothing to compare with"
         yield "metric", f"'evidently:{name}' gives no number here: {why}; near to it: {near}"
         return
-    if known.columns:
+    if requirements.columns:
         column = params.get("column") if isinstance(params, Mapping) else None
-        if column not in known.columns:
+        if column not in requirements.columns:
             said = "names no column" if column is None else f"names column {column!r}"
-            example = f"such as {{column: {known.columns[0]}}}"
-            yield "params", f"{said}; {name} can be of: {', '.join(known.columns)}, {example}"
-    yield from _value_problems(name, known, value)
+            example = f"such as {{column: {requirements.columns[0]}}}"
+            yield "params", f"{said}; {name} can be of: {', '.join(requirements.columns)}, {example}"
+    yield from _value_problems(name, requirements, value)
 
 
-def _value_problems(name: str, known: MetricRequirements, value: object) -> Iterator[tuple[str, str]]:
-    if known.by_class and value is None:
+def _value_problems(name: str, requirements: MetricRequirements, value: object) -> Iterator[tuple[str, str]]:
+    if requirements.by_class and value is None:
         yield "value", f'is missing; {name} gives a number for each class: name one, such as "3"'
-    elif known.values and value not in known.values:
+    elif requirements.values and value not in requirements.values:
         said = "is missing" if value is None else f"{value!r} is none of its numbers"
-        yield "value", f"{said}; {name} gives {' and '.join(known.values)}: choose one"
-    elif not known.by_class and not known.values and value is not None:
+        yield "value", f"{said}; {name} gives {' and '.join(requirements.values)}: choose one"
+    elif not requirements.by_class and not requirements.values and value is not None:
         yield "value", f"{value!r} chooses among several numbers, and {name} gives one; leave it out"

@@ -1,4 +1,4 @@
-"""The terms of a new version's probation as alerts.yaml states them; it watches nothing and knows no store."""
+"""The terms of a new version's probation, as alerts.yaml states them."""
 
 import re
 from datetime import timedelta

@@ -68,7 +68,7 @@ def parse_threshold(text: object, metric: str) -> float:
         return parse_duration(text).total_seconds()
     written = str(text) if isinstance(text, int | float) and not isinstance(text, bool) else text
     match = _THRESHOLD.fullmatch(written.strip()) if isinstance(written, str) else None
-    unit = next((each for each in kind.units if match is not None and each == match[2]), None)
+    unit = next((allowed for allowed in kind.units if match is not None and allowed == match[2]), None)
     if match is None or unit is None:
         raise ValueError(f"does not fit metric {metric}; write for example {kind.example}")
     number = float(match[1]) / _UNIT_SCALE[unit]
@@ -154,7 +154,9 @@ def duration_text(length: timedelta) -> str:
 
 def single_line(text: str) -> str:
     """Text from outside as one line for people: without control characters, breaks and marks that turn it around."""
-    visible = "".join(" " if unicodedata.category(each) in _INVISIBLE_CATEGORIES else each for each in text)
+    visible = "".join(
+        " " if unicodedata.category(character) in _INVISIBLE_CATEGORIES else character for character in text
+    )
     return " ".join(visible.split())
 
 
@@ -172,7 +174,7 @@ def sentences_within(sentences: Sequence[str], most: int, longest: int, noun: st
 
 
 def join_names_within(names: Sequence[str], most: int, longest: int) -> str:
-    """`listed`, in at most so many characters: fewer names, and a single one is cut, before the count is."""
+    """`join_names`, in at most so many characters: fewer names, and a single one is cut, before the count is."""
     for kept in range(min(most, len(names)), 0, -1):
         shown = join_names(names, kept)
         if len(shown) <= longest:

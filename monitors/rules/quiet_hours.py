@@ -1,4 +1,4 @@
-"""Hours in which people are not told about what can wait; actions still run, reminders go afterwards."""
+"""Hours in which people are not notified of what can wait; actions still run, reminders go afterwards."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
@@ -35,7 +35,7 @@ class MuteHours(StrictModel):
         zone = ZoneInfo(self.timezone)
         day, end = at.astimezone(zone).date(), time.fromisoformat(self.to)
         ends = (datetime.combine(day + timedelta(days=ahead), end, zone).astimezone(UTC) for ahead in range(3))
-        return next(each for each in ends if each > at)
+        return next(end_at for end_at in ends if end_at > at)
 
     def covers(self, severity: str, at: datetime) -> bool:
         """Whether a notice of that severity is held back at that moment; `days` are those on which the hours begin."""
@@ -52,11 +52,11 @@ class MuteHours(StrictModel):
 def earliest_send_time(hours: Sequence[MuteHours], severity: str, at: datetime) -> datetime:
     """From when on a notice of that severity may be told: the moment itself, or the end of the hours that cover it.
 
-    Hours that cover each other's ends without a gap hold it back for MOST_HOURS of them at most.
+    Hours that cover each other's ends without a gap hold it back for MAX_JOINED_WINDOWS of them at most.
     """
     moment = at
     for _ in range(MAX_JOINED_WINDOWS):
-        covering = next((each for each in hours if each.covers(severity, moment)), None)
+        covering = next((window for window in hours if window.covers(severity, moment)), None)
         if covering is None:
             break
         moment = covering.end_after(moment)

@@ -1,4 +1,4 @@
-"""One rule of alerts.yaml as a frozen record: what is watched, how strictly, what follows; it knows no file."""
+"""One rule of alerts.yaml as a frozen record: what is watched, how strictly, what follows."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a document, at the lines people wrote and in their words; it knows no rule."""
+"""Problems that pydantic finds in a document, at the lines people wrote and in their words."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -48,13 +48,13 @@ def _message(document: YamlDocument, location: Location, fault: ErrorDetails, mo
         return f"unknown key; allowed: {allowed}"
     if kind in ("missing", "union_tag_not_found"):
         return "required key is missing" + (f"; allowed: {allowed}" if kind != "missing" else "")
-    shown = _value_text(document, location, fault["input"])
+    value_text = _value_text(document, location, fault["input"])
     if kind in ("literal_error", "union_tag_invalid"):
         tag = fault.get("ctx", {}).get("tag")
-        return f"{repr(tag) if tag else shown} is not allowed; allowed: {allowed}"
+        return f"{repr(tag) if tag else value_text} is not allowed; allowed: {allowed}"
     if kind == "value_error":
-        return f"{shown} {fault['ctx']['error']}"
-    return f"{shown} does not fit: {fault['msg']}"
+        return f"{value_text} {fault['ctx']['error']}"
+    return f"{value_text} does not fit: {fault['msg']}"
 
 
 def _allowed_text(fault: ErrorDetails, model_at: ModelAt) -> str:

@@ -1,4 +1,4 @@
-"""A YAML text as plain values that remember their lines; knows nothing of what the keys mean."""
+"""Reads a YAML text as plain values that remember their lines."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Two samples of answers by class, and whether they come from the same mix; it knows no rule and no time."""
+"""Tests whether two samples of predictions come from the same mix of classes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -36,8 +36,8 @@ def class_mix_p_value(first: ClassCounts, newest: ClassCounts, level: float, see
     expected = chosen * both / both.sum()
 
     def statistic(drawn: "NDArray[np.int64]") -> "NDArray[np.float64]":
-        found: NDArray[np.float64] = ((drawn - expected) ** 2 / both).sum(axis=-1)
-        return found
+        distances: NDArray[np.float64] = ((drawn - expected) ** 2 / both).sum(axis=-1)
+        return distances
 
     def draw(times: int) -> "NDArray[np.float64]":
         return statistic(generator.multivariate_hypergeometric(both, chosen, size=times, method="marginals"))

@@ -1,4 +1,4 @@
-"""A detector of too many errors that may be looked at after every label; it knows no store and no clock.
+"""A sequential detector of too many errors, which may be looked at after every label.
 
 A mixture of Shiryaev-Roberts e-detectors (Shin, Ramdas, Rinaldo 2023) over the bets of Waudby-Smith and Ramdas
 (2024). For each stake `s` the wealth moves with every label as
@@ -58,13 +58,13 @@ class Detector:
     n: int = 0
     alarmed_at: datetime | None = None
     changed_at: datetime | None = None
-    """Of an alarm: when the first answer was given that it rests on (`turning_point`)."""
+    """Of an alarm: when the first answer was given that it rests on (`change_point`)."""
 
     @property
     def evidence(self) -> float:
-        """The evidence against health; 1 is an alarm, and an alarm stays one until `reset`."""
-        held = sum(self.wealth)
-        return held if self.alarmed_at is None else max(1.0, held)
+        """The evidence against health; 1 is an alarm, and an alarm stays one until `restart_detector`."""
+        total = sum(self.wealth)
+        return total if self.alarmed_at is None else max(1.0, total)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; `from_json` gives back an equal detector."""
@@ -84,10 +84,10 @@ class Detector:
         """The detector of `to_json`; raises WindowError naming what does not fit."""
         try:
             alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
-            held = cls(
+            detector = cls(
                 null=float(raw["null"]),
                 max_weight=float(raw["heaviest"]),
-                wealth=tuple(float(each) for each in raw["wealth"]),
+                wealth=tuple(float(stake_wealth) for stake_wealth in raw["wealth"]),
                 at=datetime.fromisoformat(raw["at"]),
                 min_gain=float(raw["lightest"]),
                 n=int(raw["n"]),
@@ -96,9 +96,11 @@ class Detector:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
-        if len(held.wealth) != len(STAKES):
-            raise WindowError(f"a state of {len(held.wealth)} stakes does not fit {len(STAKES)}; begin a new detector")
-        return held
+        if len(detector.wealth) != len(STAKES):
+            raise WindowError(
+                f"a state of {len(detector.wealth)} stakes does not fit {len(STAKES)}; begin a new detector"
+            )
+        return detector
 
 
 def start_detector(null: float, at: datetime, max_weight: float = 1.0) -> Detector:
@@ -115,7 +117,7 @@ def update_detector(
 ) -> Detector:
     """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
 
-    No alarm is called before `least` labels. Labels after an alarm are passed over. A clock that goes back earns
+    No alarm is called before `min_samples` labels. Labels after an alarm are passed over. A clock that goes back earns
     nothing until it has caught up.
     """
     import numpy as np
@@ -124,29 +126,29 @@ def update_detector(
         return detector
     bets = np.array(STAKES) / (detector.max_weight * detector.null)
     wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
-    lightest = detector.min_gain
-    for each in observations:
-        if not (0 <= each.loss <= 1 and 0 < each.weight <= detector.max_weight):
+    min_gain = detector.min_gain
+    for observation in observations:
+        if not (0 <= observation.loss <= 1 and 0 < observation.weight <= detector.max_weight):
             raise WindowError(
-                f"a label wrong by {each.loss} of weight {each.weight} does not fit; "
+                f"a label wrong by {observation.loss} of weight {observation.weight} does not fit; "
                 f"wrong is 0 to 1, and weights go up to {detector.max_weight}"
             )
-        earned = max(0.0, (each.at - until).total_seconds()) * per_second
-        until, n, gain = max(until, each.at), n + 1, each.weight * (each.loss - detector.null)
+        earned = max(0.0, (observation.at - until).total_seconds()) * per_second
+        until, n, gain = max(until, observation.at), n + 1, observation.weight * (observation.loss - detector.null)
         wealth = wealth + earned / len(STAKES)
-        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), lightest * float(wealth @ bets))
+        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), min_gain * float(wealth @ bets))
         wealth = wealth * (1 + bets * (part * gain))
-        lightest = min(lightest, gain) if gain > 0 else lightest
+        min_gain = min(min_gain, gain) if gain > 0 else min_gain
         if n >= min_samples and float(wealth.sum()) >= 1:
-            alarmed_at = each.at
+            alarmed_at = observation.at
             break
-    moved = tuple(wealth.tolist())
-    return replace(detector, wealth=moved, at=until, min_gain=lightest, n=n, alarmed_at=alarmed_at)
+    stake_wealth = tuple(wealth.tolist())
+    return replace(detector, wealth=stake_wealth, at=until, min_gain=min_gain, n=n, alarmed_at=alarmed_at)
 
 
-def _bet_fraction(held: float, won: float) -> float:
+def _bet_fraction(wealth: float, gain: float) -> float:
     """The part of every stake that is bet, so that a gain of `won` fills the purses and no more."""
-    return 1.0 if held + won <= _ALARM_WEALTH else max(0.0, (_ALARM_WEALTH - held) / won)
+    return 1.0 if wealth + gain <= _ALARM_WEALTH else max(0.0, (_ALARM_WEALTH - wealth) / gain)
 
 
 def change_point(null: float, max_weight: float, observations: Sequence[Observation]) -> int:
@@ -159,7 +161,7 @@ def change_point(null: float, max_weight: float, observations: Sequence[Observat
 
     if not observations:
         raise WindowError("there is no label in which a change could be found")
-    moves = np.array([each.weight * (each.loss - null) for each in observations])
+    moves = np.array([observation.weight * (observation.loss - null) for observation in observations])
     growth = np.log1p(np.outer(np.array(STAKES) / (max_weight * null), moves))
     after = np.cumsum(growth[:, ::-1], axis=1)[:, ::-1]
     _, place = np.unravel_index(int(np.argmax(after)), after.shape)
@@ -177,13 +179,13 @@ def labels_until_alarm(detector: Detector, share: float, earned: float) -> int |
     stakes = np.array(STAKES)
     won, lost = stakes * (1 - detector.null) / detector.null, -stakes
     growth = share * np.log1p(won) + (1 - share) * np.log1p(lost)
-    held = np.array(detector.wealth) + earned / len(STAKES)
+    wealth = np.array(detector.wealth) + earned / len(STAKES)
 
     def alarms(labels: int) -> bool:
-        kept = np.minimum(growth * (labels - 1), 700.0)
-        return labels * share >= 1 and bool(np.sum(held * np.exp(kept) * (1 + won)) >= 1)
+        log_growth = np.minimum(growth * (labels - 1), 700.0)
+        return labels * share >= 1 and bool(np.sum(wealth * np.exp(log_growth) * (1 + won)) >= 1)
 
-    if float(growth.max()) <= 0 or not held.any():
+    if float(growth.max()) <= 0 or not wealth.any():
         return None
     return smallest_sufficient(alarms)
 
@@ -205,5 +207,5 @@ def e_bh(evidence: Mapping[str, float]) -> frozenset[str]:
     all streams are healthy the expected number of alarms stays within what they earned together.
     """
     ranked: Sequence[tuple[str, float]] = sorted(evidence.items(), key=lambda pair: (-pair[1], pair[0]))
-    places = [place for place, (_, held) in enumerate(ranked, start=1) if held * place >= 1]
+    places = [place for place, (_, amount) in enumerate(ranked, start=1) if amount * place >= 1]
     return frozenset(name for name, _ in ranked[: max(places, default=0)])

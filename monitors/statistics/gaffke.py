@@ -52,8 +52,8 @@ def _probability_below_zero(scales: "Floats", numbers: "Floats") -> float:
     mean, spread = float(numbers @ scales), float(np.sqrt(numbers @ scales**2))
     if abs(mean) > _CERTAIN_SIGN_IN_STD * spread:
         return float(mean < 0)
-    kept = (numbers > 0) & (scales != 0)
-    scales, numbers = scales[kept], numbers[kept]
+    relevant = (numbers > 0) & (scales != 0)
+    scales, numbers = scales[relevant], numbers[relevant]
     far = abs(mean) + max(_PERIOD_IN_STD * spread, _PERIOD_IN_MAX_SCALE * float(np.abs(scales).max()))
     step, end = 2 * np.pi / far, 1 / spread
     while np.log1p((end * scales) ** 2) @ numbers < _NEGLIGIBLE_DECAY:

@@ -111,16 +111,16 @@ def labels_to_prove_drop(
 
 def smallest_sufficient(is_enough: Callable[[int], bool]) -> int | None:
     """The fewest labels that are enough, where more of them always are; None where ten million are not."""
-    found = 1
-    while not is_enough(found):
-        found *= 2
-        if found > _MAX_LABELS:
+    enough = 1
+    while not is_enough(enough):
+        enough *= 2
+        if enough > _MAX_LABELS:
             return None
-    too_few = found // 2
-    while found - too_few > 1:
-        middle = (too_few + found) // 2
-        too_few, found = (too_few, middle) if is_enough(middle) else (middle, found)
-    return found
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if is_enough(middle) else (middle, enough)
+    return enough
 
 
 def weighted_error_share(counted: Iterable[WeightedCount], confidence: float) -> Estimate:
@@ -156,10 +156,16 @@ def bounded_mean(counts: Mapping[float, int], confidence: float) -> Estimate:
     total = sum(counts.values())
     if not total or min(counts) < 0 or max(counts) > 1:
         raise WindowError(f"{total} values of {sorted(counts)[:3]} have no mean from 0 to 1; give at least one")
-    value = sum(each * n for each, n in counts.items()) / total
-    low = gaffke_quantile([(1.0, each, n) for each, n in [*counts.items(), (0.0, 1)]], 1 - confidence) if value else 0.0
+    value = sum(outcome * n for outcome, n in counts.items()) / total
+    low = (
+        gaffke_quantile([(1.0, outcome, n) for outcome, n in [*counts.items(), (0.0, 1)]], 1 - confidence)
+        if value
+        else 0.0
+    )
     high = (
-        gaffke_quantile([(1.0, each, n) for each, n in [*counts.items(), (1.0, 1)]], confidence) if value < 1 else 1.0
+        gaffke_quantile([(1.0, outcome, n) for outcome, n in [*counts.items(), (1.0, 1)]], confidence)
+        if value < 1
+        else 1.0
     )
     return Estimate(value, min(low, value), max(high, value), total)
 

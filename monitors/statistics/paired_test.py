@@ -1,4 +1,4 @@
-"""A test of whether a new version is worse than the one before, on the same labelled answers; it knows no store.
+"""A sequential test of whether a new version is worse than the one before, on the same labelled predictions.
 
 Both versions have answered the same picture. `outcome` is +1 where only the one before was right, -1 where only the
 new one was, 0 where both were right or both wrong. For each stake `s` a purse of 1 is multiplied by
@@ -57,38 +57,40 @@ class PairedTest:
         return self.max_evidence * level >= 1
 
     def to_json(self) -> dict[str, Any]:
-        """The state as JSON values; `from_json` gives back an equal duel."""
+        """The state as JSON values; `from_json` gives back an equal test."""
         numbers = {"n": self.n, "lost": self.lost, "won": self.won, "highest": self.max_evidence}
         return {"wealth": list(self.wealth), **numbers}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "PairedTest":
-        """The duel of `to_json`; raises WindowError naming what does not fit."""
+        """The test of `to_json`; raises WindowError naming what does not fit."""
         try:
-            wealth = tuple(float(each) for each in raw["wealth"])
+            wealth = tuple(float(stake_wealth) for stake_wealth in raw["wealth"])
             numbers = {name: int(raw[name]) for name in ("n", "lost", "won")}
-            held = cls(wealth, **numbers, max_evidence=float(raw["highest"]))
+            test = cls(wealth, **numbers, max_evidence=float(raw["highest"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no duel's state ({error}); begin a new duel") from error
-        if len(held.wealth) != len(STAKES):
-            raise WindowError(f"a state of {len(held.wealth)} stakes does not fit {len(STAKES)}; begin a new duel")
-        return held
+        if len(test.wealth) != len(STAKES):
+            raise WindowError(f"a state of {len(test.wealth)} stakes does not fit {len(STAKES)}; begin a new duel")
+        return test
 
 
 def update_test(test: PairedTest, outcomes: Iterable[PairedOutcome], level: float) -> PairedTest:
-    """The duel after these pictures; once it proves something at that level, further ones change nothing."""
-    for bout in outcomes:
+    """The test after these pairs; once it proves something at that level, further ones change nothing."""
+    for pair in outcomes:
         if test.rejects(level):
             break
-        if not 0 < bout.share <= 1:
-            raise WindowError(f"a label's share of {bout.share} does not fit; it is above 0 and at most 1")
-        outcome = bout.loss_difference
+        if not 0 < pair.share <= 1:
+            raise WindowError(f"a label's share of {pair.share} does not fit; it is above 0 and at most 1")
+        outcome = pair.loss_difference
         wealth = test.wealth
         if outcome:
-            bet = bout.share * outcome
-            wealth = tuple(held * (1 + stake * bet) for held, stake in zip(wealth, STAKES, strict=True))
-        moved = replace(test, wealth=wealth, n=test.n + 1, lost=test.lost + (outcome > 0), won=test.won + (outcome < 0))
-        test = replace(moved, max_evidence=max(test.max_evidence, moved.evidence))
+            bet = pair.share * outcome
+            wealth = tuple(amount * (1 + stake * bet) for amount, stake in zip(wealth, STAKES, strict=True))
+        updated = replace(
+            test, wealth=wealth, n=test.n + 1, lost=test.lost + (outcome > 0), won=test.won + (outcome < 0)
+        )
+        test = replace(updated, max_evidence=max(test.max_evidence, updated.evidence))
     return test
 
 

@@ -1,4 +1,4 @@
-"""Which answers people are asked to label: a plan of chances by stratum, and its draw; it keeps and schedules nothing.
+"""Draws the predictions that people are asked to label: a plan of chances by stratum, and its draw.
 
 Every answer has at least the uniform chance, so no label weighs more than one over it. Strata are the answered class
 and a band of confidence. What the budget leaves above the floor goes where a label tells most (Neyman 1934).
@@ -88,10 +88,10 @@ def make_sampling_plan(
     while open_ones and left > 0:
         weights = {name: many * _error_std(error.get(name, 0.5)) for name, many in open_ones.items()}
         whole = sum(weights.values())
-        given = {name: uniform + left * weights[name] / whole / many for name, many in open_ones.items()}
-        full = {name for name, chance in given.items() if chance >= 1}
+        shares = {name: uniform + left * weights[name] / whole / many for name, many in open_ones.items()}
+        full = {name for name, chance in shares.items() if chance >= 1}
         if not full:
-            chances |= given
+            chances |= shares
             break
         chances |= dict.fromkeys(full, 1.0)
         left -= sum((1 - uniform) * open_ones[name] for name in full)

@@ -1,4 +1,4 @@
-"""A version's newest pictures held against its first ones, measure by measure; it knows no picture and no model.
+"""Compares a version's newest inputs with its first ones, measure by measure.
 
 Each measure says how far apart the two samples lie, from 0 to 1, in one currency: the share of pictures that would have
 to be others to make the two alike (total variation), as far as that measure can see it. And it says how likely luck

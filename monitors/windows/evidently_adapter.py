@@ -1,4 +1,4 @@
-"""The metrics of a window and their HTML evidence, computed by Evidently; it decides nothing.
+"""The metrics of a window and their HTML report, computed by Evidently.
 
 Heavy: importing this module imports Evidently and pandas, several seconds. The warnings of numpy, sklearn and
 scipy about Evidently's inside say nothing about the rows; they are silenced around it, and only there.
@@ -44,12 +44,12 @@ MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact count
 
 def to_frame(rows: Sequence[Row], sources: Collection[str]) -> pd.DataFrame:
     """The rows as a table; a truth from another source than these counts as not known."""
-    known = [row.truth is not None and row.truth_source in sources for row in rows]
+    has_truth = [row.truth is not None and row.truth_source in sources for row in rows]
     columns = {
         "label": pd.Series([row.label for row in rows], dtype=object),
-        "truth": pd.Series([row.truth if k else None for row, k in zip(rows, known, strict=True)], dtype=object),
+        "truth": pd.Series([row.truth if k else None for row, k in zip(rows, has_truth, strict=True)], dtype=object),
         "correct": pd.Series(
-            [float(row.correct) if k else None for row, k in zip(rows, known, strict=True)], dtype="float64"
+            [float(row.correct) if k else None for row, k in zip(rows, has_truth, strict=True)], dtype="float64"
         ),
         "confidence": pd.Series([row.confidence for row in rows], dtype="float64"),
         "latency_ms": pd.Series([row.latency_ms for row in rows], dtype="float64"),
@@ -73,15 +73,15 @@ def compute_metrics(
         wanted |= {"accuracy": Accuracy(), "recall": RecallByLabel()}
     with _evidently_session():
         snapshot = Report(list(wanted.values())).run(_dataset(frame), None)
-        found = dict(zip(wanted, (metric["value"] for metric in snapshot.dict()["metrics"]), strict=True))
+        values = dict(zip(wanted, (metric["value"] for metric in snapshot.dict()["metrics"]), strict=True))
         if report_path is not None:
             _write(snapshot, report_path)
     return EvidentlyMetrics(
-        n_predictions=int(found["rows"]),
+        n_predictions=int(values["rows"]),
         n_labelled=labelled,
-        accuracy=float(found["accuracy"]) if labelled else None,
-        class_recall={str(name): float(value) for name, value in found.get("recall", {}).items()},
-        latency_p95_ms=float(found["p95"]) if "p95" in found else None,
+        accuracy=float(values["accuracy"]) if labelled else None,
+        class_recall={str(name): float(value) for name, value in values.get("recall", {}).items()},
+        latency_p95_ms=float(values["p95"]) if "p95" in values else None,
         sampled=sampled,
     )
 
@@ -93,18 +93,18 @@ def metric_value(name: str, params: Mapping[str, Any], part: str | None, rows: S
     """
     frame = to_frame(rows, {row.truth_source for row in rows if row.truth_source is not None})
     with _evidently_session():
-        made = _make_metric(name, params)
-        found = Report([made]).run(_dataset(frame), None).dict()["metrics"][0]["value"]
-    if isinstance(found, Mapping):
-        parts = {str(key): value for key, value in found.items()}
+        metric = _make_metric(name, params)
+        result = Report([metric]).run(_dataset(frame), None).dict()["metrics"][0]["value"]
+    if isinstance(result, Mapping):
+        parts = {str(key): value for key, value in result.items()}
         if part not in parts:
             raise MetricsError(f"Evidently's {name} gives {', '.join(parts)}; choose one with `value`")
-        found = parts[part]
+        result = parts[part]
     elif part is not None:
         raise MetricsError(f"Evidently's {name} gives one number, not {part!r}; leave `value` out")
-    if not isinstance(found, int | float):
-        raise MetricsError(f"Evidently's {name} gives {str(found)[:200]!r}, which is no number; choose another metric")
-    return float(found)
+    if not isinstance(result, int | float):
+        raise MetricsError(f"Evidently's {name} gives {str(result)[:200]!r}, which is no number; choose another metric")
+    return float(result)
 
 
 def value_on_synthetic_rows(name: str, params: Mapping[str, Any], part: str | None, classes: Sequence[str]) -> float:
@@ -120,13 +120,13 @@ def value_on_synthetic_rows(name: str, params: Mapping[str, Any], part: str | No
 
 
 def _make_metric(name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Evidently's metrics are untyped
-    made = getattr(metrics, name, None)
-    if not (isinstance(made, type) and issubclass(made, Metric)):
-        known = [each for each in vars(metrics) if each[0].isupper()]
-        near = ", ".join(get_close_matches(name, known)) or "see its documentation"
+    metric_class = getattr(metrics, name, None)
+    if not (isinstance(metric_class, type) and issubclass(metric_class, Metric)):
+        names = [attribute for attribute in vars(metrics) if attribute[0].isupper()]
+        near = ", ".join(get_close_matches(name, names)) or "see its documentation"
         raise MetricsError(f"Evidently {version('evidently')} has no metric {name!r}; near to it: {near}")
     try:
-        return made(**params)
+        return metric_class(**params)
     except (TypeError, ValueError) as error:
         raise MetricsError(f"Evidently's {name} does not take {dict(params)}: {error}") from error
 
@@ -170,18 +170,20 @@ def _observed_labels(frame: pd.DataFrame) -> list[str]:
 
 
 def _dataset(frame: pd.DataFrame) -> Dataset:
-    seen = _observed_labels(frame)
+    labels = _observed_labels(frame)
     task: BinaryClassification | MulticlassClassification
-    if len(seen) == 2:  # Evidently takes any two labels for a binary task and then asks which one is positive
-        task = BinaryClassification(target="truth", prediction_labels="label", pos_label=seen[0])
+    if len(labels) == 2:  # Evidently takes any two labels for a binary task and then asks which one is positive
+        task = BinaryClassification(target="truth", prediction_labels="label", pos_label=labels[0])
     else:
         task = MulticlassClassification(target="truth", prediction_labels="label")
     definition = DataDefinition(
-        classification=[task] if seen else None,
-        categorical_columns=["truth", "label"] if seen else ["label"],
-        numerical_columns=["latency_ms", "confidence", *(["correct"] if seen else [])],
+        classification=[task] if labels else None,
+        categorical_columns=["truth", "label"] if labels else ["label"],
+        numerical_columns=["latency_ms", "confidence", *(["correct"] if labels else [])],
     )
-    return Dataset.from_pandas(frame if seen else frame.drop(columns=["truth", "correct"]), data_definition=definition)
+    return Dataset.from_pandas(
+        frame if labels else frame.drop(columns=["truth", "correct"]), data_definition=definition
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Limits for any statistic of rows by a delete-a-group jackknife; it does not know what the statistic means.
+"""Confidence limits for any statistic of rows by a delete-a-group jackknife.
 
 Kott, "The delete-a-group jackknife", Journal of Official Statistics 17 (2001): rows are put into G groups at random,
 the statistic is taken again without each group in turn, and (G - 1)/G times the squared differences is its variance,
@@ -38,7 +38,7 @@ def jackknife_estimate(
         for group in present
     ]
     freedom = len(present) - 1
-    spread = math.sqrt(freedom / len(present) * sum((each - value) ** 2 for each in without))
+    spread = math.sqrt(freedom / len(present) * sum((replicate - value) ** 2 for replicate in without))
     reach = float(stdtrit(freedom, confidence)) * spread
     return Estimate(value, value - reach, value + reach, len(rows))
 

@@ -1,4 +1,4 @@
-"""How good labelled answers are as one number: macro F1 and calibration error, weighted; it knows no rule."""
+"""Statistics of labelled rows as one number: macro F1, calibration error, negative log-likelihood; all weighted."""
 
 import math
 from collections import Counter, defaultdict
@@ -43,8 +43,8 @@ def calibration_error_statistic(rows: Sequence[Row]) -> RowStatistic:
 
     The mean gap between confidence and accuracy over BINS bins (Naeini, Cooper, Hauskrecht 2015) is biased: luck alone
     opens a gap in every bin, the more the fewer labels it holds (Broecker, Smith 2007). So neighbouring bins are put
-    together until they hold LEAST labels, which makes no error larger, and the mean gap of luck is taken off. The mean
-    of what is left is at most the true error.
+    together until they hold MIN_LABELS_PER_BIN labels, which makes no error larger, and the mean gap of luck is taken
+    off. The mean of what is left is at most the true error.
     """
     places = _merge_bins(rows)
 
@@ -53,7 +53,7 @@ def calibration_error_statistic(rows: Sequence[Row]) -> RowStatistic:
         for row in part:
             bins[places[_bin_index(row)]].append(row)
         whole = math.fsum(row.weight for row in part)
-        return max(0.0, math.fsum(_gap_beyond_chance(each) for each in bins.values()) / whole) if whole else 0.0
+        return max(0.0, math.fsum(_gap_beyond_chance(bin_rows) for bin_rows in bins.values()) / whole) if whole else 0.0
 
     return statistic
 
@@ -101,7 +101,7 @@ def _merge_bins(rows: Sequence[Row]) -> list[int]:
 
 def _effective_labels(weights: Counter[int], squares: Counter[int], bins: range) -> float:
     """How many labels of one weight would be worth as much as those in these bins (Kish)."""
-    weight, square = sum(weights[each] for each in bins), sum(squares[each] for each in bins)
+    weight, square = sum(weights[place] for place in bins), sum(squares[place] for place in bins)
     return weight**2 / square if square else 0.0
 
 

@@ -62,15 +62,15 @@ def load_function(reference: str) -> UserMetric:
     """The function that "package.module:function" names; raises MetricsError naming what is missing and a remedy."""
     module, _, name = reference.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        attribute = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         remedy = f"install it, or put its folder on PYTHONPATH, for the watcher ({error})"
         raise MetricsError(f"module {module!r} cannot be found; {remedy}") from error
     except (Exception, SystemExit) as error:  # what somebody's module does when imported may fail in any way
         raise MetricsError(f"module {module!r} fails while it is imported: {_error_text(error)}; mend it") from error
-    if not callable(found):
+    if not callable(attribute):
         raise MetricsError(f"module {module!r} has no function {name!r}; write one that takes a Window")
-    function: UserMetric = found
+    function: UserMetric = attribute
     return function
 
 

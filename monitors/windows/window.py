@@ -1,4 +1,4 @@
-"""The joined rows of one model version between two moments, and what they are held against; no store."""
+"""The rows of one model version between two moments, and what they are compared with."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -70,19 +70,19 @@ class Window:
         _require_timezone("window end", self.end)
         if self.start >= self.end:
             raise WindowError(f"window {self.start} to {self.end} is empty; start must be before end")
-        known = frozenset(self.classes)
-        if len(known) != len(self.classes) or not known:
+        classes = frozenset(self.classes)
+        if len(classes) != len(self.classes) or not classes:
             raise WindowError(f"classes {self.classes} must be given, each once")
         for row in self.rows:
-            self._check(row, known)
+            self._check(row, classes)
         object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.at)))
 
-    def _check(self, row: Row, known: frozenset[str]) -> None:
+    def _check(self, row: Row, classes: frozenset[str]) -> None:
         if not self.start <= row.at < self.end:
             raise WindowError(
                 f"prediction {row.prediction_id} at {row.at} lies outside the window; select rows by time"
             )
-        strange = {row.label, row.truth or row.label} - known
+        strange = {row.label, row.truth or row.label} - classes
         if strange:
             remedy = f"pass the classes of version {self.version}"
             raise WindowError(f"prediction {row.prediction_id}: {sorted(strange)} not in {self.classes}; {remedy}")
@@ -116,7 +116,7 @@ class ErrorByConfidence:
         if (
             strange
             or not sum(self.golden_counts.values())
-            or not all(0 <= each <= 1 for each in self.error_by_bin.values())
+            or not all(0 <= share <= 1 for share in self.error_by_bin.values())
         ):
             raise WindowError(
                 f"chances of {len(self.error_by_bin)} steps and golden answers on {strange} cannot be; fit anew"
@@ -151,7 +151,7 @@ class Baseline:
 
     def latency_of(self, host_class: str) -> HostLatency | None:
         """The baseline of that host class, else of the slowest one that was measured."""
-        slowest = max(self.latency.values(), key=lambda each: each.p95_ms, default=None)
+        slowest = max(self.latency.values(), key=lambda latency: latency.p95_ms, default=None)
         return self.latency.get(host_class, slowest)
 
 

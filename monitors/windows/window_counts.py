@@ -30,7 +30,8 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One answer whose truth became known. `numbers`: under which number its truth first came from each source so far.
+    """One answer whose truth became known. `source_sequence`: under which number its truth
+    first came from each source so far.
 
     `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
     passed over; `share` is the weight over the largest one its sampling plan could give.
@@ -78,7 +79,7 @@ NO_ESTIMATE: Final = EstimateFromRows(0)
 
 @dataclass(frozen=True)
 class LabelLag:
-    """How long an answer drawn for review has waited for its label; `open` when it waits still."""
+    """How long an answer drawn for review has waited for its label; `is_waiting` when it waits still."""
 
     seconds: float
     is_waiting: bool
@@ -89,8 +90,8 @@ class WindowCounts:
     """One version's answers from `start` to `end` in whole minutes; latencies by host class and bin.
 
     `groups` are the labels by the value of a tag, `requests` the prediction requests by HTTP status, `lags` the waits
-    of drawn answers, `given` the answers by class and step of confidence, `inputs` the newest pictures held against
-    the version's first ones. What a rule does not need may be missing.
+    of drawn predictions, `predictions_by_confidence` those by class and bin of confidence, `input_comparison` the
+    newest inputs against the version's first ones. What a rule does not need may be missing.
     """
 
     model: str
@@ -114,7 +115,7 @@ class WindowCounts:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:
             raise WindowError(f"classes {self.classes} must be given, each once")
-        strange = {name for each in self.labels for name in (each.label, each.truth)} - set(self.classes)
+        strange = {name for cell in self.labels for name in (cell.label, cell.truth)} - set(self.classes)
         if strange:
             remedy = f"pass the classes of version {self.version}"
             raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
@@ -125,13 +126,13 @@ class WindowCounts:
         Of a stream that has alarmed only those since its change: the good labels before it must not drown an alarm.
         """
         cells = self.labels if stream is None else self.since_change.get(stream, self.labels)
-        return tuple(each for each in cells if each.source in sources and each.weight > 0)
+        return tuple(cell for cell in cells if cell.source in sources and cell.weight > 0)
 
 
 def counts_by_weight(cells: Iterable[LabelCount]) -> list[WeightedCount]:
     """The labels by weight."""
     n, wrong = Counter[float](), Counter[float]()
-    for each in cells:
-        n[each.weight] += each.n
-        wrong[each.weight] += 0 if each.correct else each.n
+    for cell in cells:
+        n[cell.weight] += cell.n
+        wrong[cell.weight] += 0 if cell.correct else cell.n
     return [WeightedCount(weight, n[weight], wrong[weight]) for weight in sorted(n) if n[weight]]

@@ -1,4 +1,4 @@
-"""What an alert starts besides telling people: a retraining, a tuning, an audit batch; it does none of them itself."""
+"""Starts what an alert asks for besides notices: queues a retraining, opens a tuning task or a label audit."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -56,7 +56,7 @@ def _label_audit_items(connection: Connection, classes: Sequence[str], alert: Al
     labelled = label_issue_candidates.labelled_predictions(connection, alert.model, alert.version)
     unlabelled = label_issue_candidates.unlabelled_predictions(connection, alert.model, alert.version)
     return [
-        {"id": each.prediction_id, "doubt": round(each.score, 4), "why": each.reason}
-        | ({} if each.feedback_id is None else {"feedback": [each.feedback_id]})
-        for each in select_batch(labelled, unlabelled, classes, alert.key, LABEL_AUDIT_SIZE)
+        {"id": candidate.prediction_id, "doubt": round(candidate.score, 4), "why": candidate.reason}
+        | ({} if candidate.feedback_id is None else {"feedback": [candidate.feedback_id]})
+        for candidate in select_batch(labelled, unlabelled, classes, alert.key, LABEL_AUDIT_SIZE)
     ]

@@ -1,4 +1,4 @@
-"""What alerts.yaml said when a watcher began to lead, and what changed since the one before; it judges no rule.
+"""Records in the audit log what changed in alerts.yaml since the watcher before began to lead.
 
 Every change of a threshold, a channel or an action becomes an entry of the audit log with the file's digest. Secrets
 are masked: that a channel's address changed shows in the digest only, and only if it is written in the file.

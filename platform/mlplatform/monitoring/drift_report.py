@@ -1,4 +1,4 @@
-"""What people see behind an early warning: answers or pictures beside the version's first ones; it judges nothing."""
+"""Writes the report behind an early warning: predictions or inputs beside the version's first ones."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -250,7 +250,7 @@ def _no_data_findings(own: Mapping[str, Alert], findings: Sequence[Finding], rul
 
 def _end_alerts(connection: Connection, context: AppContext, ended: Sequence[EndedAlert], now: datetime) -> None:
     """Write that alerts ended; whoever was told that one fires is told of its end."""
-    told = list[tuple[Alert, str]]()
+    ends_to_announce = list[tuple[Alert, str]]()
     for stale in ended:
         alert, change = stale.step.alert, stale.step.change
         if alert is None or change is None:
@@ -258,6 +258,6 @@ def _end_alerts(connection: Connection, context: AppContext, ended: Sequence[End
         alert_records.update_state(connection, replace(alert, since=now))
         alert_records.append_transition(connection, alert.id, change, "watcher", now)
         if stale.before.state != "pending":
-            told.append((alert, change.reason))
-    if told:
-        enqueue_end_notices(connection, context, told, now)
+            ends_to_announce.append((alert, change.reason))
+    if ends_to_announce:
+        enqueue_end_notices(connection, context, ends_to_announce, now)

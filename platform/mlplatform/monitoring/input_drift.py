@@ -1,4 +1,4 @@
-"""Looks at the pictures a champion is shown, as plain numbers and through its own eyes; it judges nothing.
+"""Compares the champion's newest inputs with its first ones, as plain numbers and as the model's own embedding.
 
 Slow, some seconds: it never runs in a transaction. What is remembered of a version's first pictures can be computed
 again at any time, for the store keeps both the pictures and who was shown which first.
@@ -77,7 +77,7 @@ class InputDriftMonitor:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def profiles(self, rule: Rule, now: datetime) -> tuple[FeatureSample, FeatureSample] | None:
-        """The first and the newest pictures that `look` would compare; None while there are too few."""
+        """The first and the newest pictures that `compare` compares; None while there are too few."""
         with self._lock:
             return self._sample_pair(rule, now).profiles
 
@@ -100,17 +100,17 @@ class InputDriftMonitor:
             champion = promotion_history.latest_promotion(connection, name)
         if champion is None:
             return SamplePair(None, 0, 0, None)
-        known, shown = self._load_reference(champion.to_version)
-        if known is None:
-            return SamplePair(champion.to_version, shown, 0, None)
+        reference, reference_count = self._load_reference(champion.to_version)
+        if reference is None:
+            return SamplePair(champion.to_version, reference_count, 0, None)
         with self.context.database.read() as connection:
-            span = (max(known.until, now - rule.window), now)
+            span = (max(reference.until, now - rule.window), now)
             newest = input_samples.latest_sample(
                 connection, name, champion.to_version, span, NEWEST_PREDICTIONS, MAX_COMPARED_INPUTS
             )
-        few = min(shown, len(newest.pngs)) < max(2, min(rule.min_samples, MAX_COMPARED_INPUTS))
-        both = None if few else (known.sample, _feature_sample(newest.pngs, known.embed))
-        return SamplePair(champion.to_version, shown, len(newest.pngs), both)
+        few = min(reference_count, len(newest.pngs)) < max(2, min(rule.min_samples, MAX_COMPARED_INPUTS))
+        both = None if few else (reference.sample, _feature_sample(newest.pngs, reference.embed))
+        return SamplePair(champion.to_version, reference_count, len(newest.pngs), both)
 
     def _load_reference(self, version: int) -> tuple[ReferenceProfile | None, int]:
         """What is known of the version's first pictures, and how many there are so far."""

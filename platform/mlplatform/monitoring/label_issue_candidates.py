@@ -1,4 +1,4 @@
-"""The newest answers of a version, labelled and not, with what label audits are chosen from; it ranks nothing."""
+"""Reads the newest predictions of a version, labelled and not, that label audits are chosen from."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ def labelled_predictions(connection: Connection, model_name: str, version: int) 
     """The newest labelled answers of that version, each with the label that counts."""
     current = select(feedback.c.prediction_id).where(feedback.c.superseded_by.is_(None))
     rows = _newest_rows(connection, model_name, version, predictions.c.id.in_(current))
-    found = _current_labels(connection, [row.id for row in rows])
-    counting = resolve_truths(found)
-    reviewed = {each.prediction_id for each in found if each.source == "review"}
+    labels = _current_labels(connection, [row.id for row in rows])
+    counting = resolve_truths(labels)
+    reviewed = {label.prediction_id for label in labels if label.source == "review"}
     return [
         RecordedPrediction(
             row.id, row.label, row.probabilities, truth.label, truth.id, row.id in reviewed, row.image_hash
@@ -49,10 +49,10 @@ def _newest_rows(
 
 
 def _current_labels(connection: Connection, ids: list[str]) -> list[CurrentLabel]:
-    found: list[CurrentLabel] = []
+    labels: list[CurrentLabel] = []
     columns = (feedback.c.id, feedback.c.prediction_id, feedback.c.label, feedback.c.source, feedback.c.at)
     for first in range(0, len(ids), BATCH_SIZE):
         chunk = feedback.c.prediction_id.in_(ids[first : first + BATCH_SIZE])
         query = select(*columns).where(chunk, feedback.c.superseded_by.is_(None))
-        found += [CurrentLabel(**row._mapping) for row in connection.execute(query)]
-    return found
+        labels += [CurrentLabel(**row._mapping) for row in connection.execute(query)]
+    return labels

@@ -1,4 +1,4 @@
-"""Reports on disk: small files beside one copy of the scripts they share, put together again when they are shown."""
+"""Reports on disk: small files beside one copy of the scripts they share, put together again for reading."""
 
 import os
 import re

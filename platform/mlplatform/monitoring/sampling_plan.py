@@ -1,4 +1,4 @@
-"""The sampling plan of the serving version, kept in step with its traffic; it draws nothing and judges nothing."""
+"""Keeps the review sampling plan of the serving version in step with its traffic."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""The story of a backtest: stored history read once, changed rules replayed over it slot by slot; it writes nothing.
+"""Backtests rules: reads stored history once and replays changed rules over it, slot by slot.
 
 A replay tells what the watcher would have said had these rules been in force since each version began to serve, with a
-watcher always on duty. It takes the pure steps of `loop.turn` over what was known at each moment. A slot that was
-evaluated in fact is replayed at the moment of its evaluation, any other at its beginning.
+watcher always on duty. It takes the pure steps of `monitoring.evaluate` over what was known at each moment. A slot that
+was evaluated in fact is replayed at the moment of its evaluation, any other at its beginning.
 """
 
 from collections import Counter
@@ -81,13 +81,13 @@ def run_backtest(context: AppContext, config: AlertsConfig, period: timedelta) -
         raise SettingsError("a backtest over no time says nothing; write for example --since 30d")
     now = context.clock()
     with context.database.read() as connection:
-        past = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
-    if past is None:
+        data = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
+    if data is None:
         raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
-    replay = BacktestRun(past)
-    for slot in past.slots:
+    replay = BacktestRun(data)
+    for slot in data.slots:
         replay.evaluate_slot(slot)
-    return _build_result(past, config, replay)
+    return _build_result(data, config, replay)
 
 
 @dataclass
@@ -105,23 +105,25 @@ class BacktestRun:
     _ids: Iterator[int] = field(default_factory=count)
 
     def evaluate_slot(self, slot: ReplaySlot) -> None:
-        """What `loop.turn` decides in this slot."""
+        """What `monitoring.evaluate` would have decided in this slot."""
         rule, version = slot.rule, slot.champion.to_version
         self._close_stale_alerts(version, slot.moment)
         if version not in self.data.versions:
             return  # it served before the time asked about; only that it took over matters
-        watched, baseline = self._rule_replay(rule, version), self._baseline_timeline(version)
-        read = watched.total_labels_read()
-        alerts = {key: each for (name, key), each in self._open_alerts.items() if name == rule.name and key != NO_DATA}
-        found = watched.findings(slot.champion, baseline.at(slot.moment), slot.moment, alerts)
+        replay, baseline = self._rule_replay(rule, version), self._baseline_timeline(version)
+        read = replay.total_labels_read()
+        alerts = {
+            key: alert for (name, key), alert in self._open_alerts.items() if name == rule.name and key != NO_DATA
+        }
+        findings = replay.findings(slot.champion, baseline.at(slot.moment), slot.moment, alerts)
         if slot.moment >= self.data.since:
             self.evaluated_slots[rule.name] += 1
-            self.labels_read[rule.name] += watched.total_labels_read() - read
-        for finding in found:
-            moved = apply_finding(
+            self.labels_read[rule.name] += replay.total_labels_read() - read
+        for finding in findings:
+            step = apply_finding(
                 self._open_alerts.get((rule.name, finding.key)), finding, rule, slot.moment, self._new_id
             )
-            self._record_transition(rule, slot, moved, watched)
+            self._record_transition(rule, slot, step, replay)
 
     def _new_id(self) -> str:
         return f"replayed {next(self._ids)}"
@@ -140,25 +142,25 @@ class BacktestRun:
     def _close_stale_alerts(self, champion: int, moment: datetime) -> None:
         for key, alert in list(self._open_alerts.items()):
             if alert.version != champion:
-                moved = supersede(alert, moment)
+                step = supersede(alert, moment)
                 del self._open_alerts[key]
-                self._record_end(alert.id, moved, moment)
+                self._record_end(alert.id, step, moment)
 
-    def _record_transition(self, rule: Rule, slot: ReplaySlot, moved: AlertStep, watched: RuleReplay) -> None:
-        alert = moved.alert
+    def _record_transition(self, rule: Rule, slot: ReplaySlot, step: AlertStep, replay: RuleReplay) -> None:
+        alert = step.alert
         if alert is None:
             return
         key = (rule.name, alert.key)
-        read = None if alert.key == NO_DATA else watched.labels_read(alert.key)
+        read = None if alert.key == NO_DATA else replay.labels_read(alert.key)
         stream = (rule.name, alert.version, alert.key)
         if alert.is_open:
             self._open_alerts[key] = alert
         else:
             self._open_alerts.pop(key, None)
-            self._record_end(alert.id, moved, slot.moment)
+            self._record_end(alert.id, step, slot.moment)
             if alert.fired_at is not None:
                 self._labels_at_last_alert[stream] = read or 0
-        if moved.notify == "firing":
+        if step.notify == "firing":
             self.alerts[alert.id] = BacktestAlert(
                 rule=rule.name,
                 key=alert.key,
@@ -171,15 +173,15 @@ class BacktestRun:
                 labels=None if read is None else read - self._labels_at_last_alert[stream],
             )
 
-    def _record_end(self, alert_id: str, moved: AlertStep, moment: datetime) -> None:
-        if alert_id in self.alerts and moved.change is not None:
-            ended = replace(self.alerts[alert_id], ended_at=moment, ended=moved.change.to_state)
+    def _record_end(self, alert_id: str, step: AlertStep, moment: datetime) -> None:
+        if alert_id in self.alerts and step.change is not None:
+            ended = replace(self.alerts[alert_id], ended_at=moment, ended=step.change.to_state)
             self.alerts[alert_id] = ended
 
 
 def _build_result(data: BacktestData, config: AlertsConfig, replay: BacktestRun) -> BacktestResult:
-    alarms = tuple(each for each in replay.alerts.values() if each.fired_at >= data.since)
-    in_fact = tuple(BacktestAlert(**vars(each)) for each in data.fired_alerts)
+    alarms = tuple(alert for alert in replay.alerts.values() if alert.fired_at >= data.since)
+    in_fact = tuple(BacktestAlert(**vars(alert)) for alert in data.fired_alerts)
     return BacktestResult(
         model=data.model,
         since=data.since,
@@ -198,7 +200,7 @@ def _summary(
     alarms: Sequence[BacktestAlert],
     in_fact: Sequence[BacktestAlert],
 ) -> RuleSummary:
-    mine = sum(each.rule == rule.name for each in alarms)
+    mine = sum(alert.rule == rule.name for alert in alarms)
     served = data.until - max(data.since, data.promotions[0].at)
     return RuleSummary(
         rule=rule.name,
@@ -208,14 +210,14 @@ def _summary(
         per_90_days=mine * (NINETY_DAYS / served) if served > timedelta(0) else 0.0,
         evaluated_slots=replay.evaluated_slots[rule.name],
         labels=replay.labels_read[rule.name] if data.reads_labels(rule) else None,
-        alarms_in_fact=sum(each.rule == rule.name for each in in_fact),
+        alarms_in_fact=sum(alert.rule == rule.name for alert in in_fact),
     )
 
 
 def _notes(data: BacktestData) -> Iterator[str]:
-    unsure = sum(each.ambiguous_slots for each in data.latencies.values())
-    if unsure:
+    ambiguous = sum(timeline.ambiguous_slots for timeline in data.latencies.values())
+    if ambiguous:
         yield (
-            f"{unsure} slots lay in a minute in which several classes of hosts answered: which of them gave the "
+            f"{ambiguous} slots lay in a minute in which several classes of hosts answered: which of them gave the "
             "answers before the slot is not kept, so that part of a minute was left out."
         )

@@ -40,7 +40,7 @@ class ReplaySlot:
 
 @dataclass(frozen=True)
 class BacktestData:
-    """What was stored about a model; `judged` holds the versions that served in the time asked about."""
+    """What was stored about a model; `versions` holds those that served in the time asked about."""
 
     model: str
     classes: tuple[str, ...]
@@ -78,12 +78,14 @@ def load_backtest_data(
     all their labels.
     """
     name = config.model
-    made = sorted(promotion_history.promotion_history(connection, name, limit=_NO_LIMIT), key=lambda each: each.seq)
-    served = [each for each in made if each.at <= until]
+    history = sorted(
+        promotion_history.promotion_history(connection, name, limit=_NO_LIMIT), key=lambda promotion: promotion.seq
+    )
+    served = [promotion for promotion in history if promotion.at <= until]
     if not served:
         return None
-    judged = _serving_versions(served, since)
-    start = min(each.at for each in served if each.to_version in judged)
+    versions = _serving_versions(served, since)
+    start = min(promotion.at for promotion in served if promotion.to_version in versions)
     rules = [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
     moments = {rule.name: recorded_decisions.evaluation_times(connection, name, rule.name, start) for rule in rules}
     slots = _slots(config, rules, served, moments, (start, until))
@@ -95,10 +97,12 @@ def load_backtest_data(
         until=until,
         promotions=tuple(served),
         slots=slots,
-        versions=judged,
-        baseline_events={version: recorded_decisions.baseline_events(connection, name, version) for version in judged},
-        labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in judged},
-        latencies={version: _latencies(connection, name, version, slow, slots) for version in judged},
+        versions=versions,
+        baseline_events={
+            version: recorded_decisions.baseline_events(connection, name, version) for version in versions
+        },
+        labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in versions},
+        latencies={version: _latencies(connection, name, version, slow, slots) for version in versions},
         fired_alerts=tuple(recorded_decisions.fired_alerts(connection, name, since, until)),
         not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
         probation=config.probation,
@@ -107,13 +111,13 @@ def load_backtest_data(
 
 def champion_at(served: Sequence[Promotion], moment: datetime) -> Promotion | None:
     """The newest promotion made by then, of a history oldest first."""
-    return next((each for each in reversed(served) if each.at <= moment), None)
+    return next((promotion for promotion in reversed(served) if promotion.at <= moment), None)
 
 
 def _serving_versions(served: Sequence[Promotion], since: datetime) -> frozenset[int]:
     """The versions that served at some time since then."""
     first = champion_at(served, since)
-    later = {each.to_version for each in served if each.at > since}
+    later = {promotion.to_version for promotion in served if promotion.at > since}
     return frozenset(later | ({first.to_version} if first is not None else set()))
 
 
@@ -125,7 +129,7 @@ def _slots(
     span: tuple[datetime, datetime],
 ) -> tuple[ReplaySlot, ...]:
     """Every slot of every rule in the order of their moments, from the first champion on."""
-    found: list[tuple[datetime, int, datetime]] = []
+    keys: list[tuple[datetime, int, datetime]] = []
     for place, rule in enumerate(rules):
         every, real = config.interval(rule), moments[rule.name]
         slot = slot_at(span[0], every)
@@ -134,10 +138,10 @@ def _slots(
             if slot_at(moment, every) != slot:
                 moment = slot  # it was evaluated under another schedule
             if span[0] <= moment <= span[1]:
-                found.append((moment, place, slot))
+                keys.append((moment, place, slot))
             slot += every
     slots = []
-    for moment, place, slot in sorted(found):
+    for moment, place, slot in sorted(keys):
         champion = champion_at(served, moment)
         if champion is not None:
             slots.append(ReplaySlot(moment, rules[place], slot, champion))
@@ -149,7 +153,7 @@ def _latencies(
 ) -> LatencyTimeline:
     """The latencies that the slots of these rules look at while the version served."""
     names = {rule.name for rule in rules}
-    moments = [each.moment for each in slots if each.rule.name in names and each.champion.to_version == version]
+    moments = [slot.moment for slot in slots if slot.rule.name in names and slot.champion.to_version == version]
     if not moments:
         return LatencyTimeline({}, {})
     start = min(moments) - max((rule.window for rule in rules), default=timedelta(0))
@@ -162,5 +166,7 @@ def _latencies(
 def _reason_not_replayed(rule: Rule) -> str:
     if rule.slice:
         return "rules on a slice are not replayed: counts are kept of the whole"
-    known = ", ".join(sorted(REPLAYABLE_METRICS))
-    return f"metric {rule.metric} is not replayed: what it was measured on is not kept by moment; replayed are {known}"
+    metrics = ", ".join(sorted(REPLAYABLE_METRICS))
+    return (
+        f"metric {rule.metric} is not replayed: what it was measured on is not kept by moment; replayed are {metrics}"
+    )

@@ -1,4 +1,4 @@
-"""Windows and labels as they stood at a moment of the past, moved on from slot to slot; it decides nothing."""
+"""Windows and labels as they stood at a moment of the past, moved on from slot to slot."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ def _cell_of_row(row: Outcome) -> LabelCell:
 
 @dataclass
 class LabelTimeline:
-    """One version's labels as they stood at the moment reached; `since` reads as `store.judged.since` does."""
+    """One version's labels as they stood at the moment reached; `since` reads as `outcomes.outcomes_after` does."""
 
     events: Sequence[LabelEvent]
     minutes: dict[int, Counter[LabelCell]] = field(default_factory=lambda: defaultdict(Counter))
@@ -49,7 +49,7 @@ class LabelTimeline:
         return rows, cursor
 
     def up_to(self, cursor: int, limit: int) -> list[Outcome]:
-        """The last rows up to the cursor, in order, at most so many, as they stand now: `store.judged.up_to`."""
+        """The last rows up to the cursor, in order, at most so many, as they stand now: `outcomes.outcomes_up_to`."""
         rows: list[Outcome] = []
         while cursor > 0 and len(rows) < limit:
             number, row = self._current_rows[self._prediction_by_number[cursor - 1]]
@@ -59,7 +59,7 @@ class LabelTimeline:
         return rows[::-1]
 
     def count_labels(self, start: datetime, end: datetime) -> tuple[LabelCount, ...]:
-        """The labelled answers given in [start, end), counted in whole minutes: `store.judged.counted`."""
+        """The labels of predictions in [start, end), counted in whole minutes as by `outcomes.window_label_counts`."""
         first, last = minute_index(start), minute_index(end)
         cells: Counter[LabelCell] = Counter()
         for minute, held in self.minutes.items():
@@ -105,7 +105,7 @@ class LabelTimeline:
 
 @dataclass
 class LabelWindow:
-    """The labelled answers of a window, counted, as `store.judged.counted` counts them."""
+    """The labelled answers of a window, counted, as `outcomes.window_label_counts` counts them."""
 
     labels: LabelTimeline
     length: timedelta
@@ -117,24 +117,24 @@ class LabelWindow:
     def advance_to(self, moment: datetime) -> bool:
         """Move the window so that it ends at the moment; returns whether any count changed."""
         before = self._applied_changes
-        moved = False
+        changed = False
         for minute, cell, n in self.labels.changes[before:]:
             if self._first <= minute <= self._last:
-                moved |= self._add(cell, n)
+                changed |= self._add(cell, n)
         self._applied_changes = len(self.labels.changes)
         first, last = minute_index(moment - self.length), minute_index(moment)
         if self._last < first:
             self._cells.clear()
             gone, come = range(0), range(first, last + 1)
-            moved = True
+            changed = True
         else:
             gone, come = range(self._first, first), range(self._last + 1, last + 1)
         for minutes, sign in ((gone, -1), (come, 1)):
             for minute in minutes:
                 for cell, n in self.labels.minutes.get(minute, {}).items():
-                    moved |= self._add(cell, sign * n)
+                    changed |= self._add(cell, sign * n)
         self._first, self._last = first, last
-        return moved
+        return changed
 
     def counts(self) -> tuple[LabelCount, ...]:
         """The counts that are not zero, in the store's order."""
@@ -162,7 +162,7 @@ class LatencyTimeline:
     """One version's latencies by minute; of the minute a moment lies in, those up to the moment.
 
     Which class of hosts gave an answer is kept by the minute only: where several answered in the last minute, the
-    part of it before the moment is left out, and counted in `unsure`.
+    part of it before the moment is left out, and counted in `ambiguous_slots`.
     """
 
     minutes: Mapping[int, LatencyByHost]
@@ -175,14 +175,14 @@ class LatencyTimeline:
 
     def last_minute(self, moment: datetime) -> LatencyByHost:
         """The answers of the moment's own minute up to it."""
-        given = self.partial_minutes.get(moment)
+        partial = self.partial_minutes.get(moment)
         hosts = self.minutes.get(minute_index(moment), {})
-        if given is None or not hosts:
+        if partial is None or not hosts:
             return {}
         if len(hosts) > 1:
             self.ambiguous_slots += 1
             return {}
-        return dict.fromkeys(hosts, given)
+        return dict.fromkeys(hosts, partial)
 
     def last_prediction_at(self, moment: datetime) -> datetime | None:
         """The minute of the last answer before the moment."""
@@ -195,7 +195,7 @@ class LatencyTimeline:
 
 @dataclass
 class LatencyWindow:
-    """The latencies of a window, counted, as `store.tallies.latency` counts them."""
+    """The latencies of a window, counted, as `prediction_counts.latency_histograms` counts them."""
 
     latencies: LatencyTimeline
     length: timedelta
@@ -212,17 +212,17 @@ class LatencyWindow:
         self._add(range(self._end, end), 1)
         self._add(range(self._first, first), -1)
         self._first, self._end = first, end
-        begun = self.latencies.last_minute(moment)
+        partial = self.latencies.last_minute(moment)
         whole = {host: bins for host, bins in self._hosts.items() if bins}
-        for host, bins in begun.items():
+        for host, bins in partial.items():
             whole[host] = Counter(whole.get(host, {})) + Counter(bins)
         return whole
 
     def _add(self, minutes: Iterable[int], sign: int) -> None:
         for minute in minutes:
             for host, bins in self.latencies.minutes.get(minute, {}).items():
-                held = self._hosts[host]
+                counts = self._hosts[host]
                 for place, n in bins.items():
-                    held[place] += sign * n
-                    if not held[place]:
-                        del held[place]
+                    counts[place] += sign * n
+                    if not counts[place]:
+                        del counts[place]

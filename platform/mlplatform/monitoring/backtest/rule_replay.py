@@ -1,6 +1,6 @@
-"""What a rule would have found about one version at moments of the past; it knows no alert and no store.
+"""What a rule would have found about one version at moments of the past.
 
-The steps are those of the watcher: `advance`, `decide` and `settled` from the room of monitors, in the same order.
+The steps are those of the watcher: `update_detectors`, `decide` and `resolved_streams` of monitors, in the same order.
 """
 
 from collections import Counter
@@ -74,13 +74,13 @@ class BaselineTimeline:
 
     def at(self, moment: datetime) -> Baseline:
         """The same value as long as nothing was added."""
-        known = sum(each.at <= moment for each in self.events)
-        if known != self._event_count:
-            told = self.events[:known]
-            accuracy = next((each.numbers for each in told if each.kind == "accuracy"), {"correct": 0, "total": 0})
-            hosts = {each.host_class: each.numbers for each in told if each.kind == "latency"}
+        event_count = sum(event.at <= moment for event in self.events)
+        if event_count != self._event_count:
+            events = self.events[:event_count]
+            accuracy = next((event.numbers for event in events if event.kind == "accuracy"), {"correct": 0, "total": 0})
+            hosts = {event.host_class: event.numbers for event in events if event.kind == "latency"}
             speeds = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()}
-            self._event_count, self._baseline = known, Baseline(accuracy["correct"], accuracy["total"], speeds)
+            self._event_count, self._baseline = event_count, Baseline(accuracy["correct"], accuracy["total"], speeds)
         return self._baseline
 
 
@@ -109,15 +109,15 @@ class LabelRuleReplay:
         if self._cannot_change_alert(baseline, moment, alerts):
             return missing
         tally = _window_counts(self.rule, self.classes, champion, moment, self.window.counts())
-        found = decide(self.rule, self._counts_since_change(tally), baseline, self.detectors or {})
+        findings = decide(self.rule, self._counts_since_change(tally), baseline, self.detectors or {})
         if self.detectors is not None:
             self.detectors |= {
-                key: restart_detector(self.detectors[key], moment) for key in resolved_streams(found, self.detectors)
+                key: restart_detector(self.detectors[key], moment) for key in resolved_streams(findings, self.detectors)
             }
-        return [*found, *missing]
+        return [*findings, *missing]
 
     def _counts_since_change(self, tally: WindowCounts) -> WindowCounts:
-        """As `evidence.since_change`."""
+        """As `rule_inputs.counts_since_change`."""
         changed = change_points_since(self.detectors or {}, tally.start)
         cells = {key: self.labels.count_labels(moment, tally.end) for key, moment in changed.items()}
         return replace(tally, since_change=cells)
@@ -128,7 +128,7 @@ class LabelRuleReplay:
         A breach is an alarming detector, or without detectors a limit over the threshold, which no limit is while its
         value is not. An alert that fires ends only when its value is clear.
         """
-        alarmed = any(has_alarmed(each) for each in (self.detectors or {}).values())
+        alarmed = any(has_alarmed(detector) for detector in (self.detectors or {}).values())
         if self.detectors is not None and not alarmed and not alerts:
             return True
         self.window.advance_to(moment)
@@ -138,7 +138,7 @@ class LabelRuleReplay:
         breaking = set[str]()
         if self.detectors is None:
             breaking = {key for key, value in values.items() if value > self.rule.threshold - _TOLERANCE}
-        waiting = {key for key, each in alerts.items() if each.state == "pending" or each.calm_since is not None}
+        waiting = {key for key, alert in alerts.items() if alert.state == "pending" or alert.calm_since is not None}
         clear = {key for key in alerts if key in values and values[key] <= self.rule.clear_level + _TOLERANCE}
         return not waiting and not clear and breaking <= set(alerts)
 
@@ -149,7 +149,7 @@ class LabelRuleReplay:
         return self.read_counts.total()
 
     def _read_new_labels(self, champion: Promotion, baseline: Baseline) -> None:
-        """Read the labels that are new, as `evidence.read_labels` does."""
+        """Read the labels that are new, as `rule_inputs.advance_detectors` does."""
         if baseline is not self._baseline:
             self._baseline = baseline
             digest = detectors_digest(self.rule, baseline, self.classes)
@@ -165,9 +165,9 @@ class LabelRuleReplay:
         if self.rule.false_alarms is None or null_error_share(self.rule, baseline) is None:
             return
         if rows or self.detectors is None:
-            begun = budget_start(self.rule.false_alarms, champion, self.probation)
+            start = budget_start(self.rule.false_alarms, champion, self.probation)
             self.detectors = update_detectors(
-                self.rule, baseline, self.classes, self.detectors or {}, rows, cursor, begun, self._earlier_labels
+                self.rule, baseline, self.classes, self.detectors or {}, rows, cursor, start, self._earlier_labels
             )
 
     def _earlier_labels(self) -> list[Outcome]:
@@ -219,5 +219,5 @@ def _window_counts(
 def _missing_data_findings(
     rule: Rule, counts: WindowCounts, last: datetime | None, champion: Promotion
 ) -> list[Finding]:
-    found = missing_data_of(rule, counts, last, champion.at)
-    return [] if found is None else [found]
+    finding = missing_data_of(rule, counts, last, champion.at)
+    return [] if finding is None else [finding]
