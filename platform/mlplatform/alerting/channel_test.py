@@ -13,6 +13,7 @@ from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.context import AppContext, load_environment
 from mlplatform.errors import DeliveryError, NotFoundError, SettingsError
 from mlplatform.ids import uuid7
+from mlplatform.settings import Settings
 from monitors.alerts import Alert
 from monitors.notices.notice import Notice, Subject
 from monitors.rules.alerts_config import Rule
@@ -40,7 +41,7 @@ def send_test_notice(context: AppContext, name: str, client: httpx.Client | None
         raise SettingsError(f"channel {name!r} is switched off: {_empty_keys_text(context, name, channel)}")
     now = context.clock()
     key = f"test-{uuid7()}"
-    payload = render(_sample_notice(context, name, key, now), name, channel)
+    payload = render(_sample_notice(context.rules.model, context.settings, name, key, now), name, channel)
     delivery = create_delivery(context, client)
     try:
         delivery.send(OutboxMessage(key, key, None, name, dict(payload), "waiting", now, now, 0, None, None))
@@ -59,9 +60,8 @@ def _empty_keys_text(context: AppContext, name: str, channel: Channel) -> str:
     )
 
 
-def _sample_notice(context: AppContext, name: str, key: str, now: datetime) -> Notice:
+def _sample_notice(model: str, settings: Settings, name: str, key: str, now: datetime) -> Notice:
     """A firing notice of a rule named test."""
-    model = context.rules.model
     rule = Rule.model_validate(
         {"name": "test", "metric": "accuracy_drop", "above": "0.5 points", "window": "24h", "min_samples": 50}
     )
@@ -96,7 +96,7 @@ def _sample_notice(context: AppContext, name: str, key: str, now: datetime) -> N
         state="ok",
         findings=[],
         report=None,
-        evaluated_by=context.instance,
+        evaluated_by="test",
     )
     subject = Subject(alert, _TEST_SENTENCE.format(name=name))
-    return Notice("firing", rule, (subject,), now, alert_links(context.settings, evaluation), key)
+    return Notice("firing", rule, (subject,), now, alert_links(settings, evaluation), key)

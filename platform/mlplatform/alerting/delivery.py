@@ -1,6 +1,7 @@
 """Sends one message within one deadline, and counts the deliveries that hang where nothing can end them."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from mlplatform.alerting.channels.transport import create_transport
 from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.context import AppContext
 from mlplatform.errors import DeliveryError
-from mlplatform.network.deadline import DeadlineError, DeadlineTask
+from mlplatform.network.deadline import CUT_AGAIN_SECONDS, UNWIND_SECONDS, DeadlineError, DeadlineTask
 
 log = logging.getLogger(__name__)
 MAX_HUNG_DELIVERIES: Final = 4
@@ -53,9 +54,14 @@ class Delivery:
                 hung.append(task)
 
     def cancel_all(self) -> None:
-        """Cut whatever is being sent now."""
-        for task in list(self._in_flight.values()):
-            task.cancel()
+        """Cut whatever is being sent now, and again until it ends: who is reading may not notice the first cut."""
+        end = time.monotonic() + UNWIND_SECONDS
+        while running := [task for task in self._in_flight.values() if task.is_running]:
+            for task in running:
+                task.cancel()
+            if time.monotonic() >= end:
+                break
+            time.sleep(CUT_AGAIN_SECONDS)
 
 
 def create_delivery(context: AppContext, client: httpx.Client | None = None) -> Delivery:

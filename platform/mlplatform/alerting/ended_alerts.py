@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.channels.adapters import render
 from mlplatform.alerting.links import version_links
-from mlplatform.alerting.notice_builder import build_notice, drop_silenced
+from mlplatform.alerting.notice_builder import build_alert_notice, drop_silenced
 from mlplatform.context import AppContext
 from monitors.alerts import Alert
 from monitors.notices.alertmanager import merge_resolved, resolve_alerts
 from monitors.notices.notice import Subject
 from monitors.notices.superseded_notice import KIND, SupersededNotice
-from monitors.rules.alerts_config import Rule
+from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.channel_config import AlertmanagerChannel, Channel
 from monitors.rules.quiet_hours import earliest_send_time
 
@@ -51,8 +51,8 @@ def enqueue_resolved_notice(
 ) -> int:
     """Put notices about alerts that recovered into the outbox, one per channel; returns how many."""
     now, posted = evaluation.at, 0
-    for recipient in _recipients(connection, context, subjects, now, rule.notify):
-        notice = build_notice(connection, context, rule, recipient.subjects, "resolved", evaluation)
+    for recipient in _recipients(connection, context.rules, subjects, now, rule.notify):
+        notice = build_alert_notice(connection, context.settings, rule, recipient.subjects, "resolved", evaluation)
         payload = render(notice, recipient.name, recipient.channel)
         if recipient.keeps_incidents and recipient.earlier_notice_ids:
             body = _closing_body(connection, recipient, now)
@@ -70,7 +70,7 @@ def enqueue_end_notices(
         groups[alert.rule, alert.version, reason].append(Subject(alert, reason))
     posted = 0
     for (_, version, reason), subjects in groups.items():
-        for recipient in _recipients(connection, context, subjects, now):
+        for recipient in _recipients(connection, context.rules, subjects, now):
             about = tuple(subject.alert for subject in recipient.subjects)
             links = version_links(context.settings, about[0].model, version)
             notice = SupersededNotice(about, reason, now, links, f"{about[0].id}-{KIND}")
@@ -87,21 +87,24 @@ def enqueue_end_notices(
 
 def _recipients(
     connection: Connection,
-    context: AppContext,
+    rules: AlertsConfig,
     subjects: Sequence[Subject],
     now: datetime,
     rule_channels: Sequence[str] = (),
 ) -> Iterator[_Recipient]:
     """Channels that were notified of the alerts, and those of the rule, as far as silences and mute hours let them."""
+    # Who was notified that they fire, in which notices.
     before: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for subject in subjects:
         for name, notice_ids in outbox.firing_notice_ids(connection, subject.alert).items():
             before[name][subject.alert.id] = notice_ids
+    # Whom silences and mute hours let hear of the end, and when.
     audible = drop_silenced(connection, subjects, now)
     severity = subjects[0].alert.severity
-    from_when = earliest_send_time(context.rules.mute, severity, now)
+    from_when = earliest_send_time(rules.mute, severity, now)
+    # Receivers of incidents hear of every end at once; people of what they know of, or of what the rule tells them.
     for name in dict.fromkeys((*rule_channels, *sorted(before))):
-        channel = context.rules.channels.get(name)
+        channel = rules.channels.get(name)
         if channel is None or not channel.is_configured:
             continue
         notified = tuple(subject for subject in subjects if subject.alert.id in before[name])

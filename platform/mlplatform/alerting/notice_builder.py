@@ -8,9 +8,9 @@ from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.links import alert_links, image_link
-from mlplatform.context import AppContext
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.worst_errors import worst_errors
+from mlplatform.settings import Settings
 from mlplatform.store.tables.alerting import alerts as alert_rows
 from mlplatform.store.tables.retraining import retrainings as retraining_rows
 from monitors.alerts import Alert, NoticeKind
@@ -27,19 +27,21 @@ def drop_silenced(connection: Connection, subjects: Sequence[Subject], now: date
     return tuple(subject for subject in subjects if not any(silence.covers(subject.alert, now) for silence in silences))
 
 
-def build_notice(
+def build_alert_notice(
     connection: Connection,
-    context: AppContext,
+    settings: Settings,
     rule: Rule,
     subjects: tuple[Subject, ...],
     kind: NoticeKind,
     evaluation: evaluations.Evaluation,
 ) -> Notice:
     """One notice about alerts of a rule and version that an evaluation moved the same way."""
+    # What else of the rule fires, for receivers that want the whole group.
     about = [subject.alert for subject in subjects]
     name, version, ids = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
     firing = firing_alerts(connection, name, version, rule.name)
     others = [Subject(alert, sentence) for alert, sentence in firing if alert.id not in ids]
+    # Once it is over, nobody has to acknowledge it or to see which errors there were.
     to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
     errors_matter = kind != "resolved" and rule.reads_labels
     return Notice(
@@ -48,14 +50,14 @@ def build_notice(
         subjects=subjects,
         at=evaluation.at,
         links=alert_links(
-            context.settings,
+            settings,
             evaluations.triggering_evaluation(connection, about[0]) or evaluation,
             to_acknowledge,
             training_run_of(connection, name, version),
         ),
         idempotency_key=idempotency_key(about, kind, evaluation.id),
         top_confusions=_top_confusions(connection, rule, about, evaluation) if errors_matter else (),
-        thumbnails=_worst_error_thumbnails(connection, context, rule, about, evaluation) if errors_matter else (),
+        thumbnails=_worst_error_thumbnails(connection, settings, rule, about, evaluation) if errors_matter else (),
         other_subjects=drop_silenced(connection, others, evaluation.at),
     )
 
@@ -98,7 +100,7 @@ def _alert_tags(rule: Rule, alert: Alert) -> dict[str, str]:
 
 
 def _worst_error_thumbnails(
-    connection: Connection, context: AppContext, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
+    connection: Connection, settings: Settings, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
 ) -> tuple[Thumbnail, ...]:
     """The worst errors about each alert in turn, MAX_THUMBNAILS together."""
     shown = about[:MAX_THUMBNAILS]
@@ -122,7 +124,7 @@ def _worst_error_thumbnails(
             error.prediction_id,
             f"{error.truth} read as {error.label}, {100 * error.confidence:.0f} %",
             error.png,
-            image_link(context.settings, error.prediction_id),
+            image_link(settings, error.prediction_id),
         )
         for error in errors
     )

@@ -10,7 +10,7 @@ from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.channels.adapters import render
 from mlplatform.alerting.channels.channel import EventNotice
 from mlplatform.alerting.ended_alerts import enqueue_resolved_notice
-from mlplatform.alerting.notice_builder import build_notice, drop_silenced
+from mlplatform.alerting.notice_builder import build_alert_notice, drop_silenced
 from mlplatform.context import AppContext
 from monitors.alerts import NoticeKind
 from monitors.notices.notice import Subject
@@ -34,6 +34,7 @@ def enqueue_alert_notice(
     """
     if kind == "resolved":
         return enqueue_resolved_notice(connection, context, rule, subjects, evaluation)
+    # Who is to hear of it: silences, mute hours, the rule's channels.
     audible = drop_silenced(connection, subjects, evaluation.at)
     if kind != "escalated" and any(hours.covers(rule.severity, evaluation.at) for hours in context.rules.mute):
         return 0
@@ -41,7 +42,8 @@ def enqueue_alert_notice(
     reached = {name: channel for name in names if (channel := context.rules.channels[name]).is_configured}
     if not audible or not reached:
         return 0
-    notice = build_notice(connection, context, rule, audible, kind, evaluation)
+    # One notice, rendered for each channel.
+    notice = build_alert_notice(connection, context.settings, rule, audible, kind, evaluation)
     alert_ids = [subject.alert.id for subject in audible]
     return sum(
         outbox.enqueue(
@@ -69,7 +71,7 @@ def enqueue_notice(
     `only_channels` narrows the channels, and nothing is sent before `due`.
     """
     channels = context.rules.channels
-    names = [name for name in _event_channels(context.rules) if only_channels is None or name in only_channels]
+    names = [name for name in event_channels(context.rules) if only_channels is None or name in only_channels]
     reached = {name: channels[name] for name in names if channels[name].is_configured}
     return sum(
         outbox.enqueue(
@@ -86,7 +88,7 @@ def enqueue_notice(
     )
 
 
-def _event_channels(rules: AlertsConfig) -> tuple[str, ...]:
+def event_channels(rules: AlertsConfig) -> tuple[str, ...]:
     """The channels of events: those named for rollbacks, else those of the rules about accuracy."""
     of_accuracy = (name for rule in rules.rules if rule.metric == "accuracy_drop" for name in rule.notify)
     return rules.probation.notify or tuple(dict.fromkeys(of_accuracy))

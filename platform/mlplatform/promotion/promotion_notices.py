@@ -5,7 +5,7 @@ import logging
 from sqlalchemy import Connection
 
 from mlplatform.alerting.links import version_links
-from mlplatform.alerting.notifications import _event_channels, enqueue_notice
+from mlplatform.alerting.notifications import enqueue_notice, event_channels
 from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probations import Probation
@@ -55,7 +55,7 @@ def enqueue_promotion_notice(
         version_links(context.settings, promotion.model_name, promotion.to_version),
         f"promoted-{promotion.model_name}-{promotion.seq}",
     )
-    people = {name for name in _event_channels(rules) if not isinstance(rules.channels[name], AlertmanagerChannel)}
+    people = {name for name in event_channels(rules) if not isinstance(rules.channels[name], AlertmanagerChannel)}
     due = earliest_send_time(rules.mute, notice.severity, promotion.at)
     return enqueue_notice(connection, context, notice, promotion.at, people, due)
 

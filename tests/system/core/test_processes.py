@@ -87,8 +87,8 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_a_child_ends_when_its_parent_is_killed_without_a_word(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from mlplatform.host.processes import Fleet\n"
-        f"child = Fleet(Path({str(tmp_path)!r})).start('child', ['sleep', '60'], {{}})\n"
+        "import sys, time; from pathlib import Path; from mlplatform.host.processes import ProcessGroup\n"
+        f"child = ProcessGroup(Path({str(tmp_path)!r})).start('child', ['sleep', '60'], {{}})\n"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
