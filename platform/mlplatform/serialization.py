@@ -1,4 +1,4 @@
-"""Values as JSON has them; it knows no meaning."""
+"""Turns dataclasses, times and other values into what JSON has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass

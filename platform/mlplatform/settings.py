@@ -1,4 +1,4 @@
-"""Settings: every value a person may set through PLATFORM_* or .env, and nothing built from them."""
+"""Settings: every value a person may set through PLATFORM_* or .env."""
 
 import json
 import re

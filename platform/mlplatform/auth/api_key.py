@@ -1,4 +1,4 @@
-"""An API key as a text: how it is made, read and proved; it is stored nowhere, and nothing here knows a request.
+"""The text of an API key: how it is generated, parsed and matched with the digest that is stored.
 
 `mlp_<id>_<secret><check>`: the id is public and finds the row, the secret is 256 random bits, and the check catches a
 key that was cut short or mistyped before anything is looked up. What is kept of the secret is its SHA-256: there is

@@ -1,4 +1,4 @@
-"""The keys a server knows: read every few seconds in the background, so that no request waits for the database.
+"""Keeps the API keys in memory, read every few seconds in the background: no request waits for the database.
 
 A revocation takes effect with the next reading. While the database is away the keys known last go on; one that expires
 meanwhile is refused all the same, by the clock. When a key was last used is kept in memory and written now and then.
@@ -78,21 +78,21 @@ class ApiKeyCache:
         return key
 
     def request_refresh(self) -> None:
-        """Let the keys be read soon, because one was shown that is not known; `readings` tells when that is done."""
+        """Let the keys be read soon, because an unknown one was shown; `refresh_count` tells when they were."""
         self._refresh_requested.set()
 
     def refresh(self) -> bool:
         """Read the keys now; whether that was possible."""
         try:
             with self._database().read() as connection:
-                found = api_keys.list_keys(connection)
+                keys = api_keys.list_keys(connection)
         except StoreUnavailableError as error:
             log.warning("keys cannot be read, those known go on: %s", error)
             return False
         except Exception:  # a thread's edge: whatever fails here, the keys known last go on
             log.exception("keys cannot be read, those known go on")
             return False
-        self._keys = {key.id: key for key in found}
+        self._keys = {key.id: key for key in keys}
         self.refresh_count += 1
         return True
 

@@ -1,4 +1,4 @@
-"""API keys as rows: created, listed, revoked, and when each was last used; it never sees a secret."""
+"""Stores API keys without their secrets: adds, lists and revokes them, and notes when each was last used."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -29,14 +29,14 @@ def list_keys(connection: Connection) -> list[ApiKey]:
 
 def revoke(connection: Connection, key_id: str, actor: str, now: datetime) -> None:
     """Let a key open nothing any more; raises NotFoundError, and ConflictError when that is so already."""
-    found = connection.execute(select(api_keys).where(api_keys.c.id == key_id).with_for_update()).one_or_none()
-    if found is None:
+    row = connection.execute(select(api_keys).where(api_keys.c.id == key_id).with_for_update()).one_or_none()
+    if row is None:
         raise NotFoundError(f"key {key_id!r} is not known; `platform keys list` shows the ids")
-    if found.revoked_at is not None:
-        raise ConflictError(f"key {key_id} was revoked at {found.revoked_at:%F %T %Z}")
+    if row.revoked_at is not None:
+        raise ConflictError(f"key {key_id} was revoked at {row.revoked_at:%F %T %Z}")
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
-    rows = attested_rows.api_key_digests(connection, key_id)
-    audit_entries.append(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": found.name, "rows": rows})
+    digests = attested_rows.api_key_digests(connection, key_id)
+    audit_entries.append(connection, actor, "revoke-key", f"key/{key_id}", now, {"name": row.name, "rows": digests})
 
 
 def record_use(connection: Connection, moments: Mapping[str, datetime]) -> None:

@@ -1,4 +1,4 @@
-"""Token buckets, one per caller, in bounded memory; it knows no request."""
+"""Token buckets, one per caller, in bounded memory: how often each may ask."""
 
 import math
 from collections import OrderedDict

@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import httpx
 
 from mlplatform.client.errors import ApiRequestError, InvalidResponseError, UnavailableError
 from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+from mlplatform.feedback.label_precedence import SubmittedSource
 
 T = TypeVar("T")
 RETRYABLE_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
@@ -34,7 +35,7 @@ class Label:
 
     prediction_id: str
     label: str
-    source: Literal["audit", "correction", "delayed"] = "correction"
+    source: SubmittedSource = "correction"
     reviewer: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

@@ -8,11 +8,13 @@ the truth with the source of the best other label, and estimates exactly where t
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 LabelSource = Literal["review", "audit", "delayed", "correction"]
-SOURCES_BY_TRUST: Final[tuple[LabelSource, ...]] = ("review", "audit", "delayed", "correction")
-"""The most trusted first."""
+"""Where a label comes from, the most trusted first. `pipelines` types the same, `monitors` those that can be sent."""
+SubmittedSource = Literal["audit", "correction", "delayed"]
+"""The sources of labels that come from outside; a review is done here."""
+SOURCES_BY_TRUST: Final[tuple[LabelSource, ...]] = get_args(LabelSource)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The schema of a label that arrives by HTTP or in a file."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from mlplatform.feedback.label_precedence import SubmittedSource
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel, _check_earliest_year
 
 
@@ -12,7 +13,7 @@ class FeedbackIn(ApiModel):
 
     prediction_id: str = Field(min_length=1, max_length=64, pattern=NO_NUL_PATTERN)
     label: str = Field(min_length=1, max_length=64, description="One of the model's classes.")
-    source: Literal["audit", "correction", "delayed"] = Field(
+    source: SubmittedSource = Field(
         "correction",
         description="audit: drawn at random for review, estimates accuracy; delayed: truth that arrived later, "
         "estimates accuracy; correction: a reported error, trains but never estimates.",

@@ -1,4 +1,4 @@
-"""Many new rows at once on PostgreSQL: one INSERT that takes them as one JSON document; it knows no table's meaning."""
+"""Inserts many rows at once on PostgreSQL: one INSERT that takes them as one JSON document."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,17 +21,17 @@ def insert_many_returning(
     """
     if connection.dialect.name != "postgresql" or not rows:
         return insert_returning(connection, table, rows, column)
-    told = orjson.dumps(
+    document = orjson.dumps(
         rows, default=_json_fallback, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
     ).decode()
-    if NUL_ESCAPE in told:  # a JSON column may hold it where it stands; a document that is taken apart may not
+    if NUL_ESCAPE in document:  # a JSON column may hold it where it stands; a document that is taken apart may not
         return insert_returning(connection, table, rows, column)
-    names = ", ".join(each.name for each in table.columns)
+    names = ", ".join(column.name for column in table.columns)
     inserted = connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({names}) SELECT {names} "  # noqa: S608 - names of our own schema
         f"FROM json_populate_recordset(NULL::{table.name}, %(rows)s::json) ON CONFLICT DO NOTHING "
         f"RETURNING {column.name}",
-        {"rows": told},
+        {"rows": document},
     )
     return set(inserted.scalars())
 

@@ -1,4 +1,4 @@
-"""The database as a pair of context managers, read and write; it knows no table."""
+"""Opens the database, SQLite or PostgreSQL: transactions for reading and writing, migrations, typed failures."""
 
 import sqlite3
 import time
@@ -41,7 +41,7 @@ class Database:
     """One store on SQLite (WAL, busy timeout) or PostgreSQL; safe to share between threads.
 
     Raises StoreUnavailableError whenever the server, the file or its lock cannot be had. No thread waits longer than
-    `patience` says; with `behind`, work that is `reserved` has connections of its own and that patience.
+    `timeouts` says; with `reserved_timeouts`, work inside `reserved_connections` has connections and limits of its own.
     """
 
     _file: DatabaseFile | None = None
@@ -138,8 +138,8 @@ class Database:
         notes = connection.info
         self._file.verify(notes)
         yield
-        begun = not connection.get_execution_options().get("mlplatform_readonly") or connection.in_transaction()
-        self._file.verify(notes, used=begun)
+        in_write = not connection.get_execution_options().get("mlplatform_readonly") or connection.in_transaction()
+        self._file.verify(notes, used=in_write)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -192,8 +192,8 @@ def _create_engine(address: DatabaseAddress, timeouts: DatabaseTimeouts, **pool:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         limits = {"pool_timeout": timeouts.pool_seconds, **pool}
-    given = {"timeout": timeouts.lock_seconds, "check_same_thread": False}
-    engine = create_engine(address.sqlite_url, json_serializer=to_json, connect_args=given, **limits)
+    arguments = {"timeout": timeouts.lock_seconds, "check_same_thread": False}
+    engine = create_engine(address.sqlite_url, json_serializer=to_json, connect_args=arguments, **limits)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", partial(_begin_sqlite, timeouts))
     return engine

@@ -1,4 +1,4 @@
-"""What a database's failure means: it is away, or something is wrong with what it was given; it mends nothing.
+"""Tells what a database's failure means: it is unavailable, or something is wrong with what it was given.
 
 PostgreSQL says by a code of five characters (appendix A of its manual); the first two are a class. SQLite's driver says
 by the kind of exception.

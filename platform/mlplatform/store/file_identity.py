@@ -1,4 +1,4 @@
-"""Whether a SQLite database's files are still those that this process opened, by device and inode; it opens no file.
+"""Notices when a SQLite database's files are no longer those that this process opened, by device and inode.
 
 A file that is unlinked or replaced while a process has it open goes on taking writes that nobody will ever read. So
 each transaction asks before it begins and after it has committed; one that finds other files raises, and counts as not
@@ -92,10 +92,10 @@ class DatabaseFile:
         if _file_id(self._path) != self._opened:
             return self._path
         for path in self._sidecars:
-            found = _file_id(path)
-            if used and found is not None:
-                connection.setdefault(path, found)
-            if connection.get(path, found) != found:
+            current = _file_id(path)
+            if used and current is not None:
+                connection.setdefault(path, current)
+            if connection.get(path, current) != current:
                 return path
         return None
 
@@ -107,11 +107,11 @@ class DatabaseFile:
     def _append_to_journal(self, file: Path, *, back: bool) -> None:
         assert self._opened is not None
         here = gethostname(), os.getpid()
-        found = Replacement(self._clock().isoformat(), *here, str(file), self._opened, back=back)
+        replacement = Replacement(self._clock().isoformat(), *here, str(file), self._opened, back=back)
         try:
             notes = os.open(journal_path(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(notes, "a", encoding="utf-8") as opened:
-                opened.write(json.dumps(asdict(found)) + "\n")
+                opened.write(json.dumps(asdict(replacement)) + "\n")
         except OSError as error:
             log.error("it could not be written down that %s was replaced: %s", self._path, error)
 
@@ -124,10 +124,10 @@ def journal_path(path: Path) -> Path:
 def read_replacements(path: Path, since: datetime) -> list[Replacement]:
     """What processes found since a moment, oldest first; each process's last word only."""
     last: dict[tuple[str, int], Replacement] = {}
-    for found in _read_journal(path):
-        if found.detected_at >= since:
-            last.pop((found.host, found.pid), None)
-            last[found.host, found.pid] = found
+    for replacement in _read_journal(path):
+        if replacement.detected_at >= since:
+            last.pop((replacement.host, replacement.pid), None)
+            last[replacement.host, replacement.pid] = replacement
     return list(last.values())
 
 

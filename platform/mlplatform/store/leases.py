@@ -1,4 +1,4 @@
-"""Leases with fencing tokens, and heartbeats: who may act, and who lives; it knows no job.
+"""Leases with fencing tokens, and heartbeats: which process may act, and which ones are alive.
 
 The fence grows by one whenever a lease changes hands (Kleppmann, "How to do distributed locking", 2016). A holder
 proves its lease *inside* the transaction of its write with `prove`: paused past its lease, it can no longer write.

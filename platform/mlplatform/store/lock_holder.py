@@ -1,4 +1,4 @@
-"""Which process holds the write lock of a SQLite file, for whoever waits for it in vain; it takes no lock itself.
+"""Finds the process that holds the write lock of a SQLite file, for messages to whoever waits for it in vain.
 
 Nobody can take the lock from a process that was stopped inside a transaction: a person has to let it go on or end it.
 Linux lists the locks of all processes. The file is not opened to ask: closing it would free this process's own locks.

@@ -1,4 +1,4 @@
-"""PostgreSQL's connections: none waits for ever, none outlives a failover, all go through a pooler; it knows no table.
+"""Connections to PostgreSQL: none waits for ever, none outlives a failover, all go through a pooler.
 
 A pooler in transaction mode (PgBouncer) gives each transaction any session: so nothing is prepared, and whatever is set
 is set for one transaction, together with its BEGIN.

@@ -1,4 +1,4 @@
-"""A stretch of minutes laid out in whole days, hours and minutes, so that long windows read few rows; it counts none.
+"""A stretch of minutes laid out in whole days, hours and minutes, so that long windows read few rows.
 
 A table of counts by minute has one of sums beside it: the same columns, and the `span` whose first minute it names.
 """

@@ -1,4 +1,4 @@
-"""Ids as people write them: any beginning that fits one row alone; it knows nothing of what the rows mean."""
+"""Resolves ids as people write them: any beginning that fits one row alone."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
@@ -34,26 +34,26 @@ def resolve_id(connection: Connection, kind: IdKind, prefix: str) -> str:
         return prefix
     column = _ID_COLUMNS[kind]
     query = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column)
-    found = [each for each in connection.scalars(query) if each.startswith(prefix)]  # SQLite's LIKE knows no case
-    if prefix in found or not found:
+    matches = [row_id for row_id in connection.scalars(query) if row_id.startswith(prefix)]  # SQLite's LIKE has no case
+    if prefix in matches or not matches:
         return prefix
-    if len(found) > 1:
-        named, more = ", ".join(found[:MAX_LISTED]), len(found) - MAX_LISTED
+    if len(matches) > 1:
+        named, more = ", ".join(matches[:MAX_LISTED]), len(matches) - MAX_LISTED
         rest = f" and {more} more" if more > 0 else ""
-        raise InvalidInputError(f"{kind} id {prefix!r} fits {len(found)}: {named}{rest}; write more of it")
-    return str(found[0])
+        raise InvalidInputError(f"{kind} id {prefix!r} fits {len(matches)}: {named}{rest}; write more of it")
+    return str(matches[0])
 
 
 def abbreviate_ids(connection: Connection, kind: IdKind, ids: Collection[str]) -> dict[str, str]:
-    """For each of these ids the shortest beginning, of LEAST characters or more, that no other row has."""
+    """For each of these ids the shortest beginning, of MIN_LENGTH characters or more, that no other row has."""
     column, wanted = _ID_COLUMNS[kind], sorted(ids)
-    shown: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for place in range(0, len(wanted), BATCH_SIZE):
         part = wanted[place : place + BATCH_SIZE]
-        alike = or_(*(column.startswith(start, autoescape=True) for start in {each[:MIN_LENGTH] for each in part}))
+        alike = or_(*(column.startswith(start, autoescape=True) for start in {row_id[:MIN_LENGTH] for row_id in part}))
         every = sorted(connection.scalars(select(column).where(alike)))
-        shown |= {each: _shortest_prefix(each, every) for each in part}
-    return shown
+        prefixes |= {row_id: _shortest_prefix(row_id, every) for row_id in part}
+    return prefixes
 
 
 def _shortest_prefix(identity: str, every: Collection[str]) -> str:

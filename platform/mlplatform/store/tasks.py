@@ -1,4 +1,4 @@
-"""Work for people and servers: label audits and reviews, a look at useless retrainings, tuning; it does none of it."""
+"""Work for people and servers: label audits and reviews, a look at useless retrainings, tuning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How long work waits for the database before it gives up, and which connections it may have; it knows no database."""
+"""How long work waits for the database before it gives up, and which connections it may have."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The store's address as people write it, in any form a cloud prints; it opens nothing and shows no password."""
+"""Parses the database's address as people write it, in any form a cloud prints, and shows it without its password."""
 
 import re
 from collections.abc import Mapping

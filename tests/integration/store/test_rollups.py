@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import MetaData, insert, select
 
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
@@ -75,8 +75,9 @@ def test_the_migration_sums_what_was_counted_before_as_the_writers_would_have(
     filled = fill.content(database)
     with before_the_sums(database.is_sqlite, tmp_path) as old:
         with old.write() as connection:
-            for table in (label_counts, prediction_counts):
-                connection.execute(insert(table), [_without_nones(row) for row in filled[table.name]])
+            for table, name_then in ((label_counts, "label_counts"), (prediction_counts, "tallies")):
+                earlier = table.to_metadata(MetaData(), name=name_then)
+                connection.execute(insert(earlier), [_without_nones(row) for row in filled[table.name]])
         old.upgrade()
         with old.read() as connection:
             for table in (label_count_rollups, prediction_count_rollups):
