@@ -20,7 +20,7 @@ class AliasMonitor:
     """Notes an alias that somebody moved by hand, once, in the log and in the audit log."""
 
     def __init__(self, context: AppContext, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._parts, self._monotonic = context, monotonic
+        self._context, self._monotonic = context, monotonic
         self._next_check_at = 0.0
         self._last_mismatch: tuple[int | None, int] | None = None
 
@@ -29,11 +29,11 @@ class AliasMonitor:
         if self._monotonic() < self._next_check_at:
             return
         self._next_check_at = self._monotonic() + CHECK_INTERVAL_SECONDS
-        name = self._parts.pipeline.name
-        with self._parts.database.read() as connection:
+        name = self._context.pipeline.name
+        with self._context.database.read() as connection:
             promotion = promotion_history.latest_promotion(connection, name)
         try:
-            alias_version = self._parts.catalog.alias(name, CHAMPION)
+            alias_version = self._context.catalog.alias(name, CHAMPION)
         except RegistryError:
             return  # the reloader says so where it matters
         if promotion is None or alias_version == promotion.to_version:
@@ -41,9 +41,9 @@ class AliasMonitor:
             return
         last_mismatch, self._last_mismatch = self._last_mismatch, (alias_version, promotion.seq)
         if last_mismatch == self._last_mismatch:
-            with self._parts.database.write() as connection:
+            with self._context.database.write() as connection:
                 is_new = record_alias_deviation(
-                    connection, promotion, alias_version, self._parts.instance, self._parts.clock()
+                    connection, promotion, alias_version, self._context.instance, self._context.clock()
                 )
             if is_new:
                 log.warning(

@@ -93,9 +93,9 @@ class Batcher:
                 self._threads.pop()
                 self._queue.put(None)  # whichever worker takes it ends
             while len(self._threads) < workers:
-                lane = threading.Thread(target=self._run_worker, name=f"lane-{len(self._threads)}", daemon=True)
-                self._threads.append(lane)
-                lane.start()
+                worker = threading.Thread(target=self._run_worker, name=f"lane-{len(self._threads)}", daemon=True)
+                self._threads.append(worker)
+                worker.start()
 
     def close(self, timeout: float = 10.0) -> None:
         """Answer what waits, then stop; nothing is taken afterwards."""
@@ -105,8 +105,8 @@ class Batcher:
         for _ in threads:
             self._queue.put(None)  # behind everything that waits
         deadline = time.monotonic() + timeout
-        for lane in threads:
-            lane.join(max(0.0, deadline - time.monotonic()))
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _enqueue(self, job: _Job) -> None:
         with self._lock:

@@ -36,7 +36,7 @@ class ExplanationService:
     def __init__(
         self, context: AppContext, model_slot: ModelSlot, decoder: ImageDecoder, renderer: HeatmapRenderer
     ) -> None:
-        self._parts, self._model_slot, self._decoder, self._renderer = context, model_slot, decoder, renderer
+        self._context, self._model_slot, self._decoder, self._renderer = context, model_slot, decoder, renderer
 
     def explain(self, explain_request: ExplainIn) -> RenderedExplanation:
         """The heat map of what is asked.
@@ -47,14 +47,14 @@ class ExplanationService:
         """
         if (explain_request.prediction_id is None) == (explain_request.image is None):
             raise InvalidInputError('give either "prediction_id" or "image", not both and not none')
-        classes = self._parts.pipeline.classes
+        classes = self._context.pipeline.classes
         if explain_request.label is not None and explain_request.label not in classes:
             raise InvalidInputError(
                 f"label {explain_request.label!r} is none of the model's classes: {', '.join(classes)}"
             )
         image, version = self._load_image(explain_request)
-        pipeline = self._parts.pipeline
-        folder = self._parts.catalog.download(pipeline.name, version, self._parts.model_cache)
+        pipeline = self._context.pipeline
+        folder = self._context.catalog.download(pipeline.name, version, self._context.model_cache)
         class_index = None if explain_request.label is None else classes.index(explain_request.label)
         try:
             heatmap = self._renderer.render(folder / MODEL_FILE, classes, image, class_index)
@@ -78,10 +78,10 @@ class ExplanationService:
     def _load_image(self, explain_request: ExplainIn) -> tuple[GreyImage, int]:
         if explain_request.prediction_id is None:
             return self._decoder.decode_images([explain_request.image])[0], self._model_slot.get().version
-        with self._parts.database.read() as connection:
+        with self._context.database.read() as connection:
             row = prediction_records.find(connection, explain_request.prediction_id)
             png = prediction_records.load_image(connection, row.image_hash)
-        if row.model_name != self._parts.pipeline.name:
+        if row.model_name != self._context.pipeline.name:
             raise InvalidInputError(
                 f"prediction {explain_request.prediction_id} was made by {row.model_name!r}; ask that model's server"
             )

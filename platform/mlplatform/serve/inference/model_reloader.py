@@ -53,7 +53,7 @@ class ModelReloader:
         backend_config: Callable[[], EngineConfig] = EngineConfig,
         heartbeat_details: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        self._parts, self._model_slot = context, model_slot
+        self._context, self._model_slot = context, model_slot
         self._measure, self._after_poll, self._backend_config, self._heartbeat_details = (
             measure,
             after_poll,
@@ -97,7 +97,7 @@ class ModelReloader:
         self.on_swap()
         self._last_known_champion.save(target.version, digests)
         if target.pinned_digests is None:
-            pin_digests(self._parts, target.version, digests)
+            pin_digests(self._context, target.version, digests)
         self.error = self.public_error = None
         log.info("serving %s version %d", model.name, target.version)
         return True
@@ -114,11 +114,11 @@ class ModelReloader:
                 log.warning("%s", error)
             except Exception:  # a thread's edge: whatever it was, the next champion must still be followed
                 log.exception("the reloader goes on")
-            self._stopping.wait(self._parts.settings.poll_seconds)
+            self._stopping.wait(self._context.settings.poll_seconds)
 
     def _target_version(self) -> TargetVersion | None:
         try:
-            return resolve_target_version(self._parts)
+            return resolve_target_version(self._context)
         except (StoreUnavailableError, RegistryUnavailableError) as error:
             remembered = self._last_known_champion.load()
             if self._model_slot.current is not None or remembered is None:
@@ -132,11 +132,11 @@ class ModelReloader:
 
     def load(self, version: int) -> LoadedModel:
         """A version from the registry, checked and warmed up; raises what registry, database and file may do."""
-        return self._load_verified(TargetVersion(version, pinned_digests(self._parts, version)))[0]
+        return self._load_verified(TargetVersion(version, pinned_digests(self._context, version)))[0]
 
     def _load_verified(self, target: TargetVersion) -> tuple[LoadedModel, Mapping[str, str]]:
         """The version, its files those that were promoted, with their digests."""
-        version, pipeline = target.version, self._parts.pipeline
+        version, pipeline = target.version, self._context.pipeline
         folder, digests = self._verified_files(target)
         predictor = load_engine(folder, pipeline.classes, self._backend_config())
         blank = np.zeros((2, pipeline.height, pipeline.width), dtype=np.uint8)
@@ -144,16 +144,16 @@ class ModelReloader:
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(
-            pipeline.name, version, predictor, self._parts.clock(), folder, digests.get(SHA256_TAG, ""), digests
+            pipeline.name, version, predictor, self._context.clock(), folder, digests.get(SHA256_TAG, ""), digests
         ), digests
 
     def _verified_files(self, target: TargetVersion) -> tuple[Path, Mapping[str, str]]:
         """The version's folder and digests; what nobody vouches for is not opened."""
-        name, version, pins = self._parts.pipeline.name, target.version, target.pinned_digests
+        name, version, pins = self._context.pipeline.name, target.version, target.pinned_digests
         try:
-            folder = self._parts.catalog.download(name, version, self._parts.model_cache)
+            folder = self._context.catalog.download(name, version, self._context.model_cache)
         except RegistryUnavailableError:
-            folder = self._parts.model_cache / name / str(version)
+            folder = self._context.model_cache / name / str(version)
             if pins is None or not (folder / MODEL_FILE).is_file():
                 raise
             return folder, verify_digests(folder, version, pins)
@@ -163,7 +163,7 @@ class ModelReloader:
 
     @property
     def _last_known_champion(self) -> LastKnownChampion:
-        return LastKnownChampion(self._parts.model_cache / self._parts.pipeline.name / "champion.json")
+        return LastKnownChampion(self._context.model_cache / self._context.pipeline.name / "champion.json")
 
     def _write_heartbeat(self) -> None:
         loaded = self._model_slot.current
@@ -172,5 +172,5 @@ class ModelReloader:
             "error": self.error,
             **self._heartbeat_details(),
         }
-        with self._parts.database.write() as connection:
-            leases.record_heartbeat(connection, "api", self._parts.instance, self._parts.clock(), details)
+        with self._context.database.write() as connection:
+            leases.record_heartbeat(connection, "api", self._context.instance, self._context.clock(), details)

@@ -34,7 +34,7 @@ ProbabilityRows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LoadedChallenger:
-    """The running trial and its loaded challenger."""
+    """The running rollout and its loaded challenger."""
 
     rollout: Rollout
     model: LoadedModel
@@ -53,7 +53,7 @@ class RolloutRouter:
     """The slot of one server; `load` makes a version ready to answer."""
 
     def __init__(self, context: AppContext, model_slot: ModelSlot, load: Callable[[int], LoadedModel]) -> None:
-        self._parts, self._model_slot, self._load = context, model_slot, load
+        self._context, self._model_slot, self._load = context, model_slot, load
         self._challenger: LoadedChallenger | None = None
         self._lock = threading.Lock()
         self._succeeded_count = self._failed_count = 0
@@ -75,9 +75,9 @@ class RolloutRouter:
         return challenger if challenger is not None and challenger.rollout.beside == champion.version else None
 
     def refresh(self) -> None:
-        """Look for the running trial once, load what it tries, let go of what it does not, end what fails."""
-        with self._parts.database.read() as connection:
-            rollout = rollouts.running_rollout(connection, self._parts.pipeline.name)
+        """Look for the running rollout once: load its challenger, drop one that is not, end a rollout that fails."""
+        with self._context.database.read() as connection:
+            rollout = rollouts.running_rollout(connection, self._context.pipeline.name)
         champion, challenger = self._model_slot.current, self._challenger
         if rollout is None or champion is None or champion.version != rollout.beside:
             self._challenger = None
@@ -110,8 +110,8 @@ class RolloutRouter:
 
     def _end_failed_rollout(self, rollout: Rollout, reason: str) -> None:
         self._challenger, self._pending_failure = None, (rollout.id, reason)
-        with self._parts.database.write() as connection:
-            end_rollout(connection, rollout, "failed", ACTOR, reason, self._parts.clock())
+        with self._context.database.write() as connection:
+            end_rollout(connection, rollout, "failed", ACTOR, reason, self._context.clock())
 
     def route(self, champion: LoadedModel, client: str, version: int | None) -> tuple[LoadedModel, str]:
         """Whichever version this client meets, or the one that is asked for, with its role.

@@ -62,7 +62,7 @@ class ShadowInference:
     def __init__(
         self, context: AppContext, rollout_router: RolloutRouter, busy: Callable[[], bool] = lambda: False
     ) -> None:
-        self._parts, self._rollout_router, self._is_busy = context, rollout_router, busy
+        self._context, self._rollout_router, self._is_busy = context, rollout_router, busy
         self._max_queued, self._max_wait_seconds = MAX_QUEUED_IMAGES, MAX_WAIT_SECONDS
         self._queue: deque[ShadowTask] = deque()
         self._unwritten: list[ShadowPrediction] = []
@@ -171,7 +171,7 @@ class ShadowInference:
             self._count("failed", len(batch))
             return
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(batch)
-        now = self._parts.clock()
+        now = self._context.clock()
         for task, row in zip(batch, probabilities, strict=True):
             best = int(np.argmax(row))
             self._unwritten.append(
@@ -193,7 +193,7 @@ class ShadowInference:
             return
         self._written_at = time.monotonic()
         try:
-            with self._parts.database.write() as connection:
+            with self._context.database.write() as connection:
                 shadow_predictions.insert_shadow_predictions(connection, rows)
         except StoreUnavailableError as error:
             log.warning("%d shadow answer(s) are lost: %s", len(rows), error)

@@ -181,10 +181,10 @@ class AuthMiddleware:
     async def _recheck_unknown_key(
         self, api_key_cache: ApiKeyCache, presented: api_key.PresentedKey
     ) -> api_key.ApiKey | None:
-        readings, keyring_loop = api_key_cache.refresh_count, asyncio.get_running_loop()
-        until = keyring_loop.time() + UNKNOWN_KEY_WAIT_SECONDS
+        refreshes_before, loop = api_key_cache.refresh_count, asyncio.get_running_loop()
+        deadline = loop.time() + UNKNOWN_KEY_WAIT_SECONDS
         api_key_cache.request_refresh()
-        while api_key_cache.refresh_count == readings and keyring_loop.time() < until:
+        while api_key_cache.refresh_count == refreshes_before and loop.time() < deadline:
             await asyncio.sleep(0.02)
         return api_key_cache.find(presented)
 
@@ -225,9 +225,9 @@ class AuthMiddleware:
         return answer
 
     def _with_rate_headers(self, send: Send, decision: RateDecision) -> Send:
-        throttle = self._policy.rate_limiter
-        assert throttle is not None
-        extra = [(name.encode(), value.encode()) for name, value in _rate_headers(throttle, decision).items()]
+        limiter = self._policy.rate_limiter
+        assert limiter is not None
+        extra = [(name.encode(), value.encode()) for name, value in _rate_headers(limiter, decision).items()]
 
         async def with_rate(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":

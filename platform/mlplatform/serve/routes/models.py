@@ -146,7 +146,7 @@ class CanaryIn(ShadowIn):
 
 
 class TrialOut(ApiModel):
-    """A trial as it stands."""
+    """A rollout as it stands."""
 
     id: str
     version: int

@@ -15,7 +15,7 @@ MIN_WAIT_SPEEDUP: Final = 1.10
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Library, device and intra-op threads of one inference; lanes, size and wait of batches."""
+    """Engine, device and intra-op threads of one inference; workers (`lanes`), size and wait of batches."""
 
     engine: EngineName
     device: DeviceName

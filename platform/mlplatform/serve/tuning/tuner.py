@@ -181,7 +181,7 @@ class Tuner:
     def _search_batching(
         self, model: LoadedModel, config: ComputeConfig, benchmarks: list[ConfigBenchmark]
     ) -> ConfigBenchmark:
-        """The best lanes, size and wait of batches for one way to compute, found one after the other."""
+        """The best number of workers, size and wait of batches for one engine, searched one after the other."""
         best = self._measure_throughput(model, self._measure_latency(model, config))
         cores = os.cpu_count() or 1
         steps: tuple[tuple[str, tuple[float, ...]], ...] = (

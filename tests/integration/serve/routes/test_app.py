@@ -12,17 +12,21 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi.responses import JSONResponse
 from jsonschema import Draft202012Validator
 from PIL import Image
 
 from mlplatform.alerting import evaluations
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
+from mlplatform.operations import queries
 from mlplatform.predictions import prediction_records, sampling_plans
 from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.thread_writer import ThreadWriter
+from mlplatform.retraining import retraining_queue
+from mlplatform.serialization import to_jsonable
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
@@ -336,12 +340,16 @@ def test_the_docs_page_loads_nothing_from_elsewhere(client: httpx.Client) -> Non
     assert client.get(script).status_code == 200
 
 
-def test_retrain_queues_one_and_joins_it_after_that(client: httpx.Client) -> None:
+def test_retrain_queues_one_and_joins_it_after_that(client: httpx.Client, server: ApiServer) -> None:
     first = client.post("/v1/retrain", json={"reason": "new scanner", "requested_by": "ann"})
     second = client.post("/v1/retrain", json={})
     assert (first.status_code, second.status_code) == (202, 202)
     assert (first.json()["joined"], second.json()) == (False, {"id": first.json()["id"], "joined": True})
-    shown = client.get(f"/v1/retrainings/{first.json()['id']}").json()
+    answer = client.get(f"/v1/retrainings/{first.json()['id']}")
+    with server.context.database.read() as connection:
+        queued = retraining_queue.find(connection, first.json()["id"])
+    assert answer.content == JSONResponse(to_jsonable(queued)).body
+    shown = answer.json()
     assert (shown["state"], shown["reason"], len(shown["causes"])) == ("queued", "new scanner", 2)
     problem(client.get("/v1/retrainings/nobody"), 404)
     problem(client.post("/v1/retrain", json={"reason": "a\0b"}), 422)
@@ -361,7 +369,9 @@ def test_models_shows_versions_champion_and_history(client: httpx.Client, server
             reason="first",
             fence=1,
         )
-    body = client.get("/v1/models").json()
+    answer = client.get("/v1/models")
+    assert answer.content == JSONResponse(to_jsonable(queries.model_overview(server.context))).body
+    body = answer.json()
     assert (body["model"], body["champion"]) == ("digits", 1)
     assert [item["version"] for item in body["versions"]] == [3, 2, 1]
     assert body["promotions"][0]["at"] == "2026-01-01T12:00:00+00:00"
