@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def eventually(condition: Callable[[], object], what: str = "what the test waits for", seconds: float = 60.0) -> None:
     """Wait until the condition holds; the test fails, saying what did not happen, only when nothing will come of it."""
     deadline = time.monotonic() + seconds
     while not condition():
