@@ -9,8 +9,7 @@ import gzip
 import json
 import os
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,6 +48,7 @@ from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.base import metadata
 from monitors.rules.rule import Rule
+from tests.support.waiting import eventually
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
 POSTGRES: Final = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
@@ -100,14 +100,6 @@ class Restored:
             found = detector_state.load_state(connection, MODEL, self.before["status"]["champion"], name)
         assert found is not None
         return found
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager

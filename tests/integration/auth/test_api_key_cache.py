@@ -1,7 +1,6 @@
 """The keys a server knows follow the database, and outlive its absence."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,21 +9,13 @@ from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.context import AppContext
 from mlplatform.operations.operator_actions import create_key, describe_keys, revoke_key
 from tests.support.api_server import Flaky
+from tests.support.waiting import eventually
 
 
 def shown(text: str) -> PresentedKey:
     found = parse(text)
     assert found is not None
     return found
-
-
-def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.fixture
@@ -40,14 +31,14 @@ def test_a_new_key_is_found_and_a_revoked_one_dies_within_a_reading(lite: AppCon
     ring.start()
     text, key = create_key(lite, "ada", ["predict"], None, "cli")
     ring.request_refresh()
-    assert until(lambda: ring.find(shown(text)) == key)
+    eventually(lambda: ring.find(shown(text)) == key)
     revoke_key(lite, key.id, "cli")
 
     def dead() -> bool:
         found = ring.find(shown(text))
         return found is not None and found.inactive_reason(lite.clock()) == "revoked"
 
-    assert until(dead)
+    eventually(dead)
 
 
 def test_a_database_that_is_away_stops_no_known_key(lite: AppContext, ring: ApiKeyCache, flaky: Flaky) -> None:
@@ -64,7 +55,7 @@ def test_without_a_first_reading_it_is_not_ready(ring: ApiKeyCache, flaky: Flaky
     ring.start()
     assert not ring.ready
     flaky.away = False
-    assert until(lambda: ring.ready)
+    eventually(lambda: ring.ready)
 
 
 def test_a_use_is_written_later_and_not_by_the_request(lite: AppContext, ring: ApiKeyCache) -> None:

@@ -16,11 +16,9 @@ from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.supervisor import retraining_supervisor
 from mlplatform.store import leases, tasks
 from pipelines.labels.label_curation import ExcludedLabel, ExclusionReason
-from tests.support.diagnostics_world import clinic, look
+from tests.support.diagnostics_world import look
 from tests.support.monitoring_world import RULES, notices, promote, with_rules
 from tests.support.platform_world import FakeClock
-
-__all__ = ["clinic"]
 
 CUT = "client 'app': 1810 of 2000 rows, 50 are taken; if this giver is right, name it in retraining.quotas.trusted"
 

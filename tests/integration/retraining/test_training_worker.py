@@ -5,8 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.support.bars import draw_bars
 from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 from tests.support.platform_world import START, FakeClock, prediction, recorded
 from tests.support.training_shop import claimed, now_of
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,6 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
     yield AppContext(settings, FakeClock(), database=database, tracking=tracking, catalog=MemoryCatalog(tracking))
     database.close()
-
-
-def eventually(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return happened()
 
 
 def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
@@ -225,8 +218,8 @@ def test_the_pulse_beats_and_carries_the_progress(shop: AppContext) -> None:
         pulse.report_epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
         assert isinstance(shop.clock, FakeClock)
         later = shop.clock.tick(seconds=10)
-        assert eventually(lambda: now_of(shop, row).heartbeat_at == later)
-        assert eventually(lambda: now_of(shop, row).progress is not None)
+        eventually(lambda: now_of(shop, row).heartbeat_at == later)
+        eventually(lambda: now_of(shop, row).progress is not None)
         assert not pulse.ownership_lost.is_set()
     assert now_of(shop, row).progress == {
         "step": "training",
@@ -240,9 +233,9 @@ def test_before_the_first_epoch_the_progress_names_the_step(shop: AppContext) ->
     row = claimed(shop)
     with beating(shop, row) as pulse:
         pulse.set_step("choosing rows")
-        assert eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
+        eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
         pulse.report_epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
-        assert eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
+        eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
 
 
 def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: AppContext, family: Pipeline) -> None:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +26,7 @@ from tests.support import blocking_metrics
 from tests.support.faulty_database import FlakyDatabase
 from tests.support.monitoring_world import RULES, all_evaluations, answer, counting, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.both_databases
 
@@ -211,19 +212,12 @@ def running(watcher: Watcher) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return happened()
-
-
 def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context: AppContext) -> None:
     promote(with_rules(context))
     answer(context, 18, 12)
     watcher = create_watcher(context, counting)
     with running(watcher):
-        assert eventually(lambda: len(all_evaluations(context)) == 3)
+        eventually(lambda: len(all_evaluations(context)) == 3)
     assert {evaluation.rule for evaluation in all_evaluations(context)} == {"accuracy-drop", "latency", "class-error"}
     successor = create_watcher(another(context), counting)
     successor.renew_leadership()
@@ -239,16 +233,16 @@ def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
     watcher = create_watcher(with_rules(quick))
     flaky.away = True
     with caplog.at_level(logging.ERROR), running(watcher):
-        assert eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
+        eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
         flaky.away = False
-        assert eventually(lambda: watcher.lease is not None)
+        eventually(lambda: watcher.lease is not None)
         caplog.clear()
         flaky.away = True
-        assert eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
+        eventually(lambda: "renew_leadership: the database did not answer" in caplog.text)
         flaky.away = False
         done = len(caplog.records)
         tick(context, seconds=1)
-        assert eventually(lambda: watcher.lease is not None)
+        eventually(lambda: watcher.lease is not None)
         assert len(caplog.records) - done <= 5
 
 
@@ -264,7 +258,7 @@ def test_a_function_of_somebodys_own_that_hangs_stops_no_other_rule_and_no_watch
     try:
         with running(create_watcher(context, counting)):
             assert blocking_metrics.ENTERED.wait(20)
-            assert eventually(lambda: len(all_evaluations(context)) == 3)
+            eventually(lambda: len(all_evaluations(context)) == 3)
         assert "own" not in {evaluation.rule for evaluation in all_evaluations(context)}
     finally:
         blocking_metrics.GO_ON.set()

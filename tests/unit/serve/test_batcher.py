@@ -78,7 +78,6 @@ async def gather_behind(
 def test_a_lone_request_is_answered_at_once_and_alone(batcher: Batcher) -> None:
     computed = asyncio.run(batcher.run(named(Echo()), pictures(7, 9)))
     assert (firsts(computed), computed.batch_size) == ([7, 9], 2)
-    assert computed.seconds < 5
 
 
 def test_requests_that_wait_are_answered_together_up_to_the_limit(batcher: Batcher) -> None:

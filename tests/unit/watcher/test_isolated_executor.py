@@ -20,9 +20,7 @@ def scheduler() -> Iterator[BackgroundScheduler]:
     yield made
     while made.get_jobs():  # a job that runs once is taken off the list after it was begun
         time.sleep(0.001)
-    begun = time.monotonic()
-    made.shutdown(wait=True)
-    assert time.monotonic() - begun < 5
+    made.shutdown(wait=True)  # ends: a job aside that hangs would let the test run into its time limit
 
 
 def test_jobs_aside_run_one_after_the_other_and_on_another_thread() -> None:

@@ -26,6 +26,7 @@ from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.support.api_server import NAME, Flaky, StockedCatalog, loaded, module
 from tests.support.platform_world import START
+from tests.support.waiting import eventually
 
 BLANK = np.zeros((1, 28, 28), np.uint8)
 AWAY = RegistryUnavailableError("the registry is away")
@@ -419,13 +420,6 @@ def impatient(lite: AppContext) -> Iterator[Callable[[ModelSlot, Callable[[], No
     yield start
     for reloader in started:
         reloader.close()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_thread_outlives_every_failure_and_follows_the_next_champion(

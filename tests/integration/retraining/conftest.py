@@ -1,0 +1,3 @@
+"""Fixtures of a deployment to examine."""
+
+from tests.support.diagnostics_world import clinic  # noqa: F401
