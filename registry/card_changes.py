@@ -22,7 +22,7 @@ class IntervalValue:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """The same number on both cards; `gain` is positive where the later card is better."""
+    """The same number on both cards; `improvement` is positive where the later card is better."""
 
     name: str
     before: IntervalValue

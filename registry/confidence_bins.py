@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CALIBRATION_TAG: Final = "calibration"
-"""The tag of a version that keeps its `Doubt`."""
+"""The tag of a version that keeps its `CalibrationFit`."""
 EVEN_BINS: Final = 50
 """Steps below this number are equal parts of 0 to 1. Those above 0.9 are not written any more, but still read."""
 _FINE_START: Final = 0.9

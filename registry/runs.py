@@ -67,7 +67,7 @@ class TrackingStore:
     ) -> Iterator["Run"]:
         """Open a run and close it by how the block ends: FINISHED, FAILED on an error, KILLED on a stop.
 
-        A stop is a `KeyboardInterrupt`, a `SystemExit` or one of `stops`. A failure to close the run never
+        A stop is a `KeyboardInterrupt`, a `SystemExit` or one of `stop_errors`. A failure to close the run never
         hides the error that ended the block.
         """
         run = self._open_run(experiment, run_name, tags or {})

@@ -107,7 +107,7 @@ def _fairness(spec: TrainingSpec, right: NDArray[np.bool_]) -> tuple[FactorFairn
 
 
 def log_report(run: Run, report: CandidateReport, golden: ImageSet, classes: tuple[str, ...]) -> None:
-    """Metrics, tables and pictures of an examination, under names that never change."""
+    """Log the report's metrics, tables and plots, under names that never change."""
     run.log_metrics(report.as_metrics())
     _log_scores(run, report.scores, classes)
     pairs = confused_pairs(report.scores)

@@ -45,7 +45,7 @@ def build_card(
     run_id: str,
     size_bytes: int,
 ) -> ModelCard:
-    """The card of a candidate; `registry.card.render` turns it into Markdown."""
+    """The card of a candidate; `registry.card.render_card` turns it into Markdown."""
     pipeline, judgement = spec.pipeline, report.scores
     scores = judgement.as_metrics("golden")
     limits = {f"golden_{name}": pair for name, pair in report.intervals.items()}

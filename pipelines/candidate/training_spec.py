@@ -29,12 +29,12 @@ class Champion:
     predictor: TorchEngine
     size_bytes: int
     golden_digest: str = ""
-    """Of the golden set it was judged on; empty when it noted none."""
+    """Of the golden set it was evaluated on; empty for a version without one."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSpec:
-    """What to make a candidate from. `feedback` is all there is: its held-back part only judges."""
+    """What to make a candidate from. `feedback` is all there is: its held-back part is for the gate alone."""
 
     pipeline: Pipeline
     recipe: Recipe
@@ -59,7 +59,7 @@ class TrainingSpec:
     device: str = "cpu"
     """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
     external_datasets: tuple[ImageSet, ...] = ()
-    """Other data sets, each judged for the card and trained on never."""
+    """Other data sets, evaluated for the card and never trained on."""
 
 
 def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path, model_file: str) -> Champion:

@@ -14,7 +14,7 @@ Intervals = dict[str, tuple[float, float]]
 def bootstrap_intervals(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, seed: int = 0, draws: int = DRAWS
 ) -> Intervals:
-    """95 % percentile intervals of a judgement's scores, by their names in `Judgement.as_metrics` without the prefix.
+    """95 % percentile intervals of scores, by their names in `ClassificationScores.as_metrics` without the prefix.
 
     Rows are drawn again with replacement (Efron 1979). Calibration errors get none: rows that are drawn twice look
     like rows that agree, which adds to such an error what its debiasing takes off.

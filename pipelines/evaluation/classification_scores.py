@@ -47,7 +47,7 @@ class ClassificationScores:
     """Mean squared distance of the probabilities from the truth, over all classes: 0 is perfect, 2 the worst."""
     calibration_error: float
     calibration_error_debiased: float
-    """See `registry.calibration_metrics.debiased_error`."""
+    """See `registry.calibration_metrics.debiased_calibration_error`."""
 
     @property
     def correct(self) -> int:

@@ -93,7 +93,7 @@ class FactorFairness:
 def compare_groups(
     correct: Flags, labels: NDArray[np.int64], group_tags: Sequence[str], classes: Sequence[str], factor: str
 ) -> FactorFairness:
-    """Compare the groups of one factor: `tags` names the group of each of n rows, "" for none.
+    """Compare the groups of one factor: `group_tags` names the group of each of n rows, "" for none.
 
     Raises DataError where no row has a group or the lengths differ.
     """

@@ -171,7 +171,7 @@ def exclude_cross_duplicates(
 def curate_training_rows(
     rows: FeedbackRows, context: LabelContext, protected: NDArray[np.uint8], quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows of `settle` that may train, weighed; `protected` images (m, h, w) and what looks like them never do."""
+    """The rows that may train, weighed; `protected` images (m, h, w) and what looks like them never do."""
     limits = quotas or LabelQuotas()
     sieve = _Filter(rows)
     copies = np.flatnonzero(near_duplicate_mask(rows.images, protected))
@@ -186,7 +186,7 @@ def curate_training_rows(
 def curate_holdout(
     rows: FeedbackRows, context: LabelContext, training: FeedbackRows, quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows of `settle` that may judge a candidate made from `trained`; each counts the same.
+    """The rows of `resolve_conflicts` that the gate may use for a candidate made from `training`; each counts the same.
 
     Only rows that the champion fails are ever doubted, so doubt can take gains from a candidate and never losses.
     """

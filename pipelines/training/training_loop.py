@@ -90,7 +90,7 @@ def fit(
 
     `weights` (n,) say how much each row counts, from 0 to 1; None counts all alike.
     On a CPU the same seed, rows and thread count give the same weights, bit for bit, also when the training was killed
-    and goes on from its checkpoint: a file in the folder `checkpoints`, written after each epoch, which the caller
+    and goes on from its checkpoint: a file in `checkpoint_folder`, written after each epoch, which the caller
     discards once what was trained is safe elsewhere.
     What was done before the kill is told again. On another device sums may differ in their last bits.
     """

@@ -43,7 +43,7 @@ def feedback_repeats(base_rows: int, feedback_rows: int, recipe: Recipe) -> int:
 def epoch_weights(
     base_rows: int, trust: NDArray[np.float32], recipe: Recipe, older: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """How much each row of `mix` counts: a base row 1, a feedback row its trust (n,), repeated as it is there."""
+    """How much each row of an epoch counts: a base row 1, a feedback row its trust (n,), repeated like the row."""
     kept = np.ones(base_rows, dtype=np.float32) if older is None else np.append(np.ones(base_rows, np.float32), older)
     copies = feedback_repeats(len(kept), len(trust), recipe) if len(trust) else 0
     return np.concatenate([kept, *[trust] * copies])

@@ -54,9 +54,8 @@ class PairedConfidence:
 class GateEvidence:
     """Both models on the same rows, what each costs to run, the best there ever was, and the policy.
 
-    `robustness` holds the golden rows under each named mild disturbance, `strong` some under strong ones.
-    `groups` tags each of `all_rows` ("" for no
-    tag); it is empty where nothing is tagged. A digest is "" for a version that noted none.
+    `robustness` holds the golden rows under each named mild corruption, `strong` some under strong ones. `groups` tags
+    each of `all_rows` ("" for no tag); it is empty where nothing is tagged. A digest is "" for a version without one.
     """
 
     golden: PairedPredictions
@@ -132,7 +131,7 @@ def evidence_from_json(text: str) -> GateEvidence | FirstVersionEvidence:
     except GateError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise GateError(f"{text[:60]!r} is no evidence: give the text of Evidence.to_json") from error
+        raise GateError(f"{text[:60]!r} is no evidence: give the text of GateEvidence.to_json") from error
 
 
 def _gate_evidence(raw: dict[str, Any]) -> GateEvidence:

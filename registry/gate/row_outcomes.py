@@ -53,7 +53,7 @@ class GateRowOutcomes:
                 for marks in (raw["golden"], raw["recent"])
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise GateError(f"{text[:60]!r} holds no marks: give the text of GateRows.to_json") from error
+            raise GateError(f"{text[:60]!r} holds no marks: give the text of GateRowOutcomes.to_json") from error
         if golden is None:
-            raise GateError("The marks of the golden set are missing: give the text of GateRows.to_json")
+            raise GateError("The marks of the golden set are missing: give the text of GateRowOutcomes.to_json")
         return cls(golden, recent)

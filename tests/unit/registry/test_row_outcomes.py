@@ -22,5 +22,5 @@ def test_a_mark_is_given_for_each_image(right: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"golden": {}}', '{"golden": null, "recent": null}'])
 def test_text_without_marks_is_refused(text: str) -> None:
-    with pytest.raises(GateError, match=r"GateRows\.to_json"):
+    with pytest.raises(GateError, match=r"GateRowOutcomes\.to_json"):
         GateRowOutcomes.from_json(text)
