@@ -12,7 +12,7 @@ from mlplatform.alerting import evaluations
 from mlplatform.client import Client, RetryPolicy
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext, create_context
-from mlplatform.demo.data import (
+from mlplatform.demo.demo_images import (
     ALERT_RULES_TEMPLATE,
     LABEL_SHARE_AFTER_SHIFT,
     LABEL_SHARE_BEFORE_SHIFT,

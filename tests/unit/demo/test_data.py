@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlplatform.demo.data import ALERT_RULES_TEMPLATE, MAX_IMAGES, SPLIT_SHARES, split_for_acts
+from mlplatform.demo.demo_images import ALERT_RULES_TEMPLATE, MAX_IMAGES, SPLIT_SHARES, split_for_acts
 from monitors.rules.alerts_config import parse_rules
 from pipelines.data import ImageSet
 from pipelines.image.simulated_shift import simulate_scanner_shift
