@@ -488,7 +488,7 @@ def test_no_proxy_of_the_environment_sees_a_notice(context: AppContext, monkeypa
         for place, channel in enumerate(HTTP):
             with_channels(patient, {"it": CHANNELS[channel].replace("PORT", str(port))})
             message = next(each for each in notices(context) if each.idempotency_key == f"k{place}")
-            create_transport(context).send(message)
+            create_transport(patient).send(message)
         assert proxy.connections == 0
 
 
