@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -88,3 +89,13 @@ class BoundedServer(ThreadingHTTPServer):
 def _shutdown_connection(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def serve_until_signal(server: BoundedServer) -> None:
+    """Answer until SIGTERM or Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()

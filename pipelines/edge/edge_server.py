@@ -11,8 +11,6 @@ import argparse
 import base64
 import json
 import os
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -26,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if __package__ == "pipelines.edge":
-    from pipelines.edge.bounded_server import BoundedServer
+    from pipelines.edge.bounded_server import BoundedServer, serve_until_signal
     from pipelines.edge.request_payloads import (
         JsonLimits,
         PayloadError,
@@ -44,7 +42,7 @@ if __package__ == "pipelines.edge":
         parse_header,
     )
 else:  # on a device, where they lie beside this file
-    from connections import BoundedServer  # type: ignore[import-not-found, no-redef]
+    from connections import BoundedServer, serve_until_signal  # type: ignore[import-not-found, no-redef]
     from payloads import (  # type: ignore[import-not-found, no-redef]
         JsonLimits,
         PayloadError,
@@ -326,16 +324,6 @@ def make_server(
     if host not in LOOPBACK and not key:
         raise RequestRejectedError(401, f"{host} is not loopback: set {KEY_VARIABLE} to a key that clients must show")
     return EdgeServer((host, port), model, key, clock)
-
-
-def serve_until_signal(server: EdgeServer) -> None:
-    """Answer until SIGTERM or Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    try:
-        server.serve_forever()
-    finally:
-        server.server_close()
 
 
 def main() -> None:

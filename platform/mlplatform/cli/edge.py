@@ -55,6 +55,7 @@ def serve(
     from mlplatform.alerting.links import http_url
     from mlplatform.errors import SettingsError
     from pipelines.edge import edge_server
+    from pipelines.edge.bounded_server import serve_until_signal
     from pipelines.image.image_decoding import POLARITIES
 
     if polarity not in POLARITIES:
@@ -66,4 +67,4 @@ def serve(
         raise SettingsError(str(refused)) from refused
     value = {"model": ready.name, "version": ready.version, "host": host, "port": port}
     echo(value, f"{ready.name} version {ready.version} answers on {http_url(host, port)}/v1/predict", as_json)
-    edge_server.serve_until_signal(server)
+    serve_until_signal(server)
