@@ -65,6 +65,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return artefact(tmp_path_factory, "trained", build)
 
 
+def copy_home(trained: Path, home: Path) -> None:
+    """A home for one test that begins as the trained one."""
+    home.mkdir()
+    for name in ("platform.db", "mlflow.db"):
+        shutil.copy(trained / name, home / name)
+    shutil.copytree(trained / "artifacts", home / "artifacts")
+
+
 @dataclass
 class World:
     """One platform: its settings as environment, its processes, and a view into its store."""
@@ -118,10 +126,7 @@ class World:
 def world(trained: Path, tmp_path: Path) -> Iterator[World]:
     """A platform on SQLite whose champion is the trained version 1."""
     home = tmp_path / "home"
-    home.mkdir()
-    for name in ("platform.db", "mlflow.db"):
-        shutil.copy(trained / name, home / name)
-    shutil.copytree(trained / "artifacts", home / "artifacts")
+    copy_home(trained, home)
     rules = tmp_path / "alerts.yaml"
     rules.write_text(RULES, encoding="utf-8")
     settings = Settings(_env_file=None, home=home, alerts_file=rules)

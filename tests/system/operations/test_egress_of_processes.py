@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,21 +19,19 @@ from mlplatform.settings import Settings
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.edge.export import copy_edge_server
 from tests.support.outbound_calls import Outbound, compiled
-from tests.support.platform_processes import QUICK, RULES, World
+from tests.support.platform_processes import QUICK, RULES, World, copy_home
 
 KEPT_BY_LIBRARIES = {".cache/matplotlib", ".config/matplotlib"}
 """What matplotlib keeps for itself in the user's home: fonts and settings, no identity."""
 OUTSIDE = ("PLATFORM_DATABASE_URL", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE")
 
 
-@pytest.fixture
-def outbound(tmp_path: Path) -> Outbound:
-    return compiled(tmp_path)
+@contextmanager
+def watched(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
+    """A platform whose every process is watched, with a home of its own for its user, beside an MLflow server.
 
-
-@pytest.fixture
-def world(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
-    """A platform whose every process is watched, with a home of its own for its user."""
+    At the end its processes are stopped: none called anybody outside or left a mark in the user's home.
+    """
     (tmp_path / "user").mkdir()
     rules = tmp_path / "alerts.yaml"
     rules.write_text(RULES, encoding="utf-8")
@@ -54,7 +53,27 @@ def world(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
     unset = ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
     env |= dict.fromkeys(unset, "")
     with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
-        yield World(env, fleet, create_context(settings))
+        world = World(env, fleet, create_context(settings))
+        mlflow = world.start("mlflow", "mlflow")
+        fleet.wait_healthy(mlflow, http_ok(f"{settings.mlflow_uri}/health"), 90)
+        yield world
+        assert all(child.is_running for child in fleet.processes)
+        fleet.stop()
+    world.context.database.close()
+    assert outbound.calls == []
+    assert marks(tmp_path / "user") == set()
+
+
+@pytest.fixture
+def outbound(tmp_path: Path) -> Outbound:
+    return compiled(tmp_path)
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path) -> Path:
+    """The trained home's copy: a platform watched in this test's folder finds version 1 there."""
+    copy_home(trained, tmp_path / "home")
+    return tmp_path / "home"
 
 
 def run(world: World, *words: str) -> str:
@@ -101,42 +120,58 @@ def marks(home: Path) -> set[str]:
     return {path for path in found if path.startswith(".") and not path.startswith(tuple(KEPT_BY_LIBRARIES))}
 
 
-@pytest.mark.timeout(900)
-def test_train_serve_watch_edge_and_mlflow_call_nobody_they_were_not_told_to(
-    world: World, outbound: Outbound, tmp_path: Path
-) -> None:
-    settings = world.context.settings
-    mlflow = world.start("mlflow", "mlflow")
-    world.fleet.wait_healthy(mlflow, http_ok(f"{settings.mlflow_uri}/health"), 90)
-    run(world, "train", "--json")
-    api = f"http://127.0.0.1:{free_port()}"
-    serve = world.start("serve", "serve", "--port", api.rpartition(":")[2])
-    watch = world.start("watch", "watch")
-    world.fleet.wait_healthy(serve, http_ok(f"{api}/readyz"), 90)
-    digit = {"images": [load_optdigits().images[0].tolist()]}
-    answered = httpx.post(f"{api}/v1/predict", json=digit, timeout=30).json()["predictions"][0]
-    world.wait("a recorded row", lambda: httpx.get(f"{api}/v1/predictions/{answered['id']}").is_success)
-    for page in (f"{api}/docs", f"{settings.mlflow_uri}/", f"{settings.mlflow_uri}/ajax-api/3.0/mlflow/ui-telemetry"):
-        httpx.get(page, timeout=30)
+@pytest.mark.timeout(600)
+def test_training_and_mlflow_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
+    with watched(outbound, tmp_path) as world:
+        url = world.context.settings.mlflow_uri
+        assert json.loads(run(world, "train", "--json"))
+        for page in (f"{url}/", f"{url}/ajax-api/3.0/mlflow/ui-telemetry"):
+            httpx.get(page, timeout=30)
 
-    world.record(200, right=0.2)
 
-    def retrained() -> bool:
-        with world.context.database.read() as connection:
-            return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("home")
+def test_serving_calls_nobody_it_was_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
+    with watched(outbound, tmp_path) as world:
+        api = f"http://127.0.0.1:{free_port()}"
+        serve = world.start("serve", "serve", "--port", api.rpartition(":")[2])
+        world.fleet.wait_healthy(serve, http_ok(f"{api}/readyz"), 90)
+        answered = httpx.post(f"{api}/v1/predict", json=digit(), timeout=30).json()["predictions"][0]
+        world.wait("a recorded row", lambda: httpx.get(f"{api}/v1/predictions/{answered['id']}").is_success)
+        httpx.get(f"{api}/docs", timeout=30)
+        for words in (("status",), ("doctor",)):
+            run(world, *words, "--json")
 
-    world.wait("a retraining in a process of its own", retrained, 180)
-    for words in (("check",), ("status",), ("doctor",), ("models", "list")):
-        run(world, *words, "--json")
-    exported = tmp_path / "digits.onnx"
-    run(world, "export", "--out", str(exported), "--json")
-    run(world, "export", "--format", "onnx-int8", "--out", str(tmp_path / "small.onnx"), "--json")
-    ask_edge(world, exported, digit, tmp_path)
-    assert all(child.is_running for child in (mlflow, serve, watch))
-    world.fleet.stop()
 
-    assert outbound.calls == []
-    assert marks(tmp_path / "user") == set()
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("home")
+def test_watching_and_retraining_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
+    with watched(outbound, tmp_path) as world:
+        world.start("watch", "watch")
+        world.record(200, right=0.2)
+
+        def retrained() -> bool:
+            with world.context.database.read() as connection:
+                return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
+
+        world.wait("a retraining in a process of its own", retrained, 240)
+        for words in (("check",), ("models", "list")):
+            run(world, *words, "--json")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("home")
+def test_export_and_edge_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
+    with watched(outbound, tmp_path) as world:
+        exported = tmp_path / "digits.onnx"
+        run(world, "export", "--out", str(exported), "--json")
+        run(world, "export", "--format", "onnx-int8", "--out", str(tmp_path / "small.onnx"), "--json")
+        ask_edge(world, exported, digit(), tmp_path)
+
+
+def digit() -> dict[str, object]:
+    """A request to read one digit."""
+    return {"images": [load_optdigits().images[0].tolist()]}
 
 
 def ask_edge(world: World, model: Path, digit: Mapping[str, object], folder: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -26,31 +27,47 @@ def test_a_training_leaves_files_for_their_owner_alone(trained: Path) -> None:
     assert open_paths(trained) == []
 
 
-def test_serving_watching_and_the_mlflow_server_repair_a_home_and_keep_it_private(world: World) -> None:
+@pytest.fixture
+def careless(world: World) -> Iterator[World]:
+    """A platform whose home is open to everybody, started by the most careless parent."""
     home = world.context.settings.home
     for path in (home, *home.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    api, mlflow = free_port(), free_port()
-    url = f"http://127.0.0.1:{api}"
-    before = os.umask(0)  # the most careless parent
+    before = os.umask(0)
     try:
-        world.start("mlflow", "mlflow", PLATFORM_MLFLOW_PORT=str(mlflow))
-        world.wait("MLflow", http_ok(f"http://127.0.0.1:{mlflow}/health"))
-        world.start("api", "serve", "--port", str(api))
-        world.start("watcher", "watch")
-        world.wait("the model", http_ok(f"{url}/readyz"))
-        image = base64.b64encode(encode_png(load_optdigits().images[0])).decode()
-        made = httpx.post(f"{url}/v1/predict", json={"images": [image]}).raise_for_status().json()
-        label = {"prediction_id": made["predictions"][0]["id"], "label": "3", "source": "audit", "reviewer": "ann"}
-        httpx.post(f"{url}/v1/feedback", json=label).raise_for_status()
-        env = {**os.environ, **world.env}
-        subprocess.run(platform_command("audit", "anchor"), env=env, check=True, capture_output=True, timeout=60)
-        subprocess.run(platform_command("export"), env=env, cwd=home, check=True, capture_output=True, timeout=120)
+        yield world
     finally:
         os.umask(before)
+
+
+def assert_private(world: World, *names: str) -> None:
+    """Nobody else may use what is in the home, which holds these names."""
+    home = world.context.settings.home
     assert open_paths(home) == []
-    names = {path.name for path in home.iterdir()}
-    assert {"platform.db", "mlflow.db", "artifacts", "spool", "models", "audit-anchors.jsonl"} <= names
+    assert set(names) <= {path.name for path in home.iterdir()}
+
+
+def test_the_mlflow_server_repairs_a_home_and_an_export_keeps_it_private(careless: World) -> None:
+    port = free_port()
+    careless.start("mlflow", "mlflow", PLATFORM_MLFLOW_PORT=str(port))
+    careless.wait("MLflow", http_ok(f"http://127.0.0.1:{port}/health"))
+    home, env = careless.context.settings.home, {**os.environ, **careless.env}
+    subprocess.run(platform_command("export"), env=env, cwd=home, check=True, capture_output=True, timeout=120)
+    assert_private(careless, "platform.db", "mlflow.db", "artifacts")
+
+
+def test_serving_and_watching_repair_a_home_and_keep_it_private(careless: World) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    careless.start("api", "serve", "--port", str(port))
+    careless.start("watcher", "watch")
+    careless.wait("the model", http_ok(f"{url}/readyz"))
+    image = base64.b64encode(encode_png(load_optdigits().images[0])).decode()
+    made = httpx.post(f"{url}/v1/predict", json={"images": [image]}).raise_for_status().json()
+    label = {"prediction_id": made["predictions"][0]["id"], "label": "3", "source": "audit", "reviewer": "ann"}
+    httpx.post(f"{url}/v1/feedback", json=label).raise_for_status()
+    env = {**os.environ, **careless.env}
+    subprocess.run(platform_command("audit", "anchor"), env=env, check=True, capture_output=True, timeout=60)
+    assert_private(careless, "platform.db", "mlflow.db", "artifacts", "spool", "models", "audit-anchors.jsonl")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
