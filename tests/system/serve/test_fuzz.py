@@ -18,7 +18,7 @@ from tests.support.fuzzing import fuzz, with_pages
 from tests.support.monitoring_world import with_rules
 from tests.support.platform_world import picture
 
-EACH = int(os.environ.get("PLATFORM_TEST_FUZZ_EACH", "8"))
+EACH = int(os.environ.get("PLATFORM_TEST_FUZZ_EACH", "3"))
 """How many valid and how many invalid requests every endpoint gets."""
 SECONDS = 30.0 * EACH
 """No limit in practice: what is asked does not depend on how fast this machine is."""
