@@ -21,7 +21,7 @@ from mlplatform.alerting import evaluations
 from mlplatform.clock import EPOCH, Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.host.clock_steps import ClockStepDetector, due_slot, slot_at
+from mlplatform.host.clock_steps import MIN_STEP, ClockStepDetector, due_slot, slot_at
 from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently
 from mlplatform.retention.apply_retention import ErasureThrottle
 from mlplatform.settings import Settings
@@ -108,14 +108,21 @@ class Watcher:
             self._release_lease()
 
     def handle_clock_step(self, scheduler: BackgroundScheduler) -> None:
-        """After the clock was set back, let every job run now: APScheduler would wait until it is as late as before."""
+        """After the clock was set back, let every job run now: APScheduler would wait until it is as late as before.
+
+        A job is also run now where its plan alone tells of a step: a clock that was set ahead and right again between
+        two checks shows no step, but whatever ran meanwhile is planned for the time that it showed.
+        """
         step = self.clock_steps.poll()
-        if step is None:
-            return
-        log.warning("%s: all jobs go on from now", step.text)
-        if step.offset < timedelta(0):
-            for job in scheduler.get_jobs():
-                job.modify(next_run_time=datetime.now(UTC))
+        if step is not None:
+            log.warning("%s: all jobs go on from now", step.text)
+        was_set_back = step is not None and step.offset < timedelta(0)
+        now = datetime.now(UTC)
+        for job in scheduler.get_jobs():
+            if was_set_back or job.next_run_time > now + job.trigger.interval + MIN_STEP:
+                if not was_set_back:
+                    log.warning("%s was planned by a clock that was ahead: it goes on from now", job.name)
+                job.modify(next_run_time=now)
 
     def stop(self) -> None:
         """Let `run` return; safe in a signal handler."""

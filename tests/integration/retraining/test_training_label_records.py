@@ -63,4 +63,4 @@ def test_pictures_are_read_past_one_chunk(database: Database) -> None:
     with database.read() as connection:
         found = dict(iter_inputs(connection, hashes))
     assert sorted(found) == hashes
-    assert set(found.values()) == {one.image}
+    assert set(found.values()) == {one.png}

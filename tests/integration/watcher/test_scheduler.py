@@ -224,6 +224,26 @@ def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context:
     assert successor.lease is not None
 
 
+def test_jobs_planned_while_the_clock_was_ahead_between_two_checks_run_now(context: AppContext) -> None:
+    promote(with_rules(context))
+    watcher = create_watcher(context, counting)
+    scheduler = watcher._scheduler()
+    scheduler.start(paused=True)
+    try:
+        jobs = scheduler.get_jobs()
+        planned = [job.next_run_time for job in jobs]
+        watcher.handle_clock_step(scheduler)
+        assert [job.next_run_time for job in jobs] == planned, "plans of the right time stay"
+        ahead = datetime.now(UTC) + timedelta(hours=2)
+        for job in jobs:
+            job.modify(next_run_time=ahead)
+        watcher.handle_clock_step(scheduler)
+        assert watcher.clock_steps.last_step is None, "the clock is right again, so it shows no step"
+        assert all(job.next_run_time <= datetime.now(UTC) for job in jobs)
+    finally:
+        scheduler.shutdown()
+
+
 def test_a_watcher_outlives_a_database_and_a_registry_that_were_away(
     context: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,7 +58,7 @@ def test_a_process_that_nobody_knows_imports_what_asks_for_a_home(tmp_path: Path
         "os.setgroups([]); sys.path[:] = " + repr(sys.path) + "\n"
         "import pathlib, mlplatform.host.process_environment as s\n"
         "os.setresuid(54321, 54321, 54321)\n"
-        f"s.provide(os.environ, pathlib.Path({str(tmp_path)!r}))\n"
+        f"s.fill_environment(os.environ, pathlib.Path({str(tmp_path)!r}))\n"
         "print(pathlib.Path.home(), getpass.getuser())\n"
     )
     seen = subprocess.run(

@@ -21,8 +21,8 @@ def run(*lines: str) -> subprocess.CompletedProcess[str]:
 def test_more_than_the_limit_is_refused_and_lifting_it_allows_it_again() -> None:
     seen = run(
         "try: bytearray(2**30)",
-        f"except MemoryError as error: print(told(error, {LIMIT}))",
-        "lift_limit()",
+        f"except MemoryError as error: print(describe_failure(error, {LIMIT}))",
+        "remove_limit()",
         "print(len(bytearray(2**30)))",
     )
     told_so, size = seen.stdout.splitlines()
@@ -35,7 +35,7 @@ def test_what_torch_says_about_memory_is_understood() -> None:
     seen = run(
         "import torch",
         "try: torch.ones(2**28)",
-        f"except RuntimeError as error: print(told(error, {LIMIT}))",
+        f"except RuntimeError as error: print(describe_failure(error, {LIMIT}))",
     )
     assert seen.stdout.startswith(f"memory ran out (its limit is {LIMIT} MiB"), seen.stderr
     assert "Raise the limit" in seen.stdout

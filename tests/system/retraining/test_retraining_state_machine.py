@@ -55,6 +55,7 @@ class RetrainingMachine(PlatformMachine):
         self.alerts: list[Alert] = []
         self.over: dict[str, str] = {}
         self.asked = 0
+        with_rules(self.context)
         self.governor = self.new_governor()
 
     # --- what happens
@@ -71,6 +72,7 @@ class RetrainingMachine(PlatformMachine):
         with_rules(
             self.context, RULES.replace("cooldown: 1h, daily_cap: 2, min_feedback: 10", f"{text}, min_feedback: 0")
         )
+        self.governor.policy = self.context.rules.retraining
 
     @rule(minutes=st.sampled_from([1, 20, 70, 400, 1500]))
     def time_goes_by(self, minutes: int) -> None:
