@@ -33,7 +33,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
             rows = retraining_queue.recent(connection)
         return len(rows) > 1 and all(row.state not in retraining_queue.OPEN_STATES for row in rows)
 
-    world.wait("the rerun", ended, seconds=150)
+    world.wait("the rerun", ended, seconds=300)
     with world.context.database.read() as connection:
         rows = retraining_queue.recent(connection)
         fired = [
