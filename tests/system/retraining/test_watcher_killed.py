@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from mlplatform.alerting import alert_records, outbox
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
 from tests.support.platform_processes import World
 
 
+@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(world: World) -> None:
     world.record(120, right=0.5)
     secret = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}

@@ -18,12 +18,12 @@ SLOTS = int(os.environ.get("PLATFORM_TEST_TOGETHER_SLOTS", "4"))
 """How many evaluations both watchers compete for after the retraining."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 def test_two_of_each_share_the_work_on_sqlite(world: World) -> None:
     share_the_work(world)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 @pytest.mark.postgres
 def test_two_of_each_share_the_work_on_postgres(world: World) -> None:
     with on_postgres(world) as moved:
@@ -59,7 +59,7 @@ def share_the_work(world: World) -> None:
         def versions() -> set[int]:
             return {httpx.get(f"http://127.0.0.1:{port}/readyz").json()["model"]["version"] for port in ports}
 
-        world.wait("the retraining", retrained, seconds=200)
+        world.wait("the retraining", retrained, seconds=500)
         evaluated = len(slots())
         world.wait("evaluations after it", lambda: len(slots()) > max(5, evaluated + SLOTS), seconds=10 + 20 * SLOTS)
         world.wait("one champion in both servers", lambda: len(versions()) == 1)
