@@ -13,6 +13,7 @@ from mlplatform.alerting import alert_records, detector_state, evaluations
 from mlplatform.feedback import outcomes
 from mlplatform.monitoring.row_inputs import RowEstimate, estimate_from_rows
 from mlplatform.monitoring.unlabelled_monitoring import (
+    INITIAL_BUDGET_PERIOD,
     REFERENCE_KIND,
     advance_performance_estimator,
     first_complete_mix,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from mlplatform.monitoring.input_drift import InputDriftMonitor
 
 MAX_LABELS_PER_READ = 50_000
-INITIAL_BUDGET_PERIOD = timedelta(hours=1)
-"""A version begins with the false-alarm budget of one hour: else its very first labels could prove nothing."""
 BaselinesByKind = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 

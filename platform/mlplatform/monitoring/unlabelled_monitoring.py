@@ -23,7 +23,7 @@ SETTLE_DELAY: Final = timedelta(minutes=2)
 """A minute is read when it has been over for so long: servers record predictions a little later than they answer.
 What comes later still, after a database was away, is missed by the detector, and is in the window."""
 INITIAL_BUDGET_PERIOD: Final = timedelta(hours=1)
-"""As for labels: a version begins with the false-alarm budget of one hour."""
+"""A version begins with the false-alarm budget of one hour: else its very first labels could prove nothing."""
 REFERENCE_KIND: Final = "answers"
 
 

@@ -107,12 +107,6 @@ def record_heartbeat(
         connection.execute(update(heartbeats).where(key).values(values))
 
 
-def heartbeats_after(connection: Connection, moment: datetime) -> list[Heartbeat]:
-    """The signs of life that lie after a moment, which clocks that agree cannot give."""
-    query = select(heartbeats).where(heartbeats.c.at > moment).order_by(heartbeats.c.component)
-    return [Heartbeat(**row._mapping) for row in connection.execute(query)]
-
-
 def recent_heartbeats(connection: Connection, since: datetime, until: datetime | None = None) -> list[Heartbeat]:
     """The processes that gave a sign of life since then.
 

@@ -32,7 +32,7 @@ class Host:
 def work_done(world: World) -> tuple[int, object]:
     """How many evaluations there are, and the watcher's last sign of life."""
     with world.context.database.read() as connection:
-        beats = [beat.at for beat in leases.heartbeats_after(connection, EPOCH) if beat.component == "watcher"]
+        beats = [beat.at for beat in leases.recent_heartbeats(connection, EPOCH) if beat.component == "watcher"]
         return len(evaluations.recent(connection, limit=1000)), beats
 
 

@@ -48,7 +48,7 @@ def leads(world: World, child: ManagedProcess) -> bool:
 def last_sign_of_life(world: World, child: ManagedProcess) -> datetime:
     """When a watcher last wrote that it lives."""
     with world.context.database.read() as connection:
-        signs = leases.heartbeats_after(connection, EPOCH)
+        signs = leases.recent_heartbeats(connection, EPOCH)
     return max((sign.at for sign in signs if f":{child.process.pid}:" in sign.instance), default=EPOCH)
 
 

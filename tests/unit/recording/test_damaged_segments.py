@@ -47,12 +47,6 @@ def damage(path: Path, place: int, data: bytes = b"\xff\xff\xff\x7f") -> None:
         file.write(data)
 
 
-def in_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "one"
-    folder.mkdir()
-    return folder
-
-
 def test_a_file_that_cannot_be_read_holds_up_no_other_and_is_read_when_it_can(tmp_path: Path) -> None:
     disk = Shut()
     spool = filled(tmp_path, disk)
