@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG
 from pipelines.data import ImageSet
 from pipelines.engines.latency import measure_interleaved
-from pipelines.engines.torch_engine import TorchEngine
+from pipelines.engines.torch_engine import TorchEngine, limit_threads
 from pipelines.evaluation.classification_scores import ClassificationScores
 from pipelines.image.corruptions import SEVERITIES, corrupt, mild_corruptions
 from registry.catalog import QUARANTINE_TAG, Catalog, RegisteredVersion
@@ -108,8 +108,10 @@ def interleaved_latency(
     """p95 milliseconds per image of both, of the round whose ratio is the median one.
 
     They are called by turns, so that whatever else the host does hits both: a pause of the machine decides nothing.
+    One thread computes: several that wait for one another, on a machine whose cores are busy, measure the machine.
     """
-    rounds = [measure_interleaved(champion, candidate, LATENCY_CALLS, clock=clock) for _ in range(LATENCY_ROUNDS)]
+    with limit_threads(1):
+        rounds = [measure_interleaved(champion, candidate, LATENCY_CALLS, clock=clock) for _ in range(LATENCY_ROUNDS)]
     pairs = [(float(np.percentile(first, 95)), float(np.percentile(second, 95))) for first, second in rounds]
     return sorted(pairs, key=lambda pair: pair[1] / pair[0])[LATENCY_ROUNDS // 2]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,14 @@ def _declared_shape(program: torch.export.ExportedProgram) -> tuple[int, int, in
 def set_threads(threads: int) -> None:
     """Use this many intra-op threads for calls from this thread on."""
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Use this many intra-op threads for calls from this thread inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

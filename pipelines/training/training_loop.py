@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.data import ImageSet
+from pipelines.engines.torch_engine import limit_threads
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.image.augmentation import augment
 from pipelines.recipe import Augmentation, Recipe
@@ -301,14 +302,9 @@ def _set_memory_format(network: nn.Module, layout: torch.memory_format) -> None:
 @contextmanager
 def _torch_settings(threads: int, seed: int) -> Iterator[None]:
     """Threads and the global random state (dropout draws from it), put back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with limit_threads(threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _check(train: ImageSet, validation: ImageSet, weights: NDArray[np.float32] | None) -> None:

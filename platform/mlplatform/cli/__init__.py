@@ -18,6 +18,7 @@ from mlplatform.cli.models import models_app
 from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
 from mlplatform.cli.root import app
+from mlplatform.host.compute_threads import wait_without_spinning
 from mlplatform.host.control_characters import indent_further_lines
 from mlplatform.host.log_setup import format_traceback_safely, print_tracebacks_safely
 from mlplatform.host.telemetry_opt_out import disable_telemetry
@@ -39,6 +40,7 @@ __all__ = ["app", "exit_code", "main"]
 def main() -> None:
     """Run the command line; known errors become one line on stderr and a documented exit code."""
     disable_telemetry(os.environ)
+    wait_without_spinning(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="replace")  # a word less is better than a traceback

@@ -1,14 +1,16 @@
 """Routes of predictions: ask for one, look at a recorded one, its input and its explanation."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from pydantic import TypeAdapter
 
 from mlplatform.auth.caller import caller_of
 from mlplatform.context import AppContext
-from mlplatform.errors import InvalidInputError, TooLargeError
+from mlplatform.errors import BusyError, InvalidInputError, NotFoundError, TooLargeError
 from mlplatform.operations import queries
 from mlplatform.operations.prediction_view import PredictionDetail
 from mlplatform.predictions import prediction_records
@@ -26,6 +28,7 @@ from mlplatform.serve.openapi_examples import ID, MODEL, PIXELS, PNG, PREDICTION
 from mlplatform.serve.routes.request_body import JsonBody, PixelRows, json_body_openapi, struct_for
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, ExplainIn, ExplainOut, PredictIn, PredictOut
 from mlplatform.serve.thread_pool import ThreadPool
+from mlplatform.store.prediction import PredictionRecord
 from pipelines.edge.request_payloads import (
     JsonLimits,
     MalformedFormError,
@@ -35,7 +38,9 @@ from pipelines.edge.request_payloads import (
     parse_form,
 )
 
+T = TypeVar("T")
 PathId = Annotated[str, Path(pattern=NO_NUL_PATTERN)]
+FLUSH_TIMEOUT_SECONDS: Final = 1.0
 PREDICT_EXAMPLE = {"request_id": "order-7", "predictions": [PREDICTION], "latency_ms": 1.2, "recorded": True}
 EXPLANATION_EXAMPLE = {
     "label": "3",
@@ -190,7 +195,7 @@ def recorded_predictions_router(
     async def explain(body: Annotated[ExplainIn, Depends(explain_body)], request: Request) -> Response | ExplainOut:
         """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
         if body.prediction_id is not None:
-            await route_limiter.run(recorder.flush, 1.0)
+            await route_limiter.run(_load_recorded, recorder, partial(_load_row, context, body.prediction_id))
         rendered = await explanation_limiter.run(explanations.explain, body)
         if "image/png" in request.headers.get("accept", ""):
             return Response(rendered.png, media_type="image/png")
@@ -203,15 +208,40 @@ def recorded_predictions_router(
     )
     def image(prediction_id: PathId) -> Response:
         """The picture of a recorded prediction, as PNG."""
-        with context.database.read() as connection:
-            row = prediction_records.find(connection, prediction_id)
-            png = prediction_records.load_image(connection, row.image_hash)
+        png = _load_recorded(recorder, partial(_load_png, context, prediction_id))
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     @router.get("/v1/predictions/{prediction_id}", responses=response_example(DETAIL_EXAMPLE))
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
-        recorder.flush(1.0)
-        return queries.load_prediction(context, prediction_id)
+        return _load_recorded(recorder, partial(queries.load_prediction, context, prediction_id))
 
     return router
+
+
+def _load_recorded(recorder: Recorder, load: Callable[[], T]) -> T:
+    """What `load` finds; a prediction answered a moment ago is waited for.
+
+    Raises NotFoundError for one nobody made, BusyError where it may still be on its way to the database.
+    """
+    try:
+        return load()
+    except NotFoundError:
+        settled = recorder.flush(FLUSH_TIMEOUT_SECONDS)
+    try:
+        return load()
+    except NotFoundError as error:
+        if settled:
+            raise
+        raise BusyError(f"{error}, but predictions of the last moments are still being written; ask again") from error
+
+
+def _load_row(context: AppContext, prediction_id: str) -> PredictionRecord:
+    with context.database.read() as connection:
+        return prediction_records.find(connection, prediction_id)
+
+
+def _load_png(context: AppContext, prediction_id: str) -> bytes:
+    with context.database.read() as connection:
+        row = prediction_records.find(connection, prediction_id)
+        return prediction_records.load_image(connection, row.image_hash)

@@ -46,6 +46,7 @@ from tests.support.api_server import (
     shelf_in,
 )
 from tests.support.platform_world import START, picture
+from tests.support.waiting import eventually
 
 PNG = encode_png(GREY)
 ROUTES = {
@@ -149,6 +150,42 @@ def test_a_jpeg_is_answered_raw_in_a_form_and_as_base64(client: httpx.Client) ->
     ):
         answer = client.post("/v1/predict", **form)
         assert answer.status_code == 200, answer.text
+
+
+def test_a_prediction_that_is_still_being_written_is_no_unknown_one(
+    client: httpx.Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorder, "flush", lambda _self, _timeout: False)
+    for answer in (
+        client.get("/v1/predictions/on-its-way"),
+        client.get("/v1/predictions/on-its-way/image"),
+        client.post("/v1/explain", json={"prediction_id": "on-its-way"}),
+    ):
+        assert "still being written" in problem(answer, 503)
+        assert answer.headers["retry-after"] == "2"
+    monkeypatch.setattr(Recorder, "flush", lambda _self, _timeout: True)
+    assert "on-its-way" in problem(client.get("/v1/predictions/on-its-way"), 404)
+
+
+def test_a_prediction_that_takes_its_time_to_be_written_is_waited_for(
+    client: httpx.Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, waited = Recorder.flush, []
+
+    def slow(recorder: Recorder, timeout: float) -> bool:
+        waited.append(timeout)
+        return flush(recorder, 60)
+
+    monkeypatch.setattr(Recorder, "flush", slow)
+    server.recorder.flush(60)
+    with server.context.database.write():  # the writer waits for its turn
+        [made] = predict(client)
+        asked: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: asked.append(client.get(f"/v1/predictions/{made}/image")))
+        asking.start()
+        eventually(lambda: len(waited) > 1, "the request that waits for the writer")
+    asking.join(60)
+    assert asked[0].status_code == 200, asked[0].text
 
 
 def test_many_pictures_of_mixed_forms_are_answered_in_their_order(client: httpx.Client, server: ApiServer) -> None:
