@@ -34,7 +34,8 @@ class Outcome:
     first came from each source so far.
 
     `weight` is one over the chance to be drawn for review, 1 where nothing was drawn and 0 for an answer that was
-    passed over; `share` is the weight over the largest one its sampling plan could give.
+    passed over; `share` is the weight over the largest one its sampling plan could give. `request_id`: of the request
+    that it was an answer to, "" where that is not known.
     """
 
     seq: int
@@ -49,6 +50,7 @@ class Outcome:
     weight: float = 1.0
     share: float = 1.0
     tags: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
 
     def counts_for(self, sources: Collection[str]) -> bool:
         """Whether a reader of these sources may estimate by this answer."""

@@ -1,0 +1,120 @@
+"""Groups labelled answers into blocks that are one observation each, and says when they may be read.
+
+Pure. An answer belongs to a block by its request, its client's hour, its stretch of time or its entity. A block is read
+once it is over and its answers are mature. Later labels form blocks of their own, together with the other late labels
+of the same block that come within the same stretch. When a label is read depends on the answer and the label alone,
+never on how often somebody looked.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from monitors.rules.block_unit import BlockUnit
+from monitors.windows.window_counts import Outcome
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_WAIT: Final = timedelta(0)
+
+
+@dataclass(frozen=True)
+class OutcomeBlock:
+    """The labelled answers that are one observation, and when they are read: then, and not before, all is known."""
+
+    read_at: datetime
+    rows: tuple[Outcome, ...]
+
+
+def last_closed_moment(unit: BlockUnit, moment: datetime) -> datetime:
+    """Up to which moment blocks are over: the moment itself for blocks that end with themselves."""
+    if unit.period is None:
+        return moment
+    return _EPOCH + (moment - _EPOCH) // unit.period * unit.period
+
+
+def mature_until(unit: BlockUnit, maturity: timedelta, now: datetime) -> datetime:
+    """Answers given before this moment may be read: they are old enough, and their block is over."""
+    return last_closed_moment(unit, last_closed_moment(unit, now) - maturity)
+
+
+def is_mature(answered_at: datetime, unit: BlockUnit, maturity: timedelta, now: datetime) -> bool:
+    """Whether the labels of an answer may be read by now."""
+    until = mature_until(unit, maturity, now)
+    return answered_at <= until if unit.period is None else answered_at < until
+
+
+def reading_time(row: Outcome, unit: BlockUnit, maturity: timedelta, now: datetime) -> datetime:
+    """When the row may be read: its label is known, its answer mature, its block over; no later than now."""
+    if unit.period is None:
+        ready = max(row.known_at, row.at + maturity) if maturity > _NO_WAIT else row.known_at
+        return min(ready, now)
+    closed_at = last_closed_moment(unit, row.at) + unit.period + _whole_periods(maturity, unit.period)
+    known_at = _EPOCH + -((_EPOCH - row.known_at) // unit.period) * unit.period
+    return min(max(closed_at, known_at), last_closed_moment(unit, now))
+
+
+def group_into_blocks(
+    rows: Iterable[Outcome], unit: BlockUnit, maturity: timedelta, now: datetime
+) -> list[OutcomeBlock]:
+    """The rows as blocks, in the order in which they are read.
+
+    Rows without what the unit asks for, such as the tag of an entity, are grouped by their request.
+    """
+    blocks: dict[tuple[Any, ...], list[Outcome]] = {}
+    for row in rows:
+        read_at = reading_time(row, unit, maturity, now)
+        blocks.setdefault((read_at, *_block_key(row, unit)), []).append(row)
+    grouped = [OutcomeBlock(key[0], tuple(members)) for key, members in blocks.items()]
+    return sorted(grouped, key=lambda block: (block.read_at, min(row.seq for row in block.rows)))
+
+
+def mean_loss(rows: Sequence[Outcome], weights: Sequence[float]) -> float:
+    """The weighted share of wrong answers in a block (Hájek's mean)."""
+    wrong = sum(weight for row, weight in zip(rows, weights, strict=True) if row.label != row.truth)
+    return wrong / sum(weights)
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """What is remembered of the sizes of a stream's blocks, so that a larger one may weigh more.
+
+    A block weighs its size over the largest allowed: the largest so far, but no more than twice the size of the block
+    in which a label lies on average, so that one giant does not make all others weigh nothing. A larger one weighs 1.
+    """
+
+    total: float = 0.0
+    total_of_squares: float = 0.0
+    largest: float = 1.0
+
+    def add(self, size: float) -> "BlockSizes":
+        """The sizes with one more block."""
+        return BlockSizes(self.total + size, self.total_of_squares + size * size, max(self.largest, size))
+
+    def share(self, size: float) -> float:
+        """What a block of this size weighs, from 0 to 1; the sizes must hold it already."""
+        usual = self.total_of_squares / self.total if self.total else 1.0
+        return min(1.0, size / max(1.0, min(self.largest, 2 * usual)))
+
+
+NO_SIZES: Final = BlockSizes()
+
+
+def _block_key(row: Outcome, unit: BlockUnit) -> tuple[Any, ...]:
+    match unit.kind:
+        case "request":
+            return (row.request_id or row.prediction_id,)
+        case "client-hour":
+            return (last_closed_moment(unit, row.at), row.tags.get("client", ""))
+        case "period":
+            return (last_closed_moment(unit, row.at),)
+        case "entity":
+            entity = row.tags.get(unit.tag)
+            key = ("entity", entity) if entity else ("request", row.request_id or row.prediction_id)
+            return (last_closed_moment(unit, row.at), *key)
+        case "label":
+            return (row.prediction_id,)
+
+
+def _whole_periods(length: timedelta, period: timedelta) -> timedelta:
+    return -(-length // period) * period
