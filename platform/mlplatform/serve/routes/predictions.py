@@ -194,7 +194,7 @@ def recorded_predictions_router(
     )
     async def explain(body: Annotated[ExplainIn, Depends(explain_body)], request: Request) -> Response | ExplainOut:
         """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
-        if body.prediction_id is not None:
+        if body.prediction_id is not None and body.image is None:
             await route_limiter.run(_load_recorded, recorder, partial(_load_row, context, body.prediction_id))
         rendered = await explanation_limiter.run(explanations.explain, body)
         if "image/png" in request.headers.get("accept", ""):
