@@ -77,14 +77,14 @@ def update_detectors(
     if rule.false_alarms is None or not rule.metric_spec.has_detector or null is None:
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.metric_spec.key_type == "class" else (WHOLE_STREAM,)
-    share = rule.false_alarms.per_second / len(names)
     new_rows = _rows_by_stream(rule, names, [row for row in rows if row.is_new_for(rule.sources, cursor)])
     updated = {
         name: update_detector(
             detectors.get(name) or start_detector(null, started_at),
             map(_observation, new_rows[name]),
-            share,
+            rule.false_alarms.per_second,
             rule.min_samples,
+            1 / len(names),
         )
         for name in names
     }
@@ -129,11 +129,15 @@ def _observation(row: Outcome) -> Observation:
 
 
 def _apply_e_bh(rule: Rule, detectors: Mapping[str, Detector]) -> dict[str, Detector]:
-    ready = {name: detector.evidence for name, detector in detectors.items() if detector.n >= rule.min_samples}
-    alarming = e_bh(ready)
+    """The detectors with the alarms of those that have enough evidence together, among those without an alarm."""
+    alarming = e_bh(
+        {
+            name: detector.evidence
+            for name, detector in detectors.items()
+            if detector.n >= rule.min_samples and not has_alarmed(detector)
+        }
+    )
     return {
-        name: replace(detector, alarmed_at=detector.at)
-        if name in alarming and detector.alarmed_at is None
-        else detector
+        name: replace(detector, alarmed_at=detector.at) if name in alarming else detector
         for name, detector in detectors.items()
     }

@@ -15,6 +15,10 @@ has a weighted mean of `wrong - null` of the same sign as the whole.
 Wealth beyond 1 is of no use, so no bet is larger than what is missing (bold play: Dubins, Savage, "How to gamble if
 you must", 1965): once the lightest gain of the detector's life would fill the purses, all stakes shrink in proportion.
 They do so before the label is read, so the supermartingale stays one.
+
+Budget alone is no evidence: time adds nothing once the sum is at EARNED_LIMIT, whatever the labels say. Without that
+limit 90 days of right labels, or a clock that is a quarter ahead, are an alarm: within the budget, and proof of
+nothing. What is not added is given up, so the guarantee stays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +32,11 @@ from monitors.statistics.intervals import smallest_sufficient
 STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
-BETTING_SCHEME: Final = "bold"
+BETTING_SCHEME: Final = "bold-with-limit"
 """Part of the digest of what a state rests on: another way to bet cannot go on with the states of this one."""
+
+EARNED_LIMIT: Final = 0.25
+"""Up to which wealth time adds budget, as a part of one alarm: the rest of an alarm is evidence."""
 
 _MIN_NULL = 1e-4
 _ALARM_WEALTH: Final = 1 + 1e-9
@@ -113,11 +120,16 @@ def start_detector(null: float, at: datetime, max_weight: float = 1.0) -> Detect
 
 
 def update_detector(
-    detector: Detector, observations: Iterable[Observation], per_second: float, min_samples: int = 1
+    detector: Detector,
+    observations: Iterable[Observation],
+    per_second: float,
+    min_samples: int = 1,
+    budget_share: float = 1.0,
 ) -> Detector:
-    """The detector after these labels; `per_second` is its share of the budget, in false alarms per second.
+    """The detector after these labels; `per_second` is the budget in false alarms, of which it has `budget_share`.
 
-    No alarm is called before `min_samples` labels. Labels after an alarm are passed over. A clock that goes back earns
+    Detectors that share a budget and alarm together hold at most EARNED_LIMIT of it together without evidence. No
+    alarm is called before `min_samples` labels. Labels after an alarm are passed over. A clock that goes back earns
     nothing until it has caught up.
     """
     import numpy as np
@@ -126,14 +138,15 @@ def update_detector(
         return detector
     bets = np.array(STAKES) / (detector.max_weight * detector.null)
     wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
-    min_gain = detector.min_gain
+    min_gain, limit = detector.min_gain, EARNED_LIMIT * budget_share
     for observation in observations:
         if not (0 <= observation.loss <= 1 and 0 < observation.weight <= detector.max_weight):
             raise WindowError(
                 f"a label wrong by {observation.loss} of weight {observation.weight} does not fit; "
                 f"wrong is 0 to 1, and weights go up to {detector.max_weight}"
             )
-        earned = max(0.0, (observation.at - until).total_seconds()) * per_second
+        earned = max(0.0, (observation.at - until).total_seconds()) * per_second * budget_share
+        earned = min(earned, max(0.0, limit - float(wealth.sum())))
         until, n, gain = max(until, observation.at), n + 1, observation.weight * (observation.loss - detector.null)
         wealth = wealth + earned / len(STAKES)
         part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), min_gain * float(wealth @ bets))
@@ -203,8 +216,9 @@ def restart_detector(detector: Detector, at: datetime) -> Detector:
 def e_bh(evidence: Mapping[str, float]) -> frozenset[str]:
     """Which streams that share one budget alarm: the largest group of j streams with evidence of 1/j each.
 
-    This is e-BH (Wang, Ramdas 2022) in units of the budget. A group holds wealth of at least 1 together, so while
-    all streams are healthy the expected number of alarms stays within what they earned together.
+    This is e-BH (Wang, Ramdas 2022) in units of the budget. A group holds wealth of at least 1 together, so the
+    expected number of times that healthy streams alarm stays within what they earned together. Only streams without
+    an alarm may take part: the wealth of one that has alarmed is spent, and would let healthy streams alarm with less.
     """
     ranked: Sequence[tuple[str, float]] = sorted(evidence.items(), key=lambda pair: (-pair[1], pair[0]))
     places = [place for place, (_, amount) in enumerate(ranked, start=1) if amount * place >= 1]

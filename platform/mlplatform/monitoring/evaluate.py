@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -35,6 +36,9 @@ from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import restart_detector
 from monitors.windows.window import ReferenceMix
 
+RESTART_REASON: Final = (
+    "the rule, its baseline, its classes or the platform's way to bet changed; labels are read again from the first on"
+)
 STATES_BY_SEVERITY = ("ok", "no-data", "insufficient", "suspect", "breach")
 
 
@@ -158,12 +162,12 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
 def apply(connection: Connection, context: AppContext, rule: Rule, decision: Decision) -> None:
     """Write a decision; raises ConflictError when the slot was evaluated meanwhile."""
     evaluation = decision.evaluation
-    name, version, now = evaluation.model_name, evaluation.model_version, evaluation.at
+    now = evaluation.at
     # What the next evaluation goes on from, and the claim on this slot.
     if decision.new_reference is not None:
         store_reference_mix(connection, decision.champion, decision.new_reference, now)
     if decision.detectors is not None:
-        detector_state.save_state(connection, name, version, rule.name, decision.detectors)
+        _save_detectors(connection, rule, evaluation, decision.detectors)
     evaluations.add(connection, evaluation)
     # Alerts, with their history, and the actions that they start.
     _end_alerts(connection, context, decision.ended, now)
@@ -183,6 +187,18 @@ def apply(connection: Connection, context: AppContext, rule: Rule, decision: Dec
             audit_entries.append(connection, "watcher", "inhibit", f"rule/{rule.name}", now, cause)
         else:
             enqueue_alert_notice(connection, context, rule, subjects, kind, evaluation)
+
+
+def _save_detectors(
+    connection: Connection, rule: Rule, evaluation: evaluations.Evaluation, state: detector_state.DetectorState
+) -> None:
+    """Write what the rule's detectors remember, and in the audit log if they began anew since the evaluation before."""
+    name, version = evaluation.model_name, evaluation.model_version
+    before = detector_state.load_state(connection, name, version, rule.name)
+    if before is not None and before.definition != state.definition:
+        details = {"model": name, "version": version, "reason": RESTART_REASON}
+        audit_entries.append(connection, "watcher", "restart-detectors", f"rule/{rule.name}", evaluation.at, details)
+    detector_state.save_state(connection, name, version, rule.name, state)
 
 
 def stale_alerts(

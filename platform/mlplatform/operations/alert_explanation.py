@@ -172,7 +172,8 @@ def _number_lines(rule: Rule, finding: Mapping[str, Any]) -> Iterable[str]:
     yield f"allowed: {quantities.metric_value_text(metric, finding['threshold'])}"
     yield f"samples: {finding['n']:,}"
     if finding.get("evidence") is not None:
-        yield f"evidence: {finding['evidence']:.2f}; 1 is an alarm alone, 1/j each is one of j classes together"
+        together = "1/j each is one of j classes together that had none yet"
+        yield f"evidence: {finding['evidence']:.2f}; 1 is an alarm alone, {together}"
 
 
 def _finding_for_key(evaluation: Evaluation, key: str) -> Mapping[str, Any] | None:

@@ -464,6 +464,14 @@ def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext
     assert after.definition != before.definition
     assert (after.cursor, after.streams[""]["n"]) == (30, 30)
     assert after.streams[""]["null"] == pytest.approx(before.streams[""]["null"] + 0.015)
+    tick(budgeted, minutes=1)
+    look(budgeted)
+    with budgeted.database.read() as connection:
+        entries = [
+            entry for entry in audit_entries.recent_entries(connection) if entry["action"] == "restart-detectors"
+        ]
+    [entry] = entries
+    assert (entry["subject"], entry["details"]["version"]) == ("rule/accuracy-drop", 1), "once, and by name"
 
 
 def test_a_new_version_begins_with_a_detector_of_its_own(budgeted: AppContext) -> None:

@@ -141,6 +141,36 @@ def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() ->
     assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6"}
 
 
+def test_classes_that_have_alarmed_do_not_let_a_healthy_one_alarm_with_less() -> None:
+    fired = replace(start_detector(0.1, NOON), n=20, alarmed_at=NOON)
+    weak = replace(start_detector(0.1, NOON), wealth=(0.4 / 12,) * 12, n=20)
+    after = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": fired, "5": fired, "8": fired, "6": weak}, [], 0, NOON)
+    assert after["6"].alarmed_at is None
+    strong = replace(weak, wealth=(0.5 / 12,) * 12)
+    both = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": fired, "6": strong, "7": strong}, [], 0, NOON)
+    assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6", "7"}
+
+
+def test_healthy_classes_keep_their_part_of_the_budget_beside_broken_ones() -> None:
+    """Five of ten classes have alarmed, five are as bad as the rule allows: theirs is half of the budget."""
+    generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 16, 10
+    fired = {name: replace(start_detector(0.1, NOON), n=20, alarmed_at=NOON) for name in "56789"}
+    for _ in range(runs):
+        held: dict[str, Detector] = dict(fired)
+        for day in range(90):
+            wrong = generator.random((5, per_day)) < 0.1
+            rows = [
+                replace(each, known_at=NOON + timedelta(days=day + place / per_day))
+                for name, errors in zip("01234", wrong, strict=True)
+                for place, each in enumerate(stream(errors.tolist(), name))
+            ]
+            held = update_detectors(CLASSES, GOLDEN, DIGITS, held, rows, 0, NOON)
+            over = [name for name in "01234" if held[name].alarmed_at is not None]
+            false_alarms += len(over)
+            held |= {name: restart_detector(held[name], NOON + timedelta(days=day + 1)) for name in over}
+    assert false_alarms <= runs / 2
+
+
 def test_corrections_and_answers_read_before_move_no_detector() -> None:
     assert watched(DROP, stream([True] * 30, source="correction"))[WHOLE_STREAM].n == 0
     assert watched(DROP, stream([True] * 30, before=("delayed",)))[WHOLE_STREAM].n == 0

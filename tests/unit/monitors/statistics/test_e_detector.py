@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from monitors.errors import WindowError
 from monitors.statistics.e_detector import (
+    EARNED_LIMIT,
     STAKES,
     Detector,
     Observation,
@@ -55,6 +56,54 @@ def test_a_stream_at_the_allowed_share_alarms_less_often_than_the_budget_allows(
         for _ in range(periods)
     ]
     assert sum(counts) <= periods, "the expected number is at most one per period"
+
+
+def test_files_of_right_labels_a_quarter_apart_never_alarm() -> None:
+    """400 right labels in two files: the clock earns an alarm between them, and no label says anything is wrong."""
+    files = [Observation(START + timedelta(days=91 * (1 + place // 200)), 0.0) for place in range(2000)]
+    for per_file in (200, 1):
+        seen = [each for place, each in enumerate(files) if place % 200 < per_file]
+        found = update_detector(start_detector(0.0195, START), seen, BUDGET, min_samples=min(per_file, 10))
+        assert found.alarmed_at is None
+        assert found.evidence < EARNED_LIMIT
+
+
+def test_a_clock_a_year_ahead_is_no_evidence() -> None:
+    found = update_detector(start_detector(0.0195, START), [Observation(START + timedelta(days=365), 0.0)], BUDGET)
+    assert found.alarmed_at is None
+
+
+def test_detectors_that_share_a_budget_hold_no_alarm_together_without_evidence() -> None:
+    """Ten classes alarm together at a tenth of an alarm each: what time adds to all of them stays below that."""
+    later = [Observation(START + timedelta(days=365), 0.0)]
+    classes = {
+        name: update_detector(start_detector(0.1, START), later, BUDGET, budget_share=0.1).evidence
+        for name in "0123456789"
+    }
+    assert e_bh(classes) == frozenset()
+    assert sum(classes.values()) <= EARNED_LIMIT
+
+
+@pytest.mark.parametrize("per_day", [5.0, 20.0])
+def test_with_a_limit_on_what_time_adds_a_stream_at_the_allowed_share_stays_within_the_budget(per_day: float) -> None:
+    """0.6 to 0.9 in 90 days are left of the one allowed."""
+    generator, days = np.random.default_rng(7), 90
+    counts = [
+        alarms(start_detector(0.0195, START), labels(generator.random(int(days * per_day)) < 0.0195, per_day=per_day))
+        for _ in range(40)
+    ]
+    assert 0.3 <= sum(counts) / 40 <= 1
+
+
+def test_the_limit_on_what_time_adds_delays_an_alarm_little() -> None:
+    """After 60 healthy days at 20 labels a day, to 5 %: a mean of 155 labels without the limit, 159 with it."""
+    generator, delays = np.random.default_rng(9), []
+    for _ in range(80):
+        wrong = np.concatenate([generator.random(1200) < 0.01, generator.random(3000) < 0.05])
+        found = update_detector(start_detector(0.0195, START), labels(wrong, per_day=20.0), BUDGET)
+        assert found.alarmed_at is not None
+        delays.append(found.n - 1200)
+    assert np.mean([delay for delay in delays if delay > 0]) <= 1.1 * 155
 
 
 def test_no_bet_is_larger_than_what_is_missing() -> None:
