@@ -5,10 +5,11 @@ and gate under a clock of their own; seeded. Beside ours, on the same labels: th
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
 raises no more false alarms than ours in any of three kinds of healthy stream with as many labels a day: as bad as the
 rule just allows, all the time, after ten good days, or every other ten days. NannyML's confidence-based estimate, which
-needs no labels, runs at its usual threshold on days. `--data-dir` names a folder with `mnist`, `qmnist-labels` and
-`usps`; without it scikit-learn's bundled digits are used, which have no writers and no USPS. `--keep` names a folder
-for the first version and for what was played, so that a run that was broken off goes on; it belongs to one state of the
-code and of the data.
+needs no labels, runs at its usual threshold on days; with `--quick` only where an earlier run has installed it. Streams
+of writers' sheets and of complaints that come first are about labels that depend on each other. `--data-dir` names a
+folder with `mnist`, `qmnist-labels` and `usps`; without it scikit-learn's bundled digits are used, without writers and
+without USPS. `--keep` names a folder for the first version and for what was played, so that a run that was broken off
+goes on; it belongs to one state of the code and of the data.
 """
 
 import argparse
@@ -35,10 +36,10 @@ from benchmarks.gym.figures import Equal, Limits, summed_up
 from benchmarks.gym.play import Played, play
 from benchmarks.gym.plots import draw_plots
 from benchmarks.gym.rivals import calibrated, healthy_streams, our_alarms, rivals
-from benchmarks.gym.scenarios import FAILING, OLD, PER_HOUR, Scenario, scenarios
+from benchmarks.gym.scenarios import FAILING, OLD, PER_HOUR, Scenario, in_short, scenarios
 from benchmarks.gym.stage import CLASS_LIMIT, Stage, first_champion
 from benchmarks.gym.worlds import Atlas, load_atlas
-from benchmarks.peers import NANNYML, environment
+from benchmarks.peers import HOME, NANNYML, environment
 from mlplatform.monitoring.rule_inputs import load_baseline
 from mlplatform.promotion import promotion_history
 
@@ -74,6 +75,7 @@ class Gym:
     renewals: int
     quick: bool
     workers: int = 1
+    first_seed: int = 1
     answered: dict[tuple[str, str, float], Any] = field(default_factory=dict)
 
     @property
@@ -88,11 +90,20 @@ class Gym:
             self.first,
             self.atlas,
             seed,
-            per_day=scenario.per_day,
+            per_day=scenario.audits_per_day,
             uniform=scenario.uniform,
             boost=boost,
             answered=self.answered,
         )
+
+    def streams(self, small: Mapping[str, float]) -> list[Scenario]:
+        """Every stream that is played; when quick, fewer and shorter ones."""
+        every = scenarios(self.atlas, small)
+        return [in_short(each) for each in every if each.name in QUICK] if self.quick else list(every)
+
+    def seeds_of(self, count: int) -> range:
+        """So many seeds, from the first on."""
+        return range(self.first_seed, self.first_seed + count)
 
     @property
     def shares(self) -> Path:
@@ -125,6 +136,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, fewer and shorter streams")
     parser.add_argument("--data-dir", type=Path, help="folder with mnist, qmnist-labels and usps")
     parser.add_argument("--seeds", type=int, help="streams of each kind for detection; 5, or 1 when quick")
+    parser.add_argument("--first-seed", type=int, default=1, help="the seed of the first stream of each kind")
     parser.add_argument("--renewals", type=int, help="streams of each kind for renewal; 2, or 1 when quick")
     parser.add_argument("--only", help="names of streams, with commas")
     parser.add_argument("--keep", type=Path, help="folder for what was played, to go on from")
@@ -140,6 +152,7 @@ def main() -> None:
         renewals = usual[1] if arguments.renewals is None else arguments.renewals
         data = None if arguments.data_dir is None else arguments.data_dir.resolve()
         gym = Gym(home.resolve(), load_atlas(data), data, seeds, renewals, arguments.quick, arguments.workers)
+        gym.first_seed = arguments.first_seed
         if not gym.results.exists():
             shutil.rmtree(gym.first, ignore_errors=True)  # of a run that ended while it made it
             first_champion(gym.first, gym.atlas, 1.0)
@@ -155,9 +168,9 @@ def run(gym: Gym, only: Sequence[str] | None, plots: Path | None) -> dict[str, A
     print(f"errors: usual {limits.usual:.2%}, naive limit {limits.naive:.2%}, allowed at most {limits.allowed:.2%}")
     renewing = [each for each in chosen if each.renews and not (gym.quick and each.name not in QUICK_RENEWALS)]
     spawned = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(gym.workers, spawned, _begin, (gym.home, gym.data_dir, small)) as pool:
-        short = [pool.submit(_detected, each.name, seed) for each in chosen for seed in range(1, gym.seeds + 1)]
-        long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in range(1, gym.renewals + 1)]
+    with ProcessPoolExecutor(gym.workers, spawned, _begin, (gym.home, gym.data_dir, small, gym.quick)) as pool:
+        short = [pool.submit(_detected, each.name, seed) for each in chosen for seed in gym.seeds_of(gym.seeds)]
+        long = [pool.submit(_renewed, each.name, seed) for each in renewing for seed in gym.seeds_of(gym.renewals)]
         rates = sorted({each.per_day for each in chosen if not each.is_healthy and each.rule == "labels"})
         equal = {per_day: equalised(limits, per_day, 10 if gym.quick else 20) for per_day in rates}
         found, renewed = _by_name(short), _by_name(long)
@@ -173,10 +186,10 @@ _worker: dict[str, Any] = {}
 """What a worker process holds: its gym and the streams by name."""
 
 
-def _begin(home: Path, data_dir: Path | None, small: Mapping[str, float]) -> None:
+def _begin(home: Path, data_dir: Path | None, small: Mapping[str, float], quick: bool) -> None:
     logging.disable(logging.CRITICAL)
-    gym = Gym(home, load_atlas(data_dir), data_dir, 1, 1, quick=False)
-    _worker.update(gym=gym, streams={each.name: each for each in scenarios(gym.atlas, small)})
+    gym = Gym(home, load_atlas(data_dir), data_dir, 1, 1, quick)
+    _worker.update(gym=gym, streams={each.name: each for each in gym.streams(small)})
 
 
 def _detected(name: str, seed: int) -> Played:
@@ -215,7 +228,11 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
         moved = 1 - stage.accuracy(1, {("turned", 0.7): 1.0}, "stream")
         small = {f"{points:g}": points / 100 / (moved - usual) for points in SMALL}
         naive = 1 - baseline.accuracy_correct / baseline.accuracy_total + 0.005
-        chosen = [each for each in scenarios(gym.atlas, small) if not (gym.quick and each.name not in QUICK)]
+        chosen = gym.streams(small)
+        if not gym.atlas.has_writers:
+            print(
+                "writer-by-writer is left out: nobody knows who wrote these digits; --data-dir names a folder that does"
+            )
         golden, draw = gym.atlas.split.golden, np.random.default_rng(1)
         drawn = draw.integers(len(golden), size=REFERENCE_DAYS * 24 * PER_HOUR)  # with repeats, as streams are shown
         shares = stage.predictor(1)(golden.images)
@@ -238,6 +255,9 @@ def _is_due(stage: Stage, scenario: Scenario, allowed: float) -> bool:
 
 def estimated(gym: Gym) -> dict[str, list[int]] | None:
     """The days on which NannyML's estimate alarmed, by stream and seed; None where NannyML cannot be had."""
+    if gym.quick and not (HOME / "nannyml" / "made").exists():
+        print("nannyml is left out: its environment takes minutes to install, which a run in full does")
+        return None
     python = environment("nannyml", NANNYML)
     if python is None:
         return None
@@ -266,6 +286,9 @@ def equalised(limits: Limits, per_day: int, runs: int) -> Equal:
 
 
 def _say(scenario: Scenario, many: Sequence[Played]) -> None:
+    for one in many:
+        for alarm in one.fired:
+            print(f"   {scenario.name} {one.seed}, before any change: {alarm}")
     delays, stood = [one.delay_labels for one in many], sum(one.standing for one in many)
     print(
         f"{scenario.number:>2} {scenario.name:<16} {sum(one.evaluations for one in many):>6} evaluations, "

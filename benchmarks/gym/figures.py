@@ -70,6 +70,10 @@ def summed_up(
     promoted = [each for many in renewed.values() for one in many for each in one.promotions]
     return {
         "false_alarms_within_budget": within,
+        "false_alarms": {each.name: sum(one.false_alarms for one in found[each.name]) for each in healthy},
+        "true_alarms_of_healthy_streams": {
+            each.name: sum(one.standing for one in found[each.name]) for each in healthy
+        },
         "false_alarms_per_1000": {name: round(value, 3) for name, value in per_1000.items()},
         "delay_labels_median": {name: _median(itertools.chain(*each.values())) for name, each in taken.items()},
         "delays": delays,

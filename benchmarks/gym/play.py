@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.gym.scenarios import OLD, PER_HOUR, Scenario
 from benchmarks.gym.stage import CLASS_LIMIT, START, Shown, Stage
 from mlplatform.retraining import retraining_queue
+from monitors.alerts import Alert
 from monitors.decisions.finding import NO_DATA
 
 WATCHED = ("accuracy-drop", "class-error")
@@ -17,6 +18,9 @@ POISON_PER_HOUR = 4
 POISONERS = 3
 ASKED_EVERY = 120
 COMPLAINING = 0.6
+WRONG_AFTER = timedelta(days=1)
+RIGHT_AFTER = timedelta(days=7)
+"""Complaints first: how long after its answer a label comes where the answer was wrong, and where it was right."""
 HARM = 0.003
 
 
@@ -42,6 +46,8 @@ class Played:
     seed: int
     evaluations: int = 0
     false_alarms: int = 0
+    fired: list[str] = field(default_factory=list)
+    """Of alarms before any change: rule, class, day, and whether the model was beyond what the rule allows."""
     standing: int = 0
     """Alarms about what was beyond its rule's limit from the start: true, and of no change."""
     found_day: float | None = None
@@ -79,6 +85,7 @@ def play(stage: Stage, scenario: Scenario, *, renews: bool, keep: Path | None = 
         ids = stage.serve(pictures, scenario.slowness(day))
         _feedback(stage, scenario, ids)
         stage.review(scenario.lag)
+        stage.label_what_is_due()
         if hour % 24 == 0:
             stage.plan()
         stage.evaluate((*WATCHED, "latency") if scenario.rule == "latency" else WATCHED)
@@ -145,9 +152,9 @@ def _look(stage: Stage, scenario: Scenario, played: Played, day: float, stood: C
     rules = ("latency",) if scenario.rule == "latency" else WATCHED
     fired = [alert for rule in rules for alert in stage.fired(rule) if alert.key != NO_DATA and alert.version == 1]
     played.standing = sum((alert.rule, alert.key) in stood for alert in fired)
-    fired = [alert for alert in fired if (alert.rule, alert.key) not in stood]
-    moments = sorted((alert.fired_at - START) / timedelta(days=1) for alert in fired if alert.fired_at)
     began = scenario.changes[0] if scenario.changes else float("inf")
+    played.fired = [_alarm_text(alert, stood) for alert in fired if _day(alert) < began]
+    moments = sorted(_day(alert) for alert in fired if (alert.rule, alert.key) not in stood)
     played.false_alarms = sum(moment < began for moment in moments)
     right = [moment for moment in moments if moment >= began]
     if right and played.found_day is None:
@@ -155,8 +162,26 @@ def _look(stage: Stage, scenario: Scenario, played: Played, day: float, stood: C
         played.delay_labels = len(stage.known) - (played.changed_at or 0)
 
 
+def _day(alert: Alert) -> float:
+    assert alert.fired_at is not None  # `fired` gives no other
+    return (alert.fired_at - START) / timedelta(days=1)
+
+
+def _alarm_text(alert: Alert, stood: Collection[tuple[str, str]]) -> str:
+    truth = "beyond its limit" if (alert.rule, alert.key) in stood else "within its limit"
+    return f"{' '.join(filter(None, (alert.rule, alert.key)))} on day {_day(alert):.1f}, {truth}"
+
+
 def _feedback(stage: Stage, scenario: Scenario, ids: list[str]) -> None:
-    """What comes in without being asked for: complaints about errors, or lies."""
+    """What comes in without being asked for: complaints about errors, lies, whole sheets, or the truth in time."""
+    if scenario.feedback == "sheets":
+        sheets = sorted({stage.sheet(key) for key in ids})
+        chance = scenario.per_day / (24 * PER_HOUR)
+        checked = {sheet for sheet in sheets if stage.draw.random() < chance}
+        stage.label([(key, stage.truth_of(key)) for key in ids if stage.sheet(key) in checked], "delayed", "ledger")
+    if scenario.feedback == "complaints-first":
+        chance = scenario.per_day / (24 * PER_HOUR)
+        stage.await_truth([key for key in ids if stage.draw.random() < chance], WRONG_AFTER, RIGHT_AFTER)
     if scenario.feedback == "complaints":
         wrong = [key for key in ids if stage.said(key) != stage.truth_of(key) and stage.draw.random() < COMPLAINING]
         stage.label([(key, stage.truth_of(key)) for key in wrong], "correction", "customer")

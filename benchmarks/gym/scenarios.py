@@ -1,7 +1,7 @@
 """The gym's streams, each with a known moment of change; they hold numbers and know no platform."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -12,12 +12,16 @@ from benchmarks.gym.worlds import CHANGES, Atlas
 
 Mixture = Mapping[tuple[str, float], float]
 """The share of each place, given by its name and how strongly it is changed."""
-Feedback = Literal["audit", "complaints", "poison"]
+Feedback = Literal["audit", "complaints", "poison", "sheets", "complaints-first"]
+"""How labels come: reviews of drawn answers alone; besides them reported errors, or lies; or, in place of them, whole
+sheets of one writer, or the truth of a part of the answers, soon where they were wrong and late where right."""
 
 OLD: Final[Mixture] = {("old", 1.0): 1.0}
 PER_HOUR: Final = 60
 CHANGE: Final = 10.0
 GRADUAL_DAYS: Final = 10.0
+QUICK_HEALTHY_DAYS: Final = 21.0
+QUICK_DAYS_AFTER: Final = 14.0
 FAILING: Final = ("thick", 1.0)
 """How the class that fails is shown."""
 
@@ -49,8 +53,15 @@ class Scenario:
     def is_healthy(self) -> bool:
         return not self.changes
 
+    @property
+    def audits_per_day(self) -> int:
+        """How many answers a day are drawn for review; none where labels come by themselves."""
+        return 0 if self.feedback in ("sheets", "complaints-first") else self.per_day
+
     def pictures(self, atlas: Atlas, day: float, draw: np.random.Generator) -> list[Shown]:
         """What is shown in one hour."""
+        if self.feedback == "sheets":
+            return _sheets(atlas, draw)
         mixture = self.mixture(day)
         names, shares = list(mixture), np.array(list(mixture.values()))
         picked = draw.choice(len(names), PER_HOUR, p=shares / shares.sum())
@@ -103,6 +114,8 @@ def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
         Scenario("late-sparse", 8, _from(CHANGE, turned), 90, at, per_day=14, lag=timedelta(days=2)),
         Scenario("poisoned", 9, _always(OLD), 30, feedback="poison", renews=True),
         Scenario("recurring", 10, _in_turn("turned", 0.7, 15), 60, (15.0, 45.0), renews=True),
+        Scenario("writer-by-writer", 13, _always(OLD), 45, feedback="sheets"),
+        Scenario("complaints-first", 14, _always(OLD), 45, feedback="complaints-first"),
         Scenario("latency-step", 11, _always(OLD), 12, at, slowness=_slow_from(CHANGE), rule="latency"),
     ]
     for points, share in small.items():
@@ -111,9 +124,28 @@ def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
     return tuple(each for each in streams if _is_there(atlas, each))
 
 
+def in_short(scenario: Scenario) -> Scenario:
+    """The stream as `--quick` plays it: a healthy one for three weeks at most, another for two after its change."""
+    days = QUICK_HEALTHY_DAYS if scenario.is_healthy else scenario.changes[-1] + QUICK_DAYS_AFTER
+    return replace(scenario, days=min(scenario.days, days))
+
+
+def _sheets(atlas: Atlas, draw: np.random.Generator) -> list[Shown]:
+    """What is shown in one hour where writers come one after the other, each with all that is theirs."""
+    by_writer = atlas.rows_by_writer("old")
+    writers, shown = sorted(by_writer), list[Shown]()
+    while len(shown) < PER_HOUR:
+        writer = writers[int(draw.integers(len(writers)))]
+        sheet = f"{writer}-{int(draw.integers(2**31))}"
+        shown += [Shown("old", 1.0, index, sheet) for index in by_writer[writer]]
+    return shown
+
+
 def _slow_from(day: float) -> Callable[[float], float]:
     return lambda now: 3.0 if now >= day else 1.0
 
 
 def _is_there(atlas: Atlas, scenario: Scenario) -> bool:
+    if scenario.feedback == "sheets" and not atlas.has_writers:
+        return False
     return all(place in {*atlas.places, *CHANGES} for place, _ in scenario.mixture(CHANGE + 1))

@@ -81,11 +81,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture shown to the model: its place, how strongly that is changed, and its number there."""
+    """One picture shown to the model: its place, how strongly that is changed, and its number there.
+
+    `sheet` names the request that it came in, "" for a request of its own.
+    """
 
     place: str
     strength: float
     index: int
+    sheet: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ class Stage:
     _mine: Answers = field(default_factory=dict)
     _made: dict[str, tuple[Shown, int]] = field(default_factory=dict)
     _count: int = 0
+    _awaited: list[tuple[datetime, str]] = field(default_factory=list)
 
     @cached_property
     def context(self) -> AppContext:
@@ -258,7 +263,7 @@ class Stage:
             answer = PredictionRecord(
                 id=key, at=now, model_name="digits", model_version=version, image_hash=place.ids[each.index],
                 label=str(best), probabilities=[round(float(share), 6) for share in row],
-                confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=key,
+                confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=each.sheet or key,
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
             rows.append((answer, place.images[each.index]))
@@ -285,6 +290,22 @@ class Stage:
             waiting = sorted(connection.scalars(query))
         self.label([(key, self.truth_of(key)) for key in waiting], "audit", "reviewer")
         return len(waiting)
+
+    def sheet(self, prediction_id: str) -> str:
+        """The request that an answer was given in."""
+        return self._made[prediction_id][0].sheet or prediction_id
+
+    def await_truth(self, prediction_ids: Sequence[str], wrong_after: timedelta, right_after: timedelta) -> None:
+        """Let the truth of these answers become known later: soon where they are wrong, late where they are right."""
+        for key in prediction_ids:
+            lag = right_after if self.said(key) == self.truth_of(key) else wrong_after
+            self._awaited.append((self.clock() + lag, key))
+
+    def label_what_is_due(self) -> None:
+        """Label the awaited answers whose truth has become known."""
+        due = [key for at, key in self._awaited if at <= self.clock()]
+        self._awaited = [(at, key) for at, key in self._awaited if at > self.clock()]
+        self.label([(key, self.truth_of(key)) for key in due], "delayed", "ledger")
 
     def label(self, given: Sequence[tuple[str, str]], source: str, reviewer: str) -> None:
         """Take labels, and remember them for the rivals."""

@@ -1,5 +1,6 @@
 """The gym's worlds: real handwriting the first champion never saw, as it is and changed; they know no model."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,24 @@ class Atlas:
     @cached_property
     def _changed(self) -> dict[tuple[str, float], Place]:
         return {}
+
+    @property
+    def has_writers(self) -> bool:
+        """Whether it is known who wrote the pictures of the old place."""
+        return any(self.places["old"].stream.writers)
+
+    @cached_property
+    def _rows_by_writer(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        return {}
+
+    def rows_by_writer(self, name: str) -> dict[str, tuple[int, ...]]:
+        """The numbers of a place's served pictures by their writer."""
+        if name not in self._rows_by_writer:
+            rows: dict[str, list[int]] = defaultdict(list)
+            for index, writer in enumerate(self.places[name].stream.writers):
+                rows[writer].append(index)
+            self._rows_by_writer[name] = {writer: tuple(indices) for writer, indices in rows.items()}
+        return self._rows_by_writer[name]
 
     def place(self, name: str, strength: float = 1.0) -> Place:
         """A place by name: one there is, or the old one changed by that much."""

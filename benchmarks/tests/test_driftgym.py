@@ -9,9 +9,9 @@ import pytest
 from benchmarks.driftgym import Gym
 from benchmarks.gym.play import play, standing
 from benchmarks.gym.rivals import Rival, Window, alarms, calibrated, healthy_streams, our_alarms
-from benchmarks.gym.scenarios import CHANGE, PER_HOUR, scenarios
+from benchmarks.gym.scenarios import CHANGE, PER_HOUR, in_short, scenarios
 from benchmarks.gym.stage import Stage, first_champion
-from benchmarks.gym.worlds import CHANGES, Atlas, load_atlas
+from benchmarks.gym.worlds import CHANGES, Atlas, Place, load_atlas
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,26 @@ def test_streams_show_the_old_world_until_the_change(atlas: Atlas) -> None:
     assert {each.place for each in after} == {"old", "rescanned"}
 
 
+def test_in_a_stream_of_sheets_a_request_holds_all_that_one_writer_wrote(atlas: Atlas) -> None:
+    old = atlas.places["old"]
+    writers = tuple(f"0/{index // 20:04d}" for index in range(len(old.stream)))
+    written = Atlas(atlas.split, {"old": Place(replace(old.stream, writers=writers), old.exam)})
+    stream = next(each for each in scenarios(written, {}) if each.name == "writer-by-writer")
+    shown = stream.pictures(written, 0.0, np.random.default_rng(0))
+    assert len(shown) >= PER_HOUR
+    for sheet in {each.sheet for each in shown}:
+        [writer] = {writers[each.index] for each in shown if each.sheet == sheet}
+        assert sum(each.sheet == sheet for each in shown) == writers.count(writer)
+    assert "writer-by-writer" not in {each.name for each in scenarios(atlas, {})}, "the bundled digits have no writers"
+
+
+def test_a_quick_stream_is_shorter_and_keeps_its_change(atlas: Atlas) -> None:
+    for each in scenarios(atlas, {"2": 0.2}):
+        short = in_short(each)
+        assert short.days <= each.days
+        assert all(change < short.days for change in each.changes)
+
+
 @pytest.fixture(scope="module")
 def first(atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a first version."""
@@ -94,6 +114,19 @@ def test_an_alarm_about_a_class_that_was_misread_too_often_from_the_start_is_no_
     played = play(stage, replace(healthy, days=6.0), renews=False)
     stage.close()
     assert (played.false_alarms, played.standing, played.found_day) == (0, 1, None)
+    assert [text.split(" on day ")[0] for text in played.fired] == ["class-error 3"]
+    assert played.fired[0].endswith("beyond its limit")
+
+
+def test_where_complaints_come_first_a_wrong_answer_is_known_sooner_than_a_right_one(
+    atlas: Atlas, first: Path, tmp_path: Path
+) -> None:
+    stream = next(each for each in scenarios(atlas, {}) if each.name == "complaints-first")
+    stage = Stage(tmp_path / "home", first, atlas, 1, per_day=stream.audits_per_day, margin=3.0)
+    played = play(stage, replace(stream, days=6.5), renews=False)
+    assert played.wrong, "a part of the wrong answers is known after a day"
+    assert all(played.wrong), "and no right one before a week"
+    stage.close()
 
 
 def test_a_stream_is_the_same_every_time(atlas: Atlas, first: Path, tmp_path: Path) -> None:
