@@ -107,7 +107,9 @@ def _world(home: Path) -> AppContext:
     worker = training_worker(context)
     outcome = worker.train(replace(pipeline, load=lambda _folder: _mislabelled_split()), "the first", "benchmark")
     version = outcome.candidate.version
-    promotion_service(context).promote(PromotionRequest(pipeline.name, version, None, "first", "benchmark", "a bad one"))
+    promotion_service(context).promote(
+        PromotionRequest(pipeline.name, version, None, "first", "benchmark", "a bad one")
+    )
     return context
 
 
