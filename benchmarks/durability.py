@@ -34,8 +34,8 @@ from mlplatform.ids import uuid7
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.spool.record_format import encode_prediction
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord

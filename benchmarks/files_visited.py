@@ -2,7 +2,7 @@
 
 `python -m benchmarks.files_visited` follows one POST /v1/predict over a socket of loopback, from the protocol's
 `data_received` to the committed row. The rows are written on the recorder's thread, which runs the same code as the
-writing process does. Other stories use `FileTracer`. The last line is one JSON object.
+writing process does. `--story` follows another one (`benchmarks.decision_stories`). The last line is one JSON object.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -41,6 +41,7 @@ REQUESTS: Final = 5
 SERVING_THREADS: Final = ("api", "lane-", "answer")
 REQUEST_THREADS: Final = (*SERVING_THREADS, "recorder")
 """Beginnings of the names of the threads that a prediction passes through; others poll meanwhile."""
+DECISION_THREADS: Final = ("MainThread",)
 
 
 class FileTracer:
@@ -160,13 +161,24 @@ def _predict(
 
 def main() -> None:
     """Follow the story and list what it visits."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    tracer = FileTracer(REQUEST_THREADS)
+    from benchmarks import decision_stories as others
+
+    stories: dict[str, tuple[Callable[[FileTracer, Path], None], tuple[str, ...]]] = {
+        "predict": (predict_story, REQUEST_THREADS),
+        "label-to-alarm": (others.label_to_alarm, DECISION_THREADS),
+        "slot-to-notice": (others.slot_to_notice, DECISION_THREADS),
+        "alert-to-swap": (others.alert_to_swap, DECISION_THREADS),
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--story", choices=stories, default="predict", help="what is followed")
+    story = parser.parse_args().story
+    play, threads = stories[story]
+    tracer = FileTracer(threads)
     with tempfile.TemporaryDirectory() as folder:
-        predict_story(tracer, Path(folder))
+        play(tracer, Path(folder))
     for path in tracer.files():
         print(f"{path}: {', '.join(sorted(tracer.functions[path]))}")
-    print(json.dumps({"story": "predict", "files": len(tracer.functions), "visited": tracer.files()}))
+    print(json.dumps({"story": story, "files": len(tracer.functions), "visited": tracer.files()}))
 
 
 if __name__ == "__main__":

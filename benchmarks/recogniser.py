@@ -37,7 +37,7 @@ from pipelines.recipe import Recipe
 from pipelines.training.network import build_network, parameter_count
 from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
 from pipelines.training.training_mix import subsample
-from registry.run_provenance import git_revision
+from registry.runs import git_revision
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "recogniser.json"

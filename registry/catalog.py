@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
+from registry.mlflow_connection import retry_while_unavailable
 from registry.model_package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
 from registry.runs import TrackingStore
-from registry.store_retries import retry_while_unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,6 +1,11 @@
-"""The connection to one MLflow store; its failures become this room's errors."""
+"""The connection to one MLflow store; its failures become this room's errors, and calls are made again where asked.
+
+Without retries (`retry_for`), a store that is away for a moment would cost a training hours of work.
+"""
 
 import fcntl
+import functools
+import logging
 import os
 import re
 import socket
@@ -8,9 +13,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from registry.errors import RegistryError, RegistryUnavailableError
@@ -18,6 +25,11 @@ from registry.errors import RegistryError, RegistryUnavailableError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+INITIAL_DELAY_SECONDS: Final = 0.5
+MAX_DELAY_SECONDS: Final = 10.0
 CONNECT_SECONDS = 3.0
 LOCK_SECONDS = 60.0
 SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -182,3 +194,57 @@ def _connect(uri: str, default_port: int) -> None:
         return
     with socket.create_connection((parts.hostname, parts.port or default_port), CONNECT_SECONDS):
         pass
+
+
+@dataclass(frozen=True)
+class _RetryPolicy:
+    seconds: float
+    sleep: Callable[[float], object]
+    clock: Callable[[], float]
+
+
+_retry_policy: Final[ContextVar[_RetryPolicy | None]] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def retry_for(
+    seconds: float, sleep: Callable[[float], object] = time.sleep, clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
+    """Let each call of the registry that is made in here be made again while its store is away, for so long."""
+    before = _retry_policy.set(_RetryPolicy(seconds, sleep, clock))
+    try:
+        yield
+    finally:
+        _retry_policy.reset(before)
+
+
+def retry_while_unavailable(call: Callable[P, T]) -> Callable[P, T]:
+    """The call, made again while the store is away where somebody is patient; for calls that may be made twice."""
+
+    @functools.wraps(call)
+    def calling(*args: P.args, **kwargs: P.kwargs) -> T:
+        patience = _retry_policy.get()
+        if patience is None:
+            return call(*args, **kwargs)
+        until, delay = patience.clock() + patience.seconds, INITIAL_DELAY_SECONDS
+        while True:
+            try:
+                with _without_retries():  # a call within this one is made again by this one
+                    return call(*args, **kwargs)
+            except RegistryUnavailableError as error:
+                if patience.clock() + delay > until:
+                    raise
+                log.warning("%s is tried again in %.1f s: %s", call.__name__, delay, error)
+                patience.sleep(delay)
+                delay = min(2 * delay, MAX_DELAY_SECONDS)
+
+    return calling
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    before = _retry_policy.set(None)
+    try:
+        yield
+    finally:
+        _retry_policy.reset(before)

@@ -1,4 +1,4 @@
-"""Training runs in MLflow: parameters, metrics, artefacts and the model.
+"""Training runs in MLflow: parameters, metrics, artefacts, the model, and tags that say where the run came from.
 
 Importing this module is cheap: MLflow is imported by the first call that needs it. No process-wide MLflow
 setting is read or changed, so one process may speak to several stores.
@@ -6,23 +6,28 @@ setting is read or changed, so one process may speak to several stores.
 
 import json
 import logging
+import platform
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from registry.errors import RegistryError
-from registry.mlflow_connection import MlflowConnection
+from registry.mlflow_connection import MlflowConnection, retry_while_unavailable
 from registry.model_package import digest_tags, save_package
-from registry.run_provenance import provenance_tags
-from registry.store_retries import retry_while_unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
 DIGEST_LENGTH = 32
+MANUAL_TRIGGER = "manual"
+TRIGGER_TAG = "mlplatform.trigger"
+COMMIT_TAG = "mlflow.source.git.commit"
 EXPERIMENT_TAGS = (("mlflow.experimentKind", "custom_model_development"),)  # the UI opens on the runs
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -236,3 +241,38 @@ class Run:
             client.finalize_logged_model(logged.model_id, "READY")
             client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
         return f"models:/{logged.model_id}"
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit checked out in `folder`, with `-dirty` when files differ; None outside a git checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def provenance_tags(trigger: str = MANUAL_TRIGGER, revision: str | None = None) -> dict[str, str]:
+    """The tags every run carries: what caused it, which code, which interpreter and libraries."""
+    tags = {
+        TRIGGER_TAG: trigger,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "mlplatform",
+        "mlplatform.python": platform.python_version(),
+        "mlplatform.platform": platform.platform(),
+        "mlplatform.torch": installed_version("torch"),
+        "mlplatform.mlflow": installed_version("mlflow"),
+    }
+    return tags | ({COMMIT_TAG: revision} if revision else {})
+
+
+def installed_version(package: str) -> str:
+    """The installed version of a package, `absent` when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"

@@ -16,8 +16,13 @@ from pipelines.candidate import plots
 from pipelines.data import ImageSet
 from pipelines.engines.latency import measure_latency
 from pipelines.engines.torch_engine import TorchEngine
-from pipelines.evaluation.bootstrap_intervals import Intervals, bootstrap_intervals
-from pipelines.evaluation.classification_scores import ClassificationScores, confused_pairs, score_predictions
+from pipelines.evaluation.classification_scores import (
+    ClassificationScores,
+    Intervals,
+    bootstrap_intervals,
+    confused_pairs,
+    score_predictions,
+)
 from pipelines.evaluation.group_fairness import FactorFairness, GroupScore, compare_groups
 from pipelines.evaluation.robustness import RobustnessScore, quick_robustness
 from registry.calibration_metrics import ReliabilityBin, reliability_bins

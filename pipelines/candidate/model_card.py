@@ -10,7 +10,7 @@ from pipelines.training.training_loop import TrainingResult
 from registry.calibration_metrics import BINS
 from registry.card import CardSection, ClassResult, DataUse, FeedbackUse, ModelCard
 from registry.gate.verdict import Verdict
-from registry.run_provenance import installed_version
+from registry.runs import installed_version
 
 if TYPE_CHECKING:
     from pipelines.candidate.row_selection import Rows

@@ -20,8 +20,7 @@ from pipelines.training.network import parameter_count
 from pipelines.training.training_loop import EpochMetrics, TrainingResult
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.gate.verdict import Verdict
-from registry.run_provenance import installed_version
-from registry.runs import Run
+from registry.runs import Run, installed_version
 
 
 def log_training_spec(run: Run, spec: TrainingSpec, selection: Rows) -> None:

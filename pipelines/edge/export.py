@@ -14,10 +14,9 @@ import numpy as np
 from pipelines.data import ImageSet
 from pipelines.engines.atomic_write import write_atomically
 from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
-from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.inference_engine import InferenceEngine, to_network_input
 from pipelines.engines.latency import measure_latency
 from pipelines.engines.log_suppression import suppress_logs
-from pipelines.engines.network_input import to_network_input
 from pipelines.engines.onnx_engine import load_onnx_engine, validate_graph
 from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.engines.torch_engine import load_torch_engine

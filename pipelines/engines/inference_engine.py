@@ -1,6 +1,8 @@
-"""The base of every inference engine, and the choice of the library and device that compute predictions.
+"""What all inference engines share: base class, input, reading of the model's file, choice of library and device.
 
-Nothing heavy is imported before it is chosen: a process that answers with ONNX Runtime never loads PyTorch.
+A model's file that is missing is a fault of its copy. One that cannot be opened for want of descriptors or memory is a
+whole file: to call it damaged would end a rollout, or leave a version aside, for what passes. Nothing heavy is imported
+before it is chosen: a process that answers with ONNX Runtime never loads PyTorch.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import DataError, ModelFormatError
+from pipelines.errors import DataError, ModelFormatError, ModelUnreadableError
 
 log = logging.getLogger(__name__)
 CHUNK_ROWS = 256
@@ -22,6 +24,8 @@ EngineName = Literal["onnx", "torch"]
 DeviceName = Literal["cpu", "cuda"]
 GPU_FILE: Final = Path("/dev/nvidiactl")
 """Where it is missing there is no NVIDIA GPU, and PyTorch need not be asked."""
+TRANSIENT_ERRORS: Final = (OSError, MemoryError, ImportError)
+"""What a library raises when the machine is short of something; it may as well find a library's own file unreadable."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +103,26 @@ def available_engines() -> tuple[tuple[EngineName, DeviceName], ...]:
     """Every engine and device this host can answer with."""
     on_cpu: list[tuple[EngineName, DeviceName]] = [(name, "cpu") for name in get_args(EngineName)]
     return (*on_cpu, ("torch", "cuda")) if gpu_available() else tuple(on_cpu)
+
+
+def to_network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
+    floats = images.astype(np.float32)
+    floats /= np.float32(255.0)
+    # Not `[:, None]`: the axis' stride would be 0, which PyTorch takes for another memory layout, with other last bits.
+    return floats.reshape(len(images), 1, *images.shape[1:])
+
+
+def read_model_bytes(path: Path) -> bytes:
+    """The file's content. Raises ModelFormatError where there is none, ModelUnreadableError where it cannot be had."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFormatError(f"cannot read the model {path}: {error}; download it again") from error
+    except TRANSIENT_ERRORS as error:
+        raise unreadable_error(path, error) from error
+
+
+def unreadable_error(path: Path | str, error: BaseException) -> ModelUnreadableError:
+    """The error for a model that cannot be opened just now."""
+    return ModelUnreadableError(f"the model {path} cannot be read now ({error or type(error).__name__}); try again")

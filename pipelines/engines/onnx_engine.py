@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.engines.inference_engine import (
+    TRANSIENT_ERRORS,
+    InferenceEngine,
+    read_model_bytes,
+    to_network_input,
+    unreadable_error,
+)
 from pipelines.engines.log_suppression import suppress_logs
-from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
-from pipelines.engines.network_input import to_network_input
 from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.errors import ModelFormatError
 

@@ -13,9 +13,15 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from pipelines.engines import safe_pt2
-from pipelines.engines.inference_engine import CHUNK_ROWS, DeviceName, InferenceEngine
-from pipelines.engines.model_file import TRANSIENT_ERRORS, read_model_bytes, unreadable_error
-from pipelines.engines.network_input import to_network_input
+from pipelines.engines.inference_engine import (
+    CHUNK_ROWS,
+    TRANSIENT_ERRORS,
+    DeviceName,
+    InferenceEngine,
+    read_model_bytes,
+    to_network_input,
+    unreadable_error,
+)
 from pipelines.errors import ModelFormatError
 
 

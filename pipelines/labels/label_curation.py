@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows
-from pipelines.image.near_duplicates import near_duplicate_mask
-from pipelines.labels.duplicate_separation import separate_near_duplicates
+from pipelines.image.near_duplicates import first_occurrence_indices, near_duplicate_mask
 from pipelines.labels.label_issues import find_label_issues
 from pipelines.labels.label_provenance import SOURCE_WEIGHT, LabelContext, LabelOrigin
 from pipelines.labels.label_quotas import QUOTA_KINDS, LabelQuotas, over_class_cap, over_share
@@ -246,3 +245,26 @@ def _exclude_over_quota(row_filter: _Filter, context: LabelContext, quotas: Labe
     """What corrections together, then each client, then each reviewer gave beyond their part."""
     for kind in QUOTA_KINDS:
         row_filter.exclude(over_share(row_filter.rows, context.origins_of(row_filter.rows), kind, quotas), "over quota")
+
+
+def separate_near_duplicates(
+    training: FeedbackRows, holdout: FeedbackRows
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of each side, (n,) and (m,), stay when no image is on both.
+
+    An image that trains must not judge, nor one that looks like it. Where real traffic repeats itself, nearly every
+    image looks like one of the held-back third, and if those always won, nothing of such traffic would be learnt. So
+    the image seen first decides for all that look like it: its side keeps them, and the other side does without.
+    First is what has the first feedback id, which the platform gives in the order of arrival, so nobody takes a row
+    away from the gate by sending its image again. Rows that may never judge come last: they decide for none but
+    their like.
+    """
+    ids = (*training.feedback_ids, *holdout.feedback_ids)
+    picked = (*(training.trains_only or (False,) * len(training)), *(False,) * len(holdout))
+    order = sorted(range(len(ids)), key=lambda place: (picked[place], ids[place]))
+    images = np.concatenate([training.images, holdout.images])[order] if order else training.images
+    trains = np.array([place < len(training) for place in order], dtype=bool)
+    fitting = trains[first_occurrence_indices(images)] == trains if order else trains
+    stays = np.zeros(len(order), dtype=bool)
+    stays[order] = fitting
+    return stays[: len(training)], stays[len(training) :]

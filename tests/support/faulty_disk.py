@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.recording.spool.codec import decode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import decode_frames
+from mlplatform.recording.spool.record_format import decode_frames, decode_prediction
 from tests.support.platform_world import FakeClock, picture, prediction
 
 

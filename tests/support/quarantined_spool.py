@@ -6,8 +6,7 @@ from sqlalchemy import select
 
 from mlplatform.context import AppContext
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.recording.spool.codec import encode_prediction
-from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.record_format import encode_frames, encode_prediction
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
 from tests.support.platform_world import picture, prediction

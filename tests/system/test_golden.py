@@ -69,8 +69,7 @@ from mlplatform.operations.operator_actions import (
 from mlplatform.predictions import prediction_counts
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
-from mlplatform.recording.spool.codec import decode_prediction, encode_prediction
-from mlplatform.recording.spool.framing import encode_frames
+from mlplatform.recording.spool.record_format import decode_prediction, encode_frames, encode_prediction
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database

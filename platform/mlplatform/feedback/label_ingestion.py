@@ -17,7 +17,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records, outcomes, pending_labels
 from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST
-from mlplatform.predictions import erased_predictions, prediction_ids, prediction_records
+from mlplatform.predictions import prediction_ids, prediction_records
 
 log = logging.getLogger(__name__)
 MAX_TRIES: Final = 3
@@ -164,7 +164,7 @@ def _record_labels(
 
 def find_erased(connection: Connection, absent: Collection[str], retain_days: int, now: datetime) -> set[str]:
     """Those of the absent predictions that were erased: one by one, or because predictions are not kept that long."""
-    erased = erased_predictions.find_erased(connection, absent)
+    erased = prediction_records.find_erased(connection, absent)
     if retain_days:
         kept_since = now - timedelta(days=retain_days)
         created = {prediction_id: prediction_ids.creation_time(prediction_id) for prediction_id in absent}

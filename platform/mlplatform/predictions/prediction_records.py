@@ -1,22 +1,32 @@
-"""Predictions and their inputs in the database: written once, read by id."""
+"""Predictions and their inputs in the database: written once, read by id; and which ids were erased.
 
-from collections.abc import Iterable, Sequence
+Of an erased prediction a digest of its id is kept for a while, so that a label for it is refused at once. An id is
+drawn at random or is a hash, so its digest says nothing about anybody. Only ids whose label would otherwise wait for
+the prediction are kept, and none for ever.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
+from hashlib import sha256
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.predictions.stored_image import encode_png
-from mlplatform.store.bulk import insert_many_returning
+from mlplatform.store.database import insert_many_returning, insert_new
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.feedback import feedback
-from mlplatform.store.tables.predictions import images, predictions
+from mlplatform.store.tables.predictions import erased_predictions, images, predictions
+
+ERASED_IDS_RETENTION: Final = timedelta(days=400)
+ERASED_IDS_PER_STATEMENT: Final = 500
 
 
 @dataclass(frozen=True)
@@ -124,3 +134,32 @@ def count_rows(connection: Connection) -> dict[str, int]:
         "images": connection.scalar(select(func.count()).select_from(images)) or 0,
         "labels": connection.scalar(current) or 0,
     }
+
+
+def record_erased(connection: Connection, ids: Iterable[str], now: datetime) -> None:
+    """Remember that the predictions of these ids were erased."""
+    digests = sorted({_digest(prediction_id) for prediction_id in ids})
+    rows = [{"digest": digest, "at": now} for digest in digests]
+    for first in range(0, len(rows), ERASED_IDS_PER_STATEMENT):
+        insert_new(connection, erased_predictions, rows[first : first + ERASED_IDS_PER_STATEMENT])
+
+
+def find_erased(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Those of the ids whose prediction was erased."""
+    id_by_digest = {_digest(prediction_id): prediction_id for prediction_id in ids}
+    digests, erased = sorted(id_by_digest), set[str]()
+    for first in range(0, len(digests), ERASED_IDS_PER_STATEMENT):
+        query = select(erased_predictions.c.digest).where(
+            erased_predictions.c.digest.in_(digests[first : first + ERASED_IDS_PER_STATEMENT])
+        )
+        erased |= {id_by_digest[digest] for digest in connection.scalars(query)}
+    return erased
+
+
+def delete_expired(connection: Connection, now: datetime) -> None:
+    """Forget the ids of predictions that were erased long ago."""
+    connection.execute(delete(erased_predictions).where(erased_predictions.c.at < now - ERASED_IDS_RETENTION))
+
+
+def _digest(prediction_id: str) -> int:
+    return int.from_bytes(sha256(prediction_id.encode()).digest()[:8], "big", signed=True)

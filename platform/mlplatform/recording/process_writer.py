@@ -21,7 +21,7 @@ from typing import IO, Any, Final
 import orjson
 
 from mlplatform.errors import StoreUnavailableError
-from mlplatform.recording.spool.framing import decode_frames, encode_frames
+from mlplatform.recording.spool.record_format import decode_frames, encode_frames
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
 from mlplatform.store.file_identity import StoreReplacedError

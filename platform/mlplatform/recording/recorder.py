@@ -20,8 +20,8 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.recording_counts import RecorderCounters
 from mlplatform.recording.recording_counts import RecorderCounts as RecorderCounts
 from mlplatform.recording.request_counts import RequestCounts
-from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
+from mlplatform.recording.spool.record_format import encode_prediction
 from mlplatform.recording.spool.segment_files import RowBatch
 from mlplatform.recording.spool.segment_log import SegmentLog
 from mlplatform.recording.thread_writer import Writer

@@ -11,8 +11,8 @@ from typing import Final
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import QuarantinedFile, RowQuarantine
+from mlplatform.recording.spool.record_format import encode_frames
 from mlplatform.recording.thread_writer import ThreadWriter
 
 BATCH_SIZE: Final = 500

@@ -13,8 +13,7 @@ from mlplatform.clock import utc_now
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
-from mlplatform.recording.spool.codec import decode_prediction
-from mlplatform.recording.spool.framing import decode_frames
+from mlplatform.recording.spool.record_format import decode_frames, decode_prediction
 from mlplatform.store.database import Database
 from mlplatform.store.db_errors import is_data_error
 from mlplatform.store.prediction import PredictionRecord

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError
-from mlplatform.predictions import erased_predictions, shadow_predictions
+from mlplatform.predictions import prediction_records, shadow_predictions
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
@@ -105,7 +105,7 @@ def apply_retention(
     if result != RetentionResult(0, 0, 0):
         with context.database.write() as connection:
             verify_lease(connection)
-            erased_predictions.delete_expired(connection, now)
+            prediction_records.delete_expired(connection, now)
             audit_entries.append(connection, actor, "retention", "predictions", now, asdict(result))
     return result
 

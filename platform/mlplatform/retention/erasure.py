@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, null, or_, select, update
 
-from mlplatform.predictions import erased_predictions, prediction_ids
+from mlplatform.predictions import prediction_ids, prediction_records
 from mlplatform.store.tables.coordination import tasks
 from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys, outcomes, pending_label_rows
 from mlplatform.store.tables.predictions import images, predictions, review_samples, shadow_prediction_rows
@@ -99,7 +99,7 @@ def erase(connection: Connection, ids: Sequence[str], now: datetime) -> ErasureR
     if not ids:
         return ErasureResult()
     # 1. A label that comes later for one of these ids is refused instead of waiting.
-    erased_predictions.record_erased(
+    prediction_records.record_erased(
         connection, [key for key in ids if prediction_ids.may_be_recorded_later(key, now)], now
     )
 

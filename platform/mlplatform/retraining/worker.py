@@ -48,10 +48,9 @@ from pipelines.training.training_loop import EpochMetrics
 from registry.catalog import Catalog
 from registry.errors import RegistryError
 from registry.gate.verdict import GatePolicy
+from registry.mlflow_connection import retry_for
 from registry.model_package import MODEL_FILE
-from registry.run_provenance import MANUAL_TRIGGER, git_revision, provenance_tags
-from registry.runs import TrackingStore
-from registry.store_retries import retry_for
+from registry.runs import MANUAL_TRIGGER, TrackingStore, git_revision, provenance_tags
 
 log = logging.getLogger(__name__)
 

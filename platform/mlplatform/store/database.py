@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_SECONDS = 15.0
 RESERVED_POOL = {"pool_size": 3, "max_overflow": 5}
 """Connections for the threads behind requests: the reloader, the keyring and their like, a few at once."""
+_NUL_ESCAPE = "\\u0000"
 MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes of this product
 
 
@@ -280,3 +282,37 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     statement = insert_into(connection, table).on_conflict_do_nothing()
     counted = {"preserve_rowcount": True}  # else psycopg's batches answer -1
     return connection.execute(statement, list(rows), execution_options=counted).rowcount
+
+
+def insert_many_returning(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], column: Column[Any]
+) -> set[Any]:
+    """Insert whole rows whose keys are not there yet; returns that column of the new ones. No column has a default.
+
+    On PostgreSQL it is one INSERT that takes all rows as one JSON document: psycopg binds thousands of values slowly.
+    A float that is no number is NULL in the document, which a column that must not be empty refuses.
+    """
+    if connection.dialect.name != "postgresql" or not rows:
+        return insert_returning(connection, table, rows, column)
+    document = orjson.dumps(
+        rows, default=_json_fallback, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+    ).decode()
+    if _NUL_ESCAPE in document:  # a JSON column may hold it where it stands; a document that is taken apart may not
+        return insert_returning(connection, table, rows, column)
+    names = ", ".join(column.name for column in table.columns)
+    inserted = connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) SELECT {names} "  # noqa: S608 - names of our own schema
+        f"FROM json_populate_recordset(NULL::{table.name}, %(rows)s::json) ON CONFLICT DO NOTHING "
+        f"RETURNING {column.name}",
+        {"rows": document},
+    )
+    return set(inserted.scalars())
+
+
+def _json_fallback(value: object) -> str:
+    """What JSON has no word for, as PostgreSQL reads it. Raises TypeError for what cannot be written."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"this {type(value).__name__} cannot be written into the database: {value!r}")

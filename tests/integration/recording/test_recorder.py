@@ -19,11 +19,10 @@ from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.recording.recorder import Recorder, RecorderCounts
-from mlplatform.recording.spool.codec import decode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory
-from mlplatform.recording.spool.framing import decode_frames, scan_frames
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
+from mlplatform.recording.spool.record_format import decode_frames, decode_prediction, scan_frames
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table

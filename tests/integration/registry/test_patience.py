@@ -12,9 +12,8 @@ import torch
 
 from registry.catalog import Catalog
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.mlflow_connection import MlflowConnection
+from registry.mlflow_connection import MlflowConnection, retry_for, retry_while_unavailable
 from registry.runs import TrackingStore
-from registry.store_retries import retry_for, retry_while_unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,8 +10,7 @@ import pytest
 
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.model_package import SHA256_TAG
-from registry.run_provenance import TRIGGER_TAG
-from registry.runs import TrackingStore
+from registry.runs import TRIGGER_TAG, TrackingStore
 from tests.support.mlflow_store import Logged, free_port
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
 from mlplatform.feedback import label_records, outcomes
 from mlplatform.ids import uuid7
-from mlplatform.predictions import erased_predictions, prediction_counts, shadow_predictions
+from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.recording.spool.directory import SpoolDirectory
@@ -271,11 +271,11 @@ def test_what_was_erased_is_remembered_by_a_digest_for_a_while(context: AppConte
     )
     erase_client(context, "zoe", "dpo")
     with context.database.read() as connection:
-        assert young in erased_predictions.find_erased(connection, [young, "other"])
-        assert erased_predictions.find_erased(connection, ["other"]) == set()
+        assert young in prediction_records.find_erased(connection, [young, "other"])
+        assert prediction_records.find_erased(connection, ["other"]) == set()
         assert key not in left(context)
     with context.database.write() as connection:
-        erased_predictions.delete_expired(
-            connection, context.clock() + erased_predictions.RETENTION + timedelta(days=1)
+        prediction_records.delete_expired(
+            connection, context.clock() + prediction_records.ERASED_IDS_RETENTION + timedelta(days=1)
         )
-        assert erased_predictions.find_erased(connection, [young]) == set()
+        assert prediction_records.find_erased(connection, [young]) == set()

@@ -8,8 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from mlplatform.predictions.prediction_records import PredictionWithInput, find, insert_predictions
-from mlplatform.store.bulk import insert_many_returning
-from mlplatform.store.database import Database
+from mlplatform.store.database import Database, insert_many_returning
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.predictions import predictions
 from tests.support.platform_world import prediction, recorded

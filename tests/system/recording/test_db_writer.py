@@ -22,9 +22,8 @@ from mlplatform.predictions import prediction_counts, prediction_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.process_writer import MAX_CRASHES, READY_MESSAGE, ProcessWriter
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import encode_prediction
-from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE
+from mlplatform.recording.spool.record_format import encode_frames, encode_prediction
 from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
@@ -224,7 +223,7 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from mlplatform.recording.process_writer import ProcessWriter\n"
-        "from mlplatform.recording.spool.framing import encode_frames\n"
+        "from mlplatform.recording.spool.record_format import encode_frames\n"
         f"writer = ProcessWriter({url!r})\n"
         "writer.write(encode_frames([b'no row']), 'host:1:abc')\n"
         "print(writer._process.pid, flush=True)\n"

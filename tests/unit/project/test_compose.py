@@ -8,6 +8,7 @@ import pytest
 import typer.main
 import yaml
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from mlplatform.cli import app
 from mlplatform.operations.scaffold import template_variables
@@ -40,6 +41,13 @@ def test_the_command_exists_and_takes_its_options(name: str) -> None:
     if probe[1] == "platform":
         probed = {option for parameter in group.commands[probe[2]].params for option in parameter.opts}
         assert set(probe[3:]) <= probed
+
+
+@pytest.mark.parametrize("name", ["mlflow", "api", "watcher"])
+def test_the_command_answers_its_help(name: str) -> None:
+    """Its module is still where the command looks for it."""
+    result = CliRunner().invoke(app, [SERVICES[name]["command"][1], "--help"])
+    assert result.exit_code == 0, result.output
 
 
 def test_every_variable_is_a_setting_or_a_channel_of_the_rules() -> None:

@@ -4,6 +4,7 @@ import ast
 import platform
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 ROOMS = ("registry", "pipelines", "monitors", "platform/mlplatform")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+FOLDERS_BY_CAPABILITY = ("cli", "serve/routes", "store/tables")
+"""Folders of mlplatform with one module for each capability, named as the capability is: commands, routes, tables."""
 
 
 def test_the_shelf_is_no_package_and_pythons_platform_works_from_the_root() -> None:
@@ -44,6 +47,16 @@ def test_no_module_takes_a_standard_library_name_or_a_vague_one() -> None:
     taken = {path.stem for path in MODULES if not path.stem.startswith("_") and (path.stem in sys.stdlib_module_names)}
     assert taken == set()
     assert not vague & {path.stem for path in MODULES}
+
+
+def test_a_module_name_stands_for_one_thing_in_all_four_packages() -> None:
+    """Else who looks for a module finds two. Every package has `errors`: one list of what it raises."""
+    places = defaultdict(list)
+    for path in MODULES:
+        folder = path.parent.relative_to(ROOT).as_posix().removeprefix("platform/mlplatform/")
+        if not path.stem.startswith("_") and path.stem != "errors" and folder not in FOLDERS_BY_CAPABILITY:
+            places[path.stem].append(str(path.relative_to(ROOT)))
+    assert {stem: paths for stem, paths in places.items() if len(paths) > 1} == {}
 
 
 @pytest.mark.parametrize("room", ROOMS)

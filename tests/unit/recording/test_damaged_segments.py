@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from mlplatform.recording.recorder import Recorder
-from mlplatform.recording.spool.codec import encode_prediction
 from mlplatform.recording.spool.directory import SpoolDirectory, inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import encode_frames
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine, parse_contents
+from mlplatform.recording.spool.record_format import encode_frames, encode_prediction
 from mlplatform.recording.spool.segment_log import SegmentLog
 from tests.support.faulty_disk import Faulty, Table, answer, shelf_of
 from tests.support.platform_world import START

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import scan_frames
+from mlplatform.recording.spool.record_format import scan_frames
 from mlplatform.recording.spool.segment_log import SegmentLog
 from tests.support.spool_rows import drained, files_of_at_most, rows
 

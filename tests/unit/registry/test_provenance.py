@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.run_provenance import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance_tags
+from registry.runs import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance_tags
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

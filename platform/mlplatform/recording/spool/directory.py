@@ -15,11 +15,10 @@ from typing import Final, Literal
 from mlplatform.clock import Clock, utc_now
 from mlplatform.errors import RecordingError
 from mlplatform.recording.spool import spool_locks
-from mlplatform.recording.spool.disk_io import DISK, Disk
-from mlplatform.recording.spool.framing import decode_frames, encode_frames
+from mlplatform.recording.spool.disk_io import DISK, Disk, UnlinkedError
 from mlplatform.recording.spool.loss_ledger import LossLog
-from mlplatform.recording.spool.mmap_file import UnlinkedError
 from mlplatform.recording.spool.quarantined_rows import REFUSED_FILE, UNREADABLE_FILE, RowQuarantine
+from mlplatform.recording.spool.record_format import decode_frames, encode_frames
 from mlplatform.recording.spool.segment_log import SegmentLog
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from mlplatform.recording.spool.codec import LENGTH_BYTES, PAYLOAD_PREFIX
 from mlplatform.recording.spool.disk_io import APPEND_FLAGS, DISK, Disk
-from mlplatform.recording.spool.framing import FRAME_HEADER, decode_frames
+from mlplatform.recording.spool.record_format import FRAME_HEADER, LENGTH_BYTES, PAYLOAD_PREFIX, decode_frames
 from mlplatform.recording.spool.segment_files import DAMAGED_SUFFIX, damage_offset
 
 REFUSED_FILE: Final = "refused.rows"

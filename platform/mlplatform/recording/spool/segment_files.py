@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mlplatform.recording.spool.disk_io import Disk
-from mlplatform.recording.spool.framing import decode_frames, frame_size, scan_frames
+from mlplatform.recording.spool.record_format import decode_frames, frame_size, scan_frames
 
 log = logging.getLogger(__name__)
 SEGMENT_SUFFIX: Final = ".rows"

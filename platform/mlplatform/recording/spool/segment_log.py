@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from mlplatform.recording.spool.disk_io import DISK, Disk
-from mlplatform.recording.spool.framing import encode_frames
-from mlplatform.recording.spool.mmap_file import MmapAppendFile
+from mlplatform.recording.spool.disk_io import DISK, Disk, MmapAppendFile
+from mlplatform.recording.spool.record_format import encode_frames
 from mlplatform.recording.spool.segment_files import (
     LogSegment,
     RowBatch,

@@ -22,7 +22,7 @@ from mlplatform.promotion.rollout_service import end_rollout
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE, Rollout
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from monitors.decisions.failure_rate import too_many_failures
-from pipelines.engines.model_file import TRANSIENT_ERRORS
+from pipelines.engines.inference_engine import TRANSIENT_ERRORS
 from pipelines.errors import ModelFormatError
 from registry.errors import RegistryUnavailableError
 

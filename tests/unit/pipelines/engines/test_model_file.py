@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines.model_file import read_model_bytes
+from pipelines.engines.inference_engine import read_model_bytes
 from pipelines.engines.onnx_engine import load_onnx_engine
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import ModelFormatError, ModelUnreadableError

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipelines.engines.exportable import Exportable, build_exportable
-from pipelines.engines.network_input import to_network_input
+from pipelines.engines.inference_engine import to_network_input
 from pipelines.engines.onnx_engine import (
     OnnxEngine,
     export_if_equivalent,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.evaluation.bootstrap_intervals import bootstrap_intervals
-from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.evaluation.classification_scores import bootstrap_intervals, score_predictions
 
 CLASSES = ("a", "b", "c")
 

@@ -10,8 +10,7 @@ import pytest
 from pipelines.data import FeedbackRows, ImageSet
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.near_duplicates import CHUNK_ROWS, first_occurrence_indices, near_duplicate_mask
-from pipelines.labels.duplicate_separation import separate_near_duplicates
-from pipelines.labels.label_curation import exclude_cross_duplicates
+from pipelines.labels.label_curation import exclude_cross_duplicates, separate_near_duplicates
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.recording.spool.codec import decode_prediction, encode_prediction
+from mlplatform.recording.spool.record_format import decode_prediction, encode_prediction
 from pipelines.data import content_hash
 from tests.support.platform_world import picture, prediction
 

@@ -1,14 +1,28 @@
-"""Frames payloads on disk with their length and checksum, so that a torn end is recognised."""
+"""The format of predictions on disk: each is one payload, framed with its length and checksum.
+
+A torn end is recognised by its frame. A payload is a prediction with its input, kept until the database has it.
+"""
 
 import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 from zlib import crc32
+
+import numpy as np
+import orjson
+
+from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.store.prediction import PredictionRecord
+from pipelines.data import content_hash
 
 FRAME_HEADER: Final = struct.Struct("<II")
 """Length of the payload in bytes and its CRC-32, little-endian, in front of each payload."""
+LENGTH_BYTES: Final = 4
+PAYLOAD_PREFIX: Final = b'{"row":'
+"""What every payload begins with, behind the length of its JSON."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +74,27 @@ def frame_size(data: bytes) -> int:
         return 0
     length, _ = FRAME_HEADER.unpack_from(data, 0)
     return FRAME_HEADER.size + length if length else 0
+
+
+def encode_prediction(prediction: PredictionWithInput) -> bytes:
+    """The prediction as one payload: JSON behind its length in bytes, little-endian, then the image's bytes.
+
+    Raises TypeError or ValueError for what is no text or number.
+    """
+    image = np.ascontiguousarray(prediction.image, dtype=np.uint8)
+    header = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, "shape": image.shape})
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header + image.tobytes()
+
+
+def decode_prediction(payload: bytes) -> PredictionWithInput:
+    """The prediction that `encode_prediction` made these bytes of, its image hashed.
+
+    Raises ValueError, KeyError or TypeError for other bytes.
+    """
+    image_start = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
+    header: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:image_start])
+    row = header["row"]
+    image = np.frombuffer(payload, dtype=np.uint8, offset=image_start).reshape(header["shape"])
+    row["at"] = datetime.fromisoformat(row["at"])
+    row["image_hash"] = row["image_hash"] or content_hash(image)
+    return PredictionWithInput(PredictionRecord(**row), image, header["host_class"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlplatform.recording.spool.framing import FRAME_HEADER, decode_frames, encode_frames, frame_size, scan_frames
+from mlplatform.recording.spool.record_format import FRAME_HEADER, decode_frames, encode_frames, frame_size, scan_frames
 
 PAYLOADS = [b"a", b"\0" * 50, b"the third one" * 9]
 

@@ -1,0 +1,59 @@
+"""What an installed package needs beside its modules lies where the wheel takes it from."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+WHEEL: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"][
+    "targets"
+]["wheel"]
+PACKAGES = tuple(ROOT / name for name in WHEEL["packages"])
+DATA_FILES = (
+    "monitors/py.typed",
+    "pipelines/py.typed",
+    "platform/mlplatform/py.typed",
+    "platform/mlplatform/store/migrations/script.py.mako",
+    "platform/mlplatform/templates/alerts.yaml",
+    "platform/mlplatform/web/templates/alert.html",
+    "platform/mlplatform/web/templates/base.html",
+    "platform/mlplatform/web/templates/overview.html",
+    "registry/py.typed",
+)
+"""All that is no Python source: types are checked with it, tables are migrated, pages and rules are made from it."""
+
+
+def test_the_wheel_holds_the_four_packages_whole() -> None:
+    """The build backend takes each folder with all its files, but for those that a setting or .gitignore names."""
+    assert [path.name for path in PACKAGES] == ["mlplatform", "pipelines", "monitors", "registry"]
+    assert set(WHEEL) == {"packages"}, "a setting that leaves files out needs a test of its own"
+
+
+def test_the_data_files_are_those_that_are_listed() -> None:
+    present = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert present == set(DATA_FILES)
+
+
+def test_every_migration_is_in_the_package_and_follows_another() -> None:
+    folder = ROOT / "platform/mlplatform/store/migrations"
+    assert (folder / "env.py").is_file()
+    versions = sorted((folder / "versions").glob("[0-9]*.py"))
+    assert len(versions) == len(list((folder / "versions").glob("*.py")))
+    assert versions[0].name.startswith("0001_")
+
+
+def test_git_ignores_no_file_of_the_packages() -> None:
+    """What .gitignore names is left out of the wheel without a word."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout: nothing to ask about ignored files")
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", *map(str, PACKAGES)]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert [path for path in ignored if "__pycache__" not in path] == []
