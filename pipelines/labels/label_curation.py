@@ -185,7 +185,7 @@ def curate_training_rows(
 def curate_holdout(
     rows: FeedbackRows, context: LabelContext, training: FeedbackRows, quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows of `resolve_conflicts` that the gate may use for a candidate made from `training`; each counts the same.
+    """The rows of `resolve_conflicts` that the gate may use for a candidate made from `training`.
 
     Only rows that the champion fails are ever doubted, so doubt can take gains from a candidate and never losses.
     """

@@ -262,6 +262,8 @@ class TrainingWorker:
             policy=GatePolicy(golden_margin=self.settings.gate_margin_points / 100),
             origins=labels.origins,
             quotas=label_quotas(policy),
+            judging_shares=labels.judging_shares,
+            blocks=labels.blocks,
             group_tags=labels.groups,
             unusable=labels.unusable,
             recent_images=labels.inputs_since(errors_since),
