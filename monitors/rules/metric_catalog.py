@@ -216,6 +216,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=frozenset({"classes"}),
         scope_text=", over all classes together",
         is_early_warning=True,
+        options=frozenset({"reference"}),
     ),
     "input_drift": MetricSpec(
         units=("%",),
@@ -226,6 +227,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=frozenset({"pictures"}),
         scope_text=", over all measures together",
         is_early_warning=True,
+        options=frozenset({"reference", "by"}),
     ),
 }
 

@@ -80,6 +80,8 @@ class Escalation(StrictModel):
     notify: tuple[str, ...] = Field(min_length=1)
 
 
+DEFAULT_REFERENCE = timedelta(days=7)
+MAX_REFERENCE = timedelta(days=90)
 UNSET = -1
 """In place of `min_samples` where it was not written; what is counted without luck does not want it."""
 
@@ -133,6 +135,7 @@ class Rule(StrictModel):
     sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
     by: TagName | None = None
     slice: dict[TagName, TagText] = Field(default_factory=dict)
+    reference: PositiveDuration = DEFAULT_REFERENCE
     quantile: Quantile = 0.9
     floor_ms: Milliseconds = 1.0
     over: Literal["labels", "answers"] = "labels"
@@ -175,6 +178,15 @@ class Rule(StrictModel):
             raise ValueError("is not longer than the threshold, so no answer in it could be late; write more")
         return window
 
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_first_days(cls, length: timedelta) -> timedelta:
+        if length > MAX_REFERENCE:
+            raise ValueError(
+                f"is longer than {MAX_REFERENCE.days} days; it is a version's first days, such as 7d or 28d"
+            )
+        return length
+
     @field_validator("min_samples", mode="wrap")
     @classmethod
     def _min_samples_unless_exact(cls, written: object, check: IntValidator, info: ValidationInfo) -> int:
@@ -195,7 +207,7 @@ class Rule(StrictModel):
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
-    @field_validator("by", "slice", "quantile", "floor_ms", "over", "params", "value")
+    @field_validator("by", "slice", "reference", "quantile", "floor_ms", "over", "params", "value")
     @classmethod
     def _option_is_for_the_metric(cls, written: RawValue, info: ValidationInfo) -> RawValue:
         metric: str | None = info.data.get("metric")

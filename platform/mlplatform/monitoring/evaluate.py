@@ -23,7 +23,6 @@ from mlplatform.ids import uuid7
 from mlplatform.monitoring.alert_actions import start_action
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.rule_inputs import RuleInputs, detectors_by_stream, load_inputs, load_slow_inputs
-from mlplatform.monitoring.unlabelled_monitoring import store_reference_mix
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases
@@ -34,7 +33,6 @@ from monitors.decisions.finding import NO_DATA, Finding, missing_data_of
 from monitors.notices.notice import Subject
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import restart_detector
-from monitors.windows.window import ReferenceMix
 
 RESTART_REASON: Final = (
     "the rule, its baseline, its classes or the platform's way to bet changed; labels are read again from the first on"
@@ -66,7 +64,6 @@ class Decision:
 
     champion: Promotion
     evaluation: evaluations.Evaluation
-    new_reference: ReferenceMix | None
     detectors: detector_state.DetectorState | None
     ended: tuple[EndedAlert, ...]
     updates: tuple[AlertUpdate, ...]
@@ -150,7 +147,6 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
     return Decision(
         champion=champion,
         evaluation=evaluation,
-        new_reference=inputs.new_reference,
         detectors=detectors,
         ended=ended,
         updates=updates,
@@ -164,8 +160,6 @@ def apply(connection: Connection, context: AppContext, rule: Rule, decision: Dec
     evaluation = decision.evaluation
     now = evaluation.at
     # What the next evaluation goes on from, and the claim on this slot.
-    if decision.new_reference is not None:
-        store_reference_mix(connection, decision.champion, decision.new_reference, now)
     if decision.detectors is not None:
         _save_detectors(connection, rule, evaluation, decision.detectors)
     evaluations.add(connection, evaluation)

@@ -14,10 +14,8 @@ from mlplatform.feedback import outcomes
 from mlplatform.monitoring.row_inputs import RowEstimate, estimate_from_rows
 from mlplatform.monitoring.unlabelled_monitoring import (
     INITIAL_BUDGET_PERIOD,
-    REFERENCE_KIND,
     advance_performance_estimator,
-    first_complete_mix,
-    predicted_counts_since,
+    compared_answers,
 )
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
@@ -28,7 +26,7 @@ from monitors.rules.probation_policy import Probation
 from monitors.rules.quantities import FalseAlarmBudget
 from monitors.statistics.e_detector import Detector
 from monitors.statistics.two_sample import InputComparison
-from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency, ReferenceMix
+from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency
 from monitors.windows.window_counts import NO_ESTIMATE, EstimateFromRows, LabelCount, Outcome, WindowCounts
 from registry.confidence_bins import CalibrationFit
 
@@ -53,7 +51,7 @@ class RuleInputs:
     """All that the decision about one rule in one slot rests on.
 
     `detectors` are those after the labels they had not read, None for a rule without; `last_data_at` is when labels or
-    predictions came last. `new_reference`: the mix of the version's first predictions, if it is complete only now.
+    predictions came last.
     """
 
     slot: datetime
@@ -63,7 +61,6 @@ class RuleInputs:
     baseline: Baseline
     last_data_at: datetime | None
     detectors: detector_state.DetectorState | None
-    new_reference: ReferenceMix | None
     open_alerts: tuple[Alert, ...]
     rule_names: frozenset[str]
     instance: str
@@ -99,17 +96,15 @@ def load_inputs(
     if slow.row_estimate is not None and slow.row_estimate.version != champion.to_version:
         return None  # a new champion came while its predecessor's rows were measured
     # What the version is compared with.
-    baseline, new_reference = load_baseline(connection, champion), None
-    if "classes" in needs and baseline.reference_mix is None:
-        new_reference = first_complete_mix(connection, champion, now)
-        baseline = replace(baseline, reference_mix=new_reference)
+    baseline = load_baseline(connection, champion)
     # What happened in the window.
     estimate = NO_ESTIMATE if slow.row_estimate is None else slow.row_estimate.estimate
     counts = load_counts(connection, classes, rule, champion, now, estimate)
     counts = replace(counts, input_comparison=slow.input_comparison)
     if "classes" in needs:
-        predicted = predicted_counts_since(connection, champion, baseline.reference_mix, counts.start, now)
-        counts = replace(counts, predictions_by_confidence=predicted)
+        compared = compared_answers(connection, rule, champion, now)
+        baseline = replace(baseline, reference_mix=compared.reference)
+        counts = replace(counts, predictions_by_confidence=compared.window)
     # What came since the last evaluation, each label or minute once.
     if "confidence" in needs:
         detectors = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
@@ -125,7 +120,6 @@ def load_inputs(
         baseline=baseline,
         last_data_at=_last_data_time(connection, rule, champion),
         detectors=detectors,
-        new_reference=new_reference,
         open_alerts=tuple(alert_records.open_alerts(connection, name, lock=True)),
         rule_names=frozenset(watched.name for watched in context.rules.rules),
         instance=context.instance,
@@ -230,7 +224,6 @@ def load_baseline(connection: Connection, champion: promotion_history.Promotion)
         accuracy_total=accuracy["total"],
         latency={host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()},
         error_by_confidence=calibration_baseline(kinds),
-        reference_mix=reference_distribution(kinds),
     )
 
 
@@ -242,14 +235,6 @@ def calibration_baseline(baselines: BaselinesByKind) -> ErrorByConfidence | None
     golden = {int(step): int(n) for step, n in numbers["golden"].items()}
     fit = CalibrationFit(numbers["offset"], numbers["slope"], numbers["rows"], golden)
     return ErrorByConfidence(fit.error_by_bin(), golden) if golden else None
-
-
-def reference_distribution(baselines: BaselinesByKind) -> ReferenceMix | None:
-    """The mix of the version's first answers, pinned when it was complete."""
-    numbers = baselines.get(REFERENCE_KIND, {}).get("")
-    if numbers is None:
-        return None
-    return ReferenceMix(numbers["shares"], prediction_counts.minute_start(numbers["until"]))
 
 
 def advance_detectors(
