@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from monitors.errors import ConfigProblem, RulesError
 from monitors.rules import quantities
@@ -14,7 +14,17 @@ from monitors.rules.channel_config import CHANNEL_TYPES, Channel, StrictModel, W
 from monitors.rules.evidently_catalog import config_problems
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quiet_hours import MuteHours
-from monitors.rules.rule import Duration, Escalation, PositiveDuration, Rule, Severity, Slug, Source
+from monitors.rules.rule import (
+    Duration,
+    Escalation,
+    FalseAlarmBudgetField,
+    PositiveDuration,
+    Rule,
+    Severity,
+    Slug,
+    Source,
+)
+from monitors.rules.shared_budgets import split_named_budgets
 from monitors.rules.validation_errors import problem_at, validation_problems
 from monitors.rules.yaml_document import Location, YamlDocument, read_document
 
@@ -66,12 +76,18 @@ class AlertsConfig(StrictModel):
     version: Literal[1]
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
     schedule: Schedule = Schedule()
+    budgets: dict[Slug, FalseAlarmBudgetField] = Field(default_factory=dict)
     retraining: Retraining = Retraining()
     audit: Audit = Audit()
     probation: Probation = Probation()
     mute: tuple[MuteHours, ...] = ()
     channels: dict[Slug, Channel] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_named_budgets(cls, written: object) -> object:
+        return split_named_budgets(written) if isinstance(written, Mapping) else written
 
     @field_validator("rules")
     @classmethod

@@ -21,6 +21,7 @@ from monitors.rules.metric_catalog import METRIC_PATTERN, METRICS, Action, Metri
 from monitors.rules.quantities import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
+    RULE_BUDGET_PATTERN,
     THRESHOLD_PATTERN,
     FalseAlarmBudget,
     parse_duration,
@@ -54,6 +55,11 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration), _string_schema(
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 FalseAlarmBudgetField = Annotated[
     FalseAlarmBudget, BeforeValidator(parse_false_alarm_budget), _string_schema(BUDGET_PATTERN, "1 per 90d")
+]
+RuleBudgetField = Annotated[
+    FalseAlarmBudget,
+    BeforeValidator(parse_false_alarm_budget),
+    WithJsonSchema({"type": "string", "pattern": RULE_BUDGET_PATTERN, "examples": ["1 per 90d", "budget accuracy"]}),
 ]
 Threshold = Annotated[
     float,
@@ -120,7 +126,7 @@ class Rule(StrictModel):
     window: PositiveDuration
     min_samples: WholeNumber = Field(default=UNSET, ge=1, validate_default=True, json_schema_extra=_without_default)
     confidence: float = Field(default=0.99, ge=0.5, lt=1)
-    false_alarms: FalseAlarmBudgetField | None = None
+    false_alarms: RuleBudgetField | None = None
     for_: Duration = Field(default=timedelta(0), alias="for")
     severity: Severity = "warning"
     action: Action = "none"
