@@ -83,6 +83,7 @@ class MetricSpec:
 
 
 _SLICE_OPTION: Final = frozenset({"slice"})
+_LABEL_STREAM_OPTIONS: Final = frozenset({"slice", "mature", "block"})
 _FROM_ROWS: Final = frozenset[DataNeed]({"labels", "sample"})
 METRICS: Final[Mapping[str, MetricSpec]] = {
     "accuracy_drop": MetricSpec(
@@ -91,7 +92,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         decided_by="accuracy_drop:accuracy_drop",
         subject="the drop",
         has_detector=True,
-        options=_SLICE_OPTION,
+        options=_LABEL_STREAM_OPTIONS,
     ),
     "latency_ratio": MetricSpec(
         units=("x",),
@@ -115,7 +116,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         scope_text=", over all classes together",
         has_detector=True,
         actions=("retrain", "label-audit", "none"),
-        options=_SLICE_OPTION,
+        options=_LABEL_STREAM_OPTIONS,
     ),
     "macro_f1": MetricSpec(
         units=("%",),

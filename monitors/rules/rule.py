@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from monitors.rules.block_unit import BLOCK_PATTERN, BlockUnit, default_block_unit, parse_block_unit
 from monitors.rules.channel_config import StrictModel, WholeNumber
 from monitors.rules.metric_catalog import METRIC_PATTERN, METRICS, Action, MetricSpec, metric_spec
 from monitors.rules.quantities import (
@@ -61,6 +62,7 @@ RuleBudgetField = Annotated[
     BeforeValidator(parse_false_alarm_budget),
     WithJsonSchema({"type": "string", "pattern": RULE_BUDGET_PATTERN, "examples": ["1 per 90d", "budget accuracy"]}),
 ]
+BlockUnitField = Annotated[BlockUnit, BeforeValidator(parse_block_unit), _string_schema(BLOCK_PATTERN, "1d")]
 Threshold = Annotated[
     float,
     WithJsonSchema(
@@ -139,6 +141,8 @@ class Rule(StrictModel):
     every: PositiveDuration | None = None
     runbook: str | None = Field(default=None, pattern=r"^https?://\S+$")
     sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
+    mature: Duration | None = None
+    block: BlockUnitField = Field(default_factory=default_block_unit)
     by: TagName | None = None
     slice: dict[TagName, TagText] = Field(default_factory=dict)
     reference: PositiveDuration = DEFAULT_REFERENCE
@@ -213,7 +217,7 @@ class Rule(StrictModel):
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
-    @field_validator("by", "slice", "reference", "quantile", "floor_ms", "over", "params", "value")
+    @field_validator("mature", "block", "by", "slice", "reference", "quantile", "floor_ms", "over", "params", "value")
     @classmethod
     def _option_is_for_the_metric(cls, written: RawValue, info: ValidationInfo) -> RawValue:
         metric: str | None = info.data.get("metric")

@@ -24,7 +24,7 @@ nothing. What is not added is given up, so the guarantee stays.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from monitors.errors import WindowError
 from monitors.statistics.intervals import smallest_sufficient
@@ -45,11 +45,12 @@ _ALARM_WEALTH: Final = 1 + 1e-9
 
 @dataclass(frozen=True)
 class Observation:
-    """One label: when it became known, how wrong the answer was (0 to 1), and its sampling weight."""
+    """One label, or a block of labels: when it was known, how wrong the answers were (0 to 1), and what it weighs."""
 
     at: datetime
     loss: float
     weight: float = 1.0
+    labels: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,14 @@ def update_detector(
     per_second: float,
     min_samples: int = 1,
     budget_share: float = 1.0,
+    held_elsewhere: float = 0.0,
 ) -> Detector:
     """The detector after these labels; `per_second` is the budget in false alarms, of which it has `budget_share`.
 
     Detectors that share a budget and alarm together hold at most EARNED_LIMIT of it together without evidence. No
     alarm is called before `min_samples` labels. Labels after an alarm are passed over. A clock that goes back earns
-    nothing until it has caught up.
+    nothing until it has caught up. `held_elsewhere` is the wealth of other detectors that alarm together with this one
+    by the sum.
     """
     import numpy as np
 
@@ -147,12 +150,14 @@ def update_detector(
             )
         earned = max(0.0, (observation.at - until).total_seconds()) * per_second * budget_share
         earned = min(earned, max(0.0, limit - float(wealth.sum())))
-        until, n, gain = max(until, observation.at), n + 1, observation.weight * (observation.loss - detector.null)
+        until, n = max(until, observation.at), n + observation.labels
+        gain = observation.weight * (observation.loss - detector.null)
         wealth = wealth + earned / len(STAKES)
-        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), min_gain * float(wealth @ bets))
+        held = held_elsewhere + float(wealth.sum())
+        part = 1.0 if n < min_samples else _bet_fraction(held, min_gain * float(wealth @ bets))
         wealth = wealth * (1 + bets * (part * gain))
         min_gain = min(min_gain, gain) if gain > 0 else min_gain
-        if n >= min_samples and float(wealth.sum()) >= 1:
+        if n >= min_samples and held_elsewhere + float(wealth.sum()) >= 1:
             alarmed_at = observation.at
             break
     stake_wealth = tuple(wealth.tolist())
@@ -203,7 +208,23 @@ def labels_until_alarm(detector: Detector, share: float, earned: float) -> int |
     return smallest_sufficient(alarms)
 
 
-def has_alarmed(detector: Detector | None) -> bool:
+class AlarmState(Protocol):
+    """What a decision asks a detector, or several that alarm together."""
+
+    @property
+    def evidence(self) -> float:
+        """The evidence against health; 1 is an alarm."""
+
+    @property
+    def alarmed_at(self) -> datetime | None:
+        """When it alarmed; None without an alarm."""
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """Of an alarm: when the first answer was given that it rests on."""
+
+
+def has_alarmed(detector: AlarmState | None) -> bool:
     """Whether there is a detector and its alarm is not settled."""
     return detector is not None and detector.alarmed_at is not None
 

@@ -27,12 +27,13 @@ from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases
 from monitors.alerts import Alert, AlertChange, AlertStep, NoticeKind, apply_finding, supersede
-from monitors.decisions.decision import NO_DETECTORS, resolved_streams
 from monitors.decisions.decision import decide as decide_findings
+from monitors.decisions.decision import resolved_streams
 from monitors.decisions.finding import NO_DATA, Finding, missing_data_of
+from monitors.decisions.label_detector import LabelDetector, restart
 from monitors.notices.notice import Subject
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.e_detector import restart_detector
+from monitors.statistics.e_detector import Detector, restart_detector
 
 RESTART_REASON: Final = (
     "the rule, its baseline, its classes or the platform's way to bet changed; labels are read again from the first on"
@@ -110,14 +111,14 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
     """From numbers to findings, from findings to steps of alerts, and from these to notices and actions; pure."""
     # Findings about the model, and about missing data where the rule minds.
     champion, detectors = inputs.champion, None
-    streams = NO_DETECTORS if inputs.detectors is None else detectors_by_stream(inputs.detectors)
+    streams = {} if inputs.detectors is None else detectors_by_stream(rule, inputs.detectors)
     findings = decide_findings(rule, inputs.counts, inputs.baseline, streams)
     missing = missing_data_of(rule, inputs.counts, inputs.last_data_at, champion.at)
     reported = [*findings, *([] if missing is None else [missing])]
     # Detectors whose alarm is over begin anew.
     if inputs.detectors is not None:
         resolved = resolved_streams(findings, streams)
-        restarted = {key: restart_detector(streams[key], inputs.now).to_json() for key in resolved}
+        restarted = {key: _restart(streams[key], inputs.now).to_json() for key in resolved}
         detectors = replace(inputs.detectors, streams={**inputs.detectors.streams, **restarted})
     evaluation = evaluations.Evaluation(
         id=new_id(),
@@ -153,6 +154,10 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
         notices={kind: tuple(subjects) for kind, subjects in notices.items()},
         is_inhibited=is_inhibited,
     )
+
+
+def _restart(detector: LabelDetector | Detector, at: datetime) -> LabelDetector | Detector:
+    return restart(detector, at) if isinstance(detector, LabelDetector) else restart_detector(detector, at)
 
 
 def apply(connection: Connection, context: AppContext, rule: Rule, decision: Decision) -> None:

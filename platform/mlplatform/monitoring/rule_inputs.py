@@ -20,14 +20,31 @@ from mlplatform.monitoring.unlabelled_monitoring import (
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
 from monitors.alerts import Alert
+from monitors.decisions.label_detector import LabelDetector
+from monitors.decisions.label_reading import (
+    Reading,
+    ReadPosition,
+    plan_reading,
+    source_windows,
+    waiting_sources,
+    windows_since,
+)
 from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_error_share, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quantities import FalseAlarmBudget
 from monitors.statistics.e_detector import Detector
+from monitors.statistics.label_maturity import LabelLags
 from monitors.statistics.two_sample import InputComparison
 from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency
-from monitors.windows.window_counts import NO_ESTIMATE, EstimateFromRows, LabelCount, Outcome, WindowCounts
+from monitors.windows.window_counts import (
+    NO_ESTIMATE,
+    EstimateFromRows,
+    LabelCount,
+    Outcome,
+    SourceWindow,
+    WindowCounts,
+)
 from registry.confidence_bins import CalibrationFit
 
 if TYPE_CHECKING:
@@ -35,6 +52,9 @@ if TYPE_CHECKING:
     from mlplatform.monitoring.input_drift import InputDriftMonitor
 
 MAX_LABELS_PER_READ = 50_000
+NO_LIMIT = 2**62
+MAX_EARLIER_VERSIONS = 3
+"""The labels of so many versions before tell a new one how late labels come."""
 BaselinesByKind = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -97,21 +117,27 @@ def load_inputs(
         return None  # a new champion came while its predecessor's rows were measured
     # What the version is compared with.
     baseline = load_baseline(connection, champion)
+    # What came since the last evaluation, each label or minute once.
+    reading: Reading | None = None
+    detectors: detector_state.DetectorState | None = None
+    if "confidence" in needs:
+        detectors = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
+    else:
+        advanced = advance_detectors(connection, rule, baseline, champion, classes, now, context.rules.probation)
+        if advanced is not None:
+            detectors, reading = advanced
     # What happened in the window.
+    windows = source_windows(rule, reading, now)
     estimate = NO_ESTIMATE if slow.row_estimate is None else slow.row_estimate.estimate
-    counts = load_counts(connection, classes, rule, champion, now, estimate)
-    counts = replace(counts, input_comparison=slow.input_comparison)
+    counts = load_counts(connection, classes, rule, champion, now, windows, estimate)
+    waiting = waiting_sources(rule, reading)
+    counts = replace(counts, input_comparison=slow.input_comparison, waiting_sources=waiting)
     if "classes" in needs:
         compared = compared_answers(connection, rule, champion, now)
         baseline = replace(baseline, reference_mix=compared.reference)
         counts = replace(counts, predictions_by_confidence=compared.window)
-    # What came since the last evaluation, each label or minute once.
-    if "confidence" in needs:
-        detectors = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
-    else:
-        detectors = advance_detectors(connection, rule, baseline, champion, classes, context.rules.probation)
-    if detectors is not None:
-        counts = counts_since_change(connection, rule, champion, counts, detectors_by_stream(detectors))
+    if detectors is not None and reading is not None:
+        counts = counts_since_change(connection, rule, champion, counts, label_detectors(detectors))
     return RuleInputs(
         slot=slot,
         now=now,
@@ -126,8 +152,15 @@ def load_inputs(
     )
 
 
-def detectors_by_stream(state: detector_state.DetectorState) -> dict[str, Detector]:
+def label_detectors(state: detector_state.DetectorState) -> dict[str, LabelDetector]:
+    """The detectors of a stored state of a rule on labels."""
+    return {key: LabelDetector.from_json(numbers) for key, numbers in state.streams.items()}
+
+
+def detectors_by_stream(rule: Rule, state: detector_state.DetectorState) -> dict[str, LabelDetector | Detector]:
     """The detectors of a stored state."""
+    if rule.metric_spec.reads_labels:
+        return {**label_detectors(state)}
     return {key: Detector.from_json(numbers) for key, numbers in state.streams.items()}
 
 
@@ -137,9 +170,13 @@ def load_counts(
     rule: Rule,
     champion: promotion_history.Promotion,
     now: datetime,
+    windows: Mapping[str, SourceWindow],
     estimate: EstimateFromRows = NO_ESTIMATE,
 ) -> WindowCounts:
-    """The same window counted, which costs the same however many rows it holds; of a slice its newest labels."""
+    """The same window counted, which costs the same however many rows it holds; of a slice its newest labels.
+
+    `windows` say which answers the labels of each source are counted of.
+    """
     name, version, start, needs = (
         champion.model_name,
         champion.to_version,
@@ -155,7 +192,8 @@ def load_counts(
         start=start,
         end=now,
         predictions=prediction_counts.prediction_total(connection, name, version, start, now),
-        labels=_label_counts(connection, rule, champion, start, now) if rule.reads_labels and not groups else (),
+        labels=_label_counts(connection, rule, champion, windows) if rule.reads_labels and not groups else (),
+        source_windows=windows if rule.reads_labels else {},
         latency=prediction_counts.latency_histograms(connection, name, version, start, now)
         if "latency" in needs
         else {},
@@ -179,22 +217,32 @@ def counts_since_change(
     rule: Rule,
     champion: promotion_history.Promotion,
     counts: WindowCounts,
-    detector_states: Mapping[str, Detector],
+    detector_states: Mapping[str, LabelDetector],
 ) -> WindowCounts:
     """The counts with the labels since the change that each alarmed detector has found."""
-    changed = change_points_since(detector_states, counts.start)
-    cells = {key: _label_counts(connection, rule, champion, moment, counts.end) for key, moment in changed.items()}
+    windows = counts.source_windows
+    start = min((window.start for window in windows.values()), default=counts.start)
+    cells = {
+        key: _label_counts(connection, rule, champion, windows_since(windows, moment))
+        for key, moment in change_points_since(detector_states, start).items()
+    }
     return replace(counts, since_change=cells)
 
 
 def _label_counts(
-    connection: Connection, rule: Rule, champion: promotion_history.Promotion, start: datetime, now: datetime
+    connection: Connection, rule: Rule, champion: promotion_history.Promotion, windows: Mapping[str, SourceWindow]
 ) -> tuple[LabelCount, ...]:
-    name, version = champion.model_name, champion.to_version
-    if not rule.slice:
-        return tuple(outcomes.window_label_counts(connection, name, version, start, now))
-    cells = outcomes.newest_label_counts(connection, name, version, start, now, rule.sources, rule.slice)
-    return cells.get("", ())
+    """The labels of each source, on the answers of its window."""
+    name, version, cells = champion.model_name, champion.to_version, list[LabelCount]()
+    for source in rule.sources:
+        if (window := windows.get(source)) is None:
+            continue
+        limits = (window.start, window.end)
+        if rule.slice:
+            cells += outcomes.sliced_label_counts(connection, name, version, *limits, source, rule.slice)
+        else:
+            cells += outcomes.source_label_counts(connection, name, version, *limits, source)
+    return tuple(cells)
 
 
 def _label_counts_by_group(
@@ -243,12 +291,14 @@ def advance_detectors(
     baseline: Baseline,
     champion: promotion_history.Promotion,
     classes: tuple[str, ...],
+    now: datetime,
     probation: Probation | None = None,
-) -> detector_state.DetectorState | None:
-    """The rule's detectors after the labels they had not read; None where the rule has none.
+) -> tuple[detector_state.DetectorState, Reading] | None:
+    """The rule's detectors after the labels they had not read, and what was read; None where the rule has none.
 
-    At most MAX_LABELS_PER_READ labels are read: what is left waits for the next evaluation. With terms of probation,
-    the detectors of a version that was promoted over another begin with more of their budget.
+    At most MAX_LABELS_PER_READ labels that came are read, and as many that were waiting: what is left waits for the
+    next evaluation. With terms of probation, the detectors of a version that was promoted over another begin with more
+    of their budget.
     """
     if (
         rule.false_alarms is None
@@ -257,20 +307,55 @@ def advance_detectors(
     ):
         return None
     name, version, digest = champion.model_name, champion.to_version, detectors_digest(rule, baseline, classes)
+    # Where reading goes on from: where it ended, or the beginning, with what is known of earlier versions' labels.
     before = detector_state.load_state(connection, name, version, rule.name)
-    if before is None or before.definition != digest:
-        before = detector_state.DetectorState(digest, 0, {})
-    rows = outcomes.outcomes_after(connection, name, version, before.cursor, MAX_LABELS_PER_READ)
-    cursor = rows[-1].seq if rows else before.cursor
-    start = budget_start(rule.false_alarms, champion, probation)
+    if before is not None and before.definition != digest:
+        before = None
+    if before is None:
+        position, detectors = (
+            ReadPosition(lags={"delayed": earlier_lags(connection, champion)}),
+            dict[str, LabelDetector](),
+        )
+    else:
+        position, detectors = ReadPosition.from_json(before.cursor, before.reading), label_detectors(before)
+    # Labels that came, and labels whose answers have matured since.
+    rows = outcomes.outcomes_after(connection, name, version, position.cursor, MAX_LABELS_PER_READ)
+    reading = plan_reading(rule, position, rows, now)
+    matured, reading = _matured_outcomes(connection, champion, reading)
 
     def recent_rows() -> list[Outcome]:
-        return outcomes.outcomes_up_to(connection, name, version, cursor, MAX_LABELS_PER_READ)
+        return outcomes.outcomes_up_to(connection, name, version, reading.after.cursor, MAX_LABELS_PER_READ)
 
-    after = update_detectors(
-        rule, baseline, classes, detectors_by_stream(before), rows, before.cursor, start, recent_rows
-    )
-    return detector_state.DetectorState(digest, cursor, {key: detector.to_json() for key, detector in after.items()})
+    start = budget_start(rule.false_alarms, champion, probation)
+    after = update_detectors(rule, baseline, classes, detectors, [*rows, *matured], reading, start, recent_rows)
+    streams = {key: detector.to_json() for key, detector in after.items()}
+    return detector_state.DetectorState(digest, reading.after.cursor, streams, reading.after.to_json()), reading
+
+
+def earlier_lags(connection: Connection, champion: promotion_history.Promotion) -> LabelLags:
+    """How late the delayed labels of the versions before came, as it was known when this one was promoted."""
+    history = promotion_history.promotion_history(connection, champion.model_name)
+    earlier = {promotion.to_version for promotion in history if promotion.seq < champion.seq} - {champion.to_version}
+    newest = sorted(earlier)[-MAX_EARLIER_VERSIONS:]
+    return outcomes.label_lags_before(connection, champion.model_name, newest, champion.at)
+
+
+def _matured_outcomes(
+    connection: Connection, champion: promotion_history.Promotion, reading: Reading
+) -> tuple[list[Outcome], Reading]:
+    """The rows on answers that matured in this step, and the step; cut short where these are too many at once."""
+    span = reading.matured_span
+    if span is None:
+        return [], reading
+    name, version = champion.model_name, champion.to_version
+    rows = outcomes.outcomes_between(connection, name, version, *span, MAX_LABELS_PER_READ + 1)
+    if len(rows) <= MAX_LABELS_PER_READ:
+        return rows, reading
+    last = rows[-1].at
+    until = last - last.resolution if rows[0].at < last else last
+    if until == last:
+        rows = outcomes.outcomes_between(connection, name, version, last - last.resolution, last, NO_LIMIT)
+    return rows, reading.limited_to(until)
 
 
 def budget_start(
