@@ -20,10 +20,10 @@ Budget alone is no evidence: time adds nothing once the sum is at EARNED_LIMIT, 
 limit 90 days of right labels, or a clock that is a quarter ahead, are an alarm: within the budget, and proof of
 nothing. What is not added is given up, so the guarantee stays.
 
-A null hypothesis may have parts: for each candidate of an unknown share a bound on the errors and the wealth that refutes
-it (`CompositeNull`). Every part has purses of its own, which read every label; an alarm is called when all parts are
-refuted. Whichever part is true, its wealth has reached what refutes it at every alarm, so the expected number of alarms
-is at most the budget divided by that wealth (universal inference: Wasserman, Ramdas, Balakrishnan 2020).
+A null hypothesis may have parts: for each candidate of an unknown share a bound on the errors and the wealth that
+refutes it (`CompositeNull`). Every part has purses of its own, which read every label; an alarm is called when all
+parts are refuted. Whichever part is true, its wealth has reached what refutes it at every alarm, so the expected number
+of alarms is at most the budget divided by that wealth (universal inference: Wasserman, Ramdas, Balakrishnan 2020).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +68,18 @@ class CompositeNull:
     goals: tuple[float, ...]
     best: float
 
+    def to_json(self) -> dict[str, Any]:
+        """The hypothesis as JSON values."""
+        return {"bounds": list(self.bounds), "goals": list(self.goals), "best": self.best}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "CompositeNull":
+        """The hypothesis of `to_json`; raises KeyError, TypeError or ValueError for what does not fit."""
+        bounds, goals = (tuple(float(each) for each in raw[name]) for name in ("bounds", "goals"))
+        if len(bounds) != len(goals) or not bounds:
+            raise ValueError(f"{len(bounds)} bounds do not fit {len(goals)} goals")
+        return cls(bounds, goals, float(raw["best"]))
+
 
 def simple_null(share: float) -> CompositeNull:
     """The null hypothesis that at most this share of answers is wrong."""
@@ -94,7 +106,7 @@ class Detector:
     """Part by part, of each part stake by stake."""
     at: datetime
     min_gain: tuple[float, ...]
-    """Of each part: the smallest `weight * (wrong - bound)` above 0 so far; before there is one, the largest possible."""
+    """Of each part: the smallest `weight * (wrong - bound)` above 0 so far; before there is one, the largest."""
     n: int = 0
     alarmed_at: datetime | None = None
     changed_at: datetime | None = None
@@ -108,15 +120,13 @@ class Detector:
     @property
     def evidence(self) -> float:
         """The evidence against health; 1 is an alarm, and an alarm stays one until `restart_detector`."""
-        total = joint_evidence((self,))
+        total = joint_evidence(self.null, (self,))
         return total if self.alarmed_at is None else max(1.0, total)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; `from_json` gives back an equal detector."""
         return {
-            "null": self.null.best,
-            "bounds": list(self.null.bounds),
-            "goals": list(self.null.goals),
+            "null": self.null.to_json(),
             "heaviest": self.max_weight,
             "wealth": list(self.wealth),
             "at": self.at.isoformat(),
@@ -131,25 +141,22 @@ class Detector:
         """The detector of `to_json`; raises WindowError naming what does not fit."""
         try:
             alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
-            bounds, goals, wealth, lightest = (
-                tuple(float(each) for each in raw[name]) for name in ("bounds", "goals", "wealth", "lightest")
-            )
             detector = cls(
-                null=CompositeNull(bounds, goals, float(raw["null"])),
+                null=CompositeNull.from_json(raw["null"]),
                 max_weight=float(raw["heaviest"]),
-                wealth=wealth,
+                wealth=tuple(float(each) for each in raw["wealth"]),
                 at=datetime.fromisoformat(raw["at"]),
-                min_gain=lightest,
+                min_gain=tuple(float(each) for each in raw["lightest"]),
                 n=int(raw["n"]),
                 alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
                 changed_at=None if changed is None else datetime.fromisoformat(changed),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
-        parts = {len(bounds), len(goals), len(lightest)}
-        if len(parts) != 1 or len(wealth) != len(bounds) * len(STAKES) or not bounds:
+        parts = len(detector.null.bounds)
+        if len(detector.min_gain) != parts or len(detector.wealth) != parts * len(STAKES):
             raise WindowError(
-                f"a state of {len(wealth)} purses does not fit {len(bounds)} parts of {len(STAKES)} stakes; "
+                f"a state of {len(detector.wealth)} purses does not fit {parts} parts of {len(STAKES)} stakes; "
                 "begin a new detector"
             )
         return detector
@@ -167,11 +174,14 @@ def start_detector(null: float | CompositeNull, at: datetime, max_weight: float 
     return Detector(null, max_weight, (0.0,) * (len(STAKES) * len(null.bounds)), at, min_gain)
 
 
-def joint_evidence(detectors: Sequence[Detector]) -> float:
+def joint_wealth(null: CompositeNull, detectors: Iterable[Detector]) -> tuple[float, ...]:
+    """What detectors of one null hold of each part together."""
+    return tuple(map(sum, zip((0.0,) * len(null.bounds), *(detector.held for detector in detectors), strict=True)))
+
+
+def joint_evidence(null: CompositeNull, detectors: Iterable[Detector]) -> float:
     """The evidence of detectors of one null that alarm by the sum of their wealth: 1 refutes every part."""
-    goals = detectors[0].null.goals
-    totals = (sum(wealth) for wealth in zip(*(detector.held for detector in detectors), strict=True))
-    return min(total / goal for total, goal in zip(totals, goals, strict=True))
+    return min(held / goal for held, goal in zip(joint_wealth(null, detectors), null.goals, strict=True))
 
 
 def update_detector(

@@ -13,9 +13,10 @@ version has more. It assumes that the golden rows are drawn independently of the
 same rows, the best one's share is flattered.
 
 `G` is a mixture of likelihood ratios of the binomial counts against `q`, for smaller shares. In the angle
-`a = arcsin(sqrt(q))` a standard deviation is `1 / (2 sqrt(n))` everywhere; the smaller shares lie SHIFTS of these below.
-The log-likelihood is concave in `a`, so each ratio, and `G`, rises with `q`. Hence candidates may be taken together in
-CELLS intervals, each with `G` at its left end and the bound on errors at its right end: nothing is approximated.
+`a = arcsin(sqrt(q))` a standard deviation is `1 / (2 sqrt(n))` everywhere; the smaller shares lie SHIFTS of these
+below. The log-likelihood is concave in `a`, so each ratio, and `G`, rises with `q`. Hence candidates may be taken
+together in CELLS intervals, each with `G` at its left end and the bound on errors at its right end: nothing is
+approximated.
 """
 
 from math import asin, exp, inf, log, log1p, pi, sin, sqrt
@@ -29,7 +30,7 @@ SHIFTS: Final[tuple[tuple[float, float], ...]] = ((1.5, 0.5), (3.0, 0.1))
 
 CELLS: Final = 40
 _FIRST_EDGE, _LAST_EDGE = -1.0, 6.0
-"""Where cells begin and end, in standard deviations from the golden set's own share; the first and last reach to 0 and 1."""
+"""Where cells begin and end, in standard deviations from the golden set's share; the outer ones reach to 0 and 1."""
 _MIN_BOUND: Final = 1e-4
 _MAX_BEST: Final = 0.999
 _MAX_LOG: Final = 500.0
